@@ -1,0 +1,71 @@
+"""The command line: parse, call, print. Progress goes to stderr, results to stdout.
+
+Exit codes: 0 done, 1 an error that the user can act on, in one line, 2 usage, 130 interrupted.
+"""
+
+import os
+import sys
+
+import typer
+
+from pneumoscope.cli import data as data_commands
+from pneumoscope.cli import evaluate as evaluate_command
+from pneumoscope.cli import models as models_command
+from pneumoscope.cli import study as study_command
+from pneumoscope.cli import train as train_command
+from pneumoscope.errors import PneumoscopeError
+from pneumoscope.types import NOTICE
+
+_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="pneumoscope",
+    help=f"Detects pneumonia in chest X-rays of children. {NOTICE}",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(data_commands.app, name="data")
+app.command(name="models")(models_command.models)
+app.command(name="study")(study_command.study)
+app.command(name="train")(train_command.train)
+app.command(name="evaluate")(evaluate_command.evaluate)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from pneumoscope import __version__
+
+        typer.echo(f"pneumoscope {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
+) -> None:
+    os.environ["PNEUMOSCOPE_DEBUG"] = "1" if debug else ""
+
+
+def main() -> None:
+    """Runs the command line and ends the process with its exit code."""
+    try:
+        app(standalone_mode=True)
+    except PneumoscopeError as error:
+        if os.environ.get("PNEUMOSCOPE_DEBUG"):
+            raise
+        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+        sys.exit(1)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("pneumoscope") or os.environ.get("PNEUMOSCOPE_DEBUG"):
+            raise
+        typer.echo(
+            f"error: expected the package {error.name}, found it missing: pip install 'pneumoscope[train]'",
+            err=True,
+        )
+        sys.exit(1)
+    except BrokenPipeError:
+        # The reader of our output (a pager, head) has left: nothing is wrong.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

@@ -1,0 +1,162 @@
+"""`pneumoscope data ...`: download, index, audit, split, overview."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pneumoscope.cli.options import DataOption, JsonOption, SkipOption, print_json
+
+app = typer.Typer(help="Get, index, audit, split and show a data set.", no_args_is_help=True)
+
+OutOption = Annotated[Path, typer.Option("--out", help="Folder to write into.")]
+_DEFAULT_OUT = Path("runs") / "data"
+
+
+@app.command()
+def download(
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder to make; the cache's where none is named.", show_default=False),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Get the published archive (CC BY 4.0, 1.2 GB) from Mendeley Data; goes on where it broke off."""
+    from pneumoscope.cli.progress import display
+    from pneumoscope.data.download import download_archive
+
+    with display() as shown:
+        folder = download_archive(out, report=shown.report)
+    if as_json:
+        print_json({"folder": str(folder)})
+    else:
+        typer.echo(folder)
+
+
+@app.command()
+def phantoms(
+    out: Annotated[Path, typer.Option("--out", help="Folder to make.")] = Path("data/phantom_films"),
+    train: Annotated[int, typer.Option("--train", min=20, help="Films of each class in train.")] = 60,
+    test: Annotated[int, typer.Option("--test", min=1, help="Films of each class in test.")] = 16,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of all that is random.")] = 0,
+) -> None:
+    """Draw phantom chest films in Kaggle's layout: to try the program where no radiograph is at hand."""
+    from pneumoscope.data.phantom import PhantomPlan, write_phantoms
+    from pneumoscope.types import SYNTHETIC_NOTICE
+
+    typer.echo(SYNTHETIC_NOTICE, err=True)
+    typer.echo(write_phantoms(out, PhantomPlan(train, test, seed=seed)))
+
+
+@app.command()
+def index(data: DataOption = None, out: OutOption = _DEFAULT_OUT, as_json: JsonOption = False) -> None:
+    """Hash and measure every film; writes index.csv."""
+    from pneumoscope.cli.progress import display
+    from pneumoscope.data.index import build_index, save_index
+    from pneumoscope.data.locate import locate
+    from pneumoscope.data.sources import open_source
+
+    with display() as shown:
+        found = build_index(open_source(locate(data, shown.report).root), shown.report("films indexed"))
+    save_index(found, out / "index.csv")
+    counts = Counter(f"{row.split.value} {row.label}" for row in found.rows)
+    record = {
+        "index": str(out / "index.csv"),
+        "hash": found.hash,
+        "films": dict(counts),
+        "unreadable": len(found.unreadable),
+    }
+    if as_json:
+        print_json(record)
+        return
+    for name, count in sorted(counts.items()):
+        typer.echo(f"{name:<20}{count:>7,}")
+    typer.echo(f"{len(found.rows):,} films, {len(found.unreadable)} unreadable; {out / 'index.csv'}")
+
+
+@app.command()
+def audit(data: DataOption = None, out: OutOption = _DEFAULT_OUT, as_json: JsonOption = False) -> None:
+    """Look for damage, duplicates, leakage and files that give the label away; exit code 1 where the data cannot be used."""
+    from pneumoscope.cli.progress import display
+    from pneumoscope.data.audit import audit as examine
+    from pneumoscope.data.index import build_index
+    from pneumoscope.data.locate import locate
+    from pneumoscope.data.sources import open_source
+    from pneumoscope.files import write_json
+
+    with display() as shown:
+        found = build_index(open_source(locate(data, shown.report).root), shown.report("films indexed"))
+    result = examine(found)
+    write_json(out / "audit.json", result.as_json() | {"index_hash": found.hash})
+    if as_json:
+        print_json(result.as_json())
+    else:
+        for finding in result.findings:
+            typer.echo(f"{finding.severity}: {finding.message}")
+        typer.echo(f"{'split':<8}{'property':<20}{'AUC':>7}{'normal':>12}{'pneumonia':>12}")
+        for cue in result.cues:
+            typer.echo(
+                f"{cue.split.value:<8}{cue.name:<20}{cue.auc:>7.3f}{cue.normal_median:>12.4g}{cue.pneumonia_median:>12.4g}"
+            )
+        typer.echo(result.verdict)
+    result.raise_for_errors()
+
+
+@app.command()
+def split(
+    data: DataOption = None,
+    out: OutOption = _DEFAULT_OUT,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the draw.")] = 0,
+    folds: Annotated[int, typer.Option("--folds", min=2, help="The training films are cut into this many parts.")] = 10,
+    fold: Annotated[int, typer.Option("--fold", min=0, help="The part that becomes the validation set.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Draw a validation set, grouped by patient and stratified by class; writes split.csv."""
+    from pneumoscope.cli.progress import display
+    from pneumoscope.data.index import build_index
+    from pneumoscope.data.locate import locate
+    from pneumoscope.data.sources import open_source
+    from pneumoscope.data.split import draw_validation, save_split
+
+    with display() as shown:
+        found = build_index(open_source(locate(data, shown.report).root), shown.report("films indexed"))
+    assignment = draw_validation(found, seed, folds, fold)
+    save_split(found, assignment, out / "split.csv")
+    sides = zip(found.rows, assignment.sides, strict=True)
+    counts = Counter(f"{side.value} {row.label}" for row, side in sides)
+    if as_json:
+        print_json({"split": str(out / "split.csv"), "hash": assignment.hash, "films": dict(counts)})
+        return
+    for name, count in sorted(counts.items()):
+        typer.echo(f"{name:<24}{count:>7,}")
+    typer.echo(f"split {assignment.hash}; {out / 'split.csv'}")
+
+
+@app.command()
+def overview(
+    data: DataOption = None,
+    out: OutOption = _DEFAULT_OUT,
+    skip_unreadable: SkipOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a data set: counts, shapes, films, resizing and what the audit found, as PNGs and one HTML page."""
+    from pneumoscope import places
+    from pneumoscope.cli.progress import display
+    from pneumoscope.config import Preprocessing, SplitConfig
+    from pneumoscope.data.dataset import load_dataset
+    from pneumoscope.data.locate import locate
+    from pneumoscope.data.overview import write_overview
+
+    with display() as shown:
+        location = locate(data, shown.report)
+        films_folder = places.cache_directory() / "films"
+        dataset = load_dataset(
+            location.root, Preprocessing(), SplitConfig(), films_folder, shown.report, skip_unreadable
+        )
+        page = write_overview(dataset, out, location.synthetic)
+    if as_json:
+        print_json({"page": str(page), "verdict": dataset.audit.verdict})
+    else:
+        typer.echo(dataset.audit.verdict)
+        typer.echo(page)

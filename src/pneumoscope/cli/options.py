@@ -1,0 +1,45 @@
+"""Options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+DataOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        help="Folder, CSV table or pneumoniamnist*.npz; else PNEUMOSCOPE_DATA, data/chest_xray* here, the cache, a download.",
+        show_default=False,
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+SkipOption = Annotated[bool, typer.Option("--skip-unreadable", help="Go on without films that cannot be read.")]
+InceptionOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--inception-weights",
+        help="Keras' Inception V3 notop HDF5 file; else PNEUMOSCOPE_INCEPTION_WEIGHTS, the cache, a download.",
+        show_default=False,
+    ),
+]
+LedgerOption = Annotated[Path, typer.Option("--ledger", help="Gets a line whenever the test films are looked at.")]
+DEFAULT_LEDGER = Path("results") / "test-ledger.jsonl"
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout; NaN becomes null."""
+    from pneumoscope.files import as_json
+
+    typer.echo(as_json(value).rstrip("\n"))
+
+
+__all__ = [
+    "DEFAULT_LEDGER",
+    "DataOption",
+    "InceptionOption",
+    "JsonOption",
+    "LedgerOption",
+    "SkipOption",
+    "print_json",
+]

@@ -1,0 +1,77 @@
+"""Progress on stderr: bars on a terminal, a line per stage or epoch elsewhere."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from pneumoscope.presentation.progress import Progress as Follow
+from pneumoscope.training.observer import EpochResult
+
+
+class Display:
+    """Draws what data stages and trainings tell."""
+
+    def __init__(self, console: Console, progress: Progress) -> None:
+        self._console = console
+        self._progress = progress
+        self._task = progress.add_task("", total=None, visible=False, note="")
+        self._began = time.monotonic()
+        self._done = 0
+
+    def say(self, line: str) -> None:
+        """Prints a line."""
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def report(self, name: str) -> Follow:
+        """Follows a data stage."""
+        began = time.monotonic()
+        self._progress.reset(self._task, total=None, description=name, visible=True, note="")
+
+        def follow(done: int, total: int) -> None:
+            self._progress.update(self._task, completed=done, total=total)
+            if done == total:
+                seconds = time.monotonic() - began
+                self._progress.update(self._task, visible=False)
+                self.say(f"{total:,} {name} in {seconds:.1f} s")
+
+        return follow
+
+    def stage(self, name: str, total: int) -> None:
+        """An epoch or a pass of a frozen base begins."""
+        self._began, self._done = time.monotonic(), 0
+        self._progress.reset(self._task, total=total, description=name, visible=True, note="")
+
+    def advance(self, parts: int, loss: float | None = None) -> None:
+        """So many more films are done."""
+        self._done += parts
+        rate = self._done / max(time.monotonic() - self._began, 1e-9)
+        note = f"{rate:.0f} img/s" if loss is None else f"loss {loss:.3f}  {rate:.0f} img/s"
+        self._progress.update(self._task, advance=parts, note=note)
+
+    def epoch_done(self, result: EpochResult, epochs: int, waited: int) -> None:
+        """An epoch ended."""
+        self._progress.update(self._task, visible=False)
+        patience = f"  (no better for {waited})" if waited else ""
+        self.say(
+            f"  epoch {result.epoch:>2}/{epochs}  loss {result.loss:.4f}  acc {result.accuracy:.3f}  "
+            f"val_loss {result.val_loss:.4f}  val_acc {result.val_accuracy:.3f}  "
+            f"{result.films_per_second:.0f} img/s  {result.seconds:.1f} s{patience}"
+        )
+
+
+@contextmanager
+def display() -> Iterator[Display]:
+    """A display for the time of a command."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        yield Display(console, progress)

@@ -1,0 +1,67 @@
+"""`pneumoscope study`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pneumoscope.cli.options import (
+    DEFAULT_LEDGER,
+    DataOption,
+    InceptionOption,
+    JsonOption,
+    LedgerOption,
+    SkipOption,
+    print_json,
+)
+
+
+def study(
+    data: DataOption = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the study; a second run goes on with it.")] = Path(
+        "runs/study"
+    ),
+    only: Annotated[str, typer.Option("--only", help="Experiments, by comma; what they build on comes along.")] = "",
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Trainings per experiment, with seeds 0, 1, ...")] = 1,
+    epochs: Annotated[
+        int | None,
+        typer.Option("--epochs", min=1, help="At most; each experiment's own where none is named.", show_default=False),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", help="About this many films, evenly out of every class.", show_default=False),
+    ] = None,
+    precision: Annotated[str, typer.Option("--precision", help="auto, fp32 or bf16.")] = "auto",
+    inception_weights: InceptionOption = None,
+    skip_unreadable: SkipOption = False,
+    ledger: LedgerOption = DEFAULT_LEDGER,
+    as_json: JsonOption = False,
+) -> None:
+    """Run the whole study: overview, four networks, evaluation, comparison with the slides."""
+    from pneumoscope.training.allocator import keep_freed_memory
+
+    keep_freed_memory()
+    from pneumoscope.cli.interruption import told_how_to_resume
+    from pneumoscope.cli.progress import display
+    from pneumoscope.data.locate import locate_or_make_phantoms
+    from pneumoscope.study.study import Listeners, StudyPlan, run_study
+
+    names = tuple(name.strip() for name in only.split(",") if name.strip())
+    plan = StudyPlan(names, seeds, epochs, limit, precision, skip_unreadable, inception_weights)
+    _ = plan.experiments  # a misspelt name is an error before any data is looked for
+    with (
+        told_how_to_resume("run the same command again: it goes on after the last whole epoch"),
+        display() as shown,
+    ):
+        location, reason = locate_or_make_phantoms(data, shown.report)
+        if location.synthetic:
+            shown.say(reason)
+            shown.say("going on with phantom films: synthetic, says nothing about accuracy")
+            out = out.with_name(f"{out.name}-synthetic")
+        shown.say(f"data: {location.root} ({location.how})")
+        record = run_study(location, plan, out, ledger, Listeners(shown.report, shown, shown.say))
+    if as_json:
+        print_json(record)
+        return
+    typer.echo((out / "comparison.md").read_text(encoding="utf-8").rstrip("\n"))
+    typer.echo(f"\n{out / 'comparison.html'}\n{out / 'data' / 'overview.html'}")

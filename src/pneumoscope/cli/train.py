@@ -1,0 +1,64 @@
+"""`pneumoscope train`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pneumoscope.cli.options import DataOption, InceptionOption, JsonOption, SkipOption, print_json
+
+
+def train(
+    config: Annotated[Path, typer.Argument(help="A TOML configuration, or the name of one of the study's.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Run folder to make; runs/NAME where none is named.", show_default=False),
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option("--resume", help="Run folder to go on with.", show_default=False)
+    ] = None,
+    base: Annotated[
+        Path | None,
+        typer.Option("--base", help="For stacked_cnn: the finished run of a cnn.", show_default=False),
+    ] = None,
+    data: DataOption = None,
+    inception_weights: InceptionOption = None,
+    skip_unreadable: SkipOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train one network; the validation films alone decide when it stops."""
+    from pneumoscope.training.allocator import keep_freed_memory
+
+    keep_freed_memory()
+    from pneumoscope.cli.interruption import told_how_to_resume
+    from pneumoscope.cli.progress import display
+    from pneumoscope.config import load_config
+    from pneumoscope.data.locate import locate
+    from pneumoscope.study.experiments import EXPERIMENTS, experiment
+    from pneumoscope.study.single import train_run
+    from pneumoscope.study.study import Listeners
+
+    known = not config.exists() and str(config) in {e.name for e in EXPERIMENTS}
+    settings = experiment(str(config)).config if known else load_config(config)
+    folder = resume or out or Path("runs") / settings.name
+    advice = f"pneumoscope train {config} --resume {folder}"
+    with told_how_to_resume(advice), display() as shown:
+        location = locate(data, shown.report)
+        listeners = Listeners(shown.report, shown, shown.say)
+        record = train_run(
+            settings,
+            location,
+            folder,
+            listeners,
+            resume is not None,
+            base,
+            inception_weights,
+            skip_unreadable,
+        )
+    if as_json:
+        print_json(record)
+    else:
+        typer.echo(
+            f"{record['epochs']} epochs, validation loss {record['val_loss']:.4f}, accuracy {record['val_accuracy']:.3f}; "
+            f"next: pneumoscope evaluate {folder}"
+        )

@@ -1,0 +1,43 @@
+"""File names of the Guangzhou radiographs: what they say of patient and etiology.
+
+Kaggle's copy: `person1_bacteria_1.jpeg`, `person447_virus_921_1.jpeg`, `IM-0115-0001.jpeg`,
+`NORMAL2-IM-1427-0001.jpeg`. Mendeley's original: `BACTERIA-1008087-0001.jpeg`, `VIRUS-...`, `NORMAL-...`.
+"""
+
+import re
+from dataclasses import dataclass
+
+from pneumoscope.types import Etiology, Finding
+
+_WORDS = {"bacteria": Etiology.BACTERIAL, "virus": Etiology.VIRAL, "normal": Etiology.NONE}
+_KAGGLE_PNEUMONIA = re.compile(r"(?P<patient>person\d+)_(?P<word>bacteria|virus)_\d+(_\d+)?")
+_KAGGLE_NORMAL = re.compile(r"(?P<patient>(NORMAL2-)?IM-\d+)-\d+(-\d+)?")
+_MENDELEY = re.compile(r"(?P<word>BACTERIA|VIRUS|NORMAL)-(?P<patient>\d+)-\d+")
+
+
+@dataclass(frozen=True)
+class NameFacts:
+    """What a file name says: a patient and, where the name has a word for it, an etiology."""
+
+    patient: str
+    etiology: Etiology
+
+    @property
+    def finding(self) -> Finding:
+        """Normal where the etiology is none, else pneumonia."""
+        return Finding.NORMAL if self.etiology is Etiology.NONE else Finding.PNEUMONIA
+
+
+def facts_of_name(stem: str) -> NameFacts | None:
+    """Patient and etiology in a file name without its ending; None for a name of neither publisher.
+
+    The word (bacteria or virus) is no part of the patient: 808 person numbers of the training films occur with
+    both words, and whether they are one child is not known, so they are kept together.
+    """
+    if match := _KAGGLE_PNEUMONIA.fullmatch(stem):
+        return NameFacts(match["patient"], _WORDS[match["word"]])
+    if match := _KAGGLE_NORMAL.fullmatch(stem):
+        return NameFacts(match["patient"], Etiology.NONE)
+    if match := _MENDELEY.fullmatch(stem):
+        return NameFacts(match["patient"], _WORDS[match["word"].lower()])
+    return None

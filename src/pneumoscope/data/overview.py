@@ -1,0 +1,233 @@
+"""The data set at a glance: counts, shapes, example films, resizing, what the audit found; PNGs and one HTML page."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from pneumoscope.data.dataset import Dataset
+from pneumoscope.presentation.page import Section, write_page
+from pneumoscope.presentation.style import CLASS_COLOURS, NEUTRAL, bare, drawing, png_of, save_png
+from pneumoscope.types import Split
+
+_EXAMPLES = 4
+
+
+def write_overview(dataset: Dataset, folder: Path, synthetic: bool) -> Path:
+    """Writes `overview.html` and its pictures.
+
+    Args:
+        dataset: What to show.
+        folder: To write into.
+        synthetic: Whether the films are phantoms.
+
+    Returns:
+        The page.
+    """
+    pictures = {
+        "counts": (_counts, "Films per split and class."),
+        "shapes": (_shapes, "Width, height and aspect ratio of the files, per class."),
+        "examples": (_examples, "Example films of each class, at the network's size."),
+        "resizing": (_resizing, "Films as stored, and squashed to the network's size."),
+        "file-cues": (_file_cues, "How well a property of the file alone separates pneumonia from normal."),
+    }
+    drawn = {}
+    for name, (draw, _) in pictures.items():
+        drawn[name] = png_of(draw(dataset, synthetic))
+        save_png(drawn[name], folder / f"{name}.png")
+    sections = [
+        Section("Does the file give the label away?", [dataset.audit.verdict]),
+        Section(
+            "Films and patients",
+            header=["split", "class", "films", "patients"],
+            rows=_count_rows(dataset),
+            picture=drawn["counts"],
+            caption=pictures["counts"][1],
+        ),
+        Section("Shapes", [_shape_words(dataset)], picture=drawn["shapes"], caption=pictures["shapes"][1]),
+        Section("Films", picture=drawn["examples"], caption=pictures["examples"][1]),
+        Section("Resizing", picture=drawn["resizing"], caption=pictures["resizing"][1]),
+        Section(
+            "What the file tells",
+            header=["split", "property", "AUC", "median normal", "median pneumonia"],
+            rows=[
+                [c.split, c.name, _number(c.auc), _number(c.normal_median), _number(c.pneumonia_median)]
+                for c in dataset.audit.cues
+            ],
+            picture=drawn["file-cues"],
+            caption=pictures["file-cues"][1],
+        ),
+        Section(
+            "What the audit found",
+            ["Nothing but what stands above."] if not dataset.audit.findings else [],
+            header=["severity", "finding", "films"] if dataset.audit.findings else [],
+            rows=[
+                [f.severity, f.message, ", ".join(f.films[:6]) + (" …" if len(f.films) > 6 else "")]
+                for f in dataset.audit.findings
+            ],
+        ),
+    ]
+    lead = (
+        f"{len(dataset.index.rows):,} films of {len({r.patient for r in dataset.index.rows}):,} patients; the validation "
+        f"set is fold {dataset.split.fold} of {dataset.split.folds} of the training films, grouped by patient "
+        f"(seed {dataset.split.seed}, split {dataset.split.hash[:12]})."
+    )
+    page = folder / "overview.html"
+    write_page(page, "The data set", lead, sections, synthetic)
+    return page
+
+
+def _number(value: float) -> str:
+    return "–" if value != value else f"{value:.3f}" if abs(value) < 10 else f"{value:.0f}"
+
+
+def _classes(dataset: Dataset) -> list[str]:
+    present = {row.label for row in dataset.index.rows}
+    return [name for name in CLASS_COLOURS if name in present]
+
+
+def _count_rows(dataset: Dataset) -> list[list[str]]:
+    rows = []
+    for side in Split:
+        for name in _classes(dataset):
+            films = [
+                r for r, s in zip(dataset.index.rows, dataset.split.sides, strict=True) if s is side and r.label == name
+            ]
+            if films:
+                rows.append([side.value, name, f"{len(films):,}", f"{len({r.patient for r in films}):,}"])
+    return rows
+
+
+def _counts(dataset: Dataset, synthetic: bool) -> Figure:
+    found = Counter((s, r.label) for r, s in zip(dataset.index.rows, dataset.split.sides, strict=True))
+    names = _classes(dataset)
+    with drawing(8, 1.0 + 1.1 * len(Split), synthetic) as figure:
+        axes = figure.subplots()
+        height = 0.8 / len(names)
+        for k, name in enumerate(names):
+            values = [found[side, name] for side in Split]
+            bars = axes.barh(
+                np.arange(len(Split)) + k * height,
+                values,
+                height * 0.92,
+                color=CLASS_COLOURS[name],
+                label=name,
+            )
+            axes.bar_label(bars, labels=[f"{v:,}" for v in values], padding=3)
+        axes.set_yticks(np.arange(len(Split)) + 0.4 - height / 2, [side.value for side in Split])
+        axes.invert_yaxis()
+        axes.set(xlabel="films", title=f"{len(dataset.index.rows):,} films by split and class")
+        axes.margins(x=0.12)
+        axes.legend(loc="lower right")
+    return figure
+
+
+def _shape_words(dataset: Dataset) -> str:
+    width = np.array([row.width for row in dataset.index.rows])
+    height = np.array([row.height for row in dataset.index.rows])
+    if width.min() == width.max() and height.min() == height.max():
+        return (
+            f"Every file is {width[0]} x {height[0]} pixels: these are resized copies, and the shapes of the originals, "
+            "which differ between the classes, cannot be seen here."
+        )
+    aspect = width / height
+    return (
+        f"Width {width.min()}-{width.max()}, height {height.min()}-{height.max()}, aspect ratio "
+        f"{aspect.min():.2f}-{aspect.max():.2f} (median {np.median(aspect):.2f})."
+    )
+
+
+def _shapes(dataset: Dataset, synthetic: bool) -> Figure:
+    with drawing(9, 3.8, synthetic) as figure:
+        scatter, histogram = figure.subplots(1, 2)
+        aspects = np.array([r.width / r.height for r in dataset.index.rows])
+        edges = np.linspace(min(0.7, aspects.min()), max(2.2, aspects.max()), 60)
+        for name in _classes(dataset):
+            films = [row for row in dataset.index.rows if row.label == name]
+            width, height = np.array([r.width for r in films]), np.array([r.height for r in films])
+            scatter.plot(width, height, ".", markersize=3, alpha=0.5, color=CLASS_COLOURS[name], label=name)
+            histogram.hist(
+                width / height, edges, histtype="step", density=True, linewidth=1.5, color=CLASS_COLOURS[name]
+            )
+        scatter.set(xlabel="width (pixels)", ylabel="height (pixels)", title="Shapes")
+        scatter.set_xlim(left=0)
+        scatter.set_ylim(bottom=0)
+        scatter.legend(markerscale=4)
+        histogram.set(xlabel="width / height", ylabel="density", title="Aspect ratio")
+    return figure
+
+
+def _spread(positions: list[int], count: int) -> list[int]:
+    """So many positions, evenly out of the list."""
+    return [positions[i * len(positions) // count] for i in range(min(count, len(positions)))]
+
+
+def _examples(dataset: Dataset, synthetic: bool) -> Figure:
+    names = _classes(dataset)
+    with drawing(2.1 * _EXAMPLES, 2.35 * len(names), synthetic) as figure:
+        grid = figure.subplots(len(names), _EXAMPLES, squeeze=False)
+        for line, name in zip(grid, names, strict=True):
+            train = [i for i in dataset.split.positions(Split.TRAIN).tolist() if dataset.index.rows[i].label == name]
+            chosen = _spread(train, _EXAMPLES)
+            for axes in line:
+                bare(axes)
+            for axes, position in zip(line, chosen, strict=False):
+                axes.imshow(dataset.films[position], cmap="gray", vmin=0, vmax=255)
+                axes.set_title(
+                    Path(dataset.index.rows[position].path).stem,
+                    fontsize=7,
+                    fontweight="normal",
+                    loc="center",
+                )
+            line[0].set_ylabel(name, fontsize=11, color=CLASS_COLOURS[name], fontweight="bold")
+    return figure
+
+
+def _resizing(dataset: Dataset, synthetic: bool) -> Figure:
+    names = _classes(dataset)
+    with drawing(2.9 * len(names), 5.4, synthetic) as figure:
+        grid = figure.subplots(2, len(names), squeeze=False)
+        for column, name in enumerate(names):
+            train = [i for i in dataset.split.positions(Split.TRAIN).tolist() if dataset.index.rows[i].label == name]
+            position = _spread(train, 3)[-1]
+            original = dataset.source.read(dataset.index.rows[position].path)
+            resized = dataset.films[position]
+            for axes, film, words in (
+                (grid[0, column], original, "as stored"),
+                (grid[1, column], resized, "resized"),
+            ):
+                axes.imshow(film, cmap="gray")
+                axes.set_title(
+                    f"{name}, {words}: {film.shape[1]} x {film.shape[0]}",
+                    fontsize=9,
+                    color=CLASS_COLOURS[name],
+                )
+                bare(axes)
+    return figure
+
+
+def _file_cues(dataset: Dataset, synthetic: bool) -> Figure:
+    properties = list(dict.fromkeys(cue.name for cue in dataset.audit.cues))
+    with drawing(8, 0.9 + 0.36 * len(properties), synthetic) as figure:
+        axes = figure.subplots()
+        for split, marker, colour in ((Split.TRAIN, "o", "#D55E00"), (Split.TEST, "s", "#0072B2")):
+            strength = {c.name: c.strength for c in dataset.audit.cues if c.split is split}
+            if not strength:
+                continue
+            values = [strength[name] for name in properties]
+            axes.plot(values, range(len(properties)), marker, color=colour, label=split.value, markersize=7)
+        for row, name in enumerate(properties):
+            if all(c.strength != c.strength for c in dataset.audit.cues if c.name == name):
+                axes.text(0.505, row, "the same for every film, or unknown", va="center", fontsize=8, color=NEUTRAL)
+        axes.axvline(0.5, color=NEUTRAL, linewidth=0.8)
+        axes.set_yticks(range(len(properties)), properties)
+        axes.set_xlim(0.49, 1.01)
+        axes.invert_yaxis()
+        axes.grid(axis="x", alpha=0.3)
+        axes.set(
+            xlabel="AUC without a network, direction removed (0.5: tells nothing)",
+            title="Does the file tell the label?",
+        )
+        axes.legend(loc="lower right")
+    return figure

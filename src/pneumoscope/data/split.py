@@ -1,0 +1,125 @@
+"""A validation set out of the training films: grouped by patient, stratified by class, seeded, saved and hashed."""
+
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pneumoscope.data.audit import audit, near_duplicate_pairs
+from pneumoscope.data.index import Index
+from pneumoscope.errors import ConfigError, DataError
+from pneumoscope.files import sha256_of_lines, write_text
+from pneumoscope.types import Split
+
+
+@dataclass(frozen=True)
+class SplitAssignment:
+    """The side of every film of an index.
+
+    Attributes:
+        sides: One per row of the index.
+        hash: SHA-256 over paths, contents and sides, 64 hex digits.
+        seed: That drew the validation set.
+        folds: The training films were cut into this many.
+        fold: The one that became the validation set.
+    """
+
+    sides: tuple[Split, ...]
+    hash: str
+    seed: int
+    folds: int
+    fold: int
+
+    def positions(self, split: Split) -> NDArray[np.int64]:
+        """Positions in the index of the films of one side, ascending."""
+        return np.array([i for i, side in enumerate(self.sides) if side is split], dtype=np.int64)
+
+
+def draw_validation(index: Index, seed: int, folds: int = 10, fold: int = 0) -> SplitAssignment:
+    """Makes one of `folds` parts of the training films the validation set.
+
+    Films stay together that share a patient (whatever the etiology in their name), their bytes or their look.
+
+    Args:
+        index: With measurements.
+        seed: Of the draw.
+        folds: Parts, 2 or more; 10 gives a validation set of a tenth.
+        fold: Which part, 0 to folds - 1.
+
+    Raises:
+        ConfigError: Folds or fold out of range.
+        DataError: Fewer groups of some class than folds.
+        LeakageError: The two sides are not apart; never expected, always checked.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    if folds < 2 or not 0 <= fold < folds:
+        raise ConfigError(f"expected 2 or more folds and a fold in 0 to folds - 1, found {folds} and {fold}")
+    train = index.positions(Split.TRAIN)
+    labels = np.array([index.rows[i].label for i in train])
+    groups = _groups(index)[train]
+    for name in np.unique(labels):
+        if (found := len(np.unique(groups[labels == name]))) < folds:
+            raise DataError(
+                f"expected at least {folds} patients with the class {name} to draw a validation set, found {found}: "
+                "add films or ask for fewer folds"
+            )
+    drawn = StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(labels, labels, groups)
+    chosen = {int(train[i]) for i in list(drawn)[fold][1]}
+    sides = tuple(Split.VALIDATION if i in chosen else row.split for i, row in enumerate(index.rows))
+    assignment = SplitAssignment(sides, _hash(index, sides), seed, folds, fold)
+    audit(index, sides).raise_for_errors(skip_unreadable=True)
+    return assignment
+
+
+def _groups(index: Index) -> NDArray[np.int64]:
+    """A number per film, the same for films that must stand on one side."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    first_with: dict[str, int] = {}
+    pairs = near_duplicate_pairs(index)
+    for position, row in enumerate(index.rows):
+        for key in (f"patient {row.patient}", f"bytes {row.sha256}"):
+            pairs.append((first_with.setdefault(key, position), position))
+    ends = np.array(pairs, dtype=np.int64).T
+    count = len(index.rows)
+    links = coo_array((np.ones(ends.shape[1], dtype=np.int8), (ends[0], ends[1])), shape=(count, count))
+    return np.asarray(connected_components(links, directed=False)[1], dtype=np.int64)
+
+
+def _hash(index: Index, sides: tuple[Split, ...]) -> str:
+    return sha256_of_lines([f"{row.path} {row.sha256} {side}" for row, side in zip(index.rows, sides, strict=True)])
+
+
+def save_split(index: Index, assignment: SplitAssignment, path: Path) -> None:
+    """Writes `split.csv` (path, sha256, patient, class, side), atomically; its first line holds seed, folds and hash."""
+    text = io.StringIO()
+    text.write(f"# seed={assignment.seed} folds={assignment.folds} fold={assignment.fold} hash={assignment.hash}\n")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["path", "sha256", "patient", "class", "side"])
+    for row, side in zip(index.rows, assignment.sides, strict=True):
+        writer.writerow([row.path, row.sha256, row.patient, row.label, side])
+    write_text(path, text.getvalue())
+
+
+def load_split(index: Index, path: Path) -> SplitAssignment:
+    """Reads a `split.csv` back and checks it against the index.
+
+    Raises:
+        DataError: Missing, damaged, or made for other films.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            settings = dict(item.split("=") for item in stream.readline().lstrip("# ").split())
+            side_of = {record["path"]: Split(record["side"]) for record in csv.DictReader(stream)}
+        sides = tuple(side_of[row.path] for row in index.rows)
+        seed, folds, fold = (int(settings[name]) for name in ("seed", "folds", "fold"))
+    except (OSError, KeyError, ValueError) as error:
+        raise DataError(f"expected a split of these films at {path}, found {error}: draw it anew") from error
+    if (found := _hash(index, sides)) != settings.get("hash"):
+        raise DataError(f"expected the split {settings.get('hash')} at {path}, found {found}: draw it anew")
+    return SplitAssignment(sides, found, seed, folds, fold)

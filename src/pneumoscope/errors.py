@@ -1,0 +1,50 @@
+"""The errors of pneumoscope, one tree.
+
+    PneumoscopeError            everything below; the command line prints it as one line, exit code 1
+    ├── ConfigError             a setting or configuration key is unknown or out of range
+    ├── InputError              an argument of a function is outside its documented range
+    ├── DataError               the images, their table or their layout
+    │   ├── UnreadableImage     one file is not a whole image
+    │   ├── LeakageError        a patient or an image stands on both sides of a split
+    │   └── DownloadError       the archive or a weight file could not be had whole
+    ├── WeightsError            a weight file does not fit the network
+    └── RunError                a run folder cannot be started, resumed or read
+
+A message says what was expected, what was found and what to do, in one line.
+"""
+
+
+class PneumoscopeError(Exception):
+    """Any error that a user can act on."""
+
+
+class ConfigError(PneumoscopeError):
+    """A setting or configuration key is unknown or out of range."""
+
+
+class InputError(PneumoscopeError):
+    """An argument is outside its documented range."""
+
+
+class DataError(PneumoscopeError):
+    """The images, their table or their layout are not as expected."""
+
+
+class UnreadableImage(DataError):
+    """One file is not a whole, supported image."""
+
+
+class LeakageError(DataError):
+    """A patient or an image stands on both sides of a split."""
+
+
+class DownloadError(DataError):
+    """A file could not be downloaded whole."""
+
+
+class WeightsError(PneumoscopeError):
+    """A weight file is missing or does not fit the network."""
+
+
+class RunError(PneumoscopeError):
+    """A run folder cannot be started, resumed or read."""

@@ -1,0 +1,146 @@
+"""The figures of an evaluation: confusion matrix, ROC, training curves, the most confident mistakes."""
+
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from pneumoscope.evaluation.intervals import Estimate, patient_weights
+from pneumoscope.evaluation.metrics import confusion_matrices, recall, roc_curve
+from pneumoscope.evaluation.predictions import PredictionTable
+from pneumoscope.presentation.style import CLASS_COLOURS, NEUTRAL, bare, drawing
+
+_BAND_RESAMPLES = 500
+
+
+def draw_confusion_matrix(table: PredictionTable, title: str, synthetic: bool) -> Figure:
+    """Counts, and shares of each reference class as shades."""
+    classes = len(table.class_names)
+    matrix = confusion_matrices(table.label, table.probability.argmax(axis=1), classes, np.ones((1, len(table))))[0]
+    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    with drawing(2.2 + 1.15 * classes, 1.6 + 1.0 * classes, synthetic) as figure:
+        axes = figure.subplots()
+        axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+        for row in range(classes):
+            for column in range(classes):
+                ink = "white" if share[row, column] > 0.55 else "#222222"
+                words = f"{matrix[row, column]:.0f}\n{100 * share[row, column]:.0f} %"
+                axes.text(column, row, words, ha="center", va="center", color=ink, fontsize=11)
+        recalls = recall(matrix)
+        axes.set_xticks(range(classes), table.class_names)
+        axes.set_yticks(range(classes), [f"{n}\n(n={matrix[i].sum():.0f})" for i, n in enumerate(table.class_names)])
+        axes.set(xlabel="answer of the network", ylabel="reference", title=title)
+        axes.spines[:].set_visible(False)
+        axes.tick_params(length=0)
+        if not np.isfinite(recalls).all():
+            axes.set_title(f"{title} (a class has no films)")
+    return figure
+
+
+def draw_roc(table: PredictionTable, auc: Estimate, title: str, synthetic: bool) -> Figure:
+    """Pneumonia against normal, with a 95 % band over patients and the operating point at 0.5."""
+    score, positive = table.probability[:, 1:].sum(axis=1), table.label > 0
+    grid = np.linspace(0, 1, 201)
+    false, true = roc_curve(score, positive)
+    weight = patient_weights(table.patients, np.random.default_rng(0), _BAND_RESAMPLES).astype(int)
+    curves = []
+    for row in weight:
+        s, p = np.repeat(score, row), np.repeat(positive, row)
+        if p.any() and not p.all():
+            curves.append(np.interp(grid, *roc_curve(s, p)))
+    with drawing(5, 4.8, synthetic) as figure:
+        axes = figure.subplots()
+        if curves:
+            low, high = np.quantile(np.array(curves), [0.025, 0.975], axis=0)
+            axes.fill_between(
+                grid,
+                low,
+                high,
+                color=CLASS_COLOURS["normal"],
+                alpha=0.18,
+                linewidth=0,
+                label="95 % over patients",
+            )
+        axes.plot(false, true, color=CLASS_COLOURS["normal"], linewidth=2)
+        axes.plot([0, 1], [0, 1], ":", color=NEUTRAL, linewidth=1)
+        answer = score >= 0.5
+        if positive.any() and not positive.all():
+            point = (answer[~positive].mean(), answer[positive].mean())
+            axes.plot(*point, "o", color=CLASS_COLOURS["bacterial"], markersize=8, label="threshold 0.5")
+        axes.set(
+            xlabel="1 - specificity",
+            ylabel="sensitivity",
+            title=title,
+            xlim=(-0.01, 1.01),
+            ylim=(-0.01, 1.01),
+        )
+        axes.set_aspect("equal")
+        axes.text(
+            0.97,
+            0.32,
+            f"AUC {auc.value:.3f} ({auc.low:.3f}-{auc.high:.3f})",
+            ha="right",
+            transform=axes.transAxes,
+        )
+        axes.legend(loc="lower right")
+    return figure
+
+
+def draw_training(history: Sequence[dict[str, float]], title: str, synthetic: bool) -> Figure:
+    """Loss and accuracy per epoch, training and validation."""
+    epochs = [record["epoch"] for record in history]
+    with drawing(8.4, 3.5, synthetic) as figure:
+        for axes, name, words in zip(
+            figure.subplots(1, 2), ("loss", "accuracy"), ("cross-entropy", "accuracy"), strict=True
+        ):
+            axes.plot(epochs, [r[name] for r in history], ".-", color=CLASS_COLOURS["normal"], label="training")
+            axes.plot(
+                epochs,
+                [r[f"val_{name}"] for r in history],
+                ".-",
+                color=CLASS_COLOURS["bacterial"],
+                label="validation",
+            )
+            axes.set(xlabel="epoch", ylabel=words, title=f"{title}: {words}")
+            axes.legend()
+            axes.grid(alpha=0.25)
+            axes.xaxis.get_major_locator().set_params(integer=True)
+    return figure
+
+
+def most_confident_mistakes(table: PredictionTable, count: int) -> NDArray[np.int64]:
+    """Positions of wrong answers, the surest first, at most `count`."""
+    answer = table.probability.argmax(axis=1)
+    wrong = np.flatnonzero(answer != table.label)
+    order = np.argsort(-table.probability[wrong, answer[wrong]], kind="stable")
+    return np.asarray(wrong[order][:count], dtype=np.int64)
+
+
+def draw_mistakes(
+    table: PredictionTable, films: NDArray[np.uint8], mistakes: NDArray[np.int64], title: str, synthetic: bool
+) -> Figure:
+    """The films of the surest wrong answers, with names.
+
+    Args:
+        table: Answers.
+        films: (mistakes, height, width) uint8, in the order of `mistakes`.
+        mistakes: Positions in the table.
+        title: Of the figure.
+        synthetic: Whether the films are phantoms.
+    """
+    columns = 4
+    lines = max(1, -(-len(mistakes) // columns))
+    with drawing(2.35 * columns, 0.5 + 2.75 * lines, synthetic) as figure:
+        figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=11)
+        grid = figure.subplots(lines, columns, squeeze=False)
+        for axes in grid.flat:
+            bare(axes)
+        for axes, film, i in zip(grid.flat, films, mistakes.tolist(), strict=False):
+            axes.imshow(film, cmap="gray", vmin=0, vmax=255)
+            answer = int(table.probability[i].argmax())
+            name = PurePosixPath(table.paths[i]).stem
+            words = f"{name}\n{table.class_names[table.label[i]]}, called {table.class_names[answer]} {table.probability[i, answer]:.2f}"
+            axes.set_title(words, fontsize=7.5, fontweight="normal", loc="center")
+    return figure

@@ -1,0 +1,93 @@
+"""Intervals by bootstrap over patients: films of one child are not independent."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pneumoscope.errors import InputError
+from pneumoscope.evaluation.metrics import Floats, Ints, check_probabilities, measures
+
+RESAMPLES = 2000
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its interval.
+
+    Attributes:
+        value: On all films; NaN where undefined.
+        low: Lower end of the interval; NaN where undefined.
+        high: Upper end.
+    """
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        if self.value != self.value:
+            return "undefined"
+        return f"{100 * self.value:.1f} % ({100 * self.low:.1f}-{100 * self.high:.1f})"
+
+
+def patient_weights(patients: Sequence[str], rng: np.random.Generator, resamples: int = RESAMPLES) -> Floats:
+    """How often each film counts when patients are drawn with replacement.
+
+    Args:
+        patients: (n,) identity per film.
+        rng: Source of the draws.
+        resamples: Number of draws.
+
+    Returns:
+        (resamples, n) float, whole numbers.
+    """
+    names, patient = np.unique(np.asarray(patients, dtype=object).astype(str), return_inverse=True)
+    count = len(names)
+    drawn = rng.multinomial(count, np.full(count, 1 / count), size=resamples)
+    return drawn[:, patient].astype(np.float64)
+
+
+def estimates(
+    probability: Floats,
+    label: Ints,
+    patients: Sequence[str],
+    class_names: Sequence[str],
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> dict[str, Estimate]:
+    """Every measure with its 95 % interval, percentiles of a bootstrap over patients.
+
+    Args:
+        probability: (n, classes) float in [0, 1], rows summing to 1.
+        label: (n,) int.
+        patients: (n,) identity per film.
+        class_names: One per class; the first is normal.
+        seed: Of the resampling.
+        resamples: Number of draws.
+
+    Returns:
+        Name to estimate. A resample in which a measure is undefined does not count towards its interval.
+
+    Raises:
+        InputError: Lengths or values out of range, or no film.
+    Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13; clusters as in Field and Welsh,
+        JRSS B 2007, doi 10.1111/j.1467-9868.2007.00593.x.
+    """
+    check_probabilities(probability, label)
+    if len(patients) != len(label) or len(label) == 0:
+        raise InputError(f"expected one patient per film and at least one film, found {len(patients)} and {len(label)}")
+    plain = measures(probability, label, class_names, np.ones((1, len(label))))
+    weight = patient_weights(patients, np.random.default_rng(seed), resamples)
+    resampled = measures(probability, label, class_names, weight)
+    return {name: _estimate(float(plain[name][0]), resampled[name]) for name in plain}
+
+
+def _estimate(value: float, resampled: Floats) -> Estimate:
+    defined = resampled[np.isfinite(resampled)]
+    if value != value or len(defined) == 0:
+        return Estimate(value, float("nan"), float("nan"))
+    tail = (1 - LEVEL) / 2
+    low, high = np.quantile(defined, [tail, 1 - tail])
+    return Estimate(value, float(low), float(high))

@@ -1,0 +1,73 @@
+"""What a network answered on a set of films, as a table on disk."""
+
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pneumoscope.errors import DataError
+from pneumoscope.evaluation.metrics import Floats, Ints, check_probabilities
+from pneumoscope.files import write_text
+
+
+@dataclass(frozen=True)
+class PredictionTable:
+    """Answers and reference labels.
+
+    Attributes:
+        class_names: The first is normal.
+        paths: (n,) one per film.
+        patients: (n,) identity per film.
+        label: (n,) int, the reference class.
+        probability: (n, classes) float in [0, 1], rows summing to 1.
+    """
+
+    class_names: tuple[str, ...]
+    paths: tuple[str, ...]
+    patients: tuple[str, ...]
+    label: Ints
+    probability: Floats
+
+    def __post_init__(self) -> None:
+        check_probabilities(self.probability, self.label)
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+
+def save_predictions(table: PredictionTable, path: Path) -> None:
+    """Writes `predictions.csv`: path, patient, label and a probability per class with 6 decimals."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["path", "patient", "label", *(f"probability_{name}" for name in table.class_names)])
+    for i in range(len(table)):
+        values = [f"{p:.6f}" for p in table.probability[i]]
+        writer.writerow([table.paths[i], table.patients[i], table.class_names[table.label[i]], *values])
+    write_text(path, text.getvalue())
+
+
+def load_predictions(path: Path) -> PredictionTable:
+    """Reads a `predictions.csv`.
+
+    Raises:
+        DataError: Missing or not such a table.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            reader = csv.DictReader(stream)
+            columns = [name for name in reader.fieldnames or () if name.startswith("probability_")]
+            names = tuple(name.removeprefix("probability_") for name in columns)
+            rows = list(reader)
+        label = np.array([names.index(row["label"]) for row in rows], dtype=np.int64)
+        probability = np.array([[float(row[name]) for name in columns] for row in rows], dtype=np.float64)
+        return PredictionTable(
+            names,
+            tuple(row["path"] for row in rows),
+            tuple(row["patient"] for row in rows),
+            label,
+            probability,
+        )
+    except (OSError, KeyError, ValueError) as error:
+        raise DataError(f"expected a predictions.csv at {path}, found {error}: evaluate the run again") from error

@@ -1,0 +1,188 @@
+"""Answers become a report: report.json, report.md, report.html and the figures, self-contained."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pneumoscope.evaluation.figures import (
+    draw_confusion_matrix,
+    draw_mistakes,
+    draw_roc,
+    draw_training,
+    most_confident_mistakes,
+)
+from pneumoscope.evaluation.intervals import LEVEL, RESAMPLES, Estimate, estimates
+from pneumoscope.evaluation.metrics import confusion_matrices
+from pneumoscope.evaluation.predictions import PredictionTable, save_predictions
+from pneumoscope.files import write_json, write_text
+from pneumoscope.presentation.markdown import markdown_table
+from pneumoscope.presentation.page import Section, write_page
+from pneumoscope.presentation.style import png_of, save_png
+from pneumoscope.types import NOTICE, SYNTHETIC_NOTICE
+
+MISTAKES = 8
+_WORDS = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "binary_accuracy": "accuracy, normal vs pneumonia",
+    "binary_balanced_accuracy": "balanced accuracy, normal vs pneumonia",
+    "sensitivity": "sensitivity for pneumonia",
+    "specificity": "specificity",
+    "auc": "AUC, pneumonia vs normal",
+}
+
+
+@dataclass(frozen=True)
+class ReportContext:
+    """What a report says besides its numbers.
+
+    Attributes:
+        title: Name of the network.
+        split: Whose films.
+        synthetic: Whether they are phantoms.
+        history: Epochs of the training; empty where unknown.
+        facts: Provenance: model, data, weights, commit, machine, date.
+    """
+
+    title: str
+    split: str
+    synthetic: bool
+    history: Sequence[dict[str, float]]
+    facts: dict[str, Any]
+
+
+def words_for(measure: str) -> str:
+    """The name of a measure for people."""
+    if measure in _WORDS:
+        return _WORDS[measure]
+    kind, _, name = measure.partition("_")
+    return f"{'AUC' if kind == 'auc' else kind}, {name}"
+
+
+def write_report(
+    table: PredictionTable, films: NDArray[np.uint8], context: ReportContext, folder: Path
+) -> dict[str, Any]:
+    """Writes predictions, report and figures.
+
+    Args:
+        table: Answers and labels.
+        films: (n, height, width) uint8, in the order of the table; only the mistakes are shown.
+        context: Title and provenance.
+        folder: To write into.
+
+    Returns:
+        The report as plain data, as in `report.json`.
+    """
+    found = estimates(table.probability, table.label, table.patients, table.class_names)
+    mistakes = most_confident_mistakes(table, MISTAKES)
+    record = _record(table, found, mistakes, context)
+    pictures = {
+        "confusion-matrix": draw_confusion_matrix(table, f"{context.title}, {context.split}", context.synthetic),
+        "roc": draw_roc(table, found["auc"], f"{context.title}, {context.split}", context.synthetic),
+        "mistakes": draw_mistakes(
+            table, films[mistakes], mistakes, f"{context.title}: the surest mistakes", context.synthetic
+        ),
+    }
+    if context.history:
+        pictures["training"] = draw_training(context.history, context.title, context.synthetic)
+    pngs = {name: png_of(figure) for name, figure in pictures.items()}
+    for name, png in pngs.items():
+        save_png(png, folder / f"{name}.png")
+    save_predictions(table, folder / "predictions.csv")
+    write_text(folder / "report.md", _markdown(found, record, context))
+    _write_html(found, record, context, pngs, folder / "report.html")
+    write_json(folder / "report.json", record)
+    return record
+
+
+def _record(
+    table: PredictionTable, found: dict[str, Estimate], mistakes: NDArray[np.int64], context: ReportContext
+) -> dict[str, Any]:
+    classes = len(table.class_names)
+    answer = table.probability.argmax(axis=1)
+    matrix = confusion_matrices(table.label, answer, classes, np.ones((1, len(table))))[0]
+    return {
+        "title": context.title,
+        "split": context.split,
+        "synthetic": context.synthetic,
+        "notice": NOTICE + (f" {SYNTHETIC_NOTICE}" if context.synthetic else ""),
+        "films": len(table),
+        "patients": len(set(table.patients)),
+        "films_per_class": {n: int((table.label == i).sum()) for i, n in enumerate(table.class_names)},
+        "prevalence_of_pneumonia": float((table.label > 0).mean()),
+        "threshold": "the most probable class; pneumonia where its probability is at least 0.5",
+        "interval": {"level": LEVEL, "method": "percentile bootstrap over patients", "resamples": RESAMPLES},
+        "confusion_matrix": {"classes": list(table.class_names), "counts": matrix.astype(int).tolist()},
+        "measures": {name: asdict(estimate) for name, estimate in found.items()},
+        "surest_mistakes": [
+            {
+                "file": table.paths[i],
+                "reference": table.class_names[table.label[i]],
+                "answer": table.class_names[answer[i]],
+                "probability": round(float(table.probability[i, answer[i]]), 4),
+            }
+            for i in mistakes
+        ],
+        "provenance": context.facts,
+    }
+
+
+def _lead(record: dict[str, Any]) -> str:
+    return (
+        f"{record['films']} {record['split']} films of {record['patients']} patients, "
+        f"{100 * record['prevalence_of_pneumonia']:.1f} % with pneumonia. Intervals: 95 %, bootstrap over patients."
+    )
+
+
+def _measure_rows(found: dict[str, Estimate]) -> list[list[str]]:
+    return [[words_for(name), str(estimate)] for name, estimate in found.items()]
+
+
+def _markdown(found: dict[str, Estimate], record: dict[str, Any], context: ReportContext) -> str:
+    matrix = record["confusion_matrix"]
+    counts = [[name, *map(str, line)] for name, line in zip(matrix["classes"], matrix["counts"], strict=True)]
+    parts = [
+        f"# {context.title}, {context.split}",
+        f"**{SYNTHETIC_NOTICE}**" if context.synthetic else "",
+        f"{NOTICE} {_lead(record)}",
+        markdown_table(["measure", "value (95 % interval)"], _measure_rows(found)),
+        "Confusion matrix (rows: reference, columns: answer):",
+        markdown_table(["", *matrix["classes"]], counts),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _write_html(
+    found: dict[str, Estimate],
+    record: dict[str, Any],
+    context: ReportContext,
+    pngs: dict[str, bytes],
+    path: Path,
+) -> None:
+    facts = [[key, str(value)] for key, value in context.facts.items() if not isinstance(value, dict | list)]
+    sections = [
+        Section("Measures", header=["measure", "value (95 % interval)"], rows=_measure_rows(found)),
+        Section(
+            "Confusion matrix",
+            picture=pngs["confusion-matrix"],
+            caption="Counts and shares of each reference class.",
+        ),
+        Section(
+            "ROC curve",
+            picture=pngs["roc"],
+            caption="Pneumonia against normal; the band holds 95 % of resampled patients.",
+        ),
+        Section(
+            "The surest mistakes",
+            picture=pngs["mistakes"],
+            caption="Wrong answers with the highest probability.",
+        ),
+    ]
+    if "training" in pngs:
+        sections.insert(3, Section("Training", picture=pngs["training"], caption="Loss and accuracy per epoch."))
+    sections.append(Section("How this was made", header=["fact", "value"], rows=facts))
+    write_page(path, f"{context.title}, {context.split}", _lead(record), sections, context.synthetic)

@@ -1,0 +1,59 @@
+"""Model 4 of the study (its "CNN_1"): the trained convolutions of model 2, then three more and a dense layer."""
+
+import torch
+from torch import nn
+
+from pneumoscope.errors import WeightsError
+from pneumoscope.models.classifier import FilmClassifier, FlattenFeatures, initialise_as_keras
+from pneumoscope.models.cnn import FEATURE_CHANNELS, build_cnn, convolution_block
+from pneumoscope.types import SCHEMES
+
+
+def build_stacked_cnn(
+    classes: int,
+    seed: int,
+    trained: FilmClassifier | None = None,
+    frozen: bool = True,
+    height: int = 224,
+    width: int = 224,
+) -> FilmClassifier:
+    """Model 4.
+
+    Args:
+        classes: 2 or 3.
+        seed: Of the new weights.
+        trained: The network whose convolutions are taken over (copied); fresh ones where None.
+        frozen: Whether training leaves the taken convolutions alone.
+        height: Of the films, pixels.
+        width: Of the films, pixels.
+
+    Raises:
+        WeightsError: `trained` is not a network of `build_cnn`.
+    """
+    source = trained if trained is not None else build_cnn(classes, seed, height, width)
+    if not isinstance(source.head, nn.Sequential) or not isinstance(source.head[0], nn.Sequential):
+        raise WeightsError("expected a trained cnn as the base of a stacked cnn, found another network: name a cnn run")
+    base = nn.Sequential(*[_copy(layer) for layer in source.head[0]])
+    for _ in range(6):
+        height, width = (height - 2) // 2, (width - 2) // 2
+    if height < 1 or width < 1:
+        raise WeightsError(
+            "expected films of at least 190 x 190 pixels for a stacked cnn, found smaller ones: enlarge them"
+        )
+    head = nn.Sequential(
+        *convolution_block(FEATURE_CHANNELS, 32),
+        *convolution_block(32, 64),
+        *convolution_block(64, 128),
+        FlattenFeatures(),
+        nn.Linear(128 * height * width, classes),
+    )
+    initialise_as_keras(head, torch.Generator().manual_seed(seed))
+    return FilmClassifier(SCHEMES[classes], head, base, frozen)
+
+
+def _copy(layer: nn.Module) -> nn.Module:
+    if not isinstance(layer, nn.Conv2d):
+        return layer
+    copy = type(layer)(layer.in_channels, layer.out_channels, 3)
+    copy.load_state_dict(layer.state_dict())
+    return copy

@@ -1,0 +1,130 @@
+"""Keras' weight file of Inception V3: found or downloaded, checked, read into our layers."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pneumoscope import places
+from pneumoscope.errors import WeightsError
+from pneumoscope.fetching import Download, fetch
+from pneumoscope.files import sha256_of_file
+from pneumoscope.models.inception import InceptionV3
+from pneumoscope.presentation.progress import Report, silent
+
+# keras.applications.inception_v3 names this address and MD5 for include_top=False.
+KERAS_FILE = Download(
+    "https://storage.googleapis.com/tensorflow/keras-applications/inception_v3/"
+    "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    "md5",
+    "bcbd6486424b2319ff4ef7d526e38f63",
+)
+_IMAGENET = "Keras' own ImageNet weights"
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """A weight file: which one it is, for the report.
+
+    Attributes:
+        path: Where it lies.
+        sha256: Of its bytes, 64 hex digits.
+        description: What it was trained on, as far as known.
+    """
+
+    path: Path
+    sha256: str
+    description: str
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """Plain data for a run folder; the path is left out, since it means nothing elsewhere."""
+        return {"file": self.path.name, "sha256": self.sha256, "description": self.description}
+
+
+def find_inception_weights(named: Path | None, report: Report = silent) -> WeightFile:
+    """The weight file to use: `named`, else PNEUMOSCOPE_INCEPTION_WEIGHTS, else Keras' own from the cache or its publisher.
+
+    Raises:
+        WeightsError: A file was named and is not there.
+        DownloadError: Keras' file is not at hand and cannot be had.
+    """
+    chosen = named or places.inception_weights_from_environment()
+    if chosen is not None:
+        if not chosen.is_file():
+            raise WeightsError(
+                f"expected an Inception V3 notop HDF5 file at {chosen}, found no file: check --inception-weights"
+            )
+        with chosen.open("rb") as stream:
+            keras_own = hashlib.file_digest(stream, KERAS_FILE.hash_name).hexdigest() == KERAS_FILE.digest
+        return WeightFile(chosen, sha256_of_file(chosen), _IMAGENET if keras_own else f"not Keras' file: {chosen.name}")
+    cached = places.cache_directory() / KERAS_FILE.url.rpartition("/")[2]
+    if not cached.is_file():
+        fetch(KERAS_FILE, cached, report("downloading Inception V3 weights (MB)"))
+    return WeightFile(cached, sha256_of_file(cached), _IMAGENET)
+
+
+def load_inception_weights(path: Path) -> InceptionV3:
+    """The base with the weights of Keras' `inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5` or its like.
+
+    Layers are matched by the number in their name, which is the order in which Keras creates them. Kernels turn from
+    Keras' (height, width, in, out) to (out, in, height, width).
+
+    Raises:
+        WeightsError: Missing, not HDF5, or not the 94 convolutions and normalisations of this network.
+    """
+    base = InceptionV3()
+    try:
+        with h5py.File(str(path), "r") as file:
+            layers = file.get("model_weights", file)
+            kernels = _numbered(layers, "conv2d")
+            norms = _numbered(layers, "batch_normalization")
+            convolutions = list(base.convolutions())
+            if not len(kernels) == len(norms) == len(convolutions):
+                raise WeightsError(
+                    f"expected {len(convolutions)} convolutions and normalisations in {path}, "
+                    f"found {len(kernels)} and {len(norms)}: name an Inception V3 notop file"
+                )
+            for layer, kernel, norm in zip(convolutions, kernels, norms, strict=True):
+                _assign(layer.convolution.weight, kernel["kernel"].transpose(3, 2, 0, 1), path)
+                _assign(layer.beta, norm["beta"], path)
+                _assign(layer.mean, norm["moving_mean"], path)
+                _assign(layer.variance, norm["moving_variance"], path)
+    except (OSError, KeyError, AttributeError) as error:
+        raise WeightsError(
+            f"expected Keras' Inception V3 notop weights (HDF5) at {path}, found {error}: name the right file"
+        ) from error
+    return base
+
+
+def _numbered(layers: Any, stem: str) -> list[dict[str, NDArray[np.float32]]]:
+    """The arrays of every layer called `stem` or `stem_<number>`, by ascending number."""
+    found = {}
+    for name in layers:
+        if match := re.fullmatch(rf"{stem}(?:_(\d+))?", name):
+            arrays: dict[str, NDArray[np.float32]] = {}
+            layers[name].visititems(
+                lambda key, item, arrays=arrays: (
+                    arrays.update({key.split("/")[-1].split(":")[0]: item[()]})
+                    if isinstance(item, h5py.Dataset)
+                    else None
+                )
+            )
+            if arrays:
+                found[int(match[1] or 0)] = arrays
+    return [found[number] for number in sorted(found)]
+
+
+@torch.no_grad()
+def _assign(target: torch.Tensor, values: NDArray[np.float32], path: Path) -> None:
+    if tuple(target.shape) != values.shape:
+        raise WeightsError(
+            f"expected a weight of shape {tuple(target.shape)} in {path}, found {values.shape}: name an Inception V3 file"
+        )
+    target.copy_(torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)))

@@ -1,0 +1,1 @@
+"""How results are shown: figures in one style, self-contained pages, progress."""

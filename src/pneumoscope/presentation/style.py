@@ -1,0 +1,62 @@
+"""One style for every figure: quiet axes, colours that colour-blind readers tell apart."""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from pneumoscope.files import whole_or_nothing
+
+# Okabe and Ito's palette.
+CLASS_COLOURS = {"normal": "#0072B2", "bacterial": "#D55E00", "viral": "#CC79A7", "pneumonia": "#E69F00"}
+NEUTRAL = "#555555"
+_RC: Any = {
+    "font.size": 10,
+    "font.family": "DejaVu Sans",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.edgecolor": NEUTRAL,
+    "axes.labelcolor": "#222222",
+    "legend.frameon": False,
+    "figure.facecolor": "white",
+}
+
+
+@contextmanager
+def drawing(width: float, height: float, synthetic: bool = False) -> Iterator[Figure]:
+    """A figure in the house style; inches. A synthetic one says so across its foot."""
+    with mpl.rc_context(_RC):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        yield figure
+        if synthetic:
+            figure.supxlabel("Synthetic films: this says nothing about accuracy.", fontsize=9, color="#B00020")
+
+
+def png_of(figure: Figure) -> bytes:
+    """The figure as PNG, the same bytes for the same figure."""
+    buffer = io.BytesIO()
+    with mpl.rc_context(_RC):
+        figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def save_png(png: bytes, path: Path) -> None:
+    """Writes a picture, atomically."""
+    with whole_or_nothing(path) as temporary:
+        temporary.write_bytes(png)
+
+
+def bare(axes: Axes) -> None:
+    """No ticks and no frame, for films."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(False)

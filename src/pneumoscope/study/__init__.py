@@ -1,0 +1,1 @@
+"""The study: four networks on the Guangzhou radiographs, trained, evaluated and compared."""

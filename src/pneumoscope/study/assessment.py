@@ -1,0 +1,161 @@
+"""A finished run is measured on films: probabilities, report, and a line in the ledger where they are test films."""
+
+import csv
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pneumoscope.data.dataset import Dataset
+from pneumoscope.errors import DataError, RunError
+from pneumoscope.evaluation.predictions import PredictionTable
+from pneumoscope.evaluation.report import ReportContext, write_report
+from pneumoscope.study.experiments import EXPERIMENTS
+from pneumoscope.study.networks import load_network
+from pneumoscope.training.batches import LabelledFilms
+from pneumoscope.training.precision import resolve_precision
+from pneumoscope.training.predict import class_probabilities
+from pneumoscope.training.provenance import provenance
+from pneumoscope.training.run import RunFolder
+from pneumoscope.types import SCHEMES, Split
+
+
+def assess(
+    run: RunFolder,
+    dataset: Dataset,
+    side: Split,
+    why: str,
+    ledger: Path,
+    synthetic: bool,
+    inception_weights: Path | None = None,
+) -> dict[str, Any]:
+    """Evaluates a run and writes `RUN/evaluation/SIDE/`; one that is there for the same weights and films is taken.
+
+    Args:
+        run: Finished.
+        dataset: With films of the wanted side.
+        side: Validation or test; train to look for overfitting.
+        why: For the ledger.
+        ledger: JSON lines; gets one where `side` is test and the films are real.
+        synthetic: Whether the films are phantoms.
+        inception_weights: For an Inception V3 run: its weight file; found where None.
+
+    Returns:
+        The report, as in `report.json`.
+
+    Raises:
+        RunError: The run is not finished, or was trained with another split, so that it may have seen these films.
+        DataError: The films lack a side or a class.
+    """
+    if not run.is_finished:
+        raise RunError(f"expected a finished run in {run.path}, found one without weights: finish it with --resume")
+    folder = run.path / "evaluation" / side.value
+    facts = _facts(run, dataset)
+    if (earlier := _earlier(folder, facts)) is not None:
+        return earlier
+    _check_unseen(run, dataset, side)
+    config = run.config()
+    scheme = SCHEMES[config.model.classes]
+    positions = dataset.positions(side)
+    data = LabelledFilms(dataset.films, positions, dataset.labels(scheme, positions))
+    model = load_network(run, inception_weights)
+    probability = class_probabilities(model, data, resolve_precision(config.training.precision))
+    table = PredictionTable(
+        scheme.names,
+        tuple(dataset.paths(positions)),
+        tuple(dataset.patients(positions)),
+        data.labels,
+        probability,
+    )
+    context = ReportContext(_title(config.name), side.value, synthetic, _history(run), facts | provenance())
+    record = write_report(table, dataset.films[positions], context, folder)
+    if side is Split.TEST and not synthetic:
+        write_in_ledger(ledger, run, record, why)
+    return record
+
+
+def _title(name: str) -> str:
+    return next((e.title for e in EXPERIMENTS if e.name == name), name)
+
+
+def _facts(run: RunFolder, dataset: Dataset) -> dict[str, Any]:
+    told = run.provenance()
+    return {
+        "model": f"{run.config().name}, seed {told['seed']}",
+        "config_hash": told["config_hash"],
+        "weights": told["facts"]["weights"],
+        "trained_at_commit": told["commit"],
+        "index_hash": dataset.index.hash,
+        "split_hash": dataset.split.hash,
+    }
+
+
+def _earlier(folder: Path, facts: dict[str, Any]) -> dict[str, Any] | None:
+    """The report that is there already, if it is of the same run and films."""
+    try:
+        record: dict[str, Any] = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+        told = record["provenance"]
+        return record if all(told[key] == value for key, value in facts.items()) else None
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _check_unseen(run: RunFolder, dataset: Dataset, side: Split) -> None:
+    """A run may be judged only by films that it did not learn from.
+
+    Under the split it was trained with, its validation films stopped its training and may still be looked at; any other
+    overlap is refused.
+    """
+    if run.provenance()["facts"]["split_hash"] == dataset.split.hash:
+        return
+    judged = {dataset.index.rows[i].sha256 for i in dataset.positions(side)}
+    if learnt := judged & _training_hashes(run):
+        raise RunError(
+            f"expected films that the run in {run.path} did not learn from, found {len(learnt)} that it did: evaluate it "
+            "on the data set that it was trained with, or on films of another origin"
+        )
+
+
+def _training_hashes(run: RunFolder) -> set[str]:
+    try:
+        return set((run.path / "training_films.txt").read_text(encoding="utf-8").split())
+    except OSError as error:
+        raise RunError(
+            f"expected training_films.txt in {run.path}, found {error.strerror}: train the run anew"
+        ) from error
+
+
+def _history(run: RunFolder) -> list[dict[str, float]]:
+    try:
+        with (run.path / "metrics.csv").open(encoding="utf-8", newline="") as stream:
+            return [{key: float(value) for key, value in record.items()} for record in csv.DictReader(stream)]
+    except (OSError, ValueError, TypeError) as error:
+        raise RunError(f"expected metrics.csv in {run.path}, found {error}: train the run anew") from error
+
+
+def write_in_ledger(ledger: Path, run: RunFolder, record: dict[str, Any], why: str) -> None:
+    """Adds the line that says that the test films were looked at.
+
+    Raises:
+        DataError: The ledger cannot be written.
+    """
+    made = record["provenance"]
+    chosen = ("accuracy", "binary_accuracy", "sensitivity", "specificity", "auc")
+    line = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": made["commit"],
+        "model": made["model"],
+        "config_hash": made["config_hash"],
+        "split_hash": made["split_hash"],
+        "films": record["films"],
+        "why": why,
+        "result": {n: round(record["measures"][n]["value"], 4) for n in chosen if n in record["measures"]},
+    }
+    try:
+        ledger.parent.mkdir(parents=True, exist_ok=True)
+        with ledger.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+    except OSError as error:
+        raise DataError(
+            f"expected to write the test ledger {ledger}, found {error.strerror}: name another by --ledger"
+        ) from error

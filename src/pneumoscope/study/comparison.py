@@ -1,0 +1,201 @@
+"""The closing table and chart of the study: ours, over seeds, beside the slides'."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from pneumoscope.files import write_json, write_text
+from pneumoscope.presentation.markdown import markdown_table
+from pneumoscope.presentation.page import Section, write_page
+from pneumoscope.presentation.style import CLASS_COLOURS, NEUTRAL, drawing, png_of, save_png
+from pneumoscope.study.experiments import experiment
+from pneumoscope.training.run import RunFolder
+from pneumoscope.types import NOTICE, SYNTHETIC_NOTICE
+
+_SHOWN = ("accuracy", "binary_accuracy", "sensitivity", "specificity", "auc")
+_HEADER = [
+    "model",
+    "slides",
+    "ours: mean ± s.d. (seeds)",
+    "95 % interval, seed 0",
+    "2-class answer",
+    "sens.",
+    "spec.",
+    "AUC",
+    "epochs",
+]
+
+
+def write_comparison(runs: dict[str, list[RunFolder]], facts: dict[str, Any], out: Path) -> dict[str, Any]:
+    """Writes `comparison.json`, `.md`, `.html` and `.png`.
+
+    Args:
+        runs: Experiment to its evaluated runs, one per seed.
+        facts: Of the study: data, plan, provenance, `synthetic`.
+        out: Folder to write into.
+
+    Returns:
+        The comparison as plain data.
+    """
+    models = [_model_record(name, folders) for name, folders in runs.items()]
+    synthetic = bool(facts["synthetic"])
+    record = {"notice": NOTICE + (f" {SYNTHETIC_NOTICE}" if synthetic else ""), **facts, "models": models}
+    rows = [table_row(model, synthetic) for model in models]
+    chart = png_of(_chart(models, synthetic))
+    save_png(chart, out / "comparison.png")
+    films = models[0]["films"]
+    lead = (
+        f"Accuracy on the {films} test films of {models[0]['patients']} patients; mean and standard deviation over "
+        f"training seeds, and the 95 % interval over patients for the first of them. {NOTICE}"
+    )
+    warning = f"**{SYNTHETIC_NOTICE}**\n\n" if synthetic else ""
+    write_text(
+        out / "comparison.md",
+        f"# The study's models compared\n\n{warning}{lead}\n\n{markdown_table(_HEADER, rows)}\n",
+    )
+    sections = [
+        Section(
+            "Accuracy",
+            header=_HEADER,
+            rows=rows,
+            picture=chart,
+            caption="Test accuracy: the slides' and ours.",
+        ),
+        Section(
+            "Every training",
+            header=["model", "seed", "epochs", "minutes", "validation", "test (95 % interval)"],
+            rows=[_seed_row(model, run) for model in models for run in model["runs"]],
+        ),
+    ]
+    write_page(out / "comparison.html", "The study's models compared", lead, sections, synthetic)
+    write_json(out / "comparison.json", record)
+    return record
+
+
+def _model_record(name: str, folders: list[RunFolder]) -> dict[str, Any]:
+    entry = experiment(name)
+    runs = [_run_record(run) for run in folders]
+    means = {}
+    for measure in _SHOWN:
+        values = [run["measures"][measure]["value"] for run in runs if measure in run["measures"]]
+        known = [v for v in values if v is not None and v == v]
+        if known:
+            spread = float(np.std(known, ddof=1)) if len(known) > 1 else float("nan")
+            means[measure] = {"mean": float(np.mean(known)), "standard_deviation": spread, "values": known}
+    return {
+        "name": name,
+        "title": entry.title,
+        "slides_accuracy": entry.slides_accuracy,
+        "films": runs[0]["films"],
+        "patients": runs[0]["patients"],
+        "weights": runs[0]["weights"],
+        "over_seeds": means,
+        "runs": runs,
+    }
+
+
+def _run_record(run: RunFolder) -> dict[str, Any]:
+    report = json.loads((run.path / "evaluation" / "test" / "report.json").read_text(encoding="utf-8"))
+    epochs = [line.split(",") for line in (run.path / "metrics.csv").read_text(encoding="utf-8").splitlines()]
+    column = {name: i for i, name in enumerate(epochs[0])}
+    told = run.provenance()
+    return {
+        "seed": told["seed"],
+        "epochs": len(epochs) - 1,
+        "seconds_in_epochs": round(sum(float(line[column["seconds"]]) for line in epochs[1:]), 1),
+        "films_per_second": round(
+            float(np.median([float(line[column["films_per_second"]]) for line in epochs[1:]])), 1
+        ),
+        "final_validation_accuracy": float(epochs[-1][column["val_accuracy"]]),
+        "final_validation_loss": float(epochs[-1][column["val_loss"]]),
+        "films": report["films"],
+        "patients": report["patients"],
+        "weights": told["facts"]["weights"],
+        "trained_at_commit": told["commit"],
+        "confusion_matrix": report["confusion_matrix"],
+        "measures": report["measures"],
+    }
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None or value != value else f"{100 * value:.1f}"
+
+
+def table_row(model: dict[str, Any], synthetic: bool = False) -> list[str]:
+    """A line of the closing table, from a model of `comparison.json`; percent but for the AUC."""
+    means = model["over_seeds"]
+
+    def mean(name: str) -> float | None:
+        value: float | None = means.get(name, {}).get("mean")
+        return value
+
+    first = model["runs"][0]["measures"]["accuracy"]
+    spread = means["accuracy"]["standard_deviation"]
+    seeds = len(model["runs"])
+    known = spread is not None and spread == spread
+    ours = (
+        f"{_percent(mean('accuracy'))} ± {_percent(spread)} ({seeds})" if known else f"{_percent(mean('accuracy'))} (1)"
+    )
+    auc = mean("auc")
+    epochs = [run["epochs"] for run in model["runs"]]
+    return [
+        model["title"],
+        _percent(None if synthetic else model["slides_accuracy"]),
+        ours,
+        f"{_percent(first['value'])} ({_percent(first['low'])}-{_percent(first['high'])})",
+        _percent(mean("binary_accuracy") if "binary_accuracy" in means else mean("accuracy")),
+        _percent(mean("sensitivity")),
+        _percent(mean("specificity")),
+        "–" if auc is None else f"{auc:.3f}",
+        f"{min(epochs)}-{max(epochs)}" if min(epochs) != max(epochs) else str(epochs[0]),
+    ]
+
+
+def _seed_row(model: dict[str, Any], run: dict[str, Any]) -> list[str]:
+    accuracy = run["measures"]["accuracy"]
+    return [
+        model["title"],
+        str(run["seed"]),
+        str(run["epochs"]),
+        f"{run['seconds_in_epochs'] / 60:.1f}",
+        _percent(run["final_validation_accuracy"]),
+        f"{_percent(accuracy['value'])} ({_percent(accuracy['low'])}-{_percent(accuracy['high'])})",
+    ]
+
+
+def _chart(models: list[dict[str, Any]], synthetic: bool) -> Figure:
+    with drawing(8.6, 4.2, synthetic) as figure:
+        axes = figure.subplots()
+        shift = 0.0 if synthetic else 0.2  # phantoms have nothing on the slides to stand beside
+        for place, model in enumerate(models):
+            slides = model["slides_accuracy"]
+            if slides is not None and not synthetic:
+                bar = axes.bar(place - shift, 100 * slides, 0.36, color="#BBBBBB")
+                axes.bar_label(bar, fmt="%.1f", fontsize=9, color=NEUTRAL, padding=2)
+            _draw_ours(axes, place + shift, model)
+        legend = [Line2D([], [], marker="o", linestyle="", color="black", markerfacecolor="white", label="one seed")]
+        legend.append(Line2D([], [], color="black", label="95 % interval, seed 0"))
+        bars = [Patch(color=CLASS_COLOURS["normal"], label="ours, mean over seeds")]
+        bars += [] if synthetic else [Patch(color="#BBBBBB", label="slides")]
+        axes.set_xticks(range(len(models)), [model["title"] for model in models], fontsize=9)
+        axes.set_ylim(0, 105)
+        where = "phantom films" if synthetic else "the official test films"
+        axes.set(ylabel="test accuracy (%)", title=f"The study's models on {where}")
+        axes.legend(handles=[*bars, *legend], loc="upper center", ncols=4, fontsize=9, bbox_to_anchor=(0.5, -0.08))
+    return figure
+
+
+def _draw_ours(axes: Axes, at: float, model: dict[str, Any]) -> None:
+    values = [100 * value for value in model["over_seeds"]["accuracy"]["values"]]
+    axes.bar(at, np.mean(values), 0.36, color=CLASS_COLOURS["normal"])
+    interval = model["runs"][0]["measures"]["accuracy"]
+    if interval["low"] is not None:
+        axes.vlines(at, 100 * interval["low"], 100 * interval["high"], color="black", linewidth=1.2)
+    axes.plot([at + 0.09] * len(values), values, "o", markersize=4, markerfacecolor="white", color="black")
+    axes.annotate(f"{np.mean(values):.1f}", (at, 4), ha="center", color="white", fontsize=10, fontweight="bold")

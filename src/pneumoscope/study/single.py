@@ -1,0 +1,97 @@
+"""One network outside the study: trained from a configuration, or evaluated on a data set."""
+
+from pathlib import Path
+from typing import Any
+
+from pneumoscope import places
+from pneumoscope.config import RunConfig
+from pneumoscope.data.dataset import load_dataset
+from pneumoscope.data.locate import Location
+from pneumoscope.errors import ConfigError
+from pneumoscope.models.weights import find_inception_weights
+from pneumoscope.presentation.progress import Report
+from pneumoscope.study.assessment import assess
+from pneumoscope.study.networks import Foundations
+from pneumoscope.study.study import Listeners, remove_features, train_network
+from pneumoscope.training.run import RunFolder
+from pneumoscope.types import Split
+
+
+def train_run(
+    config: RunConfig,
+    location: Location,
+    folder: Path,
+    listeners: Listeners,
+    resume: bool = False,
+    base: Path | None = None,
+    inception_weights: Path | None = None,
+    skip_unreadable: bool = False,
+) -> dict[str, Any]:
+    """Trains a network into a run folder.
+
+    Args:
+        config: All settings.
+        location: The data set.
+        folder: Of the run.
+        listeners: Told of progress.
+        resume: Go on with the run in `folder`.
+        base: For a stacked cnn: the finished run of a cnn.
+        inception_weights: For Inception V3: its weight file; found or downloaded where None.
+        skip_unreadable: Go on without films that cannot be read.
+
+    Returns:
+        Run folder, epochs, and validation loss and accuracy after the last of them.
+
+    Raises:
+        PneumoscopeError: Settings, data, weights or folder are not as expected.
+    """
+    architecture = config.model.architecture
+    if (architecture == "stacked_cnn") != (base is not None):
+        expected = "a finished cnn run by --base" if architecture == "stacked_cnn" else "no --base"
+        raise ConfigError(f"expected {expected} for {architecture}, found {base or 'none'}: change the command")
+    foundations = Foundations(
+        RunFolder(base) if base else None,
+        find_inception_weights(inception_weights, listeners.report) if architecture == "inception_v3" else None,
+    )
+    dataset = load_dataset(
+        location.root,
+        config.preprocessing,
+        config.split,
+        places.cache_directory() / "films",
+        listeners.report,
+        skip_unreadable,
+    )
+    run = RunFolder(folder)
+    state = train_network(config, dataset, run, foundations, folder / "features", listeners.observer, resume)
+    remove_features(folder / "features")
+    last = state.history[-1]
+    return {
+        "run": str(folder),
+        "epochs": last.epoch,
+        "val_loss": last.val_loss,
+        "val_accuracy": last.val_accuracy,
+    }
+
+
+def evaluate_run(
+    folder: Path,
+    location: Location,
+    side: Split,
+    why: str,
+    ledger: Path,
+    report: Report,
+    inception_weights: Path | None = None,
+    skip_unreadable: bool = False,
+) -> dict[str, Any]:
+    """Evaluates a finished run on one side of a data set; see `assess`."""
+    run = RunFolder(folder)
+    config = run.config()
+    dataset = load_dataset(
+        location.root,
+        config.preprocessing,
+        config.split,
+        places.cache_directory() / "films",
+        report,
+        skip_unreadable,
+    )
+    return assess(run, dataset, side, why, ledger, location.synthetic, inception_weights)

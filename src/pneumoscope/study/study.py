@@ -1,0 +1,255 @@
+"""The whole study: data, overview, every network with every seed, evaluation on the test films, comparison.
+
+    OUT/data/         index.csv, split.csv, audit.json, overview.html and its pictures
+    OUT/runs/NAME/seed-S/   the run folder; evaluation/ in it
+    OUT/comparison.*  the closing table and chart
+
+Training ends, for every network and seed, before the first test film is looked at.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pneumoscope import places
+from pneumoscope.config import Preprocessing, RunConfig, SplitConfig
+from pneumoscope.data.dataset import Dataset, load_dataset
+from pneumoscope.data.index import save_index
+from pneumoscope.data.locate import Location
+from pneumoscope.data.overview import write_overview
+from pneumoscope.data.split import save_split
+from pneumoscope.errors import ConfigError, DownloadError
+from pneumoscope.files import write_json, write_text
+from pneumoscope.models.weights import WeightFile, find_inception_weights
+from pneumoscope.presentation.progress import Report, silent
+from pneumoscope.study.assessment import assess
+from pneumoscope.study.comparison import write_comparison
+from pneumoscope.study.experiments import Experiment, with_prerequisites
+from pneumoscope.study.networks import Foundations, build_network, origin_of
+from pneumoscope.training.batches import LabelledFilms
+from pneumoscope.training.checkpoint import TrainingState
+from pneumoscope.training.loop import train
+from pneumoscope.training.observer import Observer, SilentObserver
+from pneumoscope.training.provenance import provenance
+from pneumoscope.training.run import RunFolder
+from pneumoscope.types import SCHEMES, Split
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """What a study does.
+
+    Attributes:
+        only: Names of experiments; all where empty. What they build on comes along.
+        seeds: Trainings per experiment, with the seeds 0, 1, ...
+        epochs: At most; each experiment's own where None.
+        limit: Films in all, a seeded sample of each class and split; all where None.
+        precision: `auto`, `fp32` or `bf16`.
+        skip_unreadable: Go on without films that cannot be read.
+        inception_weights: Keras' notop HDF5 file; found or downloaded where None.
+    """
+
+    only: tuple[str, ...] = ()
+    seeds: int = 1
+    epochs: int | None = None
+    limit: int | None = None
+    precision: str = "auto"
+    skip_unreadable: bool = False
+    inception_weights: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.seeds < 1:
+            raise ConfigError(f"expected 1 seed or more, found {self.seeds}: change --seeds")
+        if self.limit is not None and self.limit < 100:
+            raise ConfigError(f"expected a limit of 100 films or more, found {self.limit}: change --limit")
+
+    @property
+    def experiments(self) -> list[Experiment]:
+        """What is to be trained, in order."""
+        return with_prerequisites(list(self.only))
+
+
+@dataclass(frozen=True)
+class Listeners:
+    """Who is told of what a study does.
+
+    Attributes:
+        report: Of data stages.
+        observer: Of trainings.
+        say: Of everything else, a line at a time.
+    """
+
+    report: Report = silent
+    observer: Observer = field(default_factory=SilentObserver)
+    say: Callable[[str], None] = lambda line: None
+
+
+def run_study(location: Location, plan: StudyPlan, out: Path, ledger: Path, listeners: Listeners) -> dict[str, Any]:
+    """Runs the study, or what is still missing of it.
+
+    Args:
+        location: The data set.
+        plan: What to do.
+        out: Folder of the study; one that holds the same study is gone on with.
+        ledger: Gets a line for every evaluation on the test films of a real data set.
+        listeners: Told of progress.
+
+    Returns:
+        The comparison, as in `comparison.json`.
+
+    Raises:
+        PneumoscopeError: Data, weights, settings or folders are not as expected; whatever is finished stays.
+    """
+    began = time.monotonic()
+    inception = _inception(plan, location, listeners)
+    dataset = load_dataset(
+        location.root,
+        Preprocessing(),
+        SplitConfig(),
+        places.cache_directory() / "films",
+        listeners.report,
+        plan.skip_unreadable,
+        plan.limit,
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    describe_data(dataset, out / "data", location.synthetic)
+    listeners.say(dataset.audit.verdict)
+    runs: dict[str, list[RunFolder]] = {}
+    for entry in plan.experiments:
+        runs[entry.name] = [
+            _train_one(entry, seed, plan, dataset, runs, inception, out, listeners) for seed in range(plan.seeds)
+        ]
+    trained = time.monotonic()
+    for folders in runs.values():
+        for run in folders:
+            listeners.say(f"evaluating {run.path.parent.name}, {run.path.name}")
+            assess(
+                run,
+                dataset,
+                Split.TEST,
+                "final evaluation of the study",
+                ledger,
+                location.synthetic,
+                plan.inception_weights,
+            )
+    facts = {
+        "data": {
+            "films": len(dataset.index.rows),
+            "index_hash": dataset.index.hash,
+            "split_hash": dataset.split.hash,
+        },
+        "synthetic": location.synthetic,
+        "plan": {k: v for k, v in asdict(plan).items() if k != "inception_weights"},
+        "seconds_training_and_data": round(trained - began, 1),
+        "seconds_in_all": round(time.monotonic() - began, 1),
+        **provenance(),
+    }
+    return write_comparison(runs, facts, out)
+
+
+def _inception(plan: StudyPlan, location: Location, listeners: Listeners) -> WeightFile | None:
+    """Found before the first training, so that a study does not fail in its third hour."""
+    if not any(entry.needs_inception for entry in plan.experiments):
+        return None
+    try:
+        return find_inception_weights(plan.inception_weights, listeners.report)
+    except DownloadError as error:
+        if location.synthetic:
+            listeners.say("Inception V3 starts from random weights: Keras' file is not at hand and cannot be had")
+            return None
+        raise DownloadError(
+            f"{error}; or name a notop HDF5 file by --inception-weights, or leave it out by --only"
+        ) from error
+
+
+def describe_data(dataset: Dataset, folder: Path, synthetic: bool) -> None:
+    """Writes index, split, audit and overview."""
+    save_index(dataset.index, folder / "index.csv")
+    save_split(dataset.index, dataset.split, folder / "split.csv")
+    write_json(
+        folder / "audit.json",
+        dataset.audit.as_json() | {"index_hash": dataset.index.hash, "split_hash": dataset.split.hash, **provenance()},
+    )
+    write_overview(dataset, folder, synthetic)
+
+
+def _train_one(
+    entry: Experiment,
+    seed: int,
+    plan: StudyPlan,
+    dataset: Dataset,
+    runs: dict[str, list[RunFolder]],
+    inception: WeightFile | None,
+    out: Path,
+    listeners: Listeners,
+) -> RunFolder:
+    config = entry.config.with_training(seed=seed, precision=plan.precision)
+    if plan.epochs is not None:
+        config = config.with_training(epochs=plan.epochs)
+    run = RunFolder(out / "runs" / entry.name / f"seed-{seed}")
+    base = runs[entry.builds_on][seed] if entry.builds_on else None
+    foundations = Foundations(base, inception if entry.needs_inception else None)
+    if run.is_finished:
+        run.start(config, facts_of(config, dataset, foundations), resume=True)
+        listeners.say(f"{entry.title}, seed {seed}: trained already")
+        return run
+    listeners.say(f"{entry.title}, seed {seed}")
+    # Inception's features are the same for every seed; a trained base gives others each time.
+    features = out / "features" if entry.needs_inception else run.path / "features"
+    begun = (run.path / "config.json").exists()
+    train_network(config, dataset, run, foundations, features, listeners.observer, resume=begun)
+    if not entry.needs_inception or seed == plan.seeds - 1:
+        remove_features(features)
+    return run
+
+
+def facts_of(config: RunConfig, dataset: Dataset, foundations: Foundations) -> dict[str, Any]:
+    """What identifies the data and the weights that a run starts from."""
+    return {"split_hash": dataset.split.hash, "weights": origin_of(config, foundations)}
+
+
+def train_network(
+    config: RunConfig,
+    dataset: Dataset,
+    run: RunFolder,
+    foundations: Foundations,
+    features: Path,
+    observer: Observer,
+    resume: bool,
+) -> TrainingState:
+    """Builds the network of a configuration and trains it into a run folder, from the start or from its checkpoint.
+
+    Raises:
+        PneumoscopeError: Settings, data, weights or folder are not as expected.
+    """
+    classes = config.model.classes
+    training, validation = (
+        labelled(dataset, Split.TRAIN, classes),
+        labelled(dataset, Split.VALIDATION, classes),
+    )
+    model = build_network(config, foundations)
+    run.start(config, facts_of(config, dataset, foundations), resume)
+    note_training_films(run, dataset)
+    return train(model, training, validation, config, run, features, observer)
+
+
+def note_training_films(run: RunFolder, dataset: Dataset) -> None:
+    """Writes the hashes of the films that a run learns from or is stopped by, so that none of them ever judges it."""
+    seen = [*dataset.positions(Split.TRAIN), *dataset.positions(Split.VALIDATION)]
+    write_text(run.path / "training_films.txt", "\n".join(dataset.index.rows[i].sha256 for i in seen) + "\n")
+
+
+def labelled(dataset: Dataset, side: Split, classes: int) -> LabelledFilms:
+    """The films of one side with their classes."""
+    positions = dataset.positions(side)
+    return LabelledFilms(dataset.films, positions, dataset.labels(SCHEMES[classes], positions))
+
+
+def remove_features(folder: Path) -> None:
+    """Frees the gigabyte of a frozen base's features once no training needs them."""
+    if folder.is_dir():
+        for file in folder.iterdir():
+            file.unlink()
+        folder.rmdir()

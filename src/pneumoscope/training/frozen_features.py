@@ -1,0 +1,171 @@
+"""A frozen base gives the same features in every epoch: they are computed once per film and flip, and kept on disk."""
+
+import copy
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pneumoscope.files import sha256_of_file, whole_or_nothing, write_json
+from pneumoscope.models.classifier import FilmClassifier
+from pneumoscope.models.inception import InceptionV3
+from pneumoscope.training.batches import FilmInputs, LabelledFilms, as_network_input
+from pneumoscope.training.observer import Observer
+
+# Large enough to keep the cores busy, small enough that Ctrl-C waits for less than a second.
+_BATCH = 32
+
+
+class FrozenBase:
+    """A copy of a network's frozen base in the form in which it runs: normalisation drawn in, no gradients.
+
+    Attributes:
+        dtype: Of the products and of the features.
+    """
+
+    def __init__(self, model: FilmClassifier, dtype: torch.dtype) -> None:
+        self.dtype = dtype
+        self._base = copy.deepcopy(model.base).eval()
+        if isinstance(self._base, InceptionV3):
+            self._base.fold()
+        self._base.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @torch.no_grad()
+    def __call__(self, films: NDArray[np.uint8]) -> Tensor:
+        """Features (n, channels, height, width), channels last, of films (n, height, width) uint8."""
+        features: Tensor = self._base(as_network_input(films).to(self.dtype))
+        return features
+
+    def hash(self) -> str:
+        """SHA-256 of the weights, 64 hex digits."""
+        digest = hashlib.sha256(str(self.dtype).encode())
+        for tensor in self._base.state_dict().values():
+            digest.update(tensor.flatten().view(torch.uint8).numpy().data)
+        return digest.hexdigest()
+
+
+class ComputedFeatures:
+    """Features of a frozen base, computed whenever they are needed."""
+
+    def __init__(self, base: FrozenBase, data: LabelledFilms) -> None:
+        self._base = base
+        self._films = FilmInputs(data)
+        self.labels = data.labels
+
+    def __len__(self) -> int:
+        return len(self._films)
+
+    def take(self, chosen: NDArray[np.int64], flipped: NDArray[np.bool_]) -> Tensor:
+        """(n, channels, height, width) features, channels last, in the base's dtype."""
+        return self._base(self._films.take_grey(chosen, flipped))
+
+
+class FeatureInputs:
+    """Features of a frozen base, read from a file as they are needed.
+
+    They are read, not memory-mapped: the operating system's cache makes both equally fast, and the pages of a map
+    would count as this process' memory.
+    """
+
+    def __init__(
+        self, file: Path, shape: tuple[int, ...], dtype: torch.dtype, flips: bool, labels: NDArray[np.int64]
+    ) -> None:
+        self._descriptor = os.open(file, os.O_RDONLY)
+        self._shape = shape
+        self._dtype = dtype
+        self._variants = 2 if flips else 1
+        self._row = int(np.prod(shape)) * dtype.itemsize
+        self.labels = labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, chosen: NDArray[np.int64], flipped: NDArray[np.bool_]) -> Tensor:
+        """(n, channels, height, width) features, channels last, in the base's dtype."""
+        raw = np.empty((len(chosen), self._row), dtype=np.uint8)
+        for place, (film, mirrored) in enumerate(zip(chosen.tolist(), flipped.tolist(), strict=True)):
+            offset = (film * self._variants + int(mirrored)) * self._row
+            if os.preadv(self._descriptor, [raw[place].data], offset) != self._row:
+                raise OSError(f"the feature file ends before film {film}")
+        channels, height, width = self._shape
+        maps = torch.from_numpy(raw).view(self._dtype).reshape(len(chosen), height, width, channels)
+        return maps.permute(0, 3, 1, 2)
+
+    def close(self) -> None:
+        """Lets go of the file."""
+        os.close(self._descriptor)
+
+
+@contextmanager
+def frozen_features(
+    base: FrozenBase, data: LabelledFilms, flips: bool, folder: Path, name: str, observer: Observer
+) -> Iterator[FeatureInputs]:
+    """Features of all films, computed where no whole file of them lies in `folder` already.
+
+    Args:
+        base: That gives the features.
+        data: The films.
+        flips: Whether every film is also wanted mirrored.
+        folder: Where the file goes: n * (1 or 2) * features * 2 or 4 bytes.
+        name: Of the file, and of the stage told to the observer.
+        observer: Told of the films done.
+
+    Raises:
+        DataError: The disk is full.
+    """
+    first = base(data.films[data.positions[:1]])
+    file = folder / f"{name.replace(' ', '-')}.bin"
+    facts = {
+        "films": len(data),
+        "flips": flips,
+        "shape": list(first.shape[1:]),
+        "dtype": str(first.dtype),
+        "base": base.hash(),
+        "pixels": _pixel_hash(data),
+    }
+    if not _is_whole(file, facts):
+        _compute(base, data, flips, file, observer, name)
+        write_json(file.with_suffix(".json"), facts | {"sha256": sha256_of_file(file)})
+    inputs = FeatureInputs(file, tuple(first.shape[1:]), first.dtype, flips, data.labels)
+    try:
+        yield inputs
+    finally:
+        inputs.close()
+
+
+def _pixel_hash(data: LabelledFilms) -> str:
+    digest = hashlib.sha256()
+    for position in data.positions:
+        digest.update(np.ascontiguousarray(data.films[position]).data)
+    return digest.hexdigest()
+
+
+def _is_whole(file: Path, facts: dict[str, object]) -> bool:
+    try:
+        found = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
+        digest = found.pop("sha256")
+        return bool(found == facts and digest == sha256_of_file(file))
+    except (OSError, ValueError, KeyError, AttributeError):
+        return False
+
+
+def _compute(base: FrozenBase, data: LabelledFilms, flips: bool, file: Path, observer: Observer, name: str) -> None:
+    observer.stage(name, len(data) * (2 if flips else 1))
+    file.with_suffix(".json").unlink(missing_ok=True)
+    with whole_or_nothing(file) as temporary, temporary.open("wb") as stream:
+        for start in range(0, len(data), _BATCH):
+            films = data.films[data.positions[start : start + _BATCH]]
+            variants = [base(films)]
+            if flips:
+                variants.append(base(films[:, :, ::-1]))
+            # (films, variants, height, width, channels): a film and its mirror image lie side by side.
+            maps = torch.stack([v.permute(0, 2, 3, 1) for v in variants], dim=1).contiguous()
+            stream.write(maps.view(torch.uint8).numpy().data)
+            observer.advance(len(films) * len(variants))

@@ -1,0 +1,73 @@
+"""What a result was made with: versions, commit, machine, date."""
+
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_PACKAGES = (
+    "pneumoscope",
+    "torch",
+    "lightning-fabric",
+    "numpy",
+    "pillow",
+    "simplejpeg",
+    "scikit-learn",
+    "h5py",
+)
+
+
+def provenance() -> dict[str, Any]:
+    """Plain data for JSON: command, commit, machine, versions, date (UTC)."""
+    return {
+        "command": " ".join(["pneumoscope", *_arguments()]),
+        "commit": commit(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine(),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+    }
+
+
+def _arguments() -> list[str]:
+    """The command's arguments; an absolute path is cut to its last part, since it means nothing elsewhere."""
+    return [Path(word).name if word.startswith("/") else word for word in sys.argv[1:]]
+
+
+def commit() -> str:
+    """The commit of the source tree, with `+` where files differ from it; `unknown` outside of one."""
+    here = Path(__file__).parent
+    try:
+        found = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--match="],  # noqa: S607
+            cwd=here, capture_output=True, text=True, check=True, timeout=10,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return found.stdout.strip()
+
+
+def machine() -> str:
+    """Processor, cores in use, memory and system in words."""
+    name = platform.processor() or platform.machine()
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as stream:
+            name = next((line.split(":", 1)[1].strip() for line in stream if line.startswith("model name")), name)
+        with open("/proc/meminfo", encoding="utf-8") as stream:
+            memory = f", {int(stream.readline().split()[1]) / 1e6:.0f} GB"
+    except (OSError, ValueError, IndexError):
+        memory = ""
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return f"{name}, {torch.get_num_threads()} threads{memory}{gpu}, {platform.system()} {platform.machine()}"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "absent"
