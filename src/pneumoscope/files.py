@@ -26,6 +26,9 @@ def whole_or_nothing(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(path)
+    except OSError as error:
+        raise _as_data_error(error, path) from error
+    try:
         yield temporary
         with temporary.open("rb") as stream:
             os.fsync(stream.fileno())

@@ -1,7 +1,7 @@
 """Makes keras_golden.json: what tf.keras computes where the tests ask whether ours is the same. Run once, by hand.
 
-    python -m venv /tmp/keras && /tmp/keras/bin/pip install tensorflow-cpu tf-keras h5py
-    PYTHONPATH=tests/golden /tmp/keras/bin/python tests/golden/make_keras_golden.py [inception notop file]
+python -m venv /tmp/keras && /tmp/keras/bin/pip install tensorflow-cpu tf-keras h5py
+PYTHONPATH=tests/golden /tmp/keras/bin/python tests/golden/make_keras_golden.py [inception notop file]
 """
 
 import hashlib

@@ -16,8 +16,6 @@ from pneumoscope.cli import train as train_command
 from pneumoscope.errors import PneumoscopeError
 from pneumoscope.types import NOTICE
 
-_INTERRUPTED = 130
-
 app = typer.Typer(
     name="pneumoscope",
     help=f"Detects pneumonia in chest X-rays of children. {NOTICE}",
@@ -69,3 +67,9 @@ def main() -> None:
         # The reader of our output (a pager, head) has left: nothing is wrong.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        if os.environ.get("PNEUMOSCOPE_DEBUG"):
+            raise
+        place = f" {error.filename}" if error.filename else ""
+        typer.echo(f"error: expected to use{place}, found: {error.strerror or error}: check path and disk", err=True)
+        sys.exit(1)

@@ -33,12 +33,11 @@ def evaluate(
     from pneumoscope.training.allocator import keep_freed_memory
 
     keep_freed_memory()
-    from pneumoscope.cli.interruption import told_how_to_resume
     from pneumoscope.cli.progress import display
     from pneumoscope.data.locate import locate
     from pneumoscope.study.single import evaluate_run
 
-    with told_how_to_resume("run the same command again"), display() as shown:
+    with display() as shown:
         location = locate(data, shown.report)
         record = evaluate_run(run, location, split, why, ledger, shown.report, inception_weights, skip_unreadable)
     folder = run / "evaluation" / split.value

@@ -1,14 +1,18 @@
 """Progress on stderr: bars on a terminal, a line per stage or epoch elsewhere."""
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pneumoscope.presentation.progress import Progress as Follow
 from pneumoscope.training.observer import EpochResult
+
+INTERRUPTED = 130
 
 
 class Display:
@@ -63,8 +67,19 @@ class Display:
 
 
 @contextmanager
-def display() -> Iterator[Display]:
-    """A display for the time of a command."""
+def display(advice: str = "run the same command again") -> Iterator[Display]:
+    """A display for the time of a command; Ctrl-C ends it with one line that says how to go on, and exit code 130."""
+    try:
+        with _drawn() as shown:
+            yield shown
+    except KeyboardInterrupt:
+        typer.echo(f"interrupted; to go on, {advice}", err=True)
+        # Not sys.exit, which would wait for decoding threads: what is on disk is whole at every moment.
+        os._exit(INTERRUPTED)
+
+
+@contextmanager
+def _drawn() -> Iterator[Display]:
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),

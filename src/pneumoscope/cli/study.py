@@ -41,7 +41,6 @@ def study(
     from pneumoscope.training.allocator import keep_freed_memory
 
     keep_freed_memory()
-    from pneumoscope.cli.interruption import told_how_to_resume
     from pneumoscope.cli.progress import display
     from pneumoscope.data.locate import locate_or_make_phantoms
     from pneumoscope.study.study import Listeners, StudyPlan, run_study
@@ -49,10 +48,7 @@ def study(
     names = tuple(name.strip() for name in only.split(",") if name.strip())
     plan = StudyPlan(names, seeds, epochs, limit, precision, skip_unreadable, inception_weights)
     _ = plan.experiments  # a misspelt name is an error before any data is looked for
-    with (
-        told_how_to_resume("run the same command again: it goes on after the last whole epoch"),
-        display() as shown,
-    ):
+    with display("run the same command again: it goes on after the last whole epoch") as shown:
         location, reason = locate_or_make_phantoms(data, shown.report)
         if location.synthetic:
             shown.say(reason)

@@ -30,7 +30,6 @@ def train(
     from pneumoscope.training.allocator import keep_freed_memory
 
     keep_freed_memory()
-    from pneumoscope.cli.interruption import told_how_to_resume
     from pneumoscope.cli.progress import display
     from pneumoscope.config import load_config
     from pneumoscope.data.locate import locate
@@ -41,8 +40,9 @@ def train(
     known = not config.exists() and str(config) in {e.name for e in EXPERIMENTS}
     settings = experiment(str(config)).config if known else load_config(config)
     folder = resume or out or Path("runs") / settings.name
-    advice = f"pneumoscope train {config} --resume {folder}"
-    with told_how_to_resume(advice), display() as shown:
+    named = "".join(f" {option} {value}" for option, value in (("--data", data), ("--base", base)) if value)
+    advice = f"pneumoscope train {config} --resume {folder}{named}"
+    with display(advice) as shown:
         location = locate(data, shown.report)
         listeners = Listeners(shown.report, shown, shown.say)
         record = train_run(

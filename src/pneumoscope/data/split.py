@@ -41,7 +41,7 @@ class SplitAssignment:
 def draw_validation(index: Index, seed: int, folds: int = 10, fold: int = 0) -> SplitAssignment:
     """Makes one of `folds` parts of the training films the validation set.
 
-    Films stay together that share a patient (whatever the etiology in their name), their bytes or their look.
+    A data set without training films keeps its sides: there is nothing to draw from. Films stay together that share a patient (whatever the etiology in their name), their bytes or their look.
 
     Args:
         index: With measurements.
@@ -59,6 +59,9 @@ def draw_validation(index: Index, seed: int, folds: int = 10, fold: int = 0) -> 
     if folds < 2 or not 0 <= fold < folds:
         raise ConfigError(f"expected 2 or more folds and a fold in 0 to folds - 1, found {folds} and {fold}")
     train = index.positions(Split.TRAIN)
+    if len(train) == 0:
+        sides = tuple(row.split for row in index.rows)
+        return SplitAssignment(sides, _hash(index, sides), seed, folds, fold)
     labels = np.array([index.rows[i].label for i in train])
     groups = _groups(index)[train]
     for name in np.unique(labels):

@@ -1,5 +1,6 @@
 """The whole study: data, overview, every network with every seed, evaluation on the test films, comparison.
 
+    OUT/study.json    which data and settings this is
     OUT/data/         index.csv, split.csv, audit.json, overview.html and its pictures
     OUT/runs/NAME/seed-S/   the run folder; evaluation/ in it
     OUT/comparison.*  the closing table and chart
@@ -7,6 +8,7 @@
 Training ends, for every network and seed, before the first test film is looked at.
 """
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -20,7 +22,7 @@ from pneumoscope.data.index import save_index
 from pneumoscope.data.locate import Location
 from pneumoscope.data.overview import write_overview
 from pneumoscope.data.split import save_split
-from pneumoscope.errors import ConfigError, DownloadError
+from pneumoscope.errors import ConfigError, DownloadError, RunError
 from pneumoscope.files import write_json, write_text
 from pneumoscope.models.weights import WeightFile, find_inception_weights
 from pneumoscope.presentation.progress import Report, silent
@@ -113,7 +115,7 @@ def run_study(location: Location, plan: StudyPlan, out: Path, ledger: Path, list
         plan.skip_unreadable,
         plan.limit,
     )
-    out.mkdir(parents=True, exist_ok=True)
+    _check_same_study(out, plan, dataset)
     describe_data(dataset, out / "data", location.synthetic)
     listeners.say(dataset.audit.verdict)
     runs: dict[str, list[RunFolder]] = {}
@@ -162,6 +164,27 @@ def _inception(plan: StudyPlan, location: Location, listeners: Listeners) -> Wei
         raise DownloadError(
             f"{error}; or name a notop HDF5 file by --inception-weights, or leave it out by --only"
         ) from error
+
+
+def _check_same_study(out: Path, plan: StudyPlan, dataset: Dataset) -> None:
+    """Refuses a folder that holds a study of other data or settings, before anything in it changes."""
+    identity = {
+        "index_hash": dataset.index.hash,
+        "split_hash": dataset.split.hash,
+        "epochs": plan.epochs,
+        "precision": plan.precision,
+    }
+    file = out / "study.json"
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except OSError:
+        write_json(file, identity)
+        return
+    except ValueError:
+        found = {}
+    if found != identity:
+        changed = ", ".join(key for key in identity if found.get(key) != identity[key])
+        raise RunError(f"expected the study that was begun in {out}, found another ({changed} differ): change --out")
 
 
 def describe_data(dataset: Dataset, folder: Path, synthetic: bool) -> None:

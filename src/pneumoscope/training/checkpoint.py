@@ -1,5 +1,6 @@
 """The state of a training after an epoch: everything that the next epoch depends on, in one file, whole or absent."""
 
+import io
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,11 @@ class TrainingState:
 def save_checkpoint(path: Path, weights: dict[str, Tensor], optimiser: dict[str, Any], state: TrainingState) -> None:
     """Writes the checkpoint, atomically."""
     record = {"weights": weights, "optimiser": optimiser, "state": asdict(state)}
+    # By way of memory: a full disk is then an OSError, which torch's own writer hides.
+    buffer = io.BytesIO()
+    torch.save(record, buffer)
     with whole_or_nothing(path) as temporary:
-        torch.save(record, temporary)
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], TrainingState]:

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialise
 from torch import Tensor
 
 from pneumoscope.config import RunConfig, config_from_table
@@ -136,7 +137,7 @@ class RunFolder:
     def save_weights(self, state: dict[str, Tensor]) -> None:
         """Writes the trained weights, atomically: the run has ended."""
         with whole_or_nothing(self.weights) as temporary:
-            save_file({name: tensor.contiguous() for name, tensor in state.items()}, temporary)
+            temporary.write_bytes(serialise({name: tensor.contiguous() for name, tensor in state.items()}))
 
     def load_weights(self) -> dict[str, Tensor]:
         """The trained weights.

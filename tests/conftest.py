@@ -1,0 +1,73 @@
+"""Fixtures that the tests share: phantom films, a clean environment, the real films where they are."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pneumoscope.config import Preprocessing, SplitConfig
+from pneumoscope.data.dataset import Dataset, load_dataset
+from pneumoscope.data.phantom import PhantomPlan, write_phantoms
+
+# Read before any test cleans the environment.
+_REAL_DATA = os.environ.get("PNEUMOSCOPE_DATA", "")
+_REAL_WEIGHTS = os.environ.get("PNEUMOSCOPE_INCEPTION_WEIGHTS", "")
+_BESIDE = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No test sees the user's data, cache or network."""
+    for name in ("PNEUMOSCOPE_DATA", "PNEUMOSCOPE_INCEPTION_WEIGHTS", "PNEUMOSCOPE_DEBUG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PNEUMOSCOPE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def two_threads() -> None:
+    torch.set_num_threads(2)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """72 phantom films in Kaggle's layout: 20 of each class in train, 4 in test, two to a patient."""
+    return write_phantoms(tmp_path_factory.mktemp("data") / "phantoms", PhantomPlan(train=20, test=4))
+
+
+@pytest.fixture(scope="session")
+def phantom_dataset(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return load_dataset(phantoms, Preprocessing(), SplitConfig(), tmp_path_factory.mktemp("films"))
+
+
+@pytest.fixture(scope="session")
+def real_films() -> Path:
+    """The 5,856 radiographs at 224 x 224 in Kaggle's layout."""
+    folder = Path(_REAL_DATA) if _REAL_DATA else _BESIDE / "data" / "chest_xray_224"
+    if not folder.is_dir():
+        pytest.skip("the radiographs are not on this machine (PNEUMOSCOPE_DATA)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def original_sample() -> Path:
+    """96 radiographs as published."""
+    folder = _BESIDE / "data" / "chest_xray_original_sample"
+    if not folder.is_dir():
+        pytest.skip("the sample of original radiographs is not on this machine")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def inception_file() -> Path:
+    """A notop HDF5 file as Keras publishes it."""
+    files = [Path(_REAL_WEIGHTS)] if _REAL_WEIGHTS else sorted(_BESIDE.glob("weights/inception_v3_*notop.h5"))
+    if not files or not files[0].is_file():
+        pytest.skip("no Inception V3 weight file is on this machine (PNEUMOSCOPE_INCEPTION_WEIGHTS)")
+    return files[0]

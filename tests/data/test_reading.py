@@ -1,0 +1,96 @@
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from pneumoscope.data.reading import read_grey
+from pneumoscope.errors import UnreadableImage
+
+
+def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def grey(rng):
+    return np.kron(rng.integers(0, 256, (6, 7), dtype=np.uint8), np.ones((8, 8), dtype=np.uint8))
+
+
+def test_png_is_read_exactly(grey):
+    assert np.array_equal(read_grey(Path("a.png"), encoded(Image.fromarray(grey), "PNG")), grey)
+
+
+def test_jpeg_equals_pillows_full_decoding(grey):
+    content = encoded(Image.fromarray(grey), "JPEG", quality=90)
+    assert np.array_equal(read_grey(Path("a.jpeg"), content), np.asarray(Image.open(io.BytesIO(content))))
+
+
+def test_colour_jpeg_gives_its_luma(rng):
+    colour = np.kron(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8), np.ones((16, 16, 1), dtype=np.uint8))
+    content = encoded(Image.fromarray(colour), "JPEG", quality=95, subsampling=0)
+    decoded = Image.open(io.BytesIO(content))
+    decoded.draft("L", decoded.size)
+    assert np.array_equal(read_grey(Path("a.jpeg"), content), np.asarray(decoded.convert("L")))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P", "1"])
+def test_png_modes_give_grey(grey, mode):
+    film = read_grey(Path("a.png"), encoded(Image.fromarray(grey).convert(mode), "PNG"))
+    assert film.shape == grey.shape
+    assert film.dtype == np.uint8
+    if mode not in ("P", "1"):
+        assert np.array_equal(film, grey)
+
+
+def test_cmyk_jpeg_is_read(grey):
+    film = read_grey(Path("a.jpeg"), encoded(Image.fromarray(grey).convert("CMYK"), "JPEG"))
+    assert film.shape == grey.shape
+
+
+def test_sixteen_bit_png_keeps_its_depth(grey):
+    deep = grey.astype(np.uint16) * 257 - (grey > 0)
+    film = read_grey(Path("a.png"), encoded(Image.fromarray(deep), "PNG"))
+    assert film.dtype == np.uint16
+    assert np.array_equal(film, deep)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_truncated_image_is_refused(kind, rng):
+    noise = Image.fromarray(rng.integers(0, 256, (64, 64), dtype=np.uint8))
+    content = encoded(noise, kind)
+    with pytest.raises(UnreadableImage, match=r"expected a whole JPEG or PNG image, found a\.img \(.+\): replace it"):
+        read_grey(Path("a.img"), content[: len(content) * 2 // 3])
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xd8", b"hello", b"\x89PNG\r\n\x1a\n", b"GIF89a" + bytes(40)])
+def test_other_bytes_are_refused(content):
+    with pytest.raises(UnreadableImage, match="replace it"):
+        read_grey(Path("a.png"), content)
+
+
+def test_missing_file_is_refused(tmp_path):
+    with pytest.raises(UnreadableImage, match="No such file"):
+        read_grey(tmp_path / "none.png")
+
+
+def test_decompression_bomb_is_refused():
+    bomb = encoded(Image.new("1", (20_000, 20_000)), "PNG")
+    with pytest.raises(UnreadableImage, match="pixels"):
+        read_grey(Path("bomb.png"), bomb)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 400), st.binary(min_size=1, max_size=8))
+def test_damaged_jpeg_is_read_or_refused_but_never_crashes(place, noise):
+    content = bytearray(encoded(Image.new("L", (16, 16), 90), "JPEG"))
+    content[place % len(content) : place % len(content) + len(noise)] = noise
+    try:
+        assert read_grey(Path("a.jpeg"), bytes(content)).ndim == 2
+    except UnreadableImage:
+        pass

@@ -1,0 +1,63 @@
+"""What is known of the Guangzhou radiographs holds for the index, the audit and the split that are built here."""
+
+from collections import Counter
+
+import pytest
+
+from pneumoscope.config import Preprocessing
+from pneumoscope.data.audit import audit, near_duplicate_pairs
+from pneumoscope.data.cache import cached_films
+from pneumoscope.data.index import build_index
+from pneumoscope.data.preprocessing import prepare
+from pneumoscope.data.sources import open_source
+from pneumoscope.data.split import draw_validation
+from pneumoscope.types import Split
+
+
+@pytest.fixture(scope="module")
+def index(real_films):
+    return build_index(open_source(real_films))
+
+
+def test_counts_of_films_and_patients(index):
+    assert Counter((row.split, row.label) for row in index.rows) == {
+        (Split.TRAIN, "normal"): 1349,
+        (Split.TRAIN, "bacterial"): 2538,
+        (Split.TRAIN, "viral"): 1345,
+        (Split.TEST, "normal"): 234,
+        (Split.TEST, "bacterial"): 242,
+        (Split.TEST, "viral"): 148,
+    }
+    with_word = {(row.patient, row.label) for row in index.rows}
+    assert len(with_word) == 4097
+    assert Counter(label for patient, label in with_word if patient.startswith("test/")) == {
+        "normal": 225,
+        "bacterial": 77,
+        "viral": 126,
+    }
+
+
+def test_duplicates_stand_on_one_side(index):
+    result = audit(index)
+    result.raise_for_errors()
+    (duplicate,) = [finding for finding in result.findings if finding.code == "duplicate"]
+    assert (duplicate.groups, len(duplicate.films)) == (30, 62)
+    assert near_duplicate_pairs(index) == []
+
+
+def test_validation_set_is_a_tenth_of_every_class(index):
+    split = draw_validation(index, seed=0)
+    held = Counter(index.rows[i].label for i in split.positions(Split.VALIDATION))
+    assert held == {"normal": pytest.approx(135, abs=2), "bacterial": pytest.approx(254, abs=3), "viral": pytest.approx(134, abs=2)}
+
+
+def test_originals_give_the_label_away(original_sample, tmp_path):
+    source = open_source(original_sample)
+    index = build_index(source)
+    result = audit(index)
+    cue = next(c for c in result.cues if c.name == "bytes per pixel")
+    assert cue.strength > 0.99
+    assert cue.normal_median > 2 * cue.pneumonia_median
+    assert result.verdict.startswith("The file gives the label away: bytes per pixel alone")
+    films = cached_films(source, index, Preprocessing(), tmp_path)
+    assert (films[5] == prepare(source.read(index.rows[5].path), Preprocessing())).all()

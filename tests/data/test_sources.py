@@ -1,0 +1,151 @@
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pneumoscope.data.index import build_index
+from pneumoscope.data.sources import open_source
+from pneumoscope.errors import DataError
+from pneumoscope.types import Etiology, Finding, Split
+
+
+def write_film(path: Path, seed: int = 0) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (20, 24), dtype=np.uint8)).save(path)
+
+
+def test_kaggle_layout_folds_val_into_train(tmp_path):
+    write_film(tmp_path / "train/NORMAL/IM-0115-0001.jpeg")
+    write_film(tmp_path / "val/PNEUMONIA/person1946_bacteria_4874.jpeg")
+    write_film(tmp_path / "test/PNEUMONIA/person1_virus_6.jpeg")
+    films = {film.path: film for film in open_source(tmp_path).films}
+    assert films["val/PNEUMONIA/person1946_bacteria_4874.jpeg"].split is Split.TRAIN
+    assert films["test/PNEUMONIA/person1_virus_6.jpeg"].split is Split.TEST
+    assert films["test/PNEUMONIA/person1_virus_6.jpeg"].etiology is Etiology.VIRAL
+    assert films["train/NORMAL/IM-0115-0001.jpeg"].finding is Finding.NORMAL
+
+
+def test_person_numbers_start_anew_in_the_test_set(tmp_path):
+    write_film(tmp_path / "train/PNEUMONIA/person1_bacteria_1.jpeg")
+    write_film(tmp_path / "train/PNEUMONIA/person1_virus_2.jpeg")
+    write_film(tmp_path / "test/PNEUMONIA/person1_bacteria_3.jpeg")
+    patients = [film.patient for film in open_source(tmp_path).films]
+    assert patients == ["test/person1", "train/person1", "train/person1"]
+
+
+def test_mendeley_layout(tmp_path):
+    write_film(tmp_path / "chest_xray/train/PNEUMONIA/BACTERIA-1008087-0001.jpeg")
+    write_film(tmp_path / "chest_xray/test/NORMAL/NORMAL-1003233-0001.jpeg")
+    films = open_source(tmp_path).films
+    assert [(f.patient, f.etiology, f.split) for f in films] == [
+        ("test/1003233", Etiology.NONE, Split.TEST),
+        ("train/1008087", Etiology.BACTERIAL, Split.TRAIN),
+    ]
+
+
+def test_kaggle_archives_hold_the_set_twice_and_it_is_taken_once(tmp_path):
+    write_film(tmp_path / "train/NORMAL/IM-0115-0001.jpeg")
+    write_film(tmp_path / "chest_xray/chest_xray/train/NORMAL/IM-0115-0001.jpeg")
+    write_film(tmp_path / "__MACOSX/train/NORMAL/IM-0115-0001.jpeg")
+    assert len(open_source(tmp_path).films) == 1
+
+
+def test_folder_per_class_with_other_names(tmp_path):
+    write_film(tmp_path / "Normal/a.png")
+    write_film(tmp_path / "viral/b.png")
+    write_film(tmp_path / "notes/c.png")
+    films = open_source(tmp_path).films
+    assert [(f.path, f.etiology, f.known_name) for f in films] == [
+        ("Normal/a.png", Etiology.NONE, False),
+        ("viral/b.png", Etiology.VIRAL, False),
+    ]
+
+
+def test_name_that_contradicts_its_folder_is_told(tmp_path):
+    write_film(tmp_path / "train/NORMAL/person1_bacteria_1.jpeg")
+    (film,) = open_source(tmp_path).films
+    assert film.conflict == "the folder says normal, the name says bacterial"
+
+
+def test_table(tmp_path):
+    write_film(tmp_path / "films/a.png")
+    write_film(tmp_path / "films/person9_virus_3.png")
+    table = tmp_path / "films.csv"
+    table.write_text(
+        "path,class,etiology,patient,split\nfilms/a.png,pneumonia,bacterial,p1,test\nfilms/person9_virus_3.png,viral,,,\n"
+    )
+    first, second = open_source(table).films
+    assert (first.etiology, first.patient, first.split) == (Etiology.BACTERIAL, "p1", Split.TEST)
+    assert (second.etiology, second.patient, second.split) == (Etiology.VIRAL, "train/person9", Split.TRAIN)
+    assert len(build_index(open_source(table)).rows) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("file,class\na,normal\n", "add path"),
+        ("", "found no header"),
+        ("path,class\n", "expected a row per film"),
+        ("path,class\na.png,healthy\n", "in line 2 of .* found 'healthy'"),
+        ("path,class,split\na.png,normal,holdout\n", "found 'holdout'"),
+        ("path,class,etiology\na.png,pneumonia,fungal\n", "found 'fungal'"),
+    ],
+)
+def test_table_that_is_wrong_says_what_and_where(tmp_path, text, message):
+    table = tmp_path / "films.csv"
+    table.write_text(text)
+    with pytest.raises(DataError, match=message):
+        open_source(table)
+
+
+def test_table_that_is_not_text_is_refused(tmp_path):
+    table = tmp_path / "films.csv"
+    table.write_bytes(b"\xff\xfe\x00\x81")
+    with pytest.raises(DataError, match="UTF-8"):
+        open_source(table)
+
+
+def medmnist(path: Path, rng: np.random.Generator, **changes: np.ndarray) -> Path:
+    arrays = {}
+    for part, count in (("train", 6), ("val", 2), ("test", 4)):
+        arrays[f"{part}_images"] = rng.integers(0, 256, (count, 28, 28), dtype=np.uint8)
+        arrays[f"{part}_labels"] = (np.arange(count) % 2).astype(np.uint8)[:, None]
+    np.savez(path, **(arrays | changes))
+    return path
+
+
+def test_medmnist_has_two_classes_and_no_etiology(tmp_path, rng):
+    source = open_source(medmnist(tmp_path / "pneumoniamnist_28.npz", rng))
+    index = build_index(source)
+    assert Counter((r.split, r.label) for r in index.rows) == {
+        (Split.TRAIN, "normal"): 4,
+        (Split.TRAIN, "pneumonia"): 4,
+        (Split.TEST, "normal"): 2,
+        (Split.TEST, "pneumonia"): 2,
+    }
+    assert source.read(index.rows[0].path).shape == (28, 28)
+
+
+@pytest.mark.parametrize("labels", [np.array([[0], [7]]), np.array([[2], [1]])])
+def test_other_medmnist_archives_are_refused(tmp_path, rng, labels):
+    with pytest.raises(DataError, match="pneumoniamnist"):
+        open_source(medmnist(tmp_path / "bloodmnist.npz", rng, val_labels=labels))
+
+
+def test_archive_that_is_none_is_refused(tmp_path):
+    (tmp_path / "a.npz").write_bytes(b"not an archive")
+    with pytest.raises(DataError, match="download it again"):
+        open_source(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty folder", "text file"])
+def test_place_without_films_says_what_was_expected(tmp_path, kind):
+    place = tmp_path / "place"
+    if kind == "empty folder":
+        place.mkdir()
+    elif kind == "text file":
+        place.write_text("hello")
+    with pytest.raises(DataError, match=r"expected .*, found .*: (check|name)"):
+        open_source(place)
