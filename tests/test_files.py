@@ -10,9 +10,14 @@ from pneumoscope.files import sha256_of_lines, whole_or_nothing, write_json, wri
 def test_block_that_fails_leaves_what_was_there(tmp_path):
     file = tmp_path / "a.txt"
     write_text(file, "before")
-    with pytest.raises(RuntimeError, match="midway"), whole_or_nothing(file) as temporary:
-        temporary.write_text("half")
-        raise RuntimeError("midway")
+
+    def write_half() -> None:
+        with whole_or_nothing(file) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError("midway")
+
+    with pytest.raises(RuntimeError, match="midway"):
+        write_half()
     assert file.read_text() == "before"
     assert list(tmp_path.iterdir()) == [file]
 

@@ -100,7 +100,9 @@ def wanted(publisher, **changes):
 def test_archive_is_fetched_checked_and_unpacked(publisher, tmp_path, phantoms):
     steps = []
     folder = download_archive(
-        tmp_path / "films", f"{publisher.address}/listing", lambda name: lambda done, total: steps.append((name, done, total))
+        tmp_path / "films",
+        f"{publisher.address}/listing",
+        lambda name: lambda done, total: steps.append((name, done, total)),
     )
     names = sorted(str(f.relative_to(folder)) for f in folder.rglob("*") if f.is_file())
     assert names == sorted(str(f.relative_to(phantoms)) for f in phantoms.rglob("*.jpeg"))

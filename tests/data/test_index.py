@@ -38,7 +38,9 @@ def test_index_survives_a_round_trip(phantoms, tmp_path):
     assert again.hash == index.hash
 
 
-@pytest.mark.parametrize("text", [None, "path,sha256\na,b\n", "path,sha256,finding,etiology,patient,split\n1,2,3,4,5,6\n"])
+@pytest.mark.parametrize(
+    "text", [None, "path,sha256\na,b\n", "path,sha256,finding,etiology,patient,split\n1,2,3,4,5,6\n"]
+)
 def test_other_tables_are_refused(tmp_path, text):
     file = tmp_path / "index.csv"
     if text is not None:

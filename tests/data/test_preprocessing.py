@@ -69,9 +69,11 @@ def test_constant_film_stays_constant(height, width, level, fit, resampling):
     assert (result == level).all()
 
 
-@pytest.mark.parametrize("film", [np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.float32), np.zeros((0, 4), np.uint8)])
+@pytest.mark.parametrize(
+    "film", [np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.float32), np.zeros((0, 4), np.uint8)]
+)
 def test_other_arrays_are_refused(film):
-    with pytest.raises(InputError, match="expected a .height, width. array"):
+    with pytest.raises(InputError, match=r"expected a \(height, width\) array"):
         prepare(film, Preprocessing())
 
 

@@ -1,3 +1,4 @@
+import contextlib
 import io
 from pathlib import Path
 
@@ -90,7 +91,5 @@ def test_decompression_bomb_is_refused():
 def test_damaged_jpeg_is_read_or_refused_but_never_crashes(place, noise):
     content = bytearray(encoded(Image.new("L", (16, 16), 90), "JPEG"))
     content[place % len(content) : place % len(content) + len(noise)] = noise
-    try:
+    with contextlib.suppress(UnreadableImage):
         assert read_grey(Path("a.jpeg"), bytes(content)).ndim == 2
-    except UnreadableImage:
-        pass

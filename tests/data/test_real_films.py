@@ -48,7 +48,11 @@ def test_duplicates_stand_on_one_side(index):
 def test_validation_set_is_a_tenth_of_every_class(index):
     split = draw_validation(index, seed=0)
     held = Counter(index.rows[i].label for i in split.positions(Split.VALIDATION))
-    assert held == {"normal": pytest.approx(135, abs=2), "bacterial": pytest.approx(254, abs=3), "viral": pytest.approx(134, abs=2)}
+    assert held == {
+        "normal": pytest.approx(135, abs=2),
+        "bacterial": pytest.approx(254, abs=3),
+        "viral": pytest.approx(134, abs=2),
+    }
 
 
 def test_originals_give_the_label_away(original_sample, tmp_path):

@@ -80,7 +80,7 @@ def test_other_files_are_refused(tmp_path, seeded_file):
         load_inception_weights(tmp_path / "text.h5")
     with h5py.File(tmp_path / "few.h5", "w") as file:
         file["conv2d/kernel"] = np.zeros((3, 3, 3, 32))
-    with pytest.raises(WeightsError, match="expected 94 convolutions .* found 1 and 0"):
+    with pytest.raises(WeightsError, match=r"expected 94 convolutions .* found 1 and 0"):
         load_inception_weights(tmp_path / "few.h5")
     (tmp_path / "cut.h5").write_bytes(seeded_file.read_bytes()[:500_000])
     with pytest.raises(WeightsError, match="name the right file"):

@@ -42,7 +42,9 @@ def test_adam_follows_keras_step_by_step():
 def test_adam_follows_the_formula_step_by_step():
     weight = seeded_values.ADAM_START.astype(np.float64)
     mean, square = np.zeros(3), np.zeros(3)
-    for step, (gradient, found) in enumerate(zip(seeded_values.adam_gradients().astype(np.float64), ours(), strict=True)):
+    for step, (gradient, found) in enumerate(
+        zip(seeded_values.adam_gradients().astype(np.float64), ours(), strict=True)
+    ):
         mean = 0.9 * mean + 0.1 * gradient
         square = 0.999 * square + 0.001 * gradient**2
         rate = seeded_values.ADAM_RATE / (1 + seeded_values.ADAM_DECAY * step)

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from pneumoscope.evaluation.intervals import Estimate, patient_weights
-from pneumoscope.evaluation.metrics import confusion_matrices, recall, roc_curve
+from pneumoscope.evaluation.metrics import Floats, confusion_matrices, roc_curve
 from pneumoscope.evaluation.predictions import PredictionTable
 from pneumoscope.presentation.style import CLASS_COLOURS, NEUTRAL, bare, drawing
 
@@ -28,64 +29,46 @@ def draw_confusion_matrix(table: PredictionTable, title: str, synthetic: bool) -
                 ink = "white" if share[row, column] > 0.55 else "#222222"
                 words = f"{matrix[row, column]:.0f}\n{100 * share[row, column]:.0f} %"
                 axes.text(column, row, words, ha="center", va="center", color=ink, fontsize=11)
-        recalls = recall(matrix)
         axes.set_xticks(range(classes), table.class_names)
         axes.set_yticks(range(classes), [f"{n}\n(n={matrix[i].sum():.0f})" for i, n in enumerate(table.class_names)])
         axes.set(xlabel="answer of the network", ylabel="reference", title=title)
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)
-        if not np.isfinite(recalls).all():
-            axes.set_title(f"{title} (a class has no films)")
     return figure
 
 
 def draw_roc(table: PredictionTable, auc: Estimate, title: str, synthetic: bool) -> Figure:
     """Pneumonia against normal, with a 95 % band over patients and the operating point at 0.5."""
     score, positive = table.probability[:, 1:].sum(axis=1), table.label > 0
-    grid = np.linspace(0, 1, 201)
-    false, true = roc_curve(score, positive)
-    weight = patient_weights(table.patients, np.random.default_rng(0), _BAND_RESAMPLES).astype(int)
-    curves = []
-    for row in weight:
-        s, p = np.repeat(score, row), np.repeat(positive, row)
-        if p.any() and not p.all():
-            curves.append(np.interp(grid, *roc_curve(s, p)))
     with drawing(5, 4.8, synthetic) as figure:
         axes = figure.subplots()
-        if curves:
-            low, high = np.quantile(np.array(curves), [0.025, 0.975], axis=0)
-            axes.fill_between(
-                grid,
-                low,
-                high,
-                color=CLASS_COLOURS["normal"],
-                alpha=0.18,
-                linewidth=0,
-                label="95 % over patients",
-            )
-        axes.plot(false, true, color=CLASS_COLOURS["normal"], linewidth=2)
         axes.plot([0, 1], [0, 1], ":", color=NEUTRAL, linewidth=1)
-        answer = score >= 0.5
         if positive.any() and not positive.all():
-            point = (answer[~positive].mean(), answer[positive].mean())
-            axes.plot(*point, "o", color=CLASS_COLOURS["bacterial"], markersize=8, label="threshold 0.5")
-        axes.set(
-            xlabel="1 - specificity",
-            ylabel="sensitivity",
-            title=title,
-            xlim=(-0.01, 1.01),
-            ylim=(-0.01, 1.01),
-        )
+            _draw_curve(axes, score, positive, table.patients)
+            words = f"AUC {auc.value:.3f} ({auc.low:.3f}-{auc.high:.3f})"
+            axes.text(0.97, 0.32, words, ha="right", transform=axes.transAxes)
+            axes.legend(loc="lower right")
+        else:
+            axes.text(0.5, 0.55, "all films are of one kind: there is no curve", ha="center", color=NEUTRAL)
+        axes.set(xlabel="1 - specificity", ylabel="sensitivity", title=title, xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
         axes.set_aspect("equal")
-        axes.text(
-            0.97,
-            0.32,
-            f"AUC {auc.value:.3f} ({auc.low:.3f}-{auc.high:.3f})",
-            ha="right",
-            transform=axes.transAxes,
-        )
-        axes.legend(loc="lower right")
     return figure
+
+
+def _draw_curve(axes: Axes, score: Floats, positive: NDArray[np.bool_], patients: Sequence[str]) -> None:
+    grid = np.linspace(0, 1, 201)
+    resampled = []
+    for row in patient_weights(patients, np.random.default_rng(0), _BAND_RESAMPLES).astype(int):
+        drawn_score, drawn_positive = np.repeat(score, row), np.repeat(positive, row)
+        if drawn_positive.any() and not drawn_positive.all():
+            resampled.append(np.interp(grid, *roc_curve(drawn_score, drawn_positive)))
+    low, high = np.quantile(np.array(resampled), [0.025, 0.975], axis=0)
+    blue = CLASS_COLOURS["normal"]
+    axes.fill_between(grid, low, high, color=blue, alpha=0.18, linewidth=0, label="95 % over patients")
+    axes.plot(*roc_curve(score, positive), color=blue, linewidth=2)
+    answer = score >= 0.5
+    point = (answer[~positive].mean(), answer[positive].mean())
+    axes.plot(*point, "o", color=CLASS_COLOURS["bacterial"], markersize=8, label="threshold 0.5")
 
 
 def draw_training(history: Sequence[dict[str, float]], title: str, synthetic: bool) -> Figure:

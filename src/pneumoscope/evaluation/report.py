@@ -1,5 +1,6 @@
 """Answers become a report: report.json, report.md, report.html and the figures, self-contained."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from pneumoscope.evaluation.figures import (
 from pneumoscope.evaluation.intervals import LEVEL, RESAMPLES, Estimate, estimates
 from pneumoscope.evaluation.metrics import confusion_matrices
 from pneumoscope.evaluation.predictions import PredictionTable, save_predictions
-from pneumoscope.files import write_json, write_text
+from pneumoscope.files import as_json, write_json, write_text
 from pneumoscope.presentation.markdown import markdown_table
 from pneumoscope.presentation.page import Section, write_page
 from pneumoscope.presentation.style import png_of, save_png
@@ -96,7 +97,8 @@ def write_report(
     write_text(folder / "report.md", _markdown(found, record, context))
     _write_html(found, record, context, pngs, folder / "report.html")
     write_json(folder / "report.json", record)
-    return record
+    plain: dict[str, Any] = json.loads(as_json(record))
+    return plain
 
 
 def _record(
@@ -139,7 +141,14 @@ def _lead(record: dict[str, Any]) -> str:
 
 
 def _measure_rows(found: dict[str, Estimate]) -> list[list[str]]:
-    return [[words_for(name), str(estimate)] for name, estimate in found.items()]
+    return [[words_for(name), _shown(name, estimate)] for name, estimate in found.items()]
+
+
+def _shown(name: str, estimate: Estimate) -> str:
+    """Percent, but an AUC as a number of its own."""
+    if not name.startswith("auc") or estimate.value != estimate.value:
+        return str(estimate)
+    return f"{estimate.value:.3f} ({estimate.low:.3f}-{estimate.high:.3f})"
 
 
 def _markdown(found: dict[str, Estimate], record: dict[str, Any], context: ReportContext) -> str:

@@ -1,0 +1,253 @@
+"""The commands as a user types them: results, one-line errors, exit codes."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pneumoscope.cli import main
+from pneumoscope.data.phantom import PhantomPlan, write_phantoms
+
+SMALL = """
+name = "small"
+[model]
+architecture = "cnn"
+[preprocessing]
+height = 48
+width = 48
+[training]
+epochs = 2
+batch_size = 16
+"""
+
+
+@pytest.fixture
+def pneumoscope(monkeypatch, capsys, tmp_path):
+    """Runs a command in an empty folder; gives exit code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["pneumoscope", *map(str, words)])
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        told = capsys.readouterr()
+        return code, told.out, told.err
+
+    return run
+
+
+@pytest.fixture
+def config(tmp_path):
+    file = tmp_path / "small.toml"
+    file.write_text(SMALL)
+    return file
+
+
+def test_models_lists_the_parameters_of_the_study(pneumoscope):
+    code, out, _ = pneumoscope("models")
+    assert code == 0
+    for words in ("266,306", "352,835", "13,140,739", "21,802,784", "129,635", "93,248"):
+        assert words in out
+    code, out, _ = pneumoscope("models", "--json")
+    assert {record["architecture"] for record in json.loads(out)} == {"cnn", "inception_v3", "stacked_cnn"}
+
+
+def test_version_and_help(pneumoscope):
+    assert re.fullmatch(r"pneumoscope \d+\.\d+\.\d+\n", pneumoscope("--version")[1])
+    code, out, _ = pneumoscope("--help")
+    assert code == 0
+    for noun in ("data", "models", "study", "train", "evaluate"):
+        assert noun in out
+
+
+def test_data_commands_answer_and_leave_files(pneumoscope, phantoms):
+    code, out, err = pneumoscope("data", "index", "--data", phantoms, "--json")
+    assert code == 0
+    assert json.loads(out)["films"]["train normal"] == 20
+    assert "72 films indexed" in err
+    assert pneumoscope("data", "audit", "--data", phantoms)[1].splitlines()[-1].endswith(".")
+    assert "file_cues" in json.loads(pneumoscope("data", "audit", "--data", phantoms, "--json")[1])
+    code, out, _ = pneumoscope("data", "split", "--data", phantoms, "--seed", "3", "--json")
+    assert len(json.loads(out)["hash"]) == 64
+    assert "validation normal" in pneumoscope("data", "split", "--data", phantoms)[1]
+    assert "72 films" in pneumoscope("data", "index", "--data", phantoms)[1]
+    code, out, _ = pneumoscope("data", "overview", "--data", phantoms, "--json")
+    assert Path(json.loads(out)["page"]).is_file()
+    assert {f.name for f in Path("runs/data").iterdir()} >= {"index.csv", "audit.json", "split.csv", "overview.html"}
+
+
+def test_phantoms_say_what_they_are(pneumoscope):
+    code, out, err = pneumoscope("data", "phantoms", "--train", "20", "--test", "2")
+    assert code == 0
+    assert "says nothing about accuracy" in err
+    assert len(list(Path(out.strip()).rglob("*.jpeg"))) == 66
+
+
+def test_download_takes_what_is_there(pneumoscope, tmp_path):
+    (tmp_path / "films/train").mkdir(parents=True)
+    assert pneumoscope("data", "download", "--out", tmp_path / "films")[1].strip() == str(tmp_path / "films")
+    assert json.loads(pneumoscope("data", "download", "--out", tmp_path / "films", "--json")[1])["folder"]
+
+
+def test_audit_of_leaking_films_ends_with_exit_code_1(pneumoscope, tmp_path, phantoms):
+    shutil.copytree(phantoms, tmp_path / "films")
+    shutil.copy(next(phantoms.glob("train/NORMAL/*")), tmp_path / "films/test/NORMAL/IM-0900-0001.jpeg")
+    code, _, err = pneumoscope("data", "audit", "--data", tmp_path / "films")
+    assert code == 1
+    assert "error: expected every film on one side, found 1 byte-identical groups on two" in err
+    assert Path("runs/data/audit.json").is_file()
+
+
+def test_train_evaluate_and_their_second_runs(pneumoscope, config, phantoms, tmp_path):
+    code, out, err = pneumoscope("train", config, "--data", phantoms, "--json")
+    assert code == 0
+    assert json.loads(out)["epochs"] == 2
+    assert re.search(r"epoch  2/2  loss \d\.\d+ .* img/s", err)
+    code, out, err = pneumoscope("evaluate", "runs/small", "--data", phantoms, "--why", "to test", "--json")
+    assert code == 0
+    assert json.loads(out)["films"] == 12
+    assert json.loads(Path("results/test-ledger.jsonl").read_text())["why"] == "to test"
+    assert "| accuracy |" in pneumoscope("evaluate", "runs/small", "--data", phantoms, "--split", "validation")[1]
+    before = Path("runs/small/model.safetensors").read_bytes()
+    code, _, err = pneumoscope("train", config, "--data", phantoms)
+    assert (code, err.splitlines()[-1].startswith("error: expected no run in runs/small, found one")) == (1, True)
+    code, out, _ = pneumoscope("train", config, "--data", phantoms, "--resume", "runs/small")
+    assert code == 0
+    assert "next: pneumoscope evaluate runs/small" in out
+    assert Path("runs/small/model.safetensors").read_bytes() == before
+    config.write_text(SMALL.replace("epochs = 2", "epochs = 3"))
+    code, _, err = pneumoscope("train", config, "--data", phantoms, "--resume", "runs/small")
+    assert "training.epochs 3 instead of 2" in err
+
+
+def test_resume_on_other_films_is_refused(pneumoscope, config, phantoms, tmp_path):
+    assert pneumoscope("train", config, "--data", phantoms)[0] == 0
+    other = write_phantoms(tmp_path / "other", PhantomPlan(train=20, test=4, seed=5))
+    code, _, err = pneumoscope("train", config, "--data", other, "--resume", "runs/small")
+    assert code == 1
+    assert "found others (split_hash)" in err
+
+
+def test_stacked_cnn_needs_a_base(pneumoscope, phantoms):
+    code, _, err = pneumoscope("train", "stacked_cnn", "--data", phantoms)
+    assert (code, "expected a finished cnn run by --base for stacked_cnn, found none" in err) == (1, True)
+
+
+def spoilt(tmp_path, phantoms, kind):
+    """A folder, table or file that is wrong in one way."""
+    place = tmp_path / "place"
+    if kind == "missing":
+        return place
+    if kind == "text file":
+        place.write_text("hello")
+    elif kind == "empty folder":
+        place.mkdir()
+    elif kind == "truncated film":
+        shutil.copytree(phantoms, place)
+        file = next(place.glob("train/NORMAL/*"))
+        file.write_bytes(file.read_bytes()[:1500])
+    elif kind == "table without paths":
+        place = tmp_path / "films.csv"
+        place.write_text("image,label\na.png,normal\n")
+    return place
+
+
+@pytest.mark.parametrize("kind", ["missing", "text file", "empty folder", "truncated film", "table without paths"])
+@pytest.mark.parametrize("command", [["study", "--only", "cnn_2_classes"], ["train", "cnn_2_classes"]])
+def test_bad_data_is_one_line_and_exit_code_1(pneumoscope, tmp_path, phantoms, kind, command):
+    code, out, err = pneumoscope(*command, "--data", spoilt(tmp_path, phantoms, kind))
+    assert code == 1
+    assert out == ""
+    (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert re.match(r"error: (expected .* found .*: .*|1 films cannot be read .*)", line)
+    assert "Traceback" not in err
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["train", "none.toml"], 1, "expected a TOML configuration at none.toml"),
+        (["evaluate", "none"], 1, "expected a run folder with config.json at none"),
+        (["study", "--only", "vgg"], 1, "expected an experiment out of"),
+        (["study", "--limit", "3"], 1, "expected a limit of 100 films or more"),
+        (["study", "--precision", "fp8"], 1, "expected"),
+        (["study", "--colour"], 2, "No such option"),
+        (["study", "--seeds", "0"], 2, "Invalid value"),
+        (["paint"], 2, "No such command"),
+        (["data", "index", "--data"], 2, "requires an argument"),
+    ],
+)
+def test_wrong_words_are_told(pneumoscope, phantoms, monkeypatch, words, code, message):
+    monkeypatch.setenv("PNEUMOSCOPE_DATA", str(phantoms))
+    found, _, err = pneumoscope(*words)
+    assert found == code
+    assert message in re.sub(r"\s+", " ", err)
+
+
+def test_wrong_inception_weights_are_told_before_training(pneumoscope, tmp_path, phantoms):
+    (tmp_path / "w.h5").write_text("hello")
+    code, _, err = pneumoscope("train", "inception_v3", "--data", phantoms, "--inception-weights", tmp_path / "w.h5")
+    assert code == 1
+    assert "expected Keras' Inception V3 notop weights (HDF5)" in err
+    code, _, err = pneumoscope("train", "inception_v3", "--data", phantoms, "--inception-weights", tmp_path / "none.h5")
+    assert "found no file: check --inception-weights" in err
+
+
+def test_output_that_cannot_be_written_is_one_line(pneumoscope, tmp_path, phantoms):
+    (tmp_path / "file").write_text("kept")
+    code, _, err = pneumoscope("data", "index", "--data", phantoms, "--out", tmp_path / "file")
+    assert code == 1
+    assert "name another folder" in err
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_debug_shows_the_traceback(pneumoscope, tmp_path):
+    with pytest.raises(Exception, match="expected a data set at"):
+        pneumoscope("--debug", "data", "index", "--data", tmp_path / "none")
+
+
+def test_missing_extra_is_one_line(pneumoscope, phantoms, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    for name in [name for name in sys.modules if name.startswith("pneumoscope.models")]:
+        monkeypatch.delitem(sys.modules, name)
+    code, _, err = pneumoscope("models")
+    assert (code, "pip install 'pneumoscope[train]'" in err) == (1, True)
+
+
+def environment(tmp_path):
+    return os.environ | {"PNEUMOSCOPE_CACHE": str(tmp_path / "cache")}
+
+
+def test_ctrl_c_ends_within_two_seconds_and_says_how_to_resume(tmp_path, config, phantoms):
+    config.write_text(SMALL.replace("epochs = 2", "epochs = 5000"))
+    command = [sys.executable, "-m", "pneumoscope", "train", str(config), "--data", str(phantoms)]
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment(tmp_path), stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "runs/small/checkpoint.pt").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert time.monotonic() - began < 10  # 2 s on a machine that is not busy with other tests
+    assert process.returncode == 130
+    assert f"interrupted; to go on, pneumoscope train {config} --resume runs/small --data {phantoms}" in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "runs/small/model.safetensors").exists()
+
+
+def test_reader_that_leaves_is_no_error(tmp_path):
+    command = f"{sys.executable} -m pneumoscope models | head -1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, env=environment(tmp_path))
+    assert "architecture" in done.stdout
+    assert "Traceback" not in done.stderr

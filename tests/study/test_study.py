@@ -1,0 +1,211 @@
+"""The whole study, really run, on a few phantoms."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from pneumoscope.data.download import Download
+from pneumoscope.data.locate import Location
+from pneumoscope.errors import ConfigError, DataError, DownloadError, RunError
+from pneumoscope.evaluation.predictions import load_predictions
+from pneumoscope.models import weights
+from pneumoscope.study.assessment import assess
+from pneumoscope.study.comparison import table_row
+from pneumoscope.study.experiments import EXPERIMENTS, experiment, with_prerequisites
+from pneumoscope.study.networks import load_network
+from pneumoscope.study.study import Listeners, StudyPlan, run_study
+from pneumoscope.training.run import RunFolder
+from pneumoscope.types import NOTICE, SYNTHETIC_NOTICE, Split
+
+PLAN = StudyPlan(seeds=2, epochs=1, precision="fp32")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_weight_file():
+    """Keras' weights are out of reach, so that Inception V3 starts from random ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(weights, "KERAS_FILE", Download("http://127.0.0.1:9/notop.h5", "md5", "0" * 32))
+        yield
+
+
+@pytest.fixture(scope="module")
+def finished(phantoms, tmp_path_factory):
+    """A finished study of phantoms: folder, comparison, what was said, ledger."""
+    out = tmp_path_factory.mktemp("study")
+    said = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PNEUMOSCOPE_CACHE", str(out / "cache"))
+        patch.delenv("PNEUMOSCOPE_INCEPTION_WEIGHTS", raising=False)
+        record = run_study(
+            Location(phantoms, "test", synthetic=True),
+            PLAN,
+            out / "out",
+            out / "ledger.jsonl",
+            Listeners(say=said.append),
+        )
+    return out / "out", record, said, out / "ledger.jsonl"
+
+
+def test_every_network_is_trained_and_measured_with_every_seed(finished):
+    out, record, _, _ = finished
+    assert [model["name"] for model in record["models"]] == [e.name for e in EXPERIMENTS]
+    for model in record["models"]:
+        assert [run["seed"] for run in model["runs"]] == [0, 1]
+        assert len(model["over_seeds"]["accuracy"]["values"]) == 2
+        for seed in (0, 1):
+            folder = out / "runs" / model["name"] / f"seed-{seed}" / "evaluation" / "test"
+            assert len(load_predictions(folder / "predictions.csv")) == 12
+            assert (folder / "report.html").is_file()
+
+
+def test_every_output_of_a_synthetic_study_says_so(finished):
+    out, record, _, ledger = finished
+    assert SYNTHETIC_NOTICE in record["notice"]
+    pages = [*out.rglob("*.html"), *out.rglob("report.md"), *out.glob("comparison.md"), *out.glob("comparison.json")]
+    assert len(pages) == 2 + 10 + 10 + 2
+    for page in pages:
+        assert SYNTHETIC_NOTICE in page.read_text(), page
+        assert NOTICE in page.read_text(), page
+    assert "81.9" not in (out / "comparison.md").read_text(), "the slides' figures are of other films"
+    assert not ledger.exists(), "phantoms are not the official test films"
+
+
+def test_random_weights_are_told(finished):
+    _, record, said, _ = finished
+    assert any("Inception V3 starts from random weights" in line for line in said)
+    model = next(m for m in record["models"] if m["name"] == "inception_v3")
+    assert model["weights"]["description"].startswith("random weights")
+
+
+def test_stacked_cnn_builds_on_the_cnn_of_the_same_seed(finished):
+    out, _, _, _ = finished
+    for seed in (0, 1):
+        cnn = load_network(RunFolder(out / f"runs/cnn_3_classes/seed-{seed}"))
+        stacked = load_network(RunFolder(out / f"runs/stacked_cnn/seed-{seed}"))
+        assert (stacked.base[0].weight == cnn.head[0][0].weight).all()
+        told = RunFolder(out / f"runs/stacked_cnn/seed-{seed}").provenance()["facts"]["weights"]
+        assert told["run"] == f"cnn_3_classes/seed-{seed}"
+
+
+def test_features_do_not_stay_behind(finished):
+    assert not list(finished[0].rglob("*features*"))
+
+
+def test_data_is_described(finished):
+    out, record, said, _ = finished
+    assert {"index.csv", "split.csv", "audit.json", "overview.html"} <= {f.name for f in (out / "data").iterdir()}
+    audit = json.loads((out / "data/audit.json").read_text())
+    assert audit["verdict"] in said
+    assert audit["split_hash"] == record["data"]["split_hash"]
+
+
+def test_second_run_trains_nothing_and_says_the_same(finished, phantoms):
+    out, record, _, ledger = finished
+    stamps = {f: f.stat().st_mtime_ns for f in out.rglob("model.safetensors")}
+    said = []
+    again = run_study(Location(phantoms, "test", synthetic=True), PLAN, out, ledger, Listeners(say=said.append))
+    assert again["models"] == record["models"]
+    assert sum("trained already" in line for line in said) == 10
+    assert {f: f.stat().st_mtime_ns for f in out.rglob("model.safetensors")} == stamps
+
+
+def test_other_settings_do_not_go_into_the_same_folder(finished, phantoms):
+    out, _, _, ledger = finished
+    before = {f: f.read_bytes() for f in out.rglob("*.json")}
+    with pytest.raises(RunError, match=r"expected the study that was begun in .* \(epochs differ\): change --out"):
+        run_study(Location(phantoms, "test", synthetic=True), replace(PLAN, epochs=2), out, ledger, Listeners())
+    assert {f: f.read_bytes() for f in out.rglob("*.json")} == before
+
+
+def test_real_films_without_weights_are_refused_before_any_training(phantoms, tmp_path):
+    with pytest.raises(DownloadError, match="--inception-weights, or leave it out by --only"):
+        run_study(Location(phantoms, "test"), PLAN, tmp_path / "out", tmp_path / "ledger", Listeners())
+    assert not (tmp_path / "out").exists()
+
+
+def test_real_test_films_leave_a_line_in_the_ledger(finished, phantom_dataset, tmp_path):
+    run = tmp_path / "seed-0"
+    shutil.copytree(finished[0] / "runs/cnn_3_classes/seed-0", run, ignore=shutil.ignore_patterns("evaluation"))
+    ledger = tmp_path / "results" / "ledger.jsonl"
+    record = assess(RunFolder(run), phantom_dataset, Split.TEST, "a test", ledger, synthetic=False)
+    assess(RunFolder(run), phantom_dataset, Split.VALIDATION, "a test", ledger, synthetic=False)
+    again = assess(RunFolder(run), phantom_dataset, Split.TEST, "a test", ledger, synthetic=False)
+    assert again["measures"] == record["measures"]
+    (line,) = [json.loads(text) for text in ledger.read_text().splitlines()]
+    assert line["model"] == "cnn_3_classes, seed 0"
+    assert line["why"] == "a test"
+    assert line["split_hash"] == phantom_dataset.split.hash
+    assert line["result"]["accuracy"] == pytest.approx(record["measures"]["accuracy"]["value"], abs=1e-4)
+    assert {"date", "commit", "config_hash", "films"} <= line.keys()
+
+
+def test_films_that_a_run_learnt_from_never_judge_it(finished, phantom_dataset, tmp_path):
+    run = RunFolder(finished[0] / "runs/cnn_3_classes/seed-0")
+    sides = [Split.TEST if side is Split.TRAIN else side for side in phantom_dataset.split.sides]
+    other = replace(phantom_dataset, split=replace(phantom_dataset.split, sides=tuple(sides), hash="other"))
+    with pytest.raises(RunError, match=r"did not learn from, found 5[0-9] that it did"):
+        assess(run, other, Split.TEST, "a test", tmp_path / "ledger", synthetic=True)
+
+
+def test_unfinished_run_is_not_measured(finished, phantom_dataset, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(finished[0] / "runs/cnn_3_classes/seed-0", run)
+    (run / "model.safetensors").unlink()
+    with pytest.raises(RunError, match="finish it with --resume"):
+        assess(RunFolder(run), phantom_dataset, Split.TEST, "a test", tmp_path / "ledger", synthetic=True)
+
+
+def test_prerequisites_come_along():
+    assert [e.name for e in with_prerequisites(["stacked_cnn"])] == ["cnn_3_classes", "stacked_cnn"]
+    with pytest.raises(ConfigError, match=r"expected an experiment out of cnn_2_classes, .* found 'vgg'"):
+        experiment("vgg")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"), [({"seeds": 0}, "1 seed or more"), ({"limit": 5}, "100 films or more")]
+)
+def test_plans_out_of_range_are_refused(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        StudyPlan(**changes)
+
+
+def test_three_classes_need_etiologies(phantom_dataset):
+    from pneumoscope.types import THREE_CLASS, Etiology, Finding
+
+    rows = [
+        replace(row, etiology=Etiology.UNKNOWN) if row.finding is Finding.PNEUMONIA else row
+        for row in phantom_dataset.index.rows
+    ]
+    two_class = replace(phantom_dataset, index=replace(phantom_dataset.index, rows=tuple(rows)))
+    positions = two_class.positions(Split.TEST)
+    with pytest.raises(DataError, match=r"found 8 with pneumonia of unknown cause .*: use a model with two classes"):
+        two_class.labels(THREE_CLASS, positions)
+
+
+def test_row_of_the_closing_table():
+    measure = {"value": 0.8, "low": 0.77, "high": 0.83}
+    model = {
+        "title": "CNN",
+        "slides_accuracy": 0.71154,
+        "over_seeds": {
+            "accuracy": {"mean": 0.8, "standard_deviation": 0.012},
+            "binary_accuracy": {"mean": 0.9},
+            "sensitivity": {"mean": 0.95},
+            "specificity": {"mean": 0.6},
+            "auc": {"mean": 0.9512},
+        },
+        "runs": [{"measures": {"accuracy": measure}, "epochs": 7}, {"measures": {"accuracy": measure}, "epochs": 9}],
+    }
+    assert table_row(model) == [
+        "CNN",
+        "71.2",
+        "80.0 ± 1.2 (2)",
+        "80.0 (77.0-83.0)",
+        "90.0",
+        "95.0",
+        "60.0",
+        "0.951",
+        "7-9",
+    ]

@@ -1,0 +1,69 @@
+import pytest
+
+from pneumoscope.config import RunConfig, config_from_table, load_config, parse_config
+from pneumoscope.errors import ConfigError
+from pneumoscope.study.experiments import EXPERIMENTS
+
+
+def test_defaults_are_the_studys():
+    config = parse_config("", "test")
+    assert config == RunConfig()
+    training = config.training
+    assert (training.learning_rate, training.decay, training.patience) == (1e-4, 1e-5, 3)
+    assert (training.restore_best, training.flip) == (False, True)
+    assert (config.preprocessing.height, config.preprocessing.width, config.preprocessing.fit) == (224, 224, "squash")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[training]\nepoch = 3", r"found training\.epoch: did you mean training\.epochs\?"),
+        ("[trainin]\nepochs = 3", r"found trainin: did you mean training\?"),
+        ("xyz = 3", "known keys are name, model, preprocessing, split, training"),
+        ("[training]\nepochs = 0", r"expected training\.epochs in 1-100000, found 0"),
+        ("[training]\nepochs = 2.5", r"expected training\.epochs to be int in .*, found 2\.5"),
+        ("[training]\nflip = 1", r"expected training\.flip to be bool"),
+        ('[training]\nprecision = "fp16"', r"out of auto, fp32, bf16 in .*, found 'fp16'"),
+        ("[training]\nlearning_rate = -1", r"learning_rate in 1e-12-100, found -1"),
+        ("[model]\nclasses = 4", r"model\.classes in 2-3, found 4"),
+        ("[preprocessing]\nheight = 4", r"preprocessing\.height in 8-4096"),
+        ("[split]\nfold = 10", r"split\.fold in 0-9, found 10"),
+        ("model = 3", r"expected a table \[model\]"),
+        ("name = [", "expected TOML in test"),
+    ],
+)
+def test_what_is_wrong_is_told_in_one_line(text, message):
+    with pytest.raises(ConfigError, match=message) as told:
+        parse_config(text, "test")
+    assert "\n" not in str(told.value)
+
+
+def test_whole_numbers_may_stand_for_rates():
+    assert parse_config("[training]\nlearning_rate = 1", "test").training.learning_rate == 1.0
+
+
+def test_missing_or_binary_file_is_one_line(tmp_path):
+    with pytest.raises(ConfigError, match="No such file"):
+        load_config(tmp_path / "none.toml")
+    (tmp_path / "a.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        load_config(tmp_path / "a.toml")
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda e: e.name)
+def test_configurations_of_the_study_survive_a_round_trip(experiment, tmp_path):
+    config = experiment.config
+    assert config.name == experiment.name
+    assert config_from_table(config.as_json(), "test") == config
+    assert config.with_training(seed=1).hash != config.hash
+
+
+def test_configurations_are_the_studys():
+    told = {e.name: (e.config.training.batch_size, e.config.training.epochs) for e in EXPERIMENTS}
+    assert told == {
+        "cnn_2_classes": (32, 30),
+        "cnn_3_classes": (64, 30),
+        "inception_v3": (64, 30),
+        "stacked_cnn": (32, 100),
+        "stacked_cnn_thawed": (32, 100),
+    }

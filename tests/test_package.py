@@ -1,0 +1,39 @@
+import subprocess
+import sys
+
+import pneumoscope
+from pneumoscope import errors
+
+
+def test_public_names_are_there_and_sorted():
+    for name in pneumoscope.__all__:
+        assert getattr(pneumoscope, name) is not None
+    public = {name for name in vars(pneumoscope) if not name.startswith("_")}
+    assert set(pneumoscope.__all__) - {"__version__"} <= public
+
+
+def test_every_error_is_in_the_tree_and_in_its_drawing():
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
+    assert len(kinds) == 9
+    for kind in kinds:
+        assert issubclass(kind, errors.PneumoscopeError)
+        assert kind.__name__ in errors.__doc__
+
+
+def test_help_loads_neither_torch_nor_onnx_runtime():
+    code = (
+        "import sys, pneumoscope.cli\n"
+        "try: pneumoscope.cli.app(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print([m for m in ('torch', 'onnxruntime', 'numpy', 'matplotlib', 'sklearn') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_data_and_evaluation_work_without_torch():
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "import pneumoscope.data.dataset, pneumoscope.data.overview, pneumoscope.evaluation.report"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
