@@ -126,7 +126,7 @@ def _counts(dataset: Dataset, synthetic: bool) -> Figure:
 def _shape_words(dataset: Dataset) -> str:
     width = np.array([row.width for row in dataset.index.rows])
     height = np.array([row.height for row in dataset.index.rows])
-    if width.min() == width.max() and height.min() == height.max():
+    if _is_uniform(dataset):
         return (
             f"Every file is {width[0]} x {height[0]} pixels: these are resized copies, and the shapes of the originals, "
             "which differ between the classes, cannot be seen here."
@@ -138,7 +138,16 @@ def _shape_words(dataset: Dataset) -> str:
     )
 
 
+def _is_uniform(dataset: Dataset) -> bool:
+    """Whether all files have the same width and height."""
+    return len({(row.width, row.height) for row in dataset.index.rows}) == 1
+
+
 def _shapes(dataset: Dataset, synthetic: bool) -> Figure:
+    if _is_uniform(dataset):
+        with drawing(9, 0.9, synthetic) as figure:
+            figure.text(0.01, 0.5, _shape_words(dataset).split(":")[0] + ".", va="center", fontsize=12)
+        return figure
     with drawing(9, 3.8, synthetic) as figure:
         scatter, histogram = figure.subplots(1, 2)
         aspects = np.array([r.width / r.height for r in dataset.index.rows])
@@ -223,7 +232,7 @@ def _file_cues(dataset: Dataset, synthetic: bool) -> Figure:
         axes.axvline(0.5, color=NEUTRAL, linewidth=0.8)
         axes.set_yticks(range(len(properties)), properties)
         axes.set_xlim(0.49, 1.01)
-        axes.invert_yaxis()
+        axes.set_ylim(len(properties) - 0.4, -0.6)
         axes.grid(axis="x", alpha=0.3)
         axes.set(
             xlabel="AUC without a network, direction removed (0.5: tells nothing)",

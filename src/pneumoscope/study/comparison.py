@@ -19,7 +19,7 @@ from pneumoscope.training.run import RunFolder
 from pneumoscope.types import NOTICE, SYNTHETIC_NOTICE
 
 _SHOWN = ("accuracy", "binary_accuracy", "sensitivity", "specificity", "auc")
-_HEADER = [
+HEADER = [
     "model",
     "slides",
     "ours: mean ± s.d. (seeds)",
@@ -57,12 +57,12 @@ def write_comparison(runs: dict[str, list[RunFolder]], facts: dict[str, Any], ou
     warning = f"**{SYNTHETIC_NOTICE}**\n\n" if synthetic else ""
     write_text(
         out / "comparison.md",
-        f"# The study's models compared\n\n{warning}{lead}\n\n{markdown_table(_HEADER, rows)}\n",
+        f"# The study's models compared\n\n{warning}{lead}\n\n{markdown_table(HEADER, rows)}\n",
     )
     sections = [
         Section(
             "Accuracy",
-            header=_HEADER,
+            header=HEADER,
             rows=rows,
             picture=chart,
             caption="Test accuracy: the slides' and ours.",

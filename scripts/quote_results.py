@@ -1,0 +1,207 @@
+"""Writes what `results/` says into README and docs, between their markers, and the command-line reference.
+
+.venv/bin/python scripts/quote_results.py [--check]
+
+A marker is `<!-- NAME -->` ... `<!-- /NAME -->`; a test runs this with --check, so that no page says what no file says.
+"""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from pneumoscope.presentation.markdown import markdown_table
+from pneumoscope.study.comparison import HEADER, table_row
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = ("README.md", "docs/study.md", "docs/speed.md", "docs/data-card.md")
+CLI_PAGE = ROOT / "docs" / "cli.md"
+
+
+def _read(name):
+    return json.loads((ROOT / "results" / name).read_text(encoding="utf-8"))
+
+
+def _made(record):
+    return f"Commit {record['commit']}, {record['date'][:10]}, {record['machine']}."
+
+
+def study():
+    record = _read("study/comparison.json")
+    data = record["data"]
+    words = (
+        f"{data['films']:,} films, split `{data['split_hash'][:12]}`; the last two columns but one and the answer in two "
+        f"classes are means over the seeds. `{record['command']}`. {_made(record)}"
+    )
+    return markdown_table(HEADER, [table_row(model) for model in record["models"]]) + "\n\n" + words
+
+
+def weights():
+    model = next(m for m in _read("study/comparison.json")["models"] if m["name"] == "inception_v3")
+    told = model["weights"]
+    return f"Inception V3 started from `{told['file']}` (SHA-256 `{told['sha256'][:12]}…`; {told['description']})."
+
+
+def seeds():
+    header = ["model", "seed", "epochs", "validation accuracy", "test accuracy (95 % interval)"]
+    rows = []
+    for model in _read("study/comparison.json")["models"]:
+        for run in model["runs"]:
+            test = run["measures"]["accuracy"]
+            interval = f"{100 * test['value']:.1f} ({100 * test['low']:.1f}-{100 * test['high']:.1f})"
+            validation = f"{100 * run['final_validation_accuracy']:.1f}"
+            rows.append([model["title"], str(run["seed"]), str(run["epochs"]), validation, interval])
+    return markdown_table(header, rows)
+
+
+def cues():
+    rows = [
+        [c["split"], c["name"], _auc(c["strength"]), _short(c["normal_median"]), _short(c["pneumonia_median"])]
+        for c in _read("study/data/audit.json")["file_cues"]
+    ]
+    return markdown_table(["split", "property", "AUC", "median normal", "median pneumonia"], rows)
+
+
+def verdict():
+    return "> " + _read("study/data/audit.json")["verdict"]
+
+
+def _auc(value):
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _short(value):
+    return "–" if value is None else f"{value:.3g}"
+
+
+def _spread(told, digits=1):
+    return f"{told['median']:.{digits}f} ({told['min']:.{digits}f}-{told['max']:.{digits}f})"
+
+
+def against_keras():
+    record = _read("speed/against_keras.json")
+    rows = []
+    for name, told in record["models"].items():
+        rate, seconds, memory = told["images_per_second"], told["seconds_with_setup"], told["peak_memory_mb"]
+        rows.append(
+            [
+                name,
+                _spread(rate["ours"], 0),
+                _spread(rate["keras"], 0),
+                _spread(told["ratio"]),
+                f"{seconds['ours']['median']:.0f} / {seconds['keras']['median']:.0f}",
+                f"{memory['ours']['median'] / 1024:.1f} / {memory['keras']['median'] / 1024:.1f}",
+            ]
+        )
+    header = ["model", "ours, img/s", "tf.keras, img/s", "ratio", f"{told['epochs']} epochs, s", "peak memory, GB"]
+    start = record["models"]["cnn_3_classes"]["startup_seconds"]
+    words = (
+        f"{record['training_films']:,} training films; median (range) of {record['rounds']} rounds, in turn; columns with / "
+        f"are ours / tf.keras {record['versions']['keras']['tensorflow']}. The rates leave the first epoch out, the seconds "
+        "hold everything, the features of the frozen bases included. Start-up to the first step of model 2: "
+        f"{start['ours']['median']:.1f} / {start['keras']['median']:.1f} s. {_made(record)}"
+    )
+    return markdown_table(header, rows) + "\n\n" + words
+
+
+def whole_study():
+    record = _read("speed/whole_study.json")
+    told = record["whole_study"]
+    rows = [
+        [
+            name,
+            str(told["epochs"][name]),
+            f"{told['seconds_per_model']['ours'][name]['median']:.0f}",
+            f"{told['seconds_per_model']['keras'][name]['median']:.0f}",
+            f"{told['ratio_per_model'][name]['median']:.1f}",
+        ]
+        for name in told["ratio_per_model"]
+    ]
+    seconds = told["seconds"]
+    rows.append(
+        [
+            "all four",
+            "",
+            f"{seconds['ours']['median']:.0f}",
+            f"{seconds['keras']['median']:.0f}",
+            f"{told['ratio']['median']:.1f}",
+        ]
+    )
+    memory = told["peak_memory_mb"]
+    words = (
+        f"{record['training_films']:,} training films, as many epochs as early stopping took in `results/study`; "
+        f"{len(seconds['ours']['values'])} round(s). Peak memory {memory['ours']['median'] / 1024:.1f} GB against "
+        f"{memory['keras']['median'] / 1024:.1f} GB. {_made(record)}"
+    )
+    return markdown_table(["model", "epochs", "ours, s", "tf.keras, s", "ratio"], rows) + "\n\n" + words
+
+
+def pipeline():
+    record = _read("speed/data_pipeline.json")
+    rows = [[name, f"{told['median']:.1f}"] for name, told in record["seconds"].items()]
+    words = f"{record['films']:,} films; peak memory {record['peak_memory_mb'] / 1024:.1f} GB. {_made(record)}"
+    return markdown_table(["stage", "seconds"], rows) + "\n\n" + words
+
+
+def tricks():
+    record = _read("speed/allocator.json")
+    rows = [[name.replace(",", ", "), f"{told['median']:.0f}"] for name, told in record["images_per_second"].items()]
+    return markdown_table(["a training step of model 2 with", "img/s"], rows) + "\n\n" + _made(record)
+
+
+def roofline():
+    record = _read("speed/roofline.json")
+    rates = record["machine_rates"]
+    rows = [
+        ["matrix product", f"{rates['operations_per_second'] / 1e9:.0f} GFLOP/s"],
+        ["copy", f"{rates['bytes_per_second'] / 1e9:.1f} GB/s"],
+        ["operations of a step", f"{record['operations_per_step'] / 1e9:.0f} GFLOP"],
+        ["bytes of a step", f"{record['bytes_per_step'] / 1e9:.1f} GB"],
+        ["least time by arithmetic", f"{1000 * record['arithmetic_seconds']:.0f} ms"],
+        ["least time by memory", f"{1000 * record['memory_seconds']:.0f} ms"],
+        ["measured", f"{1000 * record['step_seconds']:.0f} ms ({record['images_per_second']:.0f} img/s)"],
+        ["share of the roof", f"{100 * record['share_of_the_roof']:.0f} %"],
+    ]
+    words = f"{record['model']}, batch {record['batch_size']}, {record['dtype']}. {_made(record)}"
+    return markdown_table(["", ""], rows) + "\n\n" + words
+
+
+def cli_reference():
+    command = [sys.executable, "-m", "typer", "pneumoscope.cli", "utils", "docs", "--name", "pneumoscope"]
+    done = subprocess.run([*command, "--title", "Command line"], capture_output=True, text=True, check=True)  # noqa: S603
+    return done.stdout.replace("&#x27;", "'").replace("&gt;", ">")
+
+
+QUOTES = {
+    quote.__name__.replace("_", "-"): quote
+    for quote in (study, weights, seeds, cues, verdict, against_keras, whole_study, pipeline, tricks, roofline)
+}
+
+
+def rendered(text):
+    """The page with every block between markers written anew."""
+    for name, quote in QUOTES.items():
+        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+        if pattern.search(text):
+            block = quote()
+            text = pattern.sub(lambda match, block=block: f"{match[1]}{block}\n{match[2]}", text)
+    return text
+
+
+def main() -> None:
+    pages = {ROOT / page: rendered((ROOT / page).read_text(encoding="utf-8")) for page in PAGES}
+    pages[CLI_PAGE] = cli_reference()
+    stale = [page for page, text in pages.items() if not page.exists() or page.read_text(encoding="utf-8") != text]
+    if "--check" in sys.argv:
+        if stale:
+            names = ", ".join(str(page.relative_to(ROOT)) for page in stale)
+            sys.exit(f"error: expected pages that quote results/, found others: {names}: run scripts/quote_results.py")
+        return
+    for page in stale:
+        page.write_text(pages[page], encoding="utf-8")
+        print(page.relative_to(ROOT))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""README and docs say what `results/` says, and `results/` hangs together."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+STUDY = ROOT / "results" / "study"
+
+
+def test_pages_quote_the_results():
+    done = subprocess.run(
+        [sys.executable, "scripts/quote_results.py", "--check"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_stale_page_is_noticed(tmp_path):
+    sys.path.insert(0, str(ROOT / "scripts"))
+    import quote_results
+
+    page = (ROOT / "README.md").read_text()
+    assert quote_results.rendered(page) == page
+    accuracy = json.loads((STUDY / "comparison.json").read_text())["models"][0]["over_seeds"]["accuracy"]["mean"]
+    shown = f"| {100 * accuracy:.1f} ±"
+    assert shown in page
+    altered = page.replace(shown, "| 99.9 ±")
+    assert quote_results.rendered(altered) == page
+
+
+def test_comparison_is_that_of_the_reports_beside_it():
+    comparison = json.loads((STUDY / "comparison.json").read_text())
+    assert comparison["synthetic"] is False
+    assert comparison["data"]["films"] == 5856
+    for model in comparison["models"]:
+        assert len(model["runs"]) >= 3
+        for run in model["runs"]:
+            report = json.loads(
+                (STUDY / f"runs/{model['name']}/seed-{run['seed']}/evaluation/test/report.json").read_text()
+            )
+            assert report["measures"] == run["measures"]
+            assert (report["films"], report["patients"]) == (624, 428)
+            assert report["provenance"]["split_hash"] == comparison["data"]["split_hash"]
+            right = sum(run["confusion_matrix"]["counts"][i][i] for i in range(len(run["confusion_matrix"]["classes"])))
+            assert run["measures"]["accuracy"]["value"] == pytest.approx(right / 624)
+
+
+def test_every_look_at_the_test_films_is_in_the_ledger():
+    lines = [json.loads(line) for line in (ROOT / "results/test-ledger.jsonl").read_text().splitlines()]
+    told = {(line["model"], line["config_hash"], line["result"]["accuracy"]) for line in lines}
+    for model in json.loads((STUDY / "comparison.json").read_text())["models"]:
+        for run in model["runs"]:
+            folder = STUDY / f"runs/{model['name']}/seed-{run['seed']}"
+            config_hash = json.loads((folder / "provenance.json").read_text())["config_hash"]
+            accuracy = round(run["measures"]["accuracy"]["value"], 4)
+            assert (f"{model['name']}, seed {run['seed']}", config_hash, accuracy) in told
+
+
+def test_nothing_in_results_is_large_or_names_a_machines_folders():
+    for file in (ROOT / "results").rglob("*"):
+        if file.is_file():
+            assert file.stat().st_size < 5_000_000, file
+            if file.suffix in (".json", ".md", ".csv"):
+                text = file.read_text()
+                assert "/root/" not in text, file
+                assert "/home/" not in text, file
