@@ -50,4 +50,4 @@ def test_no_data_and_no_network_gives_phantoms_with_the_reason(tmp_path):
     location, reason = locate_or_make_phantoms(None)
     assert location.synthetic
     assert "check the network" in reason
-    assert len(list(location.root.rglob("*.jpeg"))) == 3 * (60 + 16)
+    assert len(list(location.root.rglob("*.jpeg"))) == 3 * (45 + 12)

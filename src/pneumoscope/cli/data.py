@@ -37,8 +37,8 @@ def download(
 @app.command()
 def phantoms(
     out: Annotated[Path, typer.Option("--out", help="Folder to make.")] = Path("data/phantom_films"),
-    train: Annotated[int, typer.Option("--train", min=20, help="Films of each class in train.")] = 60,
-    test: Annotated[int, typer.Option("--test", min=1, help="Films of each class in test.")] = 16,
+    train: Annotated[int, typer.Option("--train", min=20, help="Films of each class in train.")] = 45,
+    test: Annotated[int, typer.Option("--test", min=1, help="Films of each class in test.")] = 12,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of all that is random.")] = 0,
 ) -> None:
     """Draw phantom chest films in Kaggle's layout: to try the program where no radiograph is at hand."""

@@ -33,8 +33,8 @@ class PhantomPlan:
         seed: Of all that is random.
     """
 
-    train: int = 60
-    test: int = 16
+    train: int = 45
+    test: int = 12
     films_per_patient: int = 2
     seed: int = 0
 
