@@ -179,23 +179,24 @@ def _chart(models: list[dict[str, Any]], synthetic: bool) -> Figure:
                 bar = axes.bar(place - shift, 100 * slides, 0.36, color="#BBBBBB")
                 axes.bar_label(bar, fmt="%.1f", fontsize=9, color=NEUTRAL, padding=2)
             _draw_ours(axes, place + shift, model)
-        legend = [Line2D([], [], marker="o", linestyle="", color="black", markerfacecolor="white", label="one seed")]
-        legend.append(Line2D([], [], color="black", label="95 % interval, seed 0"))
+        seed = Line2D([], [], marker="o", color="black", markerfacecolor="white", label="one seed, 95 % interval")
         bars = [Patch(color=CLASS_COLOURS["normal"], label="ours, mean over seeds")]
         bars += [] if synthetic else [Patch(color="#BBBBBB", label="slides")]
         axes.set_xticks(range(len(models)), [model["title"] for model in models], fontsize=9)
         axes.set_ylim(0, 105)
         where = "phantom films" if synthetic else "the official test films"
         axes.set(ylabel="test accuracy (%)", title=f"The study's models on {where}")
-        axes.legend(handles=[*bars, *legend], loc="upper center", ncols=4, fontsize=9, bbox_to_anchor=(0.5, -0.08))
+        axes.legend(handles=[*bars, seed], loc="upper center", ncols=3, fontsize=9, bbox_to_anchor=(0.5, -0.08))
     return figure
 
 
 def _draw_ours(axes: Axes, at: float, model: dict[str, Any]) -> None:
     values = [100 * value for value in model["over_seeds"]["accuracy"]["values"]]
     axes.bar(at, np.mean(values), 0.36, color=CLASS_COLOURS["normal"])
-    interval = model["runs"][0]["measures"]["accuracy"]
-    if interval["low"] is not None:
-        axes.vlines(at, 100 * interval["low"], 100 * interval["high"], color="black", linewidth=1.2)
-    axes.plot([at + 0.09] * len(values), values, "o", markersize=4, markerfacecolor="white", color="black")
+    for number, run in enumerate(model["runs"]):
+        estimate = run["measures"]["accuracy"]
+        x = at + 0.09 * (number - (len(values) - 1) / 2)
+        if estimate["low"] is not None:
+            axes.vlines(x, 100 * estimate["low"], 100 * estimate["high"], color="black", linewidth=1)
+        axes.plot(x, 100 * estimate["value"], "o", markersize=4, markerfacecolor="white", color="black")
     axes.annotate(f"{np.mean(values):.1f}", (at, 4), ha="center", color="white", fontsize=10, fontweight="bold")

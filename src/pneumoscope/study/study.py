@@ -9,7 +9,6 @@ Training ends, for every network and seed, before the first test film is looked 
 """
 
 import json
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -104,7 +103,6 @@ def run_study(location: Location, plan: StudyPlan, out: Path, ledger: Path, list
     Raises:
         PneumoscopeError: Data, weights, settings or folders are not as expected; whatever is finished stays.
     """
-    began = time.monotonic()
     inception = _inception(plan, location, listeners)
     dataset = load_dataset(
         location.root,
@@ -123,7 +121,6 @@ def run_study(location: Location, plan: StudyPlan, out: Path, ledger: Path, list
         runs[entry.name] = [
             _train_one(entry, seed, plan, dataset, runs, inception, out, listeners) for seed in range(plan.seeds)
         ]
-    trained = time.monotonic()
     for folders in runs.values():
         for run in folders:
             listeners.say(f"evaluating {run.path.parent.name}, {run.path.name}")
@@ -144,8 +141,6 @@ def run_study(location: Location, plan: StudyPlan, out: Path, ledger: Path, list
         },
         "synthetic": location.synthetic,
         "plan": {k: v for k, v in asdict(plan).items() if k != "inception_weights"},
-        "seconds_training_and_data": round(trained - began, 1),
-        "seconds_in_all": round(time.monotonic() - began, 1),
         **provenance(),
     }
     return write_comparison(runs, facts, out)
