@@ -70,7 +70,7 @@ def assess(
     context = ReportContext(_title(config.name), side.value, synthetic, _history(run), facts | provenance())
     record = write_report(table, dataset.films[positions], context, folder)
     if side is Split.TEST and not synthetic:
-        write_in_ledger(ledger, run, record, why)
+        write_in_ledger(ledger, record, why)
     return record
 
 
@@ -133,24 +133,37 @@ def _history(run: RunFolder) -> list[dict[str, float]]:
         raise RunError(f"expected metrics.csv in {run.path}, found {error}: train the run anew") from error
 
 
-def write_in_ledger(ledger: Path, run: RunFolder, record: dict[str, Any], why: str) -> None:
-    """Adds the line that says that the test films were looked at.
+def write_in_ledger(ledger: Path, record: dict[str, Any], why: str) -> None:
+    """Adds the line that says that a run was evaluated on the test films.
 
     Raises:
         DataError: The ledger cannot be written.
     """
     made = record["provenance"]
     chosen = ("accuracy", "binary_accuracy", "sensitivity", "specificity", "auc")
-    line = {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": made["commit"],
-        "model": made["model"],
-        "config_hash": made["config_hash"],
-        "split_hash": made["split_hash"],
-        "films": record["films"],
-        "why": why,
-        "result": {n: round(record["measures"][n]["value"], 4) for n in chosen if n in record["measures"]},
-    }
+    append_to_ledger(
+        ledger,
+        commit=made["commit"],
+        model=made["model"],
+        config_hash=made["config_hash"],
+        split_hash=made["split_hash"],
+        films=record["films"],
+        why=why,
+        result={n: round(record["measures"][n]["value"], 4) for n in chosen if _is_known(record, n)},
+    )
+
+
+def _is_known(record: dict[str, Any], measure: str) -> bool:
+    return record["measures"].get(measure, {}).get("value") is not None
+
+
+def append_to_ledger(ledger: Path, **look: Any) -> None:
+    """Adds one look at the test films, with its date, to the ledger: one JSON object per line.
+
+    Raises:
+        DataError: The ledger cannot be written.
+    """
+    line = {"date": datetime.now(UTC).isoformat(timespec="seconds"), **look}
     try:
         ledger.parent.mkdir(parents=True, exist_ok=True)
         with ledger.open("a", encoding="utf-8") as stream:

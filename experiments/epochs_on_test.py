@@ -1,0 +1,138 @@
+"""Why a model reads the test films worse than the slides: its accuracy on them after every epoch; writes JSON.
+
+    .venv/bin/python experiments/epochs_on_test.py cnn_2_classes [--epochs 10] [--seeds 3] [--out FILE]
+
+An explanation, never a choice: nothing of the study is decided by it, and every look is in the ledger. For each epoch it
+also says what a threshold fitted on the validation films would give, and what the best one on the test films would: the
+first tells how much of the gap is the operating point, the second how much is left to the ranking.
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from pneumoscope.training.allocator import keep_freed_memory
+
+keep_freed_memory()
+
+import numpy as np  # noqa: E402
+
+from pneumoscope import places  # noqa: E402
+from pneumoscope.config import Preprocessing, SplitConfig  # noqa: E402
+from pneumoscope.data.dataset import load_dataset  # noqa: E402
+from pneumoscope.data.locate import locate  # noqa: E402
+from pneumoscope.evaluation.metrics import measures, roc_auc  # noqa: E402
+from pneumoscope.files import write_json  # noqa: E402
+from pneumoscope.study.assessment import append_to_ledger  # noqa: E402
+from pneumoscope.study.experiments import experiment  # noqa: E402
+from pneumoscope.study.networks import Foundations, build_network, load_network  # noqa: E402
+from pneumoscope.study.study import labelled  # noqa: E402
+from pneumoscope.training.loop import train  # noqa: E402
+from pneumoscope.training.observer import SilentObserver  # noqa: E402
+from pneumoscope.training.precision import resolve_precision  # noqa: E402
+from pneumoscope.training.predict import class_probabilities  # noqa: E402
+from pneumoscope.training.provenance import provenance  # noqa: E402
+from pneumoscope.training.run import RunFolder  # noqa: E402
+from pneumoscope.types import SCHEMES, Split  # noqa: E402
+
+WHY = "explains the gap to the slides epoch by epoch; nothing is chosen by it"
+
+
+def binary_accuracies(score, sick):
+    """Accuracy of `score >= t` for every t that matters, with the thresholds."""
+    thresholds = np.unique(np.r_[score, 2.0])
+    return thresholds, np.array([((score >= t) == sick).mean() for t in thresholds])
+
+
+def look(model, dataset, classes, precision):
+    """What the network answers on validation and test now."""
+    told = {}
+    for side in (Split.VALIDATION, Split.TEST):
+        data = labelled(dataset, side, classes)
+        probability = class_probabilities(model, data, precision)
+        told[side] = (probability, data.labels)
+    weight = np.ones((1, len(told[Split.TEST][1])))
+    plain = {name: float(v[0]) for name, v in measures(*told[Split.TEST], SCHEMES[classes].names, weight).items()}
+    score = {side: probability[:, 1:].sum(axis=1) for side, (probability, _) in told.items()}
+    sick = {side: label > 0 for side, (_, label) in told.items()}
+    thresholds, accuracies = binary_accuracies(score[Split.VALIDATION], sick[Split.VALIDATION])
+    fitted = thresholds[accuracies.argmax()]
+    return {
+        "test": {n: plain[n] for n in ("accuracy", "sensitivity", "specificity", "auc")},
+        "validation_auc": roc_auc(score[Split.VALIDATION], sick[Split.VALIDATION]),
+        "binary_accuracy_at_the_validation_threshold": float(
+            ((score[Split.TEST] >= fitted) == sick[Split.TEST]).mean()
+        ),
+        "binary_accuracy_at_the_best_test_threshold": float(
+            binary_accuracies(score[Split.TEST], sick[Split.TEST])[1].max()
+        ),
+    }
+
+
+def follow(entry, seed, epochs, dataset, base, folder):
+    """Trains one epoch more at a time, from the checkpoint, and looks after each."""
+    run = RunFolder(folder)
+    config = entry.config.with_training(seed=seed, patience=100_000)
+    classes = config.model.classes
+    data = [labelled(dataset, side, classes) for side in (Split.TRAIN, Split.VALIDATION)]
+    model = build_network(config, Foundations(base))
+    looks = []
+    for epoch in range(1, epochs + 1):
+        step = config.with_training(epochs=epoch)
+        if run.checkpoint.exists():
+            reopen(run)
+        state = train(model, *data, step, run, folder / "features", SilentObserver())
+        looks.append(
+            {"epoch": epoch, "val_loss": state.history[-1].val_loss}
+            | look(model, dataset, classes, resolve_precision("auto"))
+        )
+        print(entry.name, seed, looks[-1], file=sys.stderr, flush=True)
+    return config, looks
+
+
+def reopen(run):
+    """Lets a training go on that had come to its last epoch."""
+    from pneumoscope.training.checkpoint import load_checkpoint, save_checkpoint
+
+    weights, optimiser, state = load_checkpoint(run.checkpoint)
+    state.stopped = False
+    save_checkpoint(run.checkpoint, weights, optimiser, state)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("experiment")
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--study", type=Path, default=Path("runs/study"), help="for what model 4 builds on")
+    parser.add_argument("--ledger", type=Path, default=Path("results/test-ledger.jsonl"))
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    entry = experiment(options.experiment)
+    dataset = load_dataset(locate(None).root, Preprocessing(), SplitConfig(), places.cache_directory() / "films")
+    record = {"experiment": entry.name, "why": WHY, "split_hash": dataset.split.hash, "seeds": {}}
+    made = provenance() | {"command": " ".join(["experiments/epochs_on_test.py", *sys.argv[1:]])}
+    with tempfile.TemporaryDirectory() as folder:
+        for seed in range(options.seeds):
+            base = RunFolder(options.study / "runs" / entry.builds_on / f"seed-{seed}") if entry.builds_on else None
+            if base is not None:
+                load_network(base)  # says at once where the study is missing
+            config, looks = follow(entry, seed, options.epochs, dataset, base, Path(folder) / str(seed))
+            record["seeds"][str(seed)] = looks
+            for told in looks:
+                append_to_ledger(
+                    options.ledger,
+                    commit=made["commit"],
+                    model=f"{entry.name}, seed {seed}, epoch {told['epoch']}",
+                    config_hash=config.hash,
+                    split_hash=dataset.split.hash,
+                    films=len(dataset.positions(Split.TEST)),
+                    why=WHY,
+                    result={name: round(value, 4) for name, value in told["test"].items()},
+                )
+    write_json(options.out or Path(f"results/study/epochs-on-test-{entry.name}.json"), record | made)
+
+
+if __name__ == "__main__":
+    main()
