@@ -131,7 +131,7 @@ def main():
                     why=WHY,
                     result={name: round(value, 4) for name, value in told["test"].items()},
                 )
-    write_json(options.out or Path(f"results/study/epochs-on-test-{entry.name}.json"), record | made)
+    write_json(options.out or Path(f"results/experiments/epochs_on_test_{entry.name}.json"), record | made)
 
 
 if __name__ == "__main__":
