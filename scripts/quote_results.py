@@ -78,6 +78,28 @@ def operating_point():
     return markdown_table(header, rows)
 
 
+def epochs_on_test():
+    record = _read("experiments/epochs_on_test_cnn_2_classes.json")
+    rows = []
+    for seed, looks in record["seeds"].items():
+        for look in looks:
+            test = look["test"]
+            shares = [test["accuracy"], test["specificity"], look["binary_accuracy_at_the_best_test_threshold"]]
+            accuracy, specificity, best = (f"{100 * share:.1f}" for share in shares)
+            losses = [f"{look['val_loss']:.3f}", accuracy, specificity, f"{test['auc']:.3f}", best]
+            rows.append([seed, str(look["epoch"]), *losses])
+    header = [
+        "seed",
+        "epoch",
+        "validation loss",
+        "test accuracy",
+        "specificity",
+        "AUC",
+        "accuracy at the best threshold",
+    ]
+    return markdown_table(header, rows) + "\n\n" + f"`{record['command']}`. {_made(record)}"
+
+
 def _range(values):
     return f"{100 * min(values):.1f}-{100 * max(values):.1f}"
 
@@ -207,6 +229,7 @@ QUOTES = {
         weights,
         seeds,
         operating_point,
+        epochs_on_test,
         cues,
         verdict,
         against_keras,
