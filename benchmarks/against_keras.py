@@ -42,9 +42,7 @@ def keras_python(folder):
 
 def export(limit, file):
     """Writes the films of train and validation with their classes, for both sides."""
-    dataset = load_dataset(
-        locate(None).root, Preprocessing(), SplitConfig(), places.cache_directory() / "films", limit=limit
-    )
+    dataset = load_dataset(locate(None).root, Preprocessing(), SplitConfig(), places.films_directory(), limit=limit)
     arrays = {}
     for side in (Split.TRAIN, Split.VALIDATION):
         positions = dataset.positions(side)

@@ -27,7 +27,7 @@ from pneumoscope.files import write_json  # noqa: E402
 from pneumoscope.study.assessment import append_to_ledger  # noqa: E402
 from pneumoscope.study.experiments import experiment  # noqa: E402
 from pneumoscope.study.networks import Foundations, build_network, load_network  # noqa: E402
-from pneumoscope.study.study import labelled  # noqa: E402
+from pneumoscope.training.batches import labelled_films  # noqa: E402
 from pneumoscope.training.loop import train  # noqa: E402
 from pneumoscope.training.observer import SilentObserver  # noqa: E402
 from pneumoscope.training.precision import resolve_precision  # noqa: E402
@@ -49,7 +49,7 @@ def look(model, dataset, classes, precision):
     """What the network answers on validation and test now."""
     told = {}
     for side in (Split.VALIDATION, Split.TEST):
-        data = labelled(dataset, side, classes)
+        data = labelled_films(dataset, side, classes)
         probability = class_probabilities(model, data, precision)
         told[side] = (probability, data.labels)
     weight = np.ones((1, len(told[Split.TEST][1])))
@@ -75,7 +75,7 @@ def follow(entry, seed, epochs, dataset, base, folder):
     run = RunFolder(folder)
     config = entry.config.with_training(seed=seed, patience=100_000)
     classes = config.model.classes
-    data = [labelled(dataset, side, classes) for side in (Split.TRAIN, Split.VALIDATION)]
+    data = [labelled_films(dataset, side, classes) for side in (Split.TRAIN, Split.VALIDATION)]
     model = build_network(config, Foundations(base))
     looks = []
     for epoch in range(1, epochs + 1):
@@ -110,7 +110,7 @@ def main():
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     entry = experiment(options.experiment)
-    dataset = load_dataset(locate(None).root, Preprocessing(), SplitConfig(), places.cache_directory() / "films")
+    dataset = load_dataset(locate(None).root, Preprocessing(), SplitConfig(), places.films_directory())
     record = {"experiment": entry.name, "why": WHY, "split_hash": dataset.split.hash, "seeds": {}}
     made = provenance() | {"command": " ".join(["experiments/epochs_on_test.py", *sys.argv[1:]])}
     with tempfile.TemporaryDirectory() as folder:

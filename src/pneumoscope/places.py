@@ -31,3 +31,8 @@ def cache_directory() -> Path:
         return named
     user_cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(user_cache) / "pneumoscope"
+
+
+def films_directory() -> Path:
+    """The folder for decoded films, in the cache; it need not exist yet."""
+    return cache_directory() / "films"

@@ -2,16 +2,30 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pneumoscope.cli.options import DataOption, JsonOption, SkipOption, print_json
 
+if TYPE_CHECKING:
+    from pneumoscope.data.index import Index
+
 app = typer.Typer(help="Get, index, audit, split and show a data set.", no_args_is_help=True)
 
 OutOption = Annotated[Path, typer.Option("--out", help="Folder to write into.")]
 _DEFAULT_OUT = Path("runs") / "data"
+
+
+def _indexed(data: Path | None) -> "Index":
+    """The index of the data set that is meant, with progress."""
+    from pneumoscope.cli.progress import display
+    from pneumoscope.data.index import build_index
+    from pneumoscope.data.locate import locate
+    from pneumoscope.data.sources import open_source
+
+    with display() as shown:
+        return build_index(open_source(locate(data, shown.report).root), shown.report("films indexed"))
 
 
 @app.command()
@@ -52,13 +66,9 @@ def phantoms(
 @app.command()
 def index(data: DataOption = None, out: OutOption = _DEFAULT_OUT, as_json: JsonOption = False) -> None:
     """Hash and measure every film; writes index.csv."""
-    from pneumoscope.cli.progress import display
-    from pneumoscope.data.index import build_index, save_index
-    from pneumoscope.data.locate import locate
-    from pneumoscope.data.sources import open_source
+    from pneumoscope.data.index import save_index
 
-    with display() as shown:
-        found = build_index(open_source(locate(data, shown.report).root), shown.report("films indexed"))
+    found = _indexed(data)
     save_index(found, out / "index.csv")
     counts = Counter(f"{row.split.value} {row.label}" for row in found.rows)
     record = {
@@ -78,15 +88,10 @@ def index(data: DataOption = None, out: OutOption = _DEFAULT_OUT, as_json: JsonO
 @app.command()
 def audit(data: DataOption = None, out: OutOption = _DEFAULT_OUT, as_json: JsonOption = False) -> None:
     """Look for damage, duplicates, leakage and files that give the label away; exit code 1 where the data cannot be used."""
-    from pneumoscope.cli.progress import display
     from pneumoscope.data.audit import audit as examine
-    from pneumoscope.data.index import build_index
-    from pneumoscope.data.locate import locate
-    from pneumoscope.data.sources import open_source
     from pneumoscope.files import write_json
 
-    with display() as shown:
-        found = build_index(open_source(locate(data, shown.report).root), shown.report("films indexed"))
+    found = _indexed(data)
     result = examine(found)
     write_json(out / "audit.json", result.as_json() | {"index_hash": found.hash})
     if as_json:
@@ -113,14 +118,9 @@ def split(
     as_json: JsonOption = False,
 ) -> None:
     """Draw a validation set, grouped by patient and stratified by class; writes split.csv."""
-    from pneumoscope.cli.progress import display
-    from pneumoscope.data.index import build_index
-    from pneumoscope.data.locate import locate
-    from pneumoscope.data.sources import open_source
     from pneumoscope.data.split import draw_validation, save_split
 
-    with display() as shown:
-        found = build_index(open_source(locate(data, shown.report).root), shown.report("films indexed"))
+    found = _indexed(data)
     assignment = draw_validation(found, seed, folds, fold)
     save_split(found, assignment, out / "split.csv")
     sides = zip(found.rows, assignment.sides, strict=True)
@@ -150,7 +150,7 @@ def overview(
 
     with display() as shown:
         location = locate(data, shown.report)
-        films_folder = places.cache_directory() / "films"
+        films_folder = places.films_directory()
         dataset = load_dataset(
             location.root, Preprocessing(), SplitConfig(), films_folder, shown.report, skip_unreadable
         )

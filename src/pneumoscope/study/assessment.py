@@ -12,7 +12,7 @@ from pneumoscope.evaluation.predictions import PredictionTable
 from pneumoscope.evaluation.report import ReportContext, write_report
 from pneumoscope.study.experiments import EXPERIMENTS
 from pneumoscope.study.networks import load_network
-from pneumoscope.training.batches import LabelledFilms
+from pneumoscope.training.batches import labelled_films
 from pneumoscope.training.precision import resolve_precision
 from pneumoscope.training.predict import class_probabilities
 from pneumoscope.training.provenance import provenance
@@ -56,8 +56,8 @@ def assess(
     _check_unseen(run, dataset, side)
     config = run.config()
     scheme = SCHEMES[config.model.classes]
-    positions = dataset.positions(side)
-    data = LabelledFilms(dataset.films, positions, dataset.labels(scheme, positions))
+    data = labelled_films(dataset, side, len(scheme))
+    positions = data.positions
     model = load_network(run, inception_weights)
     probability = class_probabilities(model, data, resolve_precision(config.training.precision))
     table = PredictionTable(

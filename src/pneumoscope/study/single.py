@@ -57,7 +57,7 @@ def train_run(
         location.root,
         config.preprocessing,
         config.split,
-        places.cache_directory() / "films",
+        places.films_directory(),
         listeners.report,
         skip_unreadable,
     )
@@ -90,7 +90,7 @@ def evaluate_run(
         location.root,
         config.preprocessing,
         config.split,
-        places.cache_directory() / "films",
+        places.films_directory(),
         report,
         skip_unreadable,
     )

@@ -29,13 +29,13 @@ from pneumoscope.study.assessment import assess
 from pneumoscope.study.comparison import write_comparison
 from pneumoscope.study.experiments import Experiment, with_prerequisites
 from pneumoscope.study.networks import Foundations, build_network, origin_of
-from pneumoscope.training.batches import LabelledFilms
+from pneumoscope.training.batches import labelled_films
 from pneumoscope.training.checkpoint import TrainingState
 from pneumoscope.training.loop import train
 from pneumoscope.training.observer import Observer, SilentObserver
 from pneumoscope.training.provenance import provenance
 from pneumoscope.training.run import RunFolder
-from pneumoscope.types import SCHEMES, Split
+from pneumoscope.types import Split
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def run_study(location: Location, plan: StudyPlan, out: Path, ledger: Path, list
         location.root,
         Preprocessing(),
         SplitConfig(),
-        places.cache_directory() / "films",
+        places.films_directory(),
         listeners.report,
         plan.skip_unreadable,
         plan.limit,
@@ -243,10 +243,7 @@ def train_network(
         PneumoscopeError: Settings, data, weights or folder are not as expected.
     """
     classes = config.model.classes
-    training, validation = (
-        labelled(dataset, Split.TRAIN, classes),
-        labelled(dataset, Split.VALIDATION, classes),
-    )
+    training, validation = (labelled_films(dataset, side, classes) for side in (Split.TRAIN, Split.VALIDATION))
     model = build_network(config, foundations)
     run.start(config, facts_of(config, dataset, foundations), resume)
     note_training_films(run, dataset)
@@ -257,12 +254,6 @@ def note_training_films(run: RunFolder, dataset: Dataset) -> None:
     """Writes the hashes of the films that a run learns from or is stopped by, so that none of them ever judges it."""
     seen = [*dataset.positions(Split.TRAIN), *dataset.positions(Split.VALIDATION)]
     write_text(run.path / "training_films.txt", "\n".join(dataset.index.rows[i].sha256 for i in seen) + "\n")
-
-
-def labelled(dataset: Dataset, side: Split, classes: int) -> LabelledFilms:
-    """The films of one side with their classes."""
-    positions = dataset.positions(side)
-    return LabelledFilms(dataset.films, positions, dataset.labels(SCHEMES[classes], positions))
 
 
 def remove_features(folder: Path) -> None:

@@ -9,8 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pneumoscope.data.dataset import Dataset
 from pneumoscope.data.preprocessing import to_unit_range
 from pneumoscope.errors import InputError
+from pneumoscope.types import SCHEMES, Split
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,16 @@ class LabelledFilms:
 
     def __len__(self) -> int:
         return len(self.positions)
+
+
+def labelled_films(dataset: Dataset, side: Split, classes: int) -> LabelledFilms:
+    """The films of one side of a data set with their classes, two or three.
+
+    Raises:
+        DataError: There are none, or their etiology is not known and three classes are asked for.
+    """
+    positions = dataset.positions(side)
+    return LabelledFilms(dataset.films, positions, dataset.labels(SCHEMES[classes], positions))
 
 
 class Inputs(Protocol):
