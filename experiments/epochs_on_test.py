@@ -23,6 +23,7 @@ from pneumoscope.config import Preprocessing, SplitConfig  # noqa: E402
 from pneumoscope.data.dataset import load_dataset  # noqa: E402
 from pneumoscope.data.locate import locate  # noqa: E402
 from pneumoscope.evaluation.metrics import measures, roc_auc  # noqa: E402
+from pneumoscope.evaluation.thresholds import best_operating_point  # noqa: E402
 from pneumoscope.files import write_json  # noqa: E402
 from pneumoscope.study.assessment import append_to_ledger  # noqa: E402
 from pneumoscope.study.experiments import experiment  # noqa: E402
@@ -39,12 +40,6 @@ from pneumoscope.types import SCHEMES, Split  # noqa: E402
 WHY = "explains the gap to the slides epoch by epoch; nothing is chosen by it"
 
 
-def binary_accuracies(score, sick):
-    """Accuracy of `score >= t` for every t that matters, with the thresholds."""
-    thresholds = np.unique(np.r_[score, 2.0])
-    return thresholds, np.array([((score >= t) == sick).mean() for t in thresholds])
-
-
 def look(model, dataset, classes, precision):
     """What the network answers on validation and test now."""
     told = {}
@@ -56,17 +51,16 @@ def look(model, dataset, classes, precision):
     plain = {name: float(v[0]) for name, v in measures(*told[Split.TEST], SCHEMES[classes].names, weight).items()}
     score = {side: probability[:, 1:].sum(axis=1) for side, (probability, _) in told.items()}
     sick = {side: label > 0 for side, (_, label) in told.items()}
-    thresholds, accuracies = binary_accuracies(score[Split.VALIDATION], sick[Split.VALIDATION])
-    fitted = thresholds[accuracies.argmax()]
+    fitted = best_operating_point(score[Split.VALIDATION], sick[Split.VALIDATION]).threshold
     return {
         "test": {n: plain[n] for n in ("accuracy", "sensitivity", "specificity", "auc")},
         "validation_auc": roc_auc(score[Split.VALIDATION], sick[Split.VALIDATION]),
         "binary_accuracy_at_the_validation_threshold": float(
             ((score[Split.TEST] >= fitted) == sick[Split.TEST]).mean()
         ),
-        "binary_accuracy_at_the_best_test_threshold": float(
-            binary_accuracies(score[Split.TEST], sick[Split.TEST])[1].max()
-        ),
+        "binary_accuracy_at_the_best_test_threshold": best_operating_point(
+            score[Split.TEST], sick[Split.TEST]
+        ).accuracy,
     }
 
 

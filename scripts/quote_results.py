@@ -11,9 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
-
 from pneumoscope.evaluation.predictions import load_predictions
+from pneumoscope.evaluation.thresholds import best_operating_point
 from pneumoscope.presentation.markdown import markdown_table
 from pneumoscope.study.comparison import HEADER, table_row
 
@@ -68,7 +67,7 @@ def operating_point():
             table = load_predictions(folder / "predictions.csv")
             score, sick = table.probability[:, 1:].sum(axis=1), table.label > 0
             at_half.append(((score >= 0.5) == sick).mean())
-            best.append(max(((score >= threshold) == sick).mean() for threshold in np.unique(score)))
+            best.append(best_operating_point(score, sick).accuracy)
         rows.append([model["title"], _range(at_half), _range(best)])
     header = [
         "model",
@@ -79,7 +78,15 @@ def operating_point():
 
 
 def epochs_on_test():
-    record = _read("experiments/epochs_on_test_cnn_2_classes.json")
+    return _epochs_on_test("cnn_2_classes")
+
+
+def epochs_on_test_stacked():
+    return _epochs_on_test("stacked_cnn")
+
+
+def _epochs_on_test(model):
+    record = _read(f"experiments/epochs_on_test_{model}.json")
     rows = []
     for seed, looks in record["seeds"].items():
         for look in looks:
@@ -95,7 +102,7 @@ def epochs_on_test():
         "test accuracy",
         "specificity",
         "AUC",
-        "accuracy at the best threshold",
+        "two-class accuracy at the best threshold",
     ]
     return markdown_table(header, rows) + "\n\n" + f"`{record['command']}`. {_made(record)}"
 
@@ -186,6 +193,15 @@ def whole_study():
     return markdown_table(["model", "epochs", "ours, s", "tf.keras, s", "ratio"], rows) + "\n\n" + words
 
 
+def one_seed():
+    record = _read("speed/study_one_seed.json")
+    seconds = record["training_seconds"]
+    rows = [[name, str(record["epochs"][name]), f"{seconds[name]:.0f}"] for name in seconds]
+    rows.append(["everything", "", f"{record['wall_seconds']:.0f}"])
+    words = f"`{record['command']}`: {record['what']}. {_made(record)}"
+    return markdown_table(["model", "epochs", "seconds"], rows) + "\n\n" + words
+
+
 def pipeline():
     record = _read("speed/data_pipeline.json")
     rows = [[name, f"{told['median']:.1f}"] for name, told in record["seconds"].items()]
@@ -230,10 +246,12 @@ QUOTES = {
         seeds,
         operating_point,
         epochs_on_test,
+        epochs_on_test_stacked,
         cues,
         verdict,
         against_keras,
         whole_study,
+        one_seed,
         pipeline,
         tricks,
         roofline,

@@ -5,10 +5,12 @@ import json
 import tomllib
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from pneumoscope.errors import ConfigError
 from pneumoscope.files import sha256_of_lines
+
+Settings = TypeVar("Settings")
 
 
 def _in_range(name: str, value: float, low: float, high: float) -> None:
@@ -24,14 +26,25 @@ class ModelConfig:
         architecture: A name that `pneumoscope models` lists.
         classes: 2 (normal / pneumonia) or 3 (normal / bacterial / viral).
         freeze_base: Whether a network's pre-trained part stays as it is.
+        input_side: Pixels to which the network itself brings the films first; 0 for the films' own size. The detector's
+            networks only.
+        dropout: Share of features left out before the last layer in training; the detector's networks only.
+        stochastic_depth: Share of films for which training leaves out the last block, falling to 0 at the first; the
+            detector's networks only.
     """
 
     architecture: str = "cnn"
     classes: int = 3
     freeze_base: bool = True
+    input_side: int = 0
+    dropout: float = 0.0
+    stochastic_depth: float = 0.0
 
     def __post_init__(self) -> None:
         _in_range("model.classes", self.classes, 2, 3)
+        _in_range("model.input_side", self.input_side, 0, 4096)
+        _in_range("model.dropout", self.dropout, 0, 0.95)
+        _in_range("model.stochastic_depth", self.stochastic_depth, 0, 0.95)
 
 
 @dataclass(frozen=True)
@@ -57,12 +70,64 @@ class Preprocessing:
 
 
 @dataclass(frozen=True)
+class AugmentationConfig:
+    """How training films are changed at random, besides the flip. By default not at all, as in the study.
+
+    The file gives the class away in the public training films: their normals are stored larger, less compressed and less
+    wide. Stretch, resolution and compression at random take that away; see `data/augmentation.py`.
+
+    Attributes:
+        rotation_degrees: At most, to either side.
+        stretch: Largest factor by which width and height are stretched, each on its own, or shrunk; 1 for not at all.
+        shift: At most, to any side, as a share of the film's side.
+        tone: Largest change of gamma, contrast and brightness, as a share; 0 for none.
+        smallest_resolution: Films are reduced to a random side from this on and enlarged again; 0 for never.
+        jpeg_quality: Lowest quality at which films are compressed anew, up to 95; 0 for never.
+        letters: Share of films that get letters and numbers burnt in at the margins, as film rooms do.
+        noise: Largest standard deviation of added noise, grey levels of 255.
+    """
+
+    rotation_degrees: float = 0.0
+    stretch: float = 1.0
+    shift: float = 0.0
+    tone: float = 0.0
+    smallest_resolution: int = 0
+    jpeg_quality: int = 0
+    letters: float = 0.0
+    noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        _in_range("augmentation.rotation_degrees", self.rotation_degrees, 0, 180)
+        _in_range("augmentation.stretch", self.stretch, 1, 4)
+        _in_range("augmentation.shift", self.shift, 0, 0.5)
+        _in_range("augmentation.tone", self.tone, 0, 0.9)
+        _in_range("augmentation.smallest_resolution", self.smallest_resolution, 0, 4096)
+        _in_range("augmentation.jpeg_quality", self.jpeg_quality, 0, 95)
+        _in_range("augmentation.letters", self.letters, 0, 1)
+        _in_range("augmentation.noise", self.noise, 0, 255)
+
+    @property
+    def is_none(self) -> bool:
+        """Whether films stay as they are."""
+        return self == AugmentationConfig()
+
+
+@dataclass(frozen=True)
 class SplitConfig:
-    """How the validation set is drawn: fold `fold` of `folds`, grouped by patient, stratified by class."""
+    """How the validation set is drawn: fold `fold` of `folds`, grouped by patient.
+
+    Attributes:
+        seed: Of the draw.
+        folds: Parts of the training films.
+        fold: The part that becomes the validation set.
+        by: `patient` spreads the classes evenly over the folds. `style` also keeps films together that look as if they
+            came from the same device, so that a network is judged on film styles that it never saw.
+    """
 
     seed: int = 0
     folds: int = 10
     fold: int = 0
+    by: Literal["patient", "style"] = "patient"
 
     def __post_init__(self) -> None:
         _in_range("split.folds", self.folds, 2, 100)
@@ -76,8 +141,13 @@ class TrainingConfig:
     Attributes:
         epochs: At most this many.
         batch_size: Films per step.
-        learning_rate: Of Adam at step 0.
-        decay: Keras' `decay`: the rate at step t is learning_rate / (1 + decay * t).
+        optimiser: `keras_adam`, the study's, or `adamw` with a rate that rises and falls once over all epochs.
+        learning_rate: Of keras_adam at step 0; of adamw at its height.
+        decay: Of keras_adam: the rate at step t is learning_rate / (1 + decay * t).
+        weight_decay: Of adamw: share of a weight taken off per step, times the rate; not of biases and normalisations.
+        label_smoothing: Share of the target spread evenly over the classes.
+        balance: Weigh the classes so that each counts alike.
+        average: Validate and keep a running mean of the weights with this decay per step; 0 for the weights themselves.
         patience: Epochs without a better validation loss before training stops.
         restore_best: Go back to the weights of the best validation loss at the end.
         flip: Mirror a random half of the films left to right.
@@ -88,8 +158,13 @@ class TrainingConfig:
 
     epochs: int = 30
     batch_size: int = 32
+    optimiser: Literal["keras_adam", "adamw"] = "keras_adam"
     learning_rate: float = 1e-4
     decay: float = 1e-5
+    weight_decay: float = 0.0
+    label_smoothing: float = 0.0
+    balance: bool = False
+    average: float = 0.0
     patience: int = 3
     restore_best: bool = False
     flip: bool = True
@@ -102,6 +177,9 @@ class TrainingConfig:
         _in_range("training.batch_size", self.batch_size, 1, 100_000)
         _in_range("training.learning_rate", self.learning_rate, 1e-12, 100)
         _in_range("training.decay", self.decay, 0, 100)
+        _in_range("training.weight_decay", self.weight_decay, 0, 10)
+        _in_range("training.label_smoothing", self.label_smoothing, 0, 0.9)
+        _in_range("training.average", self.average, 0, 0.99999)
         _in_range("training.patience", self.patience, 1, 100_000)
         _in_range("training.seed", self.seed, 0, 2**32 - 1)
 
@@ -114,6 +192,7 @@ class RunConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     split: SplitConfig = field(default_factory=SplitConfig)
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
     def as_json(self) -> dict[str, Any]:
@@ -163,8 +242,17 @@ def config_from_table(table: dict[str, Any], origin: str) -> RunConfig:
     Raises:
         ConfigError: A key or value that is not allowed.
     """
-    config: RunConfig = _build(RunConfig, table, origin, "")
-    return config
+    return from_table(RunConfig, table, origin)
+
+
+def from_table(kind: type[Settings], table: dict[str, Any], origin: str) -> Settings:
+    """A frozen configuration of any kind out of nested tables; `origin` names them in errors.
+
+    Raises:
+        ConfigError: A key or value that is not allowed.
+    """
+    settings: Settings = _build(kind, table, origin, "")
+    return settings
 
 
 def _build(kind: type, table: Any, origin: str, prefix: str) -> Any:

@@ -8,6 +8,7 @@
     │   ├── LeakageError        a patient or an image stands on both sides of a split
     │   └── DownloadError       the archive or a weight file could not be had whole
     ├── WeightsError            a weight file does not fit the network
+    ├── BundleError             a bundle is missing, damaged, altered or of a newer format
     └── RunError                a run folder cannot be started, resumed or read
 
 A message says what was expected, what was found and what to do, in one line.
@@ -44,6 +45,10 @@ class DownloadError(DataError):
 
 class WeightsError(PneumoscopeError):
     """A weight file is missing or does not fit the network."""
+
+
+class BundleError(PneumoscopeError):
+    """A bundle is missing, damaged, altered or of a newer format."""
 
 
 class RunError(PneumoscopeError):

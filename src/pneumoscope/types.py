@@ -27,6 +27,15 @@ class Etiology(StrEnum):
     UNKNOWN = "unknown"
 
 
+class Decision(StrEnum):
+    """What the detector says of a film."""
+
+    NORMAL = "normal"
+    PNEUMONIA = "pneumonia"
+    REFER = "refer"
+    REJECTED = "rejected"
+
+
 class Split(StrEnum):
     """The side of the data set on which a radiograph stands."""
 

@@ -7,7 +7,7 @@ from sklearn.metrics import confusion_matrix
 from pneumoscope.errors import DataError, InputError
 from pneumoscope.evaluation.figures import most_confident_mistakes
 from pneumoscope.evaluation.predictions import PredictionTable, load_predictions, save_predictions
-from pneumoscope.evaluation.report import ReportContext, words_for, write_report
+from pneumoscope.evaluation.report import ReportContext, measure, words_for, write_report
 from pneumoscope.types import NOTICE, SYNTHETIC_NOTICE
 
 NAMES = ("normal", "bacterial", "viral")
@@ -30,7 +30,8 @@ HISTORY = [
 
 def report(table, folder, synthetic=False, history=HISTORY):
     films = np.random.default_rng(0).integers(0, 256, (60, 32, 32), dtype=np.uint8)
-    return write_report(table, films, ReportContext("CNN", "test", synthetic, history, {"commit": "abc"}), folder)
+    context = ReportContext("CNN", "test", synthetic, history, {"commit": "abc"})
+    return write_report(measure(table, context), table, films, context, folder)
 
 
 def test_report_says_n_prevalence_intervals_and_provenance(table, tmp_path):

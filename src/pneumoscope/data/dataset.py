@@ -11,7 +11,8 @@ from pneumoscope.data.audit import Audit, audit
 from pneumoscope.data.cache import cached_films
 from pneumoscope.data.index import Index, build_index
 from pneumoscope.data.sources import Source, SourceFilm, open_source
-from pneumoscope.data.split import SplitAssignment, draw_validation
+from pneumoscope.data.split import SplitAssignment, draw_style_validation, draw_validation
+from pneumoscope.data.styles import find_styles
 from pneumoscope.errors import DataError
 from pneumoscope.presentation.progress import Report, silent
 from pneumoscope.types import ClassScheme, Etiology, Finding, Split
@@ -102,8 +103,12 @@ def load_dataset(
     index = build_index(source, report("films indexed"))
     found = audit(index)
     found.raise_for_errors(skip_unreadable)
-    assignment = draw_validation(index, split.seed, split.folds, split.fold)
+    if split.by == "patient":  # first, since it may fail and decoding takes longer
+        assignment = draw_validation(index, split.seed, split.folds, split.fold)
     films = cached_films(source, index, preprocessing, cache_folder, report("films decoded"))
+    if split.by == "style":
+        styles = find_styles(films[index.positions(Split.TRAIN)], seed=split.seed).of(films)
+        assignment = draw_style_validation(index, styles, split.seed, split.folds, split.fold)
     return Dataset(source, index, found, assignment, films)
 
 

@@ -132,16 +132,21 @@ def _measure(image: NDArray[np.uint8] | NDArray[np.uint16], content: bytes, arch
     grey = image if image.dtype == np.uint8 else (image // 257).astype(np.uint8)
     film = Image.fromarray(np.ascontiguousarray(grey))
     small = np.asarray(film.resize((_MEASURED_SIDE, _MEASURED_SIDE), Image.Resampling.BILINEAR), dtype=np.float32)
-    across = small[:, 2:] - 2 * small[:, 1:-1] + small[:, :-2]
-    down = small[2:] - 2 * small[1:-1] + small[:-2]
     return Measurement(
         bytes_per_pixel=float("nan") if archived else len(content) / image.size,
         quantisation=float("nan") if archived else _quantisation(content),
-        sharpness=float((across.var() + down.var()) / 2),
+        sharpness=sharpness(small),
         contrast=float(small.std()),
         brightness=float(small.mean()),
         difference_hash=_difference_hash(film),
     )
+
+
+def sharpness(levels: NDArray[np.float32]) -> float:
+    """Variance of the second differences of (height, width) grey levels, squared, mean of both directions."""
+    across = levels[:, 2:] - 2 * levels[:, 1:-1] + levels[:, :-2]
+    down = levels[2:] - 2 * levels[1:-1] + levels[:-2]
+    return float((across.var() + down.var()) / 2)
 
 
 def _quantisation(content: bytes) -> float:

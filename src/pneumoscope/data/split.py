@@ -12,7 +12,7 @@ from pneumoscope.data.audit import audit, near_duplicate_pairs
 from pneumoscope.data.index import Index
 from pneumoscope.errors import ConfigError, DataError
 from pneumoscope.files import sha256_of_lines, write_text
-from pneumoscope.types import Split
+from pneumoscope.types import Finding, Split
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,7 @@ def draw_validation(index: Index, seed: int, folds: int = 10, fold: int = 0) -> 
         raise ConfigError(f"expected 2 or more folds and a fold in 0 to folds - 1, found {folds} and {fold}")
     train = index.positions(Split.TRAIN)
     if len(train) == 0:
-        sides = tuple(row.split for row in index.rows)
-        return SplitAssignment(sides, _hash(index, sides), seed, folds, fold)
+        return _assignment(index, set(), seed, folds, fold)
     labels = np.array([index.rows[i].label for i in train])
     groups = _groups(index)[train]
     for name in np.unique(labels):
@@ -71,11 +70,62 @@ def draw_validation(index: Index, seed: int, folds: int = 10, fold: int = 0) -> 
                 "add films or ask for fewer folds"
             )
     drawn = StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(labels, labels, groups)
-    chosen = {int(train[i]) for i in list(drawn)[fold][1]}
+    return _assignment(index, {int(train[i]) for i in list(drawn)[fold][1]}, seed, folds, fold)
+
+
+def draw_style_validation(
+    index: Index, styles: NDArray[np.int64], seed: int, folds: int = 4, fold: int = 0
+) -> SplitAssignment:
+    """Makes the training films of some styles the validation set, with all that belongs to the same patients.
+
+    No film of these styles is left to learn from. The styles are dealt out so that the folds have about as many normal and
+    as many pneumonia films.
+
+    Args:
+        index: With measurements.
+        styles: (rows,) int, the style of each film of the index.
+        seed: Of the order among styles that could go to several folds.
+        folds: Parts, 2 or more, at most as many as there are styles.
+        fold: Which part, 0 to folds - 1.
+
+    Raises:
+        ConfigError: Folds or fold out of range.
+        LeakageError: The two sides are not apart; never expected, always checked.
+    """
+    train = index.positions(Split.TRAIN)
+    found = np.unique(styles[train])
+    if not 2 <= folds <= len(found) or not 0 <= fold < folds:
+        raise ConfigError(
+            f"expected 2 to {len(found)} folds of {len(found)} styles and a fold in 0 to folds - 1, "
+            f"found {folds} and {fold}: change [split]"
+        )
+    normal = np.array([row.finding is Finding.NORMAL for row in index.rows])
+    count = np.array([[np.sum((styles[train] == s) & (normal[train] == n)) for n in (True, False)] for s in found])
+    held = found[_deal(count, folds, np.random.default_rng(seed)) == fold]
+    groups = _groups(index)
+    torn = np.unique(groups[train][np.isin(styles[train], held)])
+    return _assignment(index, {int(i) for i in train[np.isin(groups[train], torn)]}, seed, folds, fold)
+
+
+def _deal(count: NDArray[np.int64], folds: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """A fold for each style, of `count` (styles, 2) normal and pneumonia films: the largest first, to where they are lacking."""
+    share = count / count.sum(axis=0)
+    order = sorted(rng.permutation(len(share)), key=lambda style: -share[style].max())
+    held = np.zeros((folds, 2))
+    dealt = np.zeros(len(share), dtype=np.int64)
+    for style in order:
+        overfull = [(np.square(held + share[style] * (np.arange(folds) == k)[:, None])).sum() for k in range(folds)]
+        dealt[style] = int(np.argmin(overfull))
+        held[dealt[style]] += share[style]
+    return dealt
+
+
+def _assignment(index: Index, chosen: set[int], seed: int, folds: int, fold: int) -> SplitAssignment:
+    """The chosen films become the validation set; checked for leaks."""
     sides = tuple(Split.VALIDATION if i in chosen else row.split for i, row in enumerate(index.rows))
-    assignment = SplitAssignment(sides, _hash(index, sides), seed, folds, fold)
-    audit(index, sides).raise_for_errors(skip_unreadable=True)
-    return assignment
+    if chosen:
+        audit(index, sides).raise_for_errors(skip_unreadable=True)
+    return SplitAssignment(sides, _hash(index, sides), seed, folds, fold)
 
 
 def _groups(index: Index) -> NDArray[np.int64]:

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pneumoscope.errors import InputError
-from pneumoscope.evaluation.metrics import Floats, Ints, check_probabilities, measures
+from pneumoscope.evaluation.metrics import Floats, Ints, check_probabilities, measures, roc_auc
 
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -91,3 +92,30 @@ def _estimate(value: float, resampled: Floats) -> Estimate:
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(defined, [tail, 1 - tail])
     return Estimate(value, float(low), float(high))
+
+
+def delong_interval(score: Floats, positive: NDArray[np.bool_]) -> Estimate:
+    """AUC with its 95 % interval by DeLong's variance, which takes films, not patients, as independent.
+
+    Args:
+        score: (n,) float, higher speaks for pneumonia.
+        positive: (n,) bool.
+
+    Returns:
+        NaN where one of the two kinds is missing; the interval is cut at 0 and 1.
+    Source: DeLong et al., Biometrics 1988, doi 10.2307/2531595; by ranks as in Sun and Xu, IEEE Signal Processing
+        Letters 2014, doi 10.1109/LSP.2014.2337313.
+    """
+    from scipy.stats import norm, rankdata
+
+    count, rest = int(positive.sum()), int((~positive).sum())
+    if count < 2 or rest < 2:
+        return Estimate(roc_auc(score, positive), float("nan"), float("nan"))
+    rank = rankdata(score)
+    # How often each film is on the right side of those of the other kind.
+    above = (rank[positive] - rankdata(score[positive])) / rest
+    below = 1 - (rank[~positive] - rankdata(score[~positive])) / count
+    deviation = float(np.sqrt(above.var(ddof=1) / count + below.var(ddof=1) / rest))
+    value = float(above.mean())
+    reach = float(norm.ppf((1 + LEVEL) / 2)) * deviation
+    return Estimate(value, max(0.0, value - reach), min(1.0, value + reach))

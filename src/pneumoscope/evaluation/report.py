@@ -64,23 +64,38 @@ def words_for(measure: str) -> str:
     return f"{'AUC' if kind == 'auc' else kind}, {name}"
 
 
+def measure(table: PredictionTable, context: ReportContext) -> dict[str, Any]:
+    """Every number of a report, as in `report.json`, before anything is drawn or written.
+
+    Args:
+        table: Answers and labels.
+        context: Title and provenance.
+    """
+    found = estimates(table.probability, table.label, table.patients, table.class_names)
+    return _record(table, found, most_confident_mistakes(table, MISTAKES), context)
+
+
 def write_report(
-    table: PredictionTable, films: NDArray[np.uint8], context: ReportContext, folder: Path
+    record: dict[str, Any],
+    table: PredictionTable,
+    films: NDArray[np.uint8],
+    context: ReportContext,
+    folder: Path,
 ) -> dict[str, Any]:
     """Writes predictions, report and figures.
 
     Args:
+        record: From `measure`, of the same table and context.
         table: Answers and labels.
         films: (n, height, width) uint8, in the order of the table; only the mistakes are shown.
         context: Title and provenance.
         folder: To write into.
 
     Returns:
-        The report as plain data, as in `report.json`.
+        The report as it is read back from `report.json`.
     """
-    found = estimates(table.probability, table.label, table.patients, table.class_names)
+    found = {name: Estimate(**told) for name, told in record["measures"].items()}
     mistakes = most_confident_mistakes(table, MISTAKES)
-    record = _record(table, found, mistakes, context)
     pictures = {
         "confusion-matrix": draw_confusion_matrix(table, f"{context.title}, {context.split}", context.synthetic),
         "roc": draw_roc(table, found["auc"], f"{context.title}, {context.split}", context.synthetic),

@@ -92,10 +92,10 @@ def load_inception_weights(path: Path) -> InceptionV3:
                     f"found {len(kernels)} and {len(norms)}: name an Inception V3 notop file"
                 )
             for layer, kernel, norm in zip(convolutions, kernels, norms, strict=True):
-                _assign(layer.convolution.weight, kernel["kernel"].transpose(3, 2, 0, 1), path)
-                _assign(layer.beta, norm["beta"], path)
-                _assign(layer.mean, norm["moving_mean"], path)
-                _assign(layer.variance, norm["moving_variance"], path)
+                assign_weight(layer.convolution.weight, kernel["kernel"].transpose(3, 2, 0, 1), path)
+                assign_weight(layer.beta, norm["beta"], path)
+                assign_weight(layer.mean, norm["moving_mean"], path)
+                assign_weight(layer.variance, norm["moving_variance"], path)
     except (OSError, KeyError, AttributeError) as error:
         raise WeightsError(
             f"expected Keras' Inception V3 notop weights (HDF5) at {path}, found {error}: name the right file"
@@ -122,9 +122,14 @@ def _numbered(layers: Any, stem: str) -> list[dict[str, NDArray[np.float32]]]:
 
 
 @torch.no_grad()
-def _assign(target: torch.Tensor, values: NDArray[np.float32], path: Path) -> None:
+def assign_weight(target: torch.Tensor, values: NDArray[np.float32], path: Path) -> None:
+    """Copies values from a weight file into a tensor.
+
+    Raises:
+        WeightsError: Their shapes differ.
+    """
     if tuple(target.shape) != values.shape:
         raise WeightsError(
-            f"expected a weight of shape {tuple(target.shape)} in {path}, found {values.shape}: name an Inception V3 file"
+            f"expected a weight of shape {tuple(target.shape)} in {path}, found {values.shape}: name a file of the same network"
         )
     target.copy_(torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)))

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.errors import DataError, RunError
 from pneumoscope.evaluation.predictions import PredictionTable
-from pneumoscope.evaluation.report import ReportContext, write_report
+from pneumoscope.evaluation.report import ReportContext, measure, write_report
 from pneumoscope.study.experiments import EXPERIMENTS
 from pneumoscope.study.networks import load_network
 from pneumoscope.training.batches import labelled_films
@@ -68,10 +69,11 @@ def assess(
         probability,
     )
     context = ReportContext(_title(config.name), side.value, synthetic, _history(run), facts | provenance())
-    record = write_report(table, dataset.films[positions], context, folder)
+    record = measure(table, context)
+    # The ledger first: a run killed while it writes the report has looked all the same.
     if side is Split.TEST and not synthetic:
         write_in_ledger(ledger, record, why)
-    return record
+    return write_report(record, table, dataset.films[positions], context, folder)
 
 
 def _title(name: str) -> str:
@@ -153,8 +155,8 @@ def write_in_ledger(ledger: Path, record: dict[str, Any], why: str) -> None:
     )
 
 
-def _is_known(record: dict[str, Any], measure: str) -> bool:
-    return record["measures"].get(measure, {}).get("value") is not None
+def _is_known(record: dict[str, Any], name: str) -> bool:
+    return math.isfinite(record["measures"].get(name, {}).get("value", math.nan))
 
 
 def append_to_ledger(ledger: Path, **look: Any) -> None:

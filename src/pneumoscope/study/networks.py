@@ -6,14 +6,16 @@ from pathlib import Path
 from pneumoscope.config import RunConfig
 from pneumoscope.errors import RunError
 from pneumoscope.models.classifier import FilmClassifier
-from pneumoscope.models.registry import BuildRequest, build_model
-from pneumoscope.models.weights import WeightFile, find_inception_weights, load_inception_weights
+from pneumoscope.models.lite_weights import find_lite_weights
+from pneumoscope.models.registry import BuildRequest, architecture, build_model
+from pneumoscope.models.weights import WeightFile, find_inception_weights
+from pneumoscope.presentation.progress import Report, silent
 from pneumoscope.training.run import RunFolder
 
 RANDOM_BASE = {
     "file": "none",
     "sha256": "none",
-    "description": "random weights: Keras' file was not to be had",
+    "description": "random weights: the published ones were not to be had",
 }
 
 
@@ -23,11 +25,30 @@ class Foundations:
 
     Attributes:
         trained_cnn: A finished run of a cnn.
-        inception: Inception V3's weight file; None for random weights.
+        pretrained: The weight file that the architecture starts from; None for random weights.
     """
 
     trained_cnn: RunFolder | None = None
-    inception: WeightFile | None = None
+    pretrained: WeightFile | None = None
+
+
+def find_pretrained(name: str, inception_weights: Path | None, report: Report = silent) -> WeightFile | None:
+    """The published weights that an architecture starts from; None where it starts from none.
+
+    Args:
+        name: Of the architecture.
+        inception_weights: Inception V3's weight file; found or downloaded where None.
+        report: Told of a download.
+
+    Raises:
+        ConfigError: No such architecture.
+        WeightsError: A file was named and is not there, or a package is not installed.
+        DownloadError: A file is not at hand and cannot be had.
+    """
+    kind = architecture(name).pretrained
+    if kind == "inception_v3":
+        return find_inception_weights(inception_weights, report)
+    return find_lite_weights() if kind == "lite0" else None
 
 
 def build_network(config: RunConfig, foundations: Foundations) -> FilmClassifier:
@@ -38,8 +59,7 @@ def build_network(config: RunConfig, foundations: Foundations) -> FilmClassifier
         RunError: The run that it builds on is not finished.
         WeightsError: The weight file does not fit.
     """
-    is_inception = config.model.architecture == "inception_v3"
-    file = foundations.inception if is_inception else None
+    file = foundations.pretrained
     model = build_model(
         config.model.architecture,
         BuildRequest(
@@ -48,19 +68,23 @@ def build_network(config: RunConfig, foundations: Foundations) -> FilmClassifier
             height=config.preprocessing.height,
             width=config.preprocessing.width,
             freeze_base=config.model.freeze_base,
+            input_side=config.model.input_side,
+            dropout=config.model.dropout,
+            stochastic_depth=config.model.stochastic_depth,
+            pretrained=file.path if file else None,
             trained_cnn=load_network(foundations.trained_cnn) if foundations.trained_cnn else None,
-            inception=load_inception_weights(file.path) if file else None,
         ),
     )
-    if is_inception and config.model.freeze_base:
-        model.base_origin = file.origin if file else None
+    # A frozen base is not saved with the run where its file can be named instead.
+    if file and config.model.freeze_base:
+        model.base_origin = file.origin
     return model
 
 
 def origin_of(config: RunConfig, foundations: Foundations) -> dict[str, str]:
     """Which weights a network builds on, for the run folder; empty where it builds on none."""
-    if config.model.architecture == "inception_v3":
-        return foundations.inception.origin if foundations.inception else RANDOM_BASE
+    if architecture(config.model.architecture).pretrained:
+        return foundations.pretrained.origin if foundations.pretrained else RANDOM_BASE
     if foundations.trained_cnn is not None:
         earlier = foundations.trained_cnn
         return {
@@ -78,14 +102,15 @@ def load_network(run: RunFolder, inception_weights: Path | None = None) -> FilmC
     """
     config = run.config()
     origin = run.provenance().get("facts", {}).get("weights", {})
-    inception = None
-    if config.model.architecture == "inception_v3" and origin.get("file") not in (None, "none"):
-        inception = find_inception_weights(inception_weights)
-        if inception.sha256 != origin["sha256"]:
+    file = None
+    # Weights that were trained further lie in the run whole.
+    if config.model.freeze_base and origin.get("file") not in (None, "none"):
+        file = find_pretrained(config.model.architecture, inception_weights)
+        if file and file.sha256 != origin["sha256"]:
             raise RunError(
-                f"expected the weight file {origin['file']} with SHA-256 {origin['sha256']}, found {inception.path.name} "
-                f"with {inception.sha256}: name the right one by --inception-weights"
+                f"expected the weight file {origin['file']} with SHA-256 {origin['sha256']}, found {file.path.name} "
+                f"with {file.sha256}: name the right one by --inception-weights"
             )
-    model = build_network(config, Foundations(inception=inception))
+    model = build_network(config, Foundations(pretrained=file))
     model.load_own_state(run.load_weights())
     return model

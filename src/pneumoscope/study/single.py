@@ -8,10 +8,9 @@ from pneumoscope.config import RunConfig
 from pneumoscope.data.dataset import load_dataset
 from pneumoscope.data.locate import Location
 from pneumoscope.errors import ConfigError
-from pneumoscope.models.weights import find_inception_weights
 from pneumoscope.presentation.progress import Report
 from pneumoscope.study.assessment import assess
-from pneumoscope.study.networks import Foundations
+from pneumoscope.study.networks import Foundations, find_pretrained
 from pneumoscope.study.study import Listeners, remove_features, train_network
 from pneumoscope.training.run import RunFolder
 from pneumoscope.types import Split
@@ -51,7 +50,7 @@ def train_run(
         raise ConfigError(f"expected {expected} for {architecture}, found {base or 'none'}: change the command")
     foundations = Foundations(
         RunFolder(base) if base else None,
-        find_inception_weights(inception_weights, listeners.report) if architecture == "inception_v3" else None,
+        find_pretrained(architecture, inception_weights, listeners.report),
     )
     dataset = load_dataset(
         location.root,

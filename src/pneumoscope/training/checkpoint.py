@@ -24,6 +24,7 @@ class TrainingState:
         waited: Epochs since then.
         stopped: Whether early stopping or the last epoch ended the training.
         best_weights: The weights of the lowest validation loss, kept only where they are to be restored.
+        average: The running mean of the weights, where one is kept.
     """
 
     steps: int = 0
@@ -32,6 +33,7 @@ class TrainingState:
     waited: int = 0
     stopped: bool = False
     best_weights: dict[str, Tensor] = field(default_factory=dict)
+    average: dict[str, Tensor] = field(default_factory=dict)
 
 
 def save_checkpoint(path: Path, weights: dict[str, Tensor], optimiser: dict[str, Any], state: TrainingState) -> None:

@@ -3,22 +3,33 @@
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional
 
 from pneumoscope.config import RunConfig, TrainingConfig
-from pneumoscope.errors import RunError
+from pneumoscope.errors import ConfigError, RunError
 from pneumoscope.models.classifier import FilmClassifier
-from pneumoscope.training.batches import FilmInputs, Inputs, LabelledFilms, plain_batches, training_batches
+from pneumoscope.training.averaging import WeightAverage
+from pneumoscope.training.batches import (
+    AugmentedInputs,
+    FilmInputs,
+    Inputs,
+    LabelledFilms,
+    plain_batches,
+    training_batches,
+)
 from pneumoscope.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from pneumoscope.training.frozen_features import ComputedFeatures, FrozenBase, frozen_features
 from pneumoscope.training.observer import EpochResult, Observer
-from pneumoscope.training.optimiser import KerasAdam
+from pneumoscope.training.optimiser import ScheduledOptimiser, make_optimiser
 from pneumoscope.training.precision import dtype_of, fabric_name, resolve_precision
 from pneumoscope.training.run import RunFolder
 
@@ -28,6 +39,8 @@ logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
 
 # Validation has no gradients to keep, so its batches need not be the training's.
 _VALIDATION_BATCH = 64
+# Keeps the generators of one seed's epochs apart from those of the next seed.
+_EPOCHS_PER_SEED = 100_003
 
 
 def train(
@@ -62,20 +75,37 @@ def train(
     settings = config.training
     precision = resolve_precision(settings.precision)
     fabric = Fabric(accelerator="auto", devices=1, precision=fabric_name(precision))
-    with _inputs(model, training, validation, settings, dtype_of(precision), features_folder, observer) as inputs:
+    with _inputs(model, training, validation, config, dtype_of(precision), features_folder, observer) as inputs:
         part = model.head if model.base_is_frozen else model
         part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        optimiser = KerasAdam([p for p in part.parameters() if p.requires_grad], settings.learning_rate, settings.decay)
+        optimiser = make_optimiser(part.parameters(), settings, ceil(len(training) / settings.batch_size))
         state = _restored(run, model, optimiser)
         network, wrapped = fabric.setup(part, optimiser)
+        average = WeightAverage(model, settings.average, state.average) if settings.average else None
+        if average:
+            state.average = average.values
+        loss = _training_loss(training, settings).to(fabric.device)
+        learner = _Learner(fabric, network, optimiser, wrapped, loss, average)
         while not state.stopped:
-            result = _epoch(fabric, network, wrapped, optimiser, *inputs, settings, state, observer)
-            _after_epoch(result, model, settings, state)
+            began = time.perf_counter()
+            learnt = _learn(learner, inputs[0], settings, state, observer)
+            trained = time.perf_counter()
+            with average.in_place() if average else nullcontext():
+                judged = _validate(fabric, network, inputs[1])
+                result = EpochResult(
+                    len(state.history) + 1,
+                    *learnt,
+                    *judged,
+                    learning_rate=optimiser.param_groups[0]["lr"],
+                    seconds=time.perf_counter() - began,
+                    films_per_second=len(training) / (trained - began),
+                )
+                _after_epoch(result, model, settings, state)
             save_checkpoint(run.checkpoint, model.own_state(), optimiser.state_dict(), state)
             run.write_metrics(state.history)
             observer.epoch_done(result, settings.epochs, state.waited)
-        if state.best_weights:
-            model.load_own_state(state.best_weights)
+        if state.best_weights or state.average:
+            model.load_own_state(state.best_weights or state.average)
     run.write_metrics(state.history)
     run.write_tensorboard(state.history)
     run.save_weights(model.own_state())
@@ -87,15 +117,22 @@ def _inputs(
     model: FilmClassifier,
     training: LabelledFilms,
     validation: LabelledFilms,
-    settings: TrainingConfig,
+    config: RunConfig,
     dtype: torch.dtype,
     folder: Path,
     observer: Observer,
 ) -> Iterator[tuple[Inputs, Inputs]]:
     """What the trained part takes: films, or features of the frozen base."""
+    settings, augmentation = config.training, config.augmentation
     if not model.base_is_frozen:
-        yield FilmInputs(training), FilmInputs(validation)
+        films = FilmInputs(training) if augmentation.is_none else AugmentedInputs(training, augmentation)
+        yield films, FilmInputs(validation)
         return
+    if not augmentation.is_none:
+        raise ConfigError(
+            "expected no augmentation for a network with a frozen base, whose features are computed once, found some: "
+            "set model.freeze_base = false or leave [augmentation] out"
+        )
     base = FrozenBase(model, dtype)
     if not settings.cache_features:
         yield ComputedFeatures(base, training), ComputedFeatures(base, validation)
@@ -111,7 +148,15 @@ def _inputs(
         )
 
 
-def _restored(run: RunFolder, model: FilmClassifier, optimiser: KerasAdam) -> TrainingState:
+def _training_loss(training: LabelledFilms, settings: TrainingConfig) -> nn.CrossEntropyLoss:
+    weight = None
+    if settings.balance:
+        count = np.bincount(training.labels)
+        weight = torch.from_numpy(len(training) / (len(count) * count)).float()
+    return nn.CrossEntropyLoss(weight, label_smoothing=settings.label_smoothing)
+
+
+def _restored(run: RunFolder, model: FilmClassifier, optimiser: ScheduledOptimiser) -> TrainingState:
     if not run.checkpoint.exists():
         return TrainingState()
     weights, optimiser_state, state = load_checkpoint(run.checkpoint)
@@ -120,47 +165,44 @@ def _restored(run: RunFolder, model: FilmClassifier, optimiser: KerasAdam) -> Tr
     return state
 
 
-def _epoch(
-    fabric: Fabric,
-    network: nn.Module,
-    wrapped: torch.optim.Optimizer,
-    optimiser: KerasAdam,
-    training: Inputs,
-    validation: Inputs,
-    settings: TrainingConfig,
-    state: TrainingState,
-    observer: Observer,
-) -> EpochResult:
+@dataclass(frozen=True)
+class _Learner:
+    """What changes the weights."""
+
+    fabric: Fabric
+    network: nn.Module
+    optimiser: ScheduledOptimiser
+    wrapped: torch.optim.Optimizer
+    loss: nn.CrossEntropyLoss
+    average: WeightAverage | None
+
+
+def _learn(
+    learner: _Learner, training: Inputs, settings: TrainingConfig, state: TrainingState, observer: Observer
+) -> tuple[float, float]:
+    """One epoch of steps; mean loss and accuracy while the weights moved."""
     epoch = len(state.history)
-    began = time.perf_counter()
     observer.stage(f"epoch {epoch + 1}/{settings.epochs}", len(training))
-    network.train()
+    learner.network.train()
+    # What is random inside the network (dropout) follows from seed and epoch too.
+    torch.manual_seed(settings.seed * _EPOCHS_PER_SEED + epoch)
     total_loss = right = 0.0
     for films, label in training_batches(training, settings.batch_size, settings.flip, settings.seed, epoch):
-        films, label = fabric.to_device((films, label))
-        logits = network(films)
-        loss = functional.cross_entropy(logits.float(), label)
-        wrapped.zero_grad(set_to_none=True)
-        fabric.backward(loss)
-        optimiser.before_step(state.steps)
-        wrapped.step()
+        films, label = learner.fabric.to_device((films, label))
+        logits = learner.network(films)
+        loss = learner.loss(logits.float(), label)
+        learner.wrapped.zero_grad(set_to_none=True)
+        learner.fabric.backward(loss)
+        learner.optimiser.before_step(state.steps)
+        learner.wrapped.step()
         state.steps += 1
+        if learner.average:
+            learner.average.update(state.steps)
         batch_loss = loss.item()
         total_loss += batch_loss * len(label)
         right += _right(logits, label)
         observer.advance(len(label), batch_loss)
-    trained = time.perf_counter()
-    val_loss, val_accuracy = _validate(fabric, network, validation)
-    return EpochResult(
-        epoch=epoch + 1,
-        loss=total_loss / len(training),
-        accuracy=right / len(training),
-        val_loss=val_loss,
-        val_accuracy=val_accuracy,
-        learning_rate=optimiser.param_groups[0]["lr"],
-        seconds=time.perf_counter() - began,
-        films_per_second=len(training) / (trained - began),
-    )
+    return total_loss / len(training), right / len(training)
 
 
 def _right(logits: Tensor, label: Tensor) -> int:

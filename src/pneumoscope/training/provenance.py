@@ -40,16 +40,20 @@ def _arguments() -> list[str]:
 
 
 def commit() -> str:
-    """The commit of the source tree, with `+` where files differ from it; `unknown` outside of one."""
-    here = Path(__file__).parent
+    """The commit of the source tree, with `+` where files other than results differ from it; `unknown` outside of one."""
     try:
-        found = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=12", "--dirty=+", "--match="],  # noqa: S607
-            cwd=here, capture_output=True, text=True, check=True, timeout=10,
-        )  # fmt: skip
+        revision = _git("rev-parse", "--short=12", "HEAD")
+        # What a command writes into results/, the ledger first of all, does not change what it computes.
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":(top)", ":(top,exclude)results")
     except (OSError, subprocess.SubprocessError):
         return "unknown"
-    return found.stdout.strip()
+    return revision + ("+" if changed else "")
+
+
+def _git(*words: str) -> str:
+    here = Path(__file__).parent
+    done = subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True, timeout=10)  # noqa: S603, S607
+    return done.stdout.strip()
 
 
 def machine() -> str:

@@ -1,0 +1,221 @@
+"""A bundle: everything that detecting needs, in a folder or one zip file, and nothing that could run by itself.
+
+manifest.json   what the network is, what it takes, what its answers mean, how far they can be trusted, the hashes of the parts
+model.onnx      films in, logits and (where the network allows it) the evidence map out
+golden.npz      a few inputs with the outputs they must give
+
+The manifest is the only source of preprocessing, class names, calibration and operating points on the detecting side.
+"""
+
+import hashlib
+import io
+import json
+import zipfile
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pneumoscope.config import Preprocessing, from_table
+from pneumoscope.decision import Calibration
+from pneumoscope.errors import BundleError, ConfigError
+from pneumoscope.files import as_json, whole_or_nothing
+from pneumoscope.types import NOTICE
+
+FORMAT = 1
+MODEL, MANIFEST, GOLDEN = "model.onnx", "manifest.json", "golden.npz"
+
+
+@dataclass(frozen=True)
+class NamedOperatingPoint:
+    """A threshold, the band around it that is left to a person, and what both gave on validation films.
+
+    Attributes:
+        threshold: Pneumonia where its calibrated probability is at least this.
+        refer_from: Lower end of the band that answers "refer".
+        refer_to: Its upper end, exclusive.
+        sensitivity: On the films it was fitted on, in [0, 1], referred films counted by the threshold.
+        specificity: Likewise.
+    """
+
+    threshold: float
+    refer_from: float
+    refer_to: float
+    sensitivity: float
+    specificity: float
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a bundle says of itself.
+
+    Attributes:
+        name: Of the detector.
+        version: Of these weights.
+        architecture: As in `pneumoscope models`.
+        classes: In the order of the logits; normal first.
+        preprocessing: How a film becomes the network's input.
+        calibration: How logits become probabilities.
+        prevalence: Share of pneumonia that the probabilities assume, in (0, 1).
+        operating_points: By name; `balanced` is always there.
+        fitted_on: Which films calibration and operating points come from.
+        conformal: Coverage to the lowest probability per class that belongs to the set.
+        intended_use: In words.
+        training: Configuration, hashes, commit, date.
+        metrics: Measures with their intervals, by the films they were measured on.
+        licence: Of the weights.
+        citation: Of the data and the method.
+        parts: File name to SHA-256, 64 hex digits.
+        parent: SHA-256 of the manifest this one was made from, if any.
+        notice: On every output.
+        format: Of this manifest.
+    """
+
+    name: str
+    version: str
+    architecture: str
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    calibration: Calibration
+    prevalence: float
+    operating_points: dict[str, NamedOperatingPoint]
+    fitted_on: str
+    intended_use: str
+    licence: str
+    citation: str
+    conformal: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    parts: dict[str, str] = field(default_factory=dict)
+    parent: str = ""
+    notice: str = NOTICE
+    format: int = FORMAT
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle whose parts were found whole.
+
+    Attributes:
+        manifest: What it says.
+        sha256: Of the manifest's bytes, which hold the hashes of the parts: the identity of the whole.
+        model: The ONNX file's bytes.
+        golden: Name to array: `films` and the outputs they must give.
+    """
+
+    manifest: Manifest
+    sha256: str
+    model: bytes
+    golden: dict[str, NDArray[Any]]
+
+
+def save_bundle(path: Path, manifest: Manifest, model: bytes, golden: dict[str, NDArray[Any]]) -> Bundle:
+    """Writes a bundle as a zip file, atomically; the same content always gives the same bytes.
+
+    Args:
+        path: Ending in `.zip`.
+        manifest: Its `parts` are filled in here.
+        model: ONNX.
+        golden: Inputs and outputs.
+    """
+    parts = {MODEL: model, GOLDEN: _npz(golden)}
+    told = asdict(manifest) | {"parts": {name: _hash(content) for name, content in parts.items()}}
+    with whole_or_nothing(path) as temporary:
+        temporary.write_bytes(_zip({MANIFEST: as_json(told).encode(), **parts}))
+    return load_bundle(path)
+
+
+def load_bundle(path: Path) -> Bundle:
+    """Reads a bundle and checks every part against its hash.
+
+    Args:
+        path: Its zip file or folder.
+
+    Raises:
+        BundleError: Missing, cut short, altered, of a newer format, or not a bundle.
+    """
+    try:
+        read = _folder_reader(path) if path.is_dir() else _zip_reader(path)
+        raw = read(MANIFEST)
+        manifest = _manifest(json.loads(raw), path)
+        parts = {name: read(name) for name in (MODEL, GOLDEN)}
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise BundleError(
+            f"expected a bundle (folder or zip with {MANIFEST}, {MODEL}, {GOLDEN}) at {path}, found {_reason(error)}: "
+            "name another or get it anew"
+        ) from error
+    for name, content in parts.items():
+        if (found := _hash(content)) != manifest.parts.get(name):
+            raise BundleError(
+                f"expected {name} in {path} with SHA-256 {manifest.parts.get(name)}, found {found}: get the bundle anew"
+            )
+    with np.load(io.BytesIO(parts[GOLDEN]), allow_pickle=False) as held:
+        golden = {name: held[name] for name in held.files}
+    return Bundle(manifest, _hash(raw), parts[MODEL], golden)
+
+
+def _manifest(table: dict[str, Any], path: Path) -> Manifest:
+    if (found := table.get("format")) != FORMAT:
+        raise BundleError(
+            f"expected a bundle of format {FORMAT} at {path}, found {found}: "
+            "update pneumoscope, or take a bundle made for this version"
+        )
+    points = {name: NamedOperatingPoint(**point) for name, point in table["operating_points"].items()}
+    try:
+        preprocessing = from_table(Preprocessing, table["preprocessing"], f"{path}: preprocessing")
+        calibration = Calibration(table["calibration"]["temperature"], tuple(table["calibration"]["bias"]))
+        conformal = {coverage: tuple(values) for coverage, values in table["conformal"].items()}
+        typed = {
+            "classes": tuple(table["classes"]),
+            "preprocessing": preprocessing,
+            "calibration": calibration,
+            "operating_points": points,
+            "conformal": conformal,
+        }
+        return Manifest(**(table | typed))
+    except (TypeError, ConfigError) as error:
+        raise BundleError(f"expected a whole manifest in {path}, found {error}: get the bundle anew") from error
+
+
+def _folder_reader(path: Path) -> Any:
+    return lambda name: (path / name).read_bytes()
+
+
+def _zip_reader(path: Path) -> Any:
+    content = io.BytesIO(path.read_bytes())
+
+    def read(name: str) -> bytes:
+        with zipfile.ZipFile(content) as archive:
+            return archive.read(name)
+
+    return read
+
+
+def _zip(parts: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in parts.items():
+            # Stored, not deflated: weights do not shrink, and a fixed date keeps the bytes the same.
+            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content)
+    return buffer.getvalue()
+
+
+def _npz(arrays: dict[str, NDArray[Any]]) -> bytes:
+    parts = {}
+    for name, array in arrays.items():
+        buffer = io.BytesIO()
+        np.lib.format.write_array(buffer, array, allow_pickle=False)
+        parts[f"{name}.npy"] = buffer.getvalue()
+    return _zip(parts)
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error).strip("'\"") or type(error).__name__

@@ -1,0 +1,131 @@
+"""Random changes of training films: of the patient's position, and of everything that the file rather than the lung tells.
+
+Every change is drawn without regard to the class. What differs between the classes for reasons outside the chest (stretch,
+resolution, compression, burnt-in letters; see the data card) is so varied within each class as well.
+"""
+
+from functools import lru_cache
+from math import cos, radians, sin
+
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from pneumoscope.config import AugmentationConfig
+
+Film = NDArray[np.uint8]
+
+_BEST_JPEG_QUALITY = 95
+_FILTERS = (
+    Image.Resampling.BOX,
+    Image.Resampling.BILINEAR,
+    Image.Resampling.BICUBIC,
+    Image.Resampling.LANCZOS,
+)
+
+
+def augment(film: Film, settings: AugmentationConfig, rng: np.random.Generator) -> Film:
+    """One film, changed at random.
+
+    Args:
+        film: (height, width) uint8.
+        settings: Which changes, and how far they go.
+        rng: Decides; the same generator state gives the same film.
+
+    Returns:
+        (height, width) uint8, a new array.
+    """
+    changed = _moved(film, settings, rng)
+    if rng.random() < settings.letters:
+        changed = _lettered(changed, rng)
+    changed = _restored_from_less(changed, settings, rng)
+    return _retoned(changed, settings, rng)
+
+
+def _moved(film: Film, settings: AugmentationConfig, rng: np.random.Generator) -> Film:
+    """Rotated, stretched in width and height independently, and shifted, in one resampling; what is uncovered is black."""
+    height, width = film.shape
+    angle = radians(rng.uniform(-settings.rotation_degrees, settings.rotation_degrees))
+    reach = np.log(settings.stretch)
+    across, down = np.exp(rng.uniform(-reach, reach, 2))
+    shift = rng.uniform(-settings.shift, settings.shift, 2) * (width, height)
+    if angle == 0 and reach == 0 and settings.shift == 0:
+        return film.copy()
+    # Pillow wants the way back: where in the film each pixel of the result lies, about the centre.
+    a, b = cos(angle) / across, sin(angle) / across
+    d, e = -sin(angle) / down, cos(angle) / down
+    centre = (width / 2, height / 2)
+    c = centre[0] - a * (centre[0] + shift[0]) - b * (centre[1] + shift[1])
+    f = centre[1] - d * (centre[0] + shift[0]) - e * (centre[1] + shift[1])
+    image = Image.fromarray(film)
+    moved = image.transform(image.size, Image.Transform.AFFINE, (a, b, c, d, e, f), Image.Resampling.BILINEAR)
+    return np.asarray(moved)
+
+
+def _lettered(film: Film, rng: np.random.Generator) -> Film:
+    """With one to three marks as film rooms burn them in: a side, a time, an exposure; near the margins."""
+    image = Image.fromarray(film)
+    draw = ImageDraw.Draw(image)
+    height, width = film.shape
+    for _ in range(rng.integers(1, 4)):
+        text = _mark(rng)
+        font = _font(int(rng.integers(max(6, height // 28), max(8, height // 8))))
+        left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
+        spare = (max(1, width - (right - left)), max(1, height - (bottom - top)))
+        # At a margin of its own: how far along it is free, how far from it is not.
+        depth = rng.uniform(0, 0.12)
+        along = rng.random()
+        x, y = [(along, depth), (along, 1 - depth), (depth, along), (1 - depth, along)][rng.integers(4)]
+        draw.text((x * spare[0] - left, y * spare[1] - top), text, fill=int(rng.integers(120, 256)), font=font)
+    return np.asarray(image)
+
+
+@lru_cache
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
+
+
+def _mark(rng: np.random.Generator) -> str:
+    kind = rng.integers(4)
+    if kind == 0:
+        return "RL"[rng.integers(2)]
+    if kind == 1:
+        return f"{rng.integers(24):02d}:{rng.integers(60):02d}"
+    if kind == 2:
+        return f"{rng.integers(45, 90)} KV"
+    return "".join("ABCDEFGHIJKLMNOPRSTUVWXYZ0123456789"[i] for i in rng.integers(0, 35, rng.integers(1, 6)))
+
+
+def _restored_from_less(film: Film, settings: AugmentationConfig, rng: np.random.Generator) -> Film:
+    """As if the file had been stored smaller and more compressed than it was."""
+    height, width = film.shape
+    reduced = film
+    smallest = settings.smallest_resolution
+    if 0 < smallest < min(height, width):
+        share = np.exp(rng.uniform(np.log(smallest / min(height, width)), 0))
+        size = (max(1, round(width * share)), max(1, round(height * share)))
+        reduced = np.asarray(Image.fromarray(film).resize(size, _FILTERS[rng.integers(len(_FILTERS))]))
+    if settings.noise:
+        noise = rng.standard_normal(reduced.shape, dtype=np.float32) * rng.uniform(0, settings.noise)
+        reduced = np.rint(reduced + noise).clip(0, 255).astype(np.uint8)
+    if settings.jpeg_quality:
+        quality = int(rng.integers(settings.jpeg_quality, _BEST_JPEG_QUALITY + 1))
+        content = simplejpeg.encode_jpeg(np.ascontiguousarray(reduced)[:, :, None], quality, colorspace="GRAY")
+        reduced = simplejpeg.decode_jpeg(content, colorspace="GRAY")[:, :, 0]
+    if reduced.shape == film.shape:
+        return reduced
+    enlarged = Image.fromarray(reduced).resize((width, height), _FILTERS[rng.integers(1, len(_FILTERS))])
+    return np.asarray(enlarged)
+
+
+def _retoned(film: Film, settings: AugmentationConfig, rng: np.random.Generator) -> Film:
+    """With another gamma, contrast and brightness."""
+    if settings.tone == 0:
+        return film
+    reach = np.log1p(settings.tone)
+    gamma, contrast = np.exp(rng.uniform(-reach, reach, 2))
+    brightness = rng.uniform(-settings.tone, settings.tone) / 2
+    level = np.linspace(0, 1, 256) ** gamma
+    table = np.rint(255 * ((level - 0.5) * contrast + 0.5 + brightness).clip(0, 1)).astype(np.uint8)
+    return np.asarray(table[film])

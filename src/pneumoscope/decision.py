@@ -1,0 +1,96 @@
+"""A network's logits become calibrated probabilities, and probabilities a decision: NumPy only, no film, no network."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pneumoscope.errors import InputError
+from pneumoscope.types import Decision
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Temperature and one bias per class, as fitted on validation films.
+
+    Attributes:
+        temperature: Divides the logits; above 1 for a network that is too sure.
+        bias: (classes,) added after that; moves the balance between the classes.
+    Source: Guo et al., ICML 2017, arXiv 1706.04599; with biases: Alexandari et al., ICML 2020, arXiv 1901.06852.
+    """
+
+    temperature: float = 1.0
+    bias: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.temperature) and self.temperature > 0 and np.isfinite(self.bias).all()):
+            raise InputError(f"expected a finite calibration with a temperature above 0, found {self}: fit it anew")
+
+    def probabilities(self, logit: NDArray[np.floating]) -> Floats:
+        """(n, classes) float64 in [0, 1], rows summing to 1, of (n, classes) logits."""
+        scaled = np.asarray(logit, dtype=np.float64) / self.temperature
+        return softmax(scaled + np.asarray(self.bias) if self.bias else scaled)
+
+
+def softmax(logit: Floats) -> Floats:
+    """(n, classes) float64 in [0, 1], rows summing to 1."""
+    raised: Floats = np.exp(logit - logit.max(axis=1, keepdims=True))
+    return np.asarray(raised / raised.sum(axis=1, keepdims=True))
+
+
+def pneumonia_probability(class_probability: Floats) -> Floats:
+    """(n,) the summed probability of the classes other than normal, of (n, classes) with normal first."""
+    return np.asarray(class_probability[:, 1:].sum(axis=1))
+
+
+def at_prevalence(class_probability: Floats, assumed: float, prevalence: float) -> Floats:
+    """Probabilities for a place where pneumonia is as frequent as `prevalence`.
+
+    The films of a class are taken to look the same everywhere; only how frequent the class is changes. How bacterial and
+    viral pneumonias share the prevalence stays as it was.
+
+    Args:
+        class_probability: (n, classes), normal first.
+        assumed: Prevalence that they hold for, in (0, 1).
+        prevalence: The new one, in (0, 1).
+
+    Raises:
+        InputError: A prevalence outside (0, 1).
+    Source: Saerens et al., Neural Computation 2002, doi 10.1162/089976602753284446, equation 2.4.
+    """
+    if not (0 < assumed < 1 and 0 < prevalence < 1):
+        raise InputError(f"expected prevalences between 0 and 1, found {assumed:g} and {prevalence:g}: change them")
+    factor = np.full(class_probability.shape[1], prevalence / assumed)
+    factor[0] = (1 - prevalence) / (1 - assumed)
+    moved: Floats = class_probability * factor
+    return np.asarray(moved / moved.sum(axis=1, keepdims=True))
+
+
+@dataclass(frozen=True)
+class DecisionRule:
+    """Where the answer changes.
+
+    Attributes:
+        threshold: Pneumonia where its probability is at least this, normal below.
+        refer_from: From this probability on a person should read the film; equal to `threshold` for never.
+        refer_to: Up to this, exclusive.
+    """
+
+    threshold: float
+    refer_from: float
+    refer_to: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.refer_from <= self.threshold <= self.refer_to <= 1:
+            raise InputError(f"expected 0 <= refer_from <= threshold <= refer_to <= 1, found {self}: fit it anew")
+
+    def decide(self, probability: Floats) -> list[Decision]:
+        """A decision for each of (n,) probabilities of pneumonia."""
+        refer = (probability >= self.refer_from) & (probability < self.refer_to)
+        sick = probability >= self.threshold
+        return [
+            Decision.REFER if unsure else Decision.PNEUMONIA if ill else Decision.NORMAL
+            for unsure, ill in zip(refer.tolist(), sick.tolist(), strict=True)
+        ]

@@ -1,0 +1,142 @@
+"""Whether a probability means what it says, and the calibration that makes it so. Fit on validation films only."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pneumoscope.decision import Calibration, softmax
+from pneumoscope.errors import InputError
+from pneumoscope.evaluation.metrics import Floats, Ints
+
+BINS = 15
+
+
+def fit_calibration(
+    logit: NDArray[np.floating], label: Ints, biases: bool = True, weight: Floats | None = None
+) -> Calibration:
+    """The calibration with the lowest cross-entropy.
+
+    Args:
+        logit: (n, classes) float.
+        label: (n,) int in 0 to classes - 1.
+        biases: Fit a bias per class too (their mean is 0); else the temperature alone.
+        weight: (n,) how much each film counts; all alike where None.
+
+    Raises:
+        InputError: A class has no film.
+    """
+    from scipy.optimize import minimize
+
+    count, classes = logit.shape
+    missing = sorted(set(range(classes)) - set(np.unique(label).tolist()))
+    if missing or len(label) != count:
+        raise InputError(f"expected a label per film and films of every class, found none of {missing}: add films")
+    share = np.ones(count) if weight is None else weight
+    share = share / share.sum()
+    logits = np.asarray(logit, dtype=np.float64)
+    target = np.eye(classes)[label]
+
+    def loss_and_gradient(values: Floats) -> tuple[float, Floats]:
+        steepness, bias = np.exp(values[0]), values[1:] - values[1:].mean() if biases else 0.0
+        probability = softmax(logits * steepness + bias)
+        loss = -(share * np.log(np.maximum(probability[np.arange(count), label], 1e-300))).sum()
+        error = share[:, None] * (probability - target)
+        gradient = [(error * logits).sum() * steepness]
+        if biases:
+            per_class = error.sum(axis=0)
+            gradient += list(per_class - per_class.mean())
+        return float(loss), np.array(gradient)
+
+    found = minimize(
+        loss_and_gradient,
+        np.zeros(1 + (classes if biases else 0)),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(-5.0, 5.0)] + [(-20.0, 20.0)] * (classes if biases else 0),
+    )
+    bias = found.x[1:] - found.x[1:].mean() if biases else np.zeros(0)
+    return Calibration(float(np.exp(-found.x[0])), tuple(bias.tolist()))
+
+
+def expected_calibration_error(
+    probability: Floats, positive: NDArray[np.bool_], weight: Floats, bins: int = BINS
+) -> Floats:
+    """Mean distance of what is said from what is so, over bins of equal width, for every resample.
+
+    Args:
+        probability: (n,) float in [0, 1], chance of pneumonia. Logits are refused, not guessed.
+        positive: (n,) bool.
+        weight: (resamples, n) float, how often each film counts.
+        bins: Of [0, 1].
+
+    Returns:
+        (resamples,) in [0, 1]; NaN without films.
+
+    Raises:
+        InputError: A value outside its range.
+    Source: Naeini et al., AAAI 2015.
+    """
+    _check_probability(probability)
+    if len(probability) == 0:
+        return np.full(len(weight), np.nan)
+    bin_of = np.minimum((probability * bins).astype(np.int64), bins - 1)
+    gap = (weight * (positive - probability)) @ np.eye(bins)[bin_of]
+    return np.asarray(np.abs(gap).sum(axis=1) / weight.sum(axis=1))
+
+
+def brier_score(probability: Floats, positive: NDArray[np.bool_], weight: Floats) -> Floats:
+    """Mean squared distance of the probability of pneumonia from 1 or 0, (resamples,) in [0, 1]; NaN without films.
+
+    Args:
+        probability: (n,) float in [0, 1].
+        positive: (n,) bool.
+        weight: (resamples, n) float.
+    Source: Brier, Monthly Weather Review 1950.
+    """
+    _check_probability(probability)
+    if len(probability) == 0:
+        return np.full(len(weight), np.nan)
+    return np.asarray((weight @ np.square(probability - positive)) / weight.sum(axis=1))
+
+
+def calibration_line(probability: Floats, positive: NDArray[np.bool_]) -> tuple[float, float]:
+    """Slope and intercept of the logistic regression of what is so on the logit of what is said; (1, 0) is perfect.
+
+    A slope below 1 says that the probabilities are too extreme, an intercept below 0 that they are too high.
+
+    Args:
+        probability: (n,) float in [0, 1].
+        positive: (n,) bool, of both kinds.
+    Source: Cox, Biometrika 1958; as TRIPOD+AI asks for.
+    """
+    _check_probability(probability)
+    inside = np.clip(probability, 1e-6, 1 - 1e-6)
+    design = np.stack([np.log(inside / (1 - inside)), np.ones(len(inside))], axis=1)
+    coefficient = np.array([1.0, 0.0])
+    for _ in range(50):  # Newton's method; the loss is convex
+        expected = 1 / (1 + np.exp(-design @ coefficient))
+        curvature = design.T @ (design * (expected * (1 - expected))[:, None]) + 1e-10 * np.eye(2)
+        step = np.linalg.solve(curvature, design.T @ (positive - expected))
+        coefficient += step
+        if np.abs(step).max() < 1e-10:
+            break
+    return float(coefficient[0]), float(coefficient[1])
+
+
+def calibration_curve(
+    probability: Floats, positive: NDArray[np.bool_], bins: int = 10
+) -> list[tuple[float, float, int]]:
+    """Mean of what is said, share of what is so, and number of films, in bins of equal counts.
+
+    Args:
+        probability: (n,) float in [0, 1].
+        positive: (n,) bool.
+        bins: At most this many.
+    """
+    order = np.argsort(probability, kind="stable")
+    parts = [part for part in np.array_split(order, bins) if len(part)]
+    return [(float(probability[p].mean()), float(positive[p].mean()), len(p)) for p in parts]
+
+
+def _check_probability(probability: Floats) -> None:
+    if not np.isfinite(probability).all() or probability.min(initial=0) < 0 or probability.max(initial=0) > 1:
+        raise InputError("expected probabilities in [0, 1], found a value outside: calibrate the logits first")

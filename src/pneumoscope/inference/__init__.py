@@ -1,0 +1,1 @@
+"""Films to answers by ONNX Runtime, without PyTorch."""

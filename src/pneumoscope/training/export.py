@@ -1,0 +1,65 @@
+"""A trained network becomes ONNX: whole films in, logits and evidence out."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pneumoscope.models.classifier import FilmClassifier
+from pneumoscope.models.efficientnet_lite import EvidenceHead
+
+INPUT, LOGITS, EVIDENCE = "films", "logits", "evidence"
+_OPSET = 18
+
+
+class _Detecting(nn.Module):
+    """What the bundle runs: from the bytes of films on, so that no caller can scale them otherwise."""
+
+    def __init__(self, model: FilmClassifier) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, films: Tensor) -> tuple[Tensor, ...]:
+        scaled = films.to(torch.float32).unsqueeze(1) / 255.0
+        head = self.model.head
+        if not isinstance(head, EvidenceHead):
+            return (self.model(scaled),)
+        maps = self.model.base(scaled)
+        return head(maps), head.evidence(maps)
+
+
+def export_onnx(model: FilmClassifier, height: int, width: int) -> bytes:
+    """The network as ONNX: `films` (n, height, width) uint8 to `logits` (n, classes) float32.
+
+    Networks that pool their maps give `evidence` (n, classes, rows, columns) too: what each place adds to the logits.
+
+    Args:
+        model: Trained; left in evaluation mode, on the CPU.
+        height: Of the films, pixels.
+        width: Of the films, pixels.
+    """
+    detecting = _Detecting(model.cpu()).eval()
+    example = torch.zeros(2, height, width, dtype=torch.uint8)
+    outputs = [LOGITS, EVIDENCE] if isinstance(model.head, EvidenceHead) else [LOGITS]
+    program = torch.onnx.export(
+        detecting,
+        (example,),
+        dynamo=True,
+        input_names=[INPUT],
+        output_names=outputs,
+        dynamic_shapes={"films": {0: torch.export.Dim("n", min=1)}},
+        opset_version=_OPSET,
+        verbose=False,
+    )
+    if program is None:
+        raise AssertionError("torch.onnx.export gave no program")
+    content: bytes = program.model_proto.SerializeToString()
+    return content
+
+
+@torch.no_grad()
+def golden_outputs(model: FilmClassifier, films: NDArray[np.uint8]) -> dict[str, NDArray[np.generic]]:
+    """A few films with the outputs that torch gives for them in float32, to be held against ONNX Runtime's."""
+    outputs = _Detecting(model.cpu()).eval()(torch.from_numpy(films))
+    names = (LOGITS, EVIDENCE)
+    return {INPUT: films} | {name: value.numpy() for name, value in zip(names, outputs, strict=False)}

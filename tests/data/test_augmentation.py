@@ -1,0 +1,83 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pneumoscope.config import AugmentationConfig
+from pneumoscope.data.augmentation import augment
+from pneumoscope.data.index import sharpness
+
+EVERYTHING = AugmentationConfig(
+    rotation_degrees=15,
+    stretch=1.4,
+    shift=0.1,
+    tone=0.3,
+    smallest_resolution=48,
+    jpeg_quality=15,
+    letters=0.7,
+    noise=8,
+)
+
+
+@pytest.fixture
+def film(phantoms):
+    with Image.open(next(phantoms.rglob("*.jpeg"))) as image:
+        return np.asarray(image.convert("L").resize((224, 224)))
+
+
+def changed(film, settings, seed=0):
+    return augment(film, settings, np.random.default_rng(seed))
+
+
+def test_nothing_asked_changes_nothing(film):
+    np.testing.assert_array_equal(changed(film, AugmentationConfig()), film)
+
+
+def test_every_change_keeps_shape_type_and_original_and_follows_from_the_generator(film):
+    before = film.copy()
+    for seed in range(20):
+        one, two = changed(film, EVERYTHING, seed), changed(film, EVERYTHING, seed)
+        assert one.shape == film.shape
+        assert one.dtype == np.uint8
+        np.testing.assert_array_equal(one, two)
+    assert not np.array_equal(changed(film, EVERYTHING, 1), changed(film, EVERYTHING, 2))
+    np.testing.assert_array_equal(film, before)
+
+
+@pytest.mark.parametrize("name", ["rotation_degrees", "shift", "tone", "smallest_resolution", "jpeg_quality", "noise"])
+def test_every_setting_has_its_own_effect(film, name):
+    only = replace(AugmentationConfig(), **{name: getattr(EVERYTHING, name)})
+    assert not np.array_equal(changed(film, only), film)
+
+
+def test_width_and_height_are_stretched_independently_and_within_their_reach():
+    disc = np.zeros((200, 200), np.uint8)
+    yy, xx = np.mgrid[:200, :200]
+    disc[(yy - 99.5) ** 2 + (xx - 99.5) ** 2 < 40**2] = 255
+    ratios = []
+    for seed in range(60):
+        mask = changed(disc, AugmentationConfig(stretch=1.4), seed) > 127
+        height, width = mask.any(axis=1).sum(), mask.any(axis=0).sum()
+        assert min(height, width) >= 80 / 1.4 - 2
+        assert max(height, width) <= 80 * 1.4 + 2
+        ratios.append(width / height)
+    assert min(ratios) < 0.75
+    assert max(ratios) > 1.33
+
+
+def test_lower_resolution_takes_sharpness_away(film):
+    noisy = np.clip(film + np.random.default_rng(0).normal(0, 20, film.shape), 0, 255).astype(np.uint8)
+    settings = AugmentationConfig(smallest_resolution=48)
+    found = [sharpness(changed(noisy, settings, seed).astype(np.float32)) for seed in range(30)]
+    assert max(found) <= 1.2 * sharpness(noisy.astype(np.float32))
+    assert min(found) < 0.2 * sharpness(noisy.astype(np.float32))
+
+
+def test_letters_stand_at_the_margins():
+    black = np.zeros((224, 224), np.uint8)
+    drawn = np.max([changed(black, AugmentationConfig(letters=1), seed) for seed in range(40)], axis=0)
+    assert drawn.max() > 200
+    assert drawn[80:144, 80:144].max() == 0
+    shares = [changed(black, AugmentationConfig(letters=0.5), seed).any() for seed in range(200)]
+    assert 0.4 < np.mean(shares) < 0.6

