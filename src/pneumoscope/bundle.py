@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from pneumoscope.config import Preprocessing, from_table
 from pneumoscope.decision import Calibration
-from pneumoscope.errors import BundleError, ConfigError
+from pneumoscope.errors import BundleError, PneumoscopeError
 from pneumoscope.files import as_json, whole_or_nothing
 from pneumoscope.types import NOTICE
 
@@ -151,8 +151,11 @@ def load_bundle(path: Path) -> Bundle:
             raise BundleError(
                 f"expected {name} in {path} with SHA-256 {manifest.parts.get(name)}, found {found}: get the bundle anew"
             )
-    with np.load(io.BytesIO(parts[GOLDEN]), allow_pickle=False) as held:
-        golden = {name: held[name] for name in held.files}
+    try:
+        with np.load(io.BytesIO(parts[GOLDEN]), allow_pickle=False) as held:
+            golden = {name: held[name] for name in held.files}
+    except ValueError as error:
+        raise BundleError(f"expected plain arrays in {GOLDEN} of {path}, found {error}: get the bundle anew") from error
     return Bundle(manifest, _hash(raw), parts[MODEL], golden)
 
 
@@ -162,8 +165,8 @@ def _manifest(table: dict[str, Any], path: Path) -> Manifest:
             f"expected a bundle of format {FORMAT} at {path}, found {found}: "
             "update pneumoscope, or take a bundle made for this version"
         )
-    points = {name: NamedOperatingPoint(**point) for name, point in table["operating_points"].items()}
     try:
+        points = {name: NamedOperatingPoint(**point) for name, point in table["operating_points"].items()}
         preprocessing = from_table(Preprocessing, table["preprocessing"], f"{path}: preprocessing")
         calibration = Calibration(table["calibration"]["temperature"], tuple(table["calibration"]["bias"]))
         conformal = {coverage: tuple(values) for coverage, values in table["conformal"].items()}
@@ -175,7 +178,7 @@ def _manifest(table: dict[str, Any], path: Path) -> Manifest:
             "conformal": conformal,
         }
         return Manifest(**(table | typed))
-    except (TypeError, ConfigError) as error:
+    except (TypeError, KeyError, PneumoscopeError) as error:
         raise BundleError(f"expected a whole manifest in {path}, found {error}: get the bundle anew") from error
 
 

@@ -52,7 +52,7 @@ def test_interrupted_detector_training_resumes_bit_for_bit(tmp_path):
 
 
 def test_a_detector_learns_what_can_be_seen(tmp_path):
-    config = detector_config(epochs=8)
+    config = detector_config(epochs=20)
     _, state, model = run_training(tmp_path / "run", config, detector(config), count=90)
     assert state.history[-1].val_accuracy == 1.0
     assert (class_probabilities(model, films(30, 5), "fp32").argmax(axis=1) == films(30, 5).labels).all()

@@ -1,5 +1,8 @@
 """A trained network becomes ONNX: whole films in, logits and evidence out."""
 
+import logging
+import warnings
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -10,6 +13,8 @@ from pneumoscope.models.efficientnet_lite import EvidenceHead
 
 INPUT, LOGITS, EVIDENCE = "films", "logits", "evidence"
 _OPSET = 18
+# The exporter names every torchvision operator that it goes without.
+logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
 
 
 class _Detecting(nn.Module):
@@ -41,16 +46,19 @@ def export_onnx(model: FilmClassifier, height: int, width: int) -> bytes:
     detecting = _Detecting(model.cpu()).eval()
     example = torch.zeros(2, height, width, dtype=torch.uint8)
     outputs = [LOGITS, EVIDENCE] if isinstance(model.head, EvidenceHead) else [LOGITS]
-    program = torch.onnx.export(
-        detecting,
-        (example,),
-        dynamo=True,
-        input_names=[INPUT],
-        output_names=outputs,
-        dynamic_shapes={"films": {0: torch.export.Dim("n", min=1)}},
-        opset_version=_OPSET,
-        verbose=False,
-    )
+    with warnings.catch_warnings():
+        # torch's own exporter calls what torch has deprecated.
+        warnings.simplefilter("ignore", FutureWarning)
+        program = torch.onnx.export(
+            detecting,
+            (example,),
+            dynamo=True,
+            input_names=[INPUT],
+            output_names=outputs,
+            dynamic_shapes={"films": {0: torch.export.Dim("n", min=1)}},
+            opset_version=_OPSET,
+            verbose=False,
+        )
     if program is None:
         raise AssertionError("torch.onnx.export gave no program")
     content: bytes = program.model_proto.SerializeToString()

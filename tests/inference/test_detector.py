@@ -1,0 +1,130 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from pneumoscope.bundle import Manifest, NamedOperatingPoint, save_bundle
+from pneumoscope.config import Preprocessing
+from pneumoscope.decision import Calibration
+from pneumoscope.errors import BundleError, InputError
+from pneumoscope.inference.detector import Detector, load_detector
+from pneumoscope.models.registry import BuildRequest, build_model
+from pneumoscope.training.export import export_onnx, golden_outputs
+
+MANIFEST = Manifest(
+    name="test",
+    version="1",
+    architecture="nano",
+    classes=("normal", "bacterial", "viral"),
+    preprocessing=Preprocessing(),
+    calibration=Calibration(2.0, (0.1, 0.2, -0.3)),
+    prevalence=0.5,
+    operating_points={"balanced": NamedOperatingPoint(0.5, 0.5, 0.5, 1.0, 1.0)},
+    fitted_on="nothing",
+    intended_use="tests",
+    licence="Apache-2.0",
+    citation="none",
+)
+
+
+def bundle_of(model, films, path, manifest=MANIFEST):
+    golden = golden_outputs(model, films[:2])
+    return save_bundle(path, manifest, export_onnx(model, *films.shape[1:]), golden)
+
+
+@pytest.fixture(scope="module")
+def films(phantom_dataset):
+    return np.array(phantom_dataset.films[:7])
+
+
+@pytest.fixture(scope="module")
+def nano(films, tmp_path_factory):
+    model = build_model("nano", BuildRequest(3, seed=1, input_side=112, freeze_base=False))
+    for layer in model.modules():  # as after a training: statistics that are not 0 and 1
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.momentum = None
+    model.train()
+    with torch.no_grad():
+        model(torch.from_numpy(films).unsqueeze(1) / 255)
+    torch.nn.init.normal_(model.head.dense.weight, generator=torch.Generator().manual_seed(0))
+    path = tmp_path_factory.mktemp("bundle") / "nano.zip"
+    bundle_of(model, films, path)
+    return model, path
+
+
+@pytest.mark.parametrize("architecture", ["cnn", "stacked_cnn", "lite0"])
+def test_onnx_gives_what_torch_gives(architecture, films, tmp_path):
+    model = build_model(architecture, BuildRequest(3, seed=1, freeze_base=False))
+    bundle = bundle_of(model, films, tmp_path / "b.zip", replace(MANIFEST, architecture=architecture))
+    detector = Detector(bundle)
+    with torch.no_grad():
+        expected = model(torch.from_numpy(films).unsqueeze(1).float() / 255)
+    np.testing.assert_allclose(detector.logits(films), expected.numpy(), atol=1e-4)
+    assert detector.verify() < 1e-4
+
+
+def test_probabilities_are_the_manifests_calibration_of_the_logits(nano, films):
+    model, path = nano
+    detector = load_detector(path)
+    with torch.no_grad():
+        logits = model.eval()(torch.from_numpy(films).unsqueeze(1).float() / 255).double().numpy()
+    expected = MANIFEST.calibration.probabilities(logits)
+    np.testing.assert_allclose(detector.class_probabilities(films), expected, atol=1e-4)
+    np.testing.assert_allclose(detector.class_probabilities(films).sum(axis=1), 1)
+
+
+def test_evidence_adds_up_to_the_logits(nano, films):
+    detector = load_detector(nano[1])
+    evidence = detector.evidence(films)
+    assert evidence.shape == (7, 3, 7, 7)
+    np.testing.assert_allclose(evidence.mean(axis=(2, 3)), detector.logits(films), atol=1e-4)
+
+
+def test_batches_of_any_size_give_the_same(nano, films):
+    detector = load_detector(nano[1])
+    many = np.concatenate([films] * 10)
+    np.testing.assert_allclose(detector.logits(many)[:7], detector.logits(films), atol=1e-5)
+    one = np.concatenate([detector.logits(films[i : i + 1]) for i in range(7)])
+    np.testing.assert_allclose(one, detector.logits(films), atol=1e-5)
+    assert detector.logits(films[:0]).shape == (0, 3)
+
+
+def test_wrong_films_are_refused(nano, films):
+    detector = load_detector(nano[1])
+    for wrong in (films[:, :100], films.astype(np.float32), films[0]):
+        with pytest.raises(InputError, match=r"expected films of \(n, 224, 224\) uint8, found"):
+            detector.logits(wrong)
+
+
+def test_networks_without_pooling_have_no_evidence_map(films, tmp_path):
+    model = build_model("cnn", BuildRequest(3))
+    detector = Detector(bundle_of(model, films, tmp_path / "b.zip", replace(MANIFEST, architecture="cnn")))
+    with pytest.raises(InputError, match="expected a network with an evidence map, found cnn"):
+        detector.evidence(films)
+
+
+def test_other_weights_than_the_golden_outputs_are_noticed(nano, films, tmp_path):
+    model, _ = nano
+    golden = golden_outputs(model, films[:2])
+    golden["logits"] = golden["logits"] + 0.01
+    bundle = save_bundle(tmp_path / "b.zip", MANIFEST, export_onnx(model, 224, 224), golden)
+    with pytest.raises(BundleError, match=r"expected the golden logits within 0.001, found a difference of 0.0"):
+        Detector(bundle).verify()
+
+
+def test_what_is_no_network_is_refused(tmp_path):
+    bundle = save_bundle(tmp_path / "b.zip", MANIFEST, b"no network", {"films": np.zeros(1)})
+    with pytest.raises(BundleError, match="expected an ONNX network that this runtime reads"):
+        Detector(bundle)
+
+
+def test_detecting_needs_no_torch(nano):
+    import subprocess
+    import sys
+
+    script = (
+        "import sys; from pneumoscope.inference.detector import load_detector; load_detector(sys.argv[1]).verify();"
+        "assert 'torch' not in sys.modules and 'sklearn' not in sys.modules and 'scipy' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", script, str(nano[1])], check=True)

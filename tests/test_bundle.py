@@ -1,0 +1,120 @@
+import io
+import json
+import zipfile
+
+import numpy as np
+import pytest
+
+from pneumoscope.bundle import GOLDEN, MANIFEST, MODEL, Manifest, NamedOperatingPoint, load_bundle, save_bundle
+from pneumoscope.config import Preprocessing
+from pneumoscope.decision import Calibration
+from pneumoscope.errors import BundleError
+
+
+@pytest.fixture
+def manifest():
+    return Manifest(
+        name="test",
+        version="1",
+        architecture="cnn",
+        classes=("normal", "bacterial", "viral"),
+        preprocessing=Preprocessing(64, 64),
+        calibration=Calibration(1.5, (0.1, 0.0, -0.1)),
+        prevalence=0.5,
+        operating_points={"balanced": NamedOperatingPoint(0.5, 0.4, 0.6, 0.95, 0.9)},
+        fitted_on="validation",
+        intended_use="tests",
+        licence="Apache-2.0",
+        citation="none",
+        conformal={"0.9": (0.2, 0.1, 0.3)},
+    )
+
+
+@pytest.fixture
+def bundle_file(manifest, tmp_path):
+    save_bundle(tmp_path / "b.zip", manifest, b"network", {"films": np.zeros((2, 64, 64), np.uint8)})
+    return tmp_path / "b.zip"
+
+
+def unpacked(file, folder):
+    with zipfile.ZipFile(file) as archive:
+        archive.extractall(folder)
+    return folder
+
+
+def test_bundle_survives_a_round_trip_as_file_and_as_folder(bundle_file, manifest, tmp_path):
+    one, two = load_bundle(bundle_file), load_bundle(unpacked(bundle_file, tmp_path / "folder"))
+    assert one.sha256 == two.sha256
+    assert one.model == two.model == b"network"
+    assert one.manifest == two.manifest
+    for name in ("classes", "preprocessing", "calibration", "operating_points", "conformal", "notice"):
+        assert getattr(one.manifest, name) == getattr(manifest, name)
+    assert set(one.manifest.parts) == {MODEL, GOLDEN}
+    assert one.golden["films"].shape == (2, 64, 64)
+
+
+def test_same_content_gives_same_bytes(bundle_file, manifest, tmp_path):
+    save_bundle(tmp_path / "c.zip", manifest, b"network", {"films": np.zeros((2, 64, 64), np.uint8)})
+    assert (tmp_path / "c.zip").read_bytes() == bundle_file.read_bytes()
+
+
+@pytest.mark.parametrize("part", [MODEL, GOLDEN])
+def test_altered_part_is_refused(bundle_file, tmp_path, part):
+    folder = unpacked(bundle_file, tmp_path / "folder")
+    (folder / part).write_bytes((folder / part).read_bytes() + b" ")
+    with pytest.raises(BundleError, match=rf"expected {part} in .* with SHA-256 .*: get the bundle anew"):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize("length", [0, 10, 400, -30])
+def test_truncated_bundle_is_refused(bundle_file, length):
+    bundle_file.write_bytes(bundle_file.read_bytes()[:length])
+    with pytest.raises(BundleError, match=r"expected a bundle .*: name another or get it anew"):
+        load_bundle(bundle_file)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": 2}, "expected a bundle of format 1 .* found 2: update pneumoscope"),
+        ({"prevalence": ...}, "expected a whole manifest"),
+        ({"surprise": 1}, "expected a whole manifest .* unexpected keyword argument 'surprise'"),
+        ({"preprocessing": {"height": 1}}, r"expected a whole manifest .* expected preprocessing.height in 8-4096"),
+        ({"preprocessing": {"hight": 64}}, "expected a whole manifest .* did you mean height"),
+        ({"operating_points": {"balanced": {"threshold": 1}}}, "expected a whole manifest"),
+        ({"calibration": {"temperature": 0, "bias": []}}, "expected a whole manifest"),
+    ],
+)
+def test_manifest_that_is_not_one_is_refused(bundle_file, tmp_path, change, message):
+    folder = unpacked(bundle_file, tmp_path / "folder")
+    table = json.loads((folder / MANIFEST).read_text()) | change
+    (folder / MANIFEST).write_text(json.dumps({k: v for k, v in table.items() if v is not ...}))
+    with pytest.raises(BundleError, match=message):
+        load_bundle(folder)
+
+
+def test_missing_bundle_is_one_line(tmp_path):
+    with pytest.raises(BundleError, match="found No such file or directory: name another"):
+        load_bundle(tmp_path / "none.zip")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BundleError, match="found No such file or directory"):
+        load_bundle(tmp_path / "empty")
+    with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
+        archive.writestr("a.txt", "a")
+    with pytest.raises(BundleError, match=r"There is no item named 'manifest.json'"):
+        load_bundle(tmp_path / "other.zip")
+
+
+def test_arrays_with_code_in_them_are_not_loaded(bundle_file, manifest, tmp_path):
+    """A pickle in golden.npz is refused even with the right hash."""
+    import hashlib
+
+    folder = unpacked(bundle_file, tmp_path / "folder")
+    buffer = io.BytesIO()
+    np.savez(buffer, films=np.array([{"a": 1}], dtype=object))
+    (folder / GOLDEN).write_bytes(buffer.getvalue())
+    table = json.loads((folder / MANIFEST).read_text())
+    table["parts"][GOLDEN] = hashlib.sha256(buffer.getvalue()).hexdigest()
+    (folder / MANIFEST).write_text(json.dumps(table))
+    with pytest.raises(BundleError, match=r"expected plain arrays in golden.npz"):
+        load_bundle(folder)
