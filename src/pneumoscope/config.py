@@ -120,8 +120,8 @@ class SplitConfig:
         seed: Of the draw.
         folds: Parts of the training films.
         fold: The part that becomes the validation set.
-        by: `patient` spreads the classes evenly over the folds. `style` also keeps films together that look as if they
-            came from the same device, so that a network is judged on film styles that it never saw.
+        by: `patient` spreads the classes evenly over the folds. `style` also holds out whole film styles of normals that
+            training then knows as pneumonia alone; see `data.split.draw_style_validation`.
     """
 
     seed: int = 0

@@ -45,6 +45,20 @@ def pneumonia_probability(class_probability: Floats) -> Floats:
     return np.asarray(class_probability[:, 1:].sum(axis=1))
 
 
+def class_answers(class_probability: Floats, threshold: float | None = None) -> NDArray[np.int64]:
+    """(n,) int, the class answered for each film of (n, classes) probabilities, normal first.
+
+    Args:
+        class_probability: (n, classes).
+        threshold: Of the probability of pneumonia: below it the answer is normal, from it on the most probable of the
+            other classes. None for the most probable class of all.
+    """
+    if threshold is None:
+        return np.asarray(class_probability.argmax(axis=1), dtype=np.int64)
+    kind = 1 + class_probability[:, 1:].argmax(axis=1)
+    return np.where(pneumonia_probability(class_probability) >= threshold, kind, 0).astype(np.int64)
+
+
 def at_prevalence(class_probability: Floats, assumed: float, prevalence: float) -> Floats:
     """Probabilities for a place where pneumonia is as frequent as `prevalence`.
 

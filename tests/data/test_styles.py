@@ -4,10 +4,10 @@ import pytest
 from pneumoscope.config import Preprocessing, SplitConfig
 from pneumoscope.data.dataset import load_dataset
 from pneumoscope.data.shift import as_pneumonia_files
-from pneumoscope.data.split import draw_style_validation
+from pneumoscope.data.split import draw_style_validation, odd_styles
 from pneumoscope.data.styles import find_styles, style_features
 from pneumoscope.errors import ConfigError, InputError
-from pneumoscope.types import Split
+from pneumoscope.types import Finding, Split
 
 
 def rooms(count, seed):
@@ -47,26 +47,37 @@ def test_fewer_films_than_styles_are_refused():
         find_styles(rooms(5, 0)[0])
 
 
-def test_no_film_of_a_held_out_style_is_learnt_from(phantom_dataset):
+def test_held_out_odd_styles_are_learnt_from_as_pneumonia_alone(phantom_dataset):
     index = phantom_dataset.index
-    styles = np.arange(len(index.rows)) // 2 % 6
-    seen = []
+    normal = np.array([row.finding is Finding.NORMAL for row in index.rows])
+    # Style 0 is mostly normal, 1 and 2 have one patient's normals each, 3 none.
+    styles = np.where(normal, 0, 1 + np.arange(len(normal)) % 3)
+    patients = sorted({row.patient for row in index.rows if row.finding is Finding.NORMAL and row.split is Split.TRAIN})
+    for style, patient in ((1, patients[0]), (2, patients[1])):
+        styles[[row.patient == patient and row.split is Split.TRAIN for row in index.rows]] = style
+    held = []
     for fold in range(3):
         split = draw_style_validation(index, styles, seed=0, folds=3, fold=fold)
-        learnt, held = (set(styles[split.positions(side)]) for side in (Split.TRAIN, Split.VALIDATION))
-        complete = {s for s in held if s not in learnt}
-        assert complete
-        seen += complete
-        patients = [{index.rows[i].patient for i in split.positions(s)} for s in (Split.TRAIN, Split.VALIDATION)]
-        assert not patients[0] & patients[1]
+        learnt, judged = split.positions(Split.TRAIN), split.positions(Split.VALIDATION)
+        held += judged.tolist()
+        for style in (1, 2):
+            assert len(set(styles[learnt][normal[learnt]]) & {style}) == (0 if style == fold + 1 else 1)
+        assert {1, 2, 3} <= set(styles[learnt][~normal[learnt]])
+        assert not {index.rows[i].patient for i in learnt} & {index.rows[i].patient for i in judged}
         assert split.positions(Split.TEST).tolist() == index.positions(Split.TEST).tolist()
-    assert sorted(seen) == sorted(set(styles[index.positions(Split.TRAIN)]))
+    assert sorted(held) == index.positions(Split.TRAIN).tolist()
 
 
-@pytest.mark.parametrize(("folds", "fold"), [(1, 0), (7, 0), (3, 3)])
+def test_odd_styles_are_those_where_normals_are_few():
+    styles = np.array([0, 0, 0, 1, 1, 1, 2, 2, 3, 3, 3, 3, 3])
+    normal = np.array([1, 1, 0, 1, 0, 0, 0, 0, 1, 1, 0, 0, 0], dtype=bool)
+    assert odd_styles(styles, normal) == [3, 1]
+
+
+@pytest.mark.parametrize(("folds", "fold"), [(1, 0), (3, 3)])
 def test_impossible_style_folds_are_refused(phantom_dataset, folds, fold):
-    styles = np.arange(len(phantom_dataset.index.rows)) % 6
-    with pytest.raises(ConfigError, match="expected 2 to 6 folds of 6 styles"):
+    styles = np.zeros(len(phantom_dataset.index.rows), dtype=np.int64)
+    with pytest.raises(ConfigError, match="expected 2 or more folds and a fold"):
         draw_style_validation(phantom_dataset.index, styles, 0, folds, fold)
 
 

@@ -7,14 +7,13 @@ from sklearn.metrics import brier_score_loss, log_loss
 from pneumoscope.decision import Calibration, DecisionRule, at_prevalence, pneumonia_probability, softmax
 from pneumoscope.errors import InputError
 from pneumoscope.evaluation.calibration import (
-    brier_score,
     calibration_curve,
     calibration_line,
-    expected_calibration_error,
     fit_calibration,
 )
 from pneumoscope.evaluation.conformal import coverage_per_class, fit_conformal, prediction_sets
 from pneumoscope.evaluation.intervals import delong_interval
+from pneumoscope.evaluation.metrics import brier_score, expected_calibration_error
 from pneumoscope.evaluation.selective import fit_refer_band, risk_coverage
 from pneumoscope.types import Decision
 

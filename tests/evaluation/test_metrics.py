@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -34,6 +36,15 @@ def plain(label, probability, names=NAMES):
     return {name: value[0] for name, value in measures(probability, label, names, np.ones((1, len(label)))).items()}
 
 
+def _reference_ece(score, sick, bins=15):
+    edges = np.linspace(0, 1, bins + 1)
+    total = 0.0
+    for low, high in itertools.pairwise(edges):
+        inside = (score >= low) & ((score < high) | (high == 1))
+        total += abs(sick[inside].sum() - score[inside].sum())
+    return total / len(score)
+
+
 @pytest.mark.parametrize("ties", [False, True], ids=["continuous", "ties"])
 @pytest.mark.parametrize("seed", range(3))
 def test_three_classes_equal_scikit_learn(seed, ties):
@@ -49,6 +60,11 @@ def test_three_classes_equal_scikit_learn(seed, ties):
         "sensitivity": reference.recall_score(sick, score >= 0.5),
         "specificity": reference.recall_score(~sick, score < 0.5),
         "auc": reference.roc_auc_score(sick, score),
+        "auc_viral_vs_bacterial": reference.roc_auc_score(
+            label[sick] == 2, probability[sick, 2] / probability[sick, 1:].sum(axis=1)
+        ),
+        "brier": reference.brier_score_loss(sick, np.minimum(score, 1)),
+        "ece": _reference_ece(score, sick),
     }
     for position, name in enumerate(NAMES):
         one = label == position
@@ -67,6 +83,16 @@ def test_two_classes_equal_scikit_learn(rng):
     assert found["specificity"] == pytest.approx(reference.recall_score(1 - label, 1 - answer))
     assert found["auc"] == pytest.approx(reference.roc_auc_score(label, probability[:, 1]))
     assert "binary_accuracy" not in found
+
+
+def test_with_a_threshold_the_class_follows_from_the_decision(rng):
+    label, probability = answers(rng)
+    values = measures(probability, label, NAMES, np.ones((1, 300)), threshold=0.7)
+    sick = probability[:, 1:].sum(axis=1) >= 0.7
+    answer = np.where(sick, 1 + probability[:, 1:].argmax(axis=1), 0)
+    assert values["accuracy"][0] == pytest.approx(reference.accuracy_score(label, answer))
+    assert values["sensitivity"][0] == pytest.approx(reference.recall_score(label > 0, sick))
+    assert values["recall_normal"][0] == pytest.approx(values["specificity"][0])
 
 
 def test_weights_count_films_as_often_as_they_say(rng):

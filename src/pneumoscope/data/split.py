@@ -54,15 +54,84 @@ def draw_validation(index: Index, seed: int, folds: int = 10, fold: int = 0) -> 
         DataError: Fewer groups of some class than folds.
         LeakageError: The two sides are not apart; never expected, always checked.
     """
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    if folds < 2 or not 0 <= fold < folds:
-        raise ConfigError(f"expected 2 or more folds and a fold in 0 to folds - 1, found {folds} and {fold}")
+    _check_folds(folds, fold)
     train = index.positions(Split.TRAIN)
     if len(train) == 0:
         return _assignment(index, set(), seed, folds, fold)
-    labels = np.array([index.rows[i].label for i in train])
-    groups = _groups(index)[train]
+    chosen = _stratified(index, train, seed, folds)[fold]
+    return _assignment(index, set(chosen), seed, folds, fold)
+
+
+def draw_style_validation(
+    index: Index, styles: NDArray[np.int64], seed: int, folds: int = 3, fold: int = 0
+) -> SplitAssignment:
+    """A validation set that hurts: its odd normals come from film styles that training knows as pneumonia alone.
+
+    A style is odd where normals are in the minority. Odd styles are dealt out over the folds; the normals of those dealt to
+    this fold are all held out, while their pneumonias are spread over the folds like every other film: grouped by patient,
+    stratified by class. So a network may learn in training that such a film is always ill, and is judged here on whether it
+    did. Every training film is held out in one fold.
+
+    Args:
+        index: With measurements.
+        styles: (rows,) int, the style of each film of the index.
+        seed: Of the draw of the other films.
+        folds: Parts, 2 or more.
+        fold: Which part, 0 to folds - 1.
+
+    Raises:
+        ConfigError: Folds or fold out of range.
+        DataError: Fewer groups of some class than folds.
+        LeakageError: The two sides are not apart; never expected, always checked.
+    """
+    _check_folds(folds, fold)
+    train = index.positions(Split.TRAIN)
+    normal = np.array([row.finding is Finding.NORMAL for row in index.rows])
+    dealt = _deal_odd_styles(styles[train], normal[train], folds)
+    groups = _groups(index)
+    fold_of_group = {int(groups[i]): dealt[style] for i in train if normal[i] and (style := int(styles[i])) in dealt}
+    ordinary = np.array([i for i in train if int(groups[i]) not in fold_of_group], dtype=np.int64)
+    held = {int(i) for i in train if fold_of_group.get(int(groups[i])) == fold}
+    held |= set(_stratified(index, ordinary, seed, folds)[fold])
+    return _assignment(index, held, seed, folds, fold)
+
+
+def odd_styles(styles: NDArray[np.int64], normal: NDArray[np.bool_]) -> list[int]:
+    """The styles in which normals are in the minority but not absent, those with the most normals first.
+
+    Args:
+        styles: (n,) int, of training films.
+        normal: (n,) bool.
+    """
+    count = {int(s): (int(normal[styles == s].sum()), int((~normal[styles == s]).sum())) for s in np.unique(styles)}
+    return sorted((s for s, (well, ill) in count.items() if 0 < well < ill), key=lambda s: (-count[s][0], s))
+
+
+def _deal_odd_styles(styles: NDArray[np.int64], normal: NDArray[np.bool_], folds: int) -> dict[int, int]:
+    """Odd style to fold: the largest first, each to the fold with the fewest odd normals so far."""
+    held = [0] * folds
+    dealt = {}
+    for style in odd_styles(styles, normal):
+        dealt[style] = held.index(min(held))
+        held[dealt[style]] += int(normal[styles == style].sum())
+    return dealt
+
+
+def _check_folds(folds: int, fold: int) -> None:
+    if folds < 2 or not 0 <= fold < folds:
+        raise ConfigError(f"expected 2 or more folds and a fold in 0 to folds - 1, found {folds} and {fold}")
+
+
+def _stratified(index: Index, films: NDArray[np.int64], seed: int, folds: int) -> list[list[int]]:
+    """Positions of the films of each fold: groups stay whole, classes are spread evenly.
+
+    Raises:
+        DataError: Fewer groups of some class than folds.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    labels = np.array([index.rows[i].label for i in films])
+    groups = _groups(index)[films]
     for name in np.unique(labels):
         if (found := len(np.unique(groups[labels == name]))) < folds:
             raise DataError(
@@ -70,54 +139,7 @@ def draw_validation(index: Index, seed: int, folds: int = 10, fold: int = 0) -> 
                 "add films or ask for fewer folds"
             )
     drawn = StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(labels, labels, groups)
-    return _assignment(index, {int(train[i]) for i in list(drawn)[fold][1]}, seed, folds, fold)
-
-
-def draw_style_validation(
-    index: Index, styles: NDArray[np.int64], seed: int, folds: int = 4, fold: int = 0
-) -> SplitAssignment:
-    """Makes the training films of some styles the validation set, with all that belongs to the same patients.
-
-    No film of these styles is left to learn from. The styles are dealt out so that the folds have about as many normal and
-    as many pneumonia films.
-
-    Args:
-        index: With measurements.
-        styles: (rows,) int, the style of each film of the index.
-        seed: Of the order among styles that could go to several folds.
-        folds: Parts, 2 or more, at most as many as there are styles.
-        fold: Which part, 0 to folds - 1.
-
-    Raises:
-        ConfigError: Folds or fold out of range.
-        LeakageError: The two sides are not apart; never expected, always checked.
-    """
-    train = index.positions(Split.TRAIN)
-    found = np.unique(styles[train])
-    if not 2 <= folds <= len(found) or not 0 <= fold < folds:
-        raise ConfigError(
-            f"expected 2 to {len(found)} folds of {len(found)} styles and a fold in 0 to folds - 1, "
-            f"found {folds} and {fold}: change [split]"
-        )
-    normal = np.array([row.finding is Finding.NORMAL for row in index.rows])
-    count = np.array([[np.sum((styles[train] == s) & (normal[train] == n)) for n in (True, False)] for s in found])
-    held = found[_deal(count, folds, np.random.default_rng(seed)) == fold]
-    groups = _groups(index)
-    torn = np.unique(groups[train][np.isin(styles[train], held)])
-    return _assignment(index, {int(i) for i in train[np.isin(groups[train], torn)]}, seed, folds, fold)
-
-
-def _deal(count: NDArray[np.int64], folds: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """A fold for each style, of `count` (styles, 2) normal and pneumonia films: the largest first, to where they are lacking."""
-    share = count / count.sum(axis=0)
-    order = sorted(rng.permutation(len(share)), key=lambda style: -share[style].max())
-    held = np.zeros((folds, 2))
-    dealt = np.zeros(len(share), dtype=np.int64)
-    for style in order:
-        overfull = [(np.square(held + share[style] * (np.arange(folds) == k)[:, None])).sum() for k in range(folds)]
-        dealt[style] = int(np.argmin(overfull))
-        held[dealt[style]] += share[style]
-    return dealt
+    return [[int(films[i]) for i in held] for _, held in drawn]
 
 
 def _assignment(index: Index, chosen: set[int], seed: int, folds: int, fold: int) -> SplitAssignment:

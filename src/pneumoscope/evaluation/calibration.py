@@ -5,9 +5,7 @@ from numpy.typing import NDArray
 
 from pneumoscope.decision import Calibration, softmax
 from pneumoscope.errors import InputError
-from pneumoscope.evaluation.metrics import Floats, Ints
-
-BINS = 15
+from pneumoscope.evaluation.metrics import Floats, Ints, check_chances
 
 
 def fit_calibration(
@@ -57,47 +55,6 @@ def fit_calibration(
     return Calibration(float(np.exp(-found.x[0])), tuple(bias.tolist()))
 
 
-def expected_calibration_error(
-    probability: Floats, positive: NDArray[np.bool_], weight: Floats, bins: int = BINS
-) -> Floats:
-    """Mean distance of what is said from what is so, over bins of equal width, for every resample.
-
-    Args:
-        probability: (n,) float in [0, 1], chance of pneumonia. Logits are refused, not guessed.
-        positive: (n,) bool.
-        weight: (resamples, n) float, how often each film counts.
-        bins: Of [0, 1].
-
-    Returns:
-        (resamples,) in [0, 1]; NaN without films.
-
-    Raises:
-        InputError: A value outside its range.
-    Source: Naeini et al., AAAI 2015.
-    """
-    _check_probability(probability)
-    if len(probability) == 0:
-        return np.full(len(weight), np.nan)
-    bin_of = np.minimum((probability * bins).astype(np.int64), bins - 1)
-    gap = (weight * (positive - probability)) @ np.eye(bins)[bin_of]
-    return np.asarray(np.abs(gap).sum(axis=1) / weight.sum(axis=1))
-
-
-def brier_score(probability: Floats, positive: NDArray[np.bool_], weight: Floats) -> Floats:
-    """Mean squared distance of the probability of pneumonia from 1 or 0, (resamples,) in [0, 1]; NaN without films.
-
-    Args:
-        probability: (n,) float in [0, 1].
-        positive: (n,) bool.
-        weight: (resamples, n) float.
-    Source: Brier, Monthly Weather Review 1950.
-    """
-    _check_probability(probability)
-    if len(probability) == 0:
-        return np.full(len(weight), np.nan)
-    return np.asarray((weight @ np.square(probability - positive)) / weight.sum(axis=1))
-
-
 def calibration_line(probability: Floats, positive: NDArray[np.bool_]) -> tuple[float, float]:
     """Slope and intercept of the logistic regression of what is so on the logit of what is said; (1, 0) is perfect.
 
@@ -108,7 +65,7 @@ def calibration_line(probability: Floats, positive: NDArray[np.bool_]) -> tuple[
         positive: (n,) bool, of both kinds.
     Source: Cox, Biometrika 1958; as TRIPOD+AI asks for.
     """
-    _check_probability(probability)
+    check_chances(probability)
     inside = np.clip(probability, 1e-6, 1 - 1e-6)
     design = np.stack([np.log(inside / (1 - inside)), np.ones(len(inside))], axis=1)
     coefficient = np.array([1.0, 0.0])
@@ -135,8 +92,3 @@ def calibration_curve(
     order = np.argsort(probability, kind="stable")
     parts = [part for part in np.array_split(order, bins) if len(part)]
     return [(float(probability[p].mean()), float(positive[p].mean()), len(p)) for p in parts]
-
-
-def _check_probability(probability: Floats) -> None:
-    if not np.isfinite(probability).all() or probability.min(initial=0) < 0 or probability.max(initial=0) > 1:
-        raise InputError("expected probabilities in [0, 1], found a value outside: calibrate the logits first")

@@ -19,7 +19,7 @@ _BAND_RESAMPLES = 500
 def draw_confusion_matrix(table: PredictionTable, title: str, synthetic: bool) -> Figure:
     """Counts, and shares of each reference class as shades."""
     classes = len(table.class_names)
-    matrix = confusion_matrices(table.label, table.probability.argmax(axis=1), classes, np.ones((1, len(table))))[0]
+    matrix = confusion_matrices(table.label, table.answer, classes, np.ones((1, len(table))))[0]
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     with drawing(2.2 + 1.15 * classes, 1.6 + 1.0 * classes, synthetic) as figure:
         axes = figure.subplots()
@@ -38,13 +38,13 @@ def draw_confusion_matrix(table: PredictionTable, title: str, synthetic: bool) -
 
 
 def draw_roc(table: PredictionTable, auc: Estimate, title: str, synthetic: bool) -> Figure:
-    """Pneumonia against normal, with a 95 % band over patients and the operating point at 0.5."""
+    """Pneumonia against normal, with a 95 % band over patients and the operating point."""
     score, positive = table.probability[:, 1:].sum(axis=1), table.label > 0
     with drawing(5, 4.8, synthetic) as figure:
         axes = figure.subplots()
         axes.plot([0, 1], [0, 1], ":", color=NEUTRAL, linewidth=1)
         if positive.any() and not positive.all():
-            _draw_curve(axes, score, positive, table.patients)
+            _draw_curve(axes, score, positive, table)
             words = f"AUC {auc.value:.3f} ({auc.low:.3f}-{auc.high:.3f})"
             axes.text(0.97, 0.32, words, ha="right", transform=axes.transAxes)
             axes.legend(loc="lower right")
@@ -55,10 +55,10 @@ def draw_roc(table: PredictionTable, auc: Estimate, title: str, synthetic: bool)
     return figure
 
 
-def _draw_curve(axes: Axes, score: Floats, positive: NDArray[np.bool_], patients: Sequence[str]) -> None:
+def _draw_curve(axes: Axes, score: Floats, positive: NDArray[np.bool_], table: PredictionTable) -> None:
     grid = np.linspace(0, 1, 201)
     resampled = []
-    for row in patient_weights(patients, np.random.default_rng(0), _BAND_RESAMPLES).astype(int):
+    for row in patient_weights(table.patients, np.random.default_rng(0), _BAND_RESAMPLES).astype(int):
         drawn_score, drawn_positive = np.repeat(score, row), np.repeat(positive, row)
         if drawn_positive.any() and not drawn_positive.all():
             resampled.append(np.interp(grid, *roc_curve(drawn_score, drawn_positive)))
@@ -66,9 +66,10 @@ def _draw_curve(axes: Axes, score: Floats, positive: NDArray[np.bool_], patients
     blue = CLASS_COLOURS["normal"]
     axes.fill_between(grid, low, high, color=blue, alpha=0.18, linewidth=0, label="95 % over patients")
     axes.plot(*roc_curve(score, positive), color=blue, linewidth=2)
-    answer = score >= 0.5
+    threshold = 0.5 if table.threshold is None else table.threshold
+    answer = score >= threshold
     point = (answer[~positive].mean(), answer[positive].mean())
-    axes.plot(*point, "o", color=CLASS_COLOURS["bacterial"], markersize=8, label="threshold 0.5")
+    axes.plot(*point, "o", color=CLASS_COLOURS["bacterial"], markersize=8, label=f"threshold {threshold:.2g}")
 
 
 def draw_training(history: Sequence[dict[str, float]], title: str, synthetic: bool) -> Figure:
@@ -95,7 +96,7 @@ def draw_training(history: Sequence[dict[str, float]], title: str, synthetic: bo
 
 def most_confident_mistakes(table: PredictionTable, count: int) -> NDArray[np.int64]:
     """Positions of wrong answers, the surest first, at most `count`."""
-    answer = table.probability.argmax(axis=1)
+    answer = table.answer
     wrong = np.flatnonzero(answer != table.label)
     order = np.argsort(-table.probability[wrong, answer[wrong]], kind="stable")
     return np.asarray(wrong[order][:count], dtype=np.int64)
@@ -122,7 +123,7 @@ def draw_mistakes(
             bare(axes)
         for axes, film, i in zip(grid.flat, films, mistakes.tolist(), strict=False):
             axes.imshow(film, cmap="gray", vmin=0, vmax=255)
-            answer = int(table.probability[i].argmax())
+            answer = int(table.answer[i])
             name = PurePosixPath(table.paths[i]).stem
             words = f"{name}\n{table.class_names[table.label[i]]}, called {table.class_names[answer]} {table.probability[i, answer]:.2f}"
             axes.set_title(words, fontsize=7.5, fontweight="normal", loc="center")

@@ -57,6 +57,7 @@ def estimates(
     class_names: Sequence[str],
     seed: int = 0,
     resamples: int = RESAMPLES,
+    threshold: float | None = None,
 ) -> dict[str, Estimate]:
     """Every measure with its 95 % interval, percentiles of a bootstrap over patients.
 
@@ -67,6 +68,7 @@ def estimates(
         class_names: One per class; the first is normal.
         seed: Of the resampling.
         resamples: Number of draws.
+        threshold: Pneumonia from this probability on; None for the most probable class.
 
     Returns:
         Name to estimate. A resample in which a measure is undefined does not count towards its interval.
@@ -79,9 +81,9 @@ def estimates(
     check_probabilities(probability, label)
     if len(patients) != len(label) or len(label) == 0:
         raise InputError(f"expected one patient per film and at least one film, found {len(patients)} and {len(label)}")
-    plain = measures(probability, label, class_names, np.ones((1, len(label))))
+    plain = measures(probability, label, class_names, np.ones((1, len(label))), threshold)
     weight = patient_weights(patients, np.random.default_rng(seed), resamples)
-    resampled = measures(probability, label, class_names, weight)
+    resampled = measures(probability, label, class_names, weight, threshold)
     return {name: _estimate(float(plain[name][0]), resampled[name]) for name in plain}
 
 

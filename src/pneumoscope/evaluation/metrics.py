@@ -9,10 +9,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from pneumoscope.decision import class_answers, pneumonia_probability
 from pneumoscope.errors import InputError
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+BINS = 15
 
 
 def check_probabilities(probability: Floats, label: Ints) -> None:
@@ -123,28 +125,83 @@ def roc_curve(score: Floats, positive: NDArray[np.bool_]) -> tuple[Floats, Float
     return np.r_[0.0, false / max(false[-1], 1)], np.r_[0.0, true / max(true[-1], 1)]
 
 
-def measures(probability: Floats, label: Ints, class_names: Sequence[str], weight: Floats) -> dict[str, Floats]:
+def expected_calibration_error(
+    probability: Floats, positive: NDArray[np.bool_], weight: Floats, bins: int = BINS
+) -> Floats:
+    """Mean distance of what is said from what is so, over bins of equal width, for every resample.
+
+    Args:
+        probability: (n,) float in [0, 1], chance of pneumonia. Logits are refused, not guessed.
+        positive: (n,) bool.
+        weight: (resamples, n) float, how often each film counts.
+        bins: Of [0, 1].
+
+    Returns:
+        (resamples,) in [0, 1]; NaN without films.
+
+    Raises:
+        InputError: A value outside its range.
+    Source: Naeini et al., AAAI 2015.
+    """
+    check_chances(probability)
+    if len(probability) == 0:
+        return np.full(len(weight), np.nan)
+    bin_of = np.minimum((probability * bins).astype(np.int64), bins - 1)
+    gap = (weight * (positive - probability)) @ np.eye(bins)[bin_of]
+    return np.asarray(np.abs(gap).sum(axis=1) / weight.sum(axis=1))
+
+
+def brier_score(probability: Floats, positive: NDArray[np.bool_], weight: Floats) -> Floats:
+    """Mean squared distance of the probability of pneumonia from 1 or 0, (resamples,) in [0, 1]; NaN without films.
+
+    Args:
+        probability: (n,) float in [0, 1].
+        positive: (n,) bool.
+        weight: (resamples, n) float.
+    Source: Brier, Monthly Weather Review 1950.
+    """
+    check_chances(probability)
+    if len(probability) == 0:
+        return np.full(len(weight), np.nan)
+    return np.asarray((weight @ np.square(probability - positive)) / weight.sum(axis=1))
+
+
+def check_chances(probability: Floats) -> None:
+    """Refuses what is not (n,) probabilities.
+
+    Raises:
+        InputError: A value outside [0, 1].
+    """
+    if not np.isfinite(probability).all() or probability.min(initial=0) < 0 or probability.max(initial=0) > 1:
+        raise InputError("expected probabilities in [0, 1], found a value outside: calibrate the logits first")
+
+
+def measures(
+    probability: Floats, label: Ints, class_names: Sequence[str], weight: Floats, threshold: float | None = None
+) -> dict[str, Floats]:
     """Every number of the report, for every resample.
 
-    The answer is the class of the highest probability. Of more than two classes, the binary answer is pneumonia where
-    the summed probability of the classes other than normal reaches 0.5.
+    Without a threshold the answer is the class of the highest probability, and of more than two classes the binary answer
+    is pneumonia where the summed probability of the classes other than normal reaches 0.5, as in the study. With one, the
+    answer is `decision.class_answers`, and the binary answer follows from it.
 
     Args:
         probability: (n, classes) float in [0, 1]; class 0 is normal.
         label: (n,) int.
         class_names: One per class.
         weight: (resamples, n) float, how often each film counts.
+        threshold: Pneumonia from this probability on.
 
     Returns:
         Name to (resamples,) values.
     """
     classes = len(class_names)
-    matrix = confusion_matrices(label, probability.argmax(axis=1), classes, weight)
+    matrix = confusion_matrices(label, class_answers(probability, threshold), classes, weight)
     pneumonia = label > 0
-    pneumonia_probability = probability[:, 1:].sum(axis=1)
+    chance = pneumonia_probability(probability)
     result = {"accuracy": accuracy(matrix), "balanced_accuracy": balanced_accuracy(matrix)}
     if classes > 2:
-        answer = (pneumonia_probability >= 0.5).astype(np.int64)
+        answer = (chance >= (0.5 if threshold is None else threshold)).astype(np.int64)
         binary = confusion_matrices(pneumonia.astype(np.int64), answer, 2, weight)
         result["binary_accuracy"] = accuracy(binary)
         result["binary_balanced_accuracy"] = balanced_accuracy(binary)
@@ -152,7 +209,14 @@ def measures(probability: Floats, label: Ints, class_names: Sequence[str], weigh
         binary = matrix
     result["sensitivity"] = recall(binary)[:, 1]
     result["specificity"] = recall(binary)[:, 0]
-    result["auc"] = weighted_roc_auc(pneumonia_probability, pneumonia, weight)
+    result["auc"] = weighted_roc_auc(chance, pneumonia, weight)
+    result["ece"] = expected_calibration_error(np.minimum(chance, 1.0), pneumonia, weight)
+    result["brier"] = brier_score(np.minimum(chance, 1.0), pneumonia, weight)
+    if classes > 2:
+        share = probability[:, 2] / np.maximum(chance, 1e-300)
+        result["auc_viral_vs_bacterial"] = weighted_roc_auc(
+            share[pneumonia], label[pneumonia] == 2, weight[:, pneumonia]
+        )
     for position, name in enumerate(class_names):
         result[f"recall_{name}"] = recall(matrix)[:, position]
         result[f"precision_{name}"] = precision(matrix)[:, position]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pneumoscope.decision import class_answers
 from pneumoscope.errors import DataError
 from pneumoscope.evaluation.metrics import Floats, Ints, check_probabilities
 from pneumoscope.files import write_text
@@ -22,6 +23,7 @@ class PredictionTable:
         patients: (n,) identity per film.
         label: (n,) int, the reference class.
         probability: (n, classes) float in [0, 1], rows summing to 1.
+        threshold: Pneumonia from this probability on; None for the most probable class, as in the study.
     """
 
     class_names: tuple[str, ...]
@@ -29,12 +31,18 @@ class PredictionTable:
     patients: tuple[str, ...]
     label: Ints
     probability: Floats
+    threshold: float | None = None
 
     def __post_init__(self) -> None:
         check_probabilities(self.probability, self.label)
 
     def __len__(self) -> int:
         return len(self.label)
+
+    @property
+    def answer(self) -> Ints:
+        """(n,) int, the class answered."""
+        return class_answers(self.probability, self.threshold)
 
 
 def save_predictions(table: PredictionTable, path: Path) -> None:

@@ -34,6 +34,9 @@ _WORDS = {
     "sensitivity": "sensitivity for pneumonia",
     "specificity": "specificity",
     "auc": "AUC, pneumonia vs normal",
+    "auc_viral_vs_bacterial": "AUC, viral vs bacterial",
+    "ece": "expected calibration error",
+    "brier": "Brier score",
 }
 
 
@@ -71,7 +74,7 @@ def measure(table: PredictionTable, context: ReportContext) -> dict[str, Any]:
         table: Answers and labels.
         context: Title and provenance.
     """
-    found = estimates(table.probability, table.label, table.patients, table.class_names)
+    found = estimates(table.probability, table.label, table.patients, table.class_names, threshold=table.threshold)
     return _record(table, found, most_confident_mistakes(table, MISTAKES), context)
 
 
@@ -120,7 +123,7 @@ def _record(
     table: PredictionTable, found: dict[str, Estimate], mistakes: NDArray[np.int64], context: ReportContext
 ) -> dict[str, Any]:
     classes = len(table.class_names)
-    answer = table.probability.argmax(axis=1)
+    answer = table.answer
     matrix = confusion_matrices(table.label, answer, classes, np.ones((1, len(table))))[0]
     return {
         "title": context.title,
@@ -131,7 +134,11 @@ def _record(
         "patients": len(set(table.patients)),
         "films_per_class": {n: int((table.label == i).sum()) for i, n in enumerate(table.class_names)},
         "prevalence_of_pneumonia": float((table.label > 0).mean()),
-        "threshold": "the most probable class; pneumonia where its probability is at least 0.5",
+        "threshold": (
+            "the most probable class; pneumonia where its probability is at least 0.5"
+            if table.threshold is None
+            else f"pneumonia where its probability is at least {table.threshold:.4f}; of which kind, the more probable"
+        ),
         "interval": {"level": LEVEL, "method": "percentile bootstrap over patients", "resamples": RESAMPLES},
         "confusion_matrix": {"classes": list(table.class_names), "counts": matrix.astype(int).tolist()},
         "measures": {name: asdict(estimate) for name, estimate in found.items()},
@@ -160,8 +167,8 @@ def _measure_rows(found: dict[str, Estimate]) -> list[list[str]]:
 
 
 def _shown(name: str, estimate: Estimate) -> str:
-    """Percent, but an AUC as a number of its own."""
-    if not name.startswith("auc") or estimate.value != estimate.value:
+    """Percent, but an AUC or an error of a probability as a number of its own."""
+    if not name.startswith(("auc", "ece", "brier")) or estimate.value != estimate.value:
         return str(estimate)
     return f"{estimate.value:.3f} ({estimate.low:.3f}-{estimate.high:.3f})"
 
