@@ -31,6 +31,8 @@ class ModelConfig:
         dropout: Share of features left out before the last layer in training; the detector's networks only.
         stochastic_depth: Share of films for which training leaves out the last block, falling to 0 at the first; the
             detector's networks only.
+        style_mixing: Share of the batches in which training mixes the styles of films in the early maps (MixStyle); the
+            detector's networks only.
     """
 
     architecture: str = "cnn"
@@ -39,12 +41,14 @@ class ModelConfig:
     input_side: int = 0
     dropout: float = 0.0
     stochastic_depth: float = 0.0
+    style_mixing: float = 0.0
 
     def __post_init__(self) -> None:
         _in_range("model.classes", self.classes, 2, 3)
         _in_range("model.input_side", self.input_side, 0, 4096)
         _in_range("model.dropout", self.dropout, 0, 0.95)
         _in_range("model.stochastic_depth", self.stochastic_depth, 0, 0.95)
+        _in_range("model.style_mixing", self.style_mixing, 0, 1)
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,7 @@ class AugmentationConfig:
         jpeg_quality: Lowest quality at which films are compressed anew, up to 95; 0 for never.
         letters: Share of films that get letters and numbers burnt in at the margins, as film rooms do.
         noise: Largest standard deviation of added noise, grey levels of 255.
+        margins: Widest black margin on each side, as a share of the film's side, as collimators leave it.
     """
 
     rotation_degrees: float = 0.0
@@ -95,6 +100,7 @@ class AugmentationConfig:
     jpeg_quality: int = 0
     letters: float = 0.0
     noise: float = 0.0
+    margins: float = 0.0
 
     def __post_init__(self) -> None:
         _in_range("augmentation.rotation_degrees", self.rotation_degrees, 0, 180)
@@ -105,6 +111,7 @@ class AugmentationConfig:
         _in_range("augmentation.jpeg_quality", self.jpeg_quality, 0, 95)
         _in_range("augmentation.letters", self.letters, 0, 1)
         _in_range("augmentation.noise", self.noise, 0, 255)
+        _in_range("augmentation.margins", self.margins, 0, 0.4)
 
     @property
     def is_none(self) -> bool:

@@ -17,6 +17,7 @@ EVERYTHING = AugmentationConfig(
     jpeg_quality=15,
     letters=0.7,
     noise=8,
+    margins=0.15,
 )
 
 
@@ -45,7 +46,9 @@ def test_every_change_keeps_shape_type_and_original_and_follows_from_the_generat
     np.testing.assert_array_equal(film, before)
 
 
-@pytest.mark.parametrize("name", ["rotation_degrees", "shift", "tone", "smallest_resolution", "jpeg_quality", "noise"])
+@pytest.mark.parametrize(
+    "name", ["rotation_degrees", "margins", "shift", "tone", "smallest_resolution", "jpeg_quality", "noise"]
+)
 def test_every_setting_has_its_own_effect(film, name):
     only = replace(AugmentationConfig(), **{name: getattr(EVERYTHING, name)})
     assert not np.array_equal(changed(film, only), film)

@@ -8,6 +8,7 @@ from pneumoscope.models.efficientnet_lite import (
     LITE0,
     EvidenceHead,
     LiteTrunk,
+    MixStyle,
     Resize,
     resize_matrix,
     scaled_stages,
@@ -102,6 +103,24 @@ def test_dropped_blocks_follow_from_the_generator_and_only_in_training():
         again = model(films)
     assert torch.equal(one, again)
     assert not torch.equal(one, other)
+
+
+def test_style_mixing_moves_mean_and_deviation_and_nothing_else():
+    maps = torch.randn(6, 4, 9, 9, generator=torch.Generator().manual_seed(0)) * torch.arange(1, 7).view(6, 1, 1, 1)
+    mixing = MixStyle(1.0)
+    torch.testing.assert_close(mixing.eval()(maps), maps)
+    torch.manual_seed(3)
+    mixed = mixing.train()(maps)
+
+    def bare(x):
+        return (x - x.mean(dim=(2, 3), keepdim=True)) / x.std(dim=(2, 3), keepdim=True)
+
+    torch.testing.assert_close(bare(mixed), bare(maps), atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(mixed, maps)
+    deviation = mixed.std(dim=(2, 3))
+    assert (deviation >= maps.std(dim=(2, 3)).amin(dim=0) - 1e-3).all()
+    assert (deviation <= maps.std(dim=(2, 3)).amax(dim=0) + 1e-3).all()
+    torch.testing.assert_close(MixStyle(0.0).train()(maps), maps)
 
 
 def test_foreign_and_damaged_weight_files_are_one_line(tmp_path, published):

@@ -22,6 +22,8 @@ _MEAN, _SCALE = 127 / 255, 128 / 255
 _NORM_EPSILON, _NORM_MOMENTUM = 1e-3, 0.01
 _STEM_CHANNELS = 32
 _HEAD_CHANNELS = 1280
+# Style lies in the early maps; mixing later ones would mix findings.
+_MIXED_STAGES = 2
 
 
 @dataclass(frozen=True)
@@ -175,20 +177,57 @@ class InvertedResidual(nn.Module):
         return maps + result
 
 
+class MixStyle(nn.Module):
+    """Mixes, in training, the mean and deviation of each channel between the films of a batch; what a device does to them.
+
+    Source: Zhou et al., ICLR 2021, arXiv 2104.02008.
+    """
+
+    # As in the paper.
+    _ALPHA = 0.1
+
+    def __init__(self, share: float) -> None:
+        """Mixes this share of the batches, in [0, 1]."""
+        super().__init__()
+        self.share = share
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Same shape; the maps themselves outside of training."""
+        if not self.training or torch.rand(()).item() >= self.share:
+            return maps
+        wide = maps.float()
+        mean = wide.mean(dim=(2, 3), keepdim=True).detach()
+        deviation = (wide.var(dim=(2, 3), keepdim=True) + 1e-6).sqrt().detach()
+        other = torch.randperm(len(maps), device=maps.device)
+        own = torch.distributions.Beta(self._ALPHA, self._ALPHA).sample((len(maps), 1, 1, 1)).to(maps.device)
+        mixed_mean = own * mean + (1 - own) * mean[other]
+        mixed_deviation = own * deviation + (1 - own) * deviation[other]
+        factor = mixed_deviation / deviation
+        return maps * factor.to(maps.dtype) + (mixed_mean - mean * factor).to(maps.dtype)
+
+
 class LiteTrunk(nn.Sequential):
     """Stem, blocks and, unless left out, the last 1 x 1 convolution: films to maps."""
 
-    def __init__(self, stages: tuple[Stage, ...], wide_end: bool = True, stochastic_depth: float = 0.0) -> None:
+    def __init__(
+        self,
+        stages: tuple[Stage, ...],
+        wide_end: bool = True,
+        stochastic_depth: float = 0.0,
+        style_mixing: float = 0.0,
+    ) -> None:
         layers: list[nn.Module] = [_Stem(), _norm(_STEM_CHANNELS), nn.ReLU6(inplace=True)]
         channels, blocks = _STEM_CHANNELS, []
-        for stage in stages:
+        for place, stage in enumerate(stages):
             for number in range(stage.blocks):
                 stride = stage.stride if number == 0 else 1
                 blocks.append(InvertedResidual(channels, stage.channels, stage.kernel, stride, stage.expansion))
+                layers.append(blocks[-1])
                 channels = stage.channels
+            if style_mixing and place < _MIXED_STAGES:
+                layers.append(MixStyle(style_mixing))
         for number, block in enumerate(blocks):
             block.drop = stochastic_depth * number / len(blocks)
-        layers += blocks
         if wide_end:
             layers += [_SameConvolution(channels, _HEAD_CHANNELS, 1), _norm(_HEAD_CHANNELS), nn.ReLU6(inplace=True)]
             channels = _HEAD_CHANNELS

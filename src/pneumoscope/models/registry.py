@@ -32,6 +32,7 @@ class BuildRequest:
         input_side: Pixels that one of the detector's networks sees; 0 for the films' own size.
         dropout: Of one of the detector's networks, before the last layer.
         stochastic_depth: Of one of the detector's networks, at its last block.
+        style_mixing: Share of the batches in which one of the detector's networks mixes film styles.
         pretrained: File with the weights that the architecture starts from; new weights where None.
         trained_cnn: For the stacked cnn: the network whose convolutions it takes over.
     """
@@ -44,6 +45,7 @@ class BuildRequest:
     input_side: int = 0
     dropout: float = 0.0
     stochastic_depth: float = 0.0
+    style_mixing: float = 0.0
     pretrained: Path | None = None
     trained_cnn: FilmClassifier | None = None
 
@@ -147,7 +149,7 @@ def _lite(request: BuildRequest, stages: tuple[Stage, ...], wide_end: bool) -> F
         raise ConfigError(
             f"expected square films for the detector, found {request.height} x {request.width}: change preprocessing"
         )
-    trunk = LiteTrunk(stages, wide_end, request.stochastic_depth)
+    trunk = LiteTrunk(stages, wide_end, request.stochastic_depth, request.style_mixing)
     if request.pretrained:
         load_lite_weights(trunk, request.pretrained)
     else:

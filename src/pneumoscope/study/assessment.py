@@ -1,24 +1,33 @@
-"""A finished run is measured on films: probabilities, report, and a line in the ledger where they are test films."""
+"""A run or a bundle is measured on films: probabilities, report, and a line in the ledger where they are test films."""
 
 import csv
 import json
 import math
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.errors import DataError, RunError
+from pneumoscope.evaluation.metrics import Floats
 from pneumoscope.evaluation.predictions import PredictionTable
 from pneumoscope.evaluation.report import ReportContext, measure, write_report
+from pneumoscope.inference.detector import Detector
 from pneumoscope.study.experiments import EXPERIMENTS
 from pneumoscope.study.networks import load_network
-from pneumoscope.training.batches import labelled_films
+from pneumoscope.training.batches import LabelledFilms, labelled_films
 from pneumoscope.training.precision import resolve_precision
 from pneumoscope.training.predict import class_probabilities
 from pneumoscope.training.provenance import provenance
 from pneumoscope.training.run import RunFolder
-from pneumoscope.types import SCHEMES, Split
+from pneumoscope.types import SCHEMES, ClassScheme, Split
+
+# Array of a bundle's golden.npz.
+LEARNT = "learnt"
 
 
 def assess(
@@ -58,22 +67,88 @@ def assess(
     config = run.config()
     scheme = SCHEMES[config.model.classes]
     data = labelled_films(dataset, side, len(scheme))
-    positions = data.positions
     model = load_network(run, inception_weights)
     probability = class_probabilities(model, data, resolve_precision(config.training.precision))
-    table = PredictionTable(
-        scheme.names,
-        tuple(dataset.paths(positions)),
-        tuple(dataset.patients(positions)),
-        data.labels,
-        probability,
-    )
+    table = _table(dataset, data, scheme, probability)
     context = ReportContext(_title(config.name), side.value, synthetic, _history(run), facts | provenance())
+    return _told(table, dataset, data, context, folder, why, ledger)
+
+
+def assess_bundle(
+    detector: Detector, dataset: Dataset, side: Split, why: str, ledger: Path, synthetic: bool, folder: Path
+) -> dict[str, Any]:
+    """Evaluates a bundle at its balanced operating point and writes a report into `folder`.
+
+    Args:
+        detector: Of the bundle.
+        dataset: With the manifest's preprocessing, and films of the wanted side.
+        side: Whose films.
+        why: For the ledger.
+        ledger: JSON lines; gets one where `side` is test and the films are real.
+        synthetic: Whether the films are phantoms.
+        folder: Of the report.
+
+    Returns:
+        The report, as in `report.json`.
+
+    Raises:
+        RunError: The bundle learnt from some of these films.
+        DataError: The films lack a side or a class.
+    """
+    manifest = detector.bundle.manifest
+    scheme = SCHEMES[len(manifest.classes)]
+    data = labelled_films(dataset, side, len(scheme))
+    judged = np.array([_short_hash(dataset.index.rows[i].sha256) for i in data.positions], dtype=np.uint64)
+    if learnt := int(np.isin(judged, detector.bundle.golden.get(LEARNT, np.zeros(0, np.uint64))).sum()):
+        raise RunError(
+            f"expected films that the detector {manifest.name} did not learn from, found {learnt} that it did: evaluate "
+            "it on --split test, or on films of another origin"
+        )
+    facts = {
+        "model": f"{manifest.name} {manifest.version}",
+        "bundle": detector.bundle.sha256,
+        "config_hash": str(manifest.training.get("config_hash", "")),
+        "index_hash": dataset.index.hash,
+        "split_hash": dataset.split.hash,
+    }
+    point = manifest.operating_points["balanced"]
+    probability = detector.class_probabilities(data.films[data.positions])
+    table = _table(dataset, data, scheme, probability, point.threshold)
+    title = f"Detector {manifest.name} {manifest.version}"
+    context = ReportContext(title, side.value, synthetic, [], facts | provenance())
+    return _told(table, dataset, data, context, folder, why, ledger)
+
+
+def learnt_hashes(sha256: Iterable[str]) -> NDArray[np.uint64]:
+    """What a bundle remembers of the films it learnt from: 64 bits of the hash of each, sorted."""
+    return np.sort(np.array([_short_hash(digest) for digest in sha256], dtype=np.uint64))
+
+
+def _short_hash(sha256: str) -> int:
+    return int(sha256[:16], 16)
+
+
+def _table(
+    dataset: Dataset, data: LabelledFilms, scheme: ClassScheme, probability: Floats, threshold: float | None = None
+) -> PredictionTable:
+    paths, patients = dataset.paths(data.positions), dataset.patients(data.positions)
+    return PredictionTable(scheme.names, tuple(paths), tuple(patients), data.labels, probability, threshold)
+
+
+def _told(
+    table: PredictionTable,
+    dataset: Dataset,
+    data: LabelledFilms,
+    context: ReportContext,
+    folder: Path,
+    why: str,
+    ledger: Path,
+) -> dict[str, Any]:
     record = measure(table, context)
     # The ledger first: a run killed while it writes the report has looked all the same.
-    if side is Split.TEST and not synthetic:
+    if context.split == Split.TEST and not context.synthetic:
         write_in_ledger(ledger, record, why)
-    return write_report(record, table, dataset.films[positions], context, folder)
+    return write_report(record, table, dataset.films[data.positions], context, folder)
 
 
 def _title(name: str) -> str:

@@ -4,12 +4,13 @@ from pathlib import Path
 from typing import Any
 
 from pneumoscope import places
-from pneumoscope.config import RunConfig
+from pneumoscope.config import RunConfig, SplitConfig
 from pneumoscope.data.dataset import load_dataset
 from pneumoscope.data.locate import Location
 from pneumoscope.errors import ConfigError
+from pneumoscope.inference.detector import load_detector
 from pneumoscope.presentation.progress import Report
-from pneumoscope.study.assessment import assess
+from pneumoscope.study.assessment import assess, assess_bundle
 from pneumoscope.study.networks import Foundations, find_pretrained
 from pneumoscope.study.study import Listeners, remove_features, train_network
 from pneumoscope.training.run import RunFolder
@@ -94,3 +95,26 @@ def evaluate_run(
         skip_unreadable,
     )
     return assess(run, dataset, side, why, ledger, location.synthetic, inception_weights)
+
+
+def evaluate_bundle(
+    bundle: Path | str,
+    location: Location,
+    side: Split,
+    why: str,
+    ledger: Path,
+    report: Report,
+    folder: Path,
+    skip_unreadable: bool = False,
+) -> dict[str, Any]:
+    """Evaluates a bundle on one side of a data set; see `assess_bundle`."""
+    detector = load_detector(bundle)
+    dataset = load_dataset(
+        location.root,
+        detector.bundle.manifest.preprocessing,
+        SplitConfig(),
+        places.films_directory(),
+        report,
+        skip_unreadable,
+    )
+    return assess_bundle(detector, dataset, side, why, ledger, location.synthetic, folder)
