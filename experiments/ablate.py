@@ -22,12 +22,10 @@ from pneumoscope import places
 from pneumoscope.config import SplitConfig, load_config
 from pneumoscope.data.dataset import load_dataset
 from pneumoscope.data.locate import locate
-from pneumoscope.data.split import odd_styles
-from pneumoscope.data.styles import find_styles
 from pneumoscope.evaluation.metrics import roc_auc
 from pneumoscope.evaluation.thresholds import best_operating_point
-from pneumoscope.files import whole_or_nothing, write_json
-from pneumoscope.study.hard_validation import validate_hard
+from pneumoscope.files import write_json
+from pneumoscope.study.hard_validation import load_hard_validation, style_reference, validate_hard
 from pneumoscope.study.networks import Foundations, find_pretrained, load_network
 from pneumoscope.study.study import train_network
 from pneumoscope.training.allocator import keep_freed_memory
@@ -35,7 +33,6 @@ from pneumoscope.training.observer import SilentObserver
 from pneumoscope.training.precision import resolve_precision
 from pneumoscope.training.provenance import provenance
 from pneumoscope.training.run import RunFolder
-from pneumoscope.types import Finding, Split
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
 
@@ -50,7 +47,7 @@ class Told(SilentObserver):
         )
 
 
-def answers(name, config, dataset, styles, out):
+def answers(name, config, dataset, reference, out):
     """What the recipe's network of this fold says about the fold's films; trained if it is not there."""
     run = RunFolder(out / name / f"fold-{config.split.fold}" / f"seed-{config.training.seed}")
     file = run.path / "hard.npz"
@@ -60,20 +57,17 @@ def answers(name, config, dataset, styles, out):
             resume = (run.path / "config.json").exists()
             foundations = Foundations(pretrained=pretrained)
             train_network(config, dataset, run, foundations, run.path / "features", Told(), resume)
-        hard = validate_hard(load_network(run), dataset, styles, resolve_precision(config.training.precision))
-        with whole_or_nothing(file) as temporary, temporary.open("wb") as stream:
-            np.savez_compressed(stream, **vars(hard))
-    with np.load(file) as held:
-        return dict(held)
+        precision = resolve_precision(config.training.precision)
+        validate_hard(load_network(run), dataset, reference, precision).save(file)
+    return load_hard_validation(file)
 
 
-def judge(found, odd):
-    """Numbers of one fold; `odd` are the styles whose normals training knows less than pneumonias."""
-    sick, style = found["label"] > 0, found["style"]
-    odd_normal = ~sick & np.isin(style, odd)
+def judge(found):
+    """Numbers of one fold."""
+    sick, odd_normal = found.label > 0, found.odd
     told = {"odd_normals": int(odd_normal.sum())}
-    shifted = 1 - found["shifted"][:, 0]
-    plain = 1 - found["plain"][:, 0]
+    shifted = 1 - found.shifted[:, 0]
+    plain = 1 - found.plain[:, 0]
     views = {
         "plain": (plain, sick | (~sick & ~odd_normal)),
         "odd": (plain, sick | odd_normal),
@@ -90,9 +84,9 @@ def judge(found, odd):
             f"{view}_best_threshold": best.threshold,
         }
     told["sensitivity"] = float((plain[sick] >= 0.5).mean())
-    cause = found["plain"][sick]
-    told["three_class"] = float((found["plain"].argmax(axis=1) == found["label"]).mean())
-    told["viral_auc"] = roc_auc(cause[:, 2] / (cause[:, 1] + cause[:, 2]), found["label"][sick] == 2)
+    cause = found.plain[sick]
+    told["three_class"] = float((found.plain.argmax(axis=1) == found.label).mean())
+    told["viral_auc"] = roc_auc(cause[:, 2] / (cause[:, 1] + cause[:, 2]), found.label[sick] == 2)
     return told
 
 
@@ -110,18 +104,15 @@ def main():
     record = json.loads(options.results.read_text()) if options.results.exists() else {"recipes": {}}
     for name in options.recipes:
         recipe = load_config(RECIPES / f"{name}.toml")
-        folds = []
+        folds, reference = [], None
         for fold in chosen:
             split = SplitConfig(seed=0, folds=options.folds, fold=fold, by="style")
             dataset = load_dataset(locate(None).root, recipe.preprocessing, split, places.films_directory())
-            learnable = dataset.index.positions(Split.TRAIN)
-            styles = find_styles(dataset.films[learnable])
-            normal = np.array([dataset.index.rows[i].finding is Finding.NORMAL for i in learnable])
-            odd = odd_styles(styles.of(dataset.films[learnable]), normal)
+            reference = reference or style_reference(dataset)
             for seed in range(options.seeds):
                 config = replace(recipe.with_training(seed=seed), split=split)
                 began = time.perf_counter()
-                told = judge(answers(name, config, dataset, styles, options.out), odd)
+                told = judge(answers(name, config, dataset, reference, options.out))
                 folds.append({"fold": fold, "seed": seed} | told)
                 shown = " ".join(f"{k} {v:.3f}" for k, v in told.items())
                 print(f"{name} fold {fold} seed {seed} ({time.perf_counter() - began:.0f} s): {shown}", flush=True)

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from pneumoscope.config import RunConfig, config_from_table, load_config, parse_config
@@ -19,7 +21,7 @@ def test_defaults_are_the_studys():
     [
         ("[training]\nepoch = 3", r"found training\.epoch: did you mean training\.epochs\?"),
         ("[trainin]\nepochs = 3", r"found trainin: did you mean training\?"),
-        ("xyz = 3", "known keys are name, model, preprocessing, split, training"),
+        ("xyz = 3", "known keys are name, model, preprocessing, split, augmentation, training, detector"),
         ("[training]\nepochs = 0", r"expected training\.epochs in 1-100000, found 0"),
         ("[training]\nepochs = 2.5", r"expected training\.epochs to be int in .*, found 2\.5"),
         ("[training]\nflip = 1", r"expected training\.flip to be bool"),
@@ -67,3 +69,11 @@ def test_configurations_are_the_studys():
         "stacked_cnn": (32, 100),
         "stacked_cnn_thawed": (32, 100),
     }
+
+
+def test_every_key_is_documented():
+    page = (Path(__file__).parents[1] / "docs/configuration.md").read_text()
+    table = RunConfig().as_json()
+    for section, keys in table.items():
+        for key in keys if isinstance(keys, dict) else ():
+            assert f"`{section}.{key}`" in page or f"`.{key}`" in page, f"{section}.{key}"

@@ -192,6 +192,33 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True)
+class DetectorConfig:
+    """How a training becomes a bundle; see `study/detector.py`.
+
+    Attributes:
+        name: Of the bundle; empty where a training is to give no bundle.
+        version: Of the bundle's weights.
+        folds: Networks trained on style folds, whose held-out answers give calibration and operating points.
+        sensitivity: Of the operating point `sensitive`, on the hard validation.
+        specificity: Of the operating point `specific`, likewise.
+        refer_share: Share of the hard validation that the band around the balanced threshold leaves to a person.
+    """
+
+    name: str = ""
+    version: str = "1"
+    folds: int = 3
+    sensitivity: float = 0.98
+    specificity: float = 0.98
+    refer_share: float = 0.05
+
+    def __post_init__(self) -> None:
+        _in_range("detector.folds", self.folds, 2, 20)
+        _in_range("detector.sensitivity", self.sensitivity, 0, 1)
+        _in_range("detector.specificity", self.specificity, 0, 1)
+        _in_range("detector.refer_share", self.refer_share, 0, 0.9)
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """Everything that decides what one training run gives."""
 
@@ -201,6 +228,7 @@ class RunConfig:
     split: SplitConfig = field(default_factory=SplitConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    detector: DetectorConfig = field(default_factory=DetectorConfig)
 
     def as_json(self) -> dict[str, Any]:
         """Nested plain data."""

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, roc_curve
 
@@ -32,6 +32,7 @@ def test_chosen_points():
     assert operating_point_at_specificity(SCORE, SICK, 1.0).specificity == 1
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 8), st.booleans()), min_size=2, max_size=60))
 def test_points_agree_with_scikit_learn(pairs):
     score = np.array([s / 8 for s, _ in pairs])
@@ -49,6 +50,18 @@ def test_points_agree_with_scikit_learn(pairs):
         assert point.balanced_accuracy == pytest.approx(expected)
     best = best_operating_point(score, sick, "balanced_accuracy")
     assert best.balanced_accuracy == pytest.approx(max(p.balanced_accuracy for p in points))
+
+
+def test_weights_count_films_as_often_as_they_say(rng):
+    score, sick = np.round(rng.random(50), 1), rng.random(50) < 0.5
+    times = rng.integers(1, 4, 50)
+    weighted = operating_points(score, sick, times.astype(float))
+    repeated = operating_points(np.repeat(score, times), np.repeat(sick, times))
+    for one, two in zip(weighted, repeated, strict=True):
+        assert one.threshold == pytest.approx(two.threshold)
+        assert one.sensitivity == pytest.approx(two.sensitivity)
+        assert one.specificity == pytest.approx(two.specificity)
+        assert one.accuracy == pytest.approx(two.accuracy)
 
 
 def test_score_that_is_no_number_is_refused():

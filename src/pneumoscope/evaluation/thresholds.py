@@ -34,7 +34,7 @@ class OperatingPoint:
         return (self.sensitivity + self.specificity) / 2
 
 
-def operating_points(score: Floats, positive: NDArray[np.bool_]) -> list[OperatingPoint]:
+def operating_points(score: Floats, positive: NDArray[np.bool_], weight: Floats | None = None) -> list[OperatingPoint]:
     """One per set of films that a threshold can tell apart, from the lowest threshold (all positive) to the highest (none).
 
     Each threshold lies midway between two neighbouring scores.
@@ -42,36 +42,47 @@ def operating_points(score: Floats, positive: NDArray[np.bool_]) -> list[Operati
     Args:
         score: (n,) float, higher speaks for pneumonia.
         positive: (n,) bool, whether the film shows pneumonia.
+        weight: (n,) float, how much each film counts; all alike where None.
 
     Raises:
         InputError: One of the two kinds is missing, or a score is not a number.
     """
-    positives, negatives = int(positive.sum()), int((~positive).sum())
+    counts = np.ones(len(score)) if weight is None else weight
+    positives, negatives = float(counts[positive].sum()), float(counts[~positive].sum())
     if positives == 0 or negatives == 0 or not np.isfinite(score).all():
         raise InputError(
-            f"expected finite scores of normal and pneumonia films, found {negatives} and {positives} films: add films"
+            "expected finite scores of normal and pneumonia films, "
+            f"found {int((~positive).sum())} and {int(positive.sum())} films: add films"
         )
-    levels = np.unique(score)
+    levels, level = np.unique(score, return_inverse=True)
     cuts = np.r_[levels[0], (levels[:-1] + levels[1:]) / 2, np.nextafter(levels[-1], np.inf)]
-    found = positives - np.searchsorted(np.sort(score[positive]), cuts)
-    spared = np.searchsorted(np.sort(score[~positive]), cuts)
-    columns = (cuts, found / positives, spared / negatives, (found + spared) / len(score))
+    below = np.zeros((2, len(cuts)))
+    for kind, chosen in enumerate((positive, ~positive)):
+        below[kind, 1:] = np.cumsum(np.bincount(level[chosen], counts[chosen], len(levels)))
+    found, spared = positives - below[0], below[1]
+    columns = (cuts, found / positives, spared / negatives, (found + spared) / (positives + negatives))
     return [OperatingPoint(*map(float, row)) for row in np.stack(columns, axis=1)]
 
 
-def best_operating_point(score: Floats, positive: NDArray[np.bool_], goal: Goal = "accuracy") -> OperatingPoint:
+def best_operating_point(
+    score: Floats, positive: NDArray[np.bool_], goal: Goal = "accuracy", weight: Floats | None = None
+) -> OperatingPoint:
     """The operating point with the highest value of the goal; of equal ones the middle one, furthest from both sides."""
-    points = operating_points(score, positive)
+    points = operating_points(score, positive, weight)
     values = np.array([getattr(point, goal) for point in points])
     best = np.flatnonzero(values >= values.max() - 1e-12)
     return points[int(best[len(best) // 2])]
 
 
-def operating_point_at_sensitivity(score: Floats, positive: NDArray[np.bool_], sensitivity: float) -> OperatingPoint:
+def operating_point_at_sensitivity(
+    score: Floats, positive: NDArray[np.bool_], sensitivity: float, weight: Floats | None = None
+) -> OperatingPoint:
     """The most specific operating point that finds at least this share of the pneumonias."""
-    return [p for p in operating_points(score, positive) if p.sensitivity >= sensitivity][-1]
+    return [p for p in operating_points(score, positive, weight) if p.sensitivity >= sensitivity - 1e-12][-1]
 
 
-def operating_point_at_specificity(score: Floats, positive: NDArray[np.bool_], specificity: float) -> OperatingPoint:
+def operating_point_at_specificity(
+    score: Floats, positive: NDArray[np.bool_], specificity: float, weight: Floats | None = None
+) -> OperatingPoint:
     """The most sensitive operating point that lets go at least this share of the normals."""
-    return next(p for p in operating_points(score, positive) if p.specificity >= specificity)
+    return next(p for p in operating_points(score, positive, weight) if p.specificity >= specificity - 1e-12)

@@ -1,18 +1,25 @@
-"""A validation that hurts like the test: styles never seen, and normals stored like pneumonias."""
+"""A validation that hurts like the test: normals of styles that training knew as pneumonia, and normals stored like pneumonias."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.data.shift import as_pneumonia_files
-from pneumoscope.data.styles import FilmStyles
+from pneumoscope.data.split import odd_styles
+from pneumoscope.data.styles import FilmStyles, find_styles
+from pneumoscope.files import whole_or_nothing
 from pneumoscope.models.classifier import FilmClassifier
 from pneumoscope.training.batches import LabelledFilms, labelled_films
 from pneumoscope.training.precision import Precision
 from pneumoscope.training.predict import class_probabilities
-from pneumoscope.types import Split
+from pneumoscope.types import Finding, Split
+
+# Keeps the logarithm of a probability finite.
+_SMALLEST = 1e-30
 
 
 @dataclass(frozen=True)
@@ -23,6 +30,7 @@ class HardValidation:
         positions: (n,) int, of the films in the index.
         label: (n,) int, 0 for normal.
         style: (n,) int, of each film as it is.
+        odd: (n,) bool, a normal of a style in which normals are in the minority.
         plain: (n, classes) float64, probabilities for the films as they are.
         shifted: (n, classes) float64, likewise, every normal stored as a pneumonia film is; pneumonias as they are.
     """
@@ -30,8 +38,55 @@ class HardValidation:
     positions: NDArray[np.int64]
     label: NDArray[np.int64]
     style: NDArray[np.int64]
+    odd: NDArray[np.bool_]
     plain: NDArray[np.float64]
     shifted: NDArray[np.float64]
+
+    def save(self, path: Path) -> None:
+        """Writes an npz file, atomically."""
+        with whole_or_nothing(path) as temporary, temporary.open("wb") as stream:
+            np.savez_compressed(stream, **vars(self))
+
+
+def load_hard_validation(path: Path) -> HardValidation:
+    """Reads what `save` wrote."""
+    with np.load(path, allow_pickle=False) as held:
+        return HardValidation(**held)
+
+
+@dataclass(frozen=True)
+class HardSet:
+    """Films on which calibration and operating points are fitted, from all folds together.
+
+    Half of the weight are pneumonias as they are; a quarter normals of odd styles as they are; a quarter the other normals,
+    stored like pneumonias.
+
+    Attributes:
+        logit: (n, classes) float64, logarithms of the probabilities.
+        label: (n,) int.
+        weight: (n,) float64, mean 1.
+    """
+
+    logit: NDArray[np.float64]
+    label: NDArray[np.int64]
+    weight: NDArray[np.float64]
+
+
+def hard_set(folds: Sequence[HardValidation]) -> HardSet:
+    """The hard set of the held-out answers of all folds.
+
+    Args:
+        folds: Each film held out in one of them.
+    """
+    label, odd = (np.concatenate([getattr(fold, name) for fold in folds]) for name in ("label", "odd"))
+    plain, shifted = (np.concatenate([getattr(fold, name) for fold in folds]) for name in ("plain", "shifted"))
+    normal = label == 0
+    common = normal & ~odd
+    probability = np.where(common[:, None], shifted, plain)
+    weight = np.zeros(len(label))
+    for chosen, share in ((~normal, 0.5), (odd, 0.25), (common, 0.25)):
+        weight[chosen] = share / max(1, chosen.sum())
+    return HardSet(np.log(np.maximum(probability, _SMALLEST)), label, weight / weight.mean())
 
 
 def shifted_films(data: LabelledFilms, seed: int = 0) -> LabelledFilms:
@@ -47,13 +102,33 @@ def shifted_films(data: LabelledFilms, seed: int = 0) -> LabelledFilms:
     return LabelledFilms(films, np.arange(len(films)), data.labels)
 
 
-def validate_hard(model: FilmClassifier, dataset: Dataset, styles: FilmStyles, precision: Precision) -> HardValidation:
+@dataclass(frozen=True)
+class StyleReference:
+    """The styles of a data set's training films, and which of them are odd."""
+
+    styles: FilmStyles
+    odd: tuple[int, ...]
+
+
+def style_reference(dataset: Dataset) -> StyleReference:
+    """Styles found in the films of the train and validation sides; the same whatever the fold."""
+    learnable = dataset.index.positions(Split.TRAIN)
+    styles = find_styles(dataset.films[learnable])
+    normal = np.array([dataset.index.rows[i].finding is Finding.NORMAL for i in learnable])
+    return StyleReference(styles, tuple(odd_styles(styles.of(dataset.films[learnable]), normal)))
+
+
+def validate_hard(
+    model: FilmClassifier, dataset: Dataset, reference: StyleReference, precision: Precision
+) -> HardValidation:
     """Runs a trained network over the validation films of its split, as they are and shifted."""
     data = labelled_films(dataset, Split.VALIDATION, len(model.scheme))
+    style = reference.styles.of(data.films[data.positions])
     return HardValidation(
         data.positions,
         data.labels,
-        styles.of(data.films[data.positions]),
+        style,
+        (data.labels == 0) & np.isin(style, reference.odd),
         class_probabilities(model, data, precision),
         class_probabilities(model, shifted_films(data), precision),
     )
