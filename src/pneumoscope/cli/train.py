@@ -26,13 +26,14 @@ def train(
     skip_unreadable: SkipOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train one network; the validation films alone decide when it stops."""
+    """Train one network, or with [detector] in its configuration a bundle; validation films alone decide."""
     from pneumoscope.training.allocator import keep_freed_memory
 
     keep_freed_memory()
     from pneumoscope.cli.progress import display
     from pneumoscope.config import load_config
     from pneumoscope.data.locate import locate
+    from pneumoscope.study.detector import make_detector
     from pneumoscope.study.experiments import EXPERIMENTS, experiment
     from pneumoscope.study.single import train_run
     from pneumoscope.study.study import Listeners
@@ -45,18 +46,28 @@ def train(
     with display(advice) as shown:
         location = locate(data, shown.report)
         listeners = Listeners(shown.report, shown, shown.say)
-        record = train_run(
-            settings,
-            location,
-            folder,
-            listeners,
-            resume is not None,
-            base,
-            inception_weights,
-            skip_unreadable,
-        )
+        if settings.detector.name:
+            record = make_detector(settings, location, folder, listeners, resume is not None)
+        else:
+            record = train_run(
+                settings,
+                location,
+                folder,
+                listeners,
+                resume is not None,
+                base,
+                inception_weights,
+                skip_unreadable,
+            )
     if as_json:
         print_json(record)
+    elif settings.detector.name:
+        point = record["decision"]["operating_points"]["balanced"]
+        typer.echo(
+            f"{record['bundle']}: on the hard validation AUC {record['decision']['auc']:.3f}, sensitivity "
+            f"{point['sensitivity']:.3f}, specificity {point['specificity']:.3f}; "
+            f"next: pneumoscope evaluate --bundle {record['bundle']}"
+        )
     else:
         typer.echo(
             f"{record['epochs']} epochs, validation loss {record['val_loss']:.4f}, accuracy {record['val_accuracy']:.3f}; "

@@ -1,0 +1,200 @@
+"""A configuration becomes a bundle: networks on style folds, their held-out answers, a network on all films, the export.
+
+RUN/folds/fold-K/      trained without the odd styles dealt to fold K; hard.npz holds its answers for what it never saw
+RUN/decision.json      calibration and operating points, fitted on those answers
+RUN/final/             trained on all training films but a tenth that watches
+RUN/bundle.zip         the final network with that calibration
+"""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pneumoscope import places
+from pneumoscope.bundle import Bundle, Manifest, NamedOperatingPoint, save_bundle
+from pneumoscope.config import DetectorConfig, RunConfig, SplitConfig
+from pneumoscope.data.dataset import Dataset, load_dataset
+from pneumoscope.data.locate import Location
+from pneumoscope.decision import Calibration, pneumonia_probability
+from pneumoscope.evaluation.calibration import fit_calibration
+from pneumoscope.evaluation.conformal import fit_conformal
+from pneumoscope.evaluation.metrics import Floats, roc_auc
+from pneumoscope.evaluation.selective import fit_refer_band
+from pneumoscope.evaluation.thresholds import (
+    OperatingPoint,
+    best_operating_point,
+    operating_point_at_sensitivity,
+    operating_point_at_specificity,
+)
+from pneumoscope.files import write_json
+from pneumoscope.study.assessment import LEARNT, learnt_hashes
+from pneumoscope.study.hard_validation import (
+    HardSet,
+    HardValidation,
+    hard_set,
+    load_hard_validation,
+    style_reference,
+    validate_hard,
+)
+from pneumoscope.study.networks import Foundations, find_pretrained, load_network
+from pneumoscope.study.study import Listeners, train_network
+from pneumoscope.training.export import export_onnx, golden_outputs
+from pneumoscope.training.precision import resolve_precision
+from pneumoscope.training.provenance import provenance
+from pneumoscope.training.run import RunFolder
+from pneumoscope.types import Split
+
+# The study's validation set; it only shows that the final training went well.
+_WATCHING = SplitConfig()
+_COVERAGES = (0.9, 0.95)
+_GOLDEN_FILMS = 4
+INTENDED_USE = (
+    "Research on frontal chest radiographs of children of 1 to 5 years: normal or pneumonia, and of pneumonia, as weak "
+    "evidence, bacterial or viral. Not for adults, lateral films, other body parts, CT or MR, nor for deciding on treatment."
+)
+LICENCE = "Apache-2.0; trained on images under CC BY 4.0"
+CITATION = (
+    "Images: Kermany, Zhang, Goldbaum, Labeled Optical Coherence Tomography (OCT) and Chest X-Ray Images for "
+    "Classification, Mendeley Data, doi 10.17632/rscbjbr9sj"
+)
+
+
+def make_detector(
+    config: RunConfig, location: Location, folder: Path, listeners: Listeners, resume: bool = False
+) -> dict[str, Any]:
+    """Trains a detector and writes its bundle; what a killed run has finished is kept.
+
+    Args:
+        config: With `detector.name`; its split is not looked at.
+        location: Of the data set.
+        folder: Of the run.
+        listeners: Told of progress.
+        resume: Go on with the run in `folder`.
+
+    Returns:
+        Path of the bundle, and what calibration and operating points gave on the hard validation.
+
+    Raises:
+        PneumoscopeError: Settings, data, weights or folder are not as expected.
+    """
+    part = replace(config, detector=DetectorConfig())
+    watched = _dataset(part, _WATCHING, location, listeners)
+    RunFolder(folder).start(config, {"index_hash": watched.index.hash}, resume)
+    folds = _judge_folds(part, config.detector.folds, location, folder, listeners)
+    decision = fit_decision(hard_set(folds), config.detector)
+    write_json(folder / "decision.json", decision | provenance())
+    final = RunFolder(folder / "final")
+    listeners.say("the final network, on all training films")
+    _train(replace(part, split=_WATCHING), watched, final, listeners)
+    bundle = _bundle(config, final, watched, decision, folder / "bundle.zip")
+    return {"bundle": str(folder / "bundle.zip"), "sha256": bundle.sha256, "decision": decision}
+
+
+def fit_decision(hard: HardSet, settings: DetectorConfig) -> dict[str, Any]:
+    """Calibration, operating points and prediction sets from held-out answers, as plain data.
+
+    Args:
+        hard: Held-out answers of the folds.
+        settings: What the operating points are to reach.
+    """
+    calibration = fit_calibration(hard.logit, hard.label, weight=hard.weight)
+    probability = calibration.probabilities(hard.logit)
+    chance, sick = pneumonia_probability(probability), hard.label > 0
+    points = {
+        "balanced": best_operating_point(chance, sick, "balanced_accuracy", hard.weight),
+        "sensitive": operating_point_at_sensitivity(chance, sick, settings.sensitivity, hard.weight),
+        "specific": operating_point_at_specificity(chance, sick, settings.specificity, hard.weight),
+    }
+    return {
+        "calibration": asdict(calibration),
+        "prevalence": 0.5,
+        "operating_points": {
+            name: asdict(_named(point, chance, settings.refer_share)) for name, point in points.items()
+        },
+        "conformal": {str(coverage): fit_conformal(probability, hard.label, coverage) for coverage in _COVERAGES},
+        "films": len(hard.label),
+        "auc": roc_auc(chance, sick),
+    }
+
+
+def _named(point: OperatingPoint, chance: Floats, share: float) -> NamedOperatingPoint:
+    threshold = float(np.clip(point.threshold, 1e-6, 1 - 1e-6))
+    band = fit_refer_band(chance, threshold, share)
+    return NamedOperatingPoint(threshold, band.refer_from, band.refer_to, point.sensitivity, point.specificity)
+
+
+def _dataset(config: RunConfig, split: SplitConfig, location: Location, listeners: Listeners) -> Dataset:
+    return load_dataset(location.root, config.preprocessing, split, places.films_directory(), listeners.report)
+
+
+def _judge_folds(
+    config: RunConfig, folds: int, location: Location, folder: Path, listeners: Listeners
+) -> list[HardValidation]:
+    """The held-out answers of every fold, trained where they are not there yet."""
+    answers = []
+    reference = None
+    for fold in range(folds):
+        run = RunFolder(folder / "folds" / f"fold-{fold}")
+        file = run.path / "hard.npz"
+        if not file.exists():
+            split = SplitConfig(seed=0, folds=folds, fold=fold, by="style")
+            dataset = _dataset(config, split, location, listeners)
+            reference = reference or style_reference(dataset)
+            listeners.say(f"style fold {fold + 1} of {folds}")
+            _train(replace(config, split=split), dataset, run, listeners)
+            precision = resolve_precision(config.training.precision)
+            validate_hard(load_network(run), dataset, reference, precision).save(file)
+        answers.append(load_hard_validation(file))
+    return answers
+
+
+def _train(config: RunConfig, dataset: Dataset, run: RunFolder, listeners: Listeners) -> None:
+    if run.is_finished:
+        return
+    foundations = Foundations(pretrained=find_pretrained(config.model.architecture, None, listeners.report))
+    resume = (run.path / "config.json").exists()
+    train_network(config, dataset, run, foundations, run.path / "features", listeners.observer, resume)
+
+
+def _bundle(config: RunConfig, final: RunFolder, dataset: Dataset, decision: dict[str, Any], path: Path) -> Bundle:
+    model = load_network(final)
+    calibration = Calibration(decision["calibration"]["temperature"], tuple(decision["calibration"]["bias"]))
+    rows = dataset.index.rows
+    learnt = [*dataset.positions(Split.TRAIN), *dataset.positions(Split.VALIDATION)]
+    manifest = Manifest(
+        name=config.detector.name,
+        version=config.detector.version,
+        architecture=config.model.architecture,
+        classes=model.scheme.names,
+        preprocessing=config.preprocessing,
+        calibration=calibration,
+        prevalence=decision["prevalence"],
+        operating_points={name: NamedOperatingPoint(**told) for name, told in decision["operating_points"].items()},
+        fitted_on=(
+            f"held-out answers of {config.detector.folds} style folds for {decision['films']} training films: pneumonias as "
+            "they are, normals of odd styles, other normals stored like pneumonias"
+        ),
+        conformal={coverage: tuple(values) for coverage, values in decision["conformal"].items()},
+        intended_use=INTENDED_USE,
+        licence=LICENCE,
+        citation=CITATION,
+        training={
+            "config": config.as_json(),
+            "config_hash": config.hash,
+            "index_hash": dataset.index.hash,
+            "split_hash": dataset.split.hash,
+            "weights": final.provenance()["facts"]["weights"],
+            **provenance(),
+        },
+        metrics={"hard_validation": {"auc": decision["auc"], "films": decision["films"]}},
+    )
+    # Noise, not films: the data set's images stay out of the bundle, and any input shows a network that differs.
+    noise = np.random.default_rng(0).integers(
+        0, 256, (_GOLDEN_FILMS, config.preprocessing.height, config.preprocessing.width), dtype=np.uint8
+    )
+    golden = golden_outputs(model, noise)
+    golden[LEARNT] = learnt_hashes(rows[i].sha256 for i in learnt)
+    onnx = export_onnx(model, config.preprocessing.height, config.preprocessing.width)
+    return save_bundle(path, manifest, onnx, golden)

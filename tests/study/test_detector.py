@@ -1,0 +1,99 @@
+"""From a configuration to a bundle and its evaluation, on phantoms."""
+
+import json
+
+import numpy as np
+import pytest
+
+from pneumoscope.config import DetectorConfig, ModelConfig, Preprocessing, RunConfig, TrainingConfig
+from pneumoscope.data.locate import Location
+from pneumoscope.decision import softmax
+from pneumoscope.errors import RunError
+from pneumoscope.evaluation.metrics import roc_auc
+from pneumoscope.inference.detector import load_detector
+from pneumoscope.study.detector import fit_decision, make_detector
+from pneumoscope.study.hard_validation import HardSet
+from pneumoscope.study.single import evaluate_bundle
+from pneumoscope.study.study import Listeners
+from pneumoscope.types import Split
+
+CONFIG = RunConfig(
+    "small",
+    ModelConfig("nano", 3, freeze_base=False),
+    Preprocessing(64, 64),
+    training=TrainingConfig(
+        epochs=2, patience=9, optimiser="adamw", learning_rate=1e-3, average=0.9, precision="fp32", batch_size=16
+    ),
+    detector=DetectorConfig("small", "7", folds=2),
+)
+
+
+@pytest.fixture(scope="module")
+def made(phantoms, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("detector") / "run"
+    said = []
+    record = make_detector(CONFIG, Location(phantoms, "test", synthetic=True), folder, Listeners(say=said.append))
+    return folder, record, said
+
+
+def evaluated(bundle, phantoms, side, tmp_path, ledger="ledger"):
+    location = Location(phantoms, "test", synthetic=ledger == "none")
+    return evaluate_bundle(bundle, location, side, "a test", tmp_path / ledger, lambda _: None, tmp_path / "report")
+
+
+def test_bundle_holds_what_was_fitted_on_held_out_answers(made):
+    folder, _, said = made
+    manifest = load_detector(folder / "bundle.zip").bundle.manifest
+    decision = json.loads((folder / "decision.json").read_text())
+    assert (manifest.name, manifest.version, manifest.architecture) == ("small", "7", "nano")
+    assert set(manifest.operating_points) == {"balanced", "sensitive", "specific"}
+    assert manifest.calibration.temperature == decision["calibration"]["temperature"]
+    assert manifest.training["config_hash"] == CONFIG.hash
+    assert decision["films"] == 60, "every training film is held out once"
+    assert "not for deciding on treatment" in manifest.intended_use.replace("nor", "not")
+    assert said == ["style fold 1 of 2", "style fold 2 of 2", "the final network, on all training films"]
+
+
+def test_bundle_is_evaluated_from_the_images(made, phantoms, tmp_path):
+    folder, _, _ = made
+    record = evaluated(folder / "bundle.zip", phantoms, Split.TEST, tmp_path)
+    detector = load_detector(folder / "bundle.zip")
+    point = detector.bundle.manifest.operating_points["balanced"]
+    assert record["films"] == 12
+    assert f"{point.threshold:.4f}" in record["threshold"]
+    assert record["provenance"]["bundle"] == detector.bundle.sha256
+    (line,) = [json.loads(text) for text in (tmp_path / "ledger").read_text().splitlines()]
+    assert line["model"] == "small 7"
+    assert (tmp_path / "report/report.html").is_file()
+
+
+def test_films_that_a_bundle_learnt_from_never_judge_it(made, phantoms, tmp_path):
+    with pytest.raises(RunError, match=r"expected films that the detector small did not learn from, found 5[0-9] that"):
+        evaluated(made[0] / "bundle.zip", phantoms, Split.TRAIN, tmp_path)
+
+
+def test_second_run_trains_nothing(made, phantoms):
+    folder, record, _ = made
+    stamps = {f: f.stat().st_mtime_ns for f in folder.rglob("model.safetensors")}
+    assert len(stamps) == 3
+    location = Location(phantoms, "test", synthetic=True)
+    with pytest.raises(RunError, match=r"expected no run in .*, found one: go on with it by --resume"):
+        make_detector(CONFIG, location, folder, Listeners())
+    again = make_detector(CONFIG, location, folder, Listeners(), resume=True)
+    assert {f: f.stat().st_mtime_ns for f in folder.rglob("model.safetensors")} == stamps
+    assert again["decision"] == record["decision"]
+
+
+def test_decision_reaches_what_was_asked_for(rng):
+    label = rng.integers(0, 3, 900)
+    logit = rng.normal(size=(900, 3)) + 2 * np.eye(3)[label]
+    weight = np.where(label == 0, 2.0, 1.0)
+    decision = fit_decision(HardSet(logit, label, weight), DetectorConfig(sensitivity=0.95, specificity=0.9))
+    points = decision["operating_points"]
+    assert points["sensitive"]["sensitivity"] >= 0.95
+    assert points["specific"]["specificity"] >= 0.9
+    assert points["sensitive"]["threshold"] < points["specific"]["threshold"]
+    for point in points.values():
+        assert point["refer_from"] <= point["threshold"] <= point["refer_to"]
+    assert decision["auc"] == pytest.approx(roc_auc(-softmax(logit)[:, 0], label > 0), abs=0.01)
+    assert set(decision["conformal"]) == {"0.9", "0.95"}
