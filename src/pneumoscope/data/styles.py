@@ -89,15 +89,18 @@ def _spectrum(films: NDArray[np.uint8]) -> Features:
     power = np.abs(fft.rfft2(centred * taper)) ** 2
     radius = np.hypot(fft.fftfreq(height)[:, None], fft.rfftfreq(width)[None, :])
     edges = np.linspace(1 / min(height, width), 0.5, _BANDS + 1)
-    ring = np.digitize(radius, edges) - 1
-    total = power.sum(axis=(1, 2)) + 1e-9
-    rings = [power[:, ring == number].sum(axis=1) for number in range(_BANDS)]
-    return np.asarray(np.log(np.stack(rings, axis=1) / total[:, None] + 1e-9), dtype=np.float64)
+    inside = np.digitize(radius, edges)[:, :, None] == 1 + np.arange(_BANDS)
+    flat = power.reshape(len(films), -1)
+    rings = flat @ inside.reshape(-1, _BANDS).astype(np.float32)
+    total = flat.sum(axis=1, keepdims=True) + 1e-9
+    return np.asarray(np.log(rings / total + 1e-9), dtype=np.float64)
 
 
 def _grey_levels(films: NDArray[np.uint8]) -> Features:
-    levels = np.quantile(films.reshape(len(films), -1), _QUANTILES, axis=1).T
-    return np.asarray(levels, dtype=np.float64)
+    """Grey levels below which a share of the pixels lies; by counting, since sorting takes a hundred times as long."""
+    counts = np.stack([np.bincount(film.ravel(), minlength=256) for film in films])
+    reached = np.cumsum(counts, axis=1) / films[0].size
+    return np.stack([(reached < share).sum(axis=1) for share in _QUANTILES], axis=1).astype(np.float64)
 
 
 def _corner_marks(films: NDArray[np.uint8]) -> Features:
