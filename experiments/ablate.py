@@ -25,7 +25,7 @@ from pneumoscope.data.locate import locate
 from pneumoscope.evaluation.metrics import roc_auc
 from pneumoscope.evaluation.thresholds import best_operating_point
 from pneumoscope.files import write_json
-from pneumoscope.study.hard_validation import load_hard_validation, style_reference, validate_hard
+from pneumoscope.study.hard_validation import load_hard_validation, validate_hard
 from pneumoscope.study.networks import Foundations, find_pretrained, load_network
 from pneumoscope.study.study import train_network
 from pneumoscope.training.allocator import keep_freed_memory
@@ -47,7 +47,7 @@ class Told(SilentObserver):
         )
 
 
-def answers(name, config, dataset, reference, out):
+def answers(name, config, dataset, out):
     """What the recipe's network of this fold says about the fold's films; trained if it is not there."""
     run = RunFolder(out / name / f"fold-{config.split.fold}" / f"seed-{config.training.seed}")
     file = run.path / "hard.npz"
@@ -58,7 +58,7 @@ def answers(name, config, dataset, reference, out):
             foundations = Foundations(pretrained=pretrained)
             train_network(config, dataset, run, foundations, run.path / "features", Told(), resume)
         precision = resolve_precision(config.training.precision)
-        validate_hard(load_network(run), dataset, reference, precision).save(file)
+        validate_hard(load_network(run), dataset, config.preprocessing, precision).save(file)
     return load_hard_validation(file)
 
 
@@ -104,15 +104,14 @@ def main():
     record = json.loads(options.results.read_text()) if options.results.exists() else {"recipes": {}}
     for name in options.recipes:
         recipe = load_config(RECIPES / f"{name}.toml")
-        folds, reference = [], None
+        folds = []
         for fold in chosen:
             split = SplitConfig(seed=0, folds=options.folds, fold=fold, by="style")
             dataset = load_dataset(locate(None).root, recipe.preprocessing, split, places.films_directory())
-            reference = reference or style_reference(dataset)
             for seed in range(options.seeds):
                 config = replace(recipe.with_training(seed=seed), split=split)
                 began = time.perf_counter()
-                told = judge(answers(name, config, dataset, reference, options.out))
+                told = judge(answers(name, config, dataset, options.out))
                 folds.append({"fold": fold, "seed": seed} | told)
                 shown = " ".join(f"{k} {v:.3f}" for k, v in told.items())
                 print(f"{name} fold {fold} seed {seed} ({time.perf_counter() - began:.0f} s): {shown}", flush=True)

@@ -59,13 +59,14 @@ class Preprocessing:
         height: Of the result, pixels.
         width: Of the result, pixels.
         fit: `squash` stretches both sides to the result's; `pad` keeps the aspect and adds black borders;
-            `crop` keeps the aspect and cuts what juts out, centred.
+            `crop` keeps the aspect and cuts what juts out, centred; `chest` stretches and shifts the film until the chest
+            lies as in the atlas (`data/alignment.py`).
         resampling: Filter; all of them widen with the reduction (antialiasing).
     """
 
     height: int = 224
     width: int = 224
-    fit: Literal["squash", "pad", "crop"] = "squash"
+    fit: Literal["squash", "pad", "crop", "chest"] = "squash"
     resampling: Literal["bilinear", "bicubic", "lanczos"] = "bilinear"
 
     def __post_init__(self) -> None:

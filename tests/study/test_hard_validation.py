@@ -1,50 +1,66 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from pneumoscope.config import Preprocessing, SplitConfig
+from pneumoscope.data.dataset import load_dataset
+from pneumoscope.errors import InputError
 from pneumoscope.models.registry import BuildRequest, build_model
 from pneumoscope.study.hard_validation import (
     HardValidation,
-    StyleReference,
     hard_set,
     load_hard_validation,
     shifted_films,
-    style_reference,
     validate_hard,
 )
 from pneumoscope.training.batches import labelled_films
 from pneumoscope.types import Split
 
+SETTINGS = Preprocessing(64, 64, fit="chest")
+
 
 @pytest.fixture(scope="module")
-def found(phantom_dataset):
-    reference = style_reference(phantom_dataset)
+def dataset(phantoms, tmp_path_factory):
+    split = SplitConfig(folds=2, by="style")
+    dataset = load_dataset(phantoms, SETTINGS, split, tmp_path_factory.mktemp("films"))
     # Phantoms have no devices: half of the styles are called odd.
-    reference = StyleReference(reference.styles, tuple(range(0, 12, 2)))
-    return validate_hard(build_model("cnn", BuildRequest(3)), phantom_dataset, reference, "fp32"), reference
+    return replace(dataset, looks=replace(dataset.looks, odd=tuple(range(0, 12, 2))))
 
 
-def test_only_normals_are_shifted(phantom_dataset):
-    data = labelled_films(phantom_dataset, Split.VALIDATION, 3)
-    shifted = shifted_films(data)
+@pytest.fixture(scope="module")
+def found(dataset):
+    return validate_hard(build_model("cnn", BuildRequest(3, height=64, width=64)), dataset, SETTINGS, "fp32")
+
+
+def test_only_normals_are_shifted_and_all_go_through_the_preprocessing(dataset):
+    data = labelled_films(dataset, Split.VALIDATION, 3)
+    shifted = shifted_films(dataset, data, SETTINGS)
     same = (shifted.films == data.films[data.positions]).all(axis=(1, 2))
     np.testing.assert_array_equal(same, data.labels > 0)
     np.testing.assert_array_equal(shifted.labels, data.labels)
+    assert shifted.films.shape[1:] == (64, 64)
+    assert dataset.looks.squashed.shape[1:] == (224, 224)
 
 
-def test_answers_are_given_for_the_films_as_they_are_and_shifted(found, phantom_dataset):
-    answers, reference = found
-    np.testing.assert_array_equal(answers.positions, phantom_dataset.positions(Split.VALIDATION))
-    sick = answers.label > 0
-    np.testing.assert_allclose(answers.plain[sick], answers.shifted[sick], atol=1e-6)
-    assert not np.allclose(answers.plain[~sick], answers.shifted[~sick], atol=1e-6)
-    np.testing.assert_array_equal(answers.style, reference.styles.of(phantom_dataset.films[answers.positions]))
-    np.testing.assert_array_equal(answers.odd, ~sick & (answers.style % 2 == 0))
+def test_answers_are_given_for_the_films_as_they_are_and_shifted(found, dataset):
+    np.testing.assert_array_equal(found.positions, dataset.positions(Split.VALIDATION))
+    sick = found.label > 0
+    np.testing.assert_allclose(found.plain[sick], found.shifted[sick], atol=1e-6)
+    assert not np.allclose(found.plain[~sick], found.shifted[~sick], atol=1e-6)
+    np.testing.assert_array_equal(found.style, dataset.looks.styles[found.positions])
+    np.testing.assert_array_equal(found.odd, ~sick & (found.style % 2 == 0))
+
+
+def test_a_split_by_patient_has_no_hard_validation(phantom_dataset):
+    with pytest.raises(InputError, match="expected a data set split by style"):
+        validate_hard(build_model("cnn", BuildRequest(3)), phantom_dataset, Preprocessing(), "fp32")
 
 
 def test_answers_survive_a_round_trip(found, tmp_path):
-    found[0].save(tmp_path / "a.npz")
+    found.save(tmp_path / "a.npz")
     again = load_hard_validation(tmp_path / "a.npz")
-    for name, value in vars(found[0]).items():
+    for name, value in vars(found).items():
         np.testing.assert_array_equal(getattr(again, name), value)
 
 

@@ -11,11 +11,26 @@ from pneumoscope.data.audit import Audit, audit
 from pneumoscope.data.cache import cached_films
 from pneumoscope.data.index import Index, build_index
 from pneumoscope.data.sources import Source, SourceFilm, open_source
-from pneumoscope.data.split import SplitAssignment, draw_style_validation, draw_validation
+from pneumoscope.data.split import SplitAssignment, draw_style_validation, draw_validation, odd_styles
 from pneumoscope.data.styles import find_styles
 from pneumoscope.errors import DataError
 from pneumoscope.presentation.progress import Report, silent
 from pneumoscope.types import ClassScheme, Etiology, Finding, Split
+
+
+@dataclass(frozen=True)
+class FilmLooks:
+    """What the films look like as files, whatever the network is shown of them.
+
+    Attributes:
+        squashed: (n, 224, 224) uint8, memory-mapped: the films with the study's preprocessing.
+        styles: (n,) int, the style of each film.
+        odd: The styles in which normals are in the minority of the training films but not absent.
+    """
+
+    squashed: NDArray[np.uint8]
+    styles: NDArray[np.int64]
+    odd: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -28,6 +43,7 @@ class Dataset:
         audit: What is wrong with them.
         split: The side of each.
         films: (n, height, width) uint8, memory-mapped, in the index' order.
+        looks: What the films look like as files, for a split by style; None for a split by patient.
     """
 
     source: Source
@@ -35,6 +51,7 @@ class Dataset:
     audit: Audit
     split: SplitAssignment
     films: NDArray[np.uint8]
+    looks: "FilmLooks | None" = None
 
     def positions(self, side: Split) -> NDArray[np.int64]:
         """Positions of the films of one side.
@@ -103,13 +120,23 @@ def load_dataset(
     index = build_index(source, report("films indexed"))
     found = audit(index)
     found.raise_for_errors(skip_unreadable)
-    if split.by == "patient":  # first, since it may fail and decoding takes longer
-        assignment = draw_validation(index, split.seed, split.folds, split.fold)
+    if split.by == "patient":
+        assignment = draw_validation(
+            index, split.seed, split.folds, split.fold
+        )  # before the decoding, which takes longer
+        films = cached_films(source, index, preprocessing, cache_folder, report("films decoded"))
+        return Dataset(source, index, found, assignment, films)
     films = cached_films(source, index, preprocessing, cache_folder, report("films decoded"))
-    if split.by == "style":
-        styles = find_styles(films[index.positions(Split.TRAIN)], seed=split.seed).of(films)
-        assignment = draw_style_validation(index, styles, split.seed, split.folds, split.fold)
-    return Dataset(source, index, found, assignment, films)
+    looks = _looks(index, cached_films(source, index, Preprocessing(), cache_folder, report("films decoded")))
+    assignment = draw_style_validation(index, looks.styles, split.seed, split.folds, split.fold)
+    return Dataset(source, index, found, assignment, films, looks)
+
+
+def _looks(index: Index, squashed: NDArray[np.uint8]) -> FilmLooks:
+    learnable = index.positions(Split.TRAIN)
+    styles = find_styles(squashed[learnable]).of(squashed)
+    normal = np.array([index.rows[i].finding is Finding.NORMAL for i in learnable])
+    return FilmLooks(squashed, styles, tuple(odd_styles(styles[learnable], normal)))
 
 
 def _thinned(source: Source, limit: int) -> Source:

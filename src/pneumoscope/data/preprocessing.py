@@ -5,10 +5,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pneumoscope.config import Preprocessing
+from pneumoscope.data.alignment import aligned, load_atlas
 from pneumoscope.errors import InputError
 
-# Raised whenever the same settings give other pixels than before, so that no cache outlives its meaning.
+# Raised whenever the same settings give other pixels than before, the atlas included, so that no cache outlives its meaning.
 PREPROCESSING_VERSION = 1
+# The chest is looked for in a square of this side, whatever the size of the film.
+_SQUARE = 224
 
 _FILTERS = {
     "bilinear": Image.Resampling.BILINEAR,
@@ -36,9 +39,14 @@ def prepare(image: NDArray[np.uint8] | NDArray[np.uint16], settings: Preprocessi
         )
     deep = image.dtype == np.uint16
     film = Image.fromarray(image.astype(np.float32) / 257.0 if deep else np.ascontiguousarray(image))
-    resized = _fit(film, settings)
-    values = np.asarray(resized)
-    return np.rint(values).clip(0, 255).astype(np.uint8) if deep else values.astype(np.uint8)
+    if settings.fit == "chest":
+        square = _as_bytes(film.resize((_SQUARE, _SQUARE), _FILTERS[settings.resampling]))
+        return aligned(square, load_atlas().place(square), settings.height, settings.width)
+    return _as_bytes(_fit(film, settings))
+
+
+def _as_bytes(film: Image.Image) -> NDArray[np.uint8]:
+    return np.rint(np.asarray(film, dtype=np.float32)).clip(0, 255).astype(np.uint8)
 
 
 def _fit(film: Image.Image, settings: Preprocessing) -> Image.Image:

@@ -35,7 +35,6 @@ from pneumoscope.study.hard_validation import (
     HardValidation,
     hard_set,
     load_hard_validation,
-    style_reference,
     validate_hard,
 )
 from pneumoscope.study.networks import Foundations, find_pretrained, load_network
@@ -134,18 +133,16 @@ def _judge_folds(
 ) -> list[HardValidation]:
     """The held-out answers of every fold, trained where they are not there yet."""
     answers = []
-    reference = None
     for fold in range(folds):
         run = RunFolder(folder / "folds" / f"fold-{fold}")
         file = run.path / "hard.npz"
         if not file.exists():
             split = SplitConfig(seed=0, folds=folds, fold=fold, by="style")
             dataset = _dataset(config, split, location, listeners)
-            reference = reference or style_reference(dataset)
             listeners.say(f"style fold {fold + 1} of {folds}")
             _train(replace(config, split=split), dataset, run, listeners)
             precision = resolve_precision(config.training.precision)
-            validate_hard(load_network(run), dataset, reference, precision).save(file)
+            validate_hard(load_network(run), dataset, config.preprocessing, precision).save(file)
         answers.append(load_hard_validation(file))
     return answers
 

@@ -7,16 +7,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumoscope.data.dataset import Dataset
+from pneumoscope.config import Preprocessing
+from pneumoscope.data.dataset import Dataset, FilmLooks
+from pneumoscope.data.preprocessing import prepare
 from pneumoscope.data.shift import as_pneumonia_files
-from pneumoscope.data.split import odd_styles
-from pneumoscope.data.styles import FilmStyles, find_styles
+from pneumoscope.errors import InputError
 from pneumoscope.files import whole_or_nothing
 from pneumoscope.models.classifier import FilmClassifier
 from pneumoscope.training.batches import LabelledFilms, labelled_films
 from pneumoscope.training.precision import Precision
 from pneumoscope.training.predict import class_probabilities
-from pneumoscope.types import Finding, Split
+from pneumoscope.types import Split
 
 # Keeps the logarithm of a probability finite.
 _SMALLEST = 1e-30
@@ -89,46 +90,49 @@ def hard_set(folds: Sequence[HardValidation]) -> HardSet:
     return HardSet(np.log(np.maximum(probability, _SMALLEST)), label, weight / weight.mean())
 
 
-def shifted_films(data: LabelledFilms, seed: int = 0) -> LabelledFilms:
+def shifted_films(dataset: Dataset, data: LabelledFilms, settings: Preprocessing, seed: int = 0) -> LabelledFilms:
     """The same films, the normals among them with stretch, sharpness and compression of the pneumonias among them.
 
     Args:
-        data: With films of both kinds.
+        dataset: With its looks.
+        data: Films of it, of both kinds.
+        settings: The preprocessing, which the altered films go through as any file would.
         seed: Of the draws.
     """
+    looks = _looks(dataset)
+    squashed = looks.squashed[data.positions]
     films = data.films[data.positions]
     normal = data.labels == 0
-    films[normal] = as_pneumonia_files(films[normal], films[~normal], np.random.default_rng(seed))
+    altered = as_pneumonia_files(squashed[normal], squashed[~normal], np.random.default_rng(seed))
+    films[normal] = [prepare(film, settings) for film in altered]
     return LabelledFilms(films, np.arange(len(films)), data.labels)
 
 
-@dataclass(frozen=True)
-class StyleReference:
-    """The styles of a data set's training films, and which of them are odd."""
-
-    styles: FilmStyles
-    odd: tuple[int, ...]
-
-
-def style_reference(dataset: Dataset) -> StyleReference:
-    """Styles found in the films of the train and validation sides; the same whatever the fold."""
-    learnable = dataset.index.positions(Split.TRAIN)
-    styles = find_styles(dataset.films[learnable])
-    normal = np.array([dataset.index.rows[i].finding is Finding.NORMAL for i in learnable])
-    return StyleReference(styles, tuple(odd_styles(styles.of(dataset.films[learnable]), normal)))
-
-
 def validate_hard(
-    model: FilmClassifier, dataset: Dataset, reference: StyleReference, precision: Precision
+    model: FilmClassifier, dataset: Dataset, settings: Preprocessing, precision: Precision
 ) -> HardValidation:
-    """Runs a trained network over the validation films of its split, as they are and shifted."""
+    """Runs a trained network over the validation films of its style fold, as they are and shifted.
+
+    Args:
+        model: Trained.
+        dataset: Split by style, its films prepared with `settings`.
+        settings: The network's preprocessing.
+        precision: `fp32` or `bf16`.
+    """
+    looks = _looks(dataset)
     data = labelled_films(dataset, Split.VALIDATION, len(model.scheme))
-    style = reference.styles.of(data.films[data.positions])
+    style = looks.styles[data.positions]
     return HardValidation(
         data.positions,
         data.labels,
         style,
-        (data.labels == 0) & np.isin(style, reference.odd),
+        (data.labels == 0) & np.isin(style, looks.odd),
         class_probabilities(model, data, precision),
-        class_probabilities(model, shifted_films(data), precision),
+        class_probabilities(model, shifted_films(dataset, data, settings), precision),
     )
+
+
+def _looks(dataset: Dataset) -> FilmLooks:
+    if dataset.looks is None:
+        raise InputError("expected a data set split by style, found one split by patient: set split.by to style")
+    return dataset.looks
