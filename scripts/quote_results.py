@@ -17,7 +17,7 @@ from pneumoscope.presentation.markdown import markdown_table
 from pneumoscope.study.comparison import HEADER, table_row
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("README.md", "docs/study.md", "docs/speed.md", "docs/data-card.md")
+PAGES = ("README.md", "docs/study.md", "docs/speed.md", "docs/detector.md", "docs/data-card.md")
 CLI_PAGE = ROOT / "docs" / "cli.md"
 
 
@@ -202,6 +202,49 @@ def one_seed():
     return markdown_table(["model", "epochs", "seconds"], rows) + "\n\n" + words
 
 
+def ablation():
+    record = _read("detector/ablation.json")
+    header = [
+        "recipe",
+        "plain AUC",
+        "odd AUC",
+        "odd spec.",
+        "shifted AUC",
+        "shifted spec.",
+        "both AUC",
+        "both spec.",
+        "sens.",
+        "3 classes",
+        "viral AUC",
+    ]
+    names = [
+        "plain_auc",
+        "odd_auc",
+        "odd_specificity",
+        "shifted_auc",
+        "shifted_specificity",
+        "odd_shifted_auc",
+        "odd_shifted_specificity",
+        "sensitivity",
+        "three_class",
+        "viral_auc",
+    ]
+    rows = []
+    for recipe, told in record["recipes"].items():
+        values = {name: [fold[name] for fold in told["folds"]] for name in names}
+        shown = [_mean_and_range(v, 3 if n.endswith("auc") else 1) for n, v in values.items()]
+        rows.append([f"`{recipe}`", *shown])
+    made = list(record["recipes"].values())[-1]["made"]
+    words = f"Mean (range) over {len(told['folds'])} folds. `experiments/ablate.py`. {_made(made)}"
+    return markdown_table(header, rows) + "\n\n" + words
+
+
+def _mean_and_range(values, digits):
+    scale = 1 if digits == 3 else 100
+    mean, low, high = (f"{scale * v:.{digits}f}" for v in (sum(values) / len(values), min(values), max(values)))
+    return f"{mean} ({low}-{high})"
+
+
 def pipeline():
     record = _read("speed/data_pipeline.json")
     rows = [[name, f"{told['median']:.1f}"] for name, told in record["seconds"].items()]
@@ -252,6 +295,7 @@ QUOTES = {
         against_keras,
         whole_study,
         one_seed,
+        ablation,
         pipeline,
         tricks,
         roofline,

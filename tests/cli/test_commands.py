@@ -59,7 +59,7 @@ def test_models_lists_the_parameters_of_the_study(pneumoscope):
     for words in ("266,306", "352,835", "13,140,739", "21,802,784", "129,635", "93,248"):
         assert words in out
     code, out, _ = pneumoscope("models", "--json")
-    assert {record["architecture"] for record in json.loads(out)} == {"cnn", "inception_v3", "stacked_cnn"}
+    assert {record["architecture"] for record in json.loads(out)} == {"cnn", "inception_v3", "stacked_cnn", "lite0", "nano"}
 
 
 def test_version_and_help(pneumoscope):
@@ -179,6 +179,8 @@ def test_bad_data_is_one_line_and_exit_code_1(pneumoscope, tmp_path, phantoms, k
     [
         (["train", "none.toml"], 1, "expected a TOML configuration at none.toml"),
         (["evaluate", "none"], 1, "expected a run folder with config.json at none"),
+        (["evaluate", "none", "--bundle", "b.zip"], 1, "expected a run folder, or --bundle and --out, found both"),
+        (["evaluate", "--bundle", "b.zip"], 1, "expected a bundle (folder or zip with manifest.json"),
         (["study", "--only", "vgg"], 1, "expected an experiment out of"),
         (["study", "--limit", "3"], 1, "expected a limit of 100 films or more"),
         (["study", "--precision", "fp8"], 1, "expected"),
@@ -193,6 +195,24 @@ def test_wrong_words_are_told(pneumoscope, phantoms, monkeypatch, words, code, m
     found, _, err = pneumoscope(*words)
     assert found == code
     assert message in re.sub(r"\s+", " ", err)
+
+
+def test_a_bundle_is_trained_and_evaluated(pneumoscope, phantoms, tmp_path):
+    (tmp_path / "d.toml").write_text(
+        'name = "d"\n[model]\narchitecture = "nano"\nfreeze_base = false\n[preprocessing]\nheight = 64\nwidth = 64\n'
+        '[training]\nepochs = 1\noptimiser = "adamw"\n[detector]\nname = "d"\nfolds = 2\n'
+    )
+    code, out, _ = pneumoscope("train", "d.toml", "--data", phantoms)
+    assert code == 0
+    assert re.search(
+        r"runs/d/bundle.zip: on the hard validation AUC 0\.\d+, sensitivity .*; next: pneumoscope evaluate", out
+    )
+    code, out, _ = pneumoscope("evaluate", "--bundle", "runs/d/bundle.zip", "--data", phantoms, "--json")
+    assert code == 0
+    record = json.loads(out)
+    assert record["films"] == 12
+    assert {"sensitivity", "ece", "auc_viral_vs_bacterial"} <= record["measures"].keys()
+    assert (tmp_path / "evaluation/bundle/test/report.html").is_file()
 
 
 def test_wrong_inception_weights_are_told_before_training(pneumoscope, tmp_path, phantoms):

@@ -119,6 +119,12 @@ def test_what_is_no_network_is_refused(tmp_path):
         Detector(bundle)
 
 
+def test_a_detector_that_does_not_ship_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr("pneumoscope.inference.detector.files", lambda _: tmp_path)
+    with pytest.raises(BundleError, match="expected the detector nano in this version of pneumoscope, found none"):
+        load_detector("nano")
+
+
 def test_detecting_needs_no_torch(nano):
     import subprocess
     import sys

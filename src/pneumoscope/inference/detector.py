@@ -110,5 +110,9 @@ def load_detector(bundle: Path | str = "default", threads: int = 0) -> Detector:
     """
     if isinstance(bundle, str) and bundle in SHIPPED:
         with as_file(files("pneumoscope").joinpath("bundles", f"{bundle}.zip")) as path:
+            if not path.is_file():
+                raise BundleError(
+                    f"expected the detector {bundle} in this version of pneumoscope, found none: name a bundle of your own"
+                )
             return Detector(load_bundle(path), threads)
     return Detector(load_bundle(Path(bundle)), threads)
