@@ -6,7 +6,7 @@ from PIL import Image
 from pneumoscope.data.overview import write_overview
 from pneumoscope.types import NOTICE, SYNTHETIC_NOTICE
 
-PICTURES = {"counts", "shapes", "examples", "resizing", "file-cues"}
+PICTURES = {"counts", "shapes", "examples", "resizing", "chest-frames", "file-cues"}
 
 
 def test_overview_is_one_self_contained_page_and_its_pictures(phantom_dataset, tmp_path):

@@ -5,8 +5,12 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
+from pneumoscope.config import Preprocessing
+from pneumoscope.data.alignment import aligned, load_atlas
 from pneumoscope.data.dataset import Dataset
+from pneumoscope.data.preprocessing import prepare
 from pneumoscope.presentation.page import Section, write_page
 from pneumoscope.presentation.style import CLASS_COLOURS, NEUTRAL, bare, drawing, png_of, save_png
 from pneumoscope.types import Split
@@ -30,6 +34,7 @@ def write_overview(dataset: Dataset, folder: Path, synthetic: bool) -> Path:
         "shapes": (_shapes, "Width, height and aspect ratio of the files, per class."),
         "examples": (_examples, "Example films of each class, at the network's size."),
         "resizing": (_resizing, "Films as stored, and squashed to the network's size."),
+        "chest-frames": (_chest_frames, "Where the chest lies in squashed films, and the frame brought to one size."),
         "file-cues": (_file_cues, "How well a property of the file alone separates pneumonia from normal."),
     }
     drawn = {}
@@ -48,6 +53,7 @@ def write_overview(dataset: Dataset, folder: Path, synthetic: bool) -> Path:
         Section("Shapes", [_shape_words(dataset)], picture=drawn["shapes"], caption=pictures["shapes"][1]),
         Section("Films", picture=drawn["examples"], caption=pictures["examples"][1]),
         Section("Resizing", picture=drawn["resizing"], caption=pictures["resizing"][1]),
+        Section("The chest frame", picture=drawn["chest-frames"], caption=pictures["chest-frames"][1]),
         Section(
             "What the file tells",
             header=["split", "property", "AUC", "median normal", "median pneumonia"],
@@ -213,6 +219,29 @@ def _resizing(dataset: Dataset, synthetic: bool) -> Figure:
                     color=CLASS_COLOURS[name],
                 )
                 bare(axes)
+    return figure
+
+
+def _chest_frames(dataset: Dataset, synthetic: bool) -> Figure:
+    names, each = _classes(dataset), 2
+    with drawing(2.0 * each * len(names), 4.5, synthetic) as figure:
+        grid = figure.subplots(2, each * len(names), squeeze=False)
+        for axes in grid.flat:
+            bare(axes)
+        for block, name in enumerate(names):
+            train = [i for i in dataset.split.positions(Split.TRAIN).tolist() if dataset.index.rows[i].label == name]
+            for place, position in enumerate(_spread(train, each)):
+                column = grid[:, each * block + place]
+                film = prepare(dataset.source.read(dataset.index.rows[position].path), Preprocessing())
+                found = load_atlas().place(film)
+                height, width = film.shape
+                size = (found.scale_across * width, found.scale_down * height)
+                middle = ((found.shift_across + 1) / 2 * width, (found.shift_down + 1) / 2 * height)
+                corner = (middle[0] - size[0] / 2, middle[1] - size[1] / 2)
+                column[0].imshow(film, cmap="gray", vmin=0, vmax=255)
+                column[0].add_patch(Rectangle(corner, *size, fill=False, color=CLASS_COLOURS[name], linewidth=1.5))
+                column[0].set_title(f"{name} ({found.similarity:.2f})", fontsize=9, color=CLASS_COLOURS[name])
+                column[1].imshow(aligned(film, found, height, width), cmap="gray", vmin=0, vmax=255)
     return figure
 
 
