@@ -59,7 +59,13 @@ def test_models_lists_the_parameters_of_the_study(pneumoscope):
     for words in ("266,306", "352,835", "13,140,739", "21,802,784", "129,635", "93,248"):
         assert words in out
     code, out, _ = pneumoscope("models", "--json")
-    assert {record["architecture"] for record in json.loads(out)} == {"cnn", "inception_v3", "stacked_cnn", "lite0", "nano"}
+    assert {record["architecture"] for record in json.loads(out)} == {
+        "cnn",
+        "inception_v3",
+        "stacked_cnn",
+        "lite0",
+        "nano",
+    }
 
 
 def test_version_and_help(pneumoscope):

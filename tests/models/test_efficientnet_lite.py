@@ -9,6 +9,7 @@ from pneumoscope.models.efficientnet_lite import (
     EvidenceHead,
     LiteTrunk,
     MixStyle,
+    Normalise,
     Resize,
     resize_matrix,
     scaled_stages,
@@ -121,6 +122,14 @@ def test_style_mixing_moves_mean_and_deviation_and_nothing_else():
     assert (deviation >= maps.std(dim=(2, 3)).amin(dim=0) - 1e-3).all()
     assert (deviation <= maps.std(dim=(2, 3)).amax(dim=0) + 1e-3).all()
     torch.testing.assert_close(MixStyle(0.0).train()(maps), maps)
+
+
+def test_a_standardised_film_does_not_tell_its_exposure():
+    films = torch.rand(3, 1, 20, 20, generator=torch.Generator().manual_seed(0))
+    normalise = Normalise(standardise=True)
+    torch.testing.assert_close(normalise(films), normalise(0.4 * films + 0.3), atol=1e-4, rtol=1e-4)
+    assert torch.isfinite(normalise(torch.zeros(1, 1, 8, 8))).all()
+    torch.testing.assert_close(Normalise()(torch.full((1, 1, 1, 1), 127 / 255)), torch.zeros(1, 1, 1, 1))
 
 
 def test_foreign_and_damaged_weight_files_are_one_line(tmp_path, published):

@@ -109,11 +109,25 @@ def resize_matrix(source: int, target: int) -> NDArray[np.float32]:
 
 
 class Normalise(nn.Module):
-    """Grey levels in [0, 1] to the range of the pre-training."""
+    """Grey levels in [0, 1] to the range of the pre-training.
+
+    Standardised, each film gets the same mean and deviation first, so that exposure and contrast tell nothing.
+    """
+
+    # Of grey levels in [0, 1]: about what films have; and so small that a blank film stays finite.
+    _USUAL_DEVIATION, _LEAST_DEVIATION = 0.24, 0.02
+
+    def __init__(self, standardise: bool = False) -> None:
+        super().__init__()
+        self.standardise = standardise
 
     def forward(self, films: Tensor) -> Tensor:
-        """Same shape."""
-        return (films - _MEAN) / _SCALE
+        """Same shape, (n, 1, height, width)."""
+        if not self.standardise:
+            return (films - _MEAN) / _SCALE
+        centred = films - films.mean(dim=(2, 3), keepdim=True)
+        deviation = centred.square().mean(dim=(2, 3), keepdim=True).sqrt()
+        return centred / deviation.clamp_min(self._LEAST_DEVIATION) * (self._USUAL_DEVIATION / _SCALE)
 
 
 class _SameConvolution(nn.Conv2d):
@@ -271,6 +285,7 @@ def build_lite(
     input_side: int,
     dropout: float = 0.0,
     frozen: bool = False,
+    standardise: bool = False,
 ) -> FilmClassifier:
     """A film classifier around a trunk.
 
@@ -282,13 +297,14 @@ def build_lite(
         input_side: Pixels that the trunk sees.
         dropout: Before the dense layer.
         frozen: Whether training leaves the trunk alone.
+        standardise: Give each film the same mean and deviation of its grey levels.
     """
     head = EvidenceHead(trunk.channels, classes, dropout)
     generator = torch.Generator().manual_seed(seed)
     nn.init.normal_(head.dense.weight, std=0.01, generator=generator)
     nn.init.zeros_(head.dense.bias)
     resize = [Resize(film_side, input_side)] if film_side != input_side else []
-    return FilmClassifier(SCHEMES[classes], head, nn.Sequential(*resize, Normalise(), trunk), frozen)
+    return FilmClassifier(SCHEMES[classes], head, nn.Sequential(*resize, Normalise(standardise), trunk), frozen)
 
 
 def initialise_convolutions(trunk: nn.Module, generator: torch.Generator) -> None:

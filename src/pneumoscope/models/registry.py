@@ -32,6 +32,7 @@ class BuildRequest:
         input_side: Pixels that one of the detector's networks sees; 0 for the films' own size.
         dropout: Of one of the detector's networks, before the last layer.
         stochastic_depth: Of one of the detector's networks, at its last block.
+        standardise: Whether one of the detector's networks gives each film the same mean and deviation.
         style_mixing: Share of the batches in which one of the detector's networks mixes film styles.
         pretrained: File with the weights that the architecture starts from; new weights where None.
         trained_cnn: For the stacked cnn: the network whose convolutions it takes over.
@@ -45,6 +46,7 @@ class BuildRequest:
     input_side: int = 0
     dropout: float = 0.0
     stochastic_depth: float = 0.0
+    standardise: bool = False
     style_mixing: float = 0.0
     pretrained: Path | None = None
     trained_cnn: FilmClassifier | None = None
@@ -162,4 +164,5 @@ def _lite(request: BuildRequest, stages: tuple[Stage, ...], wide_end: bool) -> F
         request.input_side or request.height,
         request.dropout,
         request.freeze_base,
+        request.standardise,
     )
