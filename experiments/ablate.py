@@ -101,6 +101,7 @@ def main():
     parser.add_argument("--results", type=Path, default=Path("results/detector/ablation.json"))
     options = parser.parse_args()
     chosen = [int(f) for f in options.only_folds.split(",")] if options.only_folds else range(options.folds)
+    made = provenance() | {"command": " ".join(["experiments/ablate.py", *sys.argv[1:]])}
     record = json.loads(options.results.read_text()) if options.results.exists() else {"recipes": {}}
     for name in options.recipes:
         recipe = load_config(RECIPES / f"{name}.toml")
@@ -117,7 +118,7 @@ def main():
                 print(f"{name} fold {fold} seed {seed} ({time.perf_counter() - began:.0f} s): {shown}", flush=True)
         mean = {k: float(np.nanmean([f[k] for f in folds])) for k in folds[0] if k not in ("fold", "seed")}
         print(f"{name}: " + " ".join(f"{k} {v:.3f}" for k, v in mean.items()), flush=True)
-        record["recipes"][name] = {"mean": mean, "folds": folds, "settings": recipe.as_json(), "made": provenance()}
+        record["recipes"][name] = {"mean": mean, "folds": folds, "settings": recipe.as_json(), "made": made}
         write_json(options.results, record)
 
 
