@@ -6,10 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 from pneumoscope.config import Preprocessing, SplitConfig
 from pneumoscope.data.dataset import Dataset, load_dataset
 from pneumoscope.data.phantom import PhantomPlan, write_phantoms
+
+# The same examples in every run: a failure in one run is a failure in the next.
+settings.register_profile("deterministic", derandomize=True, deadline=None)
+settings.load_profile("deterministic")
 
 # Read before any test cleans the environment.
 _REAL_DATA = os.environ.get("PNEUMOSCOPE_DATA", "")

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -61,6 +61,7 @@ def test_sixteen_bits_become_eight(rng):
     st.sampled_from(["squash", "crop"]),
     st.sampled_from(["bilinear", "bicubic", "lanczos"]),
 )
+@example(49, 37, 0, "crop", "bilinear")
 def test_constant_film_stays_constant(height, width, level, fit, resampling):
     film = np.full((height, width), level, dtype=np.uint8)
     result = prepare(film, Preprocessing(height=32, width=24, fit=fit, resampling=resampling))

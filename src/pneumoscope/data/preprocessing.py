@@ -57,7 +57,8 @@ def _fit(film: Image.Image, settings: Preprocessing) -> Image.Image:
     ratios = (settings.width / film.width, settings.height / film.height)
     if settings.fit == "crop":
         scale = max(ratios)
-        spare = (film.width - settings.width / scale, film.height - settings.height / scale)
+        # Rounding may put a side that fits exactly a hair outside of the film.
+        spare = (max(0.0, film.width - settings.width / scale), max(0.0, film.height - settings.height / scale))
         box = (spare[0] / 2, spare[1] / 2, film.width - spare[0] / 2, film.height - spare[1] / 2)
         return film.resize(target, resampling, box=box)
     scale = min(ratios)
