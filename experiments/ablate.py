@@ -25,12 +25,10 @@ from pneumoscope.data.locate import locate
 from pneumoscope.evaluation.metrics import roc_auc
 from pneumoscope.evaluation.thresholds import best_operating_point
 from pneumoscope.files import write_json
-from pneumoscope.study.hard_validation import load_hard_validation, validate_hard
-from pneumoscope.study.networks import Foundations, find_pretrained, load_network
-from pneumoscope.study.study import train_network
+from pneumoscope.study.detector import held_out_answers
+from pneumoscope.study.study import Listeners
 from pneumoscope.training.allocator import keep_freed_memory
 from pneumoscope.training.observer import SilentObserver
-from pneumoscope.training.precision import resolve_precision
 from pneumoscope.training.provenance import provenance
 from pneumoscope.training.run import RunFolder
 
@@ -47,21 +45,6 @@ class Told(SilentObserver):
         )
 
 
-def answers(name, config, dataset, out):
-    """What the recipe's network of this fold says about the fold's films; trained if it is not there."""
-    run = RunFolder(out / name / f"fold-{config.split.fold}" / f"seed-{config.training.seed}")
-    file = run.path / "hard.npz"
-    if not file.exists():
-        if not run.is_finished:
-            pretrained = find_pretrained(config.model.architecture, places.inception_weights_from_environment())
-            resume = (run.path / "config.json").exists()
-            foundations = Foundations(pretrained=pretrained)
-            train_network(config, dataset, run, foundations, run.path / "features", Told(), resume)
-        precision = resolve_precision(config.training.precision)
-        validate_hard(load_network(run), dataset, config.preprocessing, precision).save(file)
-    return load_hard_validation(file)
-
-
 def judge(found):
     """Numbers of one fold."""
     sick, odd_normal = found.label > 0, found.odd
@@ -69,9 +52,9 @@ def judge(found):
     shifted = 1 - found.shifted[:, 0]
     plain = 1 - found.plain[:, 0]
     views = {
-        "plain": (plain, sick | (~sick & ~odd_normal)),
+        "plain": (plain, ~odd_normal),
         "odd": (plain, sick | odd_normal),
-        "shifted": (shifted, sick | (~sick & ~odd_normal)),
+        "shifted": (shifted, ~odd_normal),
         "odd_shifted": (shifted, sick | odd_normal),
     }
     for view, (score, taken) in views.items():
@@ -112,7 +95,8 @@ def main():
             for seed in range(options.seeds):
                 config = replace(recipe.with_training(seed=seed), split=split)
                 began = time.perf_counter()
-                told = judge(answers(name, config, dataset, options.out))
+                run = RunFolder(options.out / name / f"fold-{fold}" / f"seed-{seed}")
+                told = judge(held_out_answers(config, dataset, run, Listeners(observer=Told())))
                 folds.append({"fold": fold, "seed": seed} | told)
                 shown = " ".join(f"{k} {v:.3f}" for k, v in told.items())
                 print(f"{name} fold {fold} seed {seed} ({time.perf_counter() - began:.0f} s): {shown}", flush=True)

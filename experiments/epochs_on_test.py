@@ -22,6 +22,7 @@ from pneumoscope import places  # noqa: E402
 from pneumoscope.config import Preprocessing, SplitConfig  # noqa: E402
 from pneumoscope.data.dataset import load_dataset  # noqa: E402
 from pneumoscope.data.locate import locate  # noqa: E402
+from pneumoscope.decision import pneumonia_probability  # noqa: E402
 from pneumoscope.evaluation.metrics import measures, roc_auc  # noqa: E402
 from pneumoscope.evaluation.thresholds import best_operating_point  # noqa: E402
 from pneumoscope.files import write_json  # noqa: E402
@@ -49,7 +50,7 @@ def look(model, dataset, classes, precision):
         told[side] = (probability, data.labels)
     weight = np.ones((1, len(told[Split.TEST][1])))
     plain = {name: float(v[0]) for name, v in measures(*told[Split.TEST], SCHEMES[classes].names, weight).items()}
-    score = {side: probability[:, 1:].sum(axis=1) for side, (probability, _) in told.items()}
+    score = {side: pneumonia_probability(probability) for side, (probability, _) in told.items()}
     sick = {side: label > 0 for side, (_, label) in told.items()}
     fitted = best_operating_point(score[Split.VALIDATION], sick[Split.VALIDATION]).threshold
     return {

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from pneumoscope.decision import pneumonia_probability
 from pneumoscope.evaluation.predictions import load_predictions
 from pneumoscope.evaluation.thresholds import best_operating_point
 from pneumoscope.presentation.markdown import markdown_table
@@ -65,7 +66,7 @@ def operating_point():
         for run in model["runs"]:
             folder = ROOT / "results/study/runs" / model["name"] / f"seed-{run['seed']}" / "evaluation/test"
             table = load_predictions(folder / "predictions.csv")
-            score, sick = table.probability[:, 1:].sum(axis=1), table.label > 0
+            score, sick = pneumonia_probability(table.probability), table.label > 0
             at_half.append(((score >= 0.5) == sick).mean())
             best.append(best_operating_point(score, sick).accuracy)
         rows.append([model["title"], _range(at_half), _range(best)])

@@ -25,6 +25,8 @@ from pneumoscope.files import as_json, whole_or_nothing
 from pneumoscope.types import NOTICE
 
 FORMAT = 1
+# What the network takes and gives, in the ONNX graph and in golden.npz.
+INPUT, LOGITS, EVIDENCE = "films", "logits", "evidence"
 MODEL, MANIFEST, GOLDEN = "model.onnx", "manifest.json", "golden.npz"
 
 

@@ -124,12 +124,18 @@ def _restored_from_less(film: Film, settings: AugmentationConfig, rng: np.random
         reduced = np.rint(reduced + noise).clip(0, 255).astype(np.uint8)
     if settings.jpeg_quality:
         quality = int(rng.integers(settings.jpeg_quality, _BEST_JPEG_QUALITY + 1))
-        content = simplejpeg.encode_jpeg(np.ascontiguousarray(reduced)[:, :, None], quality, colorspace="GRAY")
-        reduced = simplejpeg.decode_jpeg(content, colorspace="GRAY")[:, :, 0]
+        reduced = recompressed(reduced, quality)
     if reduced.shape == film.shape:
         return reduced
     enlarged = Image.fromarray(reduced).resize((width, height), _FILTERS[rng.integers(1, len(_FILTERS))])
     return np.asarray(enlarged)
+
+
+def recompressed(film: Film, quality: int) -> Film:
+    """The film after a round through a JPEG file of this quality, 1 to 100."""
+    content = simplejpeg.encode_jpeg(np.ascontiguousarray(film)[:, :, None], quality, colorspace="GRAY")
+    decoded: Film = simplejpeg.decode_jpeg(content, colorspace="GRAY")[:, :, 0]
+    return decoded
 
 
 def _retoned(film: Film, settings: AugmentationConfig, rng: np.random.Generator) -> Film:

@@ -6,10 +6,10 @@ aspect of a pneumonia film, reduced to its sharpness and compressed anew. A netw
 """
 
 import numpy as np
-import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
+from pneumoscope.data.augmentation import recompressed
 from pneumoscope.data.index import sharpness
 from pneumoscope.errors import InputError
 
@@ -47,7 +47,7 @@ def as_pneumonia_files(normals: NDArray[np.uint8], pneumonias: NDArray[np.uint8]
 def _shifted(film: Film, wanted_sharpness: float, rng: np.random.Generator) -> Film:
     ratio = float(np.clip(rng.normal(_ASPECT_RATIO, _ASPECT_SPREAD), 1.0, _WIDEST))
     wide = _cropped(film, ratio, rng.random())
-    compressed = _compressed(wide, int(rng.integers(*_JPEG_QUALITY)))
+    compressed = recompressed(wide, int(rng.integers(*_JPEG_QUALITY)))
     return _softened(compressed, wanted_sharpness)
 
 
@@ -61,12 +61,6 @@ def _cropped(film: Film, ratio: float, place: float) -> Film:
     spare = height * (1 - 1 / ratio)
     box = (0.0, place * spare, float(width), place * spare + height / ratio)
     return np.asarray(Image.fromarray(film).resize((width, height), Image.Resampling.BICUBIC, box=box))
-
-
-def _compressed(film: Film, quality: int) -> Film:
-    content = simplejpeg.encode_jpeg(np.ascontiguousarray(film)[:, :, None], quality, colorspace="GRAY")
-    decoded: Film = simplejpeg.decode_jpeg(content, colorspace="GRAY")[:, :, 0]
-    return decoded
 
 
 def _softened(film: Film, wanted: float) -> Film:

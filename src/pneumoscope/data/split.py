@@ -58,7 +58,7 @@ def draw_validation(index: Index, seed: int, folds: int = 10, fold: int = 0) -> 
     train = index.positions(Split.TRAIN)
     if len(train) == 0:
         return _assignment(index, set(), seed, folds, fold)
-    chosen = _stratified(index, train, seed, folds)[fold]
+    chosen = _stratified(index, train, _groups(index), seed, folds)[fold]
     return _assignment(index, set(chosen), seed, folds, fold)
 
 
@@ -92,7 +92,7 @@ def draw_style_validation(
     fold_of_group = {int(groups[i]): dealt[style] for i in train if normal[i] and (style := int(styles[i])) in dealt}
     ordinary = np.array([i for i in train if int(groups[i]) not in fold_of_group], dtype=np.int64)
     held = {int(i) for i in train if fold_of_group.get(int(groups[i])) == fold}
-    held |= set(_stratified(index, ordinary, seed, folds)[fold])
+    held |= set(_stratified(index, ordinary, groups, seed, folds)[fold])
     return _assignment(index, held, seed, folds, fold)
 
 
@@ -122,8 +122,10 @@ def _check_folds(folds: int, fold: int) -> None:
         raise ConfigError(f"expected 2 or more folds and a fold in 0 to folds - 1, found {folds} and {fold}")
 
 
-def _stratified(index: Index, films: NDArray[np.int64], seed: int, folds: int) -> list[list[int]]:
-    """Positions of the films of each fold: groups stay whole, classes are spread evenly.
+def _stratified(
+    index: Index, films: NDArray[np.int64], groups: NDArray[np.int64], seed: int, folds: int
+) -> list[list[int]]:
+    """Positions of the chosen films of each fold: groups, a number per row of the index, stay whole; classes are spread evenly.
 
     Raises:
         DataError: Fewer groups of some class than folds.
@@ -131,14 +133,14 @@ def _stratified(index: Index, films: NDArray[np.int64], seed: int, folds: int) -
     from sklearn.model_selection import StratifiedGroupKFold
 
     labels = np.array([index.rows[i].label for i in films])
-    groups = _groups(index)[films]
+    own_groups = groups[films]
     for name in np.unique(labels):
-        if (found := len(np.unique(groups[labels == name]))) < folds:
+        if (found := len(np.unique(own_groups[labels == name]))) < folds:
             raise DataError(
                 f"expected at least {folds} patients with the class {name} to draw a validation set, found {found}: "
                 "add films or ask for fewer folds"
             )
-    drawn = StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(labels, labels, groups)
+    drawn = StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(labels, labels, own_groups)
     return [[int(films[i]) for i in held] for _, held in drawn]
 
 

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from pneumoscope.decision import pneumonia_probability
 from pneumoscope.evaluation.intervals import Estimate, patient_weights
 from pneumoscope.evaluation.metrics import Floats, confusion_matrices, roc_curve
 from pneumoscope.evaluation.predictions import PredictionTable
@@ -39,7 +40,7 @@ def draw_confusion_matrix(table: PredictionTable, title: str, synthetic: bool) -
 
 def draw_roc(table: PredictionTable, auc: Estimate, title: str, synthetic: bool) -> Figure:
     """Pneumonia against normal, with a 95 % band over patients and the operating point."""
-    score, positive = table.probability[:, 1:].sum(axis=1), table.label > 0
+    score, positive = pneumonia_probability(table.probability), table.label > 0
     with drawing(5, 4.8, synthetic) as figure:
         axes = figure.subplots()
         axes.plot([0, 1], [0, 1], ":", color=NEUTRAL, linewidth=1)

@@ -8,7 +8,7 @@ from pneumoscope.evaluation.metrics import Floats
 
 
 def sureness(probability: Floats, threshold: float) -> Floats:
-    """(n,) how far a probability lies from the threshold: its rank distance in log-odds, 0 on the threshold."""
+    """(n,) how far a probability lies from the threshold, in log-odds; 0 on the threshold."""
     inside = np.clip(probability, 1e-9, 1 - 1e-9)
     edge = np.clip(threshold, 1e-9, 1 - 1e-9)
     return np.asarray(np.abs(np.log(inside / (1 - inside)) - np.log(edge / (1 - edge))))

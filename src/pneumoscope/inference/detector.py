@@ -7,7 +7,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from pneumoscope.bundle import Bundle, load_bundle
+from pneumoscope.bundle import EVIDENCE, INPUT, LOGITS, Bundle, load_bundle
 from pneumoscope.errors import BundleError, InputError
 
 SHIPPED = ("default", "nano")
@@ -51,7 +51,7 @@ class Detector:
         Raises:
             InputError: Films of another size or type than the manifest's preprocessing gives.
         """
-        return self._run(films, ["logits"])[0]
+        return self._run(films, [LOGITS])[0]
 
     def evidence(self, films: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(n, classes, rows, columns) float32: what each place of each film adds to the logits.
@@ -59,11 +59,11 @@ class Detector:
         Raises:
             InputError: Films of another size or type, or a network that gives no evidence map.
         """
-        if "evidence" not in {output.name for output in self._session.get_outputs()}:
+        if EVIDENCE not in {output.name for output in self._session.get_outputs()}:
             raise InputError(
                 f"expected a network with an evidence map, found {self.bundle.manifest.architecture}: use another bundle"
             )
-        return self._run(films, ["evidence"])[0]
+        return self._run(films, [EVIDENCE])[0]
 
     def class_probabilities(self, films: NDArray[np.uint8]) -> NDArray[np.float64]:
         """(n, classes) float64 in [0, 1], calibrated, rows summing to 1, of prepared films (n, height, width) uint8."""
@@ -76,7 +76,7 @@ class Detector:
             BundleError: It is more than rounding.
         """
         golden = self.bundle.golden
-        difference = float(np.abs(self.logits(golden["films"]) - golden["logits"]).max())
+        difference = float(np.abs(self.logits(golden[INPUT]) - golden[LOGITS]).max())
         if not difference <= _GOLDEN_TOLERANCE:
             raise BundleError(
                 f"expected the golden logits within {_GOLDEN_TOLERANCE:g}, found a difference of {difference:g}: "
@@ -92,7 +92,7 @@ class Detector:
                 "prepare them with the manifest's preprocessing"
             )
         parts = [
-            self._session.run(outputs, {"films": np.ascontiguousarray(films[start : start + _BATCH])})
+            self._session.run(outputs, {INPUT: np.ascontiguousarray(films[start : start + _BATCH])})
             for start in range(0, max(len(films), 1), _BATCH)
         ]
         return [np.concatenate(values) for values in zip(*parts, strict=True)]

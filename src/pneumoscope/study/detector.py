@@ -47,6 +47,7 @@ from pneumoscope.types import Split
 
 # The study's validation set; it only shows that the final training went well.
 _WATCHING = SplitConfig()
+ANSWERS = "hard.npz"
 _COVERAGES = (0.9, 0.95)
 _GOLDEN_FILMS = 4
 INTENDED_USE = (
@@ -135,16 +136,30 @@ def _judge_folds(
     answers = []
     for fold in range(folds):
         run = RunFolder(folder / "folds" / f"fold-{fold}")
-        file = run.path / "hard.npz"
-        if not file.exists():
+        if not (run.path / ANSWERS).exists():
             split = SplitConfig(seed=0, folds=folds, fold=fold, by="style")
             dataset = _dataset(config, split, location, listeners)
             listeners.say(f"style fold {fold + 1} of {folds}")
-            _train(replace(config, split=split), dataset, run, listeners)
-            precision = resolve_precision(config.training.precision)
-            validate_hard(load_network(run), dataset, config.preprocessing, precision).save(file)
-        answers.append(load_hard_validation(file))
+            held_out_answers(replace(config, split=split), dataset, run, listeners)
+        answers.append(load_hard_validation(run.path / ANSWERS))
     return answers
+
+
+def held_out_answers(config: RunConfig, dataset: Dataset, run: RunFolder, listeners: Listeners) -> HardValidation:
+    """What a network says of the films that its style fold holds out; trained, and asked, where that is not done yet.
+
+    Args:
+        config: With the fold as its split.
+        dataset: Split so.
+        run: Of the network; keeps the answers beside it.
+        listeners: Told of progress.
+    """
+    file = run.path / ANSWERS
+    if not file.exists():
+        _train(config, dataset, run, listeners)
+        precision = resolve_precision(config.training.precision)
+        validate_hard(load_network(run), dataset, config.preprocessing, precision).save(file)
+    return load_hard_validation(file)
 
 
 def _train(config: RunConfig, dataset: Dataset, run: RunFolder, listeners: Listeners) -> None:

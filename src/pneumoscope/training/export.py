@@ -8,10 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pneumoscope.bundle import EVIDENCE, INPUT, LOGITS
 from pneumoscope.models.classifier import FilmClassifier
 from pneumoscope.models.efficientnet_lite import EvidenceHead
 
-INPUT, LOGITS, EVIDENCE = "films", "logits", "evidence"
 _OPSET = 18
 # The exporter names every torchvision operator that it goes without.
 logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
