@@ -30,7 +30,6 @@ from pneumoscope.study.study import Listeners
 from pneumoscope.training.allocator import keep_freed_memory
 from pneumoscope.training.observer import SilentObserver
 from pneumoscope.training.provenance import provenance
-from pneumoscope.training.run import RunFolder
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
 
@@ -80,10 +79,12 @@ def main():
     parser.add_argument("--folds", type=int, default=3)
     parser.add_argument("--only-folds", default="")
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--mean", action="store_true", help="judge the mean of the seeds' weights, not each")
     parser.add_argument("--out", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--results", type=Path, default=Path("results/detector/ablation.json"))
     options = parser.parse_args()
     chosen = [int(f) for f in options.only_folds.split(",")] if options.only_folds else range(options.folds)
+    asked = [[*range(options.seeds)]] if options.mean else [[seed] for seed in range(options.seeds)]
     made = provenance() | {"command": " ".join(["experiments/ablate.py", *sys.argv[1:]])}
     record = json.loads(options.results.read_text()) if options.results.exists() else {"recipes": {}}
     for name in options.recipes:
@@ -92,17 +93,22 @@ def main():
         for fold in chosen:
             split = SplitConfig(seed=0, folds=options.folds, fold=fold, by="style")
             dataset = load_dataset(locate(None).root, recipe.preprocessing, split, places.films_directory())
-            for seed in range(options.seeds):
-                config = replace(recipe.with_training(seed=seed), split=split)
+            for seeds in asked:
                 began = time.perf_counter()
-                run = RunFolder(options.out / name / f"fold-{fold}" / f"seed-{seed}")
-                told = judge(held_out_answers(config, dataset, run, Listeners(observer=Told())))
-                folds.append({"fold": fold, "seed": seed} | told)
+                folder = options.out / name / f"fold-{fold}"
+                config = replace(recipe, split=split)
+                told = judge(held_out_answers(config, dataset, folder, seeds, Listeners(observer=Told())))
+                folds.append({"fold": fold, "seeds": seeds} | told)
                 shown = " ".join(f"{k} {v:.3f}" for k, v in told.items())
-                print(f"{name} fold {fold} seed {seed} ({time.perf_counter() - began:.0f} s): {shown}", flush=True)
-        mean = {k: float(np.nanmean([f[k] for f in folds])) for k in folds[0] if k not in ("fold", "seed")}
+                print(f"{name} fold {fold} seeds {seeds} ({time.perf_counter() - began:.0f} s): {shown}", flush=True)
+        mean = {k: float(np.nanmean([f[k] for f in folds])) for k in folds[0] if k not in ("fold", "seeds")}
         print(f"{name}: " + " ".join(f"{k} {v:.3f}" for k, v in mean.items()), flush=True)
-        record["recipes"][name] = {"mean": mean, "folds": folds, "settings": recipe.as_json(), "made": made}
+        record["recipes"][f"{name}, mean of {options.seeds}" if options.mean else name] = {
+            "mean": mean,
+            "folds": folds,
+            "settings": recipe.as_json(),
+            "made": made,
+        }
         write_json(options.results, record)
 
 

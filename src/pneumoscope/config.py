@@ -157,6 +157,7 @@ class TrainingConfig:
         weight_decay: Of adamw: share of a weight taken off per step, times the rate; not of biases and normalisations.
         label_smoothing: Share of the target spread evenly over the classes.
         balance: Weigh the classes so that each counts alike.
+        odd_repeats: How often an epoch shows each normal of a film style in which normals are in the minority.
         average: Validate and keep a running mean of the weights with this decay per step; 0 for the weights themselves.
         patience: Epochs without a better validation loss before training stops.
         restore_best: Go back to the weights of the best validation loss at the end.
@@ -174,6 +175,7 @@ class TrainingConfig:
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
     balance: bool = False
+    odd_repeats: int = 1
     average: float = 0.0
     patience: int = 3
     restore_best: bool = False
@@ -189,6 +191,7 @@ class TrainingConfig:
         _in_range("training.decay", self.decay, 0, 100)
         _in_range("training.weight_decay", self.weight_decay, 0, 10)
         _in_range("training.label_smoothing", self.label_smoothing, 0, 0.9)
+        _in_range("training.odd_repeats", self.odd_repeats, 1, 1000)
         _in_range("training.average", self.average, 0, 0.99999)
         _in_range("training.patience", self.patience, 1, 100_000)
         _in_range("training.seed", self.seed, 0, 2**32 - 1)
@@ -201,7 +204,8 @@ class DetectorConfig:
     Attributes:
         name: Of the bundle; empty where a training is to give no bundle.
         version: Of the bundle's weights.
-        folds: Networks trained on style folds, whose held-out answers give calibration and operating points.
+        folds: Style folds, whose held-out answers give calibration and operating points.
+        members: Networks trained on each fold and for the bundle, from as many seeds; the mean of their weights answers.
         sensitivity: Of the operating point `sensitive`, on the hard validation.
         specificity: Of the operating point `specific`, likewise.
         refer_share: Share of the hard validation that the band around the balanced threshold leaves to a person.
@@ -210,12 +214,14 @@ class DetectorConfig:
     name: str = ""
     version: str = "1"
     folds: int = 3
+    members: int = 1
     sensitivity: float = 0.98
     specificity: float = 0.98
     refer_share: float = 0.05
 
     def __post_init__(self) -> None:
         _in_range("detector.folds", self.folds, 2, 20)
+        _in_range("detector.members", self.members, 1, 100)
         _in_range("detector.sensitivity", self.sensitivity, 0, 1)
         _in_range("detector.specificity", self.specificity, 0, 1)
         _in_range("detector.refer_share", self.refer_share, 0, 0.9)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pneumoscope.config import Preprocessing, SplitConfig
-from pneumoscope.data.dataset import load_dataset
+from pneumoscope.data.dataset import film_looks, load_dataset
 from pneumoscope.errors import InputError
 from pneumoscope.models.registry import BuildRequest, build_model
 from pneumoscope.study.hard_validation import (
@@ -14,7 +14,7 @@ from pneumoscope.study.hard_validation import (
     shifted_films,
     validate_hard,
 )
-from pneumoscope.training.batches import labelled_films
+from pneumoscope.training.batches import labelled_films, repeated
 from pneumoscope.types import Split
 
 SETTINGS = Preprocessing(64, 64, fit="chest")
@@ -50,6 +50,23 @@ def test_answers_are_given_for_the_films_as_they_are_and_shifted(found, dataset)
     assert not np.allclose(found.plain[~sick], found.shifted[~sick], atol=1e-6)
     np.testing.assert_array_equal(found.style, dataset.looks.styles[found.positions])
     np.testing.assert_array_equal(found.odd, ~sick & (found.style % 2 == 0))
+
+
+def test_normals_of_odd_styles_are_repeated_and_nothing_else(dataset):
+    data = labelled_films(dataset, Split.TRAIN, 3)
+    odd = dataset.looks.odd_normals(data.positions, data.labels)
+    assert 0 < odd.sum() < (data.labels == 0).sum()
+    times = repeated(data, odd, 3)
+    count = np.bincount(times.positions, minlength=len(data.films))[data.positions]
+    np.testing.assert_array_equal(count, np.where(odd, 3, 1))
+    label_of = dict(zip(data.positions.tolist(), data.labels.tolist(), strict=True))
+    assert [label_of[p] for p in times.positions.tolist()] == times.labels.tolist()
+
+
+def test_looks_are_found_for_a_split_by_patient_too(phantom_dataset, dataset, tmp_path):
+    looks = film_looks(phantom_dataset, tmp_path)
+    np.testing.assert_array_equal(looks.styles, dataset.looks.styles)
+    assert film_looks(dataset, tmp_path / "unused") is dataset.looks
 
 
 def test_a_split_by_patient_has_no_hard_validation(phantom_dataset):

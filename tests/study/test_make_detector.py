@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from pneumoscope.config import DetectorConfig, ModelConfig, Preprocessing, RunConfig, TrainingConfig
 from pneumoscope.data.locate import Location
@@ -13,8 +14,12 @@ from pneumoscope.evaluation.metrics import roc_auc
 from pneumoscope.inference.detector import load_detector
 from pneumoscope.study.detector import fit_decision, make_detector
 from pneumoscope.study.hard_validation import HardSet
+from pneumoscope.study.networks import load_network
 from pneumoscope.study.single import evaluate_bundle
 from pneumoscope.study.study import Listeners
+from pneumoscope.training.averaging import mean_of_trainings
+from pneumoscope.training.batches import as_network_input
+from pneumoscope.training.run import RunFolder
 from pneumoscope.types import Split
 
 CONFIG = RunConfig(
@@ -24,7 +29,7 @@ CONFIG = RunConfig(
     training=TrainingConfig(
         epochs=2, patience=9, optimiser="adamw", learning_rate=1e-3, average=0.9, precision="fp32", batch_size=16
     ),
-    detector=DetectorConfig("small", "7", folds=2),
+    detector=DetectorConfig("small", "7", folds=2, members=2),
 )
 
 
@@ -51,7 +56,31 @@ def test_bundle_holds_what_was_fitted_on_held_out_answers(made):
     assert manifest.training["config_hash"] == CONFIG.hash
     assert decision["films"] == 60, "every training film is held out once"
     assert "not for deciding on treatment" in manifest.intended_use.replace("nor", "not")
-    assert said == ["style fold 1 of 2", "style fold 2 of 2", "the final network, on all training films"]
+    members = ["seed 0", "seed 1"]
+    assert said == [
+        "style fold 1 of 2",
+        *members,
+        "style fold 2 of 2",
+        *members,
+        "the final network, on all training films",
+        *members,
+    ]
+
+
+def test_shipped_weights_are_the_mean_of_the_members(made):
+    folder, _, _ = made
+    models = [load_network(RunFolder(folder / "final" / f"seed-{seed}")) for seed in (0, 1)]
+    states = [model.own_state() for model in models]
+    name = "head.dense.weight"
+    assert not torch.equal(states[0][name], states[1][name])
+    mean = mean_of_trainings(states)
+    assert torch.allclose(mean[name], (states[0][name] + states[1][name]) / 2)
+    models[0].load_own_state(mean)
+    detector = load_detector(folder / "bundle.zip")
+    films = detector.bundle.golden["films"]
+    with torch.no_grad():
+        logits = models[0].eval()(as_network_input(films)).numpy()
+    assert np.abs(detector.logits(films) - logits).max() < 1e-3
 
 
 def test_bundle_is_evaluated_from_the_images(made, phantoms, tmp_path):
@@ -75,7 +104,7 @@ def test_films_that_a_bundle_learnt_from_never_judge_it(made, phantoms, tmp_path
 def test_second_run_trains_nothing(made, phantoms):
     folder, record, _ = made
     stamps = {f: f.stat().st_mtime_ns for f in folder.rglob("model.safetensors")}
-    assert len(stamps) == 3
+    assert len(stamps) == 6
     location = Location(phantoms, "test", synthetic=True)
     with pytest.raises(RunError, match=r"expected no run in .*, found one: go on with it by --resume"):
         make_detector(CONFIG, location, folder, Listeners())

@@ -32,6 +32,10 @@ class FilmLooks:
     styles: NDArray[np.int64]
     odd: tuple[int, ...]
 
+    def odd_normals(self, positions: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """(n,) bool, which films, of positions and classes (n,), are normals of an odd style."""
+        return np.asarray((labels == 0) & np.isin(self.styles[positions], self.odd))
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -43,7 +47,7 @@ class Dataset:
         audit: What is wrong with them.
         split: The side of each.
         films: (n, height, width) uint8, memory-mapped, in the index' order.
-        looks: What the films look like as files, for a split by style; None for a split by patient.
+        looks: What the films look like as files, for a split by style; `film_looks` finds it for others.
     """
 
     source: Source
@@ -51,7 +55,7 @@ class Dataset:
     audit: Audit
     split: SplitAssignment
     films: NDArray[np.uint8]
-    looks: "FilmLooks | None" = None
+    looks: FilmLooks | None = None
 
     def positions(self, side: Split) -> NDArray[np.int64]:
         """Positions of the films of one side.
@@ -120,19 +124,27 @@ def load_dataset(
     index = build_index(source, report("films indexed"))
     found = audit(index)
     found.raise_for_errors(skip_unreadable)
-    if split.by == "patient":
-        assignment = draw_validation(
-            index, split.seed, split.folds, split.fold
-        )  # before the decoding, which takes longer
-        films = cached_films(source, index, preprocessing, cache_folder, report("films decoded"))
-        return Dataset(source, index, found, assignment, films)
+    looks = None
+    if split.by == "style":
+        looks = _looks(source, index, cache_folder, report)
+        assignment = draw_style_validation(index, looks.styles, split.seed, split.folds, split.fold)
+    else:  # before the decoding, which takes longer
+        assignment = draw_validation(index, split.seed, split.folds, split.fold)
     films = cached_films(source, index, preprocessing, cache_folder, report("films decoded"))
-    looks = _looks(index, cached_films(source, index, Preprocessing(), cache_folder, report("films decoded")))
-    assignment = draw_style_validation(index, looks.styles, split.seed, split.folds, split.fold)
     return Dataset(source, index, found, assignment, films, looks)
 
 
-def _looks(index: Index, squashed: NDArray[np.uint8]) -> FilmLooks:
+def film_looks(dataset: Dataset, cache_folder: Path, report: Report = silent) -> FilmLooks:
+    """What the films of a data set look like as files; at once where it was split by style.
+
+    Raises:
+        InputError: Fewer training films than styles.
+    """
+    return dataset.looks or _looks(dataset.source, dataset.index, cache_folder, report)
+
+
+def _looks(source: Source, index: Index, cache_folder: Path, report: Report) -> FilmLooks:
+    squashed = cached_films(source, index, Preprocessing(), cache_folder, report("films decoded"))
     learnable = index.positions(Split.TRAIN)
     styles = find_styles(squashed[learnable]).of(squashed)
     normal = np.array([index.rows[i].finding is Finding.NORMAL for i in learnable])

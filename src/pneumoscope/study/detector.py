@@ -1,11 +1,13 @@
 """A configuration becomes a bundle: networks on style folds, their held-out answers, a network on all films, the export.
 
-RUN/folds/fold-K/      trained without the odd styles dealt to fold K; hard.npz holds its answers for what it never saw
+RUN/folds/fold-K/      trained without the odd styles dealt to fold K, a run seed-S for each member; hard-*.npz holds what
+                       the mean of them answers for what none of them saw
 RUN/decision.json      calibration and operating points, fitted on those answers
-RUN/final/             trained on all training films but a tenth that watches
-RUN/bundle.zip         the final network with that calibration
+RUN/final/             trained on all training films but a tenth that watches, likewise
+RUN/bundle.zip         the final network, the mean of these, with that calibration
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ from pneumoscope.evaluation.thresholds import (
     operating_point_at_specificity,
 )
 from pneumoscope.files import write_json
+from pneumoscope.models.classifier import FilmClassifier
 from pneumoscope.study.assessment import LEARNT, learnt_hashes
 from pneumoscope.study.hard_validation import (
     HardSet,
@@ -39,6 +42,7 @@ from pneumoscope.study.hard_validation import (
 )
 from pneumoscope.study.networks import Foundations, find_pretrained, load_network
 from pneumoscope.study.study import Listeners, train_network
+from pneumoscope.training.averaging import mean_of_trainings
 from pneumoscope.training.export import export_onnx, golden_outputs
 from pneumoscope.training.precision import resolve_precision
 from pneumoscope.training.provenance import provenance
@@ -47,7 +51,6 @@ from pneumoscope.types import Split
 
 # The study's validation set; it only shows that the final training went well.
 _WATCHING = SplitConfig()
-ANSWERS = "hard.npz"
 _COVERAGES = (0.9, 0.95)
 _GOLDEN_FILMS = 4
 INTENDED_USE = (
@@ -80,16 +83,21 @@ def make_detector(
         PneumoscopeError: Settings, data, weights or folder are not as expected.
     """
     part = replace(config, detector=DetectorConfig())
+    seeds = _seeds(config)
     watched = _dataset(part, _WATCHING, location, listeners)
     RunFolder(folder).start(config, {"index_hash": watched.index.hash}, resume)
-    folds = _judge_folds(part, config.detector.folds, location, folder, listeners)
+    folds = _judge_folds(part, config.detector.folds, seeds, location, folder, listeners)
     decision = fit_decision(hard_set(folds), config.detector)
     write_json(folder / "decision.json", decision | provenance())
-    final = RunFolder(folder / "final")
     listeners.say("the final network, on all training films")
-    _train(replace(part, split=_WATCHING), watched, final, listeners)
-    bundle = _bundle(config, final, watched, decision, folder / "bundle.zip")
+    model = trained_mean(replace(part, split=_WATCHING), watched, folder / "final", seeds, listeners)
+    weights = _member(folder / "final", seeds[0]).provenance()["facts"]["weights"]
+    bundle = _bundle(config, model, weights, watched, decision, folder / "bundle.zip")
     return {"bundle": str(folder / "bundle.zip"), "sha256": bundle.sha256, "decision": decision}
+
+
+def _seeds(config: RunConfig) -> range:
+    return range(config.training.seed, config.training.seed + config.detector.members)
 
 
 def fit_decision(hard: HardSet, settings: DetectorConfig) -> dict[str, Any]:
@@ -130,48 +138,84 @@ def _dataset(config: RunConfig, split: SplitConfig, location: Location, listener
 
 
 def _judge_folds(
-    config: RunConfig, folds: int, location: Location, folder: Path, listeners: Listeners
+    config: RunConfig, folds: int, seeds: Sequence[int], location: Location, folder: Path, listeners: Listeners
 ) -> list[HardValidation]:
     """The held-out answers of every fold, trained where they are not there yet."""
     answers = []
     for fold in range(folds):
-        run = RunFolder(folder / "folds" / f"fold-{fold}")
-        if not (run.path / ANSWERS).exists():
+        own = folder / "folds" / f"fold-{fold}"
+        if not (file := _answers_file(own, seeds)).exists():
             split = SplitConfig(seed=0, folds=folds, fold=fold, by="style")
             dataset = _dataset(config, split, location, listeners)
             listeners.say(f"style fold {fold + 1} of {folds}")
-            held_out_answers(replace(config, split=split), dataset, run, listeners)
-        answers.append(load_hard_validation(run.path / ANSWERS))
+            held_out_answers(replace(config, split=split), dataset, own, seeds, listeners)
+        answers.append(load_hard_validation(file))
     return answers
 
 
-def held_out_answers(config: RunConfig, dataset: Dataset, run: RunFolder, listeners: Listeners) -> HardValidation:
+def _answers_file(folder: Path, seeds: Sequence[int]) -> Path:
+    return folder / f"hard-{'-'.join(map(str, seeds))}.npz"
+
+
+def held_out_answers(
+    config: RunConfig, dataset: Dataset, folder: Path, seeds: Sequence[int], listeners: Listeners
+) -> HardValidation:
     """What a network says of the films that its style fold holds out; trained, and asked, where that is not done yet.
 
     Args:
         config: With the fold as its split.
         dataset: Split so.
-        run: Of the network; keeps the answers beside it.
+        folder: Of the fold; keeps the trainings and the answers.
+        seeds: Of the trainings whose mean answers.
         listeners: Told of progress.
     """
-    file = run.path / ANSWERS
+    file = _answers_file(folder, seeds)
     if not file.exists():
-        _train(config, dataset, run, listeners)
+        model = trained_mean(config, dataset, folder, seeds, listeners)
         precision = resolve_precision(config.training.precision)
-        validate_hard(load_network(run), dataset, config.preprocessing, precision).save(file)
+        validate_hard(model, dataset, config.preprocessing, precision).save(file)
     return load_hard_validation(file)
 
 
-def _train(config: RunConfig, dataset: Dataset, run: RunFolder, listeners: Listeners) -> None:
-    if run.is_finished:
-        return
-    foundations = Foundations(pretrained=find_pretrained(config.model.architecture, None, listeners.report))
-    resume = (run.path / "config.json").exists()
-    train_network(config, dataset, run, foundations, run.path / "features", listeners.observer, resume)
+def trained_mean(
+    config: RunConfig, dataset: Dataset, folder: Path, seeds: Sequence[int], listeners: Listeners
+) -> FilmClassifier:
+    """The network whose weights are the mean of trainings that differ in their seed alone; made where not done yet.
+
+    Args:
+        config: Its own seed is not looked at.
+        dataset: Split as it says.
+        folder: Gets or has a run `seed-S` for each.
+        seeds: At least one.
+        listeners: Told of progress.
+    """
+    for seed in seeds:
+        run = _member(folder, seed)
+        if run.is_finished:
+            continue
+        if len(seeds) > 1:
+            listeners.say(f"seed {seed}")
+        foundations = Foundations(pretrained=find_pretrained(config.model.architecture, None, listeners.report))
+        resume = (run.path / "config.json").exists()
+        seeded = config.with_training(seed=seed)
+        train_network(seeded, dataset, run, foundations, run.path / "features", listeners.observer, resume)
+    model = load_network(_member(folder, seeds[0]))
+    model.load_own_state(mean_of_trainings([_member(folder, seed).load_weights() for seed in seeds]))
+    return model
 
 
-def _bundle(config: RunConfig, final: RunFolder, dataset: Dataset, decision: dict[str, Any], path: Path) -> Bundle:
-    model = load_network(final)
+def _member(folder: Path, seed: int) -> RunFolder:
+    return RunFolder(folder / f"seed-{seed}")
+
+
+def _bundle(
+    config: RunConfig,
+    model: FilmClassifier,
+    weights: dict[str, str],
+    dataset: Dataset,
+    decision: dict[str, Any],
+    path: Path,
+) -> Bundle:
     calibration = Calibration(decision["calibration"]["temperature"], tuple(decision["calibration"]["bias"]))
     rows = dataset.index.rows
     learnt = [*dataset.positions(Split.TRAIN), *dataset.positions(Split.VALIDATION)]
@@ -197,7 +241,7 @@ def _bundle(config: RunConfig, final: RunFolder, dataset: Dataset, decision: dic
             "config_hash": config.hash,
             "index_hash": dataset.index.hash,
             "split_hash": dataset.split.hash,
-            "weights": final.provenance()["facts"]["weights"],
+            "weights": weights,
             **provenance(),
         },
         metrics={"hard_validation": {"auc": decision["auc"], "films": decision["films"]}},

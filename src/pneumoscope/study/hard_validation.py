@@ -121,12 +121,11 @@ def validate_hard(
     """
     looks = _looks(dataset)
     data = labelled_films(dataset, Split.VALIDATION, len(model.scheme))
-    style = looks.styles[data.positions]
     return HardValidation(
         data.positions,
         data.labels,
-        style,
-        (data.labels == 0) & np.isin(style, looks.odd),
+        looks.styles[data.positions],
+        looks.odd_normals(data.positions, data.labels),
         class_probabilities(model, data, precision),
         class_probabilities(model, shifted_films(dataset, data, settings), precision),
     )

@@ -16,7 +16,7 @@ from typing import Any
 
 from pneumoscope import places
 from pneumoscope.config import Preprocessing, RunConfig, SplitConfig
-from pneumoscope.data.dataset import Dataset, load_dataset
+from pneumoscope.data.dataset import Dataset, film_looks, load_dataset
 from pneumoscope.data.index import save_index
 from pneumoscope.data.locate import Location
 from pneumoscope.data.overview import write_overview
@@ -29,7 +29,7 @@ from pneumoscope.study.assessment import assess
 from pneumoscope.study.comparison import write_comparison
 from pneumoscope.study.experiments import Experiment, with_prerequisites
 from pneumoscope.study.networks import Foundations, build_network, origin_of
-from pneumoscope.training.batches import labelled_films
+from pneumoscope.training.batches import labelled_films, repeated
 from pneumoscope.training.checkpoint import TrainingState
 from pneumoscope.training.loop import train
 from pneumoscope.training.observer import Observer, SilentObserver
@@ -244,6 +244,9 @@ def train_network(
     """
     classes = config.model.classes
     training, validation = (labelled_films(dataset, side, classes) for side in (Split.TRAIN, Split.VALIDATION))
+    if config.training.odd_repeats > 1:
+        odd = film_looks(dataset, places.films_directory()).odd_normals(training.positions, training.labels)
+        training = repeated(training, odd, config.training.odd_repeats)
     model = build_network(config, foundations)
     run.start(config, facts_of(config, dataset, foundations), resume)
     note_training_films(run, dataset)

@@ -1,6 +1,6 @@
-"""A running mean of the weights, which reads better than the weights themselves."""
+"""Means of weights, which read better than the weights themselves: over the steps of a training, and over trainings."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -56,3 +56,18 @@ class WeightAverage:
             kept = live.clone()
             live.copy_(mean)
             mean.copy_(kept)
+
+
+def mean_of_trainings(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The mean of the weights of networks that started from the same pre-trained ones and were trained apart.
+
+    It reads about as well as the networks asked one by one do together, and costs no more than one of them.
+
+    Args:
+        states: `own_state` of each, at least one.
+    Source: Wortsman et al., Model soups, ICML 2022, arXiv 2203.05482.
+    """
+    return {
+        name: torch.stack([state[name].double() for state in states]).mean(dim=0).to(first.dtype)
+        for name, first in states[0].items()
+    }

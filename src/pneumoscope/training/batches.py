@@ -53,6 +53,12 @@ def labelled_films(dataset: Dataset, side: Split, classes: int) -> LabelledFilms
     return LabelledFilms(dataset.films, positions, dataset.labels(SCHEMES[classes], positions))
 
 
+def repeated(data: LabelledFilms, chosen: NDArray[np.bool_], times: int) -> LabelledFilms:
+    """The same films, the chosen ones (n,) bool so many times."""
+    places = np.repeat(np.arange(len(data)), np.where(chosen, times, 1))
+    return LabelledFilms(data.films, data.positions[places], data.labels[places])
+
+
 _Batch = tuple[Tensor, Tensor]
 # Enough that a batch which takes longer to prepare does not stall the network.
 _AHEAD = 3
