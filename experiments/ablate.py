@@ -4,7 +4,7 @@
 
 A recipe is experiments/recipes/NAME.toml. What was trained already is taken. results/detector/ablation.json gets an entry
 per recipe: AUC, specificity at 0.5 and the best balanced accuracy there is, over ordinary normals (plain), normals of styles
-that training knew as pneumonia alone (odd), and both stored like pneumonias (shifted, odd_shifted); three classes, and viral
+that training knew as pneumonia alone (odd), and both stored like pneumonias (shifted, odd_shifted); the AUC among films of one style (within); three classes, and viral
 against bacterial.
 The test films are out of reach here.
 """
@@ -26,6 +26,7 @@ from pneumoscope.evaluation.metrics import roc_auc
 from pneumoscope.evaluation.thresholds import best_operating_point
 from pneumoscope.files import write_json
 from pneumoscope.study.detector import held_out_answers
+from pneumoscope.study.hard_validation import auc_within_styles
 from pneumoscope.study.study import Listeners
 from pneumoscope.training.allocator import keep_freed_memory
 from pneumoscope.training.observer import SilentObserver
@@ -65,6 +66,7 @@ def judge(found):
             f"{view}_best": best.balanced_accuracy,
             f"{view}_best_threshold": best.threshold,
         }
+    told["within_auc"] = auc_within_styles(found)
     told["sensitivity"] = float((plain[sick] >= 0.5).mean())
     cause = found.plain[sick]
     told["three_class"] = float((found.plain.argmax(axis=1) == found.label).mean())

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumoscope.config import Preprocessing, from_table
-from pneumoscope.decision import Calibration
+from pneumoscope.decision import Calibration, DecisionRule
 from pneumoscope.errors import BundleError, PneumoscopeError
 from pneumoscope.files import as_json, whole_or_nothing
 from pneumoscope.types import NOTICE
@@ -31,20 +31,14 @@ MODEL, MANIFEST, GOLDEN = "model.onnx", "manifest.json", "golden.npz"
 
 
 @dataclass(frozen=True)
-class NamedOperatingPoint:
-    """A threshold, the band around it that is left to a person, and what both gave on validation films.
+class NamedOperatingPoint(DecisionRule):
+    """A rule for calibrated probabilities, and what it gave on validation films.
 
     Attributes:
-        threshold: Pneumonia where its calibrated probability is at least this.
-        refer_from: Lower end of the band that answers "refer".
-        refer_to: Its upper end, exclusive.
         sensitivity: On the films it was fitted on, in [0, 1], referred films counted by the threshold.
         specificity: Likewise.
     """
 
-    threshold: float
-    refer_from: float
-    refer_to: float
     sensitivity: float
     specificity: float
 

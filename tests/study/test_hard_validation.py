@@ -6,9 +6,11 @@ import pytest
 from pneumoscope.config import Preprocessing, SplitConfig
 from pneumoscope.data.dataset import film_looks, load_dataset
 from pneumoscope.errors import InputError
+from pneumoscope.evaluation.metrics import roc_auc
 from pneumoscope.models.registry import BuildRequest, build_model
 from pneumoscope.study.hard_validation import (
     HardValidation,
+    auc_within_styles,
     hard_set,
     load_hard_validation,
     shifted_films,
@@ -94,3 +96,18 @@ def test_hard_set_has_half_of_its_weight_in_normals_and_half_of_those_odd():
     assert share[[0, 6]].sum() == pytest.approx(0.25)
     np.testing.assert_allclose(np.exp(taken.logit[1]), shifted[1])
     np.testing.assert_allclose(np.exp(taken.logit[[0, 3]]), plain[[0, 3]])
+
+
+def test_a_network_that_reads_the_style_alone_is_caught(rng):
+    style = rng.integers(0, 2, 400)
+    label = (rng.random(400) < np.where(style == 1, 0.9, 0.1)).astype(int)
+    chance = 0.2 + 0.6 * style + 1e-3 * rng.random(400)
+    shifted = np.stack([1 - chance, chance / 2, chance / 2], axis=1)
+    odd = (label == 0) & (style == 1)
+    found = HardValidation(np.arange(400), label, style, odd, shifted, shifted)
+    assert roc_auc(chance, label > 0) > 0.8
+    assert 0.35 < auc_within_styles(found) < 0.65
+    seeing = 0.2 + 0.3 * style + 0.4 * label
+    right = np.stack([1 - seeing, seeing / 2, seeing / 2], axis=1)
+    assert auc_within_styles(replace(found, shifted=right)) == 1
+    assert np.isnan(auc_within_styles(replace(found, label=np.zeros(400, dtype=int))))

@@ -8,10 +8,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from pneumoscope.decision import pneumonia_probability
+from pneumoscope.decision import at_prevalence, pneumonia_probability
+from pneumoscope.evaluation.calibration import calibration_curve
+from pneumoscope.evaluation.decisions import Rules
 from pneumoscope.evaluation.intervals import Estimate, patient_weights
 from pneumoscope.evaluation.metrics import Floats, confusion_matrices, roc_curve
 from pneumoscope.evaluation.predictions import PredictionTable
+from pneumoscope.evaluation.selective import risk_coverage
 from pneumoscope.presentation.style import CLASS_COLOURS, NEUTRAL, bare, drawing
 
 _BAND_RESAMPLES = 500
@@ -71,6 +74,60 @@ def _draw_curve(axes: Axes, score: Floats, positive: NDArray[np.bool_], table: P
     answer = score >= threshold
     point = (answer[~positive].mean(), answer[positive].mean())
     axes.plot(*point, "o", color=CLASS_COLOURS["bacterial"], markersize=8, label=f"threshold {threshold:.2g}")
+
+
+def draw_calibration(table: PredictionTable, assumed: float, title: str, synthetic: bool) -> Figure:
+    """What is said against what is so, as answered and once the prevalence of these films is told.
+
+    Args:
+        table: Answers and labels.
+        assumed: Prevalence that the probabilities hold for.
+        title: Of the figure.
+        synthetic: Whether the films are phantoms.
+    """
+    positive = table.label > 0
+    said = {f"as answered, for {100 * assumed:.0f} % ill": (table.probability, "none")}
+    if 0 < (own := float(positive.mean())) < 1:
+        said[f"told that {100 * own:.0f} % are ill"] = (at_prevalence(table.probability, assumed, own), "full")
+    with drawing(5, 4.8, synthetic) as figure:
+        axes = figure.subplots()
+        axes.plot([0, 1], [0, 1], ":", color=NEUTRAL, linewidth=1)
+        for (words, (probability, fill)), colour in zip(said.items(), ("normal", "bacterial"), strict=False):
+            curve = calibration_curve(np.minimum(pneumonia_probability(probability), 1.0), positive)
+            axes.plot(
+                [point[0] for point in curve],
+                [point[1] for point in curve],
+                "o-",
+                color=CLASS_COLOURS[colour],
+                fillstyle=fill,
+                linewidth=1.4,
+                label=words,
+            )
+        axes.set(xlabel="probability of pneumonia, mean of a tenth of the films", ylabel="share with pneumonia")
+        axes.set(title=f"{title}: calibration", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+        axes.set_aspect("equal")
+        axes.legend(loc="upper left")
+    return figure
+
+
+def draw_answered(table: PredictionTable, rules: Rules, title: str, synthetic: bool) -> Figure:
+    """Accuracy, normal against pneumonia, over the share of films answered, the surest first; the refer bands as points."""
+    chance, positive = pneumonia_probability(table.probability), table.label > 0
+    balanced = rules.points["balanced"]
+    coverage, risk = risk_coverage(chance, positive, balanced.threshold)
+    with drawing(6, 4, synthetic) as figure:
+        axes = figure.subplots()
+        # The first few films say nothing: one mistake among ten is ten percent.
+        shown = coverage >= min(0.2, coverage[-1])
+        axes.plot(100 * coverage[shown], 100 * (1 - risk[shown]), color=CLASS_COLOURS["normal"], linewidth=2)
+        kept = (chance < balanced.refer_from) | (chance >= balanced.refer_to)
+        if kept.any():
+            right = ((chance >= balanced.threshold) == positive)[kept].mean()
+            axes.plot(100 * kept.mean(), 100 * right, "o", color=CLASS_COLOURS["bacterial"], label="refer band")
+            axes.legend(loc="lower left")
+        axes.set(xlabel="films answered, %", ylabel="of these right, %", title=f"{title}: leaving films to a person")
+        axes.grid(alpha=0.25)
+    return figure
 
 
 def draw_training(history: Sequence[dict[str, float]], title: str, synthetic: bool) -> Figure:

@@ -84,10 +84,11 @@ def estimates(
     plain = measures(probability, label, class_names, np.ones((1, len(label))), threshold)
     weight = patient_weights(patients, np.random.default_rng(seed), resamples)
     resampled = measures(probability, label, class_names, weight, threshold)
-    return {name: _estimate(float(plain[name][0]), resampled[name]) for name in plain}
+    return {name: interval_of(float(plain[name][0]), resampled[name]) for name in plain}
 
 
-def _estimate(value: float, resampled: Floats) -> Estimate:
+def interval_of(value: float, resampled: Floats) -> Estimate:
+    """A value with the percentile interval of its resamples; those in which it is undefined do not count."""
     defined = resampled[np.isfinite(resampled)]
     if value != value or len(defined) == 0:
         return Estimate(value, float("nan"), float("nan"))

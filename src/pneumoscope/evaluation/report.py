@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pneumoscope.evaluation.decisions import Rules, judge_decisions
 from pneumoscope.evaluation.figures import (
+    draw_answered,
+    draw_calibration,
     draw_confusion_matrix,
     draw_mistakes,
     draw_roc,
@@ -50,6 +53,8 @@ class ReportContext:
         synthetic: Whether they are phantoms.
         history: Epochs of the training; empty where unknown.
         facts: Provenance: model, data, weights, commit, machine, date.
+        rules: What a detector decides by; None for a network alone.
+        styles: (films,) int, the film style of each film; None where unknown.
     """
 
     title: str
@@ -57,6 +62,8 @@ class ReportContext:
     synthetic: bool
     history: Sequence[dict[str, float]]
     facts: dict[str, Any]
+    rules: Rules | None = None
+    styles: NDArray[np.int64] | None = None
 
 
 def words_for(measure: str) -> str:
@@ -75,7 +82,10 @@ def measure(table: PredictionTable, context: ReportContext) -> dict[str, Any]:
         context: Title and provenance.
     """
     found = estimates(table.probability, table.label, table.patients, table.class_names, threshold=table.threshold)
-    return _record(table, found, most_confident_mistakes(table, MISTAKES), context)
+    record = _record(table, found, most_confident_mistakes(table, MISTAKES), context)
+    if context.rules:
+        record["decisions"] = judge_decisions(table, context.rules, context.styles)
+    return record
 
 
 def write_report(
@@ -106,6 +116,9 @@ def write_report(
             table, films[mistakes], mistakes, f"{context.title}: the surest mistakes", context.synthetic
         ),
     }
+    if context.rules:
+        pictures["calibration"] = draw_calibration(table, context.rules.prevalence, context.title, context.synthetic)
+        pictures["answered"] = draw_answered(table, context.rules, context.title, context.synthetic)
     if context.history:
         pictures["training"] = draw_training(context.history, context.title, context.synthetic)
     pngs = {name: png_of(figure) for name, figure in pictures.items()}
@@ -183,8 +196,77 @@ def _markdown(found: dict[str, Estimate], record: dict[str, Any], context: Repor
         markdown_table(["measure", "value (95 % interval)"], _measure_rows(found)),
         "Confusion matrix (rows: reference, columns: answer):",
         markdown_table(["", *matrix["classes"]], counts),
+        *(f"{words}\n\n{markdown_table(header, rows)}" for _, words, header, rows in _decision_tables(record)),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f} %"
+
+
+def _decision_tables(record: dict[str, Any]) -> list[tuple[str, str, list[str], list[list[str]]]]:
+    """Title, what it shows, header and rows of each table on a detector's decisions; none for a network alone."""
+    if (told := record.get("decisions")) is None:
+        return []
+    own = told["calibration"].get("at_own_prevalence")
+    points = [
+        [name, f"{point['threshold']:.3f}", *(str(Estimate(**value)) for value in point["measured"].values())]
+        for name, point in told["operating_points"].items()
+    ]
+    delong = Estimate(**told["auc_delong"])
+    calibration = [
+        ["AUC with DeLong's interval", f"{delong.value:.3f} ({delong.low:.3f}-{delong.high:.3f})"],
+        ["prevalence that the probabilities assume", _percent(told["calibration"]["assumed_prevalence"])],
+    ]
+    if own:
+        calibration += [
+            ["slope and intercept", f"{told['calibration']['slope']:.2f}, {told['calibration']['intercept']:.2f}"],
+            [f"calibration error, told the prevalence of {_percent(own['prevalence'])}", f"{own['ece']:.3f}"],
+            ["Brier score, likewise", f"{own['brier']:.3f}"],
+        ]
+    answered = [[_percent(entry["answered"]), _percent(entry["accuracy"])] for entry in told["answered"]]
+    sets = [
+        [
+            _percent(float(promised)),
+            *map(_percent, found["coverage"].values()),
+            f"{found['mean_size']:.2f}",
+            _percent(found["empty"]),
+        ]
+        for promised, found in told["conformal"].items()
+    ]
+    header = ["point", "threshold", "sensitivity", "specificity", "accuracy", "referred", "accuracy of the others"]
+    tables = [
+        ("Operating points", "Chosen on validation films.", header, points),
+        ("Calibration in numbers", "Of the probability of pneumonia.", ["measure", "value"], calibration),
+        (
+            "The surest films",
+            "Normal or pneumonia, when the least sure films are left out.",
+            ["answered", "right"],
+            answered,
+        ),
+        (
+            "Prediction sets",
+            "How often the set of classes holds the right one, where validation promised it.",
+            ["promised", *record["confusion_matrix"]["classes"], "classes per set", "empty sets"],
+            sets,
+        ),
+    ]
+    if "styles" in told:
+        header = ["style", "normal", "pneumonia", "specificity", "sensitivity", "AUC"]
+        rows = [
+            [
+                str(entry["style"]),
+                str(entry["normal"]),
+                str(entry["pneumonia"]),
+                _percent(entry["specificity"]),
+                _percent(entry["sensitivity"]),
+                "-" if entry["auc"] is None else f"{entry['auc']:.3f}",
+            ]
+            for entry in told["styles"]
+        ]
+        tables.append(("Film styles", "At the balanced point; styles as found in the training films.", header, rows))
+    return tables
 
 
 def _write_html(
@@ -213,6 +295,20 @@ def _write_html(
             caption="Wrong answers with the highest probability.",
         ),
     ]
+    if "answered" in pngs:
+        sections += [
+            Section(
+                "Calibration",
+                picture=pngs["calibration"],
+                caption="What is said against what is so, in tenths of the films; filled: told how frequent pneumonia is.",
+            ),
+            Section(
+                "Leaving films to a person",
+                picture=pngs["answered"],
+                caption="Accuracy, normal against pneumonia, on the share of films about which the detector is surest.",
+            ),
+        ]
+    sections += [Section(title, [words], header, rows) for title, words, header, rows in _decision_tables(record)]
     if "training" in pngs:
         sections.insert(3, Section("Training", picture=pngs["training"], caption="Loss and accuracy per epoch."))
     sections.append(Section("How this was made", header=["fact", "value"], rows=facts))

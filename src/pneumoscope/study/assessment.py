@@ -11,8 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumoscope.data.dataset import Dataset
+from pneumoscope import places
+from pneumoscope.data.dataset import Dataset, FilmLooks, film_looks
+from pneumoscope.data.styles import STYLES
 from pneumoscope.errors import DataError, RunError
+from pneumoscope.evaluation.decisions import Rules
 from pneumoscope.evaluation.metrics import Floats
 from pneumoscope.evaluation.predictions import PredictionTable
 from pneumoscope.evaluation.report import ReportContext, measure, write_report
@@ -115,8 +118,16 @@ def assess_bundle(
     probability = detector.class_probabilities(data.films[data.positions])
     table = _table(dataset, data, scheme, probability, point.threshold)
     title = f"Detector {manifest.name} {manifest.version}"
-    context = ReportContext(title, side.value, synthetic, [], facts | provenance())
+    rules = Rules(manifest.operating_points, manifest.conformal, manifest.prevalence)
+    styles = looks.styles[data.positions] if (looks := _looks(dataset)) else None
+    context = ReportContext(title, side.value, synthetic, [], facts | provenance(), rules, styles)
     return _told(table, dataset, data, context, folder, why, ledger)
+
+
+def _looks(dataset: Dataset) -> FilmLooks | None:
+    """Styles are those of the training films; films of another origin come without such."""
+    learnable = len(dataset.index.positions(Split.TRAIN))
+    return film_looks(dataset, places.films_directory()) if learnable >= STYLES else None
 
 
 def learnt_hashes(sha256: Iterable[str]) -> NDArray[np.uint64]:

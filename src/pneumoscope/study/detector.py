@@ -130,7 +130,7 @@ def fit_decision(hard: HardSet, settings: DetectorConfig) -> dict[str, Any]:
 def _named(point: OperatingPoint, chance: Floats, share: float) -> NamedOperatingPoint:
     threshold = float(np.clip(point.threshold, 1e-6, 1 - 1e-6))
     band = fit_refer_band(chance, threshold, share)
-    return NamedOperatingPoint(threshold, band.refer_from, band.refer_to, point.sensitivity, point.specificity)
+    return NamedOperatingPoint(**asdict(band), sensitivity=point.sensitivity, specificity=point.specificity)
 
 
 def _dataset(config: RunConfig, split: SplitConfig, location: Location, listeners: Listeners) -> Dataset:

@@ -11,7 +11,9 @@ from pneumoscope.config import Preprocessing
 from pneumoscope.data.dataset import Dataset, FilmLooks
 from pneumoscope.data.preprocessing import prepare
 from pneumoscope.data.shift import as_pneumonia_files
+from pneumoscope.decision import pneumonia_probability
 from pneumoscope.errors import InputError
+from pneumoscope.evaluation.metrics import roc_auc
 from pneumoscope.files import whole_or_nothing
 from pneumoscope.models.classifier import FilmClassifier
 from pneumoscope.training.batches import LabelledFilms, labelled_films
@@ -21,6 +23,7 @@ from pneumoscope.types import Split
 
 # Keeps the logarithm of a probability finite.
 _SMALLEST = 1e-30
+_LEAST_OF_A_KIND = 3
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,25 @@ class HardSet:
     logit: NDArray[np.float64]
     label: NDArray[np.int64]
     weight: NDArray[np.float64]
+
+
+def auc_within_styles(found: HardValidation) -> float:
+    """AUC of pneumonias against shifted normals of the same style, the mean over the styles: the style tells nothing here.
+
+    Each style counts by the smaller number of its two kinds; those with fewer than three of either are left out.
+
+    Returns:
+        In [0, 1]; NaN where no style has enough films.
+    """
+    score, ill = pneumonia_probability(found.shifted), found.label > 0
+    total = weight = 0.0
+    for style in np.unique(found.style):
+        own = found.style == style
+        smaller = min(int(ill[own].sum()), int((~ill)[own].sum()))
+        if smaller >= _LEAST_OF_A_KIND:
+            total += smaller * roc_auc(score[own], ill[own])
+            weight += smaller
+    return total / weight if weight else float("nan")
 
 
 def hard_set(folds: Sequence[HardValidation]) -> HardSet:

@@ -1,0 +1,103 @@
+import numpy as np
+import pytest
+
+from pneumoscope.decision import DecisionRule
+from pneumoscope.evaluation.decisions import Rules, judge_decisions
+from pneumoscope.evaluation.intervals import delong_interval
+from pneumoscope.evaluation.predictions import PredictionTable
+from pneumoscope.evaluation.report import ReportContext, measure, write_report
+
+NAMES = ("normal", "bacterial", "viral")
+RULES = Rules(
+    {"balanced": DecisionRule(0.5, 0.4, 0.6), "sensitive": DecisionRule(0.2, 0.2, 0.2)},
+    {"0.9": (0.21, 0.21, 0.21)},
+    0.5,
+)
+
+
+def table_of(chance, label, split=0.5):
+    chance, label = np.asarray(chance, dtype=float), np.asarray(label)
+    probability = np.stack([1 - chance, split * chance, (1 - split) * chance], axis=1)
+    names = tuple(map(str, range(len(label))))
+    return PredictionTable(NAMES, names, names, label, probability, 0.5)
+
+
+@pytest.fixture
+def table():
+    return table_of([0.1, 0.3, 0.45, 0.7, 0.3, 0.55, 0.8, 0.9], [0, 0, 0, 0, 1, 1, 2, 2])
+
+
+def test_operating_points_count_films_by_hand(table):
+    told = judge_decisions(table, RULES)["operating_points"]
+    balanced = {name: found["value"] for name, found in told["balanced"]["measured"].items()}
+    assert balanced == {
+        "sensitivity": 3 / 4,
+        "specificity": 3 / 4,
+        "accuracy": 6 / 8,
+        "referred": 2 / 8,  # 0.45 and 0.55
+        "accuracy_of_answered": 4 / 6,
+    }
+    assert told["sensitive"]["measured"]["referred"]["value"] == 0
+    assert told["sensitive"]["measured"]["sensitivity"]["value"] == 1
+    assert told["balanced"]["refer_to"] == 0.6
+    low, high = (told["balanced"]["measured"]["accuracy"][end] for end in ("low", "high"))
+    assert low < 0.75 < high
+
+
+def test_surest_films_are_answered_first(table):
+    answered = judge_decisions(table, RULES)["answered"]
+    assert answered[0] == {"answered": 1.0, "accuracy": 0.75}
+    shares = [entry["answered"] for entry in answered]
+    assert shares == sorted(shares, reverse=True)
+    # By distance from 0.5 in log-odds: 0.1, 0.9, 0.8, then the two at 0.3 and that at 0.7; 0.45 and 0.55 are left out.
+    assert answered[-1] == {"answered": 6 / 8, "accuracy": pytest.approx(4 / 6)}
+
+
+def test_prediction_sets_are_counted_per_class(table):
+    found = judge_decisions(table, RULES)["conformal"]["0.9"]
+    assert found["coverage"] == {"normal": 1.0, "bacterial": 0.5, "viral": 1.0}
+    assert found["empty"] == 0
+    # Of pneumonia each kind has half: in the set from 0.42 on, normal up to 0.79.
+    assert found["mean_size"] == pytest.approx((1 + 1 + 3 + 3 + 1 + 3 + 2 + 2) / 8)
+
+
+def test_probabilities_for_another_prevalence_are_right_once_it_is_told(rng):
+    label = (rng.random(20_000) < 0.8).astype(int)
+    # Scores of a calibrated reader who takes half of the children to be ill.
+    chance = 1 / (1 + np.exp(-(rng.normal(size=20_000) * 2 + 2 * (2 * label - 1))))
+    told = judge_decisions(table_of(chance, label), RULES)["calibration"]
+    assert told["at_own_prevalence"]["prevalence"] == pytest.approx(0.8, abs=0.01)
+    assert told["at_own_prevalence"]["ece"] < 0.012
+    assert told["slope"] == pytest.approx(1, abs=0.05)
+    assert told["intercept"] == pytest.approx(np.log(4), abs=0.1)
+
+
+def test_styles_are_told_apart_the_largest_first(table):
+    told = judge_decisions(table, RULES, np.array([3, 3, 3, 1, 3, 3, 3, 5]))["styles"]
+    assert [entry["style"] for entry in told] == [3, 1, 5]
+    assert told[0]["specificity"] == 1
+    assert told[0]["sensitivity"] == pytest.approx(2 / 3)
+    assert (told[1]["specificity"], told[1]["sensitivity"], told[1]["auc"]) == (0, None, None)
+
+
+def test_films_of_one_kind_have_no_curve_but_a_report(tmp_path):
+    table = table_of([0.1, 0.2, 0.7], [0, 0, 0])
+    context = ReportContext("Detector", "test", False, [], {}, RULES)
+    record = measure(table, context)
+    assert "slope" not in record["decisions"]["calibration"]
+    write_report(record, table, np.zeros((3, 16, 16), dtype=np.uint8), context, tmp_path)
+    assert "undefined" in (tmp_path / "report.md").read_text()
+
+
+def test_report_of_a_detector_shows_its_decisions(table, tmp_path):
+    context = ReportContext("Detector", "test", False, [], {}, RULES, np.zeros(8, dtype=int))
+    record = measure(table, context)
+    write_report(record, table, np.zeros((8, 16, 16), dtype=np.uint8), context, tmp_path)
+    page, text = (tmp_path / "report.html").read_text(), (tmp_path / "report.md").read_text()
+    assert page.count("data:image/png;base64,") == 5
+    auc = delong_interval(1 - table.probability[:, 0], table.label > 0)
+    for words in ("accuracy of the others", f"{auc.value:.3f} ({auc.low:.3f}-{auc.high:.3f})", "Film styles"):
+        assert words in page
+    assert f"{auc.value:.3f} ({auc.low:.3f}-{auc.high:.3f})" in text
+    assert (tmp_path / "calibration.png").is_file()
+    assert (tmp_path / "answered.png").is_file()
