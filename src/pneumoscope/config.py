@@ -32,6 +32,7 @@ class ModelConfig:
         stochastic_depth: Share of films for which training leaves out the last block, falling to 0 at the first; the
             detector's networks only.
         standardise: Whether each film gets the same mean and deviation of its grey levels first; the detector's networks only.
+        mirrored: Whether the answer is the mean of those for the film and its mirror image; the detector's networks only.
         style_mixing: Share of the batches in which training mixes the styles of films in the early maps (MixStyle); the
             detector's networks only.
     """
@@ -43,6 +44,7 @@ class ModelConfig:
     dropout: float = 0.0
     stochastic_depth: float = 0.0
     standardise: bool = False
+    mirrored: bool = False
     style_mixing: float = 0.0
 
     def __post_init__(self) -> None:

@@ -40,7 +40,7 @@ def films(phantom_dataset):
 
 @pytest.fixture(scope="module")
 def nano(films, tmp_path_factory):
-    model = build_model("nano", BuildRequest(3, seed=1, input_side=112, freeze_base=False))
+    model = build_model("nano", BuildRequest(3, seed=1, input_side=112, freeze_base=False, mirrored=True))
     for layer in model.modules():  # as after a training: statistics that are not 0 and 1
         if isinstance(layer, torch.nn.BatchNorm2d):
             layer.momentum = None

@@ -71,9 +71,11 @@ def test_resizing_is_pillows_bilinear(source, target, rng):
     np.testing.assert_allclose(resize_matrix(source, target).sum(axis=1), 1, atol=1e-6)
 
 
-def test_maps_lie_channels_last_in_every_layer():
+@pytest.mark.parametrize("side", [112, 224])
+def test_maps_lie_channels_last_in_every_layer(side):
     """Otherwise a processor needs several times longer."""
-    model = build_model("lite0", BuildRequest(3, input_side=112, freeze_base=False))
+    request = BuildRequest(3, height=side, width=side, input_side=112, freeze_base=False, mirrored=True)
+    model = build_model("lite0", request)
     model.to(memory_format=torch.channels_last)
     strides = []
     for layer in model.modules():
@@ -81,7 +83,8 @@ def test_maps_lie_channels_last_in_every_layer():
             layer.register_forward_hook(
                 lambda _, __, out: strides.append(out.is_contiguous(memory_format=torch.channels_last))
             )
-    model.eval()(torch.rand(2, 224, 224, 1).permute(0, 3, 1, 2))
+    model.eval()(torch.rand(2, side, side, 1).permute(0, 3, 1, 2))
+    assert len(strides) == 2 * sum(isinstance(layer, torch.nn.Conv2d) for layer in model.modules())
     assert all(strides)
 
 
@@ -89,6 +92,22 @@ def test_evidence_adds_up_to_the_logits():
     head = EvidenceHead(16, 3, dropout=0.5).eval()
     maps = torch.rand(2, 16, 5, 7, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(head.evidence(maps).mean(dim=(2, 3)), head(maps))
+
+
+def test_a_mirrored_detector_answers_alike_for_both_sides_but_is_trained_on_one(rng):
+    plain, mirrored = (
+        build_model("nano", BuildRequest(3, height=64, width=64, freeze_base=False, mirrored=m)) for m in (False, True)
+    )
+    torch.nn.init.normal_(plain.head.dense.weight, generator=torch.Generator().manual_seed(0))
+    mirrored.load_own_state(plain.own_state())
+    films = torch.rand(3, 1, 64, 64, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        one, other = plain.eval()(films), plain(films.flip(3))
+        assert not torch.allclose(one, other, atol=1e-3)
+        torch.testing.assert_close(mirrored.eval()(films), (one + other) / 2, atol=1e-5, rtol=1e-4)
+        maps = mirrored.base(films)
+        torch.testing.assert_close(maps, mirrored.base(films.flip(3)).flip(3), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(plain.train()(films), mirrored.train()(films))
 
 
 def test_dropped_blocks_follow_from_the_generator_and_only_in_training():

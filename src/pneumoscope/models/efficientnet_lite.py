@@ -286,6 +286,7 @@ def build_lite(
     dropout: float = 0.0,
     frozen: bool = False,
     standardise: bool = False,
+    mirrored: bool = False,
 ) -> FilmClassifier:
     """A film classifier around a trunk.
 
@@ -298,13 +299,32 @@ def build_lite(
         dropout: Before the dense layer.
         frozen: Whether training leaves the trunk alone.
         standardise: Give each film the same mean and deviation of its grey levels.
+        mirrored: Answer with the mean over the film and its mirror image; twice the arithmetic.
     """
     head = EvidenceHead(trunk.channels, classes, dropout)
     generator = torch.Generator().manual_seed(seed)
     nn.init.normal_(head.dense.weight, std=0.01, generator=generator)
     nn.init.zeros_(head.dense.bias)
     resize = [Resize(film_side, input_side)] if film_side != input_side else []
-    return FilmClassifier(SCHEMES[classes], head, nn.Sequential(*resize, Normalise(standardise), trunk), frozen)
+    base = _FilmMaps(mirrored, *resize, Normalise(standardise), trunk)
+    return FilmClassifier(SCHEMES[classes], head, base, frozen)
+
+
+class _FilmMaps(nn.Sequential):
+    """Films to maps; outside of training, where asked, to the mean of the film's maps and its mirror image's."""
+
+    def __init__(self, mirrored: bool, *layers: nn.Module) -> None:
+        super().__init__(*layers)
+        self.mirrored = mirrored
+
+    def forward(self, films: Tensor) -> Tensor:
+        maps: Tensor = super().forward(films)  # type: ignore[no-untyped-call]
+        if self.training or not self.mirrored:
+            return maps
+        # Mirrored as (n, height, width, 1): the strides go on saying channels last; see `as_network_input`.
+        mirrored = films.permute(0, 2, 3, 1).flip(2).permute(0, 3, 1, 2)
+        other: Tensor = super().forward(mirrored)  # type: ignore[no-untyped-call]
+        return (maps + other.flip(3)) / 2
 
 
 def initialise_convolutions(trunk: nn.Module, generator: torch.Generator) -> None:

@@ -33,6 +33,7 @@ class BuildRequest:
         dropout: Of one of the detector's networks, before the last layer.
         stochastic_depth: Of one of the detector's networks, at its last block.
         standardise: Whether one of the detector's networks gives each film the same mean and deviation.
+        mirrored: Whether one of the detector's networks answers for the film and its mirror image together.
         style_mixing: Share of the batches in which one of the detector's networks mixes film styles.
         pretrained: File with the weights that the architecture starts from; new weights where None.
         trained_cnn: For the stacked cnn: the network whose convolutions it takes over.
@@ -47,6 +48,7 @@ class BuildRequest:
     dropout: float = 0.0
     stochastic_depth: float = 0.0
     standardise: bool = False
+    mirrored: bool = False
     style_mixing: float = 0.0
     pretrained: Path | None = None
     trained_cnn: FilmClassifier | None = None
@@ -165,4 +167,5 @@ def _lite(request: BuildRequest, stages: tuple[Stage, ...], wide_end: bool) -> F
         request.dropout,
         request.freeze_base,
         request.standardise,
+        request.mirrored,
     )

@@ -72,6 +72,7 @@ def build_network(config: RunConfig, foundations: Foundations) -> FilmClassifier
             dropout=config.model.dropout,
             stochastic_depth=config.model.stochastic_depth,
             standardise=config.model.standardise,
+            mirrored=config.model.mirrored,
             style_mixing=config.model.style_mixing,
             pretrained=file.path if file else None,
             trained_cnn=load_network(foundations.trained_cnn) if foundations.trained_cnn else None,
