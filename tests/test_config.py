@@ -6,6 +6,8 @@ from pneumoscope.config import RunConfig, config_from_table, load_config, parse_
 from pneumoscope.errors import ConfigError
 from pneumoscope.study.experiments import EXPERIMENTS
 
+ROOT = Path(__file__).resolve().parents[1]
+
 
 def test_defaults_are_the_studys():
     config = parse_config("", "test")
@@ -77,3 +79,13 @@ def test_every_key_is_documented():
     for section, keys in table.items():
         for key in keys if isinstance(keys, dict) else ():
             assert f"`{section}.{key}`" in page or f"`.{key}`" in page, f"{section}.{key}"
+
+
+CONFIGS = sorted(p for folder in ("configs", "experiments/recipes") for p in (ROOT / folder).glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_configuration_of_the_project_is_valid(path):
+    config = load_config(path)
+    assert config.name == path.stem.replace("nano", "detector-nano") if path.parent.name == "configs" else path.stem
+    assert bool(config.detector.name) == (path.parent.name == "configs")
