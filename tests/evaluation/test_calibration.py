@@ -81,6 +81,14 @@ def test_brier_and_line_agree_with_scikit_learn(rng):
     assert intercept == pytest.approx(reference.intercept_[0], abs=1e-4)
 
 
+def test_no_line_is_steep_enough_for_films_told_apart_without_a_mistake():
+    sick = np.array([False, False, True, True])
+    assert np.isnan(calibration_line(np.array([0.1, 0.2, 0.6, 0.9]), sick)).all()
+    assert np.isnan(calibration_line(np.array([0.9, 0.6, 0.2, 0.1]), sick)).all()
+    slope, _ = calibration_line(np.array([0.1, 0.5, 0.5, 0.9]), sick)
+    assert np.isfinite(slope)
+
+
 def test_curve_has_every_film_once(rng):
     probability = rng.random(37)
     curve = calibration_curve(probability, probability > 0.5, 5)

@@ -58,7 +58,8 @@ def fit_calibration(
 def calibration_line(probability: Floats, positive: NDArray[np.bool_]) -> tuple[float, float]:
     """Slope and intercept of the logistic regression of what is so on the logit of what is said; (1, 0) is perfect.
 
-    A slope below 1 says that the probabilities are too extreme, an intercept below 0 that they are too high.
+    A slope below 1 says that the probabilities are too extreme, an intercept below 0 that they are too high. Both are NaN
+    where a threshold tells the two kinds apart without a mistake: no slope is steep enough then.
 
     Args:
         probability: (n,) float in [0, 1].
@@ -66,17 +67,21 @@ def calibration_line(probability: Floats, positive: NDArray[np.bool_]) -> tuple[
     Source: Cox, Biometrika 1958; as TRIPOD+AI asks for.
     """
     check_chances(probability)
-    inside = np.clip(probability, 1e-6, 1 - 1e-6)
-    design = np.stack([np.log(inside / (1 - inside)), np.ones(len(inside))], axis=1)
-    coefficient = np.array([1.0, 0.0])
-    for _ in range(50):  # Newton's method; the loss is convex
-        expected = 1 / (1 + np.exp(-design @ coefficient))
-        curvature = design.T @ (design * (expected * (1 - expected))[:, None]) + 1e-10 * np.eye(2)
-        step = np.linalg.solve(curvature, design.T @ (positive - expected))
-        coefficient += step
-        if np.abs(step).max() < 1e-10:
-            break
-    return float(coefficient[0]), float(coefficient[1])
+    from scipy.optimize import minimize
+    from scipy.special import expit, logit
+
+    said, sick = logit(np.clip(probability, 1e-6, 1 - 1e-6)), positive.astype(bool)
+    if said[~sick].max() < said[sick].min() or said[sick].max() < said[~sick].min():
+        return float("nan"), float("nan")
+
+    def loss_and_gradient(line: Floats) -> tuple[float, Floats]:
+        raised = line[0] * said + line[1]
+        error = expit(raised) - sick
+        loss = np.logaddexp(0, raised) - raised * sick
+        return float(loss.mean()), np.array([(error * said).mean(), error.mean()])
+
+    found = minimize(loss_and_gradient, np.array([1.0, 0.0]), jac=True, method="BFGS", options={"gtol": 1e-9})
+    return float(found.x[0]), float(found.x[1])
 
 
 def calibration_curve(

@@ -205,6 +205,10 @@ def _percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.1f} %"
 
 
+def _line(slope: float, intercept: float) -> str:
+    return f"{slope:.2f}, {intercept:.2f}" if slope == slope else "undefined: told apart without a mistake"
+
+
 def _decision_tables(record: dict[str, Any]) -> list[tuple[str, str, list[str], list[list[str]]]]:
     """Title, what it shows, header and rows of each table on a detector's decisions; none for a network alone."""
     if (told := record.get("decisions")) is None:
@@ -221,7 +225,7 @@ def _decision_tables(record: dict[str, Any]) -> list[tuple[str, str, list[str], 
     ]
     if own:
         calibration += [
-            ["slope and intercept", f"{told['calibration']['slope']:.2f}, {told['calibration']['intercept']:.2f}"],
+            ["slope and intercept", _line(told["calibration"]["slope"], told["calibration"]["intercept"])],
             [f"calibration error, told the prevalence of {_percent(own['prevalence'])}", f"{own['ece']:.3f}"],
             ["Brier score, likewise", f"{own['brier']:.3f}"],
         ]
