@@ -1,5 +1,6 @@
 """From a configuration to a bundle and its evaluation, on phantoms."""
 
+import csv
 import json
 
 import numpy as np
@@ -49,7 +50,12 @@ def evaluated(bundle, phantoms, side, tmp_path, ledger="ledger"):
 def test_bundle_holds_what_was_fitted_on_held_out_answers(made):
     folder, _, said = made
     manifest = load_detector(folder / "bundle.zip").bundle.manifest
-    decision = json.loads((folder / "decision.json").read_text())
+    told = json.loads((folder / "decision.json").read_text())
+    decision = told["decision"]
+    assert told["sha256"] == load_detector(folder / "bundle.zip").bundle.sha256
+    seconds = [float(row["seconds"]) for f in folder.rglob("metrics.csv") for row in csv.DictReader(f.open())]
+    assert len(seconds) == 6 * 2, "three networks of two members, two epochs each"
+    assert manifest.training["training_seconds"] == told["training_seconds"] == pytest.approx(sum(seconds))
     assert (manifest.name, manifest.version, manifest.architecture) == ("small", "7", "nano")
     assert set(manifest.operating_points) == {"balanced", "sensitive", "specific"}
     assert manifest.calibration.temperature == decision["calibration"]["temperature"]

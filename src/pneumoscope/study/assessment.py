@@ -1,6 +1,5 @@
 """A run or a bundle is measured on films: probabilities, report, and a line in the ledger where they are test films."""
 
-import csv
 import json
 import math
 from collections.abc import Iterable
@@ -73,7 +72,7 @@ def assess(
     model = load_network(run, inception_weights)
     probability = class_probabilities(model, data, resolve_precision(config.training.precision))
     table = _table(dataset, data, scheme, probability)
-    context = ReportContext(_title(config.name), side.value, synthetic, _history(run), facts | provenance())
+    context = ReportContext(_title(config.name), side.value, synthetic, run.read_metrics(), facts | provenance())
     return _told(table, dataset, data, context, folder, why, ledger)
 
 
@@ -211,14 +210,6 @@ def _training_hashes(run: RunFolder) -> set[str]:
         raise RunError(
             f"expected training_films.txt in {run.path}, found {error.strerror}: train the run anew"
         ) from error
-
-
-def _history(run: RunFolder) -> list[dict[str, float]]:
-    try:
-        with (run.path / "metrics.csv").open(encoding="utf-8", newline="") as stream:
-            return [{key: float(value) for key, value in record.items()} for record in csv.DictReader(stream)]
-    except (OSError, ValueError, TypeError) as error:
-        raise RunError(f"expected metrics.csv in {run.path}, found {error}: train the run anew") from error
 
 
 def write_in_ledger(ledger: Path, record: dict[str, Any], why: str) -> None:

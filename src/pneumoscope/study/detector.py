@@ -88,12 +88,16 @@ def make_detector(
     RunFolder(folder).start(config, {"index_hash": watched.index.hash}, resume)
     folds = _judge_folds(part, config.detector.folds, seeds, location, folder, listeners)
     decision = fit_decision(hard_set(folds), config.detector)
-    write_json(folder / "decision.json", decision | provenance())
     listeners.say("the final network, on all training films")
     model = trained_mean(replace(part, split=_WATCHING), watched, folder / "final", seeds, listeners)
-    weights = _member(folder / "final", seeds[0]).provenance()["facts"]["weights"]
-    bundle = _bundle(config, model, weights, watched, decision, folder / "bundle.zip")
-    return {"bundle": str(folder / "bundle.zip"), "sha256": bundle.sha256, "decision": decision}
+    made = {
+        "weights": _member(folder / "final", seeds[0]).provenance()["facts"]["weights"],
+        "training_seconds": _training_seconds(folder),
+    }
+    bundle = _bundle(config, model, made, watched, decision, folder / "bundle.zip")
+    record = {"bundle": str(folder / "bundle.zip"), "sha256": bundle.sha256, "decision": decision, **made}
+    write_json(folder / "decision.json", record | provenance())
+    return record
 
 
 def _seeds(config: RunConfig) -> range:
@@ -204,6 +208,12 @@ def trained_mean(
     return model
 
 
+def _training_seconds(folder: Path) -> float:
+    """Of all networks together; what resumed trainings had begun in vain is not counted."""
+    runs = [RunFolder(file.parent) for file in folder.glob("*/**/metrics.csv")]
+    return sum(epoch["seconds"] for run in runs for epoch in run.read_metrics())
+
+
 def _member(folder: Path, seed: int) -> RunFolder:
     return RunFolder(folder / f"seed-{seed}")
 
@@ -211,7 +221,7 @@ def _member(folder: Path, seed: int) -> RunFolder:
 def _bundle(
     config: RunConfig,
     model: FilmClassifier,
-    weights: dict[str, str],
+    made: dict[str, Any],
     dataset: Dataset,
     decision: dict[str, Any],
     path: Path,
@@ -241,7 +251,7 @@ def _bundle(
             "config_hash": config.hash,
             "index_hash": dataset.index.hash,
             "split_hash": dataset.split.hash,
-            "weights": weights,
+            **made,
             **provenance(),
         },
         metrics={"hard_validation": {"auc": decision["auc"], "films": decision["films"]}},

@@ -122,6 +122,18 @@ class RunFolder:
         writer.writerows(asdict(result) for result in history)
         write_text(self.path / "metrics.csv", text.getvalue())
 
+    def read_metrics(self) -> list[dict[str, float]]:
+        """The epochs of `metrics.csv`, by name of the column.
+
+        Raises:
+            RunError: It is missing or damaged.
+        """
+        try:
+            with (self.path / "metrics.csv").open(encoding="utf-8", newline="") as stream:
+                return [{key: float(value) for key, value in record.items()} for record in csv.DictReader(stream)]
+        except (OSError, ValueError, TypeError) as error:
+            raise RunError(f"expected metrics.csv in {self.path}, found {error}: train the run anew") from error
+
     def write_tensorboard(self, history: Sequence[EpochResult]) -> None:
         """Writes the curves for TensorBoard, all anew, so that a resumed run shows each epoch once."""
         from torch.utils.tensorboard import SummaryWriter

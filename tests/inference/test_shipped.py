@@ -1,0 +1,84 @@
+"""The detectors in the package: whole, within what they promise to cost, and made by the configurations beside them."""
+
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from pneumoscope.config import load_config
+from pneumoscope.inference.detector import SHIPPED, load_detector
+from pneumoscope.types import NOTICE
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = {"default": "detector", "nano": "nano"}
+LARGEST = {"default": 25e6, "nano": 2e6}
+BILLION = 1e9
+
+
+@pytest.fixture(scope="module", params=SHIPPED)
+def shipped(request):
+    return request.param, load_detector(request.param)
+
+
+def graph_of(detector):
+    return onnx.shape_inference.infer_shapes(onnx.load_from_string(detector.bundle.model)).graph
+
+
+def arithmetic(graph):
+    """Multiplications and additions for one film; of convolutions and matrix products, which are nearly all."""
+    shapes = {v.name: [d.dim_value or 1 for d in v.type.tensor_type.shape.dim] for v in graph.value_info}
+    shapes |= {v.name: [d.dim_value or 1 for d in v.type.tensor_type.shape.dim] for v in [*graph.input, *graph.output]}
+    shapes |= {v.name: list(v.dims) for v in graph.initializer}
+    total = 0
+    for node in graph.node:
+        if node.op_type == "Conv":
+            total += 2 * prod(shapes[node.output[0]]) * prod(shapes[node.input[1]][1:])
+        elif node.op_type in ("MatMul", "Gemm"):
+            total += 2 * prod(shapes[node.output[0]]) * shapes[node.input[0]][-1]
+    return total
+
+
+def test_golden_films_give_their_outputs(shipped):
+    assert shipped[1].verify() < 1e-3
+
+
+def test_a_bundle_is_as_small_as_promised(shipped):
+    name, detector = shipped
+    path = ROOT / "src/pneumoscope/bundles" / f"{name}.zip"
+    assert path.stat().st_size <= LARGEST[name]
+    assert 1e7 < arithmetic(graph_of(detector)) <= BILLION
+
+
+def test_nano_has_few_parameters():
+    graph = graph_of(load_detector("nano"))
+    assert 1e5 < sum(prod(v.dims) for v in graph.initializer if v.data_type == onnx.TensorProto.FLOAT) <= 4e5
+
+
+def test_a_bundle_is_what_its_configuration_makes(shipped):
+    name, detector = shipped
+    manifest = detector.bundle.manifest
+    config = load_config(ROOT / "configs" / f"{CONFIGS[name]}.toml")
+    assert manifest.name == name
+    assert manifest.training["config_hash"] == config.hash
+    assert manifest.preprocessing == config.preprocessing
+    assert manifest.classes == ("normal", "bacterial", "viral")
+    assert manifest.notice == NOTICE
+    assert "1 to 5 years" in manifest.intended_use
+
+
+def test_operating_points_lie_in_their_order(shipped):
+    points = shipped[1].bundle.manifest.operating_points
+    assert points["sensitive"].threshold < points["balanced"].threshold < points["specific"].threshold
+    assert points["sensitive"].sensitivity >= 0.98
+    assert points["specific"].specificity >= 0.98
+
+
+def test_answer_and_evidence_agree_and_both_sides_are_alike(shipped, phantom_dataset):
+    _, detector = shipped
+    films = np.array(phantom_dataset.films[:3])
+    logits = detector.logits(films)
+    np.testing.assert_allclose(detector.evidence(films).mean(axis=(2, 3)), logits, atol=1e-3)
+    np.testing.assert_allclose(detector.logits(films[:, :, ::-1]), logits, atol=1e-3)
+    assert np.ptp(logits, axis=0).max() > 0.01
