@@ -22,7 +22,7 @@ from pneumoscope import places
 from pneumoscope.config import SplitConfig, load_config
 from pneumoscope.data.dataset import load_dataset
 from pneumoscope.data.locate import locate
-from pneumoscope.evaluation.metrics import roc_auc
+from pneumoscope.evaluation.metrics import measures, roc_auc
 from pneumoscope.evaluation.thresholds import best_operating_point
 from pneumoscope.files import write_json
 from pneumoscope.study.detector import held_out_answers
@@ -31,6 +31,7 @@ from pneumoscope.study.study import Listeners
 from pneumoscope.training.allocator import keep_freed_memory
 from pneumoscope.training.observer import SilentObserver
 from pneumoscope.training.provenance import provenance
+from pneumoscope.types import SCHEMES
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
 
@@ -67,10 +68,10 @@ def judge(found):
             f"{view}_best_threshold": best.threshold,
         }
     told["within_auc"] = auc_within_styles(found)
-    told["sensitivity"] = float((plain[sick] >= 0.5).mean())
-    cause = found.plain[sick]
-    told["three_class"] = float((found.plain.argmax(axis=1) == found.label).mean())
-    told["viral_auc"] = roc_auc(cause[:, 2] / (cause[:, 1] + cause[:, 2]), found.label[sick] == 2)
+    usual = measures(found.plain, found.label, SCHEMES[found.plain.shape[1]].names, np.ones((1, len(sick))))
+    told["sensitivity"] = float(usual["sensitivity"][0])
+    told["three_class"] = float(usual["accuracy"][0])
+    told["viral_auc"] = float(usual["auc_viral_vs_bacterial"][0])
     return told
 
 

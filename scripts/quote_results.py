@@ -18,7 +18,7 @@ from pneumoscope.presentation.markdown import markdown_table
 from pneumoscope.study.comparison import HEADER, table_row
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("README.md", "docs/study.md", "docs/speed.md", "docs/detector.md", "docs/data-card.md")
+PAGES = ("README.md", "docs/study.md", "docs/speed.md", "docs/detector.md", "docs/model-card.md", "docs/data-card.md")
 CLI_PAGE = ROOT / "docs" / "cli.md"
 
 
@@ -207,6 +207,7 @@ def ablation():
     record = _read("detector/ablation.json")
     header = [
         "recipe",
+        "within AUC",
         "plain AUC",
         "odd AUC",
         "odd spec.",
@@ -219,6 +220,7 @@ def ablation():
         "viral AUC",
     ]
     names = [
+        "within_auc",
         "plain_auc",
         "odd_auc",
         "odd_specificity",
@@ -238,6 +240,85 @@ def ablation():
     made = list(record["recipes"].values())[-1]["made"]
     words = f"Mean (range) over {len(told['folds'])} folds. `experiments/ablate.py`. {_made(made)}"
     return markdown_table(header, rows) + "\n\n" + words
+
+
+DETECTORS = ("default", "nano")
+_SHOWN = {
+    "binary_accuracy": "normal or pneumonia: accuracy",
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+    "auc": "AUC",
+    "ece": "expected calibration error",
+    "brier": "Brier score",
+    "accuracy": "three classes: accuracy",
+    "recall_bacterial": "recall, bacterial",
+    "recall_viral": "recall, viral",
+    "auc_viral_vs_bacterial": "viral against bacterial: AUC",
+}
+
+
+def _detector_reports():
+    """Of the detectors that have one."""
+    folders = {name: ROOT / "results/detector" / name / "report.json" for name in DETECTORS}
+    return {name: json.loads(file.read_text(encoding="utf-8")) for name, file in folders.items() if file.exists()}
+
+
+def _with_interval(estimate, scale=100, digits=1):
+    value, low, high = (f"{scale * estimate[part]:.{digits}f}" for part in ("value", "low", "high"))
+    return f"{value} ({low}-{high})"
+
+
+def detector_test():
+    reports = _detector_reports()
+    rows = []
+    for measure, words in _SHOWN.items():
+        as_number = measure.startswith(("auc", "ece", "brier"))
+        cells = [_with_interval(r["measures"][measure], *((1, 3) if as_number else (100, 1))) for r in reports.values()]
+        rows.append([words, *cells])
+    rows.insert(4, ["AUC, DeLong's interval", *(_with_interval(r["decisions"]["auc_delong"], 1, 3) for r in reports.values())])
+    one = next(iter(reports.values()))
+    words = (
+        f"{one['films']} films of {one['patients']} children, at the balanced operating point; 95 % intervals by bootstrap over "
+        f"children. `pneumoscope evaluate --bundle NAME --split test`. {_made(one['provenance'])}"
+    )
+    return markdown_table(["", *(f"`{name}`" for name in reports)], rows) + "\n\n" + words
+
+
+def detector_points():
+    rows = []
+    for name, report in _detector_reports().items():
+        for point, told in report["decisions"]["operating_points"].items():
+            cells = [_with_interval(estimate) for estimate in told["measured"].values()]
+            rows.append([f"`{name}`", point, f"{told['threshold']:.3f}", *cells])
+    header = ["detector", "point", "threshold", "sensitivity", "specificity", "accuracy", "referred", "accuracy of the others"]
+    return markdown_table(header, rows)
+
+
+def detector_styles():
+    rows = []
+    for name, report in _detector_reports().items():
+        for entry in report["decisions"]["styles"]:
+            shares = ["-" if entry[k] is None else f"{100 * entry[k]:.1f}" for k in ("specificity", "sensitivity")]
+            auc = "-" if entry["auc"] is None else f"{entry['auc']:.3f}"
+            rows.append([f"`{name}`", *(str(entry[k]) for k in ("style", "normal", "pneumonia")), *shares, auc])
+    return markdown_table(["detector", "style", "normal", "pneumonia", "specificity", "sensitivity", "AUC"], rows)
+
+
+def detector_sets():
+    rows = []
+    for name, report in _detector_reports().items():
+        for promised, found in report["decisions"]["conformal"].items():
+            cells = [f"{100 * share:.1f}" for share in found["coverage"].values()]
+            rows.append([f"`{name}`", f"{100 * float(promised):.0f}", *cells, f"{found['mean_size']:.2f}"])
+    return markdown_table(["detector", "promised", "normal", "bacterial", "viral", "classes per set"], rows)
+
+
+def detector_answered():
+    reports = _detector_reports()
+    rows = []
+    for entries in zip(*(report["decisions"]["answered"] for report in reports.values()), strict=True):
+        rows.append([f"{100 * entries[0]['answered']:.0f}", *(f"{100 * entry['accuracy']:.1f}" for entry in entries)])
+    return markdown_table(["answered", *(f"`{name}`" for name in reports)], rows)
 
 
 def _mean_and_range(values, digits):
@@ -297,6 +378,11 @@ QUOTES = {
         whole_study,
         one_seed,
         ablation,
+        detector_test,
+        detector_points,
+        detector_styles,
+        detector_sets,
+        detector_answered,
         pipeline,
         tricks,
         roofline,
