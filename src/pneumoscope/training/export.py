@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,8 +62,20 @@ def export_onnx(model: FilmClassifier, height: int, width: int) -> bytes:
         )
     if program is None:
         raise AssertionError("torch.onnx.export gave no program")
-    content: bytes = program.model_proto.SerializeToString()
+    model_proto = program.model_proto
+    _forget_origin(model_proto)
+    content: bytes = model_proto.SerializeToString()
     return content
+
+
+def _forget_origin(message: Any) -> None:
+    """Takes out what the exporter noted of the source code, with its paths: a fifth of a small network's file."""
+    for field, value in message.ListFields():
+        if field.name in ("metadata_props", "doc_string"):
+            message.ClearField(field.name)
+        elif field.message_type is not None:
+            for part in value if field.label == field.LABEL_REPEATED else [value]:
+                _forget_origin(part)
 
 
 @torch.no_grad()
