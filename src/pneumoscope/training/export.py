@@ -74,7 +74,7 @@ def _forget_origin(message: Any) -> None:
         if field.name in ("metadata_props", "doc_string"):
             message.ClearField(field.name)
         elif field.message_type is not None:
-            for part in value if field.label == field.LABEL_REPEATED else [value]:
+            for part in [value] if hasattr(value, "ListFields") else value:
                 _forget_origin(part)
 
 
