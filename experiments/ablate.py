@@ -18,9 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pneumoscope import places
 from pneumoscope.config import SplitConfig, load_config
-from pneumoscope.data.dataset import load_dataset
 from pneumoscope.data.locate import locate
 from pneumoscope.evaluation.metrics import measures, roc_auc
 from pneumoscope.evaluation.thresholds import best_operating_point
@@ -88,6 +86,7 @@ def main():
     options = parser.parse_args()
     chosen = [int(f) for f in options.only_folds.split(",")] if options.only_folds else range(options.folds)
     asked = [[*range(options.seeds)]] if options.mean else [[seed] for seed in range(options.seeds)]
+    location = locate(None)
     made = provenance() | {"command": " ".join(["experiments/ablate.py", *sys.argv[1:]])}
     record = json.loads(options.results.read_text()) if options.results.exists() else {"recipes": {}}
     for name in options.recipes:
@@ -95,12 +94,11 @@ def main():
         folds = []
         for fold in chosen:
             split = SplitConfig(seed=0, folds=options.folds, fold=fold, by="style")
-            dataset = load_dataset(locate(None).root, recipe.preprocessing, split, places.films_directory())
             for seeds in asked:
                 began = time.perf_counter()
                 folder = options.out / name / f"fold-{fold}"
                 config = replace(recipe, split=split)
-                told = judge(held_out_answers(config, dataset, folder, seeds, Listeners(observer=Told())))
+                told = judge(held_out_answers(config, location, folder, seeds, Listeners(observer=Told())))
                 folds.append({"fold": fold, "seeds": seeds} | told)
                 shown = " ".join(f"{k} {v:.3f}" for k, v in told.items())
                 print(f"{name} fold {fold} seeds {seeds} ({time.perf_counter() - began:.0f} s): {shown}", flush=True)

@@ -147,34 +147,28 @@ def _judge_folds(
     """The held-out answers of every fold, trained where they are not there yet."""
     answers = []
     for fold in range(folds):
+        split = SplitConfig(seed=0, folds=folds, fold=fold, by="style")
         own = folder / "folds" / f"fold-{fold}"
-        if not (file := _answers_file(own, seeds)).exists():
-            split = SplitConfig(seed=0, folds=folds, fold=fold, by="style")
-            dataset = _dataset(config, split, location, listeners)
-            listeners.say(f"style fold {fold + 1} of {folds}")
-            held_out_answers(replace(config, split=split), dataset, own, seeds, listeners)
-        answers.append(load_hard_validation(file))
+        answers.append(held_out_answers(replace(config, split=split), location, own, seeds, listeners))
     return answers
 
 
-def _answers_file(folder: Path, seeds: Sequence[int]) -> Path:
-    return folder / f"hard-{'-'.join(map(str, seeds))}.npz"
-
-
 def held_out_answers(
-    config: RunConfig, dataset: Dataset, folder: Path, seeds: Sequence[int], listeners: Listeners
+    config: RunConfig, location: Location, folder: Path, seeds: Sequence[int], listeners: Listeners
 ) -> HardValidation:
     """What a network says of the films that its style fold holds out; trained, and asked, where that is not done yet.
 
     Args:
         config: With the fold as its split.
-        dataset: Split so.
+        location: Of the data set.
         folder: Of the fold; keeps the trainings and the answers.
         seeds: Of the trainings whose mean answers.
         listeners: Told of progress.
     """
-    file = _answers_file(folder, seeds)
+    file = folder / f"hard-{'-'.join(map(str, seeds))}.npz"
     if not file.exists():
+        dataset = _dataset(config, config.split, location, listeners)
+        listeners.say(f"style fold {config.split.fold + 1} of {config.split.folds}")
         model = trained_mean(config, dataset, folder, seeds, listeners)
         precision = resolve_precision(config.training.precision)
         validate_hard(model, dataset, config.preprocessing, precision).save(file)
