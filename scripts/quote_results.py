@@ -238,7 +238,8 @@ def ablation():
         shown = [_mean_and_range(v, 3 if n.endswith("auc") else 1) for n, v in values.items()]
         rows.append([f"`{recipe}`", *shown])
     made = list(record["recipes"].values())[-1]["made"]
-    words = f"Mean (range) over {len(told['folds'])} folds. `experiments/ablate.py`. {_made(made)}"
+    rows.sort(key=lambda row: row[1])
+    words = f"Mean (range) over {len(told['folds'])} folds, from the worst within styles to the best. `experiments/ablate.py`. {_made(made)}"
     return markdown_table(header, rows) + "\n\n" + words
 
 
@@ -275,7 +276,9 @@ def detector_test():
         as_number = measure.startswith(("auc", "ece", "brier"))
         cells = [_with_interval(r["measures"][measure], *((1, 3) if as_number else (100, 1))) for r in reports.values()]
         rows.append([words, *cells])
-    rows.insert(4, ["AUC, DeLong's interval", *(_with_interval(r["decisions"]["auc_delong"], 1, 3) for r in reports.values())])
+    rows.insert(
+        4, ["AUC, DeLong's interval", *(_with_interval(r["decisions"]["auc_delong"], 1, 3) for r in reports.values())]
+    )
     one = next(iter(reports.values()))
     words = (
         f"{one['films']} films of {one['patients']} children, at the balanced operating point; 95 % intervals by bootstrap over "
@@ -290,7 +293,16 @@ def detector_points():
         for point, told in report["decisions"]["operating_points"].items():
             cells = [_with_interval(estimate) for estimate in told["measured"].values()]
             rows.append([f"`{name}`", point, f"{told['threshold']:.3f}", *cells])
-    header = ["detector", "point", "threshold", "sensitivity", "specificity", "accuracy", "referred", "accuracy of the others"]
+    header = [
+        "detector",
+        "point",
+        "threshold",
+        "sensitivity",
+        "specificity",
+        "accuracy",
+        "referred",
+        "accuracy of the others",
+    ]
     return markdown_table(header, rows)
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from pneumoscope.inference.detector import load_detector
+
 ROOT = Path(__file__).parents[1]
 STUDY = ROOT / "results" / "study"
 
@@ -57,6 +59,16 @@ def test_every_look_at_the_test_films_is_in_the_ledger():
             config_hash = json.loads((folder / "provenance.json").read_text())["config_hash"]
             accuracy = round(run["measures"]["accuracy"]["value"], 4)
             assert (f"{model['name']}, seed {run['seed']}", config_hash, accuracy) in told
+
+
+@pytest.mark.parametrize("name", ["nano"])
+def test_shipped_detectors_are_the_ones_that_were_measured(name):
+    report = json.loads((ROOT / f"results/detector/{name}/report.json").read_text())
+    assert report["provenance"]["bundle"] == load_detector(name).bundle.sha256
+    assert (report["split"], report["films"], report["patients"], report["synthetic"]) == ("test", 624, 427, False)
+    lines = [json.loads(line) for line in (ROOT / "results/test-ledger.jsonl").read_text().splitlines()]
+    looks = [line["result"] for line in lines if line["config_hash"] == report["provenance"]["config_hash"]]
+    assert round(report["measures"]["binary_accuracy"]["value"], 4) in {look["binary_accuracy"] for look in looks}
 
 
 def test_nothing_in_results_is_large_or_names_a_machines_folders():

@@ -53,7 +53,9 @@ def test_bundle_holds_what_was_fitted_on_held_out_answers(made):
     told = json.loads((folder / "decision.json").read_text())
     decision = told["decision"]
     assert told["sha256"] == load_detector(folder / "bundle.zip").bundle.sha256
-    seconds = [float(row["seconds"]) for f in folder.rglob("metrics.csv") for row in csv.DictReader(f.open())]
+    seconds = [
+        float(row["seconds"]) for f in folder.rglob("metrics.csv") for row in csv.DictReader(f.read_text().splitlines())
+    ]
     assert len(seconds) == 6 * 2, "three networks of two members, two epochs each"
     assert manifest.training["training_seconds"] == told["training_seconds"] == pytest.approx(sum(seconds))
     assert (manifest.name, manifest.version, manifest.architecture) == ("small", "7", "nano")
