@@ -63,7 +63,7 @@ def test_nano_has_few_parameters():
 
 def test_a_bundle_tells_nothing_of_the_machine_it_was_made_on(shipped):
     path = ROOT / "src/pneumoscope/bundles" / f"{shipped[0]}.zip"
-    for word in (b"site-packages", b".py", b"/home/", b"/work/", b"/root/"):
+    for word in (b"site-packages", b".py", b"/home/", str(ROOT).encode()):
         assert word not in path.read_bytes(), word
 
 
