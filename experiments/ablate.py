@@ -4,8 +4,8 @@
 
 A recipe is experiments/recipes/NAME.toml. What was trained already is taken. results/detector/ablation.json gets an entry
 per recipe: AUC, specificity at 0.5 and the best balanced accuracy there is, over ordinary normals (plain), normals of styles
-that training knew as pneumonia alone (odd), and both stored like pneumonias (shifted, odd_shifted); the AUC among films of one style (within); three classes, and viral
-against bacterial.
+that training knew as pneumonia alone (odd), and both stored like pneumonias (shifted, odd_shifted); the AUC among films
+of one style (within); three classes, and viral against bacterial.
 The test films are out of reach here.
 """
 

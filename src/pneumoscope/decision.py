@@ -100,11 +100,14 @@ class DecisionRule:
         if not 0 <= self.refer_from <= self.threshold <= self.refer_to <= 1:
             raise InputError(f"expected 0 <= refer_from <= threshold <= refer_to <= 1, found {self}: fit it anew")
 
+    def refers(self, probability: Floats) -> NDArray[np.bool_]:
+        """(n,) bool, for which of (n,) probabilities of pneumonia a person should read the film."""
+        return np.asarray((probability >= self.refer_from) & (probability < self.refer_to))
+
     def decide(self, probability: Floats) -> list[Decision]:
         """A decision for each of (n,) probabilities of pneumonia."""
-        refer = (probability >= self.refer_from) & (probability < self.refer_to)
         sick = probability >= self.threshold
         return [
             Decision.REFER if unsure else Decision.PNEUMONIA if ill else Decision.NORMAL
-            for unsure, ill in zip(refer.tolist(), sick.tolist(), strict=True)
+            for unsure, ill in zip(self.refers(probability).tolist(), sick.tolist(), strict=True)
         ]

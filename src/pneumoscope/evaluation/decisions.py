@@ -71,7 +71,7 @@ def _share(hit: Flags, among: Flags, weight: Floats) -> dict[str, float]:
 def _point(rule: DecisionRule, chance: Floats, positive: Flags, weight: Floats) -> dict[str, Any]:
     answer = chance >= rule.threshold
     right = answer == positive
-    referred = (chance >= rule.refer_from) & (chance < rule.refer_to)
+    referred = rule.refers(chance)
     everything = np.ones_like(positive)
     return {
         "measured": {

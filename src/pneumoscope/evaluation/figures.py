@@ -120,7 +120,7 @@ def draw_answered(table: PredictionTable, rules: Rules, title: str, synthetic: b
         # The first few films say nothing: one mistake among ten is ten percent.
         shown = coverage >= min(0.2, coverage[-1])
         axes.plot(100 * coverage[shown], 100 * (1 - risk[shown]), color=CLASS_COLOURS["normal"], linewidth=2)
-        kept = (chance < balanced.refer_from) | (chance >= balanced.refer_to)
+        kept = ~balanced.refers(chance)
         if kept.any():
             right = ((chance >= balanced.threshold) == positive)[kept].mean()
             axes.plot(100 * kept.mean(), 100 * right, "o", color=CLASS_COLOURS["bacterial"], label="refer band")

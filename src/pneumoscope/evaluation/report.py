@@ -218,9 +218,8 @@ def _decision_tables(record: dict[str, Any]) -> list[tuple[str, str, list[str], 
         [name, f"{point['threshold']:.3f}", *(str(Estimate(**value)) for value in point["measured"].values())]
         for name, point in told["operating_points"].items()
     ]
-    delong = Estimate(**told["auc_delong"])
     calibration = [
-        ["AUC with DeLong's interval", f"{delong.value:.3f} ({delong.low:.3f}-{delong.high:.3f})"],
+        ["AUC with DeLong's interval", _shown("auc", Estimate(**told["auc_delong"]))],
         ["prevalence that the probabilities assume", _percent(told["calibration"]["assumed_prevalence"])],
     ]
     if own:
