@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from pneumoscope.bundle import Manifest, NamedOperatingPoint, save_bundle
-from pneumoscope.config import Preprocessing
+from pneumoscope.config import ModelConfig, Preprocessing
 from pneumoscope.decision import Calibration
 from pneumoscope.errors import BundleError, InputError
 from pneumoscope.inference.detector import Detector, load_detector
-from pneumoscope.models.registry import BuildRequest, build_model
+from pneumoscope.models.registry import build_model
 from pneumoscope.training.export import export_onnx, golden_outputs
 
 MANIFEST = Manifest(
@@ -40,7 +40,7 @@ def films(phantom_dataset):
 
 @pytest.fixture(scope="module")
 def nano(films, tmp_path_factory):
-    model = build_model("nano", BuildRequest(3, seed=1, input_side=112, freeze_base=False, mirrored=True))
+    model = build_model(ModelConfig("nano", freeze_base=False, input_side=112, mirrored=True), seed=1)
     for layer in model.modules():  # as after a training: statistics that are not 0 and 1
         if isinstance(layer, torch.nn.BatchNorm2d):
             layer.momentum = None
@@ -55,7 +55,7 @@ def nano(films, tmp_path_factory):
 
 @pytest.mark.parametrize("architecture", ["cnn", "stacked_cnn", "lite0"])
 def test_onnx_gives_what_torch_gives(architecture, films, tmp_path):
-    model = build_model(architecture, BuildRequest(3, seed=1, freeze_base=False))
+    model = build_model(ModelConfig(architecture, freeze_base=False), seed=1)
     bundle = bundle_of(model, films, tmp_path / "b.zip", replace(MANIFEST, architecture=architecture))
     detector = Detector(bundle)
     with torch.no_grad():
@@ -98,7 +98,7 @@ def test_wrong_films_are_refused(nano, films):
 
 
 def test_networks_without_pooling_have_no_evidence_map(films, tmp_path):
-    model = build_model("cnn", BuildRequest(3))
+    model = build_model(ModelConfig("cnn"))
     detector = Detector(bundle_of(model, films, tmp_path / "b.zip", replace(MANIFEST, architecture="cnn")))
     with pytest.raises(InputError, match="expected a network with an evidence map, found cnn"):
         detector.evidence(films)

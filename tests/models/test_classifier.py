@@ -3,10 +3,11 @@ import pytest
 import torch
 from torch import nn
 
+from pneumoscope.config import ModelConfig
 from pneumoscope.errors import ConfigError, WeightsError
 from pneumoscope.models.classifier import FlattenFeatures, GreyConv2d, initialise_as_keras
 from pneumoscope.models.cnn import build_cnn
-from pneumoscope.models.registry import BuildRequest, architectures, build_model, register
+from pneumoscope.models.registry import architectures, build_model, register
 from pneumoscope.models.stacked import build_stacked_cnn
 
 ALL = [(a.name, classes) for a in architectures() for classes in (2, 3)]
@@ -22,18 +23,18 @@ ALL = [(a.name, classes) for a in architectures() for classes in (2, 3)]
     ],
 )
 def test_parameter_counts_are_the_studys(architecture, classes, trainable, frozen):
-    count = build_model(architecture, BuildRequest(classes)).count_parameters()
+    count = build_model(ModelConfig(architecture, classes)).count_parameters()
     assert (count.trainable, count.frozen) == (trainable, frozen)
 
 
 def test_thawing_moves_the_base_to_the_trainable_side():
-    count = build_model("stacked_cnn", BuildRequest(3, freeze_base=False)).count_parameters()
+    count = build_model(ModelConfig("stacked_cnn", freeze_base=False)).count_parameters()
     assert (count.trainable, count.frozen) == (129_635 + 93_248, 0)
 
 
 @pytest.mark.parametrize(("architecture", "classes"), ALL)
 def test_every_network_gives_logits_and_every_trainable_weight_a_gradient(architecture, classes):
-    model = build_model(architecture, BuildRequest(classes, seed=1))
+    model = build_model(ModelConfig(architecture, classes), seed=1)
     films = torch.rand(2, 1, 224, 224, generator=torch.Generator().manual_seed(0))
     logits = model(films)
     assert logits.shape == (2, classes)
@@ -45,7 +46,7 @@ def test_every_network_gives_logits_and_every_trainable_weight_a_gradient(archit
 
 @pytest.mark.parametrize(("architecture", "classes"), ALL)
 def test_the_seed_decides_the_weights(architecture, classes):
-    one, two, other = (build_model(architecture, BuildRequest(classes, seed=s)).state_dict() for s in (4, 4, 5))
+    one, two, other = (build_model(ModelConfig(architecture, classes), seed=s).state_dict() for s in (4, 4, 5))
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert any(not torch.equal(one[name], other[name]) for name in one)
 
@@ -121,14 +122,14 @@ def test_films_that_are_too_small_for_the_stacked_cnn_are_refused():
 
 def test_inception_takes_only_films_of_its_size():
     with pytest.raises(ConfigError, match="224 x 224 for inception_v3, found 128 x 224"):
-        build_model("inception_v3", BuildRequest(3, height=128))
+        build_model(ModelConfig("inception_v3"), height=128)
 
 
 def test_unknown_architecture_is_refused():
     with pytest.raises(
         ConfigError, match="expected an architecture out of cnn, inception_v3, stacked_cnn, lite0, nano, found 'vgg'"
     ):
-        build_model("vgg", BuildRequest(3))
+        build_model(ModelConfig("vgg"))
 
 
 def test_name_cannot_be_registered_twice():
@@ -137,7 +138,7 @@ def test_name_cannot_be_registered_twice():
 
 
 def test_frozen_base_from_a_file_is_not_saved_with_the_network():
-    model = build_model("inception_v3", BuildRequest(3))
+    model = build_model(ModelConfig("inception_v3"))
     assert any(name.startswith("base.") for name in model.own_state())
     model.base_origin = {"file": "weights.h5", "sha256": "0"}
     assert not any(name.startswith("base.") for name in model.own_state())

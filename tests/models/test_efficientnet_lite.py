@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from pneumoscope.config import ModelConfig
 from pneumoscope.errors import ConfigError, WeightsError
 from pneumoscope.models.efficientnet_lite import (
     LITE0,
@@ -17,7 +18,7 @@ from pneumoscope.models.efficientnet_lite import (
     scaled_stages,
 )
 from pneumoscope.models.lite_weights import find_lite_weights, load_lite_weights
-from pneumoscope.models.registry import BuildRequest, build_model
+from pneumoscope.models.registry import build_model
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +50,8 @@ def test_grey_films_are_three_equal_colours(published):
 
 
 def test_lite0_and_nano_have_the_parameters_that_are_promised():
-    lite0 = build_model("lite0", BuildRequest(3, freeze_base=False))
-    nano = build_model("nano", BuildRequest(3, freeze_base=False))
+    lite0 = build_model(ModelConfig("lite0", freeze_base=False))
+    nano = build_model(ModelConfig("nano", freeze_base=False))
     # 4,652,008 with ImageNet's 1,000 classes, as published.
     assert sum(p.numel() for p in lite0.parameters()) == 4_652_008 - 1280 * 1000 - 1000 + 1280 * 3 + 3
     assert sum(p.numel() for p in nano.parameters()) <= 400_000
@@ -74,8 +75,7 @@ def test_resizing_is_pillows_bilinear(source, target, rng):
 @pytest.mark.parametrize("side", [112, 224])
 def test_maps_lie_channels_last_in_every_layer(side):
     """Otherwise a processor needs several times longer."""
-    request = BuildRequest(3, height=side, width=side, input_side=112, freeze_base=False, mirrored=True)
-    model = build_model("lite0", request)
+    model = build_model(ModelConfig("lite0", freeze_base=False, input_side=112, mirrored=True), height=side, width=side)
     model.to(memory_format=torch.channels_last)
     strides = []
     for layer in model.modules():
@@ -96,7 +96,7 @@ def test_evidence_adds_up_to_the_logits():
 
 def test_a_mirrored_detector_answers_alike_for_both_sides_but_is_trained_on_one(rng):
     plain, mirrored = (
-        build_model("nano", BuildRequest(3, height=64, width=64, freeze_base=False, mirrored=m)) for m in (False, True)
+        build_model(ModelConfig("nano", freeze_base=False, mirrored=m), height=64, width=64) for m in (False, True)
     )
     torch.nn.init.normal_(plain.head.dense.weight, generator=torch.Generator().manual_seed(0))
     mirrored.load_own_state(plain.own_state())
@@ -111,7 +111,7 @@ def test_a_mirrored_detector_answers_alike_for_both_sides_but_is_trained_on_one(
 
 
 def test_dropped_blocks_follow_from_the_generator_and_only_in_training():
-    model = build_model("lite0", BuildRequest(3, input_side=64, freeze_base=False, stochastic_depth=0.5, dropout=0.5))
+    model = build_model(ModelConfig("lite0", freeze_base=False, input_side=64, dropout=0.5, stochastic_depth=0.5))
     films = torch.rand(4, 1, 224, 224, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         assert torch.equal(model.eval()(films), model(films))
@@ -174,4 +174,4 @@ def test_missing_package_is_named(monkeypatch):
 
 def test_films_must_be_square():
     with pytest.raises(ConfigError, match="expected square films for the detector, found 224 x 200"):
-        build_model("lite0", BuildRequest(3, width=200))
+        build_model(ModelConfig("lite0"), width=200)

@@ -3,11 +3,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pneumoscope.config import Preprocessing, SplitConfig
+from pneumoscope.config import ModelConfig, Preprocessing, SplitConfig
 from pneumoscope.data.dataset import film_looks, load_dataset
 from pneumoscope.errors import InputError
 from pneumoscope.evaluation.metrics import roc_auc
-from pneumoscope.models.registry import BuildRequest, build_model
+from pneumoscope.models.registry import build_model
 from pneumoscope.study.hard_validation import (
     HardValidation,
     auc_within_styles,
@@ -32,7 +32,7 @@ def dataset(phantoms, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(dataset):
-    return validate_hard(build_model("cnn", BuildRequest(3, height=64, width=64)), dataset, SETTINGS, "fp32")
+    return validate_hard(build_model(ModelConfig("cnn"), height=64, width=64), dataset, SETTINGS, "fp32")
 
 
 def test_only_normals_are_shifted_and_all_go_through_the_preprocessing(dataset):
@@ -73,7 +73,7 @@ def test_looks_are_found_for_a_split_by_patient_too(phantom_dataset, dataset, tm
 
 def test_a_split_by_patient_has_no_hard_validation(phantom_dataset):
     with pytest.raises(InputError, match="expected a data set split by style"):
-        validate_hard(build_model("cnn", BuildRequest(3)), phantom_dataset, Preprocessing(), "fp32")
+        validate_hard(build_model(ModelConfig("cnn")), phantom_dataset, Preprocessing(), "fp32")
 
 
 def test_answers_survive_a_round_trip(found, tmp_path):

@@ -10,7 +10,7 @@ from torch import nn
 
 from pneumoscope.config import AugmentationConfig, ModelConfig
 from pneumoscope.errors import ConfigError
-from pneumoscope.models.registry import BuildRequest, build_model
+from pneumoscope.models.registry import build_model
 from pneumoscope.training.averaging import WeightAverage
 from pneumoscope.training.batches import AugmentedInputs, training_batches
 from pneumoscope.training.optimiser import OneCycleAdamW
@@ -36,10 +36,12 @@ def detector_config(**changes):
 
 
 def detector(config):
-    request = BuildRequest(
-        3, config.training.seed, SIDE, SIDE, False, dropout=config.model.dropout, stochastic_depth=0.2
+    return build_model(
+        ModelConfig("nano", freeze_base=False, dropout=config.model.dropout, stochastic_depth=0.2),
+        seed=config.training.seed,
+        height=SIDE,
+        width=SIDE,
     )
-    return build_model("nano", request)
 
 
 def test_interrupted_detector_training_resumes_bit_for_bit(tmp_path):
@@ -70,7 +72,7 @@ def test_the_mean_of_the_weights_is_validated_and_kept(tmp_path):
 
 
 def test_mean_of_weights_follows_its_formula():
-    model = build_model("cnn", BuildRequest(2, 0, 32, 32))
+    model = build_model(ModelConfig("cnn", 2), seed=0, height=32, width=32)
     weight = model.own_state()["head.2.bias"]
     average = WeightAverage(model, 0.5, {})
     expected = weight.clone()
@@ -136,6 +138,6 @@ def test_balanced_classes_count_alike(tmp_path):
 
 def test_a_frozen_base_takes_no_augmentation(tmp_path):
     config = replace(config_of(), augmentation=AUGMENTATION)
-    model = build_model("nano", BuildRequest(3, 0, SIDE, SIDE, freeze_base=True))
+    model = build_model(ModelConfig("nano", freeze_base=True), seed=0, height=SIDE, width=SIDE)
     with pytest.raises(ConfigError, match="expected no augmentation for a network with a frozen base"):
         run_training(tmp_path / "run", config, model)

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from pneumoscope.config import ModelConfig, RunConfig, TrainingConfig
 from pneumoscope.errors import InputError, RunError
-from pneumoscope.models.registry import BuildRequest, build_model
+from pneumoscope.models.registry import build_model
 from pneumoscope.training.batches import FilmInputs, LabelledFilms, training_batches
 from pneumoscope.training.frozen_features import ComputedFeatures, FrozenBase, frozen_features
 from pneumoscope.training.loop import train
@@ -41,7 +41,7 @@ def config_of(**changes):
 
 
 def network(config, architecture="cnn", side=SIDE):
-    return build_model(architecture, BuildRequest(3, config.training.seed, side, side))
+    return build_model(ModelConfig(architecture), seed=config.training.seed, height=side, width=side)
 
 
 def run_training(folder, config, model=None, observer=None, count=40, side=SIDE):
@@ -201,21 +201,21 @@ def test_kept_features_train_like_computed_ones(tmp_path, precision):
     side = 192
     for cached in (True, False):
         config = config_of(precision=precision, cache_features=cached, epochs=2)
-        model = build_model("stacked_cnn", BuildRequest(3, 0, side, side))
+        model = build_model(ModelConfig("stacked_cnn"), seed=0, height=side, width=side)
         run_training(tmp_path / str(cached), config, model, count=24, side=side)
     one, two = (load_file(tmp_path / str(cached) / "model.safetensors") for cached in (True, False))
     # Batches of other sizes may be summed in another order; in bf16 one rounding is 2**-8.
     tolerance = 1e-5 if precision == "fp32" else 4e-3
     for name in one:
         assert (one[name] - two[name]).abs().max() <= tolerance, name
-    base = build_model("stacked_cnn", BuildRequest(3, 0, side, side)).base.state_dict()
+    base = build_model(ModelConfig("stacked_cnn"), seed=0, height=side, width=side).base.state_dict()
     for name, tensor in base.items():
         assert torch.equal(one[f"base.{name}"], tensor), "a frozen base must not move"
 
 
 def test_thawed_base_learns(tmp_path):
     side = 192
-    model = build_model("stacked_cnn", BuildRequest(3, 0, side, side, freeze_base=False))
+    model = build_model(ModelConfig("stacked_cnn", freeze_base=False), seed=0, height=side, width=side)
     before = {name: tensor.clone() for name, tensor in model.base.state_dict().items()}
     run_training(tmp_path / "run", config_of(epochs=1), model, count=16, side=side)
     assert any(not torch.equal(model.base.state_dict()[name], tensor) for name, tensor in before.items())
@@ -231,7 +231,7 @@ class Stages(SilentObserver):
 
 def test_features_are_computed_once_per_film_and_flip_and_damage_is_noticed(tmp_path):
     side = 192
-    base = FrozenBase(build_model("stacked_cnn", BuildRequest(3, 0, side, side)), torch.float32)
+    base = FrozenBase(build_model(ModelConfig("stacked_cnn"), seed=0, height=side, width=side), torch.float32)
     data = films(10, 3, side)
     for damage, expected in ((None, [("f", 20)]), (None, []), ("flip", [("f", 20)])):
         file = tmp_path / "f.bin"
@@ -252,7 +252,7 @@ def test_features_are_computed_once_per_film_and_flip_and_damage_is_noticed(tmp_
 def test_features_of_another_base_or_other_films_are_not_taken(tmp_path):
     side = 192
     for seed, count in ((0, 6), (1, 6), (1, 7)):
-        base = FrozenBase(build_model("stacked_cnn", BuildRequest(3, seed, side, side)), torch.float32)
+        base = FrozenBase(build_model(ModelConfig("stacked_cnn"), seed=seed, height=side, width=side), torch.float32)
         stages = Stages()
         with frozen_features(base, films(count, 3, side), False, tmp_path, "f", stages) as kept:
             assert len(kept) == count

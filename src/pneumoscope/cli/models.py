@@ -9,12 +9,13 @@ from pneumoscope.cli.options import JsonOption, print_json
 
 def models(as_json: JsonOption = False) -> None:
     """List every architecture with its trainable and frozen parameters."""
-    from pneumoscope.models.registry import BuildRequest, architectures, build_model
+    from pneumoscope.config import ModelConfig
+    from pneumoscope.models.registry import architectures, build_model
 
     records = []
     for architecture in architectures():
         for classes in (2, 3):
-            count = build_model(architecture.name, BuildRequest(classes)).count_parameters()
+            count = build_model(ModelConfig(architecture.name, classes)).count_parameters()
             records.append(
                 {
                     "architecture": architecture.name,

@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 
+from pneumoscope.config import ModelConfig
 from pneumoscope.errors import ConfigError
 from pneumoscope.models.classifier import FilmClassifier
 from pneumoscope.models.cnn import build_cnn
@@ -24,34 +25,20 @@ class BuildRequest:
     """What a network is built from.
 
     Attributes:
-        classes: 2 or 3.
+        model: Which network.
         seed: Of the new weights.
         height: Of the films, pixels.
         width: Of the films, pixels.
-        freeze_base: Whether training leaves a pre-trained part alone.
-        input_side: Pixels that one of the detector's networks sees; 0 for the films' own size.
-        dropout: Of one of the detector's networks, before the last layer.
-        stochastic_depth: Of one of the detector's networks, at its last block.
-        standardise: Whether one of the detector's networks gives each film the same mean and deviation.
-        mirrored: Whether one of the detector's networks answers for the film and its mirror image together.
-        style_mixing: Share of the batches in which one of the detector's networks mixes film styles.
         pretrained: File with the weights that the architecture starts from; new weights where None.
         trained_cnn: For the stacked cnn: the network whose convolutions it takes over.
     """
 
-    classes: int
-    seed: int = 0
-    height: int = 224
-    width: int = 224
-    freeze_base: bool = True
-    input_side: int = 0
-    dropout: float = 0.0
-    stochastic_depth: float = 0.0
-    standardise: bool = False
-    mirrored: bool = False
-    style_mixing: float = 0.0
-    pretrained: Path | None = None
-    trained_cnn: FilmClassifier | None = None
+    model: ModelConfig
+    seed: int
+    height: int
+    width: int
+    pretrained: Path | None
+    trained_cnn: FilmClassifier | None
 
 
 @dataclass(frozen=True)
@@ -96,13 +83,28 @@ def architectures() -> list[Architecture]:
     return list(_ARCHITECTURES.values())
 
 
-def build_model(name: str, request: BuildRequest) -> FilmClassifier:
+def build_model(
+    model: ModelConfig,
+    seed: int = 0,
+    height: int = 224,
+    width: int = 224,
+    pretrained: Path | None = None,
+    trained_cnn: FilmClassifier | None = None,
+) -> FilmClassifier:
     """A network with its initial weights.
+
+    Args:
+        model: Which network.
+        seed: Of the new weights.
+        height: Of the films, pixels.
+        width: Of the films, pixels.
+        pretrained: File with the weights that the architecture starts from; new weights where None.
+        trained_cnn: For the stacked cnn: the network whose convolutions it takes over.
 
     Raises:
         ConfigError: No such architecture, or it cannot be built for these films.
     """
-    return architecture(name).build(request)
+    return architecture(model.architecture).build(BuildRequest(model, seed, height, width, pretrained, trained_cnn))
 
 
 def architecture(name: str) -> Architecture:
@@ -118,7 +120,7 @@ def architecture(name: str) -> Architecture:
 
 @register("cnn", "models 1 and 2 of the study: three convolutions, one dense layer")
 def _cnn(request: BuildRequest) -> FilmClassifier:
-    return build_cnn(request.classes, request.seed, request.height, request.width)
+    return build_cnn(request.model.classes, request.seed, request.height, request.width)
 
 
 @register("inception_v3", "model 3 of the study: Keras' Inception V3, frozen, and three dense layers", "inception_v3")
@@ -128,13 +130,14 @@ def _inception_v3(request: BuildRequest) -> FilmClassifier:
             f"expected films of 224 x 224 for inception_v3, found {request.height} x {request.width}: change preprocessing"
         )
     base = load_inception_weights(request.pretrained) if request.pretrained else None
-    return build_inception_v3(request.classes, request.seed, base, request.freeze_base)
+    return build_inception_v3(request.model.classes, request.seed, base, request.model.freeze_base)
 
 
 @register("stacked_cnn", "model 4 of the study: the convolutions of model 2, three more, one dense layer")
 def _stacked_cnn(request: BuildRequest) -> FilmClassifier:
+    model = request.model
     return build_stacked_cnn(
-        request.classes, request.seed, request.trained_cnn, request.freeze_base, request.height, request.width
+        model.classes, request.seed, request.trained_cnn, model.freeze_base, request.height, request.width
     )
 
 
@@ -153,19 +156,20 @@ def _lite(request: BuildRequest, stages: tuple[Stage, ...], wide_end: bool) -> F
         raise ConfigError(
             f"expected square films for the detector, found {request.height} x {request.width}: change preprocessing"
         )
-    trunk = LiteTrunk(stages, wide_end, request.stochastic_depth, request.style_mixing)
+    model = request.model
+    trunk = LiteTrunk(stages, wide_end, model.stochastic_depth, model.style_mixing)
     if request.pretrained:
         load_lite_weights(trunk, request.pretrained)
     else:
         initialise_convolutions(trunk, torch.Generator().manual_seed(request.seed))
     return build_lite(
-        request.classes,
+        model.classes,
         request.seed,
         trunk,
         request.height,
-        request.input_side or request.height,
-        request.dropout,
-        request.freeze_base,
-        request.standardise,
-        request.mirrored,
+        model.input_side or request.height,
+        model.dropout,
+        model.freeze_base,
+        model.standardise,
+        model.mirrored,
     )

@@ -7,7 +7,7 @@ from pneumoscope.config import RunConfig
 from pneumoscope.errors import RunError
 from pneumoscope.models.classifier import FilmClassifier
 from pneumoscope.models.lite_weights import find_lite_weights
-from pneumoscope.models.registry import BuildRequest, architecture, build_model
+from pneumoscope.models.registry import architecture, build_model
 from pneumoscope.models.weights import WeightFile, find_inception_weights
 from pneumoscope.presentation.progress import Report, silent
 from pneumoscope.training.run import RunFolder
@@ -61,22 +61,12 @@ def build_network(config: RunConfig, foundations: Foundations) -> FilmClassifier
     """
     file = foundations.pretrained
     model = build_model(
-        config.model.architecture,
-        BuildRequest(
-            classes=config.model.classes,
-            seed=config.training.seed,
-            height=config.preprocessing.height,
-            width=config.preprocessing.width,
-            freeze_base=config.model.freeze_base,
-            input_side=config.model.input_side,
-            dropout=config.model.dropout,
-            stochastic_depth=config.model.stochastic_depth,
-            standardise=config.model.standardise,
-            mirrored=config.model.mirrored,
-            style_mixing=config.model.style_mixing,
-            pretrained=file.path if file else None,
-            trained_cnn=load_network(foundations.trained_cnn) if foundations.trained_cnn else None,
-        ),
+        config.model,
+        config.training.seed,
+        config.preprocessing.height,
+        config.preprocessing.width,
+        file.path if file else None,
+        load_network(foundations.trained_cnn) if foundations.trained_cnn else None,
     )
     # A frozen base is not saved with the run where its file can be named instead.
     if file and config.model.freeze_base:
