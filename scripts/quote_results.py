@@ -5,6 +5,7 @@
 A marker is `<!-- NAME -->` ... `<!-- /NAME -->`; a test runs this with --check, so that no page says what no file says.
 """
 
+import csv
 import json
 import re
 import subprocess
@@ -333,6 +334,28 @@ def detector_answered():
     return markdown_table(["answered", *(f"`{name}`" for name in reports)], rows)
 
 
+def detector_beside():
+    """Published work, the study's four and the shipped detectors on the same test films, the least accurate first."""
+    with (ROOT / "docs/published.csv").open(encoding="utf-8", newline="") as stream:
+        published = list(csv.DictReader(stream))
+    cells = ["accuracy", "sensitivity", "specificity", "auc", "three_classes", "note"]
+    rows = [[f"[{work['work']}]({work['source']})", *(work[cell] for cell in cells)] for work in published]
+    for model in _read("study/comparison.json")["models"]:
+        told = model["over_seeds"]
+        binary = "binary_accuracy" if "binary_accuracy" in told else "accuracy"
+        shares = [f"{100 * told[n]['mean']:.1f}" for n in (binary, "sensitivity", "specificity")]
+        three = f"{100 * told['accuracy']['mean']:.1f}" if "recall_viral" in model["runs"][0]["measures"] else ""
+        seeds = f"the study's, repeated; mean of {len(model['runs'])} seeds"
+        rows.append([model["title"], *shares, f"{told['auc']['mean']:.3f}", three, seeds])
+    for name, report in _detector_reports().items():
+        told = report["measures"]
+        shares = [_with_interval(told[n]) for n in ("binary_accuracy", "sensitivity", "specificity")]
+        auc, three = _with_interval(told["auc"], 1, 3), _with_interval(told["accuracy"])
+        rows.append([f"**`{name}`**", *shares, auc, three, "ships with pneumoscope"])
+    rows.sort(key=lambda row: float(row[1].split()[0]))
+    return markdown_table(["", "accuracy, %", "sensitivity", "specificity", "AUC", "three classes, %", ""], rows)
+
+
 def _mean_and_range(values, digits):
     scale = 1 if digits == 3 else 100
     mean, low, high = (f"{scale * v:.{digits}f}" for v in (sum(values) / len(values), min(values), max(values)))
@@ -395,6 +418,7 @@ QUOTES = {
         detector_styles,
         detector_sets,
         detector_answered,
+        detector_beside,
         pipeline,
         tricks,
         roofline,

@@ -54,10 +54,12 @@ class Manifest:
         classes: In the order of the logits; normal first.
         preprocessing: How a film becomes the network's input.
         calibration: How logits become probabilities.
-        prevalence: Share of pneumonia that the probabilities assume, in (0, 1).
+        prevalence: Share of pneumonia that the probabilities assume, in (0, 1); both kinds of it equally frequent.
         operating_points: By name; `balanced` is always there.
         fitted_on: Which films calibration and operating points come from.
         conformal: Coverage to the lowest probability per class that belongs to the set.
+        least_similarity: Correlation with the mean chest, in [-1, 1], below which a film is unlike those learnt from and a
+            person should read it; -1 where the preprocessing does not look for the chest.
         intended_use: In words.
         training: Configuration, hashes, commit, date.
         metrics: Measures with their intervals, by the films they were measured on.
@@ -82,6 +84,7 @@ class Manifest:
     licence: str
     citation: str
     conformal: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    least_similarity: float = -1.0
     training: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     parts: dict[str, str] = field(default_factory=dict)

@@ -41,8 +41,9 @@ def softmax(logit: Floats) -> Floats:
 
 
 def pneumonia_probability(class_probability: Floats) -> Floats:
-    """(n,) the summed probability of the classes other than normal, of (n, classes) with normal first."""
-    return np.asarray(class_probability[:, 1:].sum(axis=1))
+    """(n,) in [0, 1], the summed probability of the classes other than normal, of (n, classes) with normal first."""
+    # Rounding may carry the sum a hair beyond 1.
+    return np.asarray(np.minimum(class_probability[:, 1:].sum(axis=1), 1.0))
 
 
 def class_answers(class_probability: Floats, threshold: float | None = None) -> NDArray[np.int64]:

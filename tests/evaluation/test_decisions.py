@@ -44,6 +44,16 @@ def test_operating_points_count_films_by_hand(table):
     assert low < 0.75 < high
 
 
+def test_films_unlike_those_learnt_from_are_referred_whatever_the_answer(table):
+    unlike = np.arange(8) == 7
+    told = judge_decisions(table, RULES, unlike=unlike)
+    assert told["unlike"]["value"] == 1 / 8
+    assert told["operating_points"]["balanced"]["measured"]["referred"]["value"] == 3 / 8
+    assert told["operating_points"]["sensitive"]["measured"]["referred"]["value"] == 1 / 8
+    assert told["operating_points"]["balanced"]["measured"]["accuracy"]["value"] == 6 / 8
+    assert judge_decisions(table, RULES)["unlike"]["value"] == 0
+
+
 def test_surest_films_are_answered_first(table):
     answered = judge_decisions(table, RULES)["answered"]
     assert answered[0] == {"answered": 1.0, "accuracy": 0.75}

@@ -6,6 +6,7 @@ import torch
 
 from pneumoscope.bundle import Manifest, NamedOperatingPoint, save_bundle
 from pneumoscope.config import ModelConfig, Preprocessing
+from pneumoscope.data.preprocessing import prepare
 from pneumoscope.decision import Calibration
 from pneumoscope.errors import BundleError, InputError
 from pneumoscope.inference.detector import Detector, load_detector
@@ -79,6 +80,19 @@ def test_evidence_adds_up_to_the_logits(nano, films):
     evidence = detector.evidence(films)
     assert evidence.shape == (7, 3, 7, 7)
     np.testing.assert_allclose(evidence.mean(axis=(2, 3)), detector.logits(films), atol=1e-4)
+
+
+def test_what_is_no_chest_is_unlike_the_films_learnt_from(films, nano, tmp_path, rng):
+    settings = Preprocessing(fit="chest")
+    placed = np.stack([prepare(film, settings) for film in films])
+    noise = rng.integers(0, 256, placed.shape, dtype=np.uint8)
+    everything = np.concatenate([placed, 255 - placed, noise, np.zeros_like(placed)])
+    model, path = nano
+    manifest = replace(MANIFEST, preprocessing=settings, least_similarity=0.3)
+    detector = Detector(bundle_of(model, films, tmp_path / "b.zip", manifest))
+    np.testing.assert_array_equal(detector.unlike(everything), [False] * 7 + [True] * 21)
+    assert detector.unlike(everything[:0]).shape == (0,)
+    assert not load_detector(path).unlike(everything).any()
 
 
 def test_batches_of_any_size_give_the_same(nano, films):

@@ -83,7 +83,7 @@ def test_answers_survive_a_round_trip(found, tmp_path):
         np.testing.assert_array_equal(getattr(again, name), value)
 
 
-def test_hard_set_has_half_of_its_weight_in_normals_and_half_of_those_odd():
+def test_hard_set_has_half_of_its_weight_in_normals_and_shares_each_half_alike():
     label = np.array([0, 0, 0, 1, 2, 1])
     odd = np.array([True, False, False, False, False, False])
     plain = np.full((6, 3), 1 / 3)
@@ -94,6 +94,7 @@ def test_hard_set_has_half_of_its_weight_in_normals_and_half_of_those_odd():
     share = taken.weight / taken.weight.sum()
     assert share[taken.label > 0].sum() == pytest.approx(0.5)
     assert share[[0, 6]].sum() == pytest.approx(0.25)
+    assert share[taken.label == 2].sum() == pytest.approx(0.25)
     np.testing.assert_allclose(np.exp(taken.logit[1]), shifted[1])
     np.testing.assert_allclose(np.exp(taken.logit[[0, 3]]), plain[[0, 3]])
 

@@ -73,8 +73,15 @@ class ChestAtlas:
         for _ in range(_REFINEMENTS):
             down = self._best(down.neighbours(), small @ across.matrix.T, self.template)
             across = self._best(across.neighbours(), small.T @ down.matrix.T, self.template.T)
-        similarity = float((_normalised(down.matrix @ small @ across.matrix.T) * self.template).sum())
+        similarity = self._similarity(down.matrix @ small @ across.matrix.T)
         return Placement(down.scale, down.shift, across.scale, across.shift, similarity)
+
+    def similarity(self, film: Film) -> float:
+        """Correlation, in [-1, 1], of a film, (height, width) uint8, that is in its frame already."""
+        return self._similarity(_small(film))
+
+    def _similarity(self, placed: NDArray[np.floating]) -> float:
+        return float((_normalised(placed) * self.template).sum())
 
     @staticmethod
     def _best(candidates: "_Axes", half_placed: Map, template: Map) -> "_Axis":

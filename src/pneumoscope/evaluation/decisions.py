@@ -35,21 +35,26 @@ class Rules:
     prevalence: float
 
 
-def judge_decisions(table: PredictionTable, rules: Rules, styles: NDArray[np.int64] | None = None) -> dict[str, Any]:
+def judge_decisions(
+    table: PredictionTable, rules: Rules, styles: NDArray[np.int64] | None = None, unlike: Flags | None = None
+) -> dict[str, Any]:
     """Plain data for `report.json`; shares in [0, 1], with 95 % intervals by bootstrap over patients.
 
     Args:
         table: Answers and labels.
         rules: Of the detector.
         styles: (n,) int, the film style of each film, where known.
+        unlike: (n,) bool, films referred for being unlike those that the detector learnt from; none where None.
     """
-    chance, positive = np.minimum(pneumonia_probability(table.probability), 1.0), table.label > 0
+    chance, positive = pneumonia_probability(table.probability), table.label > 0
+    unlike = np.zeros_like(positive) if unlike is None else unlike
     weight = patient_weights(table.patients, np.random.default_rng(0))
     told = {
         "auc_delong": asdict(delong_interval(chance, positive)),
         "operating_points": {
-            name: _point(rule, chance, positive, weight) | asdict(rule) for name, rule in rules.points.items()
+            name: _point(rule, chance, positive, unlike, weight) | asdict(rule) for name, rule in rules.points.items()
         },
+        "unlike": _share(unlike, np.ones_like(positive), weight),
         "calibration": _calibration(table, chance, positive, rules.prevalence),
         "answered": _answered(chance, positive, rules.points["balanced"].threshold),
         "conformal": {coverage: _sets(table, lowest) for coverage, lowest in rules.conformal.items()},
@@ -68,10 +73,10 @@ def _share(hit: Flags, among: Flags, weight: Floats) -> dict[str, float]:
     return asdict(interval_of(float(hit[among].mean()), resampled))
 
 
-def _point(rule: DecisionRule, chance: Floats, positive: Flags, weight: Floats) -> dict[str, Any]:
+def _point(rule: DecisionRule, chance: Floats, positive: Flags, unlike: Flags, weight: Floats) -> dict[str, Any]:
     answer = chance >= rule.threshold
     right = answer == positive
-    referred = rule.refers(chance)
+    referred = rule.refers(chance) | unlike
     everything = np.ones_like(positive)
     return {
         "measured": {
@@ -96,8 +101,8 @@ def _calibration(table: PredictionTable, chance: Floats, positive: Flags, assume
             "intercept": intercept,
             "at_own_prevalence": {
                 "prevalence": known,
-                "ece": float(expected_calibration_error(np.minimum(moved, 1.0), positive, one)[0]),
-                "brier": float(brier_score(np.minimum(moved, 1.0), positive, one)[0]),
+                "ece": float(expected_calibration_error(moved, positive, one)[0]),
+                "brier": float(brier_score(moved, positive, one)[0]),
             },
         }
     return told

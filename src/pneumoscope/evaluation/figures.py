@@ -93,7 +93,7 @@ def draw_calibration(table: PredictionTable, assumed: float, title: str, synthet
         axes = figure.subplots()
         axes.plot([0, 1], [0, 1], ":", color=NEUTRAL, linewidth=1)
         for (words, (probability, fill)), colour in zip(said.items(), ("normal", "bacterial"), strict=False):
-            curve = calibration_curve(np.minimum(pneumonia_probability(probability), 1.0), positive)
+            curve = calibration_curve(pneumonia_probability(probability), positive)
             axes.plot(
                 [point[0] for point in curve],
                 [point[1] for point in curve],

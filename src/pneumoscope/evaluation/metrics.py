@@ -210,8 +210,8 @@ def measures(
     result["sensitivity"] = recall(binary)[:, 1]
     result["specificity"] = recall(binary)[:, 0]
     result["auc"] = weighted_roc_auc(chance, pneumonia, weight)
-    result["ece"] = expected_calibration_error(np.minimum(chance, 1.0), pneumonia, weight)
-    result["brier"] = brier_score(np.minimum(chance, 1.0), pneumonia, weight)
+    result["ece"] = expected_calibration_error(chance, pneumonia, weight)
+    result["brier"] = brier_score(chance, pneumonia, weight)
     if classes > 2:
         share = probability[:, 2] / np.maximum(chance, 1e-300)
         result["auc_viral_vs_bacterial"] = weighted_roc_auc(

@@ -55,6 +55,7 @@ class ReportContext:
         facts: Provenance: model, data, weights, commit, machine, date.
         rules: What a detector decides by; None for a network alone.
         styles: (films,) int, the film style of each film; None where unknown.
+        unlike: (films,) bool, unlike the films that a detector learnt from; None for none.
     """
 
     title: str
@@ -64,6 +65,7 @@ class ReportContext:
     facts: dict[str, Any]
     rules: Rules | None = None
     styles: NDArray[np.int64] | None = None
+    unlike: NDArray[np.bool_] | None = None
 
 
 def words_for(measure: str) -> str:
@@ -84,7 +86,7 @@ def measure(table: PredictionTable, context: ReportContext) -> dict[str, Any]:
     found = estimates(table.probability, table.label, table.patients, table.class_names, threshold=table.threshold)
     record = _record(table, found, most_confident_mistakes(table, MISTAKES), context)
     if context.rules:
-        record["decisions"] = judge_decisions(table, context.rules, context.styles)
+        record["decisions"] = judge_decisions(table, context.rules, context.styles, context.unlike)
     return record
 
 
@@ -240,7 +242,13 @@ def _decision_tables(record: dict[str, Any]) -> list[tuple[str, str, list[str], 
     ]
     header = ["point", "threshold", "sensitivity", "specificity", "accuracy", "referred", "accuracy of the others"]
     tables = [
-        ("Operating points", "Chosen on validation films.", header, points),
+        (
+            "Operating points",
+            "Chosen on validation films. Referred are the films near the threshold and those unlike the films learnt from "
+            f"({Estimate(**told['unlike'])}).",
+            header,
+            points,
+        ),
         ("Calibration in numbers", "Of the probability of pneumonia.", ["measure", "value"], calibration),
         (
             "The surest films",

@@ -8,6 +8,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from pneumoscope.bundle import EVIDENCE, INPUT, LOGITS, Bundle, load_bundle
+from pneumoscope.data.alignment import load_atlas
 from pneumoscope.errors import BundleError, InputError
 
 SHIPPED = ("default", "nano")
@@ -68,6 +69,16 @@ class Detector:
     def class_probabilities(self, films: NDArray[np.uint8]) -> NDArray[np.float64]:
         """(n, classes) float64 in [0, 1], calibrated, rows summing to 1, of prepared films (n, height, width) uint8."""
         return self.bundle.manifest.calibration.probabilities(self.logits(films))
+
+    def unlike(self, films: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """(n,) bool, which prepared films (n, height, width) uint8 are too unlike those that the network learnt from.
+
+        Only a film's outlines count here, so a film that passes may still be of another age or country.
+        """
+        least = self.bundle.manifest.least_similarity
+        if least <= -1:
+            return np.zeros(len(films), dtype=np.bool_)
+        return np.array([load_atlas().similarity(film) < least for film in films], dtype=np.bool_)
 
     def verify(self) -> float:
         """Runs the golden films; gives the largest difference of their logits from what they must be.

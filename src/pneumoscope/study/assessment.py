@@ -114,12 +114,14 @@ def assess_bundle(
         "split_hash": dataset.split.hash,
     }
     point = manifest.operating_points["balanced"]
-    probability = detector.class_probabilities(data.films[data.positions])
+    films = data.films[data.positions]
+    probability = detector.class_probabilities(films)
     table = _table(dataset, data, scheme, probability, point.threshold)
     title = f"Detector {manifest.name} {manifest.version}"
     rules = Rules(manifest.operating_points, manifest.conformal, manifest.prevalence)
     styles = looks.styles[data.positions] if (looks := _looks(dataset)) else None
-    context = ReportContext(title, side.value, synthetic, [], facts | provenance(), rules, styles)
+    made = facts | provenance()
+    context = ReportContext(title, side.value, synthetic, [], made, rules, styles, detector.unlike(films))
     return _told(table, dataset, data, context, folder, why, ledger)
 
 

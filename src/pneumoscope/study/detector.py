@@ -17,6 +17,7 @@ import numpy as np
 from pneumoscope import places
 from pneumoscope.bundle import Bundle, Manifest, NamedOperatingPoint, save_bundle
 from pneumoscope.config import DetectorConfig, RunConfig, SplitConfig
+from pneumoscope.data.alignment import load_atlas
 from pneumoscope.data.dataset import Dataset, load_dataset
 from pneumoscope.data.locate import Location
 from pneumoscope.decision import Calibration, pneumonia_probability
@@ -53,6 +54,8 @@ from pneumoscope.types import Split
 _WATCHING = SplitConfig()
 _COVERAGES = (0.9, 0.95)
 _GOLDEN_FILMS = 4
+# Share of the films learnt from that are called unlike them.
+_UNLIKE = 0.01
 INTENDED_USE = (
     "Research on frontal chest radiographs of children of 1 to 5 years: normal or pneumonia, and of pneumonia, as weak "
     "evidence, bacterial or viral. Not for adults, lateral films, other body parts, CT or MR, nor for deciding on treatment."
@@ -212,6 +215,12 @@ def _member(folder: Path, seed: int) -> RunFolder:
     return RunFolder(folder / f"seed-{seed}")
 
 
+def _least_similarity(config: RunConfig, dataset: Dataset, learnt: Sequence[int]) -> float:
+    if config.preprocessing.fit != "chest":
+        return -1.0
+    return float(np.quantile([load_atlas().similarity(dataset.films[i]) for i in learnt], _UNLIKE))
+
+
 def _bundle(
     config: RunConfig,
     model: FilmClassifier,
@@ -234,9 +243,10 @@ def _bundle(
         operating_points={name: NamedOperatingPoint(**told) for name, told in decision["operating_points"].items()},
         fitted_on=(
             f"held-out answers of {config.detector.folds} style folds for {decision['films']} training films: pneumonias as "
-            "they are, normals of odd styles, other normals stored like pneumonias"
+            "they are, both kinds counting alike, normals of odd styles, other normals stored like pneumonias"
         ),
         conformal={coverage: tuple(values) for coverage, values in decision["conformal"].items()},
+        least_similarity=_least_similarity(config, dataset, learnt),
         intended_use=INTENDED_USE,
         licence=LICENCE,
         citation=CITATION,

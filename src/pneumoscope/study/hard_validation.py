@@ -62,8 +62,8 @@ def load_hard_validation(path: Path) -> HardValidation:
 class HardSet:
     """Films on which calibration and operating points are fitted, from all folds together.
 
-    Half of the weight are pneumonias as they are; a quarter normals of odd styles as they are; a quarter the other normals,
-    stored like pneumonias.
+    Each kind of pneumonia shares half of the weight alike, as they are; a quarter are normals of odd styles as they are; a
+    quarter the other normals, stored like pneumonias.
 
     Attributes:
         logit: (n, classes) float64, logarithms of the probabilities.
@@ -106,8 +106,9 @@ def hard_set(folds: Sequence[HardValidation]) -> HardSet:
     normal = label == 0
     common = normal & ~odd
     probability = np.where(common[:, None], shifted, plain)
+    kinds = np.unique(label[~normal])
     weight = np.zeros(len(label))
-    for chosen, share in ((~normal, 0.5), (odd, 0.25), (common, 0.25)):
+    for chosen, share in ((odd, 0.25), (common, 0.25), *((label == kind, 0.5 / len(kinds)) for kind in kinds)):
         weight[chosen] = share / max(1, chosen.sum())
     return HardSet(np.log(np.maximum(probability, _SMALLEST)), label, weight / weight.mean())
 
