@@ -2,7 +2,7 @@
 
     .venv/bin/python experiments/ablate.py plain bold ... [--folds 3] [--only-folds 0,1] [--out runs/ablation]
 
-A recipe is experiments/recipes/NAME.toml. What was trained already is taken. results/detector/ablation.json gets an entry
+A recipe is experiments/recipes/NAME.toml, or a model of the study by its name. What was trained already is taken. results/detector/ablation.json gets an entry
 per recipe: AUC, specificity at 0.5 and the best balanced accuracy there is, over ordinary normals (plain), normals of styles
 that training knew as pneumonia alone (odd), and both stored like pneumonias (shifted, odd_shifted); the AUC among films
 of one style (within); three classes, and viral against bacterial.
@@ -24,6 +24,7 @@ from pneumoscope.evaluation.metrics import measures, roc_auc
 from pneumoscope.evaluation.thresholds import best_operating_point
 from pneumoscope.files import write_json
 from pneumoscope.study.detector import held_out_answers
+from pneumoscope.study.experiments import experiment
 from pneumoscope.study.hard_validation import auc_within_styles
 from pneumoscope.study.study import Listeners
 from pneumoscope.training.allocator import keep_freed_memory
@@ -90,7 +91,8 @@ def main():
     made = provenance() | {"command": " ".join(["experiments/ablate.py", *sys.argv[1:]])}
     record = json.loads(options.results.read_text()) if options.results.exists() else {"recipes": {}}
     for name in options.recipes:
-        recipe = load_config(RECIPES / f"{name}.toml")
+        file = RECIPES / f"{name}.toml"
+        recipe = load_config(file) if file.exists() else experiment(name).config
         folds = []
         for fold in chosen:
             split = SplitConfig(seed=0, folds=options.folds, fold=fold, by="style")

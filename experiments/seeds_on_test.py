@@ -1,0 +1,81 @@
+"""How much a detector's test results move with the seed: its final network, trained with several, judged by its bundle's rule.
+
+    .venv/bin/python experiments/seeds_on_test.py runs/detector [--seeds 5] [--out results/detector/seeds-NAME.json]
+
+RUN is that of `pneumoscope train configs/...`; seeds that it lacks are trained into its `final/` first. Each network alone
+gets calibration and operating point of the bundle. Nothing is chosen by it, and every look is in the ledger.
+"""
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from pneumoscope.training.allocator import keep_freed_memory
+
+keep_freed_memory()
+
+import numpy as np  # noqa: E402
+
+from pneumoscope import places  # noqa: E402
+from pneumoscope.bundle import load_bundle  # noqa: E402
+from pneumoscope.config import DetectorConfig, SplitConfig  # noqa: E402
+from pneumoscope.data.dataset import load_dataset  # noqa: E402
+from pneumoscope.data.locate import locate  # noqa: E402
+from pneumoscope.evaluation.metrics import measures  # noqa: E402
+from pneumoscope.files import write_json  # noqa: E402
+from pneumoscope.study.assessment import append_to_ledger  # noqa: E402
+from pneumoscope.study.detector import trained_mean  # noqa: E402
+from pneumoscope.study.study import Listeners  # noqa: E402
+from pneumoscope.training.batches import labelled_films  # noqa: E402
+from pneumoscope.training.precision import resolve_precision  # noqa: E402
+from pneumoscope.training.predict import class_probabilities  # noqa: E402
+from pneumoscope.training.provenance import provenance  # noqa: E402
+from pneumoscope.training.run import RunFolder  # noqa: E402
+from pneumoscope.types import Split  # noqa: E402
+
+WHY = "spread over training seeds; nothing is chosen by it"
+SHOWN = ("binary_accuracy", "sensitivity", "specificity", "auc", "accuracy", "recall_viral", "auc_viral_vs_bacterial")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--ledger", type=Path, default=Path("results/test-ledger.jsonl"))
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    config = RunFolder(options.run).config()
+    alone = replace(config, detector=DetectorConfig(), split=SplitConfig())
+    manifest = load_bundle(options.run / "bundle.zip").manifest
+    dataset = load_dataset(locate(None).root, config.preprocessing, alone.split, places.films_directory())
+    data = labelled_films(dataset, Split.TEST, config.model.classes)
+    made = provenance() | {"command": " ".join(["experiments/seeds_on_test.py", *sys.argv[1:]])}
+    found = {}
+    for seed in range(options.seeds):
+        model = trained_mean(alone, dataset, options.run / "final", [seed], Listeners())
+        answered = class_probabilities(model, data, resolve_precision(config.training.precision))
+        probability = manifest.calibration.probabilities(np.log(np.maximum(answered, 1e-30)))
+        threshold = manifest.operating_points["balanced"].threshold
+        one = np.ones((1, len(data.labels)))
+        told = measures(probability, data.labels, manifest.classes, one, threshold)
+        found[str(seed)] = {name: float(told[name][0]) for name in SHOWN}
+        append_to_ledger(
+            options.ledger,
+            commit=made["commit"],
+            model=f"{manifest.name} {manifest.version}, its network of seed {seed} alone",
+            config_hash=alone.with_training(seed=seed).hash,
+            split_hash=dataset.split.hash,
+            films=len(data.labels),
+            why=WHY,
+            result={name: round(value, 4) for name, value in found[str(seed)].items()},
+        )
+        print(seed, found[str(seed)], file=sys.stderr, flush=True)
+    values = {name: [told[name] for told in found.values()] for name in SHOWN}
+    spread = {n: {"mean": float(np.mean(v)), "standard_deviation": float(np.std(v, ddof=1))} for n, v in values.items()}
+    out = options.out or Path(f"results/detector/seeds-{manifest.name}.json")
+    write_json(out, {"detector": manifest.name, "why": WHY, "seeds": found, "over_seeds": spread} | made)
+
+
+if __name__ == "__main__":
+    main()
