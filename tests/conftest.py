@@ -8,9 +8,11 @@ import pytest
 import torch
 from hypothesis import settings
 
+from pneumoscope.bundle import Manifest, NamedOperatingPoint
 from pneumoscope.config import Preprocessing, SplitConfig
 from pneumoscope.data.dataset import Dataset, load_dataset
 from pneumoscope.data.phantom import PhantomPlan, write_phantoms
+from pneumoscope.decision import Calibration
 
 # The same examples in every run: a failure in one run is a failure in the next.
 settings.register_profile("deterministic", derandomize=True, deadline=None)
@@ -49,6 +51,26 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def phantom_dataset(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return load_dataset(phantoms, Preprocessing(), SplitConfig(), tmp_path_factory.mktemp("films"))
+
+
+@pytest.fixture(scope="session")
+def manifest() -> Manifest:
+    """Of a bundle for phantom films."""
+    return Manifest(
+        name="test",
+        version="1",
+        architecture="nano",
+        classes=("normal", "bacterial", "viral"),
+        preprocessing=Preprocessing(),
+        calibration=Calibration(2.0, (0.1, 0.2, -0.3)),
+        prevalence=0.5,
+        operating_points={"balanced": NamedOperatingPoint(0.5, 0.4, 0.6, 0.95, 0.9)},
+        fitted_on="nothing",
+        intended_use="tests",
+        licence="Apache-2.0",
+        citation="none",
+        conformal={"0.9": (0.2, 0.1, 0.3)},
+    )
 
 
 @pytest.fixture(scope="session")

@@ -5,29 +5,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from pneumoscope.bundle import GOLDEN, MANIFEST, MODEL, Manifest, NamedOperatingPoint, load_bundle, save_bundle
-from pneumoscope.config import Preprocessing
-from pneumoscope.decision import Calibration
+from pneumoscope.bundle import GOLDEN, MANIFEST, MODEL, load_bundle, save_bundle
 from pneumoscope.errors import BundleError
-
-
-@pytest.fixture
-def manifest():
-    return Manifest(
-        name="test",
-        version="1",
-        architecture="cnn",
-        classes=("normal", "bacterial", "viral"),
-        preprocessing=Preprocessing(64, 64),
-        calibration=Calibration(1.5, (0.1, 0.0, -0.1)),
-        prevalence=0.5,
-        operating_points={"balanced": NamedOperatingPoint(0.5, 0.4, 0.6, 0.95, 0.9)},
-        fitted_on="validation",
-        intended_use="tests",
-        licence="Apache-2.0",
-        citation="none",
-        conformal={"0.9": (0.2, 0.1, 0.3)},
-    )
 
 
 @pytest.fixture

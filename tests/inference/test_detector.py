@@ -4,32 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from pneumoscope.bundle import Manifest, NamedOperatingPoint, save_bundle
+from pneumoscope.bundle import save_bundle
 from pneumoscope.config import ModelConfig, Preprocessing
 from pneumoscope.data.preprocessing import prepare
-from pneumoscope.decision import Calibration
 from pneumoscope.errors import BundleError, InputError
 from pneumoscope.inference.detector import Detector, load_detector
 from pneumoscope.models.registry import build_model
 from pneumoscope.training.export import export_onnx, golden_outputs
 
-MANIFEST = Manifest(
-    name="test",
-    version="1",
-    architecture="nano",
-    classes=("normal", "bacterial", "viral"),
-    preprocessing=Preprocessing(),
-    calibration=Calibration(2.0, (0.1, 0.2, -0.3)),
-    prevalence=0.5,
-    operating_points={"balanced": NamedOperatingPoint(0.5, 0.5, 0.5, 1.0, 1.0)},
-    fitted_on="nothing",
-    intended_use="tests",
-    licence="Apache-2.0",
-    citation="none",
-)
 
-
-def bundle_of(model, films, path, manifest=MANIFEST):
+def bundle_of(model, films, path, manifest):
     golden = golden_outputs(model, films[:2])
     return save_bundle(path, manifest, export_onnx(model, *films.shape[1:]), golden)
 
@@ -40,7 +24,7 @@ def films(phantom_dataset):
 
 
 @pytest.fixture(scope="module")
-def nano(films, tmp_path_factory):
+def nano(films, manifest, tmp_path_factory):
     model = build_model(ModelConfig("nano", freeze_base=False, input_side=112, mirrored=True), seed=1)
     for layer in model.modules():  # as after a training: statistics that are not 0 and 1
         if isinstance(layer, torch.nn.BatchNorm2d):
@@ -50,14 +34,14 @@ def nano(films, tmp_path_factory):
         model(torch.from_numpy(films).unsqueeze(1) / 255)
     torch.nn.init.normal_(model.head.dense.weight, generator=torch.Generator().manual_seed(0))
     path = tmp_path_factory.mktemp("bundle") / "nano.zip"
-    bundle_of(model, films, path)
+    bundle_of(model, films, path, manifest)
     return model, path
 
 
 @pytest.mark.parametrize("architecture", ["cnn", "stacked_cnn", "lite0"])
-def test_onnx_gives_what_torch_gives(architecture, films, tmp_path):
+def test_onnx_gives_what_torch_gives(architecture, films, tmp_path, manifest):
     model = build_model(ModelConfig(architecture, freeze_base=False), seed=1)
-    bundle = bundle_of(model, films, tmp_path / "b.zip", replace(MANIFEST, architecture=architecture))
+    bundle = bundle_of(model, films, tmp_path / "b.zip", replace(manifest, architecture=architecture))
     detector = Detector(bundle)
     with torch.no_grad():
         expected = model(torch.from_numpy(films).unsqueeze(1).float() / 255)
@@ -65,12 +49,12 @@ def test_onnx_gives_what_torch_gives(architecture, films, tmp_path):
     assert detector.verify() < 1e-4
 
 
-def test_probabilities_are_the_manifests_calibration_of_the_logits(nano, films):
+def test_probabilities_are_the_manifests_calibration_of_the_logits(nano, films, manifest):
     model, path = nano
     detector = load_detector(path)
     with torch.no_grad():
         logits = model.eval()(torch.from_numpy(films).unsqueeze(1).float() / 255).double().numpy()
-    expected = MANIFEST.calibration.probabilities(logits)
+    expected = manifest.calibration.probabilities(logits)
     np.testing.assert_allclose(detector.class_probabilities(films), expected, atol=1e-4)
     np.testing.assert_allclose(detector.class_probabilities(films).sum(axis=1), 1)
 
@@ -82,14 +66,14 @@ def test_evidence_adds_up_to_the_logits(nano, films):
     np.testing.assert_allclose(evidence.mean(axis=(2, 3)), detector.logits(films), atol=1e-4)
 
 
-def test_what_is_no_chest_is_unlike_the_films_learnt_from(films, nano, tmp_path, rng):
+def test_what_is_no_chest_is_unlike_the_films_learnt_from(films, nano, tmp_path, rng, manifest):
     settings = Preprocessing(fit="chest")
     placed = np.stack([prepare(film, settings) for film in films])
     noise = rng.integers(0, 256, placed.shape, dtype=np.uint8)
     everything = np.concatenate([placed, 255 - placed, noise, np.zeros_like(placed)])
     model, path = nano
-    manifest = replace(MANIFEST, preprocessing=settings, least_similarity=0.3)
-    detector = Detector(bundle_of(model, films, tmp_path / "b.zip", manifest))
+    placing = replace(manifest, preprocessing=settings, least_similarity=0.3)
+    detector = Detector(bundle_of(model, films, tmp_path / "b.zip", placing))
     np.testing.assert_array_equal(detector.unlike(everything), [False] * 7 + [True] * 21)
     assert detector.unlike(everything[:0]).shape == (0,)
     assert not load_detector(path).unlike(everything).any()
@@ -111,24 +95,24 @@ def test_wrong_films_are_refused(nano, films):
             detector.logits(wrong)
 
 
-def test_networks_without_pooling_have_no_evidence_map(films, tmp_path):
+def test_networks_without_pooling_have_no_evidence_map(films, tmp_path, manifest):
     model = build_model(ModelConfig("cnn"))
-    detector = Detector(bundle_of(model, films, tmp_path / "b.zip", replace(MANIFEST, architecture="cnn")))
+    detector = Detector(bundle_of(model, films, tmp_path / "b.zip", replace(manifest, architecture="cnn")))
     with pytest.raises(InputError, match="expected a network with an evidence map, found cnn"):
         detector.evidence(films)
 
 
-def test_other_weights_than_the_golden_outputs_are_noticed(nano, films, tmp_path):
+def test_other_weights_than_the_golden_outputs_are_noticed(nano, films, tmp_path, manifest):
     model, _ = nano
     golden = golden_outputs(model, films[:2])
     golden["logits"] = golden["logits"] + 0.01
-    bundle = save_bundle(tmp_path / "b.zip", MANIFEST, export_onnx(model, 224, 224), golden)
+    bundle = save_bundle(tmp_path / "b.zip", manifest, export_onnx(model, 224, 224), golden)
     with pytest.raises(BundleError, match=r"expected the golden logits within 0.001, found a difference of 0.0"):
         Detector(bundle).verify()
 
 
-def test_what_is_no_network_is_refused(tmp_path):
-    bundle = save_bundle(tmp_path / "b.zip", MANIFEST, b"no network", {"films": np.zeros(1)})
+def test_what_is_no_network_is_refused(tmp_path, manifest):
+    bundle = save_bundle(tmp_path / "b.zip", manifest, b"no network", {"films": np.zeros(1)})
     with pytest.raises(BundleError, match="expected an ONNX network that this runtime reads"):
         Detector(bundle)
 
