@@ -1,0 +1,73 @@
+"""Training films whose label networks doubt that never saw them: a CSV table and a figure of the first.
+
+    .venv/bin/python experiments/doubted_labels.py runs/detector [--below 0.05] [--out results/detector/doubted_labels.csv]
+
+RUN is that of `pneumoscope train configs/...`: every training film was held out in one of its style folds. A doubted label
+may be wrong, or the film hard, or the network mistaken; no label is changed by it, and no test film is looked at.
+Source: confident learning, Northcutt et al., JAIR 2021, doi 10.1613/jair.1.12125.
+"""
+
+import argparse
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+
+from pneumoscope import places
+from pneumoscope.config import Preprocessing, SplitConfig
+from pneumoscope.data.dataset import load_dataset
+from pneumoscope.data.locate import locate
+from pneumoscope.decision import Calibration, pneumonia_probability
+from pneumoscope.evaluation.figures import draw_mistakes
+from pneumoscope.evaluation.predictions import PredictionTable
+from pneumoscope.files import write_text
+from pneumoscope.presentation.style import png_of, save_png
+from pneumoscope.study.hard_validation import load_hard_validation
+from pneumoscope.types import SCHEMES
+
+SHOWN = 12
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--below", type=float, default=0.05, help="probability of what the label says")
+    parser.add_argument("--figure", type=Path, default=Path("docs/figures/doubted-labels.png"))
+    parser.add_argument("--out", type=Path, default=Path("results/detector/doubted_labels.csv"))
+    options = parser.parse_args()
+    decision = json.loads((options.run / "decision.json").read_text())["decision"]
+    calibration = Calibration(decision["calibration"]["temperature"], tuple(decision["calibration"]["bias"]))
+    folds = [load_hard_validation(max(f.glob("hard-*.npz"), key=lambda p: len(p.name))) for f in folders(options.run)]
+    positions, label, plain = (np.concatenate([getattr(f, n) for f in folds]) for n in ("positions", "label", "plain"))
+    probability = calibration.probabilities(np.log(np.maximum(plain, 1e-30)))
+    ill = pneumonia_probability(probability)
+    agreed = np.where(label > 0, ill, 1 - ill)
+    order = np.argsort(agreed, kind="stable")
+    doubted = order[agreed[order] < options.below]
+    dataset = load_dataset(locate(None).root, Preprocessing(), SplitConfig(), places.films_directory())
+    names = dataset.paths(positions)
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    classes = SCHEMES[plain.shape[1]].names
+    rows.writerow(["path", "label", "probability_of_pneumonia", *(f"probability_{name}" for name in classes)])
+    for i in doubted.tolist():
+        rows.writerow([names[i], classes[label[i]], f"{ill[i]:.4f}", *(f"{p:.4f}" for p in probability[i])])
+    write_text(options.out, text.getvalue())
+    print(f"{len(doubted)} of {len(label)} labels doubted: {np.bincount(label[doubted], minlength=len(classes))}")
+    first = doubted[:SHOWN]
+    table = PredictionTable(
+        classes, tuple(names[i] for i in first), ("",) * len(first), label[first], probability[first], 0.5
+    )
+    films = dataset.films[positions[first]]
+    title = "Training films whose label is doubted most"
+    save_png(png_of(draw_mistakes(table, films, np.arange(len(first)), title, False)), options.figure)
+
+
+def folders(run):
+    return sorted((run / "folds").iterdir())
+
+
+if __name__ == "__main__":
+    main()
