@@ -17,7 +17,7 @@ LARGEST = {"default": 25e6, "nano": 2e6}
 BILLION = 1e9
 
 
-@pytest.fixture(scope="module", params=["nano"])
+@pytest.fixture(scope="module", params=["default", "nano"])
 def shipped(request):
     return request.param, load_detector(request.param)
 
