@@ -1,6 +1,6 @@
-"""Training films whose label networks doubt that never saw them: a CSV table and a figure of the first.
+"""Training films whose label networks doubt that never saw them: JSON and a figure of the first.
 
-    .venv/bin/python experiments/doubted_labels.py runs/detector [--below 0.05] [--out results/detector/doubted_labels.csv]
+    .venv/bin/python experiments/doubted_labels.py runs/detector [--below 0.05] [--out results/detector/doubted_labels.json]
 
 RUN is that of `pneumoscope train configs/...`: every training film was held out in one of its style folds. A doubted label
 may be wrong, or the film hard, or the network mistaken; no label is changed by it, and no test film is looked at.
@@ -8,9 +8,8 @@ Source: confident learning, Northcutt et al., JAIR 2021, doi 10.1613/jair.1.1212
 """
 
 import argparse
-import csv
-import io
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +21,10 @@ from pneumoscope.data.locate import locate
 from pneumoscope.decision import Calibration, pneumonia_probability
 from pneumoscope.evaluation.figures import draw_mistakes
 from pneumoscope.evaluation.predictions import PredictionTable
-from pneumoscope.files import write_text
+from pneumoscope.files import write_json
 from pneumoscope.presentation.style import png_of, save_png
 from pneumoscope.study.hard_validation import load_hard_validation
+from pneumoscope.training.provenance import provenance
 from pneumoscope.types import SCHEMES
 
 SHOWN = 12
@@ -35,7 +35,7 @@ def main():
     parser.add_argument("run", type=Path)
     parser.add_argument("--below", type=float, default=0.05, help="probability of what the label says")
     parser.add_argument("--figure", type=Path, default=Path("docs/figures/doubted-labels.png"))
-    parser.add_argument("--out", type=Path, default=Path("results/detector/doubted_labels.csv"))
+    parser.add_argument("--out", type=Path, default=Path("results/detector/doubted_labels.json"))
     options = parser.parse_args()
     decision = json.loads((options.run / "decision.json").read_text())["decision"]
     calibration = Calibration(decision["calibration"]["temperature"], tuple(decision["calibration"]["bias"]))
@@ -48,13 +48,21 @@ def main():
     doubted = order[agreed[order] < options.below]
     dataset = load_dataset(locate(None).root, Preprocessing(), SplitConfig(), places.films_directory())
     names = dataset.paths(positions)
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
     classes = SCHEMES[plain.shape[1]].names
-    rows.writerow(["path", "label", "probability_of_pneumonia", *(f"probability_{name}" for name in classes)])
-    for i in doubted.tolist():
-        rows.writerow([names[i], classes[label[i]], f"{ill[i]:.4f}", *(f"{p:.4f}" for p in probability[i])])
-    write_text(options.out, text.getvalue())
+    record = {
+        "below": options.below,
+        "films": len(label),
+        "doubted": [
+            {
+                "file": names[i],
+                "label": classes[label[i]],
+                "probability": {name: round(float(p), 4) for name, p in zip(classes, probability[i], strict=True)},
+            }
+            for i in doubted.tolist()
+        ],
+    }
+    made = provenance() | {"command": " ".join(["experiments/doubted_labels.py", *sys.argv[1:]])}
+    write_json(options.out, record | made)
     print(f"{len(doubted)} of {len(label)} labels doubted: {np.bincount(label[doubted], minlength=len(classes))}")
     first = doubted[:SHOWN]
     table = PredictionTable(

@@ -10,9 +10,13 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
+from pneumoscope.bundle import load_bundle
 from pneumoscope.decision import pneumonia_probability
+from pneumoscope.evaluation.calibration import error_by_chance
+from pneumoscope.evaluation.intervals import interval_of
 from pneumoscope.evaluation.predictions import load_predictions
 from pneumoscope.evaluation.thresholds import best_operating_point
 from pneumoscope.presentation.markdown import markdown_table
@@ -270,6 +274,19 @@ def _with_interval(estimate, scale=100, digits=1):
     return f"{value} ({low}-{high})"
 
 
+def detector_bundles():
+    """What the shipped bundles say of themselves."""
+    rows = []
+    for name in DETECTORS:
+        path = ROOT / "src/pneumoscope/bundles" / f"{name}.zip"
+        manifest = load_bundle(path).manifest
+        made = manifest.training
+        minutes = f"{made['training_seconds'] / 60:.0f}"
+        size = f"{path.stat().st_size / 1e6:.1f}"
+        rows.append([f"`{name}`", manifest.architecture, size, minutes, made["date"][:10], made["commit"]])
+    return markdown_table(["detector", "network", "MB", "minutes of training on 2 cores", "made", "commit"], rows)
+
+
 def detector_test():
     reports = _detector_reports()
     rows = []
@@ -280,12 +297,20 @@ def detector_test():
     rows.insert(
         4, ["AUC, DeLong's interval", *(_with_interval(r["decisions"]["auc_delong"], 1, 3) for r in reports.values())]
     )
+    by_chance = [interval_of(float(drawn.mean()), drawn) for drawn in map(_errors_by_chance, reports)]
+    words = "calibration error that chance alone shows, were every probability right"
+    rows.insert(6, [words, *(_with_interval(asdict(found), 1, 3) for found in by_chance)])
     one = next(iter(reports.values()))
     words = (
         f"{one['films']} films of {one['patients']} children, at the balanced operating point; 95 % intervals by bootstrap over "
         f"children. `pneumoscope evaluate --bundle NAME --split test`. {_made(one['provenance'])}"
     )
     return markdown_table(["", *(f"`{name}`" for name in reports)], rows) + "\n\n" + words
+
+
+def _errors_by_chance(name):
+    table = load_predictions(ROOT / "results/detector" / name / "predictions.csv")
+    return error_by_chance(pneumonia_probability(table.probability))
 
 
 def detector_points():
@@ -413,6 +438,7 @@ QUOTES = {
         whole_study,
         one_seed,
         ablation,
+        detector_bundles,
         detector_test,
         detector_points,
         detector_styles,

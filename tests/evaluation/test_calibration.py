@@ -9,6 +9,7 @@ from pneumoscope.errors import InputError
 from pneumoscope.evaluation.calibration import (
     calibration_curve,
     calibration_line,
+    error_by_chance,
     fit_calibration,
 )
 from pneumoscope.evaluation.conformal import coverage_per_class, fit_conformal, prediction_sets
@@ -167,3 +168,15 @@ def test_conformal_sets_keep_their_promise_per_class():
     assert np.isnan(coverage_per_class(np.ones((1, 2), bool), np.array([0]))[1])
     with pytest.raises(InputError, match="expected a coverage between 0 and 1"):
         fit_conformal(probability, label, 1.0)
+
+
+def test_few_films_show_a_calibration_error_by_chance_alone(rng):
+    chance = rng.random(400)
+    few, many = error_by_chance(chance[:100], 200), error_by_chance(np.tile(chance, 25), 200)
+    assert 0.05 < few.mean() < 0.15
+    assert 0 < many.mean() < 0.02
+    # Where nothing is left to chance there is no error.
+    assert error_by_chance(np.array([0.0, 1.0, 1.0]), 10).max() == 0
+    right = rng.random(10_000) < np.tile(chance, 25)
+    measured = expected_calibration_error(np.tile(chance, 25), right, np.ones((1, 10_000)))[0]
+    assert many.min() <= measured <= many.max()

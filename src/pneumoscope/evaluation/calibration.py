@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from pneumoscope.decision import Calibration, softmax
 from pneumoscope.errors import InputError
-from pneumoscope.evaluation.metrics import Floats, Ints, check_chances
+from pneumoscope.evaluation.metrics import Floats, Ints, check_chances, expected_calibration_error
 
 
 def fit_calibration(
@@ -97,3 +97,21 @@ def calibration_curve(
     order = np.argsort(probability, kind="stable")
     parts = [part for part in np.array_split(order, bins) if len(part)]
     return [(float(probability[p].mean()), float(positive[p].mean()), len(p)) for p in parts]
+
+
+def error_by_chance(probability: Floats, draws: int = 1000) -> Floats:
+    """Expected calibration error that chance alone shows on as many films, were every probability right.
+
+    A measured error within their range is no sign of a wrong calibration; few films never show an error of 0.
+
+    Args:
+        probability: (n,) float in [0, 1].
+        draws: Of what the films might have been.
+
+    Returns:
+        (draws,) in [0, 1].
+    """
+    rng = np.random.default_rng(0)
+    one = np.ones((1, len(probability)))
+    drawn = (rng.random(len(probability)) < probability for _ in range(draws))
+    return np.array([expected_calibration_error(probability, positive, one)[0] for positive in drawn])

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumoscope.decision import DecisionRule, at_prevalence, pneumonia_probability
-from pneumoscope.evaluation.calibration import calibration_curve, calibration_line
+from pneumoscope.evaluation.calibration import calibration_curve, calibration_line, error_by_chance
 from pneumoscope.evaluation.conformal import coverage_per_class, prediction_sets
 from pneumoscope.evaluation.intervals import Estimate, delong_interval, interval_of, patient_weights
 from pneumoscope.evaluation.metrics import Floats, brier_score, expected_calibration_error, roc_auc
@@ -91,7 +91,12 @@ def _point(rule: DecisionRule, chance: Floats, positive: Flags, unlike: Flags, w
 
 def _calibration(table: PredictionTable, chance: Floats, positive: Flags, assumed: float) -> dict[str, Any]:
     known = float(positive.mean())
-    told: dict[str, Any] = {"curve": calibration_curve(chance, positive), "assumed_prevalence": assumed}
+    by_chance = error_by_chance(chance)
+    told: dict[str, Any] = {
+        "curve": calibration_curve(chance, positive),
+        "assumed_prevalence": assumed,
+        "ece_by_chance": asdict(interval_of(float(by_chance.mean()), by_chance)),
+    }
     if 0 < known < 1:
         slope, intercept = calibration_line(chance, positive)
         moved = pneumonia_probability(at_prevalence(table.probability, assumed, known))

@@ -222,6 +222,10 @@ def _decision_tables(record: dict[str, Any]) -> list[tuple[str, str, list[str], 
     ]
     calibration = [
         ["AUC with DeLong's interval", _shown("auc", Estimate(**told["auc_delong"]))],
+        [
+            "calibration error that chance alone shows, were every probability right",
+            _shown("ece", Estimate(**told["calibration"]["ece_by_chance"])),
+        ],
         ["prevalence that the probabilities assume", _percent(told["calibration"]["assumed_prevalence"])],
     ]
     if own:
