@@ -5,6 +5,7 @@
     ├── InputError              an argument of a function is outside its documented range
     ├── DataError               the images, their table or their layout
     │   ├── UnreadableImage     one file is not a whole image
+    │   │   └── UnsupportedDicom  one DICOM object is not a single grey frame that can be decoded
     │   ├── LeakageError        a patient or an image stands on both sides of a split
     │   └── DownloadError       the archive or a weight file could not be had whole
     ├── WeightsError            a weight file does not fit the network
@@ -33,6 +34,10 @@ class DataError(PneumoscopeError):
 
 class UnreadableImage(DataError):
     """One file is not a whole, supported image."""
+
+
+class UnsupportedDicom(UnreadableImage):
+    """One DICOM object is not a single grey frame that can be decoded."""
 
 
 class LeakageError(DataError):

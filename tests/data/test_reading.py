@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from pneumoscope.data.reading import read_grey
 from pneumoscope.errors import UnreadableImage
@@ -61,11 +61,40 @@ def test_sixteen_bit_png_keeps_its_depth(grey):
     assert np.array_equal(film, deep)
 
 
+@pytest.mark.parametrize("bits", [8, 10, 12, 14])
+def test_png_that_uses_fewer_of_its_sixteen_bits_is_brought_to_the_full_range(grey, bits):
+    most = 2**bits - 1
+    shallow = np.rint(grey / grey.max() * most).astype(np.uint16)
+    film = read_grey(Path("a.png"), encoded(Image.fromarray(shallow), "PNG"))
+    assert film.max() == 65535
+    np.testing.assert_allclose(film / 65535, shallow / most, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_turned_image_is_put_upright(grey, kind, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = encoded(Image.fromarray(grey), kind, exif=exif)
+    expected = ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
+    assert np.array_equal(read_grey(Path("a"), content), np.asarray(expected))
+
+
+def test_more_bytes_than_any_film_has_are_not_read(tmp_path, monkeypatch):
+    (tmp_path / "a.png").write_bytes(bytes(2000))
+    monkeypatch.setattr("pneumoscope.data.reading.MAX_BYTES", 1000)
+    monkeypatch.setattr(Path, "read_bytes", lambda self: pytest.fail("read all the same"))
+    with pytest.raises(UnreadableImage, match="2000 bytes are more than 1000"):
+        read_grey(tmp_path / "a.png")
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 def test_truncated_image_is_refused(kind, rng):
     noise = Image.fromarray(rng.integers(0, 256, (64, 64), dtype=np.uint8))
     content = encoded(noise, kind)
-    with pytest.raises(UnreadableImage, match=r"expected a whole JPEG or PNG image, found a\.img \(.+\): replace it"):
+    with pytest.raises(
+        UnreadableImage, match=r"expected a whole JPEG, PNG or DICOM image, found a\.img \(.+\): replace it"
+    ):
         read_grey(Path("a.img"), content[: len(content) * 2 // 3])
 
 

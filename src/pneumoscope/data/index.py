@@ -151,6 +151,8 @@ def sharpness(levels: NDArray[np.float32]) -> float:
 
 def _quantisation(content: bytes) -> float:
     """Mean of the first quantisation table of a JPEG, NaN for another format."""
+    if not content.startswith(b"\xff\xd8"):
+        return float("nan")
     with Image.open(io.BytesIO(content)) as image:
         tables: dict[int, list[int]] = getattr(image, "quantization", {})
     return float(np.mean(tables[min(tables)])) if tables else float("nan")
