@@ -212,6 +212,7 @@ def ablation():
     record = _read("detector/ablation.json")
     header = [
         "recipe",
+        "networks",
         "within AUC",
         "plain AUC",
         "odd AUC",
@@ -241,10 +242,13 @@ def ablation():
     for recipe, told in record["recipes"].items():
         values = {name: [fold[name] for fold in told["folds"]] for name in names}
         shown = [_mean_and_range(v, 3 if n.endswith("auc") else 1) for n, v in values.items()]
-        rows.append([f"`{recipe}`", *shown])
-    made = list(record["recipes"].values())[-1]["made"]
-    rows.sort(key=lambda row: row[1])
-    words = f"Mean (range) over {len(told['folds'])} folds, from the worst within styles to the best. `experiments/ablate.py`. {_made(made)}"
+        rows.append([f"`{recipe}`", str(len(told["folds"])), *shown])
+    made = max((told["made"] for told in record["recipes"].values()), key=lambda made: made["date"])
+    rows.sort(key=lambda row: row[2])
+    words = (
+        "Mean (range) over networks: three style folds, one to three seeds each; from the worst within styles to the best. "
+        f"`experiments/ablate.py RECIPE --seeds N`. The newest: {_made(made)}"
+    )
     return markdown_table(header, rows) + "\n\n" + words
 
 
