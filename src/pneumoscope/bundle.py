@@ -53,6 +53,7 @@ class Manifest:
         architecture: As in `pneumoscope models`.
         classes: In the order of the logits; normal first.
         preprocessing: How a film becomes the network's input.
+        preprocessing_version: Of the code that does it: another may give other pixels for the same settings.
         calibration: How logits become probabilities.
         prevalence: Share of pneumonia that the probabilities assume, in (0, 1); both kinds of it equally frequent.
         operating_points: By name; `balanced` is always there.
@@ -85,6 +86,7 @@ class Manifest:
     citation: str
     conformal: dict[str, tuple[float, ...]] = field(default_factory=dict)
     least_similarity: float = -1.0
+    preprocessing_version: int = 1
     training: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     parts: dict[str, str] = field(default_factory=dict)

@@ -111,6 +111,13 @@ def test_other_weights_than_the_golden_outputs_are_noticed(nano, films, tmp_path
         Detector(bundle).verify()
 
 
+def test_a_bundle_made_for_another_preprocessing_is_refused(manifest, tmp_path):
+    other = replace(manifest, preprocessing_version=99)
+    bundle = save_bundle(tmp_path / "b.zip", other, b"network", {"films": np.zeros(1)})
+    with pytest.raises(BundleError, match="expected a bundle made for version 1 of the preprocessing, found 99"):
+        Detector(bundle)
+
+
 def test_what_is_no_network_is_refused(tmp_path, manifest):
     bundle = save_bundle(tmp_path / "b.zip", manifest, b"no network", {"films": np.zeros(1)})
     with pytest.raises(BundleError, match="expected an ONNX network that this runtime reads"):

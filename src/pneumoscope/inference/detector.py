@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from pneumoscope.bundle import EVIDENCE, INPUT, LOGITS, Bundle, load_bundle
 from pneumoscope.data.alignment import load_atlas
+from pneumoscope.data.preprocessing import PREPROCESSING_VERSION
 from pneumoscope.errors import BundleError, InputError
 
 SHIPPED = ("default", "nano")
@@ -32,8 +33,13 @@ class Detector:
             threads: For one film or batch; 0 for as many as there are cores.
 
         Raises:
-            BundleError: The runtime cannot read the network.
+            BundleError: The runtime cannot read the network, or this version prepares films otherwise.
         """
+        if (made_for := bundle.manifest.preprocessing_version) != PREPROCESSING_VERSION:
+            raise BundleError(
+                f"expected a bundle made for version {PREPROCESSING_VERSION} of the preprocessing, found {made_for}: take the "
+                "version of pneumoscope that made it, or make it anew"
+            )
         self.bundle = bundle
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads

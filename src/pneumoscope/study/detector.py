@@ -20,6 +20,7 @@ from pneumoscope.config import DetectorConfig, RunConfig, SplitConfig
 from pneumoscope.data.alignment import load_atlas
 from pneumoscope.data.dataset import Dataset, load_dataset
 from pneumoscope.data.locate import Location
+from pneumoscope.data.preprocessing import PREPROCESSING_VERSION
 from pneumoscope.decision import Calibration, pneumonia_probability
 from pneumoscope.evaluation.calibration import fit_calibration
 from pneumoscope.evaluation.conformal import fit_conformal
@@ -238,6 +239,7 @@ def _bundle(
         architecture=config.model.architecture,
         classes=model.scheme.names,
         preprocessing=config.preprocessing,
+        preprocessing_version=PREPROCESSING_VERSION,
         calibration=calibration,
         prevalence=decision["prevalence"],
         operating_points={name: NamedOperatingPoint(**told) for name, told in decision["operating_points"].items()},
