@@ -22,16 +22,7 @@ Pretrained = Literal["", "inception_v3", "lite0"]
 
 @dataclass(frozen=True)
 class BuildRequest:
-    """What a network is built from.
-
-    Attributes:
-        model: Which network.
-        seed: Of the new weights.
-        height: Of the films, pixels.
-        width: Of the films, pixels.
-        pretrained: File with the weights that the architecture starts from; new weights where None.
-        trained_cnn: For the stacked cnn: the network whose convolutions it takes over.
-    """
+    """What a builder gets: the arguments of `build_model`."""
 
     model: ModelConfig
     seed: int
