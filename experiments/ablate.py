@@ -2,10 +2,10 @@
 
     .venv/bin/python experiments/ablate.py plain bold ... [--folds 3] [--only-folds 0,1] [--out runs/ablation]
 
-A recipe is experiments/recipes/NAME.toml, or a model of the study by its name. What was trained already is taken. results/detector/ablation.json gets an entry
-per recipe: AUC, specificity at 0.5 and the best balanced accuracy there is, over ordinary normals (plain), normals of styles
-that training knew as pneumonia alone (odd), and both stored like pneumonias (shifted, odd_shifted); the AUC among films
-of one style (within); three classes, and viral against bacterial.
+A recipe is experiments/recipes/NAME.toml, or a model of the study by its name. What was trained already is taken.
+results/detector/ablation.json gets an entry per recipe: AUC, specificity at 0.5 and the best balanced accuracy there is,
+over ordinary normals (plain), normals of styles that training knew as pneumonia alone (odd), and both stored like
+pneumonias (shifted, odd_shifted); the AUC among films of one style (within); three classes, and viral against bacterial.
 The test films are out of reach here.
 """
 

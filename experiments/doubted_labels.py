@@ -8,24 +8,23 @@ Source: confident learning, Northcutt et al., JAIR 2021, doi 10.1613/jair.1.1212
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
 import numpy as np
 
 from pneumoscope import places
+from pneumoscope.bundle import load_bundle
 from pneumoscope.config import Preprocessing, SplitConfig
 from pneumoscope.data.dataset import load_dataset
 from pneumoscope.data.locate import locate
-from pneumoscope.decision import Calibration, pneumonia_probability
+from pneumoscope.decision import logits_of, pneumonia_probability
 from pneumoscope.evaluation.figures import draw_mistakes
 from pneumoscope.evaluation.predictions import PredictionTable
 from pneumoscope.files import write_json
 from pneumoscope.presentation.style import png_of, save_png
 from pneumoscope.study.hard_validation import load_hard_validation
 from pneumoscope.training.provenance import provenance
-from pneumoscope.types import SCHEMES
 
 SHOWN = 12
 
@@ -37,18 +36,17 @@ def main():
     parser.add_argument("--figure", type=Path, default=Path("docs/figures/doubted-labels.png"))
     parser.add_argument("--out", type=Path, default=Path("results/detector/doubted_labels.json"))
     options = parser.parse_args()
-    decision = json.loads((options.run / "decision.json").read_text())["decision"]
-    calibration = Calibration(decision["calibration"]["temperature"], tuple(decision["calibration"]["bias"]))
+    manifest = load_bundle(options.run / "bundle.zip").manifest
     folds = [load_hard_validation(max(f.glob("hard-*.npz"), key=lambda p: len(p.name))) for f in folders(options.run)]
     positions, label, plain = (np.concatenate([getattr(f, n) for f in folds]) for n in ("positions", "label", "plain"))
-    probability = calibration.probabilities(np.log(np.maximum(plain, 1e-30)))
+    probability = manifest.calibration.probabilities(logits_of(plain))
     ill = pneumonia_probability(probability)
     agreed = np.where(label > 0, ill, 1 - ill)
     order = np.argsort(agreed, kind="stable")
     doubted = order[agreed[order] < options.below]
     dataset = load_dataset(locate(None).root, Preprocessing(), SplitConfig(), places.films_directory())
     names = dataset.paths(positions)
-    classes = SCHEMES[plain.shape[1]].names
+    classes = manifest.classes
     record = {
         "below": options.below,
         "films": len(label),

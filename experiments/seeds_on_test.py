@@ -22,6 +22,7 @@ from pneumoscope.bundle import load_bundle  # noqa: E402
 from pneumoscope.config import DetectorConfig, SplitConfig  # noqa: E402
 from pneumoscope.data.dataset import load_dataset  # noqa: E402
 from pneumoscope.data.locate import locate  # noqa: E402
+from pneumoscope.decision import logits_of  # noqa: E402
 from pneumoscope.evaluation.metrics import measures  # noqa: E402
 from pneumoscope.files import write_json  # noqa: E402
 from pneumoscope.study.assessment import append_to_ledger  # noqa: E402
@@ -55,7 +56,7 @@ def main():
     for seed in range(options.seeds):
         model = trained_mean(alone, dataset, options.run / "final", [seed], Listeners())
         answered = class_probabilities(model, data, resolve_precision(config.training.precision))
-        probability = manifest.calibration.probabilities(np.log(np.maximum(answered, 1e-30)))
+        probability = manifest.calibration.probabilities(logits_of(answered))
         threshold = manifest.operating_points["balanced"].threshold
         one = np.ones((1, len(data.labels)))
         told = measures(probability, data.labels, manifest.classes, one, threshold)

@@ -19,6 +19,7 @@ from pneumoscope.evaluation.calibration import error_by_chance
 from pneumoscope.evaluation.intervals import interval_of
 from pneumoscope.evaluation.predictions import load_predictions
 from pneumoscope.evaluation.thresholds import best_operating_point
+from pneumoscope.inference.detector import SHIPPED
 from pneumoscope.presentation.markdown import markdown_table
 from pneumoscope.study.comparison import HEADER, table_row
 
@@ -252,7 +253,6 @@ def ablation():
     return markdown_table(header, rows) + "\n\n" + words
 
 
-DETECTORS = ("default", "nano")
 _SHOWN = {
     "binary_accuracy": "normal or pneumonia: accuracy",
     "sensitivity": "sensitivity",
@@ -269,7 +269,7 @@ _SHOWN = {
 
 def _detector_reports():
     """Of the detectors that have one."""
-    folders = {name: ROOT / "results/detector" / name / "report.json" for name in DETECTORS}
+    folders = {name: ROOT / "results/detector" / name / "report.json" for name in SHIPPED}
     return {name: json.loads(file.read_text(encoding="utf-8")) for name, file in folders.items() if file.exists()}
 
 
@@ -281,7 +281,7 @@ def _with_interval(estimate, scale=100, digits=1):
 def detector_bundles():
     """What the shipped bundles say of themselves."""
     rows = []
-    for name in DETECTORS:
+    for name in SHIPPED:
         path = ROOT / "src/pneumoscope/bundles" / f"{name}.zip"
         manifest = load_bundle(path).manifest
         made = manifest.training

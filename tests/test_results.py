@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pneumoscope.inference.detector import load_detector
+from pneumoscope.inference.detector import SHIPPED, load_detector
 
 ROOT = Path(__file__).parents[1]
 STUDY = ROOT / "results" / "study"
@@ -61,7 +61,7 @@ def test_every_look_at_the_test_films_is_in_the_ledger():
             assert (f"{model['name']}, seed {run['seed']}", config_hash, accuracy) in told
 
 
-@pytest.mark.parametrize("name", ["default", "nano"])
+@pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_detectors_are_the_ones_that_were_measured(name):
     report = json.loads((ROOT / f"results/detector/{name}/report.json").read_text())
     assert report["provenance"]["bundle"] == load_detector(name).bundle.sha256

@@ -9,6 +9,8 @@ from pneumoscope.errors import InputError
 from pneumoscope.types import Decision
 
 Floats = NDArray[np.float64]
+# Keeps the logarithm of a probability finite.
+_SMALLEST = 1e-30
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,11 @@ def softmax(logit: Floats) -> Floats:
     """(n, classes) float64 in [0, 1], rows summing to 1."""
     raised: Floats = np.exp(logit - logit.max(axis=1, keepdims=True))
     return np.asarray(raised / raised.sum(axis=1, keepdims=True))
+
+
+def logits_of(probability: Floats) -> Floats:
+    """(n, classes) finite logarithms of (n, classes) probabilities: logits that `softmax` turns into these again."""
+    return np.asarray(np.log(np.maximum(probability, _SMALLEST)))
 
 
 def pneumonia_probability(class_probability: Floats) -> Floats:

@@ -8,7 +8,7 @@ import onnx
 import pytest
 
 from pneumoscope.config import config_from_table, load_config
-from pneumoscope.inference.detector import load_detector
+from pneumoscope.inference.detector import SHIPPED, load_detector
 from pneumoscope.types import NOTICE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -17,7 +17,7 @@ LARGEST = {"default": 25e6, "nano": 2e6}
 BILLION = 1e9
 
 
-@pytest.fixture(scope="module", params=["default", "nano"])
+@pytest.fixture(scope="module", params=SHIPPED)
 def shipped(request):
     return request.param, load_detector(request.param)
 

@@ -60,8 +60,7 @@ def read_grey(file: Path, content: bytes | None = None) -> Grey:
         data = _bytes_of(file) if content is None else content
         if not data:
             raise ValueError("the file is empty")
-        if len(data) > MAX_BYTES:
-            raise ValueError(f"{len(data)} bytes are more than {MAX_BYTES}")
+        _check_bytes(len(data))
         if data[:2] == _JPEG_START:
             return _decode_jpeg(data)
         return _decode_dicom(data) if _is_dicom(data) else _decode_other(data)
@@ -74,8 +73,7 @@ def read_grey(file: Path, content: bytes | None = None) -> Grey:
 
 
 def _bytes_of(file: Path) -> bytes:
-    if (size := file.stat().st_size) > MAX_BYTES:
-        raise ValueError(f"{size} bytes are more than {MAX_BYTES}")
+    _check_bytes(file.stat().st_size)
     return file.read_bytes()
 
 
@@ -133,6 +131,11 @@ def _full_range(film: NDArray[np.uint16]) -> NDArray[np.uint16]:
     largest = int(film.max(initial=0))
     most = next(2**bits - 1 for bits in _DEPTHS if largest < 2**bits)
     return film if most == 65535 else np.rint(film * (65535 / most)).astype(np.uint16)
+
+
+def _check_bytes(count: int) -> None:
+    if count > MAX_BYTES:
+        raise ValueError(f"{count} bytes are more than {MAX_BYTES}")
 
 
 def _check_size(width: int, height: int) -> None:

@@ -11,7 +11,7 @@ from pneumoscope.config import Preprocessing
 from pneumoscope.data.dataset import Dataset, FilmLooks
 from pneumoscope.data.preprocessing import prepare
 from pneumoscope.data.shift import as_pneumonia_files
-from pneumoscope.decision import pneumonia_probability
+from pneumoscope.decision import logits_of, pneumonia_probability
 from pneumoscope.errors import InputError
 from pneumoscope.evaluation.metrics import roc_auc
 from pneumoscope.files import whole_or_nothing
@@ -21,8 +21,6 @@ from pneumoscope.training.precision import Precision
 from pneumoscope.training.predict import class_probabilities
 from pneumoscope.types import Split
 
-# Keeps the logarithm of a probability finite.
-_SMALLEST = 1e-30
 _LEAST_OF_A_KIND = 3
 
 
@@ -110,7 +108,7 @@ def hard_set(folds: Sequence[HardValidation]) -> HardSet:
     weight = np.zeros(len(label))
     for chosen, share in ((odd, 0.25), (common, 0.25), *((label == kind, 0.5 / len(kinds)) for kind in kinds)):
         weight[chosen] = share / max(1, chosen.sum())
-    return HardSet(np.log(np.maximum(probability, _SMALLEST)), label, weight / weight.mean())
+    return HardSet(logits_of(probability), label, weight / weight.mean())
 
 
 def shifted_films(dataset: Dataset, data: LabelledFilms, settings: Preprocessing, seed: int = 0) -> LabelledFilms:
