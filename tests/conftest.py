@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from pneumoscope.bundle import Manifest, NamedOperatingPoint
+from pneumoscope.bundle import GuardLimits, Manifest, NamedOperatingPoint
 from pneumoscope.config import Preprocessing, SplitConfig
 from pneumoscope.data.dataset import Dataset, load_dataset
 from pneumoscope.data.phantom import PhantomPlan, write_phantoms
@@ -66,6 +66,7 @@ def manifest() -> Manifest:
         prevalence=0.5,
         operating_points={"balanced": NamedOperatingPoint(0.5, 0.4, 0.6, 0.95, 0.9)},
         fitted_on="nothing",
+        guard=GuardLimits((0.0, 0.0), (1.0, 1.0), 1e6, -1.0),
         intended_use="tests",
         licence="Apache-2.0",
         citation="none",

@@ -5,13 +5,15 @@ import zipfile
 import numpy as np
 import pytest
 
-from pneumoscope.bundle import GOLDEN, MANIFEST, MODEL, load_bundle, save_bundle
+from pneumoscope.bundle import GOLDEN, GUARD, MANIFEST, MODEL, load_bundle, save_bundle
 from pneumoscope.errors import BundleError
+
+GUARD_ARRAYS = {"mean": np.zeros(3, np.float32)}
 
 
 @pytest.fixture
 def bundle_file(manifest, tmp_path):
-    save_bundle(tmp_path / "b.zip", manifest, b"network", {"films": np.zeros((2, 64, 64), np.uint8)})
+    save_bundle(tmp_path / "b.zip", manifest, b"network", {"films": np.zeros((2, 64, 64), np.uint8)}, GUARD_ARRAYS)
     return tmp_path / "b.zip"
 
 
@@ -28,16 +30,16 @@ def test_bundle_survives_a_round_trip_as_file_and_as_folder(bundle_file, manifes
     assert one.manifest == two.manifest
     for name in ("classes", "preprocessing", "calibration", "operating_points", "conformal", "notice"):
         assert getattr(one.manifest, name) == getattr(manifest, name)
-    assert set(one.manifest.parts) == {MODEL, GOLDEN}
+    assert set(one.manifest.parts) == {MODEL, GOLDEN, GUARD}
     assert one.golden["films"].shape == (2, 64, 64)
 
 
 def test_same_content_gives_same_bytes(bundle_file, manifest, tmp_path):
-    save_bundle(tmp_path / "c.zip", manifest, b"network", {"films": np.zeros((2, 64, 64), np.uint8)})
+    save_bundle(tmp_path / "c.zip", manifest, b"network", {"films": np.zeros((2, 64, 64), np.uint8)}, GUARD_ARRAYS)
     assert (tmp_path / "c.zip").read_bytes() == bundle_file.read_bytes()
 
 
-@pytest.mark.parametrize("part", [MODEL, GOLDEN])
+@pytest.mark.parametrize("part", [MODEL, GOLDEN, GUARD])
 def test_altered_part_is_refused(bundle_file, tmp_path, part):
     folder = unpacked(bundle_file, tmp_path / "folder")
     (folder / part).write_bytes((folder / part).read_bytes() + b" ")

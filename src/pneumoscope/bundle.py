@@ -1,8 +1,9 @@
 """A bundle: everything that detecting needs, in a folder or one zip file, and nothing that could run by itself.
 
 manifest.json   what the network is, what it takes, what its answers mean, how far they can be trusted, the hashes of the parts
-model.onnx      films in, logits and (where the network allows it) the evidence map out
+model.onnx      films in; logits, evidence map and features out
 golden.npz      a few inputs with the outputs they must give
+guard.npz       what the features of chest films are like, so that other images are not answered for
 
 The manifest is the only source of preprocessing, class names, calibration and operating points on the detecting side.
 """
@@ -26,8 +27,11 @@ from pneumoscope.types import NOTICE
 
 FORMAT = 1
 # What the network takes and gives, in the ONNX graph and in golden.npz.
-INPUT, LOGITS, EVIDENCE = "films", "logits", "evidence"
-MODEL, MANIFEST, GOLDEN = "model.onnx", "manifest.json", "golden.npz"
+INPUT = "films"
+OUTPUTS = LOGITS, EVIDENCE, FEATURES = ("logits", "evidence", "features")
+MODEL, MANIFEST, GOLDEN, GUARD = "model.onnx", "manifest.json", "golden.npz", "guard.npz"
+# Array of golden.npz: what the bundle remembers of the films it learnt from.
+LEARNT = "learnt"
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,23 @@ class NamedOperatingPoint(DecisionRule):
 
     sensitivity: float
     specificity: float
+
+
+@dataclass(frozen=True)
+class GuardLimits:
+    """Where an image stops being taken for a chest film; `inference/guard.py` says how it is measured.
+
+    Attributes:
+        usual: Mean of the two parts of the distance, logarithms, over chest films the network did not learn from.
+        spread: Their standard deviations.
+        farthest: Distance beyond the usual that is still accepted, in these.
+        suspicious_similarity: Agreement with the mean chest, in [-1, 1], below which a film is looked at turned over too.
+    """
+
+    usual: tuple[float, ...]
+    spread: tuple[float, ...]
+    farthest: float
+    suspicious_similarity: float
 
 
 @dataclass(frozen=True)
@@ -58,6 +79,7 @@ class Manifest:
         prevalence: Share of pneumonia that the probabilities assume, in (0, 1); both kinds of it equally frequent.
         operating_points: By name; `balanced` is always there.
         fitted_on: Which films calibration and operating points come from.
+        guard: Limits of the input guard.
         conformal: Coverage to the lowest probability per class that belongs to the set.
         least_similarity: Correlation with the mean chest, in [-1, 1], below which a film is unlike those learnt from and a
             person should read it; -1 where the preprocessing does not look for the chest.
@@ -81,6 +103,7 @@ class Manifest:
     prevalence: float
     operating_points: dict[str, NamedOperatingPoint]
     fitted_on: str
+    guard: GuardLimits
     intended_use: str
     licence: str
     citation: str
@@ -104,15 +127,19 @@ class Bundle:
         sha256: Of the manifest's bytes, which hold the hashes of the parts: the identity of the whole.
         model: The ONNX file's bytes.
         golden: Name to array: `films` and the outputs they must give.
+        guard: Name to array, for `inference.guard.Guard`.
     """
 
     manifest: Manifest
     sha256: str
     model: bytes
     golden: dict[str, NDArray[Any]]
+    guard: dict[str, NDArray[Any]]
 
 
-def save_bundle(path: Path, manifest: Manifest, model: bytes, golden: dict[str, NDArray[Any]]) -> Bundle:
+def save_bundle(
+    path: Path, manifest: Manifest, model: bytes, golden: dict[str, NDArray[Any]], guard: dict[str, NDArray[Any]]
+) -> Bundle:
     """Writes a bundle as a zip file, atomically; the same content always gives the same bytes.
 
     Args:
@@ -120,8 +147,9 @@ def save_bundle(path: Path, manifest: Manifest, model: bytes, golden: dict[str, 
         manifest: Its `parts` are filled in here.
         model: ONNX.
         golden: Inputs and outputs.
+        guard: Arrays of the input guard.
     """
-    parts = {MODEL: model, GOLDEN: _npz(golden)}
+    parts = {MODEL: model, GOLDEN: _npz(golden), GUARD: _npz(guard)}
     told = asdict(manifest) | {"parts": {name: _hash(content) for name, content in parts.items()}}
     with whole_or_nothing(path) as temporary:
         temporary.write_bytes(_zip({MANIFEST: as_json(told).encode(), **parts}))
@@ -141,10 +169,10 @@ def load_bundle(path: Path) -> Bundle:
         read = _folder_reader(path) if path.is_dir() else _zip_reader(path)
         raw = read(MANIFEST)
         manifest = _manifest(json.loads(raw), path)
-        parts = {name: read(name) for name in (MODEL, GOLDEN)}
+        parts = {name: read(name) for name in (MODEL, GOLDEN, GUARD)}
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise BundleError(
-            f"expected a bundle (folder or zip with {MANIFEST}, {MODEL}, {GOLDEN}) at {path}, found {_reason(error)}: "
+            f"expected a bundle (folder or zip with {MANIFEST}, {MODEL}, {GOLDEN}, {GUARD}) at {path}, found {_reason(error)}: "
             "name another or get it anew"
         ) from error
     for name, content in parts.items():
@@ -152,12 +180,15 @@ def load_bundle(path: Path) -> Bundle:
             raise BundleError(
                 f"expected {name} in {path} with SHA-256 {manifest.parts.get(name)}, found {found}: get the bundle anew"
             )
+    return Bundle(manifest, _hash(raw), parts[MODEL], *(_arrays(parts[name], name, path) for name in (GOLDEN, GUARD)))
+
+
+def _arrays(content: bytes, name: str, path: Path) -> dict[str, NDArray[Any]]:
     try:
-        with np.load(io.BytesIO(parts[GOLDEN]), allow_pickle=False) as held:
-            golden = {name: held[name] for name in held.files}
+        with np.load(io.BytesIO(content), allow_pickle=False) as held:
+            return {key: held[key] for key in held.files}
     except ValueError as error:
-        raise BundleError(f"expected plain arrays in {GOLDEN} of {path}, found {error}: get the bundle anew") from error
-    return Bundle(manifest, _hash(raw), parts[MODEL], golden)
+        raise BundleError(f"expected plain arrays in {name} of {path}, found {error}: get the bundle anew") from error
 
 
 def _manifest(table: dict[str, Any], path: Path) -> Manifest:
@@ -171,12 +202,15 @@ def _manifest(table: dict[str, Any], path: Path) -> Manifest:
         preprocessing = from_table(Preprocessing, table["preprocessing"], f"{path}: preprocessing")
         calibration = Calibration(table["calibration"]["temperature"], tuple(table["calibration"]["bias"]))
         conformal = {coverage: tuple(values) for coverage, values in table["conformal"].items()}
+        told = dict(table["guard"])
+        guard = GuardLimits(tuple(told.pop("usual")), tuple(told.pop("spread")), **told)
         typed = {
             "classes": tuple(table["classes"]),
             "preprocessing": preprocessing,
             "calibration": calibration,
             "operating_points": points,
             "conformal": conformal,
+            "guard": guard,
         }
         return Manifest(**(table | typed))
     except (TypeError, KeyError, PneumoscopeError) as error:

@@ -4,8 +4,13 @@ The positive class is always pneumonia. In a two-class scheme it has index 1; in
 probability of pneumonia is the sum over the classes other than normal.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # the command line's help needs these words and not the library
+    import numpy as np
+    from numpy.typing import NDArray
 
 NOTICE = "Research use only. Not a medical device."
 SYNTHETIC_NOTICE = "Synthetic films: this says nothing about accuracy."
@@ -34,6 +39,22 @@ class Decision(StrEnum):
     PNEUMONIA = "pneumonia"
     REFER = "refer"
     REJECTED = "rejected"
+
+
+class Reason(StrEnum):
+    """Why a film was not answered; documented in docs/detecting.md."""
+
+    # Rejected: no probability is shown.
+    UNREADABLE = "unreadable"
+    UNSUPPORTED_DICOM = "unsupported_dicom"
+    TOO_SMALL = "too_small"
+    POOR_EXPOSURE = "poor_exposure"
+    INVERTED = "inverted"
+    NOT_A_RADIOGRAPH = "not_a_radiograph"
+    NOT_FRONTAL_CHEST = "not_frontal_chest"
+    # Referred: a person should read the film.
+    NEAR_THRESHOLD = "near_threshold"
+    UNLIKE_TRAINING = "unlike_training"
 
 
 class Split(StrEnum):
@@ -94,3 +115,90 @@ class IndexRow:
         if self.finding is Finding.NORMAL:
             return "normal"
         return "pneumonia" if self.etiology is Etiology.UNKNOWN else self.etiology.value
+
+
+@dataclass(frozen=True)
+class OperatingPointUsed:
+    """The operating point that a prediction was made at.
+
+    Attributes:
+        name: Such as balanced.
+        threshold: Of the probability of pneumonia as it is shown, in [0, 1].
+        sensitivity: It had on the films it was fitted on, in [0, 1].
+        specificity: Likewise.
+        fitted_on: These films, in words.
+    """
+
+    name: str
+    threshold: float
+    sensitivity: float
+    specificity: float
+    fitted_on: str
+
+
+@dataclass(frozen=True)
+class BundleUsed:
+    """The bundle that a prediction was made by.
+
+    Attributes:
+        name: Of the detector.
+        version: Of its weights.
+        sha256: Of its manifest, 64 hex digits: the identity of the whole bundle.
+    """
+
+    name: str
+    version: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the detector says of one image; every way of asking gives this.
+
+    Attributes:
+        file: As it was named; empty for an array or bytes without a name.
+        sha256: Of the file's bytes, of the pixels' bytes for an array; empty where the file could not be opened.
+        decision: Normal, pneumonia, refer (a person should read the film) or rejected.
+        reasons: Why it was referred or rejected; empty otherwise.
+        detail: For a rejected image, in words; empty otherwise.
+        pneumonia_probability: In [0, 1]; None for a rejected image.
+        class_probability: Class name to probability, in the network's order, summing to 1; None for a rejected image. How
+            pneumonia divides into bacterial and viral is weak evidence.
+        operating_point: That the decision was made at.
+        evidence: Path of the evidence overlay; None where none was asked for.
+        bundle: Made by which.
+        notice: That this is for research.
+        evidence_map: (rows, columns) float32 within `frame`: what each place adds to the logit of pneumonia against normal;
+            None where it was not asked for or the image was rejected. Not part of `as_json`.
+        frame: Top, left, bottom, right of what the network saw, as shares of the film's height and width.
+    """
+
+    file: str
+    sha256: str
+    decision: Decision
+    reasons: tuple[Reason, ...]
+    detail: str
+    pneumonia_probability: float | None
+    class_probability: dict[str, float] | None
+    operating_point: OperatingPointUsed
+    evidence: str | None
+    bundle: BundleUsed
+    notice: str = NOTICE
+    evidence_map: "NDArray[np.float32] | None" = field(default=None, compare=False, repr=False)
+    frame: tuple[float, float, float, float] | None = field(default=None, compare=False, repr=False)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data, as `pneumoscope predict` prints it."""
+        return {
+            "file": self.file,
+            "sha256": self.sha256,
+            "decision": self.decision.value,
+            "reasons": [reason.value for reason in self.reasons],
+            "detail": self.detail,
+            "pneumonia_probability": self.pneumonia_probability,
+            "class_probability": self.class_probability,
+            "operating_point": asdict(self.operating_point),
+            "evidence": self.evidence,
+            "bundle": asdict(self.bundle),
+            "notice": self.notice,
+        }

@@ -44,6 +44,21 @@ def test_operating_points_count_films_by_hand(table):
     assert low < 0.75 < high
 
 
+def test_rejected_films_are_neither_referred_nor_answered(table):
+    rejected = np.arange(8) >= 6
+    told = judge_decisions(table, RULES, unlike=np.arange(8) == 7, rejected=rejected)
+    assert told["rejected"]["value"] == 2 / 8
+    plain = judge_decisions(table, RULES)["operating_points"]["balanced"]["measured"]
+    point = told["operating_points"]["balanced"]["measured"]
+    assert point["accuracy"]["value"] == plain["accuracy"]["value"]
+    chance = table.probability[:6, 1:].sum(axis=1)
+    rule = RULES.points["balanced"]
+    answered = ~rule.refers(chance)
+    right = ((chance >= rule.threshold) == (table.label[:6] > 0))[answered]
+    assert point["accuracy_of_answered"]["value"] == pytest.approx(right.mean())
+    assert point["referred"]["value"] == pytest.approx((~answered).sum() / 8)
+
+
 def test_films_unlike_those_learnt_from_are_referred_whatever_the_answer(table):
     unlike = np.arange(8) == 7
     told = judge_decisions(table, RULES, unlike=unlike)

@@ -90,6 +90,8 @@ def test_answer_and_evidence_agree_and_both_sides_are_alike(shipped, phantom_dat
     _, detector = shipped
     films = np.array(phantom_dataset.films[:3])
     logits = detector.logits(films)
-    np.testing.assert_allclose(detector.evidence(films).mean(axis=(2, 3)), logits, atol=1e-3)
+    # What is missing is the biases of the last layer, the same for every film.
+    biases = logits - detector.evidence(films).mean(axis=(2, 3))
+    np.testing.assert_allclose(biases, np.tile(biases[0], (3, 1)), atol=1e-3)
     np.testing.assert_allclose(detector.logits(films[:, :, ::-1]), logits, atol=1e-3)
     assert np.ptp(logits, axis=0).max() > 0.01

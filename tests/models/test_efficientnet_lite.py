@@ -9,7 +9,6 @@ from pneumoscope.config import ModelConfig
 from pneumoscope.errors import ConfigError, WeightsError
 from pneumoscope.models.efficientnet_lite import (
     LITE0,
-    EvidenceHead,
     LiteTrunk,
     MixStyle,
     Normalise,
@@ -86,12 +85,6 @@ def test_maps_lie_channels_last_in_every_layer(side):
     model.eval()(torch.rand(2, side, side, 1).permute(0, 3, 1, 2))
     assert len(strides) == 2 * sum(isinstance(layer, torch.nn.Conv2d) for layer in model.modules())
     assert all(strides)
-
-
-def test_evidence_adds_up_to_the_logits():
-    head = EvidenceHead(16, 3, dropout=0.5).eval()
-    maps = torch.rand(2, 16, 5, 7, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(head.evidence(maps).mean(dim=(2, 3)), head(maps))
 
 
 def test_a_mirrored_detector_answers_alike_for_both_sides_but_is_trained_on_one(rng):

@@ -56,6 +56,17 @@ class Placement:
     shift_across: float
     similarity: float
 
+    @property
+    def frame(self) -> tuple[float, float, float, float]:
+        """Top, left, bottom and right as shares of the film's height and width."""
+        down, across = (1 + self.shift_down) / 2, (1 + self.shift_across) / 2
+        return (
+            down - self.scale_down / 2,
+            across - self.scale_across / 2,
+            down + self.scale_down / 2,
+            across + self.scale_across / 2,
+        )
+
 
 @dataclass(frozen=True)
 class ChestAtlas:

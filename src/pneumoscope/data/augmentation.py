@@ -148,3 +148,39 @@ def _retoned(film: Film, settings: AugmentationConfig, rng: np.random.Generator)
     level = np.linspace(0, 1, 256) ** gamma
     table = np.rint(255 * ((level - 0.5) * contrast + 0.5 + brightness).clip(0, 1)).astype(np.uint8)
     return np.asarray(table[film])
+
+
+def with_lines(film: Film, rng: np.random.Generator) -> Film:
+    """One film with one to four tubes, lines or leads laid over it, bright and partly transparent, some with an electrode.
+
+    Args:
+        film: (height, width) uint8.
+        rng: Decides.
+
+    Returns:
+        (height, width) uint8, a new array.
+    """
+    levels = film.astype(np.float32)
+    for _ in range(rng.integers(1, 5)):
+        cover = _line(film.shape[0], film.shape[1], rng) * rng.uniform(0.3, 1)
+        levels += cover * (rng.uniform(150, 255) - levels)
+    return np.rint(levels).clip(0, 255).astype(np.uint8)
+
+
+def _line(height: int, width: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """(height, width) in [0, 1], where a line that bends at random lies; drawn twice as large, for smooth edges."""
+    layer = Image.new("L", (2 * width, 2 * height))
+    draw = ImageDraw.Draw(layer)
+    unit = max(height, width) / 112
+    place = rng.uniform(0, 1, 2) * layer.size
+    heading, bend = rng.uniform(0, 2 * np.pi), rng.normal(0, 0.15)
+    path = [tuple(place.tolist())]
+    for _ in range(rng.integers(3, 16)):
+        heading += bend + rng.normal(0, 0.25)
+        place = place + 18 * unit * np.array([cos(heading), sin(heading)])
+        path.append(tuple(place.tolist()))
+    draw.line(path, fill=255, width=max(1, round(rng.uniform(0.5, 4) * unit)), joint="curve")
+    if rng.random() < 0.2:
+        draw.circle(path[-1], rng.uniform(2, 7) * unit, fill=255)
+    cover = np.asarray(layer.resize((width, height), Image.Resampling.BILINEAR))
+    return np.asarray(cover / 255, dtype=np.float32)

@@ -1,5 +1,7 @@
 """Grey levels of any size become the array that a network sees: one path for training, evaluation and detection."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -20,6 +22,22 @@ _FILTERS = {
 }
 
 
+@dataclass(frozen=True)
+class PreparedFilm:
+    """A film at the network's size, and where that frame lies in it.
+
+    Attributes:
+        film: (height, width) uint8.
+        frame: Top, left, bottom and right of what the network sees, as shares of the film's height and width; beyond 0 and
+            1 where the frame juts out.
+        similarity: Correlation of the placed chest with the mean chest, in [-1, 1].
+    """
+
+    film: NDArray[np.uint8]
+    frame: tuple[float, float, float, float]
+    similarity: float
+
+
 def prepare(image: NDArray[np.uint8] | NDArray[np.uint16], settings: Preprocessing) -> NDArray[np.uint8]:
     """The film at the network's size.
 
@@ -33,39 +51,82 @@ def prepare(image: NDArray[np.uint8] | NDArray[np.uint16], settings: Preprocessi
     Raises:
         InputError: Not a two-dimensional uint8 or uint16 array, or an empty one.
     """
+    if settings.fit == "chest":
+        square = chest_square(image, settings)
+        return aligned(square, load_atlas().place(square), settings.height, settings.width)
+    return _as_bytes(_fit(_picture(image), settings)[0])
+
+
+def prepare_placed(image: NDArray[np.uint8] | NDArray[np.uint16], settings: Preprocessing) -> PreparedFilm:
+    """Like `prepare`, and tells where the network looks; the chest is placed whatever the fit.
+
+    Args:
+        image: As for `prepare`.
+        settings: Size, fit and filter.
+
+    Raises:
+        InputError: As for `prepare`.
+    """
+    square = chest_square(image, settings)
+    place = load_atlas().place(square)
+    if settings.fit == "chest":
+        film = aligned(square, place, settings.height, settings.width)
+        return PreparedFilm(film, place.frame, place.similarity)
+    fitted, frame = _fit(_picture(image), settings)
+    return PreparedFilm(_as_bytes(fitted), frame, place.similarity)
+
+
+def chest_square(
+    image: NDArray[np.uint8] | NDArray[np.uint16], settings: Preprocessing | None = None
+) -> NDArray[np.uint8]:
+    """(224, 224) uint8, the film squashed to the square in which the chest is looked for."""
+    resampling = _FILTERS[(settings or Preprocessing()).resampling]
+    return _as_bytes(_picture(image).resize((_SQUARE, _SQUARE), resampling))
+
+
+def check_image(image: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
+    """Whether an array can be a film.
+
+    Raises:
+        InputError: Not a two-dimensional uint8 or uint16 array, or an empty one.
+    """
     if image.ndim != 2 or image.dtype not in (np.uint8, np.uint16) or image.size == 0:
         raise InputError(
             f"expected a (height, width) array of uint8 or uint16, found {image.shape} {image.dtype}: convert it first"
         )
+
+
+def _picture(image: NDArray[np.uint8] | NDArray[np.uint16]) -> Image.Image:
+    check_image(image)
     deep = image.dtype == np.uint16
-    film = Image.fromarray(image.astype(np.float32) / 257.0 if deep else np.ascontiguousarray(image))
-    if settings.fit == "chest":
-        square = _as_bytes(film.resize((_SQUARE, _SQUARE), _FILTERS[settings.resampling]))
-        return aligned(square, load_atlas().place(square), settings.height, settings.width)
-    return _as_bytes(_fit(film, settings))
+    return Image.fromarray(image.astype(np.float32) / 257.0 if deep else np.ascontiguousarray(image))
 
 
 def _as_bytes(film: Image.Image) -> NDArray[np.uint8]:
     return np.rint(np.asarray(film, dtype=np.float32)).clip(0, 255).astype(np.uint8)
 
 
-def _fit(film: Image.Image, settings: Preprocessing) -> Image.Image:
+def _fit(film: Image.Image, settings: Preprocessing) -> tuple[Image.Image, tuple[float, float, float, float]]:
+    """The film at its size, and where that frame lies in the film."""
     target = (settings.width, settings.height)
     resampling = _FILTERS[settings.resampling]
     if settings.fit == "squash":
-        return film.resize(target, resampling)
+        return film.resize(target, resampling), (0.0, 0.0, 1.0, 1.0)
     ratios = (settings.width / film.width, settings.height / film.height)
     if settings.fit == "crop":
         scale = max(ratios)
         # Rounding may put a side that fits exactly a hair outside of the film.
         spare = (max(0.0, film.width - settings.width / scale), max(0.0, film.height - settings.height / scale))
         box = (spare[0] / 2, spare[1] / 2, film.width - spare[0] / 2, film.height - spare[1] / 2)
-        return film.resize(target, resampling, box=box)
+        left, top = spare[0] / 2 / film.width, spare[1] / 2 / film.height
+        return film.resize(target, resampling, box=box), (top, left, 1 - top, 1 - left)
     scale = min(ratios)
     inner = (max(1, round(film.width * scale)), max(1, round(film.height * scale)))
+    corner = ((target[0] - inner[0]) // 2, (target[1] - inner[1]) // 2)
     canvas = Image.new(film.mode, target)
-    canvas.paste(film.resize(inner, resampling), ((target[0] - inner[0]) // 2, (target[1] - inner[1]) // 2))
-    return canvas
+    canvas.paste(film.resize(inner, resampling), corner)
+    left, top = -corner[0] / inner[0], -corner[1] / inner[1]
+    return canvas, (top, left, top + target[1] / inner[1], left + target[0] / inner[0])
 
 
 def to_unit_range(films: NDArray[np.uint8]) -> NDArray[np.float32]:

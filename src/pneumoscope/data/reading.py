@@ -56,8 +56,8 @@ def read_grey(file: Path, content: bytes | None = None) -> Grey:
             before they are decoded.
         UnsupportedDicom: A DICOM object that is no single grey frame.
     """
+    data = read_bytes(file) if content is None else content
     try:
-        data = _bytes_of(file) if content is None else content
         if not data:
             raise ValueError("the file is empty")
         _check_bytes(len(data))
@@ -67,14 +67,24 @@ def read_grey(file: Path, content: bytes | None = None) -> Grey:
     except UnsupportedDicom as error:
         raise UnsupportedDicom(f"expected one grey frame, found {file} ({error}): export it as such") from error
     except (OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError) as error:
-        raise UnreadableImage(
-            f"expected a whole JPEG, PNG or DICOM image, found {file} ({_reason(error)}): replace it"
-        ) from error
+        raise _unreadable(file, error) from error
 
 
-def _bytes_of(file: Path) -> bytes:
-    _check_bytes(file.stat().st_size)
-    return file.read_bytes()
+def read_bytes(file: Path) -> bytes:
+    """The bytes of an image file.
+
+    Raises:
+        UnreadableImage: Missing, not to be read, or more than `MAX_BYTES`.
+    """
+    try:
+        _check_bytes(file.stat().st_size)
+        return file.read_bytes()
+    except (OSError, ValueError) as error:
+        raise _unreadable(file, error) from error
+
+
+def _unreadable(file: Path, error: Exception) -> UnreadableImage:
+    return UnreadableImage(f"expected a whole JPEG, PNG or DICOM image, found {file} ({_reason(error)}): replace it")
 
 
 def _reason(error: Exception) -> str:

@@ -36,7 +36,11 @@ class Rules:
 
 
 def judge_decisions(
-    table: PredictionTable, rules: Rules, styles: NDArray[np.int64] | None = None, unlike: Flags | None = None
+    table: PredictionTable,
+    rules: Rules,
+    styles: NDArray[np.int64] | None = None,
+    unlike: Flags | None = None,
+    rejected: Flags | None = None,
 ) -> dict[str, Any]:
     """Plain data for `report.json`; shares in [0, 1], with 95 % intervals by bootstrap over patients.
 
@@ -45,15 +49,18 @@ def judge_decisions(
         rules: Of the detector.
         styles: (n,) int, the film style of each film, where known.
         unlike: (n,) bool, films referred for being unlike those that the detector learnt from; none where None.
+        rejected: (n,) bool, films that the input guard does not take for chest films; none where None.
     """
     chance, positive = pneumonia_probability(table.probability), table.label > 0
-    unlike = np.zeros_like(positive) if unlike is None else unlike
+    unlike, rejected = (np.zeros_like(positive) if flags is None else flags for flags in (unlike, rejected))
     weight = patient_weights(table.patients, np.random.default_rng(0))
     told = {
         "auc_delong": asdict(delong_interval(chance, positive)),
         "operating_points": {
-            name: _point(rule, chance, positive, unlike, weight) | asdict(rule) for name, rule in rules.points.items()
+            name: _point(rule, chance, positive, unlike, rejected, weight) | asdict(rule)
+            for name, rule in rules.points.items()
         },
+        "rejected": _share(rejected, np.ones_like(positive), weight),
         "unlike": _share(unlike, np.ones_like(positive), weight),
         "calibration": _calibration(table, chance, positive, rules.prevalence),
         "answered": _answered(chance, positive, rules.points["balanced"].threshold),
@@ -73,10 +80,12 @@ def _share(hit: Flags, among: Flags, weight: Floats) -> dict[str, float]:
     return asdict(interval_of(float(hit[among].mean()), resampled))
 
 
-def _point(rule: DecisionRule, chance: Floats, positive: Flags, unlike: Flags, weight: Floats) -> dict[str, Any]:
+def _point(
+    rule: DecisionRule, chance: Floats, positive: Flags, unlike: Flags, rejected: Flags, weight: Floats
+) -> dict[str, Any]:
     answer = chance >= rule.threshold
     right = answer == positive
-    referred = rule.refers(chance) | unlike
+    referred = (rule.refers(chance) | unlike) & ~rejected
     everything = np.ones_like(positive)
     return {
         "measured": {
@@ -84,7 +93,7 @@ def _point(rule: DecisionRule, chance: Floats, positive: Flags, unlike: Flags, w
             "specificity": _share(~answer, ~positive, weight),
             "accuracy": _share(right, everything, weight),
             "referred": _share(referred, everything, weight),
-            "accuracy_of_answered": _share(right, ~referred, weight),
+            "accuracy_of_answered": _share(right, ~(referred | rejected), weight),
         }
     }
 

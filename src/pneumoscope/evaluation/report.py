@@ -56,6 +56,7 @@ class ReportContext:
         rules: What a detector decides by; None for a network alone.
         styles: (films,) int, the film style of each film; None where unknown.
         unlike: (films,) bool, unlike the films that a detector learnt from; None for none.
+        rejected: (films,) bool, not taken for chest films by its input guard; None for none.
     """
 
     title: str
@@ -66,6 +67,7 @@ class ReportContext:
     rules: Rules | None = None
     styles: NDArray[np.int64] | None = None
     unlike: NDArray[np.bool_] | None = None
+    rejected: NDArray[np.bool_] | None = None
 
 
 def words_for(measure: str) -> str:
@@ -86,7 +88,7 @@ def measure(table: PredictionTable, context: ReportContext) -> dict[str, Any]:
     found = estimates(table.probability, table.label, table.patients, table.class_names, threshold=table.threshold)
     record = _record(table, found, most_confident_mistakes(table, MISTAKES), context)
     if context.rules:
-        record["decisions"] = judge_decisions(table, context.rules, context.styles, context.unlike)
+        record["decisions"] = judge_decisions(table, context.rules, context.styles, context.unlike, context.rejected)
     return record
 
 
@@ -249,7 +251,8 @@ def _decision_tables(record: dict[str, Any]) -> list[tuple[str, str, list[str], 
         (
             "Operating points",
             "Chosen on validation films. Referred are the films near the threshold and those unlike the films learnt from "
-            f"({Estimate(**told['unlike'])}).",
+            f"({Estimate(**told['unlike'])}). The input guard rejects {Estimate(**told['rejected'])} of the films; they count "
+            "as wrong or right here as if it did not.",
             header,
             points,
         ),

@@ -1,21 +1,31 @@
-"""The one detector behind every way of asking: films in, calibrated probabilities and evidence out."""
+"""The one detector behind every way of asking: an image in; a decision, its reasons and its evidence out."""
 
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from importlib.resources import as_file, files
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
-from pneumoscope.bundle import EVIDENCE, INPUT, LOGITS, Bundle, load_bundle
+from pneumoscope.bundle import EVIDENCE, FEATURES, INPUT, LOGITS, OUTPUTS, Bundle, NamedOperatingPoint, load_bundle
 from pneumoscope.data.alignment import load_atlas
-from pneumoscope.data.preprocessing import PREPROCESSING_VERSION
-from pneumoscope.errors import BundleError, InputError
+from pneumoscope.data.preprocessing import PREPROCESSING_VERSION, PreparedFilm, check_image, prepare_placed
+from pneumoscope.data.reading import read_bytes, read_grey
+from pneumoscope.decision import Floats, at_prevalence, pneumonia_probability
+from pneumoscope.errors import BundleError, InputError, UnreadableImage, UnsupportedDicom
+from pneumoscope.inference.guard import Guard, examine_image
+from pneumoscope.inference.network import Network
+from pneumoscope.types import BundleUsed, Decision, OperatingPointUsed, Prediction, Reason
 
 SHIPPED = ("default", "nano")
-_BATCH = 32
-# Of logits between one processor or version of the runtime and another.
+Film = Path | str | bytes | NDArray[np.uint8] | NDArray[np.uint16]
+# Of the outputs between one processor or version of the runtime and another.
 _GOLDEN_TOLERANCE = 1e-3
+_BATCH = 32
 
 
 class Detector:
@@ -35,22 +45,60 @@ class Detector:
         Raises:
             BundleError: The runtime cannot read the network, or this version prepares films otherwise.
         """
-        if (made_for := bundle.manifest.preprocessing_version) != PREPROCESSING_VERSION:
+        manifest = bundle.manifest
+        if (made_for := manifest.preprocessing_version) != PREPROCESSING_VERSION:
             raise BundleError(
                 f"expected a bundle made for version {PREPROCESSING_VERSION} of the preprocessing, found {made_for}: take the "
                 "version of pneumoscope that made it, or make it anew"
             )
         self.bundle = bundle
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        try:
-            self._session = onnxruntime.InferenceSession(bundle.model, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # the runtime has an exception class of its own for every sort of damage
-            raise BundleError(
-                f"expected an ONNX network that this runtime reads, found {str(error).splitlines()[0]}: "
-                "update onnxruntime or get the bundle anew"
-            ) from error
+        self._network = Network(bundle.model, manifest.preprocessing.height, manifest.preprocessing.width, threads)
+        self._guard = Guard.of(bundle)
+        self._used = BundleUsed(manifest.name, manifest.version, bundle.sha256)
+
+    def predict(
+        self, film: Film, operating_point: str = "balanced", prevalence: float | None = None, evidence: bool = False
+    ) -> Prediction:
+        """What the detector says of one image.
+
+        Args:
+            film: Path of a JPEG, PNG or DICOM file, its bytes, or an array (height, width) of uint8, or of uint16 with its
+                full range in use.
+            operating_point: A name in the manifest.
+            prevalence: Share of pneumonia where the film was taken, in (0, 1); the probabilities are shown for it, and the
+                decision stays. The manifest's where None.
+            evidence: Whether to give the evidence map.
+
+        Returns:
+            The prediction. An image that cannot be read or judged is rejected by it, with the reason; nothing is raised.
+
+        Raises:
+            InputError: No such operating point, a prevalence outside (0, 1), or an array of another shape or type.
+        """
+        return next(self.predict_many([film], operating_point, prevalence, evidence))
+
+    def predict_many(
+        self,
+        films: Iterable[Film],
+        operating_point: str = "balanced",
+        prevalence: float | None = None,
+        evidence: bool = False,
+    ) -> Iterator[Prediction]:
+        """The same for any number of images, in their order; no more than a batch of them is in memory.
+
+        Args:
+            films: As for `predict`.
+            operating_point: Likewise.
+            prevalence: Likewise.
+            evidence: Likewise.
+
+        Raises:
+            InputError: Likewise.
+        """
+        asked = self._asked(operating_point, prevalence, evidence)
+        left = iter(films)
+        while batch := list(islice(left, _BATCH)):
+            yield from self._predict_batch(batch, asked)
 
     def logits(self, films: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(n, classes) float32 of prepared films (n, height, width) uint8.
@@ -58,23 +106,23 @@ class Detector:
         Raises:
             InputError: Films of another size or type than the manifest's preprocessing gives.
         """
-        return self._run(films, [LOGITS])[0]
+        return self._network.run(films, LOGITS)[0]
 
     def evidence(self, films: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(n, classes, rows, columns) float32: what each place of each film adds to the logits.
+        """(n, classes, rows, columns) float32: what each place of each film adds to the logits; their mean, but for biases.
 
         Raises:
-            InputError: Films of another size or type, or a network that gives no evidence map.
+            InputError: Films of another size or type.
         """
-        if EVIDENCE not in {output.name for output in self._session.get_outputs()}:
-            raise InputError(
-                f"expected a network with an evidence map, found {self.bundle.manifest.architecture}: use another bundle"
-            )
-        return self._run(films, [EVIDENCE])[0]
+        return self._network.run(films, EVIDENCE)[0]
 
-    def class_probabilities(self, films: NDArray[np.uint8]) -> NDArray[np.float64]:
+    def class_probabilities(self, films: NDArray[np.uint8]) -> Floats:
         """(n, classes) float64 in [0, 1], calibrated, rows summing to 1, of prepared films (n, height, width) uint8."""
         return self.bundle.manifest.calibration.probabilities(self.logits(films))
+
+    def distances(self, films: NDArray[np.uint8]) -> Floats:
+        """(n,) how far prepared films (n, height, width) uint8 lie from chest films, as the guard sees it; up to 1 passes."""
+        return self._guard.distance(self._network.run(films, FEATURES)[0])
 
     def unlike(self, films: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """(n,) bool, which prepared films (n, height, width) uint8 are too unlike those that the network learnt from.
@@ -87,32 +135,165 @@ class Detector:
         return np.array([load_atlas().similarity(film) < least for film in films], dtype=np.bool_)
 
     def verify(self) -> float:
-        """Runs the golden films; gives the largest difference of their logits from what they must be.
+        """Runs the golden films; gives the largest difference of their outputs from what they must be.
 
         Raises:
             BundleError: It is more than rounding.
         """
         golden = self.bundle.golden
-        difference = float(np.abs(self.logits(golden[INPUT]) - golden[LOGITS]).max())
+        found = self._network.run(golden[INPUT], *OUTPUTS)
+        difference = max(
+            float(np.abs(value - golden[name]).max()) / max(1.0, float(np.abs(golden[name]).max()))
+            for name, value in zip(OUTPUTS, found, strict=True)
+        )
         if not difference <= _GOLDEN_TOLERANCE:
             raise BundleError(
-                f"expected the golden logits within {_GOLDEN_TOLERANCE:g}, found a difference of {difference:g}: "
+                f"expected the golden outputs within {_GOLDEN_TOLERANCE:g}, found a difference of {difference:g}: "
                 "get the bundle anew, or report processor and onnxruntime version"
             )
         return difference
 
-    def _run(self, films: NDArray[np.uint8], outputs: list[str]) -> list[NDArray[np.float32]]:
-        settings = self.bundle.manifest.preprocessing
-        if films.ndim != 3 or films.shape[1:] != (settings.height, settings.width) or films.dtype != np.uint8:
+    def _asked(self, operating_point: str, prevalence: float | None, evidence: bool) -> "_Asked":
+        manifest = self.bundle.manifest
+        if operating_point not in manifest.operating_points:
             raise InputError(
-                f"expected films of (n, {settings.height}, {settings.width}) uint8, found {films.shape} {films.dtype}: "
-                "prepare them with the manifest's preprocessing"
+                f"expected an operating point out of {', '.join(manifest.operating_points)}, found {operating_point!r}: "
+                "name one of these"
             )
-        parts = [
-            self._session.run(outputs, {INPUT: np.ascontiguousarray(films[start : start + _BATCH])})
-            for start in range(0, max(len(films), 1), _BATCH)
-        ]
-        return [np.concatenate(values) for values in zip(*parts, strict=True)]
+        rule = manifest.operating_points[operating_point]
+        wanted = manifest.prevalence if prevalence is None else prevalence
+        threshold = float(_moved(np.array([rule.threshold]), manifest.prevalence, wanted)[0])
+        told = OperatingPointUsed(operating_point, threshold, rule.sensitivity, rule.specificity, manifest.fitted_on)
+        return _Asked(rule, told, wanted, (LOGITS, FEATURES, EVIDENCE) if evidence else (LOGITS, FEATURES))
+
+    def _predict_batch(self, films: Sequence[Film], asked: "_Asked") -> list[Prediction]:
+        looks = [self._look(film) for film in films]
+        seen = [look for look in looks if isinstance(look, _Seen)]
+        judged = iter(self._judge(seen, asked) if seen else [])
+        answers = [next(judged) if isinstance(look, _Seen) else look for look in looks]
+        return [self._rejected(answer, asked) if isinstance(answer, _Refused) else answer for answer in answers]
+
+    def _look(self, film: Film) -> "_Seen | _Refused":
+        """Reads and prepares one image, as far as it goes."""
+        name = str(film) if isinstance(film, Path | str) else ""
+        digest = ""
+        try:
+            if isinstance(film, np.ndarray):
+                image = film
+                digest = hashlib.sha256(np.ascontiguousarray(film).data).hexdigest()
+            else:
+                content = film if isinstance(film, bytes) else read_bytes(Path(film))
+                digest = hashlib.sha256(content).hexdigest()
+                image = read_grey(Path(name or "the bytes given"), content)
+        except UnreadableImage as error:
+            unsupported = isinstance(error, UnsupportedDicom)
+            return _Refused(name, digest, Reason.UNSUPPORTED_DICOM if unsupported else Reason.UNREADABLE, str(error))
+        check_image(image)
+        if reason := examine_image(image):
+            return _Refused(name, digest, reason, _in_words(reason, image))
+        return _Seen(name, digest, image, prepare_placed(image, self.bundle.manifest.preprocessing))
+
+    def _judge(self, films: Sequence["_Seen"], asked: "_Asked") -> Iterator["Prediction | _Refused"]:
+        manifest = self.bundle.manifest
+        outputs = self._network.run(np.stack([film.prepared.film for film in films]), *asked.outputs)
+        calibrated = manifest.calibration.probabilities(outputs[0])
+        shown = at_prevalence(calibrated, manifest.prevalence, asked.prevalence)
+        shown_chance = pneumonia_probability(shown)
+        decisions = asked.rule.decide(pneumonia_probability(calibrated))
+        distances = self._guard.distance(outputs[1])
+        for place, film in enumerate(films):
+            if reason := self._guard.examine(film.image, film.prepared.similarity, float(distances[place])):
+                yield _Refused(film.name, film.sha256, reason, _in_words(reason, film.image))
+                continue
+            decision, reasons = decisions[place], []
+            if decision is Decision.REFER:
+                reasons.append(Reason.NEAR_THRESHOLD)
+            if self.unlike(film.prepared.film[None])[0]:
+                decision = Decision.REFER
+                reasons.append(Reason.UNLIKE_TRAINING)
+            yield Prediction(
+                file=film.name,
+                sha256=film.sha256,
+                decision=decision,
+                reasons=tuple(reasons),
+                detail="",
+                pneumonia_probability=float(shown_chance[place]),
+                class_probability=dict(zip(manifest.classes, shown[place].tolist(), strict=True)),
+                operating_point=asked.told,
+                evidence=None,
+                bundle=self._used,
+                notice=manifest.notice,
+                evidence_map=_for_pneumonia(outputs[2][place], calibrated[place]) if len(outputs) > 2 else None,
+                frame=film.prepared.frame,
+            )
+
+    def _rejected(self, refused: "_Refused", asked: "_Asked") -> Prediction:
+        return Prediction(
+            file=refused.name,
+            sha256=refused.sha256,
+            decision=Decision.REJECTED,
+            reasons=(refused.reason,),
+            detail=refused.detail,
+            pneumonia_probability=None,
+            class_probability=None,
+            operating_point=asked.told,
+            evidence=None,
+            bundle=self._used,
+            notice=self.bundle.manifest.notice,
+        )
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """How a batch is to be answered."""
+
+    rule: NamedOperatingPoint
+    told: OperatingPointUsed
+    prevalence: float
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """An image that the network may look at."""
+
+    name: str
+    sha256: str
+    image: NDArray[Any]
+    prepared: PreparedFilm
+
+
+@dataclass(frozen=True)
+class _Refused:
+    """An image that is not answered for."""
+
+    name: str
+    sha256: str
+    reason: Reason
+    detail: str
+
+
+def _for_pneumonia(evidence: NDArray[np.float32], probability: Floats) -> NDArray[np.float32]:
+    """(rows, columns) of (classes, rows, columns): for pneumonia, its kinds as probable as found, less that for normal."""
+    kinds = probability[1:] / max(float(probability[1:].sum()), 1e-12)
+    return np.asarray(np.tensordot(kinds, evidence[1:], axes=1) - evidence[0], dtype=np.float32)
+
+
+def _moved(chance: Floats, assumed: float, prevalence: float) -> Floats:
+    """Probabilities of pneumonia (n,) for another prevalence."""
+    return at_prevalence(np.stack([1 - chance, chance], axis=1), assumed, prevalence)[:, 1]
+
+
+def _in_words(reason: Reason, image: NDArray[Any]) -> str:
+    """A rejection in words."""
+    height, width = image.shape
+    return {
+        Reason.TOO_SMALL: f"expected at least 64 pixels a side, found {width} x {height}: take the original",
+        Reason.POOR_EXPOSURE: "expected a film with light and dark, found one grey nearly everywhere: expose it anew",
+        Reason.INVERTED: "expected bone bright and air dark, found the opposite: invert the image",
+        Reason.NOT_A_RADIOGRAPH: "expected a frontal chest radiograph, found nothing like one",
+        Reason.NOT_FRONTAL_CHEST: "expected an upright frontal chest radiograph, found another view or part of the body",
+    }[reason]
 
 
 def load_detector(bundle: Path | str = "default", threads: int = 0) -> Detector:
@@ -125,11 +306,20 @@ def load_detector(bundle: Path | str = "default", threads: int = 0) -> Detector:
     Raises:
         BundleError: Missing, damaged, altered, or of a newer format.
     """
+    return Detector(find_bundle(bundle), threads)
+
+
+def find_bundle(bundle: Path | str = "default") -> Bundle:
+    """A bundle that ships with the package, by name, or one of your own, by path.
+
+    Raises:
+        BundleError: Missing, damaged, altered, or of a newer format.
+    """
     if isinstance(bundle, str) and bundle in SHIPPED:
         with as_file(files("pneumoscope").joinpath("bundles", f"{bundle}.zip")) as path:
             if not path.is_file():
                 raise BundleError(
                     f"expected the detector {bundle} in this version of pneumoscope, found none: name a bundle of your own"
                 )
-            return Detector(load_bundle(path), threads)
-    return Detector(load_bundle(Path(bundle)), threads)
+            return load_bundle(path)
+    return load_bundle(Path(bundle))

@@ -24,6 +24,8 @@ _STEM_CHANNELS = 32
 _HEAD_CHANNELS = 1280
 # Style lies in the early maps; mixing later ones would mix findings.
 _MIXED_STAGES = 2
+# The block, counted from 0, whose maps tell what is no chest film: nano's last, and lite0's at the same depth.
+_MIDDLE = 8
 
 
 @dataclass(frozen=True)
@@ -247,6 +249,17 @@ class LiteTrunk(nn.Sequential):
             channels = _HEAD_CHANNELS
         super().__init__(*layers)
         self.channels = channels
+        places = [place for place, layer in enumerate(layers) if isinstance(layer, InvertedResidual)]
+        self._middle = places[min(_MIDDLE, len(places) - 1)]
+
+    def with_middle(self, films: Tensor) -> tuple[Tensor, Tensor]:
+        """The last maps, and those of a block half way."""
+        maps = middle = films
+        for place, layer in enumerate(self):
+            maps = layer(maps)
+            if place == self._middle:
+                middle = maps
+        return maps, middle
 
     def pretrained_parts(self) -> Iterator[nn.Module]:
         """Convolutions and normalisations in the order in which the published weight files hold them."""
@@ -255,11 +268,8 @@ class LiteTrunk(nn.Sequential):
                 yield layer
 
 
-class EvidenceHead(nn.Module):
-    """Mean over the maps, then one dense layer; the same layer at every place gives the evidence map.
-
-    Source: class activation maps, Zhou et al., CVPR 2016, arXiv 1512.04150.
-    """
+class PooledHead(nn.Module):
+    """Mean over the maps, then one dense layer: what each place adds to the answer can be told (`models/evidence.py`)."""
 
     def __init__(self, channels: int, classes: int, dropout: float) -> None:
         super().__init__()
@@ -270,11 +280,6 @@ class EvidenceHead(nn.Module):
         """Maps (n, channels, height, width) to logits (n, classes)."""
         logits: Tensor = self.dense(self.dropout(maps.mean(dim=(2, 3))))
         return logits
-
-    def evidence(self, maps: Tensor) -> Tensor:
-        """(n, classes, height, width): what each place adds to the logits; its mean over the places is the logits."""
-        weight, bias = self.dense.weight[:, :, None, None], self.dense.bias
-        return functional.conv2d(maps, weight, bias)
 
 
 def build_lite(
@@ -301,16 +306,16 @@ def build_lite(
         standardise: Give each film the same mean and deviation of its grey levels.
         mirrored: Answer with the mean over the film and its mirror image; twice the arithmetic.
     """
-    head = EvidenceHead(trunk.channels, classes, dropout)
+    head = PooledHead(trunk.channels, classes, dropout)
     generator = torch.Generator().manual_seed(seed)
     nn.init.normal_(head.dense.weight, std=0.01, generator=generator)
     nn.init.zeros_(head.dense.bias)
     resize = [Resize(film_side, input_side)] if film_side != input_side else []
-    base = _FilmMaps(mirrored, *resize, Normalise(standardise), trunk)
+    base = FilmMaps(mirrored, *resize, Normalise(standardise), trunk)
     return FilmClassifier(SCHEMES[classes], head, base, frozen)
 
 
-class _FilmMaps(nn.Sequential):
+class FilmMaps(nn.Sequential):
     """Films to maps; outside of training, where asked, to the mean of the film's maps and its mirror image's."""
 
     def __init__(self, mirrored: bool, *layers: nn.Module) -> None:
@@ -318,13 +323,26 @@ class _FilmMaps(nn.Sequential):
         self.mirrored = mirrored
 
     def forward(self, films: Tensor) -> Tensor:
-        maps: Tensor = super().forward(films)  # type: ignore[no-untyped-call]
+        """The maps of films (n, 1, height, width)."""
+        return self.with_middle(films)[0]
+
+    def with_middle(self, films: Tensor) -> tuple[Tensor, Tensor]:
+        """The maps, and those half way, which tell better what is no chest film: they are less taken up with the task."""
+        maps, middle = self._maps(films)
         if self.training or not self.mirrored:
-            return maps
+            return maps, middle
         # Mirrored as (n, height, width, 1): the strides go on saying channels last; see `as_network_input`.
         mirrored = films.permute(0, 2, 3, 1).flip(2).permute(0, 3, 1, 2)
-        other: Tensor = super().forward(mirrored)  # type: ignore[no-untyped-call]
-        return (maps + other.flip(3)) / 2
+        other, other_middle = self._maps(mirrored)
+        return (maps + other.flip(3)) / 2, (middle + other_middle.flip(3)) / 2
+
+    def _maps(self, films: Tensor) -> tuple[Tensor, Tensor]:
+        *before, trunk = self
+        prepared = films
+        for layer in before:
+            prepared = layer(prepared)
+        maps: tuple[Tensor, Tensor] = trunk.with_middle(prepared)  # type: ignore[operator]
+        return maps
 
 
 def initialise_convolutions(trunk: nn.Module, generator: torch.Generator) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumoscope import places
+from pneumoscope.bundle import LEARNT
 from pneumoscope.data.dataset import Dataset, FilmLooks, film_looks
 from pneumoscope.data.styles import STYLES
 from pneumoscope.errors import DataError, RunError
@@ -27,9 +28,6 @@ from pneumoscope.training.predict import class_probabilities
 from pneumoscope.training.provenance import provenance
 from pneumoscope.training.run import RunFolder
 from pneumoscope.types import SCHEMES, ClassScheme, Split
-
-# Array of a bundle's golden.npz.
-LEARNT = "learnt"
 
 
 def assess(
@@ -121,7 +119,8 @@ def assess_bundle(
     rules = Rules(manifest.operating_points, manifest.conformal, manifest.prevalence)
     styles = looks.styles[data.positions] if (looks := _looks(dataset)) else None
     made = facts | provenance()
-    context = ReportContext(title, side.value, synthetic, [], made, rules, styles, detector.unlike(films))
+    flags = (detector.unlike(films), detector.distances(films) > 1)
+    context = ReportContext(title, side.value, synthetic, [], made, rules, styles, *flags)
     return _told(table, dataset, data, context, folder, why, ledger)
 
 

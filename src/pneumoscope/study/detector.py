@@ -8,35 +8,19 @@ RUN/bundle.zip         the final network, the mean of these, with that calibrati
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from pneumoscope import places
-from pneumoscope.bundle import Bundle, Manifest, NamedOperatingPoint, save_bundle
 from pneumoscope.config import DetectorConfig, RunConfig, SplitConfig
-from pneumoscope.data.alignment import load_atlas
 from pneumoscope.data.dataset import Dataset, load_dataset
 from pneumoscope.data.locate import Location
-from pneumoscope.data.preprocessing import PREPROCESSING_VERSION
-from pneumoscope.decision import Calibration, pneumonia_probability
-from pneumoscope.evaluation.calibration import fit_calibration
-from pneumoscope.evaluation.conformal import fit_conformal
-from pneumoscope.evaluation.metrics import Floats, roc_auc
-from pneumoscope.evaluation.selective import fit_refer_band
-from pneumoscope.evaluation.thresholds import (
-    OperatingPoint,
-    best_operating_point,
-    operating_point_at_sensitivity,
-    operating_point_at_specificity,
-)
 from pneumoscope.files import write_json
+from pneumoscope.inference.recalibration import fit_decision
 from pneumoscope.models.classifier import FilmClassifier
-from pneumoscope.study.assessment import LEARNT, learnt_hashes
+from pneumoscope.study.bundling import Decided, make_bundle
 from pneumoscope.study.hard_validation import (
-    HardSet,
     HardValidation,
     hard_set,
     load_hard_validation,
@@ -45,27 +29,12 @@ from pneumoscope.study.hard_validation import (
 from pneumoscope.study.networks import Foundations, find_pretrained, load_network
 from pneumoscope.study.study import Listeners, train_network
 from pneumoscope.training.averaging import mean_of_trainings
-from pneumoscope.training.export import export_onnx, golden_outputs
 from pneumoscope.training.precision import resolve_precision
 from pneumoscope.training.provenance import provenance
 from pneumoscope.training.run import RunFolder
-from pneumoscope.types import Split
 
 # The study's validation set; it only shows that the final training went well.
 _WATCHING = SplitConfig()
-_COVERAGES = (0.9, 0.95)
-_GOLDEN_FILMS = 4
-# Share of the films learnt from that are called unlike them.
-_UNLIKE = 0.01
-INTENDED_USE = (
-    "Research on frontal chest radiographs of children of 1 to 5 years: normal or pneumonia, and of pneumonia, as weak "
-    "evidence, bacterial or viral. Not for adults, lateral films, other body parts, CT or MR, nor for deciding on treatment."
-)
-LICENCE = "Apache-2.0; trained on images under CC BY 4.0"
-CITATION = (
-    "Images: Kermany, Zhang, Goldbaum, Labeled Optical Coherence Tomography (OCT) and Chest X-Ray Images for "
-    "Classification, Mendeley Data, doi 10.17632/rscbjbr9sj"
-)
 
 
 def make_detector(
@@ -91,14 +60,22 @@ def make_detector(
     watched = _dataset(part, _WATCHING, location, listeners)
     RunFolder(folder).start(config, {"index_hash": watched.index.hash}, resume)
     folds = _judge_folds(part, config.detector.folds, seeds, location, folder, listeners)
-    decision = fit_decision(hard_set(folds), config.detector)
+    hard = hard_set(folds)
+    decision = fit_decision(hard.logit, hard.label, config.detector, hard.weight)
     listeners.say("the final network, on all training films")
     model = trained_mean(replace(part, split=_WATCHING), watched, folder / "final", seeds, listeners)
     made = {
         "weights": _member(folder / "final", seeds[0]).provenance()["facts"]["weights"],
         "training_seconds": _training_seconds(folder),
     }
-    bundle = _bundle(config, model, made, watched, decision, folder / "bundle.zip")
+    fitted_on = (
+        f"held-out answers of {config.detector.folds} style folds for {decision['films']} training films: pneumonias as "
+        "they are, both kinds counting alike, normals of odd styles, other normals stored like pneumonias"
+    )
+    metrics = {"hard_validation": {"auc": decision["auc"], "films": decision["films"]}}
+    decided = Decided(decision, fitted_on, metrics)
+    named = (config.detector.name, config.detector.version)
+    bundle = make_bundle(folder / "bundle.zip", *named, config, model, watched, decided, made)
     record = {"bundle": str(folder / "bundle.zip"), "sha256": bundle.sha256, "decision": decision, **made}
     write_json(folder / "decision.json", record | provenance())
     return record
@@ -106,39 +83,6 @@ def make_detector(
 
 def _seeds(config: RunConfig) -> range:
     return range(config.training.seed, config.training.seed + config.detector.members)
-
-
-def fit_decision(hard: HardSet, settings: DetectorConfig) -> dict[str, Any]:
-    """Calibration, operating points and prediction sets from held-out answers, as plain data.
-
-    Args:
-        hard: Held-out answers of the folds.
-        settings: What the operating points are to reach.
-    """
-    calibration = fit_calibration(hard.logit, hard.label, weight=hard.weight)
-    probability = calibration.probabilities(hard.logit)
-    chance, sick = pneumonia_probability(probability), hard.label > 0
-    points = {
-        "balanced": best_operating_point(chance, sick, "balanced_accuracy", hard.weight),
-        "sensitive": operating_point_at_sensitivity(chance, sick, settings.sensitivity, hard.weight),
-        "specific": operating_point_at_specificity(chance, sick, settings.specificity, hard.weight),
-    }
-    return {
-        "calibration": asdict(calibration),
-        "prevalence": 0.5,
-        "operating_points": {
-            name: asdict(_named(point, chance, settings.refer_share)) for name, point in points.items()
-        },
-        "conformal": {str(coverage): fit_conformal(probability, hard.label, coverage) for coverage in _COVERAGES},
-        "films": len(hard.label),
-        "auc": roc_auc(chance, sick),
-    }
-
-
-def _named(point: OperatingPoint, chance: Floats, share: float) -> NamedOperatingPoint:
-    threshold = float(np.clip(point.threshold, 1e-6, 1 - 1e-6))
-    band = fit_refer_band(chance, threshold, share)
-    return NamedOperatingPoint(**asdict(band), sensitivity=point.sensitivity, specificity=point.specificity)
 
 
 def _dataset(config: RunConfig, split: SplitConfig, location: Location, listeners: Listeners) -> Dataset:
@@ -214,59 +158,3 @@ def _training_seconds(folder: Path) -> float:
 
 def _member(folder: Path, seed: int) -> RunFolder:
     return RunFolder(folder / f"seed-{seed}")
-
-
-def _least_similarity(config: RunConfig, dataset: Dataset, learnt: Sequence[int]) -> float:
-    if config.preprocessing.fit != "chest":
-        return -1.0
-    return float(np.quantile([load_atlas().similarity(dataset.films[i]) for i in learnt], _UNLIKE))
-
-
-def _bundle(
-    config: RunConfig,
-    model: FilmClassifier,
-    made: dict[str, Any],
-    dataset: Dataset,
-    decision: dict[str, Any],
-    path: Path,
-) -> Bundle:
-    calibration = Calibration(decision["calibration"]["temperature"], tuple(decision["calibration"]["bias"]))
-    rows = dataset.index.rows
-    learnt = [*dataset.positions(Split.TRAIN), *dataset.positions(Split.VALIDATION)]
-    manifest = Manifest(
-        name=config.detector.name,
-        version=config.detector.version,
-        architecture=config.model.architecture,
-        classes=model.scheme.names,
-        preprocessing=config.preprocessing,
-        preprocessing_version=PREPROCESSING_VERSION,
-        calibration=calibration,
-        prevalence=decision["prevalence"],
-        operating_points={name: NamedOperatingPoint(**told) for name, told in decision["operating_points"].items()},
-        fitted_on=(
-            f"held-out answers of {config.detector.folds} style folds for {decision['films']} training films: pneumonias as "
-            "they are, both kinds counting alike, normals of odd styles, other normals stored like pneumonias"
-        ),
-        conformal={coverage: tuple(values) for coverage, values in decision["conformal"].items()},
-        least_similarity=_least_similarity(config, dataset, learnt),
-        intended_use=INTENDED_USE,
-        licence=LICENCE,
-        citation=CITATION,
-        training={
-            "config": config.as_json(),
-            "config_hash": config.hash,
-            "index_hash": dataset.index.hash,
-            "split_hash": dataset.split.hash,
-            **made,
-            **provenance(),
-        },
-        metrics={"hard_validation": {"auc": decision["auc"], "films": decision["films"]}},
-    )
-    # Noise, not films: the data set's images stay out of the bundle, and any input shows a network that differs.
-    noise = np.random.default_rng(0).integers(
-        0, 256, (_GOLDEN_FILMS, config.preprocessing.height, config.preprocessing.width), dtype=np.uint8
-    )
-    golden = golden_outputs(model, noise)
-    golden[LEARNT] = learnt_hashes(rows[i].sha256 for i in learnt)
-    onnx = export_onnx(model, config.preprocessing.height, config.preprocessing.width)
-    return save_bundle(path, manifest, onnx, golden)

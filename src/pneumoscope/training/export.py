@@ -1,4 +1,4 @@
-"""A trained network becomes ONNX: whole films in, logits and evidence out."""
+"""A trained network becomes ONNX: whole films in, logits, evidence and features out."""
 
 import logging
 import warnings
@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pneumoscope.bundle import EVIDENCE, INPUT, LOGITS
+from pneumoscope.bundle import INPUT, OUTPUTS
 from pneumoscope.models.classifier import FilmClassifier
-from pneumoscope.models.efficientnet_lite import EvidenceHead
+from pneumoscope.models.evidence import ExplainedClassifier
 
 _OPSET = 18
 # The exporter names every torchvision operator that it goes without.
@@ -23,21 +23,18 @@ class _Detecting(nn.Module):
 
     def __init__(self, model: FilmClassifier) -> None:
         super().__init__()
-        self.model = model
+        self.model = ExplainedClassifier(model)
 
-    def forward(self, films: Tensor) -> tuple[Tensor, ...]:
-        scaled = films.to(torch.float32).unsqueeze(1) / 255.0
-        head = self.model.head
-        if not isinstance(head, EvidenceHead):
-            return (self.model(scaled),)
-        maps = self.model.base(scaled)
-        return head(maps), head.evidence(maps)
+    def forward(self, films: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        logits, evidence, features = self.model(films.to(torch.float32).unsqueeze(1) / 255.0)
+        return logits, evidence, features
 
 
 def export_onnx(model: FilmClassifier, height: int, width: int) -> bytes:
     """The network as ONNX: `films` (n, height, width) uint8 to `logits` (n, classes) float32.
 
-    Networks that pool their maps give `evidence` (n, classes, rows, columns) too: what each place adds to the logits.
+    Besides these it gives `evidence` (n, classes, rows, columns), what each place adds to the logits, and `features`
+    (n, channels), the means of the maps that the evidence is about.
 
     Args:
         model: Trained; left in evaluation mode, on the CPU.
@@ -46,7 +43,6 @@ def export_onnx(model: FilmClassifier, height: int, width: int) -> bytes:
     """
     detecting = _Detecting(model.cpu()).eval()
     example = torch.zeros(2, height, width, dtype=torch.uint8)
-    outputs = [LOGITS, EVIDENCE] if isinstance(model.head, EvidenceHead) else [LOGITS]
     with warnings.catch_warnings():
         # torch's own exporter calls what torch has deprecated.
         warnings.simplefilter("ignore", FutureWarning)
@@ -55,7 +51,7 @@ def export_onnx(model: FilmClassifier, height: int, width: int) -> bytes:
             (example,),
             dynamo=True,
             input_names=[INPUT],
-            output_names=outputs,
+            output_names=list(OUTPUTS),
             dynamic_shapes={"films": {0: torch.export.Dim("n", min=1)}},
             opset_version=_OPSET,
             verbose=False,
@@ -82,5 +78,4 @@ def _forget_origin(message: Any) -> None:
 def golden_outputs(model: FilmClassifier, films: NDArray[np.uint8]) -> dict[str, NDArray[np.generic]]:
     """A few films with the outputs that torch gives for them in float32, to be held against ONNX Runtime's."""
     outputs = _Detecting(model.cpu()).eval()(torch.from_numpy(films))
-    names = (LOGITS, EVIDENCE)
-    return {INPUT: films} | {name: value.numpy() for name, value in zip(names, outputs, strict=False)}
+    return {INPUT: films} | {name: value.numpy() for name, value in zip(OUTPUTS, outputs, strict=True)}

@@ -1,0 +1,252 @@
+"""What the input guard lets pass and what it rejects; writes JSON.
+
+    .venv/bin/python benchmarks/guard.py [--bundle default] [--foreign DIR ...]
+
+Foreign images are the photographs, textures and slices that scikit-image, scikit-learn, matplotlib and pydicom bring, images
+drawn here, and those of --foreign (a folder per kind). The guard was fitted on chest films alone, so that all of these are
+kinds it never saw. The chest films are those that watched the training, as they are and as films of other rooms may be; the
+changes are drawn otherwise than those of the fit.
+"""
+
+import argparse
+import io
+import sys
+from importlib.resources import files
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pydicom
+import skimage
+import sklearn
+from matplotlib.figure import Figure
+from PIL import Image, ImageDraw, ImageFilter
+
+from pneumoscope.config import SplitConfig
+from pneumoscope.data.index import build_index
+from pneumoscope.data.locate import locate
+from pneumoscope.data.reading import IMAGE_SUFFIXES, read_grey
+from pneumoscope.data.sources import open_source
+from pneumoscope.data.split import draw_validation
+from pneumoscope.errors import UnreadableImage
+from pneumoscope.files import write_json
+from pneumoscope.inference.detector import load_detector
+from pneumoscope.training.provenance import provenance
+from pneumoscope.types import Decision, Split
+
+
+def grey(file):
+    try:
+        return read_grey(file)
+    except UnreadableImage:
+        return None
+
+
+def pictures(folder):
+    found = sorted(file for file in Path(folder).rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
+    return [image for image in map(grey, found) if image is not None and min(image.shape) >= 64]
+
+
+def crops(images, rng, times):
+    for image in images:
+        for _ in range(times):
+            side = int(min(image.shape) * rng.uniform(0.4, 0.9))
+            if side >= 64:
+                top, left = (int(rng.integers(0, size - side + 1)) for size in image.shape)
+                yield image[top : top + side, left : left + side]
+
+
+def drawn(rng, width=400, height=300):
+    """A page of shapes and words, black on white or white on black."""
+    image = Image.new("L", (width, height), int(rng.integers(0, 2) * 255))
+    draw = ImageDraw.Draw(image)
+    for _ in range(rng.integers(3, 30)):
+        x, y = rng.integers(0, width - 20), rng.integers(0, height - 20)
+        shade = int(rng.integers(0, 256))
+        if rng.random() < 0.5:
+            draw.text((x, y), "chest x-ray report " * 3, fill=shade)
+        else:
+            draw.rectangle([x, y, x + int(rng.integers(5, 200)), y + int(rng.integers(5, 100))], fill=shade)
+    return np.asarray(image)
+
+
+def drawn_lungs(rng):
+    image = Image.new("L", (300, 280), int(rng.choice([0, 255])))
+    draw = ImageDraw.Draw(image)
+    shade = int(rng.integers(60, 200))
+    draw.ellipse([50, 50, 130, 240], fill=shade, outline=128)
+    draw.ellipse([170, 50, 250, 240], fill=shade, outline=128)
+    draw.rectangle([140, 10, 160, 260], fill=255 - shade)
+    return np.asarray(image.filter(ImageFilter.GaussianBlur(int(rng.integers(0, 6)))))
+
+
+def plot(rng):
+    figure = Figure(figsize=(4, 3))
+    axes = figure.add_subplot()
+    axes.plot(rng.normal(size=(50, 3)).cumsum(axis=0))
+    axes.set_title("survival")
+    with io.BytesIO() as buffer:
+        figure.savefig(buffer, format="png")
+        return read_grey(Path("plot.png"), buffer.getvalue())
+
+
+def smooth(rng):
+    few = rng.integers(0, 256, (int(rng.integers(2, 14)),) * 2, dtype=np.uint8)
+    return np.asarray(Image.fromarray(few).resize((224, 224), Image.Resampling.BICUBIC))
+
+
+def noise(rng):
+    return np.clip(rng.normal(rng.uniform(60, 190), rng.uniform(3, 90), (200, 300)), 0, 255).astype(np.uint8)
+
+
+def foreign(films, rng, folders):
+    photographs = [
+        picture
+        for package, place in ((skimage, "data"), (sklearn, "datasets/images"), (matplotlib, "mpl-data/sample_data"))
+        for picture in pictures(files(package.__name__) / place)
+    ]
+    kinds = {
+        "photographs and textures": photographs,
+        "parts of these": list(crops(photographs, rng, 8)),
+        "CT, MR and other DICOM": pictures(files(pydicom.__name__) / "data/test_files"),
+        "pages of shapes and words": [drawn(rng) for _ in range(100)],
+        "plots": [plot(rng) for _ in range(30)],
+        "drawn lungs": [drawn_lungs(rng) for _ in range(50)],
+        "noise": [noise(rng) for _ in range(100)],
+        "smooth noise": [smooth(rng) for _ in range(100)],
+        "one grey": [np.full((224, 224), level, np.uint8) for level in range(0, 256, 15)],
+        "chests inverted": [255 - film for film in films],
+        "chests on their side": [np.rot90(film, 1 + 2 * (i % 2)).copy() for i, film in enumerate(films)],
+        "chests upside down": [np.rot90(film, 2).copy() for film in films],
+    }
+    for folder in folders:
+        kinds |= {f"{part.name}, {folder.name}": pictures(part) for part in sorted(folder.iterdir()) if part.is_dir()}
+    return kinds
+
+
+def as_picture(film, change):
+    return np.asarray(change(Image.fromarray(film)))
+
+
+def toned(film, table):
+    return np.clip(table(np.arange(256) / 255) * 255, 0, 255).astype(np.uint8)[film]
+
+
+def marked(film, rng):
+    image = Image.fromarray(film)
+    draw = ImageDraw.Draw(image)
+    side = film.shape[0]
+    draw.text((0.04 * side, 0.04 * side), "R  10:34", fill=255, font_size=side // 12)
+    draw.text((0.5 * side, 0.92 * side), "PORTABLE SUPINE 62 KV", fill=230, font_size=side // 20)
+    return np.asarray(image)
+
+
+def tubed(film, rng):
+    """Three smooth curves as of a gastric tube, a catheter and a lead, and two electrodes."""
+    image = Image.fromarray(film).resize((4 * film.shape[1], 4 * film.shape[0]), Image.Resampling.BICUBIC)
+    draw = ImageDraw.Draw(image)
+    height, width = image.height, image.width
+    t = np.linspace(0, 1, 60)[:, None]
+    for _ in range(3):
+        a, b, c, d = rng.uniform((0.2, 0), (0.8, 1), (4, 2)) * (width, height)
+        curve = (1 - t) ** 3 * a + 3 * (1 - t) ** 2 * t * b + 3 * (1 - t) * t**2 * c + t**3 * d
+        draw.line([tuple(p) for p in curve], fill=int(rng.integers(190, 250)), width=int(rng.integers(4, 12)))
+    for _ in range(2):
+        x, y = rng.uniform(0.2, 0.8, 2) * (width, height)
+        draw.circle((x, y), 16, fill=240)
+    return np.asarray(image.resize(film.shape[::-1], Image.Resampling.BOX))
+
+
+def recompressed(film, quality):
+    with io.BytesIO() as buffer:
+        Image.fromarray(film).save(buffer, "JPEG", quality=quality)
+        return read_grey(Path("film.jpeg"), buffer.getvalue())
+
+
+def chests(films, rng):
+    changes = {
+        "as they are": lambda film: film,
+        "mirrored": lambda film: film[:, ::-1].copy(),
+        "turned by 10 degrees": lambda film: as_picture(
+            film, lambda p: p.rotate(rng.choice([-10, 10]), Image.Resampling.BICUBIC)
+        ),
+        "dark": lambda film: toned(film, lambda level: 0.5 * level),
+        "dark by gamma 2": lambda film: toned(film, lambda level: level**2),
+        "bright": lambda film: toned(film, lambda level: 0.5 + 0.5 * level),
+        "bright by gamma 0.5": lambda film: toned(film, lambda level: level**0.5),
+        "low contrast": lambda film: toned(film, lambda level: 0.3 + 0.4 * level),
+        "64 pixels": lambda film: as_picture(film, lambda p: p.resize((64, 64), Image.Resampling.BILINEAR)),
+        "JPEG quality 10": lambda film: recompressed(film, 10),
+        "blurred": lambda film: as_picture(film, lambda p: p.filter(ImageFilter.GaussianBlur(1.5))),
+        "noisy": lambda film: np.clip(film + rng.normal(0, 10, film.shape), 0, 255).astype(np.uint8),
+        "black margins": lambda film: np.pad(film, ((20, 10), (30, 25))),
+        "marks": lambda film: marked(film, rng),
+        "tubes and electrodes": lambda film: tubed(film, rng),
+        "half as wide": lambda film: as_picture(film, lambda p: p.resize((150, 224), Image.Resampling.BILINEAR)),
+    }
+    return {name: [change(film) for film in films] for name, change in changes.items()}
+
+
+def parts_of_chests(films):
+    return {
+        "left half": [film[:, :112].copy() for film in films],
+        "upper half": [film[:112].copy() for film in films],
+        "lower half": [film[112:].copy() for film in films],
+        "four in one": [
+            np.block([[a, b], [c, d]])
+            for a, b, c, d in zip(films[::4], films[1::4], films[2::4], films[3::4], strict=False)
+        ],
+    }
+
+
+def judged(detector, kinds):
+    told = {}
+    for name, images in kinds.items():
+        answers = list(detector.predict_many(images))
+        rejected = [answer for answer in answers if answer.decision is Decision.REJECTED]
+        reasons = [answer.reasons[0].value for answer in rejected]
+        told[name] = {
+            "images": len(answers),
+            "rejected": len(rejected),
+            "reasons": {reason: reasons.count(reason) for reason in sorted(set(reasons))},
+        }
+        print(f"{name:<32}{len(rejected):>5} of {len(answers):<5} rejected", told[name]["reasons"], flush=True)
+    return told
+
+
+def share(kinds):
+    return sum(kind["rejected"] for kind in kinds.values()) / sum(kind["images"] for kind in kinds.values())
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bundle", default="default")
+    parser.add_argument("--foreign", type=Path, nargs="*", default=[])
+    parser.add_argument("--films", type=int, default=10_000, help="watched films, at most")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    detector = load_detector(options.bundle)
+    source = open_source(locate(None).root)
+    index = build_index(source)
+    watched = draw_validation(index, SplitConfig().seed).positions(Split.VALIDATION)
+    films = [source.read(index.rows[i].path) for i in watched[: options.films]]
+    rng = np.random.default_rng(2026)
+    told = {
+        "chest films": judged(detector, chests(films, rng)),
+        "foreign images": judged(detector, foreign(films[:200], rng, options.foreign)),
+        "parts of chest films": judged(detector, parts_of_chests(films[:200])),
+    }
+    rates = {
+        "real_rejected": share({"as they are": told["chest films"]["as they are"]}),
+        "changed_rejected": share(told["chest films"]),
+        "foreign_passed": 1 - share(told["foreign images"]),
+    }
+    print(rates)
+    name = detector.bundle.manifest.name
+    made = provenance() | {"command": " ".join(["benchmarks/guard.py", *sys.argv[1:]])}
+    record = {"detector": name, "bundle": detector.bundle.sha256, "rates": rates, "kinds": told} | made
+    write_json(options.out or Path(f"results/detector/guard-{name}.json"), record)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""A bundle's network in ONNX Runtime: prepared films in, named outputs out."""
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from pneumoscope.bundle import INPUT
+from pneumoscope.errors import BundleError, InputError
+
+_BATCH = 32
+
+
+class Network:
+    """Runs an ONNX network on a processor."""
+
+    def __init__(self, model: bytes, height: int, width: int, threads: int = 0) -> None:
+        """Prepares a network.
+
+        Args:
+            model: ONNX.
+            height: Of the films it takes, pixels.
+            width: Likewise.
+            threads: For one film or batch; 0 for as many as there are cores.
+
+        Raises:
+            BundleError: The runtime cannot read the network.
+        """
+        self._size = (height, width)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # the runtime has an exception class of its own for every sort of damage
+            raise BundleError(
+                f"expected an ONNX network that this runtime reads, found {str(error).splitlines()[0]}: "
+                "update onnxruntime or get the bundle anew"
+            ) from error
+
+    def run(self, films: NDArray[np.uint8], *outputs: str) -> list[NDArray[np.float32]]:
+        """The named outputs, float32 with a row per film, for films (n, height, width) uint8.
+
+        Raises:
+            InputError: Films of another size or type.
+        """
+        if films.ndim != 3 or films.shape[1:] != self._size or films.dtype != np.uint8:
+            raise InputError(
+                f"expected films of (n, {self._size[0]}, {self._size[1]}) uint8, found {films.shape} {films.dtype}: "
+                "prepare them with the manifest's preprocessing"
+            )
+        parts = [
+            self._session.run(list(outputs), {INPUT: np.ascontiguousarray(films[start : start + _BATCH])})
+            for start in range(0, max(len(films), 1), _BATCH)
+        ]
+        return [np.concatenate(values) for values in zip(*parts, strict=True)]

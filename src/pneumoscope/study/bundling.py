@@ -1,0 +1,158 @@
+"""A trained network, with what its validation says, becomes a bundle."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pneumoscope import places
+from pneumoscope.bundle import FEATURES, LEARNT, Bundle, Manifest, NamedOperatingPoint, save_bundle
+from pneumoscope.config import AugmentationConfig, Preprocessing, RunConfig
+from pneumoscope.data.alignment import load_atlas
+from pneumoscope.data.augmentation import augment, with_lines
+from pneumoscope.data.cache import cached_films
+from pneumoscope.data.dataset import Dataset
+from pneumoscope.data.preprocessing import PREPROCESSING_VERSION
+from pneumoscope.decision import Calibration
+from pneumoscope.inference.guard import Guard, fit_guard
+from pneumoscope.inference.network import Network
+from pneumoscope.models.classifier import FilmClassifier
+from pneumoscope.study.assessment import learnt_hashes
+from pneumoscope.training.export import export_onnx, golden_outputs
+from pneumoscope.training.provenance import provenance
+from pneumoscope.types import Split
+
+_GOLDEN_FILMS = 4
+# Share of the films learnt from that are called unlike them.
+_UNLIKE = 0.01
+# Share of the chest films, changed ones among them, that the guard may reject.
+_REJECTED = 0.004
+# How real films differ beyond those learnt from; the guard must let such pass.
+_CHANGES = AugmentationConfig(
+    rotation_degrees=12,
+    stretch=1.2,
+    shift=0.05,
+    tone=0.6,
+    letters=0.5,
+    smallest_resolution=56,
+    jpeg_quality=10,
+    noise=8,
+)
+_CHANGED_TRAINING, _CHANGED_HELD_OUT = 2, 4
+INTENDED_USE = (
+    "Research on frontal chest radiographs of children of 1 to 5 years: normal or pneumonia, and of pneumonia, as weak "
+    "evidence, bacterial or viral. Not for adults, lateral films, other body parts, CT or MR, nor for deciding on treatment."
+)
+LICENCE = "Apache-2.0; trained on images under CC BY 4.0"
+CITATION = (
+    "Images: Kermany, Zhang, Goldbaum, Labeled Optical Coherence Tomography (OCT) and Chest X-Ray Images for "
+    "Classification, Mendeley Data, doi 10.17632/rscbjbr9sj"
+)
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What validation films gave for a network.
+
+    Attributes:
+        rules: Calibration, prevalence, operating points and conformal limits, as `fit_decision` gives them.
+        fitted_on: These films, in words.
+        metrics: Of the network on them.
+    """
+
+    rules: dict[str, Any]
+    fitted_on: str
+    metrics: dict[str, Any]
+
+
+def make_bundle(
+    path: Path,
+    name: str,
+    version: str,
+    config: RunConfig,
+    model: FilmClassifier,
+    dataset: Dataset,
+    decided: Decided,
+    made: dict[str, Any],
+) -> Bundle:
+    """Exports a network and writes its bundle.
+
+    Args:
+        path: Of the bundle, ending in `.zip`.
+        name: Of the detector.
+        version: Of its weights.
+        config: That it was trained with.
+        model: Trained.
+        dataset: With the films it learnt from and those that watched its training.
+        decided: By validation films.
+        made: More of how it was trained.
+    """
+    settings, rules = config.preprocessing, decided.rules
+    learnt = [*dataset.positions(Split.TRAIN), *dataset.positions(Split.VALIDATION)]
+    onnx = export_onnx(model, settings.height, settings.width)
+    guard = _guard(Network(onnx, settings.height, settings.width), dataset)
+    manifest = Manifest(
+        name=name,
+        version=version,
+        architecture=config.model.architecture,
+        classes=model.scheme.names,
+        preprocessing=settings,
+        preprocessing_version=PREPROCESSING_VERSION,
+        calibration=Calibration(rules["calibration"]["temperature"], tuple(rules["calibration"]["bias"])),
+        prevalence=rules["prevalence"],
+        operating_points={name: NamedOperatingPoint(**told) for name, told in rules["operating_points"].items()},
+        fitted_on=decided.fitted_on,
+        conformal={coverage: tuple(values) for coverage, values in rules["conformal"].items()},
+        guard=guard.limits,
+        least_similarity=_least_similarity(settings, dataset, learnt),
+        intended_use=INTENDED_USE,
+        licence=LICENCE,
+        citation=CITATION,
+        training={
+            "config": config.as_json(),
+            "config_hash": config.hash,
+            "index_hash": dataset.index.hash,
+            "split_hash": dataset.split.hash,
+            **made,
+            **provenance(),
+        },
+        metrics=decided.metrics,
+    )
+    # Noise, not films: the data set's images stay out of the bundle, and any input shows a network that differs.
+    noise = np.random.default_rng(0).integers(0, 256, (_GOLDEN_FILMS, settings.height, settings.width), dtype=np.uint8)
+    golden = golden_outputs(model, noise)
+    golden[LEARNT] = learnt_hashes(dataset.index.rows[i].sha256 for i in learnt)
+    return save_bundle(path, manifest, onnx, golden, guard.arrays())
+
+
+def _least_similarity(settings: Preprocessing, dataset: Dataset, learnt: Sequence[int]) -> float:
+    if settings.fit != "chest":
+        return -1.0
+    return float(np.quantile([load_atlas().similarity(dataset.films[i]) for i in learnt], _UNLIKE))
+
+
+def _guard(network: Network, dataset: Dataset) -> Guard:
+    """Fitted on the films that the network learnt from, its limits on those that watched."""
+    learnt, watched = dataset.positions(Split.TRAIN), dataset.positions(Split.VALIDATION)
+    squares = cached_films(dataset.source, dataset.index, Preprocessing(), places.films_directory())
+    similarity = np.array([load_atlas().place(squares[i]).similarity for i in watched])
+    features, held_out = (
+        np.concatenate([_features(network, dataset, chosen, change) for change in range(1 + times)])
+        for chosen, times in ((learnt, _CHANGED_TRAINING), (watched, _CHANGED_HELD_OUT))
+    )
+    return fit_guard(features, held_out, similarity, _REJECTED)
+
+
+def _features(network: Network, dataset: Dataset, chosen: NDArray[np.int64], change: int) -> NDArray[np.float32]:
+    """(n, channels) of films as they are (0) or changed at random, in one of several ways."""
+    parts = []
+    for position in chosen:
+        film, rng = dataset.films[position], np.random.default_rng([change, int(position)])
+        if change:
+            film = augment(film, _CHANGES, rng)
+            film = with_lines(film, rng) if rng.random() < 0.5 else film
+        parts.append(network.run(film[None], FEATURES)[0])
+    return np.concatenate(parts)
