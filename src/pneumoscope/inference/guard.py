@@ -37,7 +37,7 @@ _EXPOSURE_SIDE = 200
 # By how much a film must agree better with the mean chest when turned, and how well, to be taken as a chest turned.
 _CLEARLY, _LIKE_A_CHEST = 0.02, 0.65
 # From so many times the limit on an image has nothing of a radiograph.
-_NOTHING_LIKE = 1.5
+_NOTHING_LIKE = 1.8
 _SHARE_OF_VARIANCE = 0.98
 _SMALLEST_DEVIATION = 1e-3
 
