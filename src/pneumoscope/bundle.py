@@ -13,6 +13,7 @@ import io
 import json
 import zipfile
 from dataclasses import asdict, dataclass, field
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumoscope.config import Preprocessing, from_table
-from pneumoscope.decision import Calibration, DecisionRule
-from pneumoscope.errors import BundleError, PneumoscopeError
+from pneumoscope.decision import Calibration, DecisionRule, at_prevalence, pneumonia_probability
+from pneumoscope.errors import BundleError, InputError, PneumoscopeError
 from pneumoscope.files import as_json, whole_or_nothing
-from pneumoscope.types import NOTICE
+from pneumoscope.types import NOTICE, OperatingPointUsed
 
 FORMAT = 1
+# The detectors that come with the package.
+SHIPPED = ("default", "nano")
 # What the network takes and gives, in the ONNX graph and in golden.npz.
 INPUT = "films"
 OUTPUTS = LOGITS, EVIDENCE, FEATURES = ("logits", "evidence", "features")
@@ -117,6 +120,30 @@ class Manifest:
     notice: str = NOTICE
     format: int = FORMAT
 
+    def at(
+        self, operating_point: str, prevalence: float | None = None
+    ) -> tuple[NamedOperatingPoint, OperatingPointUsed]:
+        """An operating point: the rule for calibrated probabilities, and how it shows at a prevalence.
+
+        Args:
+            operating_point: Its name.
+            prevalence: For which probabilities are shown, in (0, 1); the manifest's where None.
+
+        Raises:
+            InputError: No such operating point, or a prevalence outside (0, 1).
+        """
+        if operating_point not in self.operating_points:
+            raise InputError(
+                f"expected an operating point out of {', '.join(self.operating_points)}, found {operating_point!r}: "
+                "name one of these"
+            )
+        rule = self.operating_points[operating_point]
+        edge = np.array([[1 - rule.threshold, rule.threshold]])
+        shown = at_prevalence(edge, self.prevalence, self.prevalence if prevalence is None else prevalence)
+        threshold = float(pneumonia_probability(shown)[0])
+        told = OperatingPointUsed(operating_point, threshold, rule.sensitivity, rule.specificity, self.fitted_on)
+        return rule, told
+
 
 @dataclass(frozen=True)
 class Bundle:
@@ -189,6 +216,22 @@ def _arrays(content: bytes, name: str, path: Path) -> dict[str, NDArray[Any]]:
             return {key: held[key] for key in held.files}
     except ValueError as error:
         raise BundleError(f"expected plain arrays in {name} of {path}, found {error}: get the bundle anew") from error
+
+
+def find_bundle(bundle: Path | str = "default") -> Bundle:
+    """A bundle that ships with the package, by name, or one of your own, by path.
+
+    Raises:
+        BundleError: Missing, damaged, altered, or of a newer format.
+    """
+    if isinstance(bundle, str) and bundle in SHIPPED:
+        with as_file(files("pneumoscope").joinpath("bundles", f"{bundle}.zip")) as path:
+            if not path.is_file():
+                raise BundleError(
+                    f"expected the detector {bundle} in this version of pneumoscope, found none: name a bundle of your own"
+                )
+            return load_bundle(path)
+    return load_bundle(Path(bundle))
 
 
 def _manifest(table: dict[str, Any], path: Path) -> Manifest:

@@ -11,6 +11,7 @@ import typer
 from pneumoscope.cli import data as data_commands
 from pneumoscope.cli import evaluate as evaluate_command
 from pneumoscope.cli import models as models_command
+from pneumoscope.cli import predict as predict_command
 from pneumoscope.cli import study as study_command
 from pneumoscope.cli import train as train_command
 from pneumoscope.errors import PneumoscopeError
@@ -27,6 +28,7 @@ app.add_typer(data_commands.app, name="data")
 app.command(name="models")(models_command.models)
 app.command(name="study")(study_command.study)
 app.command(name="train")(train_command.train)
+app.command(name="predict")(predict_command.predict)
 app.command(name="evaluate")(evaluate_command.evaluate)
 
 

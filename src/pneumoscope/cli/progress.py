@@ -1,18 +1,15 @@
 """Progress on stderr: bars on a terminal, a line per stage or epoch elsewhere."""
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from pneumoscope.cli.interrupt import interruptible
 from pneumoscope.presentation.progress import Progress as Follow
 from pneumoscope.training.observer import EpochResult
-
-INTERRUPTED = 130
 
 
 class Display:
@@ -43,14 +40,23 @@ class Display:
 
         return follow
 
-    def stage(self, name: str, total: int) -> None:
-        """An epoch or a pass of a frozen base begins."""
+    def stage(self, name: str, total: int | None) -> None:
+        """An epoch, a pass of a frozen base or a batch of images begins; of how many, where that is known."""
         self._began, self._done = time.monotonic(), 0
         self._progress.reset(self._task, total=total, description=name, visible=True, note="")
 
     def advance(self, parts: int, loss: float | None = None) -> None:
         """So many more films are done."""
         self._done += parts
+        self._show(parts, loss)
+
+    def skip(self, parts: int) -> None:
+        """So many were done by an earlier run; they do not count for the rate."""
+        if parts:
+            self._progress.update(self._task, advance=parts)
+            self.say(f"{parts:,} were done already")
+
+    def _show(self, parts: int, loss: float | None) -> None:
         rate = self._done / max(time.monotonic() - self._began, 1e-9)
         note = f"{rate:.0f} img/s" if loss is None else f"loss {loss:.3f}  {rate:.0f} img/s"
         self._progress.update(self._task, advance=parts, note=note)
@@ -69,13 +75,8 @@ class Display:
 @contextmanager
 def display(advice: str = "run the same command again") -> Iterator[Display]:
     """A display for the time of a command; Ctrl-C ends it with one line that says how to go on, and exit code 130."""
-    try:
-        with _drawn() as shown:
-            yield shown
-    except KeyboardInterrupt:
-        typer.echo(f"interrupted; to go on, {advice}", err=True)
-        # Not sys.exit, which would wait for decoding threads: what is on disk is whole at every moment.
-        os._exit(INTERRUPTED)
+    with interruptible(advice), _drawn() as shown:
+        yield shown
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.resources import as_file, files
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,17 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumoscope.bundle import EVIDENCE, FEATURES, INPUT, LOGITS, OUTPUTS, Bundle, NamedOperatingPoint, load_bundle
+from pneumoscope.bundle import EVIDENCE, FEATURES, INPUT, LOGITS, OUTPUTS, Bundle, NamedOperatingPoint, find_bundle
 from pneumoscope.data.alignment import load_atlas
 from pneumoscope.data.preprocessing import PREPROCESSING_VERSION, PreparedFilm, check_image, prepare_placed
 from pneumoscope.data.reading import read_bytes, read_grey
 from pneumoscope.decision import Floats, at_prevalence, pneumonia_probability
-from pneumoscope.errors import BundleError, InputError, UnreadableImage, UnsupportedDicom
+from pneumoscope.errors import BundleError, UnreadableImage, UnsupportedDicom
 from pneumoscope.inference.guard import Guard, examine_image
 from pneumoscope.inference.network import Network
 from pneumoscope.types import BundleUsed, Decision, OperatingPointUsed, Prediction, Reason
 
-SHIPPED = ("default", "nano")
 Film = Path | str | bytes | NDArray[np.uint8] | NDArray[np.uint16]
 # Of the outputs between one processor or version of the runtime and another.
 _GOLDEN_TOLERANCE = 1e-3
@@ -100,6 +98,14 @@ class Detector:
         while batch := list(islice(left, _BATCH)):
             yield from self._predict_batch(batch, asked)
 
+    def refuse(
+        self, file: str, found: str, operating_point: str = "balanced", prevalence: float | None = None
+    ) -> Prediction:
+        """The prediction for an image file that cannot be read, for a reason, in words, that the reader could not tell."""
+        detail = f"expected a whole JPEG, PNG or DICOM image, found {file} ({found}): replace it"
+        refused = _Refused(file, "", Reason.UNREADABLE, detail)
+        return self._rejected(refused, self._asked(operating_point, prevalence, False))
+
     def logits(self, films: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(n, classes) float32 of prepared films (n, height, width) uint8.
 
@@ -154,16 +160,8 @@ class Detector:
         return difference
 
     def _asked(self, operating_point: str, prevalence: float | None, evidence: bool) -> "_Asked":
-        manifest = self.bundle.manifest
-        if operating_point not in manifest.operating_points:
-            raise InputError(
-                f"expected an operating point out of {', '.join(manifest.operating_points)}, found {operating_point!r}: "
-                "name one of these"
-            )
-        rule = manifest.operating_points[operating_point]
-        wanted = manifest.prevalence if prevalence is None else prevalence
-        threshold = float(_moved(np.array([rule.threshold]), manifest.prevalence, wanted)[0])
-        told = OperatingPointUsed(operating_point, threshold, rule.sensitivity, rule.specificity, manifest.fitted_on)
+        rule, told = self.bundle.manifest.at(operating_point, prevalence)
+        wanted = self.bundle.manifest.prevalence if prevalence is None else prevalence
         return _Asked(rule, told, wanted, (LOGITS, FEATURES, EVIDENCE) if evidence else (LOGITS, FEATURES))
 
     def _predict_batch(self, films: Sequence[Film], asked: "_Asked") -> list[Prediction]:
@@ -279,11 +277,6 @@ def _for_pneumonia(evidence: NDArray[np.float32], probability: Floats) -> NDArra
     return np.asarray(np.tensordot(kinds, evidence[1:], axes=1) - evidence[0], dtype=np.float32)
 
 
-def _moved(chance: Floats, assumed: float, prevalence: float) -> Floats:
-    """Probabilities of pneumonia (n,) for another prevalence."""
-    return at_prevalence(np.stack([1 - chance, chance], axis=1), assumed, prevalence)[:, 1]
-
-
 def _in_words(reason: Reason, image: NDArray[Any]) -> str:
     """A rejection in words."""
     height, width = image.shape
@@ -307,19 +300,3 @@ def load_detector(bundle: Path | str = "default", threads: int = 0) -> Detector:
         BundleError: Missing, damaged, altered, or of a newer format.
     """
     return Detector(find_bundle(bundle), threads)
-
-
-def find_bundle(bundle: Path | str = "default") -> Bundle:
-    """A bundle that ships with the package, by name, or one of your own, by path.
-
-    Raises:
-        BundleError: Missing, damaged, altered, or of a newer format.
-    """
-    if isinstance(bundle, str) and bundle in SHIPPED:
-        with as_file(files("pneumoscope").joinpath("bundles", f"{bundle}.zip")) as path:
-            if not path.is_file():
-                raise BundleError(
-                    f"expected the detector {bundle} in this version of pneumoscope, found none: name a bundle of your own"
-                )
-            return load_bundle(path)
-    return load_bundle(Path(bundle))

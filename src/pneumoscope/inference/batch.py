@@ -1,0 +1,288 @@
+"""Any number of image files, judged in their order by several processes.
+
+This module imports neither the network's runtime nor image libraries: the process that hands out the work stays small and starts at once.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
+
+from pneumoscope.bundle import find_bundle
+from pneumoscope.errors import DataError
+from pneumoscope.inference.inputs import Inputs
+from pneumoscope.inference.journal import Journal, discard
+from pneumoscope.types import Prediction, Reason
+
+# Images to a piece of work: enough for the network's batches, few enough that a kill costs little.
+_PIECE = 32
+# Pieces handed out per process before the first is awaited.
+_AHEAD = 3
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What decides the predictions.
+
+    Attributes:
+        bundle: `default`, `nano`, or a bundle's path.
+        operating_point: A name in its manifest.
+        prevalence: For which the probabilities are shown; the manifest's where None.
+        evidence: Folder for the overlays; none are drawn where None.
+    """
+
+    bundle: str = "default"
+    operating_point: str = "balanced"
+    prevalence: float | None = None
+    evidence: Path | None = None
+
+
+@dataclass
+class Summary:
+    """What a batch gave.
+
+    Attributes:
+        decisions: Decision to number of images.
+        reasons: Reason to number of images.
+    """
+
+    decisions: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Counts a prediction, as plain data."""
+        self.decisions[record["decision"]] += 1
+        self.reasons.update(record["reasons"])
+
+    @property
+    def images(self) -> int:
+        """All of them."""
+        return self.decisions.total()
+
+    @property
+    def unreadable(self) -> int:
+        """Images that could not be decoded."""
+        return self.reasons[Reason.UNREADABLE] + self.reasons[Reason.UNSUPPORTED_DICOM]
+
+
+def predict_into(
+    out: Path,
+    inputs: Inputs,
+    asked: Asked,
+    workers: int = 1,
+    skip: Callable[[int], None] = lambda earlier: None,
+    follow: Callable[[int], None] = lambda more: None,
+) -> Summary:
+    """Judges files into a table; a batch that was broken off goes on behind its last prediction.
+
+    Args:
+        out: JSON lines, CSV or Parquet, by its ending; it appears when it is whole.
+        inputs: The files, in the order in which they were walked when the batch began.
+        asked: How.
+        workers: Processes.
+        skip: Told once how many an earlier run has done.
+        follow: Told how many more are done, again and again.
+
+    Raises:
+        DataError: `out` is there already, or what is left of an earlier batch is of other files, settings or bundle.
+        PneumoscopeError: The bundle or what is asked of it is not as expected.
+    """
+    bundle = find_bundle(asked.bundle)
+    bundle.manifest.at(asked.operating_point, asked.prevalence)
+    header = {
+        "bundle": bundle.sha256,
+        "operating_point": asked.operating_point,
+        "prevalence": asked.prevalence,
+        "evidence": str(asked.evidence) if asked.evidence else None,
+    }
+    files, summary = inputs.walk(), Summary()
+    with Journal(out, header) as journal:
+        for record in journal.done():
+            if (expected := next(files, None)) != record["file"]:
+                raise DataError(
+                    f"expected {expected} next in {journal.path}, found {record['file']}: the files have changed since that "
+                    "batch began; add --overwrite to begin anew"
+                )
+            summary.add(record)
+        skip(summary.images)
+        for predictions in predict_files(files, asked, workers):
+            journal.append(predictions)
+            for prediction in predictions:
+                summary.add(prediction.as_json())
+            follow(len(predictions))
+        if summary.images == 0:
+            discard(out)
+            raise DataError(
+                "expected images, found none: check the paths, and that the files end in .jpeg, .png or .dcm"
+            )
+        journal.finish()
+    return summary
+
+
+def predict_files(files: Iterable[str], asked: Asked, workers: int = 1) -> Iterator[list[Prediction]]:
+    """Judges files, piece by piece.
+
+    An image that ends the process which decodes it is rejected as unreadable, and the others go on.
+
+    Args:
+        files: Paths.
+        asked: How.
+        workers: Processes; with 1 the calling process does the work, with as many threads as there are cores.
+
+    Yields:
+        Predictions of the next few files, in their order.
+
+    Raises:
+        PneumoscopeError: The bundle or what is asked of it is not as expected.
+    """
+    pieces = _pieces(files)
+    if workers <= 1:
+        yield from map(_Judge(asked, threads=0).judge, pieces)
+        return
+    # What is wrong with the bundle, or asked of it, is told here, once, and not by each process.
+    find_bundle(asked.bundle).manifest.at(asked.operating_point, asked.prevalence)
+    pool = _Pool(asked, workers)
+    try:
+        waiting: deque[tuple[list[str], Future[list[Prediction]]]] = deque()
+        for piece in pieces:
+            waiting.append((piece, pool.submit(piece)))
+            if len(waiting) >= workers * _AHEAD:
+                yield _result(pool, waiting)
+        while waiting:
+            yield _result(pool, waiting)
+    finally:
+        pool.close()
+
+
+def _pieces(files: Iterable[str]) -> Iterator[list[str]]:
+    left = iter(files)
+    while piece := list(islice(left, _PIECE)):
+        yield piece
+
+
+class _Pool:
+    """Processes with a detector each."""
+
+    def __init__(self, asked: Asked, workers: int) -> None:
+        self._asked, self._workers = asked, workers
+        self._pool = self._start(workers)
+
+    def _start(self, workers: int) -> ProcessPoolExecutor:
+        # Spawned, not forked: the runtime's threads do not survive a fork.
+        context = multiprocessing.get_context("spawn")
+        return ProcessPoolExecutor(workers, context, initializer=_prepare_worker, initargs=(self._asked,))
+
+    def submit(self, piece: list[str]) -> "Future[list[Prediction]]":
+        try:
+            return self._pool.submit(_in_worker, "judge", piece)
+        except BrokenProcessPool:
+            broken: Future[list[Prediction]] = Future()
+            broken.set_exception(BrokenProcessPool())
+            return broken
+
+    def restart(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool = self._start(self._workers)
+
+    def judge_one_by_one(self, piece: list[str]) -> list[Prediction]:
+        """With a process of its own for each image that ends it."""
+        told: list[Prediction] = []
+        alone = self._start(1)
+        try:
+            for file in piece:
+                try:
+                    told += alone.submit(_in_worker, "judge", [file]).result()
+                except BrokenProcessPool:
+                    alone.shutdown(wait=False)
+                    alone = self._start(1)
+                    told.append(alone.submit(_in_worker, "refuse", file).result())
+        finally:
+            alone.shutdown(wait=False, cancel_futures=True)
+        return told
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _result(pool: _Pool, waiting: "deque[tuple[list[str], Future[list[Prediction]]]]") -> list[Prediction]:
+    piece, future = waiting.popleft()
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        told = pool.judge_one_by_one(piece)
+        pool.restart()
+        others = list(waiting)
+        waiting.clear()
+        waiting.extend((other, pool.submit(other)) for other, _ in others)
+        return told
+
+
+class _Judge:
+    """A detector that answers as asked."""
+
+    def __init__(self, asked: Asked, threads: int) -> None:
+        from pneumoscope.inference.detector import load_detector
+
+        self._asked = asked
+        self._detector = load_detector(asked.bundle, threads)
+
+    def judge(self, piece: list[str]) -> list[Prediction]:
+        asked = self._asked
+        predictions = self._detector.predict_many(
+            piece, asked.operating_point, asked.prevalence, evidence=asked.evidence is not None
+        )
+        return [_with_overlay(p, asked.evidence) if asked.evidence else p for p in predictions]
+
+    def refuse(self, file: str) -> Prediction:
+        found = "its decoding ended the process"
+        return self._detector.refuse(file, found, self._asked.operating_point, self._asked.prevalence)
+
+
+def _with_overlay(prediction: Prediction, folder: Path) -> Prediction:
+    """Draws the overlay; what travels between processes is its path alone."""
+    if prediction.evidence_map is None or prediction.frame is None:
+        return prediction
+    from pneumoscope.data.reading import read_grey
+    from pneumoscope.files import whole_or_nothing
+    from pneumoscope.inference.overlay import overlay_png
+
+    source = Path(prediction.file)
+    drawn = overlay_png(read_grey(source), prediction.evidence_map, prediction.frame)
+    # Files of one name in several folders keep apart by their contents.
+    path = folder / f"{source.stem}-{prediction.sha256[:12]}.png"
+    with whole_or_nothing(path) as temporary:
+        temporary.write_bytes(drawn)
+    return replace(prediction, evidence=str(path), evidence_map=None)
+
+
+# Of a worker process.
+_judge: _Judge | None = None
+
+
+def _prepare_worker(asked: Asked) -> None:
+    global _judge
+    # Ctrl-C is the parent's to answer.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _judge = _Judge(asked, threads=1)
+
+
+def _end_with_parent() -> None:
+    """A killed parent leaves no process behind."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
+def _in_worker(method: str, work: Any) -> Any:
+    return getattr(_judge, method)(work)

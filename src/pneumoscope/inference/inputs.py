@@ -1,0 +1,143 @@
+"""What `predict` is given becomes a stream of image files: files, folders, patterns, tables, a list on standard input."""
+
+import csv
+import glob
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import IO
+
+from pneumoscope.data.reading import IMAGE_SUFFIXES
+from pneumoscope.errors import DataError
+
+STANDARD_INPUT = "-"
+# Names for the column of a table that holds the files.
+COLUMNS = ("path", "file", "filename", "image")
+_TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".parquet"})
+_DICOM_MARK_AT, _DICOM_MARK = 128, b"DICM"
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Image files, named one after the other in an order that does not change while the files do not.
+
+    Attributes:
+        walk: Starts over at each call; standard input can be walked once.
+        countable: Whether walking through all of them first does no harm.
+    """
+
+    walk: Callable[[], Iterator[str]]
+    countable: bool
+
+    def count(self) -> int | None:
+        """How many there are; None where only reading them would tell."""
+        return sum(1 for _ in self.walk()) if self.countable else None
+
+
+def open_inputs(named: Sequence[str], standard_input: IO[str] | None = None) -> Inputs:
+    """The files behind the arguments of a command, in the order of the arguments; folders by name, with what lies in them.
+
+    A folder gives its images by their endings, and DICOM files without one. A table is a CSV, TSV or Parquet file with one
+    of the columns `path`, `file`, `filename`, `image`, relative to where the table lies.
+
+    Args:
+        named: Files, folders, patterns with `*`, `?` or `[...]`, tables, or `-` for one path a line on standard input.
+        standard_input: Read for `-`.
+
+    Raises:
+        DataError: One that is not there, a pattern that fits nothing, a table without such a column.
+    """
+    parts = [_open(name, standard_input) for name in named]
+    return Inputs(lambda: chain.from_iterable(walk() for walk in parts), STANDARD_INPUT not in named)
+
+
+def _open(name: str, standard_input: IO[str] | None) -> Callable[[], Iterator[str]]:
+    path = Path(name)
+    if name == STANDARD_INPUT and standard_input is not None:
+        return lambda: (stripped for line in standard_input if (stripped := line.strip("\r\n")))
+    if path.is_dir():
+        return lambda: _folder(name)
+    if path.suffix.lower() in _TABLE_SUFFIXES and path.is_file():
+        _check_column(path)
+        return lambda: _table(path)
+    if path.exists():
+        return lambda: iter([name])
+    found = sorted(glob.iglob(name, recursive=True)) if glob.has_magic(name) else []  # noqa: PTH207
+    if not found:
+        raise DataError(f"expected an image, a folder, a pattern or a table at {name}, found none: check the path")
+    return lambda: chain.from_iterable(_folder(f) if Path(f).is_dir() else iter([f]) for f in found)
+
+
+def _folder(name: str) -> Iterator[str]:
+    """Sorted, so that a second walk meets the same files in the same order; hidden ones are left out."""
+    # Plain strings throughout: a million Path objects take seconds.
+    for entry in sorted(os.listdir(name)):  # noqa: PTH208
+        if entry.startswith("."):
+            continue
+        inner = os.path.join(name, entry)  # noqa: PTH118
+        if os.path.isdir(inner):  # noqa: PTH112
+            yield from _folder(inner)
+        elif _is_image(inner):
+            yield inner
+
+
+def _is_image(name: str) -> bool:
+    suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
+    if suffix in IMAGE_SUFFIXES:
+        return True
+    # DICOM files are often named by their identifiers: digits and dots.
+    if suffix and not suffix[1:].isdigit():
+        return False
+    try:
+        with open(name, "rb") as stream:
+            stream.seek(_DICOM_MARK_AT)
+            return stream.read(len(_DICOM_MARK)) == _DICOM_MARK
+    except OSError:
+        return False
+
+
+def _check_column(table: Path) -> None:
+    for _ in _table(table):
+        return
+
+
+def _table(table: Path) -> Iterator[str]:
+    values = _parquet_column(table) if table.suffix.lower() == ".parquet" else _csv_column(table)
+    for value in values:
+        if value:
+            yield str(table.parent / value)
+
+
+def _csv_column(table: Path) -> Iterator[str]:
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream, delimiter="\t" if table.suffix.lower() == ".tsv" else ",")
+            column = _column(reader.fieldnames or [], table)
+            for row in reader:
+                yield row[column] or ""
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"expected a table of UTF-8 text at {table}, found: {error}: save it anew") from error
+
+
+def _parquet_column(table: Path) -> Iterator[str]:
+    import pyarrow as arrow
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(table) as file:
+            column = _column(file.schema_arrow.names, table)
+            for batch in file.iter_batches(columns=[column]):
+                yield from (str(value or "") for value in batch.column(0).to_pylist())
+    except (arrow.ArrowException, OSError) as error:
+        raise DataError(f"expected a Parquet table at {table}, found: {error}: save it anew") from error
+
+
+def _column(names: Sequence[str], table: Path) -> str:
+    for name in COLUMNS:
+        if name in names:
+            return name
+    raise DataError(
+        f"expected a column {', '.join(COLUMNS)} in {table}, found {', '.join(names) or 'none'}: rename one of them"
+    )
