@@ -17,13 +17,12 @@ from pneumoscope.data.reading import read_bytes, read_grey
 from pneumoscope.decision import Floats, at_prevalence, pneumonia_probability
 from pneumoscope.errors import BundleError, UnreadableImage, UnsupportedDicom
 from pneumoscope.inference.guard import Guard, examine_image
-from pneumoscope.inference.network import Network
+from pneumoscope.inference.network import BATCH, Network
 from pneumoscope.types import BundleUsed, Decision, OperatingPointUsed, Prediction, Reason
 
 Film = Path | str | bytes | NDArray[np.uint8] | NDArray[np.uint16]
 # Of the outputs between one processor or version of the runtime and another.
 _GOLDEN_TOLERANCE = 1e-3
-_BATCH = 32
 
 
 class Detector:
@@ -95,7 +94,7 @@ class Detector:
         """
         asked = self._asked(operating_point, prevalence, evidence)
         left = iter(films)
-        while batch := list(islice(left, _BATCH)):
+        while batch := list(islice(left, BATCH)):
             yield from self._predict_batch(batch, asked)
 
     def refuse(

@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 from pneumoscope.bundle import INPUT
 from pneumoscope.errors import BundleError, InputError
 
-_BATCH = 32
+# Larger batches take more memory and no less time on a processor.
+BATCH = 2
 
 
 class Network:
@@ -49,7 +50,7 @@ class Network:
                 "prepare them with the manifest's preprocessing"
             )
         parts = [
-            self._session.run(list(outputs), {INPUT: np.ascontiguousarray(films[start : start + _BATCH])})
-            for start in range(0, max(len(films), 1), _BATCH)
+            self._session.run(list(outputs), {INPUT: np.ascontiguousarray(films[start : start + BATCH])})
+            for start in range(0, max(len(films), 1), BATCH)
         ]
         return [np.concatenate(values) for values in zip(*parts, strict=True)]

@@ -10,10 +10,10 @@ Film = NDArray[np.uint8] | NDArray[np.uint16]
 
 FOR_PNEUMONIA, FOR_NORMAL = (255, 96, 0), (0, 128, 255)
 # Evidence, in units of the logit, that is drawn with the full strength: the same for every film, so that films compare.
-_FULL = 12.0
+_FULL = 28.0
 # Below this share of the full strength nothing is drawn: the film stays as it is.
-_LEAST = 0.12
-_STRENGTH = 0.6
+_LEAST = 0.08
+_STRENGTH = 0.5
 
 
 def overlay(film: Film, evidence: NDArray[np.float32], frame: tuple[float, float, float, float]) -> Image.Image:
