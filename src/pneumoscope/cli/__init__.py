@@ -8,10 +8,13 @@ import sys
 
 import typer
 
+from pneumoscope.cli import bundle as bundle_commands
+from pneumoscope.cli import calibrate as calibrate_command
 from pneumoscope.cli import data as data_commands
 from pneumoscope.cli import evaluate as evaluate_command
 from pneumoscope.cli import models as models_command
 from pneumoscope.cli import predict as predict_command
+from pneumoscope.cli import report as report_command
 from pneumoscope.cli import study as study_command
 from pneumoscope.cli import train as train_command
 from pneumoscope.errors import PneumoscopeError
@@ -29,7 +32,14 @@ app.command(name="models")(models_command.models)
 app.command(name="study")(study_command.study)
 app.command(name="train")(train_command.train)
 app.command(name="predict")(predict_command.predict)
+app.command(name="report")(report_command.report)
+app.command(name="calibrate")(calibrate_command.calibrate)
+app.add_typer(bundle_commands.app, name="bundle")
 app.command(name="evaluate")(evaluate_command.evaluate)
+
+
+# What a missing package comes with; all others are for training.
+_EXTRAS = {"pyarrow": "parquet", "scipy": "calibrate"}
 
 
 def _version(asked: bool) -> None:
@@ -61,7 +71,8 @@ def main() -> None:
         if (error.name or "").startswith("pneumoscope") or os.environ.get("PNEUMOSCOPE_DEBUG"):
             raise
         typer.echo(
-            f"error: expected the package {error.name}, found it missing: pip install 'pneumoscope[train]'",
+            f"error: expected the package {error.name}, found it missing: "
+            f"pip install 'pneumoscope[{_EXTRAS.get(error.name or '', 'train')}]'",
             err=True,
         )
         sys.exit(1)

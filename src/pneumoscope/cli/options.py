@@ -27,6 +27,19 @@ LedgerOption = Annotated[Path, typer.Option("--ledger", help="Gets a line whenev
 DEFAULT_LEDGER = Path("results") / "test-ledger.jsonl"
 
 
+# Fewer images than this are judged sooner by one process than several are started.
+_WORTH_WORKERS = 64
+
+
+def count_of_workers(asked: int, images: int | None) -> int:
+    """Processes for so many images, where that is known; 0 asks for what suits."""
+    import os
+
+    if asked:
+        return asked
+    return 1 if images is not None and images < _WORTH_WORKERS else os.cpu_count() or 1
+
+
 def print_json(value: Any) -> None:
     """One JSON document on stdout; NaN becomes null."""
     from pneumoscope.files import as_json
@@ -41,5 +54,6 @@ __all__ = [
     "JsonOption",
     "LedgerOption",
     "SkipOption",
+    "count_of_workers",
     "print_json",
 ]

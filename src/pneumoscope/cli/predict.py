@@ -1,6 +1,5 @@
 """`pneumoscope predict`."""
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pneumoscope.cli.interrupt import interruptible
-from pneumoscope.cli.options import JsonOption
+from pneumoscope.cli.options import JsonOption, count_of_workers
 from pneumoscope.types import NOTICE
 
 if TYPE_CHECKING:
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
 
 # Some images could not be read; all others were answered.
 SOME_UNREADABLE = 3
-# Fewer images than this are judged sooner by one process than several are started.
-_WORTH_WORKERS = 64
 
 
 def predict(
@@ -62,8 +59,7 @@ def predict(
     asked = Asked(bundle, operating_point, prevalence, evidence)
     inputs = open_inputs(paths, sys.stdin)
     total = inputs.count()
-    if workers == 0:
-        workers = 1 if total is not None and total < _WORTH_WORKERS else os.cpu_count() or 1
+    workers = count_of_workers(workers, total)
     if out is None:
         summary = _print_each(inputs, asked, workers, as_json)
     else:

@@ -55,6 +55,35 @@ def fit_calibration(
     return Calibration(float(np.exp(-found.x[0])), tuple(bias.tolist()))
 
 
+def fit_pneumonia_calibration(logit: NDArray[np.floating], sick: NDArray[np.bool_], weight: Floats) -> Calibration:
+    """The calibration with the lowest cross-entropy of normal against pneumonia, for labels that do not say which kind.
+
+    How the kinds share the pneumonia changes by the temperature alone.
+
+    Args:
+        logit: (n, classes) float, normal first.
+        sick: (n,) bool, of both kinds.
+        weight: (n,) how much each film counts.
+    """
+    from scipy.optimize import minimize
+
+    logits = np.asarray(logit, dtype=np.float64)
+    share = weight / weight.sum()
+
+    def calibration(values: Floats) -> Calibration:
+        bias = np.full(logits.shape[1], float(values[1]) / logits.shape[1])
+        bias[0] -= float(values[1])
+        return Calibration(float(np.exp(-values[0])), tuple(bias.tolist()))
+
+    def loss(values: Floats) -> float:
+        normal = calibration(values).probabilities(logits)[:, 0]
+        right = np.where(sick, 1 - normal, normal)
+        return float(-(share * np.log(np.maximum(right, 1e-12))).sum())
+
+    found = minimize(loss, np.zeros(2), method="L-BFGS-B", bounds=[(-5.0, 5.0), (-20.0, 20.0)])
+    return calibration(found.x)
+
+
 def calibration_line(probability: Floats, positive: NDArray[np.bool_]) -> tuple[float, float]:
     """Slope and intercept of the logistic regression of what is so on the logit of what is said; (1, 0) is perfect.
 

@@ -4,6 +4,7 @@ import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, select_autoescape
 
@@ -39,9 +40,13 @@ class Section:
 
 def write_page(path: Path, title: str, lead: str, sections: Sequence[Section], synthetic: bool) -> None:
     """Writes the page, atomically; every page carries the research notice, a synthetic one its own."""
+    warning = SYNTHETIC_NOTICE if synthetic else ""
+    write_template(path, "page.html.jinja", title=title, lead=lead, sections=sections, warning=warning)
+
+
+def write_template(path: Path, template: str, **values: Any) -> None:
+    """Writes a page from one of the package's templates, atomically; the research notice is at hand as `notice`."""
     environment = Environment(
         loader=PackageLoader("pneumoscope.presentation", "templates"), autoescape=select_autoescape(["jinja"])
     )
-    template = environment.get_template("page.html.jinja")
-    warning = SYNTHETIC_NOTICE if synthetic else ""
-    write_text(path, template.render(title=title, lead=lead, sections=sections, notice=NOTICE, warning=warning))
+    write_text(path, environment.get_template(template).render(notice=NOTICE, **values))

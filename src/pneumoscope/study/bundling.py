@@ -6,23 +6,33 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from pneumoscope import places
-from pneumoscope.bundle import FEATURES, LEARNT, Bundle, Manifest, NamedOperatingPoint, save_bundle
-from pneumoscope.config import AugmentationConfig, Preprocessing, RunConfig
+from pneumoscope.bundle import FEATURES, LEARNT, LOGITS, Bundle, Manifest, NamedOperatingPoint, save_bundle
+from pneumoscope.config import AugmentationConfig, DetectorConfig, Preprocessing, RunConfig
 from pneumoscope.data.alignment import load_atlas
 from pneumoscope.data.augmentation import augment, with_lines
 from pneumoscope.data.cache import cached_films
-from pneumoscope.data.dataset import Dataset
+from pneumoscope.data.dataset import Dataset, load_dataset
+from pneumoscope.data.locate import Location
 from pneumoscope.data.preprocessing import PREPROCESSING_VERSION
-from pneumoscope.decision import Calibration
+from pneumoscope.decision import Calibration, logits_of, softmax
+from pneumoscope.errors import BundleError, RunError
 from pneumoscope.inference.guard import Guard, fit_guard
 from pneumoscope.inference.network import Network
+from pneumoscope.inference.recalibration import fit_decision
 from pneumoscope.models.classifier import FilmClassifier
+from pneumoscope.presentation.progress import Report, silent
 from pneumoscope.study.assessment import learnt_hashes
+from pneumoscope.study.networks import load_network
+from pneumoscope.training.batches import as_network_input, labelled_films
 from pneumoscope.training.export import export_onnx, golden_outputs
+from pneumoscope.training.precision import resolve_precision
+from pneumoscope.training.predict import class_probabilities
 from pneumoscope.training.provenance import provenance
+from pneumoscope.training.run import RunFolder
 from pneumoscope.types import Split
 
 _GOLDEN_FILMS = 4
@@ -41,6 +51,8 @@ _CHANGES = AugmentationConfig(
     jpeg_quality=10,
     noise=8,
 )
+# So many films, and no more difference of a probability, for the exported network to count as the trained one.
+_PARITY_FILMS, _PARITY_BATCH, _PARITY_TOLERANCE = 200, 16, 1e-4
 _CHANGED_TRAINING, _CHANGED_HELD_OUT = 2, 4
 INTENDED_USE = (
     "Research on frontal chest radiographs of children of 1 to 5 years: normal or pneumonia, and of pneumonia, as weak "
@@ -68,6 +80,44 @@ class Decided:
     metrics: dict[str, Any]
 
 
+def export_run(
+    folder: Path, location: Location, out: Path, inception_weights: Path | None = None, report: Report = silent
+) -> Bundle:
+    """A finished run becomes a bundle: one of the study's networks, or any other.
+
+    Calibration and operating points come from the run's own validation films, which also stopped its training; they are
+    easier than the official test films (docs/detector.md), so that what they promise is not kept there.
+
+    Args:
+        folder: Of the run.
+        location: Of the data set that it was trained on.
+        out: Of the bundle, ending in `.zip`.
+        inception_weights: For an Inception V3 run: its weight file; found where None.
+        report: Told of progress.
+
+    Raises:
+        RunError: The run is not finished, or was trained on other films.
+        BundleError: ONNX Runtime answers otherwise than torch.
+    """
+    run = RunFolder(folder)
+    if not run.is_finished:
+        raise RunError(f"expected a finished run in {folder}, found one without weights: finish it with --resume")
+    config, told = run.config(), run.provenance()
+    dataset = load_dataset(location.root, config.preprocessing, config.split, places.films_directory(), report)
+    if told["facts"]["split_hash"] != dataset.split.hash:
+        raise RunError(
+            f"expected the films that the run in {folder} was trained on, found others at {location.root}: name these by --data"
+        )
+    model = load_network(run, inception_weights)
+    watched = labelled_films(dataset, Split.VALIDATION, config.model.classes)
+    answered = class_probabilities(model, watched, resolve_precision(config.training.precision))
+    rules = fit_decision(logits_of(answered), watched.labels, DetectorConfig())
+    fitted_on = f"{len(watched)} validation films of the training, drawn by {config.split.by}"
+    metrics = {"validation": {"auc": rules["auc"], "films": len(watched)}}
+    made = {"weights": told["facts"]["weights"], "seed": told["seed"], "trained_at_commit": told["commit"]}
+    return make_bundle(out, config.name, "1", config, model, dataset, Decided(rules, fitted_on, metrics), made)
+
+
 def make_bundle(
     path: Path,
     name: str,
@@ -93,7 +143,9 @@ def make_bundle(
     settings, rules = config.preprocessing, decided.rules
     learnt = [*dataset.positions(Split.TRAIN), *dataset.positions(Split.VALIDATION)]
     onnx = export_onnx(model, settings.height, settings.width)
-    guard = _guard(Network(onnx, settings.height, settings.width), dataset)
+    network = Network(onnx, settings.height, settings.width)
+    parity = _check_parity(model, network, dataset.films[learnt[:: max(1, len(learnt) // _PARITY_FILMS)]])
+    guard = _guard(network, dataset)
     manifest = Manifest(
         name=name,
         version=version,
@@ -116,6 +168,7 @@ def make_bundle(
             "config_hash": config.hash,
             "index_hash": dataset.index.hash,
             "split_hash": dataset.split.hash,
+            "largest_difference_of_onnx": parity,
             **made,
             **provenance(),
         },
@@ -126,6 +179,24 @@ def make_bundle(
     golden = golden_outputs(model, noise)
     golden[LEARNT] = learnt_hashes(dataset.index.rows[i].sha256 for i in learnt)
     return save_bundle(path, manifest, onnx, golden, guard.arrays())
+
+
+def _check_parity(model: FilmClassifier, network: Network, films: NDArray[np.uint8]) -> float:
+    """The largest difference of a probability between torch and ONNX Runtime; films as (n, height, width) uint8."""
+    model.cpu().eval()
+    largest = 0.0
+    for start in range(0, len(films), _PARITY_BATCH):
+        some = films[start : start + _PARITY_BATCH]
+        with torch.no_grad():
+            expected = model(as_network_input(some)).double().numpy()
+        found = softmax(network.run(some, LOGITS)[0].astype(np.float64))
+        largest = max(largest, float(np.abs(found - softmax(expected)).max()))
+    if not largest <= _PARITY_TOLERANCE:
+        raise BundleError(
+            f"expected ONNX Runtime's probabilities within {_PARITY_TOLERANCE:g} of torch's, found {largest:g}: report the "
+            "versions of both"
+        )
+    return largest
 
 
 def _least_similarity(settings: Preprocessing, dataset: Dataset, learnt: Sequence[int]) -> float:

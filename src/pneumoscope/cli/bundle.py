@@ -1,0 +1,79 @@
+"""`pneumoscope bundle show | verify | export`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pneumoscope.cli.options import DataOption, InceptionOption, JsonOption, print_json
+
+app = typer.Typer(help="Look into bundles, check them, make them of runs.", no_args_is_help=True)
+_NAMED = typer.Argument(help="default, nano, or a bundle's path.")
+
+
+@app.command()
+def show(bundle: Annotated[str, _NAMED] = "default", as_json: JsonOption = False) -> None:
+    """What a bundle says of itself."""
+    from dataclasses import asdict
+
+    from pneumoscope.bundle import find_bundle
+
+    found = find_bundle(bundle)
+    manifest = found.manifest
+    if as_json:
+        print_json(asdict(manifest) | {"sha256": found.sha256})
+        return
+    typer.echo(f"{manifest.name} {manifest.version}  {manifest.architecture}, {' / '.join(manifest.classes)}")
+    typer.echo(f"sha256        {found.sha256}")
+    if manifest.parent:
+        typer.echo(f"parent        {manifest.parent}")
+    typer.echo(f"for           {manifest.intended_use}")
+    typer.echo(f"fitted on     {manifest.fitted_on}")
+    for name, point in manifest.operating_points.items():
+        typer.echo(
+            f"{name:<14}pneumonia from {100 * point.threshold:.1f} %, refer {100 * point.refer_from:.1f}-"
+            f"{100 * point.refer_to:.1f} %; sensitivity {100 * point.sensitivity:.1f} %, specificity "
+            f"{100 * point.specificity:.1f} %"
+        )
+    typer.echo(f"licence       {manifest.licence}")
+    typer.echo(manifest.notice)
+
+
+@app.command()
+def verify(bundle: Annotated[str, _NAMED] = "default", as_json: JsonOption = False) -> None:
+    """Check every part against its hash, and run the golden inputs on this machine."""
+    from pneumoscope.inference.detector import load_detector
+
+    detector = load_detector(bundle)
+    difference = detector.verify()
+    if as_json:
+        print_json({"sha256": detector.bundle.sha256, "largest_difference": difference})
+        return
+    typer.echo(f"{bundle}: whole; its golden outputs come out within {difference:.1g} on this machine")
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="A finished run folder.")],
+    out: Annotated[Path, typer.Option("--out", help="Of the bundle, ending in .zip.")],
+    data: DataOption = None,
+    inception_weights: InceptionOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a bundle of a training run, so that it detects without PyTorch."""
+    from pneumoscope.cli.progress import display
+    from pneumoscope.data.locate import locate
+    from pneumoscope.errors import DataError
+    from pneumoscope.study.bundling import export_run
+
+    if out.suffix.lower() != ".zip":
+        raise DataError(f"expected a file ending in .zip for the bundle, found {out}: name it so")
+    with display() as shown:
+        made = export_run(run, locate(data, shown.report), out, inception_weights, shown.report)
+    parity = made.manifest.training["largest_difference_of_onnx"]
+    if as_json:
+        print_json({"bundle": str(out), "sha256": made.sha256, "largest_difference_of_onnx": parity})
+        return
+    typer.echo(
+        f"{out}: ONNX Runtime answers as PyTorch does, within {parity:.1g}; next: pneumoscope predict --bundle {out}"
+    )

@@ -1,0 +1,52 @@
+"""`pneumoscope calibrate`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pneumoscope.cli.options import JsonOption, print_json
+
+
+def calibrate(
+    data: Annotated[Path, typer.Option("--data", help="The site's labelled films: a folder or a CSV table.")],
+    out: Annotated[Path, typer.Option("--out", help="Of the new bundle, ending in .zip.")],
+    bundle: Annotated[str, typer.Option("--bundle", help="default, nano, or a bundle's path.")] = "default",
+    sensitivity: Annotated[
+        float, typer.Option("--sensitivity", min=0, max=1, help="That the point `sensitive` is to reach.")
+    ] = 0.98,
+    specificity: Annotated[
+        float, typer.Option("--specificity", min=0, max=1, help="That the point `specific` is to reach.")
+    ] = 0.98,
+    workers: Annotated[int, typer.Option("--workers", min=0, help="Processes; 0 for as many as there are cores.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Fit a detector's probabilities and thresholds to one's own films; the result is a new bundle."""
+    from pneumoscope.bundle import find_bundle
+    from pneumoscope.cli.options import count_of_workers
+    from pneumoscope.cli.progress import display
+    from pneumoscope.config import DetectorConfig
+    from pneumoscope.data.sources import open_source
+    from pneumoscope.errors import DataError
+    from pneumoscope.inference.recalibration import judge_site, recalibrate
+
+    if out.suffix.lower() != ".zip":
+        raise DataError(f"expected a file ending in .zip for the new bundle, found {out}: name it so")
+    parent = find_bundle(bundle)
+    source = open_source(data)
+    with display() as shown:
+        shown.stage("films judged", len(source.films))
+        films = judge_site(bundle, source, count_of_workers(workers, len(source.films)), shown.advance)
+    made = recalibrate(parent, films, DetectorConfig(sensitivity=sensitivity, specificity=specificity), out)
+    site = made.manifest.metrics["site"]
+    if as_json:
+        points = {name: point.threshold for name, point in made.manifest.operating_points.items()}
+        print_json({"bundle": str(out), "sha256": made.sha256, "parent": parent.sha256, "thresholds": points, **site})
+        return
+    told = ", ".join(
+        f"{name} {100 * found['value']:.1f} % ({100 * found['low']:.1f}-{100 * found['high']:.1f})"
+        for name, found in site["cross_validated"].items()
+    )
+    typer.echo(
+        f"{out}: {site['films']} films, {site['rejected']} rejected; AUC {site['auc']:.3f}; cross-validated {told}"
+    )

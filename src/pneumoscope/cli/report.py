@@ -1,0 +1,38 @@
+"""`pneumoscope report`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pneumoscope.cli.options import JsonOption, count_of_workers, print_json
+
+
+def report(
+    paths: Annotated[list[str], typer.Argument(help="As for predict: images, folders, patterns, tables, or -.")],
+    out: Annotated[Path, typer.Option("--out", help="Of the page.")] = Path("report.html"),
+    bundle: Annotated[str, typer.Option("--bundle", help="default, nano, or a bundle's path.")] = "default",
+    operating_point: Annotated[str, typer.Option("--operating-point", help="As for predict.")] = "balanced",
+    prevalence: Annotated[
+        float | None, typer.Option("--prevalence", help="As for predict.", show_default=False)
+    ] = None,
+    workers: Annotated[int, typer.Option("--workers", min=0, help="Processes; 0 for as many as there are cores.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a page about films: decisions, evidence, what was rejected; one file that opens anywhere."""
+    from pneumoscope.cli.progress import display
+    from pneumoscope.inference.batch import Asked
+    from pneumoscope.inference.inputs import open_inputs
+    from pneumoscope.inference.report import write_report
+
+    inputs = open_inputs(paths, sys.stdin)
+    total = inputs.count()
+    with display() as shown:
+        shown.stage("images judged", total)
+        asked = Asked(bundle, operating_point, prevalence)
+        summary = write_report(out, inputs, asked, count_of_workers(workers, total), shown.advance)
+    if as_json:
+        print_json({"page": str(out), "images": summary.images, "decisions": dict(summary.decisions)})
+    else:
+        typer.echo(out)
