@@ -13,13 +13,12 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from pneumoscope.bundle import load_bundle
+from pneumoscope.bundle import SHIPPED, load_bundle
 from pneumoscope.decision import pneumonia_probability
 from pneumoscope.evaluation.calibration import error_by_chance
 from pneumoscope.evaluation.intervals import interval_of
 from pneumoscope.evaluation.predictions import load_predictions
 from pneumoscope.evaluation.thresholds import best_operating_point
-from pneumoscope.inference.detector import SHIPPED
 from pneumoscope.presentation.markdown import markdown_table
 from pneumoscope.study.comparison import HEADER, table_row
 

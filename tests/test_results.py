@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pneumoscope.inference.detector import SHIPPED, load_detector
+from pneumoscope.bundle import SHIPPED
+from pneumoscope.inference.detector import load_detector
 
 ROOT = Path(__file__).parents[1]
 STUDY = ROOT / "results" / "study"

@@ -4,29 +4,16 @@ import numpy as np
 import pytest
 import torch
 
+from bundles import bundle_of, permissive_guard
 from pneumoscope.bundle import save_bundle
 from pneumoscope.config import ModelConfig, Preprocessing
 from pneumoscope.data.preprocessing import prepare
+from pneumoscope.data.reading import read_grey
 from pneumoscope.errors import BundleError, InputError
 from pneumoscope.inference.detector import Detector, load_detector
 from pneumoscope.models.evidence import ExplainedClassifier
 from pneumoscope.models.registry import build_model
 from pneumoscope.training.export import export_onnx, golden_outputs
-
-
-def bundle_of(model, films, path, manifest):
-    golden = golden_outputs(model, films[:2])
-    return save_bundle(path, manifest, export_onnx(model, *films.shape[1:]), golden, guard(golden["features"].shape[1]))
-
-
-def guard(channels):
-    """Lets everything pass, with the manifest fixture's limits."""
-    return {
-        "mean": np.zeros(channels, np.float32),
-        "scale": np.ones(channels, np.float32),
-        "components": np.eye(channels, 2, dtype=np.float16),
-        "deviation": np.ones(2, np.float32),
-    }
 
 
 @pytest.fixture(scope="module")
@@ -106,26 +93,26 @@ def test_other_weights_than_the_golden_outputs_are_noticed(nano, films, tmp_path
     model, _ = nano
     golden = golden_outputs(model, films[:2])
     golden["logits"] = golden["logits"] + 1
-    bundle = save_bundle(tmp_path / "b.zip", manifest, export_onnx(model, 224, 224), golden, guard(112))
+    bundle = save_bundle(tmp_path / "b.zip", manifest, export_onnx(model, 224, 224), golden, permissive_guard(112))
     with pytest.raises(BundleError, match=r"expected the golden outputs within 0.001, found a difference of "):
         Detector(bundle).verify()
 
 
 def test_a_bundle_made_for_another_preprocessing_is_refused(manifest, tmp_path):
     other = replace(manifest, preprocessing_version=99)
-    bundle = save_bundle(tmp_path / "b.zip", other, b"network", {"films": np.zeros(1)}, guard(2))
+    bundle = save_bundle(tmp_path / "b.zip", other, b"network", {"films": np.zeros(1)}, permissive_guard(2))
     with pytest.raises(BundleError, match="expected a bundle made for version 1 of the preprocessing, found 99"):
         Detector(bundle)
 
 
 def test_what_is_no_network_is_refused(tmp_path, manifest):
-    bundle = save_bundle(tmp_path / "b.zip", manifest, b"no network", {"films": np.zeros(1)}, guard(2))
+    bundle = save_bundle(tmp_path / "b.zip", manifest, b"no network", {"films": np.zeros(1)}, permissive_guard(2))
     with pytest.raises(BundleError, match="expected an ONNX network that this runtime reads"):
         Detector(bundle)
 
 
 def test_a_detector_that_does_not_ship_is_one_line(tmp_path, monkeypatch):
-    monkeypatch.setattr("pneumoscope.inference.detector.files", lambda _: tmp_path)
+    monkeypatch.setattr("pneumoscope.bundle.files", lambda _: tmp_path)
     with pytest.raises(BundleError, match="expected the detector nano in this version of pneumoscope, found none"):
         load_detector("nano")
 
@@ -139,3 +126,95 @@ def test_detecting_needs_no_torch(nano):
         "assert 'torch' not in sys.modules and 'sklearn' not in sys.modules and 'scipy' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", script, str(nano[1])], check=True)
+
+
+def test_one_image_as_path_bytes_and_array_gives_one_answer(phantoms, phantom_bundle, phantom_dataset):
+    detector = load_detector(phantom_bundle)
+    file = phantoms / phantom_dataset.index.rows[0].path
+    named = detector.predict(file)
+    by_bytes, by_array = detector.predict(file.read_bytes()), detector.predict(read_grey(file))
+    assert named.file == str(file)
+    assert by_bytes.file == by_array.file == ""
+    assert named.class_probability == by_bytes.class_probability == by_array.class_probability
+    assert named.sha256 == by_bytes.sha256 == phantom_dataset.index.rows[0].sha256 != by_array.sha256
+
+
+def test_probabilities_and_decision_follow_the_manifest(phantoms, phantom_bundle, phantom_dataset):
+    detector = load_detector(phantom_bundle)
+    files = [phantoms / row.path for row in phantom_dataset.index.rows[:20]]
+    told = list(detector.predict_many(files))
+    expected = detector.class_probabilities(np.array(phantom_dataset.films[:20]))
+    rule = detector.bundle.manifest.operating_points["balanced"]
+    for prediction, chances in zip(told, expected, strict=True):
+        np.testing.assert_allclose(list(prediction.class_probability.values()), chances, atol=1e-5)
+        sick = chances[1:].sum()
+        assert prediction.pneumonia_probability == pytest.approx(sick, abs=1e-5)
+        refer = rule.refer_from <= sick < rule.refer_to
+        assert prediction.decision == ("refer" if refer else "pneumonia" if sick >= rule.threshold else "normal")
+        assert prediction.reasons == (("near_threshold",) if refer else ())
+        assert prediction.evidence_map is None
+    assert len({prediction.decision for prediction in told}) > 1
+
+
+def test_prevalence_moves_the_probabilities_and_no_decision(phantoms, phantom_bundle, phantom_dataset):
+    detector = load_detector(phantom_bundle)
+    file = phantoms / phantom_dataset.index.rows[0].path
+    usual, rare = detector.predict(file), detector.predict(file, prevalence=0.02)
+    assert rare.decision == usual.decision
+    assert rare.pneumonia_probability < usual.pneumonia_probability
+    odds = [p / (1 - p) for p in (rare.pneumonia_probability, usual.pneumonia_probability)]
+    assert odds[0] / odds[1] == pytest.approx(0.02 / 0.98)
+    edge = [p.operating_point.threshold for p in (rare, usual)]
+    assert edge[1] == pytest.approx(0.5)
+    assert edge[0] == pytest.approx(0.02)
+    for wrong in (0, 1, -1):
+        with pytest.raises(InputError, match="expected prevalences between 0 and 1"):
+            detector.predict(file, prevalence=wrong)
+
+
+def test_evidence_is_that_for_pneumonia_less_that_for_normal(phantoms, phantom_bundle, phantom_dataset):
+    detector = load_detector(phantom_bundle)
+    film = np.array(phantom_dataset.films[:1])
+    told = detector.predict(phantoms / phantom_dataset.index.rows[0].path, evidence=True)
+    normal, bacterial, viral = detector.evidence(film)[0]
+    kinds = detector.class_probabilities(film)[0][1:]
+    expected = (kinds[0] * bacterial + kinds[1] * viral) / kinds.sum() - normal
+    np.testing.assert_allclose(told.evidence_map, expected, rtol=1e-3, atol=1e-3)
+    assert told.frame == (0, 0, 1, 1)
+
+
+def test_what_cannot_be_judged_is_rejected_with_its_reason_and_the_others_answered(phantoms, phantom_bundle, tmp_path):
+    detector = load_detector(phantom_bundle)
+    good = next(iter(sorted(phantoms.rglob("*.jpeg"))))
+    (tmp_path / "text.jpeg").write_text("no image")
+    (tmp_path / "cut.jpeg").write_bytes(good.read_bytes()[:900])
+    given = [
+        (tmp_path / "text.jpeg", "unreadable"),
+        (tmp_path / "cut.jpeg", "unreadable"),
+        (tmp_path / "missing.jpeg", "unreadable"),
+        (np.full((63, 200), 7, np.uint8), "too_small"),
+        (np.tile(np.arange(200, dtype=np.uint8), (900, 1)), "not_a_radiograph"),
+        (np.full((224, 224), 100, np.uint8), "poor_exposure"),
+    ]
+    films = [film for film, _ in given]
+    told = list(detector.predict_many([good, *films, good]))
+    assert [p.reasons for p in told[1:-1]] == [(reason,) for _, reason in given]
+    for prediction in told[1:-1]:
+        assert prediction.decision == "rejected"
+        assert prediction.pneumonia_probability is None
+        assert prediction.class_probability is None
+        assert prediction.detail.startswith("expected")
+    assert told[0].decision != "rejected"
+    assert replace(told[0]) == told[-1]
+
+
+def test_arrays_that_are_no_film_are_the_callers_error(phantom_bundle):
+    detector = load_detector(phantom_bundle)
+    for wrong in (np.zeros((2, 100, 100), np.uint8), np.zeros((100, 100)), np.zeros((0, 100), np.uint8)):
+        with pytest.raises(InputError, match=r"expected a \(height, width\) array of uint8 or uint16"):
+            detector.predict(wrong)
+
+
+def test_an_unknown_operating_point_is_refused(phantom_bundle):
+    with pytest.raises(InputError, match="expected an operating point out of balanced, found 'best'"):
+        load_detector(phantom_bundle).predict(np.zeros((100, 100), np.uint8), "best")

@@ -7,8 +7,9 @@ import numpy as np
 import onnx
 import pytest
 
+from pneumoscope.bundle import SHIPPED
 from pneumoscope.config import config_from_table, load_config
-from pneumoscope.inference.detector import SHIPPED, load_detector
+from pneumoscope.inference.detector import load_detector
 from pneumoscope.types import NOTICE
 
 ROOT = Path(__file__).resolve().parents[2]

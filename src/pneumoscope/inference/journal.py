@@ -49,8 +49,12 @@ class Journal:
         try:
             out.parent.mkdir(parents=True, exist_ok=True)
             self._stream: BinaryIO = self.path.open("a+b")
-            self._lock()
-            self._begin()
+            try:
+                self._lock()
+                self._begin()
+            except BaseException:
+                self._stream.close()
+                raise
         except OSError as error:
             raise DataError(f"expected to write {self.path}, found {error.strerror}: name another folder") from error
 

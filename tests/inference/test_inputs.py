@@ -1,0 +1,73 @@
+import io
+
+import pyarrow
+import pytest
+from pyarrow import parquet
+
+from pneumoscope.errors import DataError
+from pneumoscope.inference.inputs import open_inputs
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two images, one below, a DICOM object named by numbers, and what is none of these."""
+    for name in ("b.jpeg", "a.PNG", "inner/c.dcm", ".hidden.png", "notes.txt", "inner/.git/d.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "1.2.840").write_bytes(bytes(128) + b"DICM")
+    (tmp_path / "extensionless").write_bytes(bytes(128) + b"DICM")
+    (tmp_path / "9.9").write_bytes(b"short")
+    return tmp_path
+
+
+def names(inputs, folder):
+    return [file.removeprefix(f"{folder}/") for file in inputs.walk()]
+
+
+def test_a_folder_gives_its_images_in_the_same_order_each_time(folder):
+    inputs = open_inputs([str(folder)])
+    expected = ["1.2.840", "a.PNG", "b.jpeg", "extensionless", "inner/c.dcm"]
+    assert names(inputs, folder) == names(inputs, folder) == expected
+    assert inputs.count() == 5
+
+
+def test_files_patterns_and_folders_come_in_the_order_of_the_arguments(folder):
+    named = [str(folder / "notes.txt"), str(folder / "*.[jP]*"), str(folder / "inn*")]
+    assert names(open_inputs(named), folder) == ["notes.txt", "a.PNG", "b.jpeg", "inner/c.dcm"]
+
+
+@pytest.mark.parametrize("column", ["path", "file", "filename", "image"])
+def test_a_table_names_files_relative_to_itself(folder, column):
+    (folder / "t.csv").write_text(f"id,{column}\n1,b.jpeg\n2,gone.jpeg\n3,\n4,/far/off.png\n")
+    (folder / "t.tsv").write_text(f"id\t{column}\n1\tb.jpeg\n2\tgone.jpeg\n4\t/far/off.png\n")
+    rows = {"id": [1, 2, 3, 4], column: ["b.jpeg", "gone.jpeg", None, "/far/off.png"]}
+    parquet.write_table(pyarrow.table(rows), folder / "t.parquet")
+    for table in ("t.csv", "t.tsv", "t.parquet"):
+        assert names(open_inputs([str(folder / table)]), folder) == ["b.jpeg", "gone.jpeg", "/far/off.png"]
+
+
+def test_a_list_on_standard_input_keeps_spaces_and_drops_empty_lines():
+    inputs = open_inputs(["-"], io.StringIO("one film.png\r\n\ntwo.png"))
+    assert inputs.count() is None
+    assert list(inputs.walk()) == ["one film.png", "two.png"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("t.csv", b"a,b\n1,2\n", "expected a column path, file, filename, image in .*t.csv, found a, b"),
+        ("t.csv", b"", "found none"),
+        ("t.csv", b"path\n\xff\xfe\n", "expected a table of UTF-8 text"),
+        ("t.parquet", b"PAR1 and no more", "expected a Parquet table"),
+    ],
+)
+def test_a_table_that_is_none_is_told_at_once(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        open_inputs([str(tmp_path / name)])
+
+
+def test_what_is_not_there_is_told_at_once(tmp_path):
+    for name in ("gone.jpeg", "*.jpeg", "gone/"):
+        with pytest.raises(DataError, match="expected an image, a folder, a pattern or a table at"):
+            open_inputs([str(tmp_path / name)])
