@@ -23,7 +23,15 @@ from pneumoscope.presentation.markdown import markdown_table
 from pneumoscope.study.comparison import HEADER, table_row
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("README.md", "docs/study.md", "docs/speed.md", "docs/detector.md", "docs/model-card.md", "docs/data-card.md")
+PAGES = (
+    "README.md",
+    "docs/study.md",
+    "docs/speed.md",
+    "docs/detector.md",
+    "docs/model-card.md",
+    "docs/data-card.md",
+    "docs/detecting.md",
+)
 CLI_PAGE = ROOT / "docs" / "cli.md"
 
 
@@ -384,6 +392,92 @@ def detector_beside():
     return markdown_table(["", "accuracy, %", "sensitivity", "specificity", "AUC", "three classes, %", ""], rows)
 
 
+def agreement():
+    """Rank correlation of each figure of the validation with the AUC on the test films."""
+    record = _read("detector/agreement.json")
+    names = {
+        "plain_auc": "held-out films as they are",
+        "odd_auc": "normals of odd styles",
+        "shifted_auc": "normals stored like pneumonias",
+        "odd_shifted_auc": "normals of odd styles, stored like pneumonias",
+        "within_auc": "within styles",
+    }
+    found = record["correlations"]
+    rows = [[words, *(f"{found[name][of]:.2f}" for of in ("networks", "recipes"))] for name, words in names.items()]
+    recipes = len({network["recipe"] for network in record["networks"]})
+    words = f"{len(record['networks'])} networks of {recipes} recipes; `{record['command']}`. {_made(record)}"
+    header = ["AUC of the validation", "rank correlation with the test, networks", "means of recipes"]
+    return markdown_table(header, rows) + "\n\n" + words
+
+
+def detector_seeds():
+    """How much the test results move with the seed of the training."""
+    rows, words = [], []
+    for file in sorted((ROOT / "results/detector").glob("seeds-*.json")):
+        record = json.loads(file.read_text(encoding="utf-8"))
+        for seed, told in record["seeds"].items():
+            rows.append([f"`{record['detector']}`", seed, *_seed_cells({n: (v, None) for n, v in told.items()})])
+        spread = {n: (told["mean"], told["standard_deviation"]) for n, told in record["over_seeds"].items()}
+        rows.append([f"`{record['detector']}`", "**mean ± standard deviation**", *_seed_cells(spread)])
+        words.append(f"`{record['command']}`. {_made(record)}")
+    header = ["detector", "seed", "accuracy", "sensitivity", "specificity", "AUC", "three classes", "recall, viral"]
+    return markdown_table(header, rows) + "\n\n" + " ".join(words)
+
+
+def _seed_cells(told):
+    for name in ("binary_accuracy", "sensitivity", "specificity", "auc", "accuracy", "recall_viral"):
+        scale, digits = (1, 3) if name == "auc" else (100, 1)
+        value, spread = told[name]
+        yield f"{scale * value:.{digits}f}" + ("" if spread is None else f" ± {scale * spread:.{digits}f}")
+
+
+def guard():
+    """What the input guard rejects."""
+    records = {name: _read(f"detector/guard-{name}.json") for name in SHIPPED}
+    rows = []
+    for group, kinds in records[SHIPPED[0]]["kinds"].items():
+        for kind, told in kinds.items():
+            shares = [
+                f"{100 * r['kinds'][group][kind]['rejected'] / r['kinds'][group][kind]['images']:.1f}"
+                for r in records.values()
+            ]
+            rows.append([group, kind, str(told["images"]), *shares])
+    made = " ".join(f"`{r['command']}`. {_made(r)}" for r in records.values())
+    header = ["", "kind", "images", *(f"rejected by `{name}`, %" for name in SHIPPED)]
+    return markdown_table(header, rows) + "\n\n" + made
+
+
+def engines():
+    """Runtimes and number formats."""
+    record = _read("speed/engines-default.json")
+    rows = []
+    for engine, told in record["answers"].items():
+        speed = [
+            f"{record['speed'][f'{engine}, {threads} threads, batches of {batch}']['films_per_second']:.0f}"
+            for threads, batch in ((1, 1), (2, 1), (2, 8))
+        ]
+        changed = [f"{told['changed_decisions']} of {record['films']}", f"{told['largest_change_of_probability']:.3f}"]
+        rows.append([engine, *speed, *changed, f"{told['auc']:.4f}"])
+    refused = "".join(f" {name} could not be compiled: {why}." for name, why in record["refused"].items())
+    header = [
+        "engine",
+        "films/s, 1 thread",
+        "2 threads",
+        "2 threads, batches of 8",
+        "decisions changed",
+        "largest change of a probability",
+        "AUC, validation",
+    ]
+    return markdown_table(header, rows) + f"\n\n`{record['command']}`. {_made(record)}{refused}"
+
+
+def predicting():
+    """From shell, Python and in batches."""
+    record = _read("speed/predicting.json")
+    rows = [[name, f"{told['median']:.{told['digits']}f} {told['unit']}"] for name, told in record["measured"].items()]
+    return markdown_table(["", ""], rows) + f"\n\n`{record['command']}`. {_made(record)}"
+
+
 def _mean_and_range(values, digits):
     scale = 1 if digits == 3 else 100
     mean, low, high = (f"{scale * v:.{digits}f}" for v in (sum(values) / len(values), min(values), max(values)))
@@ -448,6 +542,11 @@ QUOTES = {
         detector_sets,
         detector_answered,
         detector_beside,
+        detector_seeds,
+        agreement,
+        guard,
+        engines,
+        predicting,
         pipeline,
         tricks,
         roofline,

@@ -1,0 +1,114 @@
+"""Detection with a shipped bundle: from the shell, warm in Python, in batches, and its memory; writes JSON.
+
+    .venv/bin/python benchmarks/predicting.py [--originals DIR] [--many 20000]
+
+Throughput is that of `pneumoscope predict` from start to end, start included, on files repeated from a list; memory the
+resident set of the largest process, as the system reports it. Beside it a bare script of the same libraries and network.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from pneumoscope.data.locate import locate
+from pneumoscope.files import write_json
+from pneumoscope.inference.detector import load_detector
+from pneumoscope.training.provenance import provenance
+
+BARE = """
+import sys, numpy as np, onnxruntime, simplejpeg
+from PIL import Image
+from pneumoscope.bundle import find_bundle
+bundle = find_bundle("default")
+session = onnxruntime.InferenceSession(bundle.model, providers=["CPUExecutionProvider"])
+film = simplejpeg.decode_jpeg(open(sys.argv[1], "rb").read(), colorspace="GRAY")[:, :, 0]
+film = np.asarray(Image.fromarray(film).resize((224, 224)))
+print(session.run(["logits"], {"films": film[None]}))
+"""
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--originals", type=Path, help="folder of films of their own size")
+    parser.add_argument("--many", type=int, default=20_000)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--out", type=Path, default=Path("results/speed/predicting.json"))
+    options = parser.parse_args()
+    small = sorted(map(str, (locate(None).root / "train").rglob("*.jpeg")))
+    measured = {}
+
+    def note(name, values, unit, digits=0):
+        measured[name] = {"median": statistics.median(values), "values": values, "unit": unit, "digits": digits}
+        print(f"{name:<70}{statistics.median(values):8.{digits}f} {unit}", flush=True)
+
+    program = Path(sys.executable).with_name("pneumoscope")
+    for name, command in (
+        ("from shell to answer, one film", [program, "predict", small[0]]),
+        ("the same by a bare script: no guard, placement, calibration", [sys.executable, "-c", BARE, small[0]]),
+    ):
+        runs = [finished(command) for _ in range(options.rounds)]
+        note(name, [seconds for seconds, _ in runs], "s", 2)
+        note(f"memory: {name}", [megabytes for _, megabytes in runs], "MB")
+    originals = sorted(map(str, options.originals.rglob("*.jpeg"))) if options.originals else []
+    for bundle in ("default", "nano"):
+        detector = load_detector(bundle)
+        for kind, films in (
+            ("224 x 224", small[::29][:150]),
+            ("of its own size (1 to 3 million pixels)", originals[:60]),
+        ):
+            if not films:
+                continue
+            for evidence in (False, True):
+                words = f"{bundle}, warm, one film {kind}{', with its evidence map' if evidence else ''}"
+                note(words, [warm(detector, films, evidence) for _ in range(options.rounds)], "ms", 1)
+        with tempfile.TemporaryDirectory() as folder:
+            for kind, films, count in (("224 x 224", small, 4000), ("of their own size", originals, 1000)):
+                if films:
+                    rates = [batch(program, folder, bundle, films, count)[0] for _ in range(3)]
+                    note(
+                        f"{bundle}, predict --out, {count:,} films {kind}, {os.cpu_count()} processes", rates, "films/s"
+                    )
+            if bundle == "default":
+                for count in (1000, options.many):
+                    _, megabytes = batch(program, folder, bundle, small, count)
+                    note(f"memory of the largest process, {count:,} films", [megabytes], "MB")
+    made = provenance() | {"command": " ".join(["benchmarks/predicting.py", *sys.argv[1:]])}
+    write_json(options.out, {"measured": measured} | made)
+
+
+def finished(command):
+    """Seconds of a command, and megabytes of the largest of its processes."""
+    began = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - began
+    if status:
+        raise SystemExit(f"{command} ended with {status}")
+    return seconds, used.ru_maxrss / 1024
+
+
+def warm(detector, films, evidence):
+    """Milliseconds a film."""
+    detector.predict(films[0], evidence=evidence)
+    began = time.perf_counter()
+    for film in films:
+        detector.predict(film, evidence=evidence)
+    return (time.perf_counter() - began) / len(films) * 1000
+
+
+def batch(program, folder, bundle, films, count):
+    """Films per second, and megabytes of the largest process."""
+    listed = Path(folder) / "films.csv"
+    listed.write_text("path\n" + "\n".join(films[i % len(films)] for i in range(count)) + "\n")
+    command = [program, "predict", listed, "--out", Path(folder) / "p.jsonl", "--overwrite", "--bundle", bundle]
+    seconds, megabytes = finished(command)
+    return count / seconds, megabytes
+
+
+if __name__ == "__main__":
+    main()

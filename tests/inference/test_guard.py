@@ -1,0 +1,95 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from pneumoscope.bundle import SHIPPED
+from pneumoscope.data.reading import read_grey
+from pneumoscope.inference.detector import load_detector
+from pneumoscope.inference.guard import SMALLEST_SIDE, examine_image, fit_guard
+
+
+@pytest.fixture(scope="module", params=SHIPPED)
+def detector(request):
+    return load_detector(request.param)
+
+
+@pytest.fixture(scope="module")
+def films(real_films):
+    """Training films: the official test films are not to be looked at by every run of the tests."""
+    return [read_grey(file) for file in sorted((real_films / "train").rglob("*.jpeg"))[::109]]
+
+
+def reasons(detector, images):
+    return [answer.reasons[0].value if answer.decision == "rejected" else "" for answer in detector.predict_many(images)]
+
+
+def test_the_distance_is_small_for_films_alike_and_large_for_others(rng):
+    """Features that lie in three of twenty directions, and others that do not."""
+    directions = rng.normal(size=(3, 20))
+    learnt, held_out, alike = (rng.normal(size=(n, 3)) @ directions + rng.normal(0, 0.05, (n, 20)) for n in (500, 400, 300))
+    guard = fit_guard(learnt, held_out, np.linspace(0.7, 0.9, 11), rejected=0.01)
+    assert 0.97 < (guard.distance(alike) <= 1).mean() <= 1
+    assert (guard.distance(alike + rng.normal(0, 1, alike.shape)) > 1).mean() > 0.99
+    assert (guard.distance(8 * alike) > 1).mean() > 0.9
+    assert guard.limits.suspicious_similarity == pytest.approx(0.72)
+
+
+def test_half_precision_of_the_components_changes_little(rng):
+    features = rng.normal(size=(300, 40)) * np.linspace(0.1, 3, 40)
+    guard = fit_guard(features, features, np.ones(3), rejected=0.01)
+    stored = guard.arrays()
+    assert stored["components"].dtype == np.float16
+    again = type(guard)(guard.limits, **{name: value.astype(np.float64) for name, value in stored.items()})
+    np.testing.assert_allclose(again.distance(features), guard.distance(features), atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("image", "reason"),
+    [
+        (np.zeros((SMALLEST_SIDE - 1, 500), np.uint8), "too_small"),
+        (np.tile(np.arange(256, dtype=np.uint8), (64, 2)), "not_a_radiograph"),
+        (np.full((300, 300), 200, np.uint8), "poor_exposure"),
+        (np.full((300, 300), 30_000, np.uint16), "poor_exposure"),
+        (np.tile(np.linspace(0, 255, 200).astype(np.uint8), (200, 1)), None),
+        (np.tile(np.linspace(0, 65535, 200).astype(np.uint16), (200, 1)), None),
+    ],
+)
+def test_what_an_image_tells_by_itself(image, reason):
+    assert examine_image(image) == reason
+
+
+def test_what_is_no_film_is_rejected_by_both_detectors(detector, rng):
+    stripes = np.tile(np.where(np.arange(224) // 8 % 2, 220, 30).astype(np.uint8), (224, 1))
+    yy, xx = np.mgrid[:224, :224]
+    disc = np.where((yy - 112) ** 2 + (xx - 112) ** 2 < 80**2, 200, 20).astype(np.uint8)
+    images = [
+        rng.integers(0, 256, (224, 224), dtype=np.uint8),
+        np.asarray(Image.fromarray(rng.integers(0, 256, (6, 6), dtype=np.uint8)).resize((224, 224), 3)),
+        stripes,
+        stripes.T.copy(),
+        disc,
+        255 - disc,
+        (xx.astype(np.uint8)),
+    ]
+    assert all(reasons(detector, images))
+
+
+def test_real_films_pass_also_dark_bright_turned_and_small(detector, films):
+    changed = {
+        "as they are": films,
+        "dark": [(film * 0.5).astype(np.uint8) for film in films],
+        "bright": [(film * 0.6 + 90).astype(np.uint8) for film in films],
+        "turned": [np.asarray(Image.fromarray(film).rotate(10, Image.Resampling.BILINEAR)) for film in films],
+        "small": [np.asarray(Image.fromarray(film).resize((96, 96), Image.Resampling.BILINEAR)) for film in films],
+        "deep": [film.astype(np.uint16) * 257 for film in films],
+    }
+    rejected = {name: sum(map(bool, reasons(detector, images))) for name, images in changed.items()}
+    assert max(rejected.values()) <= 1 + len(films) // 30, rejected
+
+
+def test_turned_over_films_are_rejected_for_what_they_are(detector, films):
+    inverted = reasons(detector, [255 - film for film in films])
+    assert inverted.count("inverted") >= len(films) - 1
+    upside_down = reasons(detector, [film[::-1, ::-1].copy() for film in films])
+    assert all(upside_down)
+    assert all(reasons(detector, [np.rot90(film).copy() for film in films]))
