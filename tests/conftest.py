@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+from PIL import Image
 
 from bundles import bundle_of
 from pneumoscope.bundle import GuardLimits, Manifest, NamedOperatingPoint
@@ -91,6 +92,17 @@ def phantom_bundle(phantom_dataset: Dataset, manifest: Manifest, tmp_path_factor
     path = tmp_path_factory.mktemp("bundle") / "phantom.zip"
     bundle_of(model, films, path, manifest)
     return path
+
+
+@pytest.fixture(scope="session")
+def figure_films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six real films, cut out of a figure of the documentation: two normal, two bacterial, two viral, as seen there."""
+    folder = tmp_path_factory.mktemp("figure")
+    with Image.open(Path(__file__).resolve().parents[1] / "docs" / "figures" / "chest-frames.png") as figure:
+        for place, name in enumerate(("normal-1", "normal-2", "bacterial-1", "bacterial-2", "viral-1", "viral-2")):
+            left = 5 + 220 * place
+            figure.convert("L").crop((left, 268, left + 210, 478)).save(folder / f"{name}.png")
+    return folder
 
 
 @pytest.fixture(scope="session")

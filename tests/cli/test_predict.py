@@ -1,0 +1,205 @@
+"""predict, report, calibrate and bundle as a user types them."""
+
+import csv
+import io
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+from pneumoscope.bundle import load_bundle
+from pneumoscope.cli import main
+from pneumoscope.inference.detector import load_detector
+
+
+@pytest.fixture
+def pneumoscope(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words, stdin=""):
+        monkeypatch.setattr(sys, "argv", ["pneumoscope", *map(str, words)])
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        told = capsys.readouterr()
+        return code, told.out, told.err
+
+    return run
+
+
+def test_the_shipped_detector_answers_for_real_films(pneumoscope, figure_films):
+    """Films that it learnt from: this shows that all parts work together, not how good they are."""
+    code, out, err = pneumoscope("predict", figure_films, "--json")
+    assert code == 0
+    told = [json.loads(line) for line in out.splitlines()]
+    assert [record["file"].rpartition("/")[2] for record in told] == sorted(f.name for f in figure_films.iterdir())
+    for record in told:
+        kind = record["file"].rpartition("/")[2].partition("-")[0]
+        assert record["decision"] == ("normal" if kind == "normal" else "pneumonia")
+        assert abs(sum(record["class_probability"].values()) - 1) < 1e-6
+        assert record["bundle"]["name"] == "default"
+        assert record["notice"].startswith("Research use only")
+    assert "6 images: 2 normal, 4 pneumonia" in err
+
+
+def test_people_get_a_line_a_film_and_the_notice(pneumoscope, figure_films):
+    code, out, err = pneumoscope(
+        "predict", figure_films / "viral-1.png", figure_films / "normal-1.png", "--bundle", "nano"
+    )
+    assert code == 0
+    first, second = out.splitlines()
+    assert re.match(r"pneumonia +\d+\.\d %  bacterial \d+ %, viral \d+ % .*viral-1.png$", first)
+    assert re.match(r"normal +\d+\.\d % .*normal-1.png$", second)
+    assert "Research use only. Not a medical device." in err
+
+
+def test_a_list_on_standard_input_a_bad_file_and_the_exit_code(pneumoscope, figure_films, tmp_path):
+    (tmp_path / "bad.jpeg").write_bytes(b"not much")
+    listed = f"{figure_films / 'normal-1.png'}\n{tmp_path / 'bad.jpeg'}\n{tmp_path / 'gone.png'}\n"
+    code, out, err = pneumoscope("predict", "-", "--json", "--workers", "1", stdin=listed)
+    assert code == 3
+    told = [json.loads(line) for line in out.splitlines()]
+    assert [record["reasons"] for record in told] == [[], ["unreadable"], ["unreadable"]]
+    assert "2 could not be read" in err
+
+
+def test_out_is_written_once_and_a_second_run_says_so(pneumoscope, figure_films):
+    assert pneumoscope("predict", figure_films, "--out", "a.csv")[0] == 0
+    code, _, err = pneumoscope("predict", figure_films, "--out", "a.csv")
+    assert code == 1
+    assert "expected no file at a.csv, found one" in err
+    assert pneumoscope("predict", figure_films, "--out", "a.csv", "--overwrite", "--json")[0] == 0
+    with open("a.csv", encoding="utf-8") as stream:
+        assert len(list(csv.DictReader(stream))) == 6
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["predict", "gone.jpeg"], "expected an image, a folder, a pattern or a table at gone.jpeg, found none"),
+        (["predict", "."], "expected images, found none"),
+        (["predict", ".", "--bundle", "gone.zip"], "expected a bundle"),
+        (
+            ["predict", "film.png", "--operating-point", "best"],
+            "expected an operating point out of balanced, sensitive",
+        ),
+        (["predict", "film.png", "--prevalence", "1.5"], "expected prevalences between 0 and 1"),
+        (["predict", "film.png", "--out", "a.xlsx"], "expected a file ending in .jsonl, .csv, .parquet"),
+        (["bundle", "show", "gone.zip"], "expected a bundle"),
+        (["bundle", "export", "gone", "--out", "a.zip"], "expected"),
+        (["bundle", "export", "gone", "--out", "a.onnx"], "expected a file ending in .zip"),
+        (["calibrate", "--data", "gone", "--out", "a.zip"], "expected"),
+        (["calibrate", "--data", ".", "--out", "a.onnx"], "expected a file ending in .zip"),
+        (["report", "gone"], "expected an image, a folder"),
+    ],
+)
+def test_errors_are_one_line(pneumoscope, figure_films, tmp_path, words, message):
+    (tmp_path / "film.png").write_bytes((figure_films / "normal-1.png").read_bytes())
+    if words == ["predict", "."]:
+        (tmp_path / "film.png").unlink()
+    code, out, err = pneumoscope(*words)
+    assert code == 1
+    assert out == ""
+    assert message in err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert {path.name for path in tmp_path.iterdir()} <= {"film.png"}
+
+
+def test_report_is_one_page_with_films_maps_and_what_was_rejected(pneumoscope, figure_films, tmp_path):
+    (tmp_path / "bad.jpeg").write_bytes(b"<script>")
+    code, out, _ = pneumoscope("report", figure_films, "bad.jpeg")
+    assert code == 0
+    assert out == "report.html\n"
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert page.count("data:image/jpeg;base64,") == 12
+    assert "7 images: 2 normal, 4 pneumonia, 1 rejected" in page
+    assert "Research use only. Not a medical device." in page
+    for word in ("unreadable", "bad.jpeg", "threshold", "viral-2.png"):
+        assert word in page
+    assert "http" not in page.replace("http://www.w3.org", "")
+
+
+def test_bundle_show_and_verify(pneumoscope):
+    code, out, _ = pneumoscope("bundle", "show")
+    assert code == 0
+    for word in ("default 1", "balanced", "sensitive", "specific", "children of 1 to 5 years", "Not a medical device"):
+        assert word in out
+    assert json.loads(pneumoscope("bundle", "show", "nano", "--json")[1])["name"] == "nano"
+    assert "golden outputs come out within" in pneumoscope("bundle", "verify", "nano")[1]
+    assert json.loads(pneumoscope("bundle", "verify", "--json")[1])["largest_difference"] < 1e-3
+
+
+@pytest.mark.parametrize("kinds", [True, False])
+def test_calibrate_makes_a_child_that_judges_otherwise(pneumoscope, phantoms, phantom_bundle, tmp_path, kinds):
+    table = tmp_path / "site.csv"
+    rows = []
+    for place, file in enumerate(sorted(phantoms.rglob("*.jpeg"))):
+        sick = "PNEUMONIA" in str(file)
+        etiology = ("bacterial" if "bacteria" in file.name else "viral") if sick and kinds else ""
+        rows.append(f"{file},{'PNEUMONIA' if sick else 'NORMAL'},{etiology},p{place // 2}")
+    table.write_text("path,class,etiology,patient\n" + "\n".join(rows) + "\n")
+    code, out, err = pneumoscope(
+        "calibrate", "--data", table, "--bundle", phantom_bundle, "--out", "site.zip", "--workers", "1", "--json"
+    )
+    assert code == 0, err
+    told = json.loads(out)
+    parent, child = load_bundle(phantom_bundle), load_bundle(tmp_path / "site.zip")
+    assert told["parent"] == child.manifest.parent == parent.sha256
+    assert told["films"] == len(rows)
+    assert child.model == parent.model
+    assert child.manifest.fitted_on == f"{len(rows)} films of site.csv"
+    assert bool(child.manifest.conformal) == kinds
+    assert set(child.manifest.operating_points) == {"balanced", "sensitive", "specific"}
+    assert set(child.manifest.metrics["site"]["cross_validated"]) == {"sensitivity", "specificity"}
+    assert load_detector(tmp_path / "site.zip").verify() < 1e-3
+
+
+def test_calibrate_needs_films_of_both_kinds(pneumoscope, phantoms, phantom_bundle, tmp_path):
+    films = sorted(phantoms.rglob("*.jpeg"))
+    few = [f for f in films if "NORMAL" in str(f)][:5] + [f for f in films if "PNEUMONIA" in str(f)][:30]
+    lines = [f"{f},{'PNEUMONIA' if 'PNEUMONIA' in str(f) else 'NORMAL'}" for f in few]
+    (tmp_path / "few.csv").write_text("path,class\n" + "\n".join(lines) + "\n")
+    code, _, err = pneumoscope("calibrate", "--data", "few.csv", "--bundle", phantom_bundle, "--out", "site.zip")
+    assert code == 1
+    assert "expected at least 20 normal and 20 pneumonia films that can be judged, found 5 and 30" in err
+    assert not (tmp_path / "site.zip").exists()
+
+
+def test_a_run_of_the_study_becomes_a_bundle_that_answers_alike(pneumoscope, phantoms, tmp_path):
+    (tmp_path / "small.toml").write_text(
+        'name = "small"\n[model]\narchitecture = "cnn"\nclasses = 3\n[preprocessing]\nheight = 64\nwidth = 64\n'
+        "[training]\nepochs = 1\nbatch_size = 16\n"
+    )
+    assert pneumoscope("train", "small.toml", "--data", phantoms, "--out", "run")[0] == 0
+    code, out, err = pneumoscope("bundle", "export", "run", "--out", "small.zip", "--data", phantoms)
+    assert code == 0, err
+    assert "ONNX Runtime answers as PyTorch does" in out
+    manifest = load_bundle(tmp_path / "small.zip").manifest
+    assert manifest.architecture == "cnn"
+    assert manifest.training["largest_difference_of_onnx"] < 1e-4
+    film = next(iter(sorted(phantoms.rglob("*.jpeg"))))
+    code, out, _ = pneumoscope("predict", film, "--bundle", "small.zip", "--json", "--evidence", "maps")
+    assert code == 0
+    assert json.loads(out)["bundle"]["name"] == "small"
+    code, _, err = pneumoscope("bundle", "export", "run", "--out", "other.zip", "--data", tmp_path / "gone")
+    assert code == 1
+
+
+def test_detection_works_where_torch_and_its_friends_are_not(figure_films, tmp_path):
+    """As after `pip install .` without extras."""
+    absent = ["torch", "scipy", "sklearn", "matplotlib", "lightning_fabric", "pyarrow", "onnx", "safetensors", "h5py"]
+    code = (
+        f"import sys\nfor name in {absent}: sys.modules[name] = None\n"
+        "from pneumoscope.cli import main\nsys.argv = ['pneumoscope', *sys.argv[1:]]\nmain()"
+    )
+    for words in (["predict", figure_films / "normal-1.png"], ["report", figure_films, "--out", tmp_path / "r.html"]):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr

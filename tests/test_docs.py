@@ -1,0 +1,35 @@
+"""The Python in the documentation runs as it stands."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = ("README.md", "docs/detecting.md")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_examples_run(page, figure_films, tmp_path):
+    (tmp_path / "film.jpeg").write_bytes((figure_films / "viral-1.png").read_bytes())
+    examples = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
+    assert examples
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(examples)], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "pneumonia" in done.stdout
+
+
+def test_every_reason_and_field_is_explained():
+    from pneumoscope.types import Decision, Reason
+
+    page = (ROOT / "docs/detecting.md").read_text(encoding="utf-8")
+    for word in (*Reason, *Decision):
+        assert f"`{word.value}`" in page
+    for field in ("file", "sha256", "decision", "reasons", "detail", "pneumonia_probability", "class_probability"):
+        assert f"| `{field}` |" in page
+    for field in ("operating_point", "evidence", "bundle", "notice"):
+        assert f"| `{field}` |" in page
