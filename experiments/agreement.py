@@ -84,18 +84,29 @@ def correlations(networks):
 
 
 def draw(networks, found):
-    with drawing(11, 4.2, False) as figure:
-        for axes, name in zip(
-            figure.subplots(1, 3, sharey=True), ("plain_auc", "shifted_auc", "within_auc"), strict=True
-        ):
-            for recipe in sorted({n["recipe"] for n in networks}):
+    """Every network a dot, the mean of each recipe a letter."""
+    recipes = sorted(
+        {n["recipe"] for n in networks}, key=lambda r: np.mean([n["test"]["auc"] for n in networks if n["recipe"] == r])
+    )
+    with drawing(12, 4.4, False) as figure:
+        *panels, key = figure.subplots(1, 4, width_ratios=(1, 1, 1, 0.62), sharey=False)
+        for axes, name in zip(panels, ("plain_auc", "shifted_auc", "within_auc"), strict=True):
+            for letter, recipe in zip("ABCDEFGHIJKLMNOP", recipes, strict=False):
                 own = [n for n in networks if n["recipe"] == recipe]
                 x, y = ([n["validation"][name] for n in own], [n["test"]["auc"] for n in own])
-                axes.plot(x, y, "o", color=CLASS_COLOURS["normal"], alpha=0.45, markersize=4)
-                axes.annotate(recipe, (np.mean(x), np.mean(y)), fontsize=6.5, color=NEUTRAL, ha="center", va="bottom")
-            axes.set(xlabel=f"validation AUC, {FIGURES[name]}", title=f"rank correlation {found[name]['networks']:.2f}")
+                axes.plot(x, y, "o", color=CLASS_COLOURS["normal"], alpha=0.3, markersize=4, markeredgewidth=0)
+                axes.text(np.mean(x), np.mean(y), letter, weight="bold", ha="center", va="center", color="#1c1c1c")
+            axes.set(
+                xlabel=f"validation AUC,\n{FIGURES[name]}", title=f"rank correlation {found[name]['networks']:.2f}"
+            )
             axes.grid(alpha=0.25)
-        figure.axes[0].set_ylabel("AUC on the official test films")
+            axes.set_ylim(0.96, 0.993)
+            axes.locator_params(axis="x", nbins=5)
+        panels[0].set_ylabel("AUC on the official test films")
+        key.axis("off")
+        told = "\n".join(f"{letter}  {recipe}" for letter, recipe in zip("ABCDEFGHIJKLMNOP", recipes, strict=False))
+        key.text(0, 0.98, told, va="top", fontsize=9, linespacing=1.5, color=NEUTRAL)
+        key.set_title("recipes")
     return figure
 
 
@@ -106,7 +117,12 @@ def main():
     parser.add_argument("--ledger", type=Path, default=Path("results/test-ledger.jsonl"))
     parser.add_argument("--figure", type=Path, default=Path("docs/figures/agreement.png"))
     parser.add_argument("--out", type=Path, default=Path("results/detector/agreement.json"))
+    parser.add_argument("--draw", action="store_true", help="the figure alone, from what is written already")
     options = parser.parse_args()
+    if options.draw:
+        record = json.loads(options.out.read_text())
+        save_png(png_of(draw(record["networks"], record["correlations"])), options.figure)
+        return
     made = provenance() | {"command": " ".join(["experiments/agreement.py", *sys.argv[1:]])}
     networks = []
     for recipe, told in json.loads(options.ablation.read_text())["recipes"].items():

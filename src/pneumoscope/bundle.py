@@ -11,7 +11,10 @@ The manifest is the only source of preprocessing, class names, calibration and o
 import hashlib
 import io
 import json
+import math
+import struct
 import zipfile
+import zlib
 from dataclasses import asdict, dataclass, field
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -24,7 +27,7 @@ from pneumoscope.config import Preprocessing, from_table
 from pneumoscope.decision import Calibration, DecisionRule, at_prevalence, pneumonia_probability
 from pneumoscope.errors import BundleError, InputError, PneumoscopeError
 from pneumoscope.files import as_json, whole_or_nothing
-from pneumoscope.types import NOTICE, OperatingPointUsed
+from pneumoscope.types import NOTICE, SCHEMES, OperatingPointUsed
 
 FORMAT = 1
 # The detectors that come with the package.
@@ -35,6 +38,25 @@ OUTPUTS = LOGITS, EVIDENCE, FEATURES = ("logits", "evidence", "features")
 MODEL, MANIFEST, GOLDEN, GUARD = "model.onnx", "manifest.json", "golden.npz", "guard.npz"
 # Array of golden.npz: what the bundle remembers of the films it learnt from.
 LEARNT = "learnt"
+
+
+# A part is read into memory whole.
+_LARGEST_PART = 2_000_000_000
+# What json, zipfile and numpy raise on damaged files.
+_DAMAGE = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    EOFError,
+    RuntimeError,
+    MemoryError,
+    OverflowError,
+    SyntaxError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True)
@@ -197,7 +219,7 @@ def load_bundle(path: Path) -> Bundle:
         raw = read(MANIFEST)
         manifest = _manifest(json.loads(raw), path)
         parts = {name: read(name) for name in (MODEL, GOLDEN, GUARD)}
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
         raise BundleError(
             f"expected a bundle (folder or zip with {MANIFEST}, {MODEL}, {GOLDEN}, {GUARD}) at {path}, found {_reason(error)}: "
             "name another or get it anew"
@@ -214,7 +236,7 @@ def _arrays(content: bytes, name: str, path: Path) -> dict[str, NDArray[Any]]:
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as held:
             return {key: held[key] for key in held.files}
-    except ValueError as error:
+    except _DAMAGE as error:
         raise BundleError(f"expected plain arrays in {name} of {path}, found {error}: get the bundle anew") from error
 
 
@@ -235,29 +257,63 @@ def find_bundle(bundle: Path | str = "default") -> Bundle:
 
 
 def _manifest(table: dict[str, Any], path: Path) -> Manifest:
+    if not isinstance(table, dict):
+        raise BundleError(f"expected a manifest in {path}, found {type(table).__name__}: get the bundle anew")
     if (found := table.get("format")) != FORMAT:
         raise BundleError(
             f"expected a bundle of format {FORMAT} at {path}, found {found}: "
             "update pneumoscope, or take a bundle made for this version"
         )
     try:
-        points = {name: NamedOperatingPoint(**point) for name, point in table["operating_points"].items()}
-        preprocessing = from_table(Preprocessing, table["preprocessing"], f"{path}: preprocessing")
-        calibration = Calibration(table["calibration"]["temperature"], tuple(table["calibration"]["bias"]))
-        conformal = {coverage: tuple(values) for coverage, values in table["conformal"].items()}
-        told = dict(table["guard"])
-        guard = GuardLimits(tuple(told.pop("usual")), tuple(told.pop("spread")), **told)
-        typed = {
-            "classes": tuple(table["classes"]),
-            "preprocessing": preprocessing,
-            "calibration": calibration,
-            "operating_points": points,
-            "conformal": conformal,
-            "guard": guard,
-        }
-        return Manifest(**(table | typed))
-    except (TypeError, KeyError, PneumoscopeError) as error:
-        raise BundleError(f"expected a whole manifest in {path}, found {error}: get the bundle anew") from error
+        return _checked(_typed(table, path))
+    except (TypeError, KeyError, ValueError, AttributeError, PneumoscopeError) as error:
+        raise BundleError(
+            f"expected a whole manifest in {path}, found {_reason(error)}: get the bundle anew"
+        ) from error
+
+
+def _typed(table: dict[str, Any], path: Path) -> Manifest:
+    told = dict(table["guard"])
+    typed = {
+        "classes": tuple(table["classes"]),
+        "preprocessing": from_table(Preprocessing, table["preprocessing"], f"{path}: preprocessing"),
+        "calibration": Calibration(table["calibration"]["temperature"], tuple(table["calibration"]["bias"])),
+        "operating_points": {name: NamedOperatingPoint(**point) for name, point in table["operating_points"].items()},
+        "conformal": {coverage: tuple(values) for coverage, values in table["conformal"].items()},
+        "guard": GuardLimits(tuple(told.pop("usual")), tuple(told.pop("spread")), **told),
+    }
+    return Manifest(**(table | typed))
+
+
+def _checked(manifest: Manifest) -> Manifest:
+    """The manifest, if its values are such that a detector can go by them.
+
+    Raises:
+        ValueError: They are not.
+    """
+    words = [manifest.name, manifest.version, manifest.architecture, manifest.fitted_on, manifest.intended_use]
+    words += [manifest.licence, manifest.citation, manifest.notice, manifest.parent, *manifest.classes]
+    if not all(isinstance(word, str) for word in words):
+        raise ValueError("a name that is no text")
+    if len(manifest.classes) not in SCHEMES or manifest.classes != SCHEMES[len(manifest.classes)].names:
+        raise ValueError(f"the classes {', '.join(manifest.classes)}")
+    if len(manifest.calibration.bias) not in (0, len(manifest.classes)):
+        raise ValueError("a calibration for other classes")
+    limits, points = manifest.guard, manifest.operating_points.values()
+    numbers = [*limits.usual, *limits.spread, limits.farthest, limits.suspicious_similarity]
+    numbers += [manifest.least_similarity, *(v for values in manifest.conformal.values() for v in values)]
+    numbers += [value for point in points for value in (point.sensitivity, point.specificity)]
+    if not all(_is_number(value) for value in numbers) or len(limits.usual) != 2 or len(limits.spread) != 2:
+        raise ValueError("a limit that is no number")
+    if not (_is_number(manifest.prevalence) and 0 < manifest.prevalence < 1):
+        raise ValueError(f"the prevalence {manifest.prevalence}")
+    if "balanced" not in manifest.operating_points or not isinstance(manifest.parts, dict):
+        raise ValueError("no balanced operating point, or no parts")
+    return manifest
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _folder_reader(path: Path) -> Any:
@@ -269,6 +325,8 @@ def _zip_reader(path: Path) -> Any:
 
     def read(name: str) -> bytes:
         with zipfile.ZipFile(content) as archive:
+            if (size := archive.getinfo(name).file_size) > _LARGEST_PART:
+                raise ValueError(f"{name} of {size} bytes")
             return archive.read(name)
 
     return read

@@ -21,6 +21,7 @@ from pneumoscope.bundle import Bundle, GuardLimits
 from pneumoscope.data.alignment import load_atlas
 from pneumoscope.data.preprocessing import chest_square
 from pneumoscope.decision import Floats
+from pneumoscope.errors import BundleError
 from pneumoscope.types import Reason
 
 Image = NDArray[np.uint8] | NDArray[np.uint16]
@@ -62,9 +63,22 @@ class Guard:
 
     @staticmethod
     def of(bundle: Bundle) -> "Guard":
-        """The guard of a bundle."""
-        arrays = {name: bundle.guard[name].astype(np.float64) for name in ("mean", "scale", "components", "deviation")}
-        return Guard(bundle.manifest.guard, **arrays)
+        """The guard of a bundle.
+
+        Raises:
+            BundleError: An array is missing or of another shape than the others.
+        """
+        try:
+            arrays = {
+                name: bundle.guard[name].astype(np.float64) for name in ("mean", "scale", "components", "deviation")
+            }
+            channels, kept = arrays["components"].shape
+            if arrays["mean"].shape == arrays["scale"].shape == (channels,) and arrays["deviation"].shape == (kept,):
+                return Guard(bundle.manifest.guard, **arrays)
+            found = "arrays of different shapes"
+        except (KeyError, ValueError, TypeError) as error:
+            found = str(error)
+        raise BundleError(f"expected the arrays of an input guard in the bundle, found {found}: get it anew")
 
     def arrays(self) -> dict[str, NDArray[np.floating]]:
         """For the bundle; half precision changes the distance by less than a thousandth."""
