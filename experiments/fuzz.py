@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 import zipfile
+import zlib
 from collections import Counter
 from pathlib import Path
 
@@ -61,7 +62,13 @@ def seeds():
         for picture, mode in zip(pictures, ("L", "RGB", "P", "RGBA", "1", "LA"), strict=True)
     ]
     png += [encoded(picture, "PNG") for picture in deep]
-    return {"jpeg": jpeg, "png": png, "dicom": dicoms(pictures), "bundle": [small_bundle()], "table": tables()}
+    return {
+        "jpeg": jpeg,
+        "png": png,
+        "dicom": dicoms(pictures),
+        "bundle": [(ROOT / "src/pneumoscope/bundles/nano.zip").read_bytes()],
+        "table": tables(),
+    }
 
 
 def dicoms(pictures):
@@ -91,24 +98,6 @@ def dicoms(pictures):
             pydicom.dcmwrite(buffer, image)
             found.append(buffer.getvalue())
     return found
-
-
-def small_bundle():
-    """The shipped nano without its network's weight: what is looked at is how it is read, not run."""
-    with zipfile.ZipFile(ROOT / "src/pneumoscope/bundles/nano.zip") as archive:
-        parts = {name: archive.read(name) for name in archive.namelist()}
-    parts["model.onnx"] = b"network"
-    import hashlib
-
-    told = json.loads(parts["manifest.json"])
-    told["parts"]["model.onnx"] = hashlib.sha256(b"network").hexdigest()
-    told["training"] = {}
-    parts["manifest.json"] = json.dumps(told).encode()
-    with io.BytesIO() as buffer:
-        with zipfile.ZipFile(buffer, "w") as archive:
-            for name, content in parts.items():
-                archive.writestr(name, content)
-        return buffer.getvalue()
 
 
 def tables():
@@ -159,7 +148,21 @@ def made(kind, number, seed, whole):
     rng = random.Random(f"{seed} {number}")
     if kind == "bundle" and rng.random() < 0.6:
         return bundle_with_odd_manifest(rng, whole["bundle"][0])
-    return mutated(rng.choice(whole[kind]), rng, whole[kind])
+    content = mutated(rng.choice(whole[kind]), rng, whole[kind])
+    return with_right_sums(content) if kind == "png" and rng.random() < 0.7 else content
+
+
+def with_right_sums(content):
+    """A PNG whose pieces have the check sums of what they hold, so that the decoder looks at that."""
+    data, place = bytearray(content), 8
+    while place + 12 <= len(data):
+        length = int.from_bytes(data[place : place + 4], "big")
+        end = place + 8 + length
+        if end + 4 > len(data):
+            break
+        data[end : end + 4] = zlib.crc32(data[place + 4 : end]).to_bytes(4, "big")
+        place = end + 4
+    return bytes(data)
 
 
 def bundle_with_odd_manifest(rng, bundle):
@@ -189,7 +192,6 @@ def bundle_with_odd_manifest(rng, bundle):
 
 def child(start, count, seed, folder):
     """Takes inputs one by one; a line before each, a line after each."""
-    from pneumoscope.bundle import load_bundle
     from pneumoscope.data.sources import open_source
     from pneumoscope.errors import PneumoscopeError
     from pneumoscope.inference.detector import load_detector
@@ -211,9 +213,7 @@ def child(start, count, seed, folder):
         try:
             if kind == "bundle":
                 (scratch / "b.zip").write_bytes(content)
-                bundle = load_bundle(scratch / "b.zip")
-                bundle.manifest.at("balanced")
-                load_detector(scratch / "b.zip", 1)
+                list(load_detector(scratch / "b.zip", 1).predict_many(whole["jpeg"][:2]))
                 answer = "answered"
             elif kind == "table":
                 table = scratch / ("t.tsv" if b"\t" in content[:20] else "t.csv")

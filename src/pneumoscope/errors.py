@@ -15,6 +15,13 @@
 A message says what was expected, what was found and what to do, in one line.
 """
 
+from collections.abc import Iterable
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names for a message, in one printable line, whatever a file holds for them."""
+    return ", ".join(name if name.isprintable() else ascii(name) for name in names)
+
 
 class PneumoscopeError(Exception):
     """Any error that a user can act on."""

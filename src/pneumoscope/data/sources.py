@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pneumoscope.data.names import facts_of_name
 from pneumoscope.data.reading import IMAGE_SUFFIXES, read_grey
-from pneumoscope.errors import DataError
+from pneumoscope.errors import DataError, listed
 from pneumoscope.types import Etiology, Finding, Split
 
 # Kaggle's `val` holds 16 of the 5,232 training films: too few to measure anything, so they go back.
@@ -170,7 +170,7 @@ def _table_films(table: Path) -> list[SourceFilm]:
         raise DataError(f"expected a UTF-8 CSV table, found {error} in {table}: save it as CSV") from error
     if missing := {"path", "class"} - columns:
         raise DataError(
-            f"expected the columns path and class in {table}, found {', '.join(sorted(columns)) or 'no header'}: "
+            f"expected the columns path and class in {table}, found {listed(sorted(columns)) or 'no header'}: "
             f"add {' and '.join(sorted(missing))}"
         )
     if not rows:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from pneumoscope.data.reading import IMAGE_SUFFIXES
-from pneumoscope.errors import DataError
+from pneumoscope.errors import DataError, listed
 
 STANDARD_INPUT = "-"
 # Names for the column of a table that holds the files.
@@ -139,5 +139,5 @@ def _column(names: Sequence[str], table: Path) -> str:
         if name in names:
             return name
     raise DataError(
-        f"expected a column {', '.join(COLUMNS)} in {table}, found {', '.join(names) or 'none'}: rename one of them"
+        f"expected a column {', '.join(COLUMNS)} in {table}, found {listed(names) or 'none'}: rename one of them"
     )
