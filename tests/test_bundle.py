@@ -1,9 +1,12 @@
 import io
 import json
 import zipfile
+from contextlib import suppress
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from pneumoscope.bundle import GOLDEN, GUARD, MANIFEST, MODEL, load_bundle, save_bundle
 from pneumoscope.errors import BundleError
@@ -99,3 +102,54 @@ def test_arrays_with_code_in_them_are_not_loaded(bundle_file, manifest, tmp_path
     (folder / MANIFEST).write_text(json.dumps(table))
     with pytest.raises(BundleError, match=r"expected plain arrays in golden.npz"):
         load_bundle(folder)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("guard", 1.5),  # found by experiments/fuzz.py
+        ("guard", {"usual": [0, 0], "spread": [1, "x"], "farthest": 1, "suspicious_similarity": 0}),
+        ("guard", {"usual": [0], "spread": [1], "farthest": 1, "suspicious_similarity": 0}),
+        ("operating_points", []),
+        ("operating_points", {"balanced": {"threshold": "x"}}),
+        ("operating_points", {}),
+        ("calibration", {"temperature": float("nan"), "bias": []}),
+        ("calibration", {"temperature": 1, "bias": [1]}),
+        ("classes", ["a", "b", "c"]),
+        ("classes", [1, 2]),
+        ("prevalence", 0),
+        ("prevalence", None),
+        ("least_similarity", "x"),
+        ("conformal", {"0.9": ["x"]}),
+        ("parts", 3),
+        ("name", None),
+    ],
+)
+def test_a_manifest_that_no_detector_could_go_by_is_refused(bundle_file, tmp_path, key, value):
+    folder = unpacked(bundle_file, tmp_path / "folder")
+    told = json.loads((folder / MANIFEST).read_text())
+    (folder / MANIFEST).write_text(json.dumps(told | {key: value}))
+    with pytest.raises(BundleError, match="expected a whole manifest in") as raised:
+        load_bundle(folder)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("content", [b"[1]", b"3", b"null", b"[" * 100_000])
+def test_a_manifest_that_is_no_table_is_refused(bundle_file, tmp_path, content):
+    folder = unpacked(bundle_file, tmp_path / "folder")
+    (folder / MANIFEST).write_bytes(content)
+    with pytest.raises(BundleError, match="expected a"):
+        load_bundle(folder)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, 10_000), st.binary(min_size=1, max_size=8))
+def test_a_changed_file_is_a_bundle_error_or_the_same_bundle(manifest, tmp_path_factory, place, piece):
+    folder = tmp_path_factory.mktemp("changed")
+    whole = save_bundle(folder / "b.zip", manifest, b"network", {"films": np.zeros((2, 8, 8), np.uint8)}, GUARD_ARRAYS)
+    content = bytearray((folder / "b.zip").read_bytes())
+    place %= len(content)
+    content[place : place + len(piece)] = piece
+    (folder / "b.zip").write_bytes(content)
+    with suppress(BundleError):
+        assert load_bundle(folder / "b.zip").manifest.parts == whole.manifest.parts

@@ -357,4 +357,5 @@ def _hash(content: bytes) -> str:
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return str(error).strip("'\"") or type(error).__name__
+    words = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    return " ".join(words.split()) or type(error).__name__

@@ -1,8 +1,13 @@
+import io
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
 
 from bundles import bundle_of, permissive_guard
 from pneumoscope.bundle import save_bundle
@@ -218,3 +223,22 @@ def test_arrays_that_are_no_film_are_the_callers_error(phantom_bundle):
 def test_an_unknown_operating_point_is_refused(phantom_bundle):
     with pytest.raises(InputError, match="expected an operating point out of balanced, found 'best'"):
         load_detector(phantom_bundle).predict(np.zeros((100, 100), np.uint8), "best")
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, 5), st.integers(0, 20_000), st.binary(max_size=6), st.integers(0, 40))
+def test_a_changed_image_is_an_answer_or_a_rejection(phantom_bundle, figure_films, one, place, piece, dropped):
+    content = bytearray(sorted(figure_films.iterdir())[one].read_bytes())
+    if one % 2:
+        with Image.open(io.BytesIO(content)) as picture, io.BytesIO() as buffer:
+            picture.save(buffer, "JPEG")
+            content = bytearray(buffer.getvalue())
+    place %= len(content)
+    content[place : place + dropped] = piece
+    told = _detector_of(phantom_bundle).predict(bytes(content))
+    assert (told.pneumonia_probability is None) == (told.decision == "rejected")
+
+
+@lru_cache
+def _detector_of(path):
+    return load_detector(path, 1)
