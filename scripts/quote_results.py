@@ -447,6 +447,46 @@ def guard():
     return markdown_table(header, rows) + "\n\n" + made
 
 
+def evidence():
+    """Deletion test of the maps."""
+    rows, words = [], []
+    for name in SHIPPED:
+        record = _read(f"detector/evidence-{name}.json")
+        for kind, told in record["deletion"].items():
+            falls = [_with_interval(told[f"fall_{where}"]) for where in ("where_marked", "elsewhere")]
+            shares = [f"{100 * told[s]:.0f}" for s in ("marked_falls_more", "marked_falls_more_than_mean_map")]
+            usual = _with_interval(told["fall_where_the_mean_map_marks"])
+            rows.append([f"`{name}`", kind, str(told["films"]), *falls, shares[0], usual, shares[1]])
+        words.append(
+            f"`{name}`: rank correlation {record['sanity']['all_weights_random']:.2f} with the map of a network of the same form "
+            f"with random weights. `{record['command']}`. {_made(record)}"
+        )
+    header = [
+        "detector",
+        "films",
+        "",
+        "fall where marked, points",
+        "elsewhere, same shape",
+        "marked falls more, % of films",
+        "where the mean map marks",
+        "marked falls more than that, %",
+    ]
+    return markdown_table(header, rows) + "\n\n" + " ".join(words)
+
+
+def robustness():
+    """Fuzzing, and kills."""
+    fuzz, kills = _read("robustness/fuzz.json"), _read("robustness/kill_and_resume.json")
+    same = all(told["same"] and not told["left"] for told in kills["formats"].values())
+    return (
+        f"{fuzz['inputs']:,} mutated images, DICOM objects, bundles and tables: {len(fuzz['failures'])} tracebacks, crashes, hangs or "
+        f"messages of several lines; the slowest took {fuzz['slowest_seconds']:.2f} s, the largest process "
+        f"{fuzz['largest_megabytes']:.0f} MB. `{fuzz['command']}`. {_made(fuzz)}\n\n{kills['kills']} kills at random moments of "
+        f"batches of {kills['films']:,} files, resumed each time: the results of all three formats were "
+        f"{'the same, byte for byte, as' if same else 'NOT those of'} the undisturbed ones. `{kills['command']}`. {_made(kills)}"
+    )
+
+
 def engines():
     """Runtimes and number formats."""
     record = _read("speed/engines-default.json")
@@ -545,6 +585,8 @@ QUOTES = {
         detector_seeds,
         agreement,
         guard,
+        evidence,
+        robustness,
         engines,
         predicting,
         pipeline,
