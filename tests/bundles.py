@@ -3,9 +3,12 @@
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from pneumoscope.bundle import Bundle, Manifest, save_bundle
+from pneumoscope.config import ModelConfig
 from pneumoscope.models.classifier import FilmClassifier
+from pneumoscope.models.registry import build_model
 from pneumoscope.training.export import export_onnx, golden_outputs
 
 
@@ -24,3 +27,16 @@ def bundle_of(model: FilmClassifier, films: np.ndarray, path: Path, manifest: Ma
     golden = golden_outputs(model, films[:2])
     guard = permissive_guard(golden["features"].shape[1])
     return save_bundle(path, manifest, export_onnx(model, *films.shape[1:]), golden, guard)
+
+
+def lively_nano(films: np.ndarray, input_side: int, mirrored: bool) -> FilmClassifier:
+    """A network as after a training: batch statistics that are not 0 and 1, and a last layer that answers variously."""
+    model = build_model(ModelConfig("nano", freeze_base=False, input_side=input_side, mirrored=mirrored), seed=1)
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.momentum = None
+    model.train()
+    with torch.no_grad():
+        model(torch.from_numpy(films).unsqueeze(1) / 255)
+    torch.nn.init.normal_(model.head.dense.weight, generator=torch.Generator().manual_seed(0))
+    return model

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from pneumoscope.cli import main
 from pneumoscope.data.phantom import PhantomPlan, write_phantoms
 
 SMALL = """
@@ -26,24 +25,6 @@ width = 48
 epochs = 2
 batch_size = 16
 """
-
-
-@pytest.fixture
-def pneumoscope(monkeypatch, capsys, tmp_path):
-    """Runs a command in an empty folder; gives exit code, stdout and stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["pneumoscope", *map(str, words)])
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        told = capsys.readouterr()
-        return code, told.out, told.err
-
-    return run
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """predict, report, calibrate and bundle as a user types them."""
 
 import csv
-import io
 import json
 import re
 import subprocess
@@ -10,26 +9,7 @@ import sys
 import pytest
 
 from pneumoscope.bundle import load_bundle
-from pneumoscope.cli import main
 from pneumoscope.inference.detector import load_detector
-
-
-@pytest.fixture
-def pneumoscope(monkeypatch, capsys, tmp_path):
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words, stdin=""):
-        monkeypatch.setattr(sys, "argv", ["pneumoscope", *map(str, words)])
-        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        told = capsys.readouterr()
-        return code, told.out, told.err
-
-    return run
 
 
 def test_the_shipped_detector_answers_for_real_films(pneumoscope, figure_films):

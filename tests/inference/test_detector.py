@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from bundles import bundle_of, permissive_guard
+from bundles import bundle_of, lively_nano, permissive_guard
 from pneumoscope.bundle import save_bundle
 from pneumoscope.config import ModelConfig, Preprocessing
 from pneumoscope.data.preprocessing import prepare
@@ -28,14 +28,7 @@ def films(phantom_dataset):
 
 @pytest.fixture(scope="module")
 def nano(films, manifest, tmp_path_factory):
-    model = build_model(ModelConfig("nano", freeze_base=False, input_side=112, mirrored=True), seed=1)
-    for layer in model.modules():  # as after a training: statistics that are not 0 and 1
-        if isinstance(layer, torch.nn.BatchNorm2d):
-            layer.momentum = None
-    model.train()
-    with torch.no_grad():
-        model(torch.from_numpy(films).unsqueeze(1) / 255)
-    torch.nn.init.normal_(model.head.dense.weight, generator=torch.Generator().manual_seed(0))
+    model = lively_nano(films, input_side=112, mirrored=True)
     path = tmp_path_factory.mktemp("bundle") / "nano.zip"
     bundle_of(model, films, path, manifest)
     return model, path
