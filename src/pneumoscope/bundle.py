@@ -15,6 +15,7 @@ import math
 import struct
 import zipfile
 import zlib
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -184,6 +185,15 @@ class Bundle:
     model: bytes
     golden: dict[str, NDArray[Any]]
     guard: dict[str, NDArray[Any]]
+
+    def learnt_from(self, sha256: Iterable[str]) -> int:
+        """How many of these films, by the hashes of their files, the network learnt from."""
+        return int(np.isin(learnt_hashes(sha256), self.golden.get(LEARNT, np.zeros(0, np.uint64))).sum())
+
+
+def learnt_hashes(sha256: Iterable[str]) -> NDArray[np.uint64]:
+    """What a bundle remembers of the films it learnt from: 64 bits of the hash of each, sorted."""
+    return np.sort(np.array([int(digest[:16], 16) for digest in sha256], dtype=np.uint64))
 
 
 def save_bundle(

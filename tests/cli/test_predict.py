@@ -1,6 +1,7 @@
 """predict, report, calibrate and bundle as a user types them."""
 
 import csv
+import hashlib
 import json
 import re
 import subprocess
@@ -8,7 +9,7 @@ import sys
 
 import pytest
 
-from pneumoscope.bundle import load_bundle
+from pneumoscope.bundle import LEARNT, learnt_hashes, load_bundle, save_bundle
 from pneumoscope.inference.detector import load_detector
 
 
@@ -138,6 +139,19 @@ def test_calibrate_makes_a_child_that_judges_otherwise(pneumoscope, phantoms, ph
     assert set(child.manifest.operating_points) == {"balanced", "sensitive", "specific"}
     assert set(child.manifest.metrics["site"]["cross_validated"]) == {"sensitivity", "specificity"}
     assert load_detector(tmp_path / "site.zip").verify() < 1e-3
+
+
+def test_calibrate_refuses_films_that_the_network_learnt_from(pneumoscope, phantoms, phantom_bundle, tmp_path):
+    known = load_bundle(phantom_bundle)
+    digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(phantoms.rglob("*.jpeg"))[:3]]
+    golden = known.golden | {LEARNT: learnt_hashes(digests)}
+    save_bundle(tmp_path / "known.zip", known.manifest, known.model, golden, known.guard)
+    code, _, err = pneumoscope("calibrate", "--data", phantoms, "--bundle", "known.zip", "--out", "site.zip")
+    assert code == 1
+    assert "expected films that the detector did not learn from, found 3 that it did" in err
+    code, _, err = pneumoscope("calibrate", "--data", phantoms, "--bundle", "known.zip", "--out", "known.zip")
+    assert code == 1
+    assert "expected no file at known.zip, found one" in err
 
 
 def test_calibrate_needs_films_of_both_kinds(pneumoscope, phantoms, phantom_bundle, tmp_path):

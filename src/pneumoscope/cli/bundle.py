@@ -68,6 +68,8 @@ def export(
 
     if out.suffix.lower() != ".zip":
         raise DataError(f"expected a file ending in .zip for the bundle, found {out}: name it so")
+    if out.exists():
+        raise DataError(f"expected no file at {out}, found one: name another")
     with display() as shown:
         made = export_run(run, locate(data, shown.report), out, inception_weights, shown.report)
     parity = made.manifest.training["largest_difference_of_onnx"]

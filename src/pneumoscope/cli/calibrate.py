@@ -32,6 +32,8 @@ def calibrate(
 
     if out.suffix.lower() != ".zip":
         raise DataError(f"expected a file ending in .zip for the new bundle, found {out}: name it so")
+    if out.exists():  # before the films are judged
+        raise DataError(f"expected no file at {out}, found one: name another")
     parent = find_bundle(bundle)
     source = open_source(data)
     with display() as shown:

@@ -87,6 +87,7 @@ class SiteFilms:
         kinds: Whether the labels tell the kinds of pneumonia apart.
         origin: Where they came from, in words.
         rejected: How many more there were that the detector rejected.
+        sha256: (n,) of the files.
     """
 
     probability: Floats
@@ -95,6 +96,7 @@ class SiteFilms:
     kinds: bool
     origin: str
     rejected: int
+    sha256: tuple[str, ...]
 
 
 def judge_site(
@@ -118,7 +120,7 @@ def judge_site(
     classes = find_bundle(bundle).manifest.classes
     kinds = all(film.etiology is not Etiology.UNKNOWN for film in source.films) or len(classes) == 2
     rows = iter(source.films)
-    probability, label, patients, rejected = [], [], [], 0
+    probability, label, patients, hashes, rejected = [], [], [], [], 0
     for predictions in predict_files((str(source.file_of(film.path)) for film in source.films), Asked(bundle), workers):
         for prediction in predictions:
             film = next(rows)
@@ -129,6 +131,7 @@ def judge_site(
             sick = film.finding is Finding.PNEUMONIA
             label.append(classes.index(film.etiology.value) if sick and kinds and len(classes) > 2 else int(sick))
             patients.append(film.patient)
+            hashes.append(prediction.sha256)
         follow(len(predictions))
     return SiteFilms(
         np.array(probability).reshape(-1, len(classes)),
@@ -137,6 +140,7 @@ def judge_site(
         kinds,
         str(source.root.name),
         rejected,
+        tuple(hashes),
     )
 
 
@@ -152,8 +156,13 @@ def recalibrate(bundle: Bundle, films: SiteFilms, settings: DetectorConfig, out:
         out: Of the new bundle, ending in `.zip`.
 
     Raises:
-        DataError: Too few films of a kind.
+        DataError: Too few films of a kind, or films that the network learnt from.
     """
+    if learnt := bundle.learnt_from(films.sha256):
+        raise DataError(
+            f"expected films that the detector did not learn from, found {learnt} that it did, which it knows too well to set "
+            "thresholds by: take the site's own"
+        )
     counts = np.bincount((films.label > 0).astype(int), minlength=2)
     if counts.min() < _FEWEST:
         raise DataError(

@@ -2,16 +2,11 @@
 
 import json
 import math
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pneumoscope import places
-from pneumoscope.bundle import LEARNT
 from pneumoscope.data.dataset import Dataset, FilmLooks, film_looks
 from pneumoscope.data.styles import STYLES
 from pneumoscope.errors import DataError, RunError
@@ -98,8 +93,7 @@ def assess_bundle(
     manifest = detector.bundle.manifest
     scheme = SCHEMES[len(manifest.classes)]
     data = labelled_films(dataset, side, len(scheme))
-    judged = np.array([_short_hash(dataset.index.rows[i].sha256) for i in data.positions], dtype=np.uint64)
-    if learnt := int(np.isin(judged, detector.bundle.golden.get(LEARNT, np.zeros(0, np.uint64))).sum()):
+    if learnt := detector.bundle.learnt_from(dataset.index.rows[i].sha256 for i in data.positions):
         raise RunError(
             f"expected films that the detector {manifest.name} did not learn from, found {learnt} that it did: evaluate "
             "it on --split test, or on films of another origin"
@@ -128,15 +122,6 @@ def _looks(dataset: Dataset) -> FilmLooks | None:
     """Styles are those of the training films; films of another origin come without such."""
     learnable = len(dataset.index.positions(Split.TRAIN))
     return film_looks(dataset, places.films_directory()) if learnable >= STYLES else None
-
-
-def learnt_hashes(sha256: Iterable[str]) -> NDArray[np.uint64]:
-    """What a bundle remembers of the films it learnt from: 64 bits of the hash of each, sorted."""
-    return np.sort(np.array([_short_hash(digest) for digest in sha256], dtype=np.uint64))
-
-
-def _short_hash(sha256: str) -> int:
-    return int(sha256[:16], 16)
 
 
 def _table(

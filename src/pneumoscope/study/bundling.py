@@ -10,7 +10,16 @@ import torch
 from numpy.typing import NDArray
 
 from pneumoscope import places
-from pneumoscope.bundle import FEATURES, LEARNT, LOGITS, Bundle, Manifest, NamedOperatingPoint, save_bundle
+from pneumoscope.bundle import (
+    FEATURES,
+    LEARNT,
+    LOGITS,
+    Bundle,
+    Manifest,
+    NamedOperatingPoint,
+    learnt_hashes,
+    save_bundle,
+)
 from pneumoscope.config import AugmentationConfig, DetectorConfig, Preprocessing, RunConfig
 from pneumoscope.data.alignment import load_atlas
 from pneumoscope.data.augmentation import augment, with_lines
@@ -25,7 +34,6 @@ from pneumoscope.inference.network import Network
 from pneumoscope.inference.recalibration import fit_decision
 from pneumoscope.models.classifier import FilmClassifier
 from pneumoscope.presentation.progress import Report, silent
-from pneumoscope.study.assessment import learnt_hashes
 from pneumoscope.study.networks import load_network
 from pneumoscope.training.batches import as_network_input, labelled_films
 from pneumoscope.training.export import export_onnx, golden_outputs
