@@ -32,6 +32,20 @@ print(session.run(["logits"], {"films": film[None]}))
 """
 
 
+WATCH = """
+import os, sys, time
+began = time.perf_counter()
+child = os.fork()
+if child == 0:
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 1)
+    os.dup2(nothing, 2)
+    os.execv(sys.argv[1], sys.argv[1:])
+_, status, used = os.wait4(child, 0)
+print(time.perf_counter() - began, used.ru_maxrss, status)
+"""
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--originals", type=Path, help="folder of films of their own size")
@@ -83,13 +97,12 @@ def main():
 
 def finished(command):
     """Seconds of a command, and megabytes of the largest of its processes."""
-    began = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, used = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - began
+    # From a small process of its own: a child counts what its parent held when it was made.
+    done = subprocess.run([sys.executable, "-S", "-c", WATCH, *command], capture_output=True, text=True, check=True)
+    seconds, kilobytes, status = map(float, done.stdout.split())
     if status:
         raise SystemExit(f"{command} ended with {status}")
-    return seconds, used.ru_maxrss / 1024
+    return seconds, kilobytes / 1024
 
 
 def warm(detector, films, evidence):
