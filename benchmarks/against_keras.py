@@ -145,7 +145,7 @@ def main():
             record["versions"] = record["models"].pop("versions")
         if options.whole_study:
             record["whole_study"] = compare_studies(sides, films, options.whole_study)
-    made = provenance() | {"command": " ".join(["benchmarks/against_keras.py", *map(str, sys.argv[1:])])}
+    made = provenance("benchmarks/against_keras.py")
     write_json(options.out, record | made)
     print(options.out)
 

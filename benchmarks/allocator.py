@@ -72,7 +72,7 @@ def main():
             for tricks, values in rates.items()
         },
     }
-    made = provenance() | {"command": " ".join(["benchmarks/allocator.py", *sys.argv[1:]])}
+    made = provenance("benchmarks/allocator.py")
     write_json(options.out, record | made)
     print(options.out)
 

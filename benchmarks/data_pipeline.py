@@ -6,7 +6,6 @@
 import argparse
 import resource
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -50,7 +49,7 @@ def main():
         "index_and_cache_seconds": statistics.median(map(sum, zip(seconds["index"], seconds["cache"], strict=True))),
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
-    made = provenance() | {"command": " ".join(["benchmarks/data_pipeline.py", *sys.argv[1:]])}
+    made = provenance("benchmarks/data_pipeline.py")
     write_json(options.out, record | made)
     print(options.out)
 

@@ -83,7 +83,7 @@ def compare(options):
             "auc": roc_auc(chance, sick),
         }
         print(engine, told["answers"][engine])
-    made = provenance() | {"command": " ".join(["benchmarks/engines.py", *sys.argv[1:]])}
+    made = provenance("benchmarks/engines.py")
     record = {"detector": manifest.name, "bundle": bundle.sha256, "films": len(watched), **told} | made
     out = options.out or Path(f"results/speed/engines-{manifest.name}.json")
     write_json(out, record)

@@ -10,7 +10,6 @@ changes are drawn otherwise than those of the fit.
 
 import argparse
 import io
-import sys
 from importlib.resources import files
 from pathlib import Path
 
@@ -243,7 +242,7 @@ def main():
     }
     print(rates)
     name = detector.bundle.manifest.name
-    made = provenance() | {"command": " ".join(["benchmarks/guard.py", *sys.argv[1:]])}
+    made = provenance("benchmarks/guard.py")
     record = {"detector": name, "bundle": detector.bundle.sha256, "rates": rates, "kinds": told} | made
     write_json(options.out or Path(f"results/detector/guard-{name}.json"), record)
 

@@ -91,7 +91,7 @@ def main():
                 for count in (1000, options.many):
                     _, megabytes = batch(program, folder, bundle, small, count)
                     note(f"memory of the largest process, {count:,} films", [megabytes], "MB")
-    made = provenance() | {"command": " ".join(["benchmarks/predicting.py", *sys.argv[1:]])}
+    made = provenance("benchmarks/predicting.py")
     write_json(options.out, {"measured": measured} | made)
 
 

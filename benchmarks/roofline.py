@@ -9,7 +9,6 @@ and the same again backwards; pooling reads four times what it writes. The roof 
 
 import argparse
 import statistics
-import sys
 import time
 from pathlib import Path
 
@@ -115,7 +114,7 @@ def main():
         "images_per_second": BATCH / seconds,
         "share_of_the_roof": max(bounds.values()) / seconds,
     }
-    made = provenance() | {"command": " ".join(["benchmarks/roofline.py", *sys.argv[1:]])}
+    made = provenance("benchmarks/roofline.py")
     write_json(options.out, record | made)
     print(options.out)
 

@@ -88,7 +88,7 @@ def main():
     chosen = [int(f) for f in options.only_folds.split(",")] if options.only_folds else range(options.folds)
     asked = [[*range(options.seeds)]] if options.mean else [[seed] for seed in range(options.seeds)]
     location = locate(None)
-    made = provenance() | {"command": " ".join(["experiments/ablate.py", *sys.argv[1:]])}
+    made = provenance("experiments/ablate.py")
     record = json.loads(options.results.read_text()) if options.results.exists() else {"recipes": {}}
     for name in options.recipes:
         file = RECIPES / f"{name}.toml"

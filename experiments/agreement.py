@@ -123,7 +123,7 @@ def main():
         record = json.loads(options.out.read_text())
         save_png(png_of(draw(record["networks"], record["correlations"])), options.figure)
         return
-    made = provenance() | {"command": " ".join(["experiments/agreement.py", *sys.argv[1:]])}
+    made = provenance("experiments/agreement.py")
     networks = []
     for recipe, told in json.loads(options.ablation.read_text())["recipes"].items():
         for validation in told["folds"]:

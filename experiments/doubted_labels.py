@@ -8,7 +8,6 @@ Source: confident learning, Northcutt et al., JAIR 2021, doi 10.1613/jair.1.1212
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +58,7 @@ def main():
             for i in doubted.tolist()
         ],
     }
-    made = provenance() | {"command": " ".join(["experiments/doubted_labels.py", *sys.argv[1:]])}
+    made = provenance("experiments/doubted_labels.py")
     write_json(options.out, record | made)
     print(f"{len(doubted)} of {len(label)} labels doubted: {np.bincount(label[doubted], minlength=len(classes))}")
     first = doubted[:SHOWN]

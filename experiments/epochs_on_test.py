@@ -107,7 +107,7 @@ def main():
     entry = experiment(options.experiment)
     dataset = load_dataset(locate(None).root, Preprocessing(), SplitConfig(), places.films_directory())
     record = {"experiment": entry.name, "why": WHY, "split_hash": dataset.split.hash, "seeds": {}}
-    made = provenance() | {"command": " ".join(["experiments/epochs_on_test.py", *sys.argv[1:]])}
+    made = provenance("experiments/epochs_on_test.py")
     with tempfile.TemporaryDirectory() as folder:
         for seed in range(options.seeds):
             base = RunFolder(options.study / "runs" / entry.builds_on / f"seed-{seed}") if entry.builds_on else None

@@ -10,7 +10,6 @@ tenth that watched the training.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +55,7 @@ def main():
     films = dataset.films[watched[label > 0][: options.films]]
     sanity = other_weights(detector, films)
     print(sanity)
-    made = provenance() | {"command": " ".join(["experiments/evidence.py", *sys.argv[1:]])}
+    made = provenance("experiments/evidence.py")
     name = manifest.name
     record = {
         "detector": name,

@@ -294,7 +294,7 @@ def main():
             made(failure["kind"], failure["number"], options.seed, whole)
         )
     told = {"inputs": options.inputs, "failures": failures, "slowest_seconds": slowest, "largest_megabytes": largest}
-    made_by = provenance() | {"command": " ".join(["experiments/fuzz.py", *sys.argv[1:]])}
+    made_by = provenance("experiments/fuzz.py")
     write_json(options.out, told | {"answers": dict(sorted(answers.items()))} | made_by)
     print(json.dumps(told | {"answers": dict(answers)}, indent=1))
 

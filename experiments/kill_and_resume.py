@@ -56,7 +56,7 @@ def main():
             told[ending]["left"] = [name for name in left if name not in ("films.csv", whole.name, out.name)]
             print(ending, told[ending], flush=True)
             kills += own
-    made = provenance() | {"command": " ".join(["experiments/kill_and_resume.py", *sys.argv[1:]])}
+    made = provenance("experiments/kill_and_resume.py")
     write_json(options.out, {"kills": kills, "films": options.films + 1, "formats": told} | made)
 
 

@@ -51,7 +51,7 @@ def main():
     manifest = load_bundle(options.run / "bundle.zip").manifest
     dataset = load_dataset(locate(None).root, config.preprocessing, alone.split, places.films_directory())
     data = labelled_films(dataset, Split.TEST, config.model.classes)
-    made = provenance() | {"command": " ".join(["experiments/seeds_on_test.py", *sys.argv[1:]])}
+    made = provenance("experiments/seeds_on_test.py")
     found = {}
     for seed in range(options.seeds):
         model = trained_mean(alone, dataset, options.run / "final", [seed], Listeners())

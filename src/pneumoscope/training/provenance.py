@@ -22,10 +22,14 @@ _PACKAGES = (
 )
 
 
-def provenance() -> dict[str, Any]:
-    """Plain data for JSON: command, commit, machine, versions, date (UTC)."""
+def provenance(program: str = "pneumoscope") -> dict[str, Any]:
+    """Plain data for JSON: command, commit, machine, versions, date (UTC).
+
+    Args:
+        program: What was run; a script by its path in the repository.
+    """
     return {
-        "command": " ".join(["pneumoscope", *_arguments()]),
+        "command": " ".join([program, *_arguments()]),
         "commit": commit(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine(),
@@ -35,8 +39,8 @@ def provenance() -> dict[str, Any]:
 
 
 def _arguments() -> list[str]:
-    """The command's arguments; an absolute path is cut to its last part, since it means nothing elsewhere."""
-    return [Path(word).name if word.startswith("/") else word for word in sys.argv[1:]]
+    """The command's arguments; a path that leaves this folder is cut to its last part, since it means nothing elsewhere."""
+    return [Path(word).name if word.startswith(("/", "../")) else word for word in sys.argv[1:]]
 
 
 def commit() -> str:
