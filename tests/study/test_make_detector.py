@@ -13,8 +13,8 @@ from pneumoscope.decision import softmax
 from pneumoscope.errors import RunError
 from pneumoscope.evaluation.metrics import roc_auc
 from pneumoscope.inference.detector import load_detector
-from pneumoscope.study.detector import fit_decision, make_detector
-from pneumoscope.study.hard_validation import HardSet
+from pneumoscope.inference.recalibration import fit_decision
+from pneumoscope.study.detector import make_detector
 from pneumoscope.study.networks import load_network
 from pneumoscope.study.single import evaluate_bundle
 from pneumoscope.study.study import Listeners
@@ -125,7 +125,7 @@ def test_decision_reaches_what_was_asked_for(rng):
     label = rng.integers(0, 3, 900)
     logit = rng.normal(size=(900, 3)) + 2 * np.eye(3)[label]
     weight = np.where(label == 0, 2.0, 1.0)
-    decision = fit_decision(HardSet(logit, label, weight), DetectorConfig(sensitivity=0.95, specificity=0.9))
+    decision = fit_decision(logit, label, DetectorConfig(sensitivity=0.95, specificity=0.9), weight)
     points = decision["operating_points"]
     assert points["sensitive"]["sensitivity"] >= 0.95
     assert points["specific"]["specificity"] >= 0.9
