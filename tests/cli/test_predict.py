@@ -197,3 +197,22 @@ def test_detection_works_where_torch_and_its_friends_are_not(figure_films, tmp_p
             [sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "package", "extra"),
+    [
+        (["predict", "film.png", "--out", "a.parquet"], "pyarrow", "parquet"),
+        (["calibrate", "--data", "site", "--out", "a.zip"], "scipy", "calibrate"),
+    ],
+)
+def test_a_missing_package_is_told_before_the_work(
+    pneumoscope, figure_films, tmp_path, monkeypatch, words, package, extra
+):
+    (tmp_path / "film.png").write_bytes((figure_films / "normal-1.png").read_bytes())
+    monkeypatch.setitem(sys.modules, package, None)
+    code, out, err = pneumoscope(*words)
+    assert code == 1
+    assert out == ""
+    assert f"expected the package {package}, found it missing: pip install 'pneumoscope[{extra}]'" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["film.png"]

@@ -34,6 +34,8 @@ def calibrate(
         raise DataError(f"expected a file ending in .zip for the new bundle, found {out}: name it so")
     if out.exists():  # before the films are judged
         raise DataError(f"expected no file at {out}, found one: name another")
+    import scipy  # noqa: F401 - where it is missing, that is told before the films are judged
+
     parent = find_bundle(bundle)
     source = open_source(data)
     with display() as shown:

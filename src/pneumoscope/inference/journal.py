@@ -42,6 +42,8 @@ class Journal:
             raise DataError(f"expected a file ending in {', '.join(FORMATS)}, found {out}: name it so")
         if out.exists():
             raise DataError(f"expected no file at {out}, found one: name another, or add --overwrite")
+        if out.suffix.lower() == ".parquet":
+            import pyarrow  # noqa: F401 - where it is missing, that is told before the work and not after it
         self.out = out
         self.path = out.with_name(f"{out.name}.journal")
         self._asked = json.dumps(asked, sort_keys=True)
