@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pneumoscope.cli.options import DataOption, InceptionOption, JsonOption, print_json
+from pneumoscope.cli.options import DataOption, InceptionOption, JsonOption, check_new_bundle, print_json
 
 app = typer.Typer(help="Look into bundles, check them, make them of runs.", no_args_is_help=True)
 _NAMED = typer.Argument(help="default, nano, or a bundle's path.")
@@ -63,13 +63,9 @@ def export(
     """Make a bundle of a training run, so that it detects without PyTorch."""
     from pneumoscope.cli.progress import display
     from pneumoscope.data.locate import locate
-    from pneumoscope.errors import DataError
     from pneumoscope.study.bundling import export_run
 
-    if out.suffix.lower() != ".zip":
-        raise DataError(f"expected a file ending in .zip for the bundle, found {out}: name it so")
-    if out.exists():
-        raise DataError(f"expected no file at {out}, found one: name another")
+    check_new_bundle(out)
     with display() as shown:
         made = export_run(run, locate(data, shown.report), out, inception_weights, shown.report)
     parity = made.manifest.training["largest_difference_of_onnx"]

@@ -5,35 +5,37 @@ from typing import Annotated
 
 import typer
 
-from pneumoscope.cli.options import JsonOption, print_json
+from pneumoscope.cli.options import (
+    BundleOption,
+    JsonOption,
+    WorkersOption,
+    check_new_bundle,
+    count_of_workers,
+    print_json,
+)
 
 
 def calibrate(
     data: Annotated[Path, typer.Option("--data", help="The site's labelled films: a folder or a CSV table.")],
     out: Annotated[Path, typer.Option("--out", help="Of the new bundle, ending in .zip.")],
-    bundle: Annotated[str, typer.Option("--bundle", help="default, nano, or a bundle's path.")] = "default",
+    bundle: BundleOption = "default",
     sensitivity: Annotated[
         float, typer.Option("--sensitivity", min=0, max=1, help="That the point `sensitive` is to reach.")
     ] = 0.98,
     specificity: Annotated[
         float, typer.Option("--specificity", min=0, max=1, help="That the point `specific` is to reach.")
     ] = 0.98,
-    workers: Annotated[int, typer.Option("--workers", min=0, help="Processes; 0 for as many as there are cores.")] = 0,
+    workers: WorkersOption = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Fit a detector's probabilities and thresholds to one's own films; the result is a new bundle."""
     from pneumoscope.bundle import find_bundle
-    from pneumoscope.cli.options import count_of_workers
     from pneumoscope.cli.progress import display
     from pneumoscope.config import DetectorConfig
     from pneumoscope.data.sources import open_source
-    from pneumoscope.errors import DataError
     from pneumoscope.inference.recalibration import judge_site, recalibrate
 
-    if out.suffix.lower() != ".zip":
-        raise DataError(f"expected a file ending in .zip for the new bundle, found {out}: name it so")
-    if out.exists():  # before the films are judged
-        raise DataError(f"expected no file at {out}, found one: name another")
+    check_new_bundle(out)
     import scipy  # noqa: F401 - where it is missing, that is told before the films are judged
 
     parent = find_bundle(bundle)

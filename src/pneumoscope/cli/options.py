@@ -23,12 +23,28 @@ InceptionOption = Annotated[
         show_default=False,
     ),
 ]
+BundleOption = Annotated[str, typer.Option("--bundle", help="default, nano, or a bundle's path.")]
+WorkersOption = Annotated[int, typer.Option("--workers", min=0, help="Processes; 0 for as many as there are cores.")]
 LedgerOption = Annotated[Path, typer.Option("--ledger", help="Gets a line whenever the test films are looked at.")]
 DEFAULT_LEDGER = Path("results") / "test-ledger.jsonl"
 
 
 # Fewer images than this are judged sooner by one process than several are started.
 _WORTH_WORKERS = 64
+
+
+def check_new_bundle(out: Path) -> None:
+    """Whether a bundle may be written there; asked before the work, not after it.
+
+    Raises:
+        DataError: Another ending than `.zip`, or a file that is there already.
+    """
+    from pneumoscope.errors import DataError
+
+    if out.suffix.lower() != ".zip":
+        raise DataError(f"expected a file ending in .zip for the new bundle, found {out}: name it so")
+    if out.exists():
+        raise DataError(f"expected no file at {out}, found one: name another")
 
 
 def count_of_workers(asked: int, images: int | None) -> int:
@@ -49,11 +65,14 @@ def print_json(value: Any) -> None:
 
 __all__ = [
     "DEFAULT_LEDGER",
+    "BundleOption",
     "DataOption",
     "InceptionOption",
     "JsonOption",
     "LedgerOption",
     "SkipOption",
+    "WorkersOption",
+    "check_new_bundle",
     "count_of_workers",
     "print_json",
 ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pneumoscope.cli.interrupt import interruptible
-from pneumoscope.cli.options import JsonOption, count_of_workers
+from pneumoscope.cli.options import BundleOption, JsonOption, WorkersOption, count_of_workers
 from pneumoscope.types import NOTICE
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def predict(
             help="Images (JPEG, PNG, DICOM), folders, patterns, tables with a column path, or - for a list on standard input."
         ),
     ],
-    bundle: Annotated[str, typer.Option("--bundle", help="default, nano, or a bundle's path.")] = "default",
+    bundle: BundleOption = "default",
     operating_point: Annotated[
         str, typer.Option("--operating-point", help="balanced, sensitive, specific, or another of the bundle's.")
     ] = "balanced",
@@ -46,7 +46,7 @@ def predict(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Begin anew where --out or its journal exists.")
     ] = False,
-    workers: Annotated[int, typer.Option("--workers", min=0, help="Processes; 0 for as many as there are cores.")] = 0,
+    workers: WorkersOption = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Say of each image whether it shows pneumonia, or why it cannot be said.

@@ -6,18 +6,18 @@ from typing import Annotated
 
 import typer
 
-from pneumoscope.cli.options import JsonOption, count_of_workers, print_json
+from pneumoscope.cli.options import BundleOption, JsonOption, WorkersOption, count_of_workers, print_json
 
 
 def report(
     paths: Annotated[list[str], typer.Argument(help="As for predict: images, folders, patterns, tables, or -.")],
     out: Annotated[Path, typer.Option("--out", help="Of the page.")] = Path("report.html"),
-    bundle: Annotated[str, typer.Option("--bundle", help="default, nano, or a bundle's path.")] = "default",
+    bundle: BundleOption = "default",
     operating_point: Annotated[str, typer.Option("--operating-point", help="As for predict.")] = "balanced",
     prevalence: Annotated[
         float | None, typer.Option("--prevalence", help="As for predict.", show_default=False)
     ] = None,
-    workers: Annotated[int, typer.Option("--workers", min=0, help="Processes; 0 for as many as there are cores.")] = 0,
+    workers: WorkersOption = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Write a page about films: decisions, evidence, what was rejected; one file that opens anywhere."""
