@@ -79,7 +79,6 @@ def predict(
 def _print_each(inputs: "Inputs", asked: "Asked", workers: int, as_json: bool) -> "Summary":
     import json
 
-    from pneumoscope.errors import DataError
     from pneumoscope.inference.batch import Summary, predict_files
 
     summary = Summary()
@@ -89,8 +88,7 @@ def _print_each(inputs: "Inputs", asked: "Asked", workers: int, as_json: bool) -
                 record = prediction.as_json()
                 summary.add(record)
                 typer.echo(json.dumps(record, ensure_ascii=False) if as_json else _line(record))
-    if summary.images == 0:
-        raise DataError("expected images, found none: check the paths, and that the files end in .jpeg, .png or .dcm")
+    summary.check_not_empty()
     if not as_json:
         typer.echo(NOTICE, err=True)
     return summary

@@ -68,6 +68,17 @@ class Summary:
         """All of them."""
         return self.decisions.total()
 
+    def check_not_empty(self) -> None:
+        """Whether there was anything to judge.
+
+        Raises:
+            DataError: There was no image.
+        """
+        if not self.images:
+            raise DataError(
+                "expected images, found none: check the paths, and that the files end in .jpeg, .png or .dcm"
+            )
+
     @property
     def unreadable(self) -> int:
         """Images that could not be decoded."""
@@ -121,9 +132,7 @@ def predict_into(
             follow(len(predictions))
         if summary.images == 0:
             discard(out)
-            raise DataError(
-                "expected images, found none: check the paths, and that the files end in .jpeg, .png or .dcm"
-            )
+        summary.check_not_empty()
         journal.finish()
     return summary
 

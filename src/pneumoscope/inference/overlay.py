@@ -24,13 +24,17 @@ def overlay(film: Film, evidence: NDArray[np.float32], frame: tuple[float, float
         evidence: (rows, columns) for pneumonia against normal, units of the logit.
         frame: Top, left, bottom and right of what the evidence covers, as shares of the film's height and width.
     """
-    levels = film if film.dtype == np.uint8 else (film // 257).astype(np.uint8)
-    picture = Image.fromarray(np.ascontiguousarray(levels)).convert("RGB")
+    picture = Image.fromarray(as_shown(film)).convert("RGB")
     placed = place_on_film(evidence, frame, *film.shape)
     for colour, strength in ((FOR_PNEUMONIA, placed), (FOR_NORMAL, -placed)):
         cover = np.clip((strength / _FULL - _LEAST) / (1 - _LEAST), 0, 1) * (255 * _STRENGTH)
         picture.paste(colour, mask=Image.fromarray(cover.astype(np.uint8)))
     return picture
+
+
+def as_shown(film: Film) -> NDArray[np.uint8]:
+    """(height, width) uint8, a film as a screen shows it."""
+    return np.ascontiguousarray(film if film.dtype == np.uint8 else (film // 257).astype(np.uint8))
 
 
 def place_on_film(

@@ -11,11 +11,10 @@ from PIL import Image
 
 from pneumoscope.bundle import find_bundle
 from pneumoscope.data.reading import read_grey
-from pneumoscope.errors import DataError
 from pneumoscope.inference.batch import Asked, Summary, predict_files
 from pneumoscope.inference.detector import load_detector
 from pneumoscope.inference.inputs import Inputs
-from pneumoscope.inference.overlay import overlay
+from pneumoscope.inference.overlay import as_shown, overlay
 from pneumoscope.presentation.page import write_template
 from pneumoscope.types import Decision, Prediction
 
@@ -56,8 +55,7 @@ def write_report(
             summary.add(prediction.as_json())
             (rejected if prediction.pneumonia_probability is None else judged).append(prediction)
         follow(len(predictions))
-    if not summary.images:
-        raise DataError("expected images, found none: check the paths, and that the files end in .jpeg, .png or .dcm")
+    summary.check_not_empty()
     judged.sort(key=lambda p: (_URGENCY[p.decision], -_chance(p), p.file))
     write_template(
         out,
@@ -125,9 +123,8 @@ def _with_pictures(predictions: Sequence[Prediction], asked: Asked) -> list[dict
         if explained.evidence_map is None or explained.frame is None:
             continue  # the file has changed since
         film = read_grey(Path(prediction.file))
-        levels = film if film.dtype == np.uint8 else (film // 257).astype(np.uint8)
         drawn = overlay(film, explained.evidence_map, explained.frame)
-        told.append(_row(prediction) | {"plain": _jpeg(Image.fromarray(levels)), "evidence": _jpeg(drawn)})
+        told.append(_row(prediction) | {"plain": _jpeg(Image.fromarray(as_shown(film))), "evidence": _jpeg(drawn)})
     return told
 
 
