@@ -206,9 +206,7 @@ class _Axis:
 
     def neighbours(self) -> "_Axes":
         """Itself and what lies within a step of the grid around it."""
-        near = np.linspace(-0.75, 0.75, 5)
-        scales = self.scale * np.exp(near * np.log(_SCALES[1] / _SCALES[0]))
-        return _Axes.grid(scales, self.shift + near * (_SHIFTS[1] - _SHIFTS[0]))
+        return _neighbours(self.scale, self.shift)
 
 
 @dataclass(frozen=True)
@@ -260,6 +258,15 @@ def _every_axis() -> _Axes:
     return _Axes.grid(_SCALES, _SHIFTS)
 
 
+# Films are placed alike, so that few grids and matrices serve most of them.
+@lru_cache(maxsize=512)
+def _neighbours(scale: float, shift: float) -> _Axes:
+    near = np.linspace(-0.75, 0.75, 5)
+    scales = scale * np.exp(near * np.log(_SCALES[1] / _SCALES[0]))
+    return _Axes.grid(scales, shift + near * (_SHIFTS[1] - _SHIFTS[0]))
+
+
+@lru_cache(maxsize=512)
 def _mover(scale: float, shift: float) -> Map:
     first, share = _samples(scale, shift, SIDE, SIDE)
     return np.asarray(_movers(first[None], share[None])[0])
