@@ -1,6 +1,8 @@
 """Fixtures that the tests share: phantom films, a clean environment, the real films where they are."""
 
+import io
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from PIL import Image
 
 from bundles import bundle_of, lively_nano
 from pneumoscope.bundle import GuardLimits, Manifest, NamedOperatingPoint
+from pneumoscope.cli import main
 from pneumoscope.config import Preprocessing, SplitConfig
 from pneumoscope.data.dataset import Dataset, load_dataset
 from pneumoscope.data.phantom import PhantomPlan, write_phantoms
@@ -121,3 +124,22 @@ def inception_file() -> Path:
     if not files or not files[0].is_file():
         pytest.skip("no Inception V3 weight file is on this machine (PNEUMOSCOPE_INCEPTION_WEIGHTS)")
     return files[0]
+
+
+@pytest.fixture
+def pneumoscope(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path):
+    """Runs a command in an empty folder; gives exit code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words, stdin=""):
+        monkeypatch.setattr(sys, "argv", ["pneumoscope", *map(str, words)])
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        told = capsys.readouterr()
+        return code, told.out, told.err
+
+    return run

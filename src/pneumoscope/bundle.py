@@ -27,8 +27,9 @@ from numpy.typing import NDArray
 from pneumoscope.config import Preprocessing, from_table
 from pneumoscope.decision import Calibration, DecisionRule, at_prevalence, pneumonia_probability
 from pneumoscope.errors import BundleError, InputError, PneumoscopeError
+from pneumoscope.evaluation.drift import Histogram, Reference
 from pneumoscope.files import as_json, whole_or_nothing
-from pneumoscope.types import NOTICE, SCHEMES, OperatingPointUsed
+from pneumoscope.types import NOTICE, SCHEMES, STATISTICS, OperatingPointUsed
 
 FORMAT = 1
 # The detectors that come with the package.
@@ -112,6 +113,7 @@ class Manifest:
         intended_use: In words.
         training: Configuration, hashes, commit, date.
         metrics: Measures with their intervals, by the films they were measured on.
+        reference: What films were like, for seeing later whether they have changed; None in bundles that did not keep it.
         licence: Of the weights.
         citation: Of the data and the method.
         parts: File name to SHA-256, 64 hex digits.
@@ -134,6 +136,7 @@ class Manifest:
     licence: str
     citation: str
     conformal: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    reference: Reference | None = None
     least_similarity: float = -1.0
     preprocessing_version: int = 1
     training: dict[str, Any] = field(default_factory=dict)
@@ -290,9 +293,20 @@ def _typed(table: dict[str, Any], path: Path) -> Manifest:
         "calibration": Calibration(table["calibration"]["temperature"], tuple(table["calibration"]["bias"])),
         "operating_points": {name: NamedOperatingPoint(**point) for name, point in table["operating_points"].items()},
         "conformal": {coverage: tuple(values) for coverage, values in table["conformal"].items()},
+        "reference": _reference(table.get("reference")),
         "guard": GuardLimits(tuple(told.pop("usual")), tuple(told.pop("spread")), **told),
     }
     return Manifest(**(table | typed))
+
+
+def _reference(told: dict[str, Any] | None) -> Reference | None:
+    if told is None:
+        return None
+    histograms = {
+        name: Histogram(tuple(map(float, one["edges"])), tuple(map(float, one["share"])))
+        for name, one in told["histograms"].items()
+    }
+    return Reference(int(told["films"]), float(told["rejected"]), histograms)
 
 
 def _checked(manifest: Manifest) -> Manifest:
@@ -317,6 +331,9 @@ def _checked(manifest: Manifest) -> Manifest:
         raise ValueError("a limit that is no number")
     if not (_is_number(manifest.prevalence) and 0 < manifest.prevalence < 1):
         raise ValueError(f"the prevalence {manifest.prevalence}")
+    known = manifest.reference
+    if known and (known.films < 1 or not 0 <= known.rejected <= 1 or set(known.histograms) != set(STATISTICS)):
+        raise ValueError("a reference for other statistics")
     if "balanced" not in manifest.operating_points or not isinstance(manifest.parts, dict):
         raise ValueError("no balanced operating point, or no parts")
     return manifest

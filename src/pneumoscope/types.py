@@ -4,7 +4,7 @@ The positive class is always pneumonia. In a two-class scheme it has index 1; in
 probability of pneumonia is the sum over the classes other than normal.
 """
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -152,6 +152,28 @@ class BundleUsed:
 
 
 @dataclass(frozen=True)
+class FilmStatistics:
+    """What can be watched of the films that a detector is asked about, to see that they stay as they were.
+
+    Attributes:
+        probability: Of pneumonia, calibrated, at the prevalence that the bundle assumes, in [0, 1].
+        brightness: Mean grey level of what the network saw, in [0, 1].
+        contrast: Standard deviation of the same, in [0, 0.5].
+        similarity: Of the placed chest with the mean chest, in [-1, 1].
+        distance: From chest films, as the input guard sees it, from 0; up to 1 passes.
+    """
+
+    probability: float
+    brightness: float
+    contrast: float
+    similarity: float
+    distance: float
+
+
+STATISTICS = tuple(each.name for each in fields(FilmStatistics))
+
+
+@dataclass(frozen=True)
 class Prediction:
     """What the detector says of one image; every way of asking gives this.
 
@@ -171,6 +193,7 @@ class Prediction:
         evidence_map: (rows, columns) float32 within `frame`: what each place adds to the logit of pneumonia against normal;
             None where it was not asked for or the image was rejected. Not part of `as_json`.
         frame: Top, left, bottom, right of what the network saw, as shares of the film's height and width.
+        statistics: Of the film; None for a rejected image. Not part of `as_json`.
     """
 
     file: str
@@ -186,6 +209,7 @@ class Prediction:
     notice: str = NOTICE
     evidence_map: "NDArray[np.float32] | None" = field(default=None, compare=False, repr=False)
     frame: tuple[float, float, float, float] | None = field(default=None, compare=False, repr=False)
+    statistics: FilmStatistics | None = field(default=None, compare=False, repr=False)
 
     def as_json(self) -> dict[str, Any]:
         """Plain data, as `pneumoscope predict` prints it."""

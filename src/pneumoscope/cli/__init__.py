@@ -15,6 +15,7 @@ from pneumoscope.cli import evaluate as evaluate_command
 from pneumoscope.cli import models as models_command
 from pneumoscope.cli import predict as predict_command
 from pneumoscope.cli import report as report_command
+from pneumoscope.cli import serve as serve_command
 from pneumoscope.cli import study as study_command
 from pneumoscope.cli import train as train_command
 from pneumoscope.errors import PneumoscopeError
@@ -35,11 +36,18 @@ app.command(name="predict")(predict_command.predict)
 app.command(name="report")(report_command.report)
 app.command(name="calibrate")(calibrate_command.calibrate)
 app.add_typer(bundle_commands.app, name="bundle")
+app.command(name="serve")(serve_command.serve)
 app.command(name="evaluate")(evaluate_command.evaluate)
 
 
 # What a missing package comes with; all others are for training.
-_EXTRAS = {"pyarrow": "parquet", "scipy": "calibrate"}
+_EXTRAS = {
+    "pyarrow": "parquet",
+    "scipy": "calibrate",
+    **dict.fromkeys(
+        ("fastapi", "httptools", "multipart", "prometheus_client", "pydantic", "starlette", "uvicorn"), "serve"
+    ),
+}
 
 
 def _version(asked: bool) -> None:

@@ -18,11 +18,21 @@ from pneumoscope.decision import Floats, at_prevalence, pneumonia_probability
 from pneumoscope.errors import BundleError, UnreadableImage, UnsupportedDicom
 from pneumoscope.inference.guard import Guard, examine_image
 from pneumoscope.inference.network import BATCH, Network
-from pneumoscope.types import BundleUsed, Decision, OperatingPointUsed, Prediction, Reason
+from pneumoscope.types import BundleUsed, Decision, FilmStatistics, OperatingPointUsed, Prediction, Reason
 
-Film = Path | str | bytes | NDArray[np.uint8] | NDArray[np.uint16]
+
+@dataclass(frozen=True)
+class NamedImage:
+    """An image file's bytes, with the name that the prediction is to carry."""
+
+    name: str
+    content: bytes
+
+
+Film = Path | str | bytes | NamedImage | NDArray[np.uint8] | NDArray[np.uint16]
 # Of the outputs between one processor or version of the runtime and another.
 _GOLDEN_TOLERANCE = 1e-3
+_WHITE = 255
 
 
 class Detector:
@@ -59,8 +69,8 @@ class Detector:
         """What the detector says of one image.
 
         Args:
-            film: Path of a JPEG, PNG or DICOM file, its bytes, or an array (height, width) of uint8, or of uint16 with its
-                full range in use.
+            film: Path of a JPEG, PNG or DICOM file, its bytes, with a name or without, or an array (height, width) of uint8,
+                or of uint16 with its full range in use.
             operating_point: A name in the manifest.
             prevalence: Share of pneumonia where the film was taken, in (0, 1); the probabilities are shown for it, and the
                 decision stays. The manifest's where None.
@@ -172,14 +182,14 @@ class Detector:
 
     def _look(self, film: Film) -> "_Seen | _Refused":
         """Reads and prepares one image, as far as it goes."""
-        name = str(film) if isinstance(film, Path | str) else ""
+        name = film.name if isinstance(film, NamedImage) else str(film) if isinstance(film, Path | str) else ""
         digest = ""
         try:
             if isinstance(film, np.ndarray):
                 image = film
                 digest = hashlib.sha256(np.ascontiguousarray(film).data).hexdigest()
             else:
-                content = film if isinstance(film, bytes) else read_bytes(Path(film))
+                content = _content(film)
                 digest = hashlib.sha256(content).hexdigest()
                 image = read_grey(Path(name or "the bytes given"), content)
         except UnreadableImage as error:
@@ -195,8 +205,8 @@ class Detector:
         outputs = self._network.run(np.stack([film.prepared.film for film in films]), *asked.outputs)
         calibrated = manifest.calibration.probabilities(outputs[0])
         shown = at_prevalence(calibrated, manifest.prevalence, asked.prevalence)
-        shown_chance = pneumonia_probability(shown)
-        decisions = asked.rule.decide(pneumonia_probability(calibrated))
+        shown_chance, chance = pneumonia_probability(shown), pneumonia_probability(calibrated)
+        decisions = asked.rule.decide(chance)
         distances = self._guard.distance(outputs[1])
         for place, film in enumerate(films):
             if reason := self._guard.examine(film.image, film.prepared.similarity, float(distances[place])):
@@ -222,6 +232,13 @@ class Detector:
                 notice=manifest.notice,
                 evidence_map=_for_pneumonia(outputs[2][place], calibrated[place]) if len(outputs) > 2 else None,
                 frame=film.prepared.frame,
+                statistics=FilmStatistics(
+                    probability=float(chance[place]),
+                    brightness=float(film.prepared.film.mean()) / _WHITE,
+                    contrast=float(film.prepared.film.std()) / _WHITE,
+                    similarity=film.prepared.similarity,
+                    distance=float(distances[place]),
+                ),
             )
 
     def _rejected(self, refused: "_Refused", asked: "_Asked") -> Prediction:
@@ -268,6 +285,12 @@ class _Refused:
     sha256: str
     reason: Reason
     detail: str
+
+
+def _content(film: Path | str | bytes | NamedImage) -> bytes:
+    if isinstance(film, NamedImage):
+        return film.content
+    return film if isinstance(film, bytes) else read_bytes(Path(film))
 
 
 def _for_pneumonia(evidence: NDArray[np.float32], probability: Floats) -> NDArray[np.float32]:

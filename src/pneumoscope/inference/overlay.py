@@ -25,11 +25,29 @@ def overlay(film: Film, evidence: NDArray[np.float32], frame: tuple[float, float
         frame: Top, left, bottom and right of what the evidence covers, as shares of the film's height and width.
     """
     picture = Image.fromarray(as_shown(film)).convert("RGB")
-    placed = place_on_film(evidence, frame, *film.shape)
-    for colour, strength in ((FOR_PNEUMONIA, placed), (FOR_NORMAL, -placed)):
-        cover = np.clip((strength / _FULL - _LEAST) / (1 - _LEAST), 0, 1) * (255 * _STRENGTH)
-        picture.paste(colour, mask=Image.fromarray(cover.astype(np.uint8)))
+    for colour, cover in _covers(place_on_film(evidence, frame, *film.shape)):
+        picture.paste(colour, mask=Image.fromarray((cover * (255 * _STRENGTH)).astype(np.uint8)))
     return picture
+
+
+def layer(
+    evidence: NDArray[np.float32], frame: tuple[float, float, float, float], height: int, width: int
+) -> Image.Image:
+    """The evidence alone, RGBA of a film's size, to be laid over it; opaque where it is strongest."""
+    picture = Image.new("RGBA", (width, height))
+    for colour, cover in _covers(place_on_film(evidence, frame, height, width)):
+        picture.paste((*colour, 255), mask=Image.fromarray((cover > 0).astype(np.uint8) * 255))
+        alpha = np.maximum(np.asarray(picture.getchannel("A")) * (cover <= 0), cover * 255)
+        picture.putalpha(Image.fromarray(alpha.astype(np.uint8)))
+    return picture
+
+
+def _covers(placed: NDArray[np.float32]) -> list[tuple[tuple[int, int, int], NDArray[np.float32]]]:
+    """Each colour with how strongly, in [0, 1], it is drawn where."""
+    return [
+        (colour, np.clip((strength / _FULL - _LEAST) / (1 - _LEAST), 0, 1))
+        for colour, strength in ((FOR_PNEUMONIA, placed), (FOR_NORMAL, -placed))
+    ]
 
 
 def as_shown(film: Film) -> NDArray[np.uint8]:
@@ -52,7 +70,12 @@ def place_on_film(
 
 def overlay_png(film: Film, evidence: NDArray[np.float32], frame: tuple[float, float, float, float]) -> bytes:
     """The same as a PNG file."""
+    return as_png(overlay(film, evidence, frame))
+
+
+def as_png(picture: Image.Image) -> bytes:
+    """A picture as a PNG file."""
     with io.BytesIO() as buffer:
         # The first level of compression: nine times as fast as the sixth, and a tenth larger.
-        overlay(film, evidence, frame).save(buffer, "PNG", compress_level=1)
+        picture.save(buffer, "PNG", compress_level=1)
         return buffer.getvalue()

@@ -25,7 +25,8 @@ from pneumoscope.evaluation.thresholds import (
     operating_point_at_specificity,
 )
 from pneumoscope.inference.batch import Asked, predict_files
-from pneumoscope.types import Etiology, Finding
+from pneumoscope.inference.drift import reference_of
+from pneumoscope.types import Etiology, FilmStatistics, Finding
 
 _COVERAGES = (0.9, 0.95)
 # Films of a kind without which no threshold means anything.
@@ -88,6 +89,7 @@ class SiteFilms:
         origin: Where they came from, in words.
         rejected: How many more there were that the detector rejected.
         sha256: (n,) of the files.
+        statistics: (n,) of the films.
     """
 
     probability: Floats
@@ -97,6 +99,7 @@ class SiteFilms:
     origin: str
     rejected: int
     sha256: tuple[str, ...]
+    statistics: tuple[FilmStatistics, ...]
 
 
 def judge_site(
@@ -120,11 +123,11 @@ def judge_site(
     classes = find_bundle(bundle).manifest.classes
     kinds = all(film.etiology is not Etiology.UNKNOWN for film in source.films) or len(classes) == 2
     rows = iter(source.films)
-    probability, label, patients, hashes, rejected = [], [], [], [], 0
+    probability, label, patients, hashes, statistics, rejected = [], [], [], [], [], 0
     for predictions in predict_files((str(source.file_of(film.path)) for film in source.films), Asked(bundle), workers):
         for prediction in predictions:
             film = next(rows)
-            if prediction.class_probability is None:
+            if prediction.class_probability is None or prediction.statistics is None:
                 rejected += 1
                 continue
             probability.append(list(prediction.class_probability.values()))
@@ -132,6 +135,7 @@ def judge_site(
             label.append(classes.index(film.etiology.value) if sick and kinds and len(classes) > 2 else int(sick))
             patients.append(film.patient)
             hashes.append(prediction.sha256)
+            statistics.append(prediction.statistics)
         follow(len(predictions))
     return SiteFilms(
         np.array(probability).reshape(-1, len(classes)),
@@ -141,6 +145,7 @@ def judge_site(
         str(source.root.name),
         rejected,
         tuple(hashes),
+        tuple(statistics),
     )
 
 
@@ -177,22 +182,29 @@ def recalibrate(bundle: Bundle, films: SiteFilms, settings: DetectorConfig, out:
         "auc": decided["auc"],
         "cross_validated": _cross_validated(logit, films, settings),
     }
+    chance = pneumonia_probability(_calibration(decided).probabilities(logit))
+    now = [replace(one, probability=float(p)) for one, p in zip(films.statistics, chance, strict=True)]
     manifest = replace(
         bundle.manifest,
-        calibration=_after(bundle.manifest, decided["calibration"]),
+        calibration=_after(bundle.manifest, _calibration(decided)),
         prevalence=decided["prevalence"],
         operating_points={name: NamedOperatingPoint(**point) for name, point in decided["operating_points"].items()},
         conformal={coverage: tuple(values) for coverage, values in decided["conformal"].items()},
         fitted_on=f"{len(films.label)} films of {films.origin}",
         metrics={"site": told},
+        reference=reference_of(now, films.rejected),
         parent=bundle.sha256,
     )
     return save_bundle(out, manifest, bundle.model, bundle.golden, bundle.guard)
 
 
-def _after(manifest: Manifest, fitted: dict[str, Any]) -> Calibration:
-    """One calibration that does what the manifest's and then the fitted one do."""
-    first, second = manifest.calibration, Calibration(fitted["temperature"], tuple(fitted["bias"]))
+def _calibration(decided: dict[str, Any]) -> Calibration:
+    return Calibration(decided["calibration"]["temperature"], tuple(decided["calibration"]["bias"]))
+
+
+def _after(manifest: Manifest, second: Calibration) -> Calibration:
+    """One calibration that does what the manifest's and then the second one do."""
+    first = manifest.calibration
     bias = np.zeros(len(manifest.classes)) + (np.asarray(first.bias) if first.bias else 0)
     bias = bias / second.temperature + (np.asarray(second.bias) if second.bias else 0)
     return Calibration(first.temperature * second.temperature, tuple(bias.tolist()))
@@ -210,8 +222,7 @@ def _cross_validated(logit: Floats, films: SiteFilms, settings: DetectorConfig) 
         if films.kinds and len(np.unique(films.label[~own])) < logit.shape[1]:
             continue
         fitted = fit_decision(logit[~own], films.label[~own], settings, kinds=films.kinds)
-        calibration = Calibration(fitted["calibration"]["temperature"], tuple(fitted["calibration"]["bias"]))
-        chance = pneumonia_probability(calibration.probabilities(logit[own]))
+        chance = pneumonia_probability(_calibration(fitted).probabilities(logit[own]))
         answer[own] = chance >= fitted["operating_points"]["balanced"]["threshold"]
     weight = patient_weights(list(films.patients), np.random.default_rng(0))
     return {

@@ -1,7 +1,7 @@
 """A trained network, with what its validation says, becomes a bundle."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,9 @@ from pneumoscope.data.locate import Location
 from pneumoscope.data.preprocessing import PREPROCESSING_VERSION
 from pneumoscope.decision import Calibration, logits_of, softmax
 from pneumoscope.errors import BundleError, RunError
+from pneumoscope.evaluation.drift import Reference
+from pneumoscope.inference.detector import Detector
+from pneumoscope.inference.drift import reference_of
 from pneumoscope.inference.guard import Guard, fit_guard
 from pneumoscope.inference.network import Network
 from pneumoscope.inference.recalibration import fit_decision
@@ -186,7 +189,18 @@ def make_bundle(
     noise = np.random.default_rng(0).integers(0, 256, (_GOLDEN_FILMS, settings.height, settings.width), dtype=np.uint8)
     golden = golden_outputs(model, noise)
     golden[LEARNT] = learnt_hashes(dataset.index.rows[i].sha256 for i in learnt)
-    return save_bundle(path, manifest, onnx, golden, guard.arrays())
+    parts = (onnx, golden, guard.arrays())
+    bare = save_bundle(path, manifest, *parts)
+    return save_bundle(path, replace(manifest, reference=_reference(bare, dataset)), *parts)
+
+
+def _reference(bundle: Bundle, dataset: Dataset) -> Reference:
+    """Of the films that watched the training, as a user would hand them in."""
+    squares = cached_films(dataset.source, dataset.index, Preprocessing(), places.films_directory())
+    predictions = Detector(bundle).predict_many(squares[i] for i in dataset.positions(Split.VALIDATION))
+    found = [prediction.statistics for prediction in predictions]
+    judged = [statistics for statistics in found if statistics]
+    return reference_of(judged, rejected=len(found) - len(judged))
 
 
 def _check_parity(model: FilmClassifier, network: Network, films: NDArray[np.uint8]) -> float:

@@ -1,0 +1,98 @@
+"""What the service tells of itself: Prometheus metrics, the request log, whether the films have changed."""
+
+import json
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    disable_created_metrics,
+    generate_latest,
+)
+
+from pneumoscope.bundle import Bundle
+from pneumoscope.evaluation.drift import Drift
+from pneumoscope.inference.drift import DriftWatch
+from pneumoscope.types import Prediction
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+_log = logging.getLogger("pneumoscope.requests")
+
+
+class Monitoring:
+    """Counts.
+
+    Attributes:
+        drift: The last images beside the bundle's reference.
+    """
+
+    def __init__(self, bundle: Bundle, log_requests: bool) -> None:
+        """Begins at nothing."""
+        self.drift = DriftWatch(bundle.manifest.reference)
+        self._log_requests = log_requests
+        # A second series for each counter would tell when it was first seen; nobody asks.
+        disable_created_metrics()
+        # One of its own: several services in one process do not share their counts.
+        self._registry = registry = CollectorRegistry()
+        self._requests = Counter("pneumoscope_requests", "Requests answered", ["route", "status"], registry=registry)
+        self._seconds = Histogram(
+            "pneumoscope_request_seconds", "From first byte to answer", ["route"], buckets=_SECONDS, registry=registry
+        )
+        self._decisions = Counter("pneumoscope_decisions", "Images by decision", ["decision"], registry=registry)
+        self._reasons = Counter("pneumoscope_reasons", "Images by reason", ["reason"], registry=registry)
+        self._queue = Gauge("pneumoscope_images_accepted", "Images that wait or are being judged", registry=registry)
+        self._replaced = Gauge(
+            "pneumoscope_processes_replaced", "Processes that an image ended or held up", registry=registry
+        )
+        self._index = Gauge(
+            "pneumoscope_drift_index", "Population stability index of the last images", ["statistic"], registry=registry
+        )
+        self._drifted = Gauge(
+            "pneumoscope_drift", "0 steady or too few images, 1 moved, 2 drifted", ["statistic"], registry=registry
+        )
+        told = Info("pneumoscope_bundle", "The bundle that judges", registry=registry)
+        told.info({"name": bundle.manifest.name, "version": bundle.manifest.version, "sha256": bundle.sha256})
+
+    def judged(self, predictions: Sequence[Prediction]) -> None:
+        """Takes note of predictions."""
+        for prediction in predictions:
+            self._decisions.labels(prediction.decision.value).inc()
+            for reason in prediction.reasons:
+                self._reasons.labels(reason.value).inc()
+            self.drift.add(prediction)
+
+    def answered(
+        self, request_id: str, route: str, status: int, seconds: float, predictions: Sequence[Prediction]
+    ) -> None:
+        """Takes note of a request; the log gets ids, hashes and decisions, never names or images."""
+        self._requests.labels(route, status).inc()
+        self._seconds.labels(route).observe(seconds)
+        if self._log_requests:
+            line = {
+                "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+                "id": request_id,
+                "route": route,
+                "status": status,
+                "seconds": round(seconds, 4),
+                "images": [
+                    {"sha256": p.sha256, "decision": p.decision.value, "reasons": list(p.reasons)} for p in predictions
+                ],
+            }
+            _log.info(json.dumps(line))
+
+    def metrics(self, accepted: int, replaced: int) -> bytes:
+        """In Prometheus' text format."""
+        self._queue.set(accepted)
+        self._replaced.set(replaced)
+        report = self.drift.report()
+        words = {name: moved.drift for name, moved in report.statistics.items()} | {"rejected": report.rejections}
+        for name, moved in report.statistics.items():
+            self._index.labels(name).set(moved.index)
+        for name, word in words.items():
+            self._drifted.labels(name).set({Drift.MOVED: 1, Drift.DRIFTED: 2}.get(word, 0))
+        return generate_latest(self._registry)

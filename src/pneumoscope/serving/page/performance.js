@@ -1,0 +1,124 @@
+// How good is it: what was measured, and what follows for a place with so many ill children.
+import { chart, h, s, table } from "./dom.js";
+import { count, percent, t } from "./words.js";
+
+const estimate = (found, digits = 1) => percent(found.value, digits);
+const interval = (found) => `${percent(found.low)} – ${percent(found.high)}`;
+const plain = (value) => value.toFixed(3);
+
+export function drawPerformance(node, bundle, known) {
+  const own = known.detector;
+  node.replaceChildren(h("h1", {}, t("perfTitle")));
+  if (!own) {
+    drawFitted(node, bundle, known.site);
+    node.append(beside(known.study, null));
+    return;
+  }
+  const { measures } = own;
+  const tiles = [["accuracy", measures.binary_accuracy], ["sensitivity", measures.sensitivity], ["specificity", measures.specificity], ["auc", measures.auc], ["threeClass", measures.accuracy]];
+  node.append(
+    h("p", {}, t("perfLead", { title: own.title, films: count(own.films), patients: count(own.patients), normal: count(own.normal), pneumonia: count(own.pneumonia) })),
+    h("div", { class: "tiles" }, tiles.map(([name, found]) => h("div", { class: "tile" }, h("div", {}, t(name)),
+      h("div", { class: "value" }, name === "auc" ? plain(found.value) : estimate(found)),
+      h("div", { class: "interval" }, name === "auc" ? `${plain(found.low)} – ${plain(found.high)}` : interval(found))))),
+    h("p", { class: "soft" }, t("shift")));
+  drawMovable(node, bundle, own);
+  node.append(beside(known.study, own));
+}
+
+function drawFitted(node, bundle, site) {
+  const percentOrUnknown = (found) => (found && found.value != null ? `${percent(found.value)} (${interval(found)})` : t("unknown"));
+  if (site) {
+    node.append(h("p", {}, t("perfSite", { films: count(site.films) })), h("dl", { class: "pairs" },
+      ["sensitivity", "specificity"].flatMap((name) => [h("dt", {}, t(name)), h("dd", {}, percentOrUnknown(site.cross_validated[name]))])));
+  }
+  node.append(h("p", {}, t("perfNone")), table(
+    [t("operatingPoint"), { text: t("sensitivity"), class: "number" }, { text: t("specificity"), class: "number" }],
+    Object.entries(bundle.operating_points).map(([name, point]) => [t(name), { text: percent(point.sensitivity), class: "number" }, { text: percent(point.specificity), class: "number" }]),
+    { label: t("operatingPoint") }), h("p", { class: "soft" }, t("shift")));
+}
+
+// The slider, and everything that moves with it.
+function drawMovable(node, bundle, own) {
+  const state = { at: 0, prevalence: 0.2 };
+  const nearest = (threshold) => Math.round(100 * threshold);
+  state.at = nearest(bundle.operating_points.balanced.threshold);
+  const threshold = h("input", { type: "range", id: "move-threshold", min: 0, max: 100, step: 1 });
+  const prevalence = h("input", { type: "range", id: "move-prevalence", min: 1, max: 99, step: 1 });
+  const [thresholdTold, prevalenceTold] = [h("output", { for: "move-threshold" }), h("output", { for: "move-prevalence" })];
+  const live = h("div", { class: "tiles" });
+  const words = h("p", { role: "status" });
+  const matrix = h("div");
+  const dot = s("circle", { class: "dot", r: 6 });
+  const presets = h("div", { class: "presets" }, Object.entries(bundle.operating_points).map(([name, point]) =>
+    h("button", { type: "button", onclick: () => update({ at: nearest(point.threshold) }) }, t(name))));
+
+  let place = null;
+  const roc = chart(t("rocTitle"), t("falseAlarms"), t("foundShare"), (x, y) => {
+    place = (found) => {
+      dot.setAttribute("cx", x(1 - found.specificity.value));
+      dot.setAttribute("cy", y(found.sensitivity.value));
+    };
+    const path = own.curve.map((point) => `${x(1 - point.specificity.value)} ${y(point.sensitivity.value)}`).join("L");
+    return [s("path", { class: "even", d: `M${x(0)} ${y(0)}L${x(1)} ${y(1)}` }), s("path", { class: "curve", d: `M${path}` }), dot];
+  });
+  const calibration = chart(t("calibrationTitle"), t("givenProbability"), t("had"), (x, y) => [
+    s("path", { class: "even", d: `M${x(0)} ${y(0)}L${x(1)} ${y(1)}` }),
+    s("path", { class: "curve", d: `M${own.calibration.map(([given, had]) => `${x(given)} ${y(had)}`).join("L")}` }),
+    own.calibration.map(([given, had, films]) => s("circle", { class: "bin", cx: x(given), cy: y(had), r: 2 + Math.sqrt(films) / 3 })),
+  ]);
+
+  function update(next) {
+    Object.assign(state, next);
+    const found = own.curve[state.at];
+    const { value: sensitivity } = found.sensitivity;
+    const { value: specificity } = found.specificity;
+    const sick = state.prevalence;
+    const [hits, alarms] = [sick * sensitivity, (1 - sick) * (1 - specificity)];
+    const [calm, missed] = [(1 - sick) * specificity, sick * (1 - sensitivity)];
+    threshold.value = state.at;
+    prevalence.value = 100 * sick;
+    thresholdTold.textContent = percent(found.threshold, 0);
+    prevalenceTold.textContent = percent(sick, 0);
+    const tile = (name, value, more) => h("div", { class: "tile" }, h("div", {}, t(name)), h("div", { class: "value" }, Number.isFinite(value) ? percent(value) : t("unknown")), h("div", { class: "interval" }, more));
+    live.replaceChildren(
+      tile("sensitivity", sensitivity, interval(found.sensitivity)), tile("specificity", specificity, interval(found.specificity)),
+      tile("ppv", hits / (hits + alarms), ""), tile("npv", calm / (calm + missed), ""));
+    const ofThousand = (share) => count(Math.round(1000 * share));
+    words.textContent = t("thousand", { sick: ofThousand(sick), found: ofThousand(hits), missed: ofThousand(missed), well: ofThousand(1 - sick), alarm: ofThousand(alarms) });
+    const cell = (value, kind) => h("td", { class: kind }, count(value));
+    matrix.replaceChildren(h("table", { class: "matrix" },
+      h("thead", {}, h("tr", {}, h("td", { class: "corner" }), h("th", { scope: "col" }, t("saysPneumonia")), h("th", { scope: "col" }, t("saysNormal")))),
+      h("tbody", {},
+        h("tr", {}, h("th", { scope: "row" }, t("isPneumonia")), cell(found.true_positive, "right"), cell(found.false_negative, "wrong")),
+        h("tr", {}, h("th", { scope: "row" }, t("isNormal")), cell(found.false_positive, "wrong"), cell(found.true_negative, "right")))));
+    place(found);
+  }
+  threshold.addEventListener("input", () => update({ at: Number(threshold.value) }));
+  prevalence.addEventListener("input", () => update({ prevalence: prevalence.value / 100 }));
+
+  node.append(
+    h("h2", {}, t("moveTitle")),
+    h("div", { class: "columns" },
+      h("div", { class: "stack" },
+        h("div", { class: "card" }, presets,
+          h("div", { class: "slider" }, h("label", { for: "move-threshold" }, t("moveThreshold")), threshold, thresholdTold),
+          h("div", { class: "slider" }, h("label", { for: "move-prevalence" }, t("movePrevalence")), prevalence, prevalenceTold),
+          live, words),
+        h("div", { class: "card" }, h("h3", {}, t("matrixTitle")), matrix)),
+      h("div", { class: "card" }, h("h3", {}, t("rocTitle")), roc),
+      h("div", { class: "card" }, h("h3", {}, t("calibrationTitle")), calibration, h("p", { class: "soft" }, t("calibrationText")))));
+  update({});
+}
+
+function beside(study, own) {
+  const number = (text) => ({ text, class: "number" });
+  const spread = (found) => `${percent(found.mean)} ± ${(100 * found.standard_deviation).toFixed(1)}`;
+  const rows = study.map((network) => [network.title, number(spread(network.binary_accuracy)), number(spread(network.sensitivity)), number(spread(network.specificity)), number(`${plain(network.auc.mean)} ± ${plain(network.auc.standard_deviation)}`)]);
+  if (own) {
+    const { measures } = own;
+    rows.push({ attributes: { class: "own" }, cells: [own.title, ...[measures.binary_accuracy, measures.sensitivity, measures.specificity].map((found) => number(`${estimate(found)} (${interval(found)})`)), number(`${plain(measures.auc.value)} (${plain(measures.auc.low)} – ${plain(measures.auc.high)})`)] });
+  }
+  return h("div", {}, h("h2", {}, t("besideTitle")), h("p", { class: "soft" }, t("besideText", { seeds: study[0]?.seeds })),
+    table([t("network"), number(t("accuracy")), number(t("sensitivity")), number(t("specificity")), number("AUC")], rows, { label: t("besideTitle") }));
+}

@@ -1,0 +1,69 @@
+// Have the films changed, and what was decided lately.
+import { h, s, table } from "./dom.js";
+import { remove, told } from "./service.js";
+import { count, percent, t } from "./words.js";
+
+const number = (text) => ({ text, class: "number" });
+
+export async function drawWatch(node) {
+  const drift = await told("/v1/drift");
+  node.replaceChildren(h("h1", {}, t("watchTitle")));
+  if (drift.rejected_reference == null) node.append(h("p", {}, t("watchNone")));
+  else {
+    const rows = Object.entries(drift.statistics).map(([name, moved]) => [t(`stat.${name}`), bars(moved), number(moved.index.toFixed(3)), number(moved.by_chance.toFixed(3)), t(moved.drift)]);
+    const share = drift.rejected_share;
+    rows.push([t("rejectedShare"), share ? `${percent(share[0])} (${percent(share[1])} – ${percent(share[2])}), ${percent(drift.rejected_reference)}` : t("unknown"), number(""), number(""), t(drift.rejections)]);
+    node.append(h("p", {}, t("watchLead", { images: count(drift.images), rejected: count(drift.rejected) })),
+      table([t("statistic"), t("lastFilms"), number(t("index")), number(t("byChance")), t("verdict")], rows, { label: t("watchTitle") }));
+  }
+  node.append(h("h2", {}, t("historyTitle")));
+  await drawHistory(node);
+}
+
+// Bins of the reference hold a tenth each: level bars mean that nothing has moved.
+function bars(moved) {
+  const most = Math.max(...moved.share, ...moved.reference, 0.2);
+  const height = (share) => (34 * share) / most;
+  return s("svg", { viewBox: "0 0 200 36", width: 200, height: 36, role: "img", "aria-label": moved.share.map((share) => percent(share, 0)).join(", ") },
+    moved.share.map((share, place) => s("rect", { x: 20 * place + 2, y: 35 - height(share), width: 16, height: height(share), fill: "var(--accent)", opacity: 0.75 })),
+    s("path", { d: moved.reference.map((share, place) => `${place ? "L" : "M"}${20 * place} ${35 - height(share)}H${20 * place + 20}`).join(""), stroke: "var(--text)", fill: "none" }));
+}
+
+async function drawHistory(node) {
+  const list = h("div");
+  const input = h("input", { type: "search", id: "history-text" });
+  const select = h("select", { "aria-label": t("filter") }, ["", "pneumonia", "refer", "normal", "rejected"].map((name) => h("option", { value: name }, name ? t(name) : t("all"))));
+  const more = h("button", { type: "button", hidden: true }, t("more"));
+  let oldest = null;
+  const rows = [];
+
+  async function search(before = null) {
+    const query = new URLSearchParams({ text: input.value, limit: 50 });
+    if (select.value) query.set("decision", select.value);
+    if (before != null) query.set("before", before);
+    else rows.length = 0;
+    const { entries } = await told(`/v1/history?${query}`);
+    oldest = entries.at(-1)?.id;
+    more.hidden = entries.length < 50;
+    rows.push(...entries);
+    list.replaceChildren(rows.length ? table([t("time"), t("file"), t("decision"), number(t("probability")), ""], rows.map(row), { label: t("historyTitle") }) : h("p", { class: "soft" }, t("historyEmpty")));
+  }
+
+  const row = ({ id, time, prediction }) => [time.slice(0, 19).replace("T", " "), prediction.file || prediction.sha256.slice(0, 16),
+    h("span", { class: `decision ${prediction.decision}` }, t(prediction.decision)),
+    number(prediction.pneumonia_probability == null ? t("unknown") : percent(prediction.pneumonia_probability)),
+    h("button", { type: "button", onclick: () => remove(`/v1/history/${id}`).then(() => search()) }, t("deleteOne"))];
+
+  try {
+    await search();
+  } catch (error) {
+    node.append(h("p", { class: "soft" }, error.code === "history_off" ? t("historyOff") : error.message));
+    return;
+  }
+  more.addEventListener("click", () => search(oldest));
+  select.addEventListener("change", () => search());
+  const form = h("form", { class: "row", role: "search", onsubmit: (event) => { event.preventDefault(); search(); } },
+    h("label", { for: "history-text" }, t("search")), input, select, h("button", {}, t("searchGo")),
+    h("button", { type: "button", onclick: () => confirm(t("really")) && remove("/v1/history").then(() => search()) }, t("deleteAll")));
+  node.append(form, list, more);
+}

@@ -1,0 +1,371 @@
+// Films dropped on the page, judged and sorted by urgency; the chosen one on the stage.
+import { h, put, s } from "./dom.js";
+import { predict } from "./service.js";
+import { forgetFilms, Stage, thumbnail } from "./viewer.js";
+import { count, percent, t } from "./words.js";
+
+const DECISIONS = ["pneumonia", "refer", "normal", "rejected"];
+const $ = (id) => document.getElementById(id);
+const urgency = (item) => (item.told ? DECISIONS.indexOf(item.told.decision) : item.problem ? 4 : 5);
+const chanceOf = (item) => item.told?.pneumonia_probability ?? -1;
+
+let items = [];
+let chosen = null;
+let filter = "all";
+let next = 0;
+let picked = false; // by a person
+let bundle = null;
+let drawing = 0;
+const stages = [];
+
+export function startWorklist(told, kept) {
+  bundle = told;
+  for (const name of Object.keys(bundle.operating_points)) $("operating-point").append(h("option", { value: name }));
+  $("operating-point").value = "balanced";
+  $("prevalence").value = 100 * bundle.prevalence;
+  $("drop").querySelector("[data-word=dropMore]").dataset.word = kept ? "dropMoreKept" : "dropMore";
+  stages.push(new Stage(refreshTools));
+  $("stages").append(stages[0].node);
+
+  $("files").addEventListener("change", (event) => {
+    add([...event.target.files]);
+    event.target.value = "";
+  });
+  for (const [name, act] of Object.entries({ dragover: true, dragenter: true, dragleave: false, drop: false })) {
+    document.addEventListener(name, (event) => {
+      event.preventDefault();
+      document.body.classList.toggle("dropping", act);
+      if (name === "drop") dropped(event.dataTransfer).then(add);
+    });
+  }
+  $("operating-point").addEventListener("change", judgeAgain);
+  $("prevalence").addEventListener("change", (event) => {
+    const value = Number(event.target.value);
+    if (!(value > 0 && value < 100)) event.target.value = 100 * bundle.prevalence;
+    judgeAgain();
+  });
+  $("csv").addEventListener("click", exportCsv);
+  $("print").addEventListener("click", printReport);
+  $("clear").addEventListener("click", clear);
+  $("tool-window").addEventListener("click", () => useTool("window"));
+  $("tool-pan").addEventListener("click", () => useTool("pan"));
+  $("zoom-in").addEventListener("click", () => each((stage) => stage.zoomBy(1.25)));
+  $("zoom-out").addEventListener("click", () => each((stage) => stage.zoomBy(0.8)));
+  $("fit").addEventListener("click", () => each((stage) => stage.fit()));
+  $("invert").addEventListener("click", invert);
+  $("compare").addEventListener("click", compare);
+  $("evidence").addEventListener("input", (event) => each((stage) => stage.showEvidence(event.target.value / 100)));
+  redraw();
+}
+
+const each = (act) => stages.forEach(act);
+
+// Folders too, with what lies in them.
+async function dropped(transfer) {
+  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  if (!entries.length) return [...transfer.files];
+  const found = [];
+  const walk = async (entry) => {
+    if (entry.isFile) found.push(await new Promise((done, fail) => entry.file(done, fail)));
+    else {
+      const reader = entry.createReader();
+      for (;;) {
+        const some = await new Promise((done, fail) => reader.readEntries(done, fail));
+        if (!some.length) break;
+        for (const inner of some) await walk(inner);
+      }
+    }
+  };
+  for (const entry of entries) await walk(entry);
+  return found.filter((file) => !file.name.startsWith("."));
+}
+
+function add(files) {
+  for (const file of files) {
+    const item = { id: next++, file, name: file.name, told: null, problem: null };
+    items.push(item);
+    judge(item);
+  }
+  redraw();
+}
+
+async function judge(item) {
+  const asked = (item.asked = {});
+  try {
+    const told = await predict(item.file, { operating_point: $("operating-point").value, prevalence: $("prevalence").value / 100 });
+    if (item.asked !== asked) return; // asked anew since
+    item.told = told;
+    item.problem = null;
+  } catch (error) {
+    if (item.asked !== asked) return;
+    item.problem = error;
+  }
+  if (!chosen && items.includes(item) && item.told) choose(item);
+  // When all are judged the most urgent is shown, unless a person has chosen another.
+  if (!picked && items.every((other) => other.told || other.problem) && visible()[0]) choose(visible()[0]);
+  if (item === chosen) stages[0].label();
+  redraw();
+}
+
+function judgeAgain() {
+  for (const item of items) judge(item);
+  redraw();
+}
+
+function clear() {
+  for (const item of items) if (item.url) URL.revokeObjectURL(item.url);
+  items = [];
+  chosen = null;
+  picked = false;
+  forgetFilms();
+  if (stages.length > 1) compare();
+  stages[0].show(null);
+  redraw();
+}
+
+const visible = () =>
+  items
+    .filter((item) => filter === "all" || item.told?.decision === filter)
+    .sort((a, b) => urgency(a) - urgency(b) || chanceOf(b) - chanceOf(a) || a.id - b.id);
+
+// Many answers arrive together: the list is drawn once a frame.
+export function redraw() {
+  drawing ||= requestAnimationFrame(() => {
+    drawing = 0;
+    drawFilters();
+    drawList();
+    drawVerdict();
+    const done = items.filter((item) => item.told || item.problem).length;
+    $("progress").hidden = done === items.length;
+    $("progress").max = Math.max(1, items.length);
+    $("progress").value = done;
+    if (items.length && done === items.length) $("told").textContent = t("judgedCount", { done: count(done), all: count(items.length) });
+    for (const id of ["csv", "print", "clear"]) $(id).disabled = !done;
+    for (const option of $("operating-point").options) option.textContent = t(option.value);
+  });
+}
+
+function drawFilters() {
+  const counts = Object.fromEntries(DECISIONS.map((name) => [name, items.filter((item) => item.told?.decision === name).length]));
+  const button = (name, number) =>
+    h("button", { type: "button", "data-filter": name, "aria-pressed": String(filter === name), class: name, onclick: () => setFilter(name) }, `${t(name)} ${count(number)}`);
+  const focused = document.activeElement?.dataset?.filter;
+  $("filters").replaceChildren(button("all", items.length), ...DECISIONS.map((name) => button(name, counts[name])));
+  if (focused) $("filters").querySelector(`[data-filter=${focused}]`).focus();
+}
+
+function setFilter(name) {
+  filter = name;
+  redraw();
+}
+
+function drawList() {
+  const list = visible();
+  const focused = document.activeElement?.dataset?.film;
+  $("films").replaceChildren(...list.map(row));
+  if (focused) $("films").querySelector(`[data-film="${focused}"]`)?.focus({ preventScroll: true });
+  $("empty").hidden = Boolean(list.length);
+  $("empty").textContent = t(items.length ? "emptyFilter" : "empty");
+}
+
+function row(item) {
+  const { told, problem } = item;
+  const pinned = stages.length > 1 && stages[1].item === item;
+  return h("li", {},
+    h("button", { type: "button", "data-film": item.id, "aria-current": String(item === chosen), onclick: () => pick(item) },
+      picture(item),
+      h("span", { class: pinned ? "file pin" : "file", title: item.name }, item.name),
+      told ? h("span", { class: `decision ${told.decision}` }, t(told.decision)) : h("span", { class: "waiting" }, problem ? t("failed") : t("waiting")),
+      h("span", { class: "chance" }, told?.pneumonia_probability == null ? "" : percent(told.pneumonia_probability)),
+      told?.pneumonia_probability == null
+        ? h("small", { class: "soft" }, told ? t(`reason.${told.reasons[0]}`) : problem?.message ?? "")
+        : meter(told)));
+}
+
+function picture(item) {
+  const image = h("img", { class: "thumb", alt: "", width: 52, height: 52 });
+  if (item.thumb) image.src = item.thumb;
+  else if (item.url) image.src = item.url;
+  else if (/\.(jpe?g|png)$/i.test(item.name)) {
+    image.src = item.url = URL.createObjectURL(item.file);
+  } else if (item.told && !item.thumbAsked && !["unreadable", "unsupported_dicom"].includes(item.told.reasons[0])) {
+    item.thumbAsked = true;
+    thumbnail(item, 104).then((url) => {
+      item.thumb = url;
+      redraw();
+    }, () => {});
+  }
+  if (!image.src) return h("span", { class: "thumb", "aria-hidden": "true" });
+  image.addEventListener("error", () => image.replaceWith(h("span", { class: "thumb", "aria-hidden": "true" })));
+  return image;
+}
+
+// The probability as a bar, with the operating point marked.
+function meter(told, labelled = false) {
+  const at = 100 * told.operating_point.threshold;
+  const colour = told.decision;
+  return h("div", { class: "meter", role: "img", "aria-label": `${t("chance")} ${percent(told.pneumonia_probability)}; ${t("threshold", { value: percent(told.operating_point.threshold) })}` },
+    s("svg", { "aria-hidden": "true", class: colour },
+      s("rect", { x: 0, y: 0, height: "100%", width: `${100 * told.pneumonia_probability}%`, rx: 3, fill: "currentColor" }),
+      s("line", { x1: `${at}%`, x2: `${at}%`, y1: -3, y2: "100%", stroke: "var(--text)", "stroke-width": 2 }),
+      s("line", { x1: `${at}%`, x2: `${at}%`, y1: "100%", y2: "150%", stroke: "var(--text)", "stroke-width": 2 }),
+      labelled ? s("text", { x: `${at}%`, y: 27, "text-anchor": at > 75 ? "end" : at < 25 ? "start" : "middle" }, t("threshold", { value: percent(told.operating_point.threshold) })) : null));
+}
+
+function drawVerdict() {
+  const told = chosen?.told;
+  if (!told) {
+    $("verdict").replaceChildren(h("p", { class: "soft" }, chosen?.problem?.message ?? (chosen ? t("waiting") : "")));
+    return;
+  }
+  const judged = told.pneumonia_probability != null;
+  const kinds = kindsOf(told);
+  put($("verdict"),
+    h("div", { class: "top" },
+      h("span", { class: `decision ${told.decision}` }, t(told.decision)),
+      judged ? h("span", { class: "chance" }, `${t("chance")}: ${percent(told.pneumonia_probability)}`) : null,
+      told.decision === "refer" ? h("span", {}, t("referAdvice")) : null),
+    judged ? meter(told, true) : null,
+    told.reasons.map((reason) => h("p", {}, t(`reason.${reason}`), " ", h("small", { class: "soft" }, reason))),
+    told.detail ? h("p", { class: "soft" }, told.detail) : null,
+    judged && kinds && told.decision !== "normal" ? h("p", { class: "weak" }, t("weak", { kinds })) : null,
+    judged ? h("p", { class: "weak" }, t("at", {
+      name: t(told.operating_point.name), sensitivity: percent(told.operating_point.sensitivity),
+      specificity: percent(told.operating_point.specificity), films: told.operating_point.fitted_on })) : null,
+    h("p", { class: "ids" }, t("judgedBy", { name: told.bundle.name, version: told.bundle.version, bundle: told.bundle.sha256.slice(0, 12), file: told.sha256.slice(0, 12) })));
+}
+
+// Of a pneumonia, by kind, in shares of the pneumonia.
+function kindsOf(told) {
+  const found = Object.entries(told.class_probability ?? {}).filter(([name]) => !["normal", "pneumonia"].includes(name));
+  const sum = found.reduce((all, [, value]) => all + value, 0);
+  return sum ? found.map(([name, value]) => `${t(name)} ${percent(value / sum, 0)}`).join(", ") : "";
+}
+
+function choose(item) {
+  const waits = stages.length > 1 && !stages[1].item;
+  if (waits && item !== chosen) {
+    stages[1].show(item);
+    redraw();
+    return;
+  }
+  chosen = item;
+  stages[0].show(item);
+  redraw();
+}
+
+function pick(item) {
+  picked = true;
+  choose(item);
+}
+
+function move(step) {
+  const list = visible();
+  if (!list.length) return;
+  const at = list.indexOf(chosen);
+  pick(list[Math.min(list.length - 1, Math.max(0, at + step))]);
+  requestAnimationFrame(() => requestAnimationFrame(() =>
+    $("films").querySelector("[aria-current=true]")?.scrollIntoView({ block: "nearest" })));
+}
+
+function useTool(tool) {
+  each((stage) => stage.use(tool));
+  $("tool-window").setAttribute("aria-pressed", String(tool === "window"));
+  $("tool-pan").setAttribute("aria-pressed", String(tool === "pan"));
+}
+
+function invert() {
+  each((stage) => stage.film && stage.invert());
+  refreshTools();
+}
+
+function refreshTools() {
+  $("invert").setAttribute("aria-pressed", String(stages[0].inverted));
+}
+
+function compare() {
+  if (stages.length > 1) {
+    const [gone] = stages.splice(1);
+    gone.onLook.disconnect();
+    gone.node.remove();
+  } else {
+    const second = new Stage(() => {});
+    second.use(stages[0].tool);
+    second.evidence = stages[0].evidence;
+    second.say(t("chooseCompare"));
+    stages.push(second);
+    $("stages").append(second.node);
+  }
+  $("compare").setAttribute("aria-pressed", String(stages.length > 1));
+  redraw();
+}
+
+function toggleEvidence() {
+  const slider = $("evidence");
+  slider.value = slider.value > 0 ? 0 : 70;
+  slider.dispatchEvent(new Event("input"));
+}
+
+function nextFilter() {
+  const all = ["all", ...DECISIONS];
+  setFilter(all[(all.indexOf(filter) + 1) % all.length]);
+}
+
+export const SHORTCUTS = {
+  j: () => move(1), ArrowDown: () => move(1), k: () => move(-1), ArrowUp: () => move(-1),
+  e: toggleEvidence, i: invert, "+": () => each((stage) => stage.zoomBy(1.25)), "-": () => each((stage) => stage.zoomBy(0.8)),
+  0: () => each((stage) => stage.fit()), w: () => useTool("window"), p: () => useTool("pan"), c: compare, f: nextFilter, o: () => $("files").click(),
+};
+
+export function wordsChanged() {
+  if (!stages.length) return;
+  each((stage) => (stage.item ? stage.label() : stage.say(t(stage === stages[0] ? "choose" : "chooseCompare"))));
+  redraw();
+}
+
+// The same columns as `pneumoscope predict --out FILE.csv`.
+function exportCsv() {
+  const classes = ["normal", "bacterial", "viral"];
+  const header = ["file", "sha256", "decision", "reasons", "detail", "pneumonia_probability", ...classes.map((name) => `${name}_probability`),
+    "operating_point", "threshold", "sensitivity", "specificity", "fitted_on", "evidence", "bundle_name", "bundle_version", "bundle_sha256", "notice"];
+  const rows = items.filter((item) => item.told).map(({ told }) => [told.file, told.sha256, told.decision, told.reasons.join(";"), told.detail,
+    told.pneumonia_probability, ...classes.map((name) => told.class_probability?.[name]), told.operating_point.name, told.operating_point.threshold,
+    told.operating_point.sensitivity, told.operating_point.specificity, told.operating_point.fitted_on, told.evidence, told.bundle.name, told.bundle.version, told.bundle.sha256, told.notice]);
+  // A cell that begins like a formula would be run by a spreadsheet.
+  const cell = (value) => {
+    const text = typeof value === "string" && /^[=+\-@\t\r]/.test(value) ? `'${value}` : String(value ?? "");
+    return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  };
+  const text = [header, ...rows].map((values) => values.map(cell).join(",")).join("\n");
+  const link = h("a", { href: URL.createObjectURL(new Blob([`${text}\n`], { type: "text/csv" })), download: "pneumoscope.csv" });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}
+
+// Films with their answers on paper; of normal and rejected ones the picture is left out when there are many.
+async function printReport() {
+  const judged = items.filter((item) => item.told).sort((a, b) => urgency(a) - urgency(b) || chanceOf(b) - chanceOf(a) || a.id - b.id);
+  const pictures = await Promise.all(judged.map((item, place) =>
+    place < 60 && item.told.reasons[0] !== "unreadable" ? (item.print ??= thumbnail(item, 240).catch(() => null)) : null));
+  const parts = DECISIONS.map((name) => [name, judged.filter((item) => item.told.decision === name).length])
+    .filter(([, number]) => number).map(([name, number]) => `${count(number)} ${t(name)}`).join(", ");
+  const one = judged[0].told;
+  $("report").replaceChildren(
+    h("h1", {}, `pneumoscope: ${t("reportTitle")}`),
+    h("p", { class: "warn" }, t("notice")),
+    h("p", {}, `${t("reportCount", { count: count(judged.length), parts })} ${new Date().toLocaleString(document.documentElement.lang)}`),
+    h("p", {}, h("small", {}, t("at", { name: t(one.operating_point.name), sensitivity: percent(one.operating_point.sensitivity),
+      specificity: percent(one.operating_point.specificity), films: one.operating_point.fitted_on }))),
+    h("table", {},
+      h("thead", {}, h("tr", {}, ["film", "file", "decision", "probability", "why"].map((name) => h("th", {}, t(name))))),
+      h("tbody", {}, judged.map(({ told, name }, place) => h("tr", {},
+        h("td", {}, pictures[place] ? h("img", { src: pictures[place], alt: "" }) : ""),
+        h("td", {}, name, h("br"), h("small", {}, told.sha256.slice(0, 16))),
+        h("td", {}, h("strong", {}, t(told.decision))),
+        h("td", {}, told.pneumonia_probability == null ? t("unknown") : percent(told.pneumonia_probability)),
+        h("td", {}, [...told.reasons.map((reason) => t(`reason.${reason}`)), told.decision === "pneumonia" ? kindsOf(told) : ""].filter(Boolean).join(" ")))))),
+    h("p", {}, h("small", {}, `${one.bundle.name} ${one.bundle.version}, ${one.bundle.sha256}`)));
+  $("report").hidden = false;
+  await Promise.all([...$("report").querySelectorAll("img")].map((image) => image.decode().catch(() => {})));
+  window.print();
+}

@@ -1,0 +1,84 @@
+"""Everything that can go wrong with a request, as `application/problem+json`.
+
+An image that cannot be judged is no problem in this sense: it is answered for, as rejected, with its reason.
+
+Source: RFC 9457.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from starlette.responses import JSONResponse
+
+PROBLEM_JSON = "application/problem+json"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of problem.
+
+    Attributes:
+        status: Of HTTP.
+        title: What it is.
+        advice: What to do.
+    """
+
+    status: int
+    title: str
+    advice: str
+
+
+class Problem(Enum):
+    """The kinds, by the last part of their `type`."""
+
+    INVALID_REQUEST = Kind(
+        422, "A parameter is missing or outside its range", "see `errors` for which, and the OpenAPI schema"
+    )
+    UNKNOWN_OPERATING_POINT = Kind(422, "The bundle has no such operating point", "ask /v1/bundle for those it has")
+    UNSUPPORTED_MEDIA_TYPE = Kind(
+        415, "The body is of a type that is not taken here", "send the image itself, or a form of files"
+    )
+    TOO_LARGE = Kind(413, "The image, or the form, is larger than is taken", "send the film in its usual size")
+    TOO_MANY_IMAGES = Kind(413, "More images than one request may hold", "send several requests")
+    UPLOAD_TIMEOUT = Kind(408, "The body did not arrive in time", "check the connection, and send it again")
+    UNREADABLE = Kind(422, "There is no film in this image to draw", "ask /v1/predict for the reason")
+    BUSY = Kind(503, "More images wait than can be judged soon", "send it again after `Retry-After` seconds")
+    STOPPING = Kind(503, "The service is stopping", "send it again after `Retry-After` seconds")
+    UNAUTHORISED = Kind(401, "A key is needed", "send `Authorization: Bearer KEY`; who runs the service gives keys")
+    UNKNOWN_HOST = Kind(
+        421, "The service is not known by this name", "call it by its address, or start it with --allow-host"
+    )
+    NOT_FOUND = Kind(404, "There is nothing here", "see /v1/openapi.json for what there is")
+    METHOD_NOT_ALLOWED = Kind(405, "This cannot be done here", "see /v1/openapi.json for what can")
+    BAD_REQUEST = Kind(400, "The request is malformed", "see `detail`")
+    HISTORY_OFF = Kind(404, "Nothing is kept", "start the service with --history FILE")
+    INTERNAL = Kind(500, "The service failed", "report it, with the request's id")
+
+    @property
+    def code(self) -> str:
+        """As in `type`."""
+        return self.name.lower()
+
+
+class ProblemError(Exception):
+    """A request cannot be answered."""
+
+    def __init__(self, problem: Problem, detail: str = "", headers: dict[str, str] | None = None, **more: Any) -> None:
+        """Tells why: the kind, this case in words, headers of the answer, further members of it."""
+        super().__init__(detail or problem.value.title)
+        self.problem, self.detail, self.headers, self.more = problem, detail, headers or {}, more
+
+    def response(self, request_id: str) -> JSONResponse:
+        """For the caller."""
+        kind = self.problem.value
+        content = {
+            "type": f"/v1/problems/{self.problem.code}",
+            "title": kind.title,
+            "status": kind.status,
+            "detail": self.detail or kind.title,
+            "advice": kind.advice,
+            "instance": request_id,
+            **self.more,
+        }
+        return JSONResponse(content, kind.status, self.headers, PROBLEM_JSON)

@@ -1,0 +1,72 @@
+"""What a service is told when it starts."""
+
+import os
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from pathlib import Path
+
+from pneumoscope.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to serve.
+
+    Attributes:
+        bundle: `default`, `nano`, or a bundle's path.
+        host: Address to listen on.
+        port: Likewise; 0 for any that is free.
+        workers: Processes with a detector each.
+        queue: Images that may wait beyond those being judged; past it callers are told to come back.
+        image_bytes: Largest image file.
+        images: Most images to a request.
+        upload_seconds: A request must have arrived whole by then.
+        judge_seconds: An image that takes longer is given up.
+        keys: File of API keys; anybody may ask where None.
+        origins: Web pages of other origins that may ask, such as https://pacs.example.
+        hosts: Names by which the service may be called, beside its address; any where it listens beyond this machine and
+            none is named.
+        history: SQLite file of what was decided; nothing is kept where None.
+        request_log: Whether requests are logged, by ids, hashes and decisions.
+    """
+
+    bundle: str = "default"
+    host: str = "127.0.0.1"
+    port: int = 8000
+    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
+    queue: int = 64
+    image_bytes: int = 64 * 2**20
+    images: int = 32
+    upload_seconds: float = 30.0
+    judge_seconds: float = 20.0
+    keys: Path | None = None
+    origins: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    history: Path | None = None
+    request_log: bool = True
+
+    def __post_init__(self) -> None:
+        for name, least in (("workers", 1), ("queue", 1), ("image_bytes", 1), ("images", 1)):
+            if (found := getattr(self, name)) < least:
+                raise ConfigError(f"expected {name} of at least {least}, found {found}: change it")
+        if self.images > self.queue:
+            raise ConfigError(
+                f"expected a queue of at least the {self.images} images of one request, found {self.queue}: lengthen it"
+            )
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach the service."""
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    @property
+    def known_hosts(self) -> frozenset[str]:
+        """Names by which it may be called; empty for any.
+
+        A page elsewhere whose name resolves to this machine could otherwise read what is served to this machine alone.
+        """
+        own = {"localhost", "127.0.0.1", "[::1]", self.host}
+        return frozenset(own | set(self.hosts)) if self.hosts or self.is_local else frozenset()

@@ -1,0 +1,50 @@
+"""Services that really listen, on loopback, in a thread of this process; their judging processes are real ones."""
+
+import contextlib
+import threading
+import time
+
+import httpx
+import pytest
+
+from pneumoscope.serving.server import listen, make_server
+from pneumoscope.serving.settings import Settings
+
+
+@contextlib.contextmanager
+def running(**settings):
+    """A client of a service with these settings."""
+    told = Settings(**({"port": 0, "workers": 1} | settings))
+    held = listen(told)
+    server = make_server(told)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [held]})
+    thread.start()
+    try:
+        deadline = time.monotonic() + 60
+        while not server.started:
+            assert thread.is_alive(), "the service did not start"
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        with httpx.Client(base_url=f"http://127.0.0.1:{held.getsockname()[1]}", timeout=60) as client:
+            client.server = server
+            yield client
+    finally:
+        server.should_exit = True
+        thread.join(60)
+        held.close()
+
+
+@pytest.fixture(scope="package")
+def service(phantom_bundle, tmp_path_factory):
+    """With a bundle for phantom films, small limits and a history."""
+    history = tmp_path_factory.mktemp("history") / "history.sqlite"
+    with running(
+        bundle=str(phantom_bundle), images=4, queue=8, image_bytes=2_000_000, upload_seconds=1.0, history=history
+    ) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def films(phantoms):
+    """Eight phantom films as files."""
+    return sorted(phantoms.rglob("*.jpeg"))[::9]

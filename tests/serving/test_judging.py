@@ -1,0 +1,146 @@
+import asyncio
+import os
+import time
+from dataclasses import dataclass
+
+import pytest
+
+from pneumoscope.inference.detector import NamedImage, load_detector
+from pneumoscope.serving.judging import Judging
+from pneumoscope.serving.problems import Problem, ProblemError
+from pneumoscope.serving.work import GAVE_UP, Draw, Judge, Question, Show
+from pneumoscope.types import Reason
+
+
+@dataclass(frozen=True)
+class Poison(NamedImage):
+    """Ends the process that it is handed to, or holds it up: as an image would that its decoder cannot bear."""
+
+    seconds: float = 0.0
+
+    def __reduce__(self):
+        return (time.sleep, (self.seconds,)) if self.seconds else (os._exit, (1,))
+
+
+def asked(image):
+    return Judge(image, Question())
+
+
+def images_of(films):
+    return [NamedImage(film.name, film.read_bytes()) for film in films]
+
+
+def run(phantom_bundle, script, workers=1, queue=8, patience=20.0):
+    async def main():
+        judging = Judging(str(phantom_bundle), workers, queue, patience)
+        assert not judging.is_ready
+        await judging.start()
+        try:
+            return await script(judging)
+        finally:
+            await judging.stop()
+
+    return asyncio.run(main())
+
+
+def test_many_at_once_are_each_answered_as_alone(phantom_bundle, films):
+    images = images_of(films)
+
+    async def script(judging):
+        return await asyncio.gather(*(judging.ask([asked(image)]) for image in images))
+
+    detector = load_detector(phantom_bundle)
+    found = run(phantom_bundle, script, workers=2)
+    assert [one.as_json() for [one] in found] == [detector.predict(image).as_json() for image in images]
+
+
+@pytest.mark.parametrize("seconds", [0.0, 60.0])
+def test_an_image_that_ends_or_holds_up_its_process_costs_itself_alone(phantom_bundle, films, seconds):
+    good = images_of(films[:3])
+    images = [good[0], Poison("bad", b"", seconds), *good[1:]]
+
+    async def script(judging):
+        answers = await asyncio.gather(*(judging.ask([asked(image)]) for image in images))
+        again = await judging.ask([asked(good[0])])
+        return [one for [one] in answers], again[0], judging.replaced
+
+    answers, again, replaced = run(phantom_bundle, script, patience=2.0)
+    assert [answer.file for answer in answers] == [image.name for image in images]
+    assert answers[1].reasons == (Reason.UNREADABLE,)
+    assert GAVE_UP in answers[1].detail
+    assert all(answer.pneumonia_probability is not None for answer in (answers[0], answers[2], answers[3]))
+    assert again.as_json() == answers[0].as_json()
+    assert replaced == 2
+
+
+def test_pictures_of_such_an_image_are_refused_too(phantom_bundle):
+    async def script(judging):
+        return await judging.ask([Show(Poison("", b"")), Draw(Poison("", b""), Question(), False)])
+
+    for answer in run(phantom_bundle, script):
+        assert GAVE_UP in str(answer)
+
+
+def test_past_the_queue_callers_are_told_to_come_back(phantom_bundle, films):
+    [image] = images_of(films[:1])
+
+    async def script(judging):
+        accepted = [asyncio.create_task(judging.ask([asked(image)])) for _ in range(5)]
+        await asyncio.sleep(0)
+        assert judging.accepted == 5
+        assert not judging.is_ready
+        with pytest.raises(ProblemError) as told:
+            judging.check_room()
+        with pytest.raises(ProblemError):
+            await judging.ask([asked(image)])
+        answers = await asyncio.gather(*accepted)
+        assert judging.is_ready
+        return told.value, answers
+
+    told, answers = run(phantom_bundle, script, queue=4)
+    assert told.problem is Problem.BUSY
+    assert told.headers["Retry-After"] == "1"
+    assert len(answers) == 5
+
+
+def test_a_stop_answers_what_was_accepted_and_takes_no_more(phantom_bundle, films):
+    images = images_of(films)
+
+    async def script(judging):
+        accepted = [asyncio.create_task(judging.ask([asked(image)])) for image in images]
+        await asyncio.sleep(0)
+        stopping = asyncio.create_task(judging.stop())
+        await asyncio.sleep(0)
+        with pytest.raises(ProblemError) as told:
+            await judging.ask([asked(images[0])])
+        await stopping
+        assert told.value.problem is Problem.STOPPING
+        return await asyncio.gather(*accepted)
+
+    assert len(run(phantom_bundle, script)) == len(images)
+
+
+def test_a_caller_who_left_is_not_judged_for(phantom_bundle, films):
+    images = images_of(films)
+
+    async def script(judging):
+        waiting = [asyncio.create_task(judging.ask([asked(image)])) for image in images]
+        await asyncio.sleep(0)
+        for task in waiting[1:]:
+            task.cancel()
+        [answer] = await waiting[0]
+        assert judging.accepted == 0
+        return answer
+
+    assert run(phantom_bundle, script).file == images[0].name
+
+
+def test_an_error_of_ours_reaches_who_waits_and_the_next_is_judged(phantom_bundle, films):
+    [image] = images_of(films[:1])
+
+    async def script(judging):
+        with pytest.raises(Exception, match="operating point"):
+            await judging.ask([Judge(image, Question("bold"))])
+        return await judging.ask([asked(image)])
+
+    assert run(phantom_bundle, script)[0].file == image.name
