@@ -36,7 +36,7 @@ class Monitoring:
         self.drift = DriftWatch(bundle.manifest.reference)
         self._log_requests = log_requests
         # A second series for each counter would tell when it was first seen; nobody asks.
-        disable_created_metrics()
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         # One of its own: several services in one process do not share their counts.
         self._registry = registry = CollectorRegistry()
         self._requests = Counter("pneumoscope_requests", "Requests answered", ["route", "status"], registry=registry)
