@@ -76,7 +76,7 @@ def create_app(settings: Settings) -> ASGIApp:
         lifespan=alive,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
-    _tell_problems(app)
+    _complete_schema(app, bundle)
     _answer_problems(app)
     _add_judging(app, service)
     _add_knowledge(app, service)
@@ -340,15 +340,18 @@ def _add_page(app: FastAPI) -> None:
     app.mount("/page", StaticFiles(directory=_PAGE), name="page")
 
 
-def _tell_problems(app: FastAPI) -> None:
-    """The schema of problems, which the routes refer to, into the OpenAPI schema."""
+def _complete_schema(app: FastAPI, bundle: Bundle) -> None:
+    """Adds what only the bundle knows, and the schema of problems, which the routes refer to."""
     plain = app.openapi
 
     def openapi() -> dict[str, Any]:
         told = plain()
-        told.setdefault("components", {}).setdefault("schemas", {})["ProblemSchema"] = (
-            schemas.ProblemSchema.model_json_schema()
-        )
+        told["components"]["schemas"]["ProblemSchema"] = schemas.ProblemSchema.model_json_schema()
+        for path in told["paths"].values():
+            for operation in path.values():
+                for parameter in operation.get("parameters", ()):
+                    if parameter["name"] == "operating_point":
+                        parameter["schema"]["enum"] = list(bundle.manifest.operating_points)
         return told
 
     app.openapi = openapi  # type: ignore[method-assign]

@@ -1,0 +1,423 @@
+"""The page in a real browser: Debian's Chromium, headless, on a service with the detector that ships."""
+
+import base64
+import csv
+import io
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
+from playwright.sync_api import expect, sync_playwright
+from sklearn.datasets import load_sample_image
+
+from pneumoscope.data.reading import read_grey
+from pneumoscope.inference.detector import load_detector
+from pneumoscope.inference.journal import flat
+from serving.conftest import running
+
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
+ARGUMENTS += ["--disable-component-update", "--disable-sync"]
+SECONDS = 30_000
+
+
+@pytest.fixture(scope="module")
+def browser():
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("Chromium is not on this machine (Debian: apt-get install chromium)")
+    with sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=program, args=ARGUMENTS)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def workbench(tmp_path_factory):
+    with running(history=tmp_path_factory.mktemp("history") / "h.sqlite", workers=2) as client:
+        yield client
+
+
+@pytest.fixture
+def page(browser, workbench):
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, locale="en-GB", accept_downloads=True)
+    opened = context.new_page()
+    opened.set_default_timeout(SECONDS)
+    wrong = []
+    opened.on("pageerror", lambda error: wrong.append(str(error)))
+    opened.on("request", lambda asked: wrong.append(asked.url) if not is_own(asked.url, workbench) else None)
+    opened.goto(str(workbench.base_url))
+    expect(opened.locator("html[data-ready]")).to_have_count(1)
+    yield opened
+    context.close()
+    assert wrong == []
+
+
+def is_own(url, workbench):
+    return url.startswith((str(workbench.base_url), "blob:", "data:"))
+
+
+@pytest.fixture(scope="module")
+def six(figure_films):
+    return sorted(figure_films.glob("*.png"))
+
+
+@pytest.fixture(scope="module")
+def photograph(tmp_path_factory):
+    path = tmp_path_factory.mktemp("photograph") / "garden.jpg"
+    Image.fromarray(load_sample_image("china.jpg")).save(path)
+    return path
+
+
+def choose_files(page, files):
+    page.set_input_files("#files", [str(file) for file in files])
+    all_judged(page, len(files))
+
+
+def all_judged(page, count):
+    expect(page.locator(".films li")).to_have_count(count, timeout=SECONDS)
+    expect(page.locator(".films .waiting")).to_have_count(0, timeout=SECONDS)
+
+
+def drop(page, name, content):
+    """Drops a file as the browser would."""
+    handed = page.evaluate_handle(
+        """([name, content]) => {
+            const bytes = Uint8Array.from(atob(content), (c) => c.charCodeAt(0));
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([bytes], name));
+            return transfer;
+        }""",
+        [name, base64.b64encode(content).decode()],
+    )
+    page.dispatch_event("#drop", "drop", {"dataTransfer": handed})
+
+
+def grey_levels(page, stage=0):
+    """(height, width) of what the stage's canvas shows."""
+    found = page.evaluate(
+        """(stage) => {
+            const canvas = document.querySelectorAll(".stage canvas")[stage];
+            const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+            return [canvas.height, canvas.width, Array.from(data.filter((_, place) => place % 4 === 0))];
+        }""",
+        stage,
+    )
+    return np.array(found[2], dtype=np.uint8).reshape(found[:2])
+
+
+def shown(page, stage=0):
+    expect(page.locator(".stage canvas").nth(stage)).to_be_visible(timeout=SECONDS)
+    # Two frames: what was asked for is then drawn.
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    return grey_levels(page, stage)
+
+
+def drag(page, selector, dx, dy):
+    box = page.locator(selector).first.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + dx, y + dy, steps=4)
+    page.mouse.up()
+
+
+def test_dropped_films_show_the_detectors_decisions_the_most_urgent_first(page, six):
+    for file in six:
+        drop(page, file.name, file.read_bytes())
+    all_judged(page, 6)
+    detector = load_detector()
+    told = {file.name: detector.predict(file) for file in six}
+    names = page.locator(".films .file").all_inner_texts()
+    urgency = {"pneumonia": 0, "refer": 1, "normal": 2}
+    expected = sorted(told, key=lambda name: (urgency[told[name].decision], -told[name].pneumonia_probability))
+    assert names == expected
+    assert page.locator(".films .decision").all_inner_texts() == [told[name].decision for name in names]
+    chances = page.locator(".films .chance").all_inner_texts()
+    assert chances == [f"{100 * told[name].pneumonia_probability:.1f}%" for name in names]
+    expect(page.locator(".films [aria-current=true] .file")).to_have_text(names[0])
+    verdict = page.locator("#verdict")
+    expect(verdict).to_contain_text(f"probability of pneumonia: {chances[0]}")
+    expect(verdict).to_contain_text("Which kind it is, is weak evidence")
+    expect(verdict).to_contain_text(detector.bundle.sha256[:12])
+    expect(page.locator(".notice").first).to_have_text("Research use only. Not a medical device.")
+    expect(page.locator(".notice").first).to_be_in_viewport()
+
+
+def test_the_viewer_shows_the_film_and_changes_window_level_and_zoom(page, six):
+    choose_files(page, six[:1])
+    film = read_grey(six[0])
+    assert np.array_equal(shown(page), film)
+    drag(page, ".stage", -120, 0)
+    narrower = shown(page)
+    assert narrower.std() > film.std()
+    expect(page.locator(".stage .levels")).not_to_contain_text("W 255")
+    drag(page, ".stage", 0, 80)
+    assert shown(page).mean() > narrower.mean()
+    page.keyboard.press("i")
+    expect(page.locator("#invert")).to_have_attribute("aria-pressed", "true")
+    assert shown(page).mean() < 255 - narrower.mean()
+    before = page.locator(".stage .picture").first.get_attribute("style")
+    page.click("#tool-pan")
+    drag(page, ".stage", 50, 20)
+    panned = page.locator(".stage .picture").first.get_attribute("style")
+    assert panned != before
+    page.mouse.wheel(0, -300)
+    page.keyboard.press("+")
+    zoomed = page.locator(".stage .picture").first.get_attribute("style")
+    assert float(re.search(r"scale\(([\d.]+)\)", zoomed)[1]) > 1.5 * float(re.search(r"scale\(([\d.]+)\)", panned)[1])
+    page.keyboard.press("0")
+    assert page.locator(".stage .picture").first.get_attribute("style") == before
+
+
+def test_the_evidence_fades_in_with_the_slider(page, six):
+    choose_files(page, six[:1])
+    shown(page)
+    layer = page.locator(".stage .layer").first
+    expect(layer).to_be_hidden()
+    page.locator("#evidence").fill("60")
+    expect(layer).to_be_visible()
+    height, width = read_grey(six[0]).shape
+    size = layer.evaluate(
+        "async (image) => { await image.decode(); return [image.naturalHeight, image.naturalWidth]; }"
+    )
+    assert size == [height, width]
+    expect(layer).to_have_css("opacity", "0.6")
+    page.keyboard.press("e")
+    expect(layer).to_be_hidden()
+
+
+def test_two_films_stand_side_by_side(page, six):
+    choose_files(page, six[:3])
+    page.keyboard.press("c")
+    expect(page.locator(".stage")).to_have_count(2)
+    other = page.locator(".films button[aria-current=false]").first
+    name = other.locator(".file").inner_text()
+    other.click()
+    second = shown(page, 1)
+    by_name = {file.name: read_grey(file) for file in six}
+    assert np.array_equal(second, by_name[name])
+    assert not np.array_equal(shown(page, 0)[:50, :50], second[:50, :50])
+    page.click("#compare")
+    expect(page.locator(".stage")).to_have_count(1)
+
+
+def test_filters_show_one_decision(page, six, photograph):
+    choose_files(page, [*six, photograph])
+    decisions = page.locator(".films .decision").all_inner_texts()
+    for name in ("pneumonia", "normal", "rejected", "refer"):
+        page.click(f"[data-filter={name}]")
+        expect(page.locator(f"[data-filter={name}]")).to_have_attribute("aria-pressed", "true")
+        assert page.locator(".films .decision").all_inner_texts() == [name] * decisions.count(name)
+        expect(page.locator(f"[data-filter={name}]")).to_have_text(f"{name} {decisions.count(name)}")
+    expect(page.locator("#empty")).to_have_text("No film with this decision.")
+
+
+def test_a_photograph_and_a_corrupt_file_are_rejected_with_their_reasons(page, photograph, six, tmp_path):
+    corrupt = tmp_path / "=corrupt.jpeg"
+    corrupt.write_bytes(b"\xff\xd8\xff and no more")
+    choose_files(page, [photograph, corrupt, six[0]])
+    rows = {
+        row.locator(".file").inner_text(): row.locator("small").inner_text()
+        for row in page.locator(".films li").filter(has=page.locator(".rejected")).all()
+    }
+    assert rows == {
+        "garden.jpg": "Not a radiograph of a chest.",
+        "=corrupt.jpeg": "The file cannot be read as an image.",
+    }
+    page.get_by_role("button", name="garden.jpg").click()
+    expect(page.locator("#verdict")).to_contain_text("not_frontal_chest")
+    expect(page.locator("#verdict")).not_to_contain_text("probability")
+    assert shown(page).shape == (427, 640)
+    page.get_by_role("button", name="=corrupt.jpeg").click()
+    expect(page.locator(".stage .none")).to_contain_text("no film to show")
+
+
+def test_the_export_equals_the_command_lines_table(page, six, tmp_path):
+    odd = tmp_path / "=1+1, odd.png"
+    odd.write_bytes(six[0].read_bytes())
+    files = [*six, odd]
+    choose_files(page, files)
+    with page.expect_download() as caught:
+        page.click("#csv")
+    with open(caught.value.path(), newline="", encoding="utf-8") as stream:
+        rows = {row["file"]: row for row in csv.DictReader(stream)}
+    detector = load_detector()
+    for file in files:
+        expected = flat(detector.predict(file).as_json() | {"file": file.name})
+        found = rows[file.name if not file.name.startswith("=") else f"'{file.name}"]
+        assert list(found) == list(expected)
+        for name, value in expected.items():
+            if isinstance(value, float):
+                assert float(found[name]) == value
+            elif name != "file":
+                assert found[name] == ("" if value is None else value)
+
+
+def test_the_report_prints_with_pictures(page, six, photograph):
+    choose_files(page, [*six, photograph])
+    page.evaluate("() => { window.print = () => { document.title = 'printed'; }; }")
+    page.click("#print")
+    expect(page).to_have_title("printed")
+    page.emulate_media(media="print")
+    report = page.locator("#report")
+    expect(report).to_be_visible()
+    expect(page.locator("main")).to_be_hidden()
+    expect(report.locator("tbody tr")).to_have_count(7)
+    expect(report.locator("img")).to_have_count(7)
+    expect(report).to_contain_text("Research use only. Not a medical device.")
+    assert page.pdf().startswith(b"%PDF")
+
+
+def test_the_page_speaks_french(page, six):
+    choose_files(page, six[:2])
+    page.select_option("#language", "fr")
+    expect(page.locator("html")).to_have_attribute("lang", "fr")
+    expect(page.locator(".notice").first).to_have_text("Réservé à la recherche. Ceci n’est pas un dispositif médical.")
+    expect(page.locator("#csv")).to_have_text("Exporter CSV")
+    assert set(page.locator(".films .decision").all_inner_texts()) <= {"pneumonie", "normal", "à relire"}
+    page.reload()
+    expect(page.locator("#csv")).to_have_text("Exporter CSV")
+
+
+def test_both_languages_have_every_word(page):
+    told = page.evaluate("async () => (await import('/page/words.js')).allWords")
+    assert set(told["en"]) == set(told["fr"])
+    holes = {name: set(re.findall(r"\{\w+\}", str(word))) for name, word in told["en"].items()}
+    assert {name: set(re.findall(r"\{\w+\}", str(word))) for name, word in told["fr"].items()} == holes
+
+
+def test_a_hundred_films_are_judged(page, six, tmp_path):
+    files = []
+    for place in range(100):
+        files.append(tmp_path / f"{place:03}.png")
+        files[-1].write_bytes(six[place % 6].read_bytes())
+    choose_files(page, files)
+    expect(page.locator("#told")).to_have_text("100 of 100 films judged.")
+    expect(page.locator("[data-filter=all]")).to_have_text("all 100")
+
+
+def test_another_operating_point_and_prevalence_judge_anew(page, six):
+    choose_files(page, six)
+    detector = load_detector()
+    page.select_option("#operating-point", "specific")
+    page.fill("#prevalence", "10")
+    page.keyboard.press("Tab")
+    all_judged(page, 6)
+    told = [detector.predict(file, "specific", 0.1) for file in six]
+    expected = sorted(f"{100 * one.pneumonia_probability:.1f}%" for one in told)
+    expect(page.locator("#verdict")).to_contain_text("Operating point specific")
+    page.wait_for_timeout(300)
+    assert sorted(page.locator(".films .chance").all_inner_texts()) == expected
+
+
+def test_everything_is_reached_by_keyboard(page, six):
+    choose_files(page, six)
+    first = page.locator(".films .file").first.inner_text()
+    page.keyboard.press("j")
+    second = page.locator(".films [aria-current=true] .file").inner_text()
+    assert second != first
+    page.keyboard.press("k")
+    expect(page.locator(".films [aria-current=true] .file")).to_have_text(first)
+    page.keyboard.press("f")
+    expect(page.locator("[data-filter=pneumonia]")).to_have_attribute("aria-pressed", "true")
+    page.keyboard.press("?")
+    expect(page.locator("#keys-dialog")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("#keys-dialog")).to_be_hidden()
+    reached = set()
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("() => document.activeElement.id"))
+    assert {
+        "files",
+        "operating-point",
+        "prevalence",
+        "csv",
+        "print",
+        "clear",
+        "invert",
+        "evidence",
+        "compare",
+    } <= reached
+
+
+def test_how_good_it_is_moves_with_the_operating_point(page, workbench):
+    page.goto(f"{workbench.base_url}/#performance")
+    own = workbench.get("/v1/performance").json()["detector"]
+    view = page.locator("#page-performance")
+    expect(view).to_contain_text(f"{100 * own['measures']['binary_accuracy']['value']:.1f}%")
+    page.get_by_role("button", name="sensitive").click()
+    point = own["curve"][round(100 * workbench.get("/v1/bundle").json()["operating_points"]["sensitive"]["threshold"])]
+    cells = [int(text) for text in view.locator(".matrix td:not(.corner)").all_inner_texts()]
+    assert cells == [point["true_positive"], point["false_negative"], point["false_positive"], point["true_negative"]]
+    page.locator("#move-prevalence").fill("10")
+    hits, alarms = 0.1 * point["sensitivity"]["value"], 0.9 * (1 - point["specificity"]["value"])
+    expect(view).to_contain_text(f"{100 * hits / (hits + alarms):.1f}%")
+    expect(view.locator("table").last.locator("tbody tr")).to_have_count(6)
+
+
+def test_the_watch_page_shows_drift_and_history(page, workbench, six):
+    workbench.delete("/v1/history")
+    choose_files(page, six[:2])
+    page.click("a[href='#watch']")
+    view = page.locator("#page-watch")
+    expect(view).to_contain_text("too few to tell")
+    expect(view.locator("table").last.locator("tbody tr")).to_have_count(2)
+    page.fill("#history-text", six[0].name)
+    page.get_by_role("button", name="Search").click()
+    expect(view.locator("table").last.locator("tbody tr")).to_have_count(1)
+    view.get_by_role("button", name="Delete", exact=True).click()
+    expect(view).to_contain_text("Nothing found.")
+    assert len(workbench.get("/v1/history").json()["entries"]) == 1
+
+
+def test_a_service_with_keys_asks_for_one(browser, phantom_bundle, pneumoscope, tmp_path, six):
+    _, key, _ = pneumoscope("serve", "--api-keys", tmp_path / "keys", "--new-key", "me")
+    with running(bundle=str(phantom_bundle), keys=tmp_path / "keys") as service:
+        context = browser.new_context(locale="en-GB")
+        page = context.new_page()
+        page.goto(str(service.base_url))
+        page.get_by_label("Key", exact=True).fill(key.strip())
+        page.keyboard.press("Enter")
+        expect(page.locator("html[data-ready]")).to_have_count(1, timeout=SECONDS)
+        choose_files(page, six[:1])
+        expect(page.locator(".films .decision")).to_have_count(1)
+        context.close()
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+@pytest.mark.parametrize("part", ["worklist", "performance", "watch", "about"])
+def test_axe_finds_nothing_serious(page, workbench, six, photograph, theme, part):
+    if theme == "light":
+        page.click("#theme")
+    if part == "worklist":
+        choose_files(page, [*six[:3], photograph])
+        shown(page)
+    else:
+        page.click(f"a[href='#{part}']")
+        expect(page.locator(f"#page-{part} h1")).to_be_visible()
+    found = Axe().run(page).response["violations"]
+    serious = [one for one in found if one["impact"] in ("serious", "critical")]
+    assert not serious, json.dumps([(one["id"], [n["target"] for n in one["nodes"]][:5]) for one in serious])
+
+
+def test_it_fits_a_phone(browser, workbench, six):
+    context = browser.new_context(
+        viewport={"width": 375, "height": 700}, has_touch=True, is_mobile=True, locale="en-GB"
+    )
+    page = context.new_page()
+    page.goto(str(workbench.base_url))
+    choose_files(page, six[:2])
+    for part in ("worklist", "performance", "watch", "about"):
+        page.goto(f"{workbench.base_url}/#{part}")
+        expect(page.locator(f"#page-{part}")).to_be_visible()
+        page.wait_for_timeout(200)
+        wide = page.evaluate("() => document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert wide <= 0, part
+    with Image.open(io.BytesIO(page.screenshot())) as picture:
+        assert picture.width >= 375
+    context.close()
