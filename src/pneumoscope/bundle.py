@@ -4,6 +4,7 @@ manifest.json   what the network is, what it takes, what its answers mean, how f
 model.onnx      films in; logits, evidence map and features out
 golden.npz      a few inputs with the outputs they must give
 guard.npz       what the features of chest films are like, so that other images are not answered for
+guard.onnx      the network whose features these are, where it is another one than that which answers
 
 The manifest is the only source of preprocessing, class names, calibration and operating points on the detecting side.
 """
@@ -38,6 +39,7 @@ SHIPPED = ("default", "nano")
 INPUT = "films"
 OUTPUTS = LOGITS, EVIDENCE, FEATURES = ("logits", "evidence", "features")
 MODEL, MANIFEST, GOLDEN, GUARD = "model.onnx", "manifest.json", "golden.npz", "guard.npz"
+GUARD_MODEL = "guard.onnx"
 # Array of golden.npz: what the bundle remembers of the films it learnt from.
 LEARNT = "learnt"
 
@@ -107,6 +109,7 @@ class Manifest:
         operating_points: By name; `balanced` is always there.
         fitted_on: Which films calibration and operating points come from.
         guard: Limits of the input guard.
+        guard_preprocessing: How a film becomes the input of the guard's own network; None where it has none.
         conformal: Coverage to the lowest probability per class that belongs to the set.
         least_similarity: Correlation with the mean chest, in [-1, 1], below which a film is unlike those learnt from and a
             person should read it; -1 where the preprocessing does not look for the chest.
@@ -137,6 +140,7 @@ class Manifest:
     citation: str
     conformal: dict[str, tuple[float, ...]] = field(default_factory=dict)
     reference: Reference | None = None
+    guard_preprocessing: Preprocessing | None = None
     least_similarity: float = -1.0
     preprocessing_version: int = 1
     training: dict[str, Any] = field(default_factory=dict)
@@ -181,6 +185,7 @@ class Bundle:
         model: The ONNX file's bytes.
         golden: Name to array: `films` and the outputs they must give.
         guard: Name to array, for `inference.guard.Guard`.
+        guard_model: The ONNX file of the network whose features the guard looks at; empty for those of `model`.
     """
 
     manifest: Manifest
@@ -188,6 +193,7 @@ class Bundle:
     model: bytes
     golden: dict[str, NDArray[Any]]
     guard: dict[str, NDArray[Any]]
+    guard_model: bytes = b""
 
     def learnt_from(self, sha256: Iterable[str]) -> int:
         """How many of these films, by the hashes of their files, the network learnt from."""
@@ -200,7 +206,12 @@ def learnt_hashes(sha256: Iterable[str]) -> NDArray[np.uint64]:
 
 
 def save_bundle(
-    path: Path, manifest: Manifest, model: bytes, golden: dict[str, NDArray[Any]], guard: dict[str, NDArray[Any]]
+    path: Path,
+    manifest: Manifest,
+    model: bytes,
+    golden: dict[str, NDArray[Any]],
+    guard: dict[str, NDArray[Any]],
+    guard_model: bytes = b"",
 ) -> Bundle:
     """Writes a bundle as a zip file, atomically; the same content always gives the same bytes.
 
@@ -210,8 +221,10 @@ def save_bundle(
         model: ONNX.
         golden: Inputs and outputs.
         guard: Arrays of the input guard.
+        guard_model: ONNX of its own network, if it has one.
     """
     parts = {MODEL: model, GOLDEN: _npz(golden), GUARD: _npz(guard)}
+    parts |= {GUARD_MODEL: guard_model} if guard_model else {}
     told = asdict(manifest) | {"parts": {name: _hash(content) for name, content in parts.items()}}
     with whole_or_nothing(path) as temporary:
         temporary.write_bytes(_zip({MANIFEST: as_json(told).encode(), **parts}))
@@ -231,7 +244,8 @@ def load_bundle(path: Path) -> Bundle:
         read = _folder_reader(path) if path.is_dir() else _zip_reader(path)
         raw = read(MANIFEST)
         manifest = _manifest(json.loads(raw), path)
-        parts = {name: read(name) for name in (MODEL, GOLDEN, GUARD)}
+        own = manifest.guard_preprocessing is not None
+        parts = {name: read(name) for name in (MODEL, GOLDEN, GUARD, *([GUARD_MODEL] if own else []))}
     except _DAMAGE as error:
         raise BundleError(
             f"expected a bundle (folder or zip with {MANIFEST}, {MODEL}, {GOLDEN}, {GUARD}) at {path}, found {_reason(error)}: "
@@ -242,7 +256,8 @@ def load_bundle(path: Path) -> Bundle:
             raise BundleError(
                 f"expected {name} in {path} with SHA-256 {manifest.parts.get(name)}, found {found}: get the bundle anew"
             )
-    return Bundle(manifest, _hash(raw), parts[MODEL], *(_arrays(parts[name], name, path) for name in (GOLDEN, GUARD)))
+    golden, guard = (_arrays(parts[name], name, path) for name in (GOLDEN, GUARD))
+    return Bundle(manifest, _hash(raw), parts[MODEL], golden, guard, parts.get(GUARD_MODEL, b""))
 
 
 def _arrays(content: bytes, name: str, path: Path) -> dict[str, NDArray[Any]]:
@@ -286,13 +301,14 @@ def _manifest(table: dict[str, Any], path: Path) -> Manifest:
 
 
 def _typed(table: dict[str, Any], path: Path) -> Manifest:
-    told = dict(table["guard"])
+    told, own = dict(table["guard"]), table.get("guard_preprocessing")
     typed = {
         "classes": tuple(table["classes"]),
         "preprocessing": from_table(Preprocessing, table["preprocessing"], f"{path}: preprocessing"),
         "calibration": Calibration(table["calibration"]["temperature"], tuple(table["calibration"]["bias"])),
         "operating_points": {name: NamedOperatingPoint(**point) for name, point in table["operating_points"].items()},
         "conformal": {coverage: tuple(values) for coverage, values in table["conformal"].items()},
+        "guard_preprocessing": None if own is None else from_table(Preprocessing, own, f"{path}: guard_preprocessing"),
         "reference": _reference(table.get("reference")),
         "guard": GuardLimits(tuple(told.pop("usual")), tuple(told.pop("spread")), **told),
     }

@@ -1,4 +1,5 @@
 import io
+import zipfile
 from dataclasses import replace
 from functools import lru_cache
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bundles import bundle_of, lively_nano, permissive_guard
-from pneumoscope.bundle import save_bundle
+from pneumoscope.bundle import GUARD_MODEL, load_bundle, save_bundle
 from pneumoscope.config import ModelConfig, Preprocessing
 from pneumoscope.data.preprocessing import prepare
 from pneumoscope.data.reading import read_grey
@@ -235,3 +236,39 @@ def test_a_changed_image_is_an_answer_or_a_rejection(phantom_bundle, figure_film
 @lru_cache
 def _detector_of(path):
     return load_detector(path, 1)
+
+
+def test_a_guard_may_look_with_a_network_of_its_own(nano, films, tmp_path, manifest):
+    model, path = nano
+    looking = Preprocessing(fit="chest")
+    other = lively_nano(films[::-1].copy(), input_side=96, mirrored=True)
+    guard_model, guard = export_onnx(other, 224, 224), permissive_guard(112)
+    strict = replace(manifest, guard_preprocessing=looking, guard=replace(manifest.guard, farthest=100.0))
+    bundle = save_bundle(
+        tmp_path / "b.zip", strict, load_bundle(path).model, golden_outputs(model, films[:2]), guard, guard_model
+    )
+    detector = Detector(bundle)
+    alone = save_bundle(
+        tmp_path / "c.zip",
+        replace(strict, guard_preprocessing=None),
+        guard_model,
+        golden_outputs(other, films[:2]),
+        guard,
+    )
+    placed = np.stack([prepare(film, looking) for film in films])
+    expected = Detector(alone).distances(placed)
+    told = list(detector.predict_many(films, evidence=True))
+    plain = list(load_detector(path).predict_many(films, evidence=True))
+    judged = [i for i, one in enumerate(told) if one.statistics]
+    assert judged
+    np.testing.assert_allclose([told[i].statistics.distance for i in judged], expected[judged], rtol=1e-5)
+    np.testing.assert_allclose(detector.distances(placed), expected, rtol=1e-5)
+    for i in judged:
+        assert told[i].class_probability == plain[i].class_probability
+        np.testing.assert_array_equal(told[i].evidence_map, plain[i].evidence_map)
+    assert (expected > 1).tolist() == [i not in judged for i in range(len(films))]
+    with zipfile.ZipFile(tmp_path / "b.zip") as archive:
+        archive.extractall(tmp_path / "folder")
+    (tmp_path / "folder" / GUARD_MODEL).unlink()
+    with pytest.raises(BundleError, match=r"guard\.npz"):
+        load_bundle(tmp_path / "folder")

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumoscope.bundle import EVIDENCE, FEATURES, INPUT, LOGITS, OUTPUTS, Bundle, NamedOperatingPoint, find_bundle
+from pneumoscope.config import Preprocessing
 from pneumoscope.data.alignment import load_atlas
 from pneumoscope.data.preprocessing import PREPROCESSING_VERSION, PreparedFilm, check_image, prepare_placed
 from pneumoscope.data.reading import read_bytes, read_grey
@@ -61,6 +62,8 @@ class Detector:
         self.bundle = bundle
         self._network = Network(bundle.model, manifest.preprocessing.height, manifest.preprocessing.width, threads)
         self._guard = Guard.of(bundle)
+        own = manifest.guard_preprocessing
+        self._guard_network = Network(bundle.guard_model, own.height, own.width, threads) if own else self._network
         self._used = BundleUsed(manifest.name, manifest.version, bundle.sha256)
 
     def predict(
@@ -135,9 +138,18 @@ class Detector:
         """(n, classes) float64 in [0, 1], calibrated, rows summing to 1, of prepared films (n, height, width) uint8."""
         return self.bundle.manifest.calibration.probabilities(self.logits(films))
 
+    @property
+    def guard_preprocessing(self) -> Preprocessing:
+        """How a film becomes what the guard looks at."""
+        return self.bundle.manifest.guard_preprocessing or self.bundle.manifest.preprocessing
+
     def distances(self, films: NDArray[np.uint8]) -> Floats:
-        """(n,) how far prepared films (n, height, width) uint8 lie from chest films, as the guard sees it; up to 1 passes."""
-        return self._guard.distance(self._network.run(films, FEATURES)[0])
+        """(n,) how far films (n, height, width) uint8 lie from chest films, as the guard sees it; up to 1 passes.
+
+        Args:
+            films: Prepared as `guard_preprocessing` says.
+        """
+        return self._guard.distance(self._guard_network.run(films, FEATURES)[0])
 
     def unlike(self, films: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """(n,) bool, which prepared films (n, height, width) uint8 are too unlike those that the network learnt from.
@@ -171,7 +183,8 @@ class Detector:
     def _asked(self, operating_point: str, prevalence: float | None, evidence: bool) -> "_Asked":
         rule, told = self.bundle.manifest.at(operating_point, prevalence)
         wanted = self.bundle.manifest.prevalence if prevalence is None else prevalence
-        return _Asked(rule, told, wanted, (LOGITS, FEATURES, EVIDENCE) if evidence else (LOGITS, FEATURES))
+        features = () if self.bundle.manifest.guard_preprocessing else (FEATURES,)
+        return _Asked(rule, told, wanted, (LOGITS, *features, *((EVIDENCE,) if evidence else ())))
 
     def _predict_batch(self, films: Sequence[Film], asked: "_Asked") -> list[Prediction]:
         looks = [self._look(film) for film in films]
@@ -198,18 +211,25 @@ class Detector:
         check_image(image)
         if reason := examine_image(image):
             return _Refused(name, digest, reason, _in_words(reason, image))
-        return _Seen(name, digest, image, prepare_placed(image, self.bundle.manifest.preprocessing))
+        manifest = self.bundle.manifest
+        prepared = prepare_placed(image, manifest.preprocessing)
+        own = manifest.guard_preprocessing
+        return _Seen(name, digest, image, prepared, prepare_placed(image, own) if own else prepared)
 
     def _judge(self, films: Sequence["_Seen"], asked: "_Asked") -> Iterator["Prediction | _Refused"]:
         manifest = self.bundle.manifest
-        outputs = self._network.run(np.stack([film.prepared.film for film in films]), *asked.outputs)
-        calibrated = manifest.calibration.probabilities(outputs[0])
+        found = self._network.run(np.stack([film.prepared.film for film in films]), *asked.outputs)
+        outputs = dict(zip(asked.outputs, found, strict=True))
+        calibrated = manifest.calibration.probabilities(outputs[LOGITS])
         shown = at_prevalence(calibrated, manifest.prevalence, asked.prevalence)
         shown_chance, chance = pneumonia_probability(shown), pneumonia_probability(calibrated)
         decisions = asked.rule.decide(chance)
-        distances = self._guard.distance(outputs[1])
+        if FEATURES in outputs:
+            distances = self._guard.distance(outputs[FEATURES])
+        else:
+            distances = self.distances(np.stack([film.guarded.film for film in films]))
         for place, film in enumerate(films):
-            if reason := self._guard.examine(film.image, film.prepared.similarity, float(distances[place])):
+            if reason := self._guard.examine(film.image, film.guarded.similarity, float(distances[place])):
                 yield _Refused(film.name, film.sha256, reason, _in_words(reason, film.image))
                 continue
             decision, reasons = decisions[place], []
@@ -230,7 +250,9 @@ class Detector:
                 evidence=None,
                 bundle=self._used,
                 notice=manifest.notice,
-                evidence_map=_for_pneumonia(outputs[2][place], calibrated[place]) if len(outputs) > 2 else None,
+                evidence_map=_for_pneumonia(outputs[EVIDENCE][place], calibrated[place])
+                if EVIDENCE in outputs
+                else None,
                 frame=film.prepared.frame,
                 statistics=FilmStatistics(
                     probability=float(chance[place]),
@@ -275,6 +297,7 @@ class _Seen:
     sha256: str
     image: NDArray[Any]
     prepared: PreparedFilm
+    guarded: PreparedFilm
 
 
 @dataclass(frozen=True)

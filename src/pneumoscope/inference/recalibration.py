@@ -195,7 +195,7 @@ def recalibrate(bundle: Bundle, films: SiteFilms, settings: DetectorConfig, out:
         reference=reference_of(now, films.rejected),
         parent=bundle.sha256,
     )
-    return save_bundle(out, manifest, bundle.model, bundle.golden, bundle.guard)
+    return save_bundle(out, manifest, bundle.model, bundle.golden, bundle.guard, bundle.guard_model)
 
 
 def _calibration(decided: dict[str, Any]) -> Calibration:

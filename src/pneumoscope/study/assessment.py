@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pneumoscope import places
+from pneumoscope.data.cache import cached_films
 from pneumoscope.data.dataset import Dataset, FilmLooks, film_looks
 from pneumoscope.data.styles import STYLES
 from pneumoscope.errors import DataError, RunError
@@ -113,7 +114,8 @@ def assess_bundle(
     rules = Rules(manifest.operating_points, manifest.conformal, manifest.prevalence)
     styles = looks.styles[data.positions] if (looks := _looks(dataset)) else None
     made = facts | provenance()
-    flags = (detector.unlike(films), detector.distances(films) > 1)
+    own = cached_films(dataset.source, dataset.index, detector.guard_preprocessing, places.films_directory())
+    flags = (detector.unlike(films), detector.distances(own[data.positions]) > 1)
     context = ReportContext(title, side.value, synthetic, [], made, rules, styles, *flags)
     return _told(table, dataset, data, context, folder, why, ledger)
 
