@@ -1,5 +1,8 @@
 """The detectors in the package: whole, within what they promise to cost, and made by the configurations beside them."""
 
+import os
+import subprocess
+import sys
 from math import prod
 from pathlib import Path
 
@@ -96,3 +99,15 @@ def test_answer_and_evidence_agree_and_both_sides_are_alike(shipped, phantom_dat
     np.testing.assert_allclose(biases, np.tile(biases[0], (3, 1)), atol=1e-3)
     np.testing.assert_allclose(detector.logits(films[:, :, ::-1]), logits, atol=1e-3)
     assert np.ptp(logits, axis=0).max() > 0.01
+
+
+def test_the_runtime_tells_nobody_what_it_runs(figure_films, tmp_path):
+    """ONNX Runtime's builds for Linux send telemetry unless told otherwise, and begin with files in the user's home."""
+    film = next(figure_films.glob("*.png"))
+    code = f"from pneumoscope import load_detector; print(load_detector().predict({str(film)!r}).decision)"
+    environment = {name: value for name, value in os.environ.items() if name not in ("ORT_DISABLE_TELEMETRY", "CI")}
+    environment |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "elemetry" not in done.stderr
+    assert [path for path in tmp_path.rglob("*") if not path.name.startswith(".coverage")] == []

@@ -1,11 +1,16 @@
 """A bundle's network in ONNX Runtime: prepared films in, named outputs out."""
 
+import os
+
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from pneumoscope.bundle import INPUT
 from pneumoscope.errors import BundleError, InputError
+
+# The runtime would otherwise give this machine an identifier and tell its makers what it runs.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+import onnxruntime  # noqa: E402
 
 # Larger batches take more memory and no less time on a processor.
 BATCH = 2
