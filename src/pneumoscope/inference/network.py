@@ -10,7 +10,7 @@ from pneumoscope.errors import BundleError, InputError
 
 # The runtime would otherwise give this machine an identifier and tell its makers what it runs.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-import onnxruntime  # noqa: E402
+import onnxruntime
 
 # Larger batches take more memory and no less time on a processor.
 BATCH = 2
