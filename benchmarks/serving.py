@@ -2,7 +2,7 @@
 
     .venv/bin/python benchmarks/serving.py [--seconds 60] [--requests 10000]
 
-Capacity: eight callers who ask again as soon as they are answered. Overload: calls arrive at one and a half times that, evenly,
+Capacity: sixteen callers who ask again as soon as they are answered. Overload: calls arrive at one and a half times that, evenly,
 whether earlier ones are answered or not. Every answer is compared with what the detector says of that film. Beside it, in the
 same run, `pneumoscope predict --out` on the same films.
 """
@@ -28,7 +28,7 @@ from pneumoscope.training.provenance import provenance
 
 PROGRAM = Path(sys.executable).with_name("pneumoscope")
 FILMS = 200
-CALLERS = 8
+CALLERS = 16
 
 
 class Caller(asyncio.Protocol):

@@ -24,6 +24,8 @@ from pneumoscope.serving.work import Answer, Task
 
 # Images to a process at once, and no more bytes of them: enough to save on passing them over, few enough to wait little.
 _TOGETHER, _TOGETHER_BYTES = 4, 2**20
+# Pieces of work handed to a process before the first is done.
+_AHEAD = 2
 
 
 class Judging:
@@ -49,14 +51,17 @@ class Judging:
         self._accepted = 0
         self._stopping = False
         self._at_work: list[asyncio.Task[None]] = []
+        self._processes: list[_Process] = []
         self._ready = 0
 
     async def start(self) -> None:
         """Starts the processes and waits until they can judge."""
-        processes = [_Process(self._bundle) for _ in range(self._workers)]
+        processes = [_Process(self._bundle, self._patience) for _ in range(self._workers)]
         await asyncio.gather(*(process.start() for process in processes))
         self._ready = len(processes)
-        self._at_work = [asyncio.create_task(self._judge_with(process)) for process in processes]
+        # Two for each process: while one piece of work is judged the next lies ready.
+        self._at_work = [asyncio.create_task(self._judge_with(process)) for process in processes for _ in range(_AHEAD)]
+        self._processes = processes
 
     async def stop(self) -> None:
         """Judges what was accepted, then ends the processes."""
@@ -66,7 +71,8 @@ class Judging:
         for task in self._at_work:
             task.cancel()
         await asyncio.gather(*self._at_work, return_exceptions=True)
-        self._ready = 0
+        await asyncio.gather(*(process.end() for process in self._processes))
+        self._ready, self._processes = 0, []
 
     @property
     def is_ready(self) -> bool:
@@ -110,23 +116,20 @@ class Judging:
         self._accepted -= 1
 
     async def _judge_with(self, process: "_Process") -> None:
-        try:
-            while True:
-                taken = await self._take()
-                answers: list[Any]
-                try:
-                    answers = await self._answers(process, [task for task, _ in taken])
-                except Exception as error:  # told to those who wait; the next may fare better
-                    answers = [error] * len(taken)
-                for (_, future), answer in zip(taken, answers, strict=True):
-                    if future.done():
-                        continue
-                    if isinstance(answer, Exception) and not isinstance(answer, UnreadableImage):
-                        future.set_exception(answer)
-                    else:
-                        future.set_result(answer)
-        finally:
-            await process.end()
+        while True:
+            taken = await self._take()
+            answers: list[Any]
+            try:
+                answers = await self._answers(process, [task for task, _ in taken])
+            except Exception as error:  # told to those who wait; the next may fare better
+                answers = [error] * len(taken)
+            for (_, future), answer in zip(taken, answers, strict=True):
+                if future.done():
+                    continue
+                if isinstance(answer, Exception) and not isinstance(answer, UnreadableImage):
+                    future.set_exception(answer)
+                else:
+                    future.set_result(answer)
 
     async def _take(self) -> list[tuple[Task, "asyncio.Future[Answer]"]]:
         """The next few whose callers still wait."""
@@ -140,21 +143,40 @@ class Judging:
         return taken
 
     async def _answers(self, process: "_Process", tasks: list[Task]) -> list[Answer]:
+        generation = process.generation
         try:
-            return await process.work(tasks, self._patience * len(tasks))
+            return await process.work(tasks)
         except (BrokenProcessPool, TimeoutError):
-            self.replaced += 1
-            await process.replace()
-        if len(tasks) == 1:
-            return [await process.refuse(tasks[0])]
-        return [answer for task in tasks for answer in await self._answers(process, [task])]
+            # Nobody else hands anything to the process now: the image that ends it is found among these alone.
+            async with process.alone:
+                if process.generation == generation:
+                    await self._replace(process)
+                return [await self._answer_alone(process, task) for task in tasks]
+
+    async def _answer_alone(self, process: "_Process", task: Task) -> Answer:
+        try:
+            [answer] = await process.work_alone([task])
+        except (BrokenProcessPool, TimeoutError):
+            await self._replace(process)
+            answer = await process.refuse(task)
+        return answer
+
+    async def _replace(self, process: "_Process") -> None:
+        self.replaced += 1
+        await process.replace()
 
 
 class _Process:
-    """One process with a detector."""
+    """One process with a detector.
 
-    def __init__(self, bundle: str) -> None:
-        self._bundle = bundle
+    Attributes:
+        generation: How many times it was replaced.
+        alone: Held by who alone may hand it work.
+    """
+
+    def __init__(self, bundle: str, patience: float) -> None:
+        self.generation, self.alone = 0, asyncio.Lock()
+        self._bundle, self._patience = bundle, patience
         self._pid = 0
         self._pool = self._new()
 
@@ -166,8 +188,15 @@ class _Process:
     async def start(self) -> None:
         self._pid = await asyncio.wrap_future(self._pool.submit(work.ready))
 
-    async def work(self, tasks: list[Task], patience: float) -> list[Answer]:
-        return await asyncio.wait_for(asyncio.wrap_future(self._pool.submit(work.work, tasks)), patience)
+    async def work(self, tasks: list[Task]) -> list[Answer]:
+        async with self.alone:
+            future = asyncio.wrap_future(self._pool.submit(work.work, tasks))
+        # What was handed over before comes first.
+        return await asyncio.wait_for(future, self._patience * (len(tasks) + (_AHEAD - 1) * _TOGETHER))
+
+    async def work_alone(self, tasks: list[Task]) -> list[Answer]:
+        future = asyncio.wrap_future(self._pool.submit(work.work, tasks))
+        return await asyncio.wait_for(future, self._patience * len(tasks))
 
     async def refuse(self, task: Task) -> Answer:
         # What ended a process is not handed to the next.
@@ -175,14 +204,13 @@ class _Process:
         return await asyncio.wrap_future(self._pool.submit(work.refuse, without))
 
     async def replace(self) -> None:
-        self._kill()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self.generation += 1
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._pid, signal.SIGKILL)
+        # What it was still to do ends as broken, not as cancelled: those who wait for it go on.
+        self._pool.shutdown(wait=False)
         self._pool = self._new()
         await self.start()
 
     async def end(self) -> None:
         await asyncio.to_thread(self._pool.shutdown, cancel_futures=True)
-
-    def _kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self._pid, signal.SIGKILL)
