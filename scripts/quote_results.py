@@ -31,6 +31,7 @@ PAGES = (
     "docs/model-card.md",
     "docs/data-card.md",
     "docs/detecting.md",
+    "docs/serving.md",
 )
 CLI_PAGE = ROOT / "docs" / "cli.md"
 
@@ -518,6 +519,67 @@ def predicting():
     return markdown_table(["", ""], rows) + f"\n\n`{record['command']}`. {_made(record)}"
 
 
+def exported():
+    """The study's networks as bundles."""
+    record = _read("robustness/exported.json")
+    rows = [
+        [
+            f"`{name}`",
+            f"{told['megabytes']:.1f}",
+            f"{told['largest_difference_of_onnx']:.0e}",
+            f"{told['foreign_passed']} of {told['foreign']}",
+            f"{told['watched_rejected']} of {told['watched']}",
+        ]
+        for name, told in record["networks"].items()
+    ]
+    header = [
+        "network",
+        "MB",
+        "largest difference of a probability",
+        "foreign images that pass",
+        "chest films rejected",
+    ]
+    return markdown_table(header, rows) + f"\n\n`{record['command']}`. {_made(record)}"
+
+
+def serving():
+    """The service under load, and fuzzed."""
+    record, fuzz = _read("speed/serving.json"), _read("robustness/fuzz_service.json")
+    overload, memory = record["overload"], record["memory_megabytes"]
+    others = {status: count for status, count in overload["statuses"].items() if status not in ("200", "503")}
+    rows = [
+        ["capacity, films of 224 pixels", f"{record['capacity_per_second']['median']:.0f}/s"],
+        [
+            "`predict --out` in the same run, its start left out",
+            f"{record['command_per_second']['median']:.0f}/s; the service reaches {100 * record['ratio']['median']:.0f} %",
+        ],
+        [
+            f"asked 1.5 times that for {overload['seconds']:.0f} s",
+            f"{overload['answered_per_second']:.0f}/s answered, the rest told to come back (503)",
+        ],
+        ["time of those accepted then", _milliseconds(overload["milliseconds"])],
+        ["time at capacity", _milliseconds(record["calm_milliseconds"])],
+        ["wrong answers; statuses other than 200 and 503", f"{record['wrong_answers']}; {sum(others.values())}"],
+        [
+            f"memory of all processes over {memory['requests']:,} requests",
+            f"{memory['before']:.0f} -> {memory['after']:.0f} MB",
+        ],
+        ["first paint of the page", f"{record['first_paint_milliseconds']['median']:.0f} ms"],
+    ]
+    statuses = ", ".join(f"{count:,} {status}" for status, count in fuzz["statuses"].items())
+    words = (
+        f"`{record['command']}`, two cores, the callers on the same. {_made(record)}\n\n{fuzz['bodies']:,} fuzzed requests, "
+        f"{fuzz['slow_callers']} callers sending a byte a second meanwhile: {statuses}; every hundredth time a film was asked "
+        f"about in between, and answered otherwise than before {fuzz['films_answered_otherwise_meanwhile']} times; memory "
+        f"{fuzz['memory_megabytes']['before']:.0f} -> {fuzz['memory_megabytes']['after']:.0f} MB. `{fuzz['command']}`. {_made(fuzz)}"
+    )
+    return markdown_table(["", ""], rows) + "\n\n" + words
+
+
+def _milliseconds(told):
+    return f"{told['p50']:.0f} ms (median), {told['p99']:.0f} ms (99 of 100)"
+
+
 def _mean_and_range(values, digits):
     scale = 1 if digits == 3 else 100
     mean, low, high = (f"{scale * v:.{digits}f}" for v in (sum(values) / len(values), min(values), max(values)))
@@ -589,6 +651,8 @@ QUOTES = {
         robustness,
         engines,
         predicting,
+        exported,
+        serving,
         pipeline,
         tricks,
         roofline,

@@ -71,7 +71,6 @@ def serve(
         typer.echo(make_key(keys, new_key))
         return
 
-    from pneumoscope.serving.server import listen
     from pneumoscope.serving.server import serve as run
 
     settings = Settings(
@@ -88,13 +87,14 @@ def serve(
         request_log=request_log,
     )
     settings = replace(settings, workers=workers) if workers else settings
-    held = listen(settings)
-    shown = f"[{host}]" if ":" in host else host
-    typer.echo(f"http://{shown}:{held.getsockname()[1]}/")
-    typer.echo(f"{NOTICE} Ctrl-C stops it.", err=True)
-    if not settings.is_local and keys is None:
-        typer.echo("Everybody on the network may ask it; --api-keys FILE asks for a key.", err=True)
+
+    def tell(address: str) -> None:
+        typer.echo(address)
+        typer.echo(f"{NOTICE} Ctrl-C stops it.", err=True)
+        if not settings.is_local and keys is None:
+            typer.echo("Everybody on the network may ask it; --api-keys FILE asks for a key.", err=True)
+
     try:
-        run(settings, held)
+        run(settings, tell)
     except KeyboardInterrupt:
         raise typer.Exit(0) from None

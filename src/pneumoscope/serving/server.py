@@ -4,6 +4,7 @@ import logging
 import signal
 import socket
 import sys
+from collections.abc import Callable
 
 import uvicorn
 
@@ -58,21 +59,24 @@ def make_server(settings: Settings) -> uvicorn.Server:
     return uvicorn.Server(config)
 
 
-def serve(settings: Settings, held: socket.socket) -> None:
+def serve(settings: Settings, tell: Callable[[str], None]) -> None:
     """Serves until SIGTERM or Ctrl-C.
 
     Args:
         settings: How.
-        held: As `listen` gives it.
+        tell: Told the address, once everything is as it should be.
 
     Raises:
-        PneumoscopeError: As for `make_server`.
+        PneumoscopeError: As for `make_server` and `listen`.
     """
     server = make_server(settings)
-    _log_to_stderr()
-    # Uvicorn hands the signal on when it has stopped: to have been told to stop is no failure.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
-    server.run(sockets=[held])
+    with listen(settings) as held:
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        tell(f"http://{host}:{held.getsockname()[1]}/")
+        _log_to_stderr()
+        # Uvicorn hands the signal on when it has stopped: to have been told to stop is no failure.
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+        server.run(sockets=[held])
 
 
 def _log_to_stderr() -> None:
