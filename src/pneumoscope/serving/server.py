@@ -91,3 +91,5 @@ def _log_to_stderr() -> None:
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(level)
+    # It tells every byte that is wrong in a form.
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -84,6 +85,8 @@ def prepare(bundle: str) -> None:
     """Loads the detector; Ctrl-C is the parent's to answer, and a parent that dies leaves no process behind."""
     global _detector
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # What a caller sends does not write into the service's log.
+    warnings.simplefilter("ignore")
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _detector = load_detector(bundle, threads=1)
 
