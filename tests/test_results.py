@@ -80,3 +80,22 @@ def test_nothing_in_results_is_large_or_names_a_machines_folders():
                 text = file.read_text()
                 assert f"{Path.home()}/" not in text, file
                 assert f"{ROOT}/" not in text, file
+
+
+def test_the_package_tells_the_figures_of_results():
+    sys.path.insert(0, str(ROOT / "scripts"))
+    import publish_measured
+
+    held = json.loads((ROOT / "src" / "pneumoscope" / "bundles" / "measured.json").read_text(encoding="utf-8"))
+    assert held["study"] == publish_measured.study()
+    for name in SHIPPED:
+        folder = ROOT / "results" / "detector" / name
+        detector = load_detector(name)
+        told = held["detectors"][detector.bundle.sha256]
+        assert told == json.loads(json.dumps(publish_measured.detector(folder)))
+        # The counts at the balanced point are those of the report.
+        report = json.loads((folder / "report.json").read_text())
+        at = told["curve"][round(100 * detector.bundle.manifest.operating_points["balanced"].threshold)]
+        measures = report["measures"]
+        assert at["true_positive"] / told["pneumonia"] == pytest.approx(measures["sensitivity"]["value"], abs=0.01)
+        assert at["true_negative"] / told["normal"] == pytest.approx(measures["specificity"]["value"], abs=0.01)

@@ -1,6 +1,5 @@
 """What a detector was asked about lately, beside what films were like when it was fitted."""
 
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -43,21 +42,25 @@ class DriftReport:
 
 
 class DriftWatch:
-    """Keeps the statistics of the last images, and nothing of the images."""
+    """Keeps the statistics of the last images under their hashes, and nothing of the images."""
 
     def __init__(self, reference: Reference | None, window: int = WINDOW) -> None:
         """Begins with an empty window of at most `window` images."""
         self.reference = reference
-        self._last: deque[FilmStatistics | None] = deque(maxlen=window)
+        self._window = window
+        self._last: dict[str, FilmStatistics | None] = {}
 
     def add(self, prediction: Prediction) -> None:
-        """Takes note of a prediction."""
-        if not _NOT_DECODED.intersection(prediction.reasons):
-            self._last.append(prediction.statistics)
+        """Takes note of a prediction; an image that is asked about again is no new one."""
+        if _NOT_DECODED.intersection(prediction.reasons) or prediction.sha256 in self._last:
+            return
+        self._last[prediction.sha256] = prediction.statistics
+        if len(self._last) > self._window:
+            del self._last[next(iter(self._last))]
 
     def report(self) -> DriftReport:
         """How the window compares with the reference."""
-        judged = [statistics for statistics in self._last if statistics]
+        judged = [statistics for statistics in self._last.values() if statistics]
         images = len(self._last)
         rejected = images - len(judged)
         if self.reference is None:
