@@ -12,6 +12,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import expect, sync_playwright
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 from sklearn.datasets import load_sample_image
 
 from pneumoscope.data.reading import read_grey
@@ -171,6 +173,26 @@ def test_the_viewer_shows_the_film_and_changes_window_level_and_zoom(page, six):
     assert float(re.search(r"scale\(([\d.]+)\)", zoomed)[1]) > 1.5 * float(re.search(r"scale\(([\d.]+)\)", panned)[1])
     page.keyboard.press("0")
     assert page.locator(".stage .picture").first.get_attribute("style") == before
+
+
+def test_a_dicom_film_is_windowed_in_its_own_depth(page, six, tmp_path):
+    film = read_grey(six[0]).astype(np.uint16) * 16
+    image = FileDataset("x", Dataset(), file_meta=FileMetaDataset(), preamble=bytes(128))
+    image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    image.SOPClassUID, image.SOPInstanceUID = DigitalXRayImageStorageForPresentation, "1.2.3"
+    image.Rows, image.Columns = film.shape
+    image.SamplesPerPixel, image.PixelRepresentation, image.PhotometricInterpretation = 1, 0, "MONOCHROME2"
+    image.BitsAllocated, image.BitsStored, image.HighBit = 16, 12, 11
+    image.PixelData = film.tobytes()
+    image.save_as(tmp_path / "1.2.840.1", enforce_file_format=True)
+    choose_files(page, [tmp_path / "1.2.840.1"])
+    told = load_detector().predict(tmp_path / "1.2.840.1")
+    expect(page.locator("#verdict .chance")).to_contain_text(f"{100 * told.pneumonia_probability:.1f}%")
+    levels = shown(page)
+    expected = np.rint(read_grey(tmp_path / "1.2.840.1") / 257)
+    assert np.abs(levels - expected).max() <= 1
+    expect(page.locator(".stage .levels")).to_contain_text("W 65535")
+    expect(page.locator("img.thumb")).to_have_attribute("src", re.compile("^data:image/jpeg"))
 
 
 def test_the_evidence_fades_in_with_the_slider(page, six):

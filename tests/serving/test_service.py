@@ -4,6 +4,7 @@ import io
 import json
 import re
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -311,3 +312,14 @@ def test_a_failure_of_ours_is_told_without_its_details(service, monkeypatch):
     answer = service.get("/metrics")
     assert problem_of(answer) == "internal"
     assert "secret" not in answer.text
+
+
+def test_a_stop_answers_what_was_accepted(phantom_bundle, films):
+    with running(bundle=str(phantom_bundle), queue=64, images=64) as service:
+        images = [("files", (film.name, film.read_bytes())) for film in films] * 7
+        with ThreadPoolExecutor(1) as caller:
+            answer = caller.submit(service.post, "/v1/predict/batch", files=images)
+            while service.get("/v1/health").json()["images_accepted"] == 0:
+                assert not answer.done()
+            service.server.should_exit = True
+            assert [one["file"] for one in answer.result(60).json()] == [name for _, (name, _) in images]
