@@ -4,6 +4,7 @@ import io
 import json
 import re
 import socket
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
@@ -256,6 +257,15 @@ def test_history_is_searched_and_deleted(service, films):
     assert older == entries[1:3]
     assert service.delete(f"/v1/history/{entries[0]['id']}").json() == {"deleted": 1}
     assert service.delete("/v1/history").json() == {"deleted": 3}
+
+
+def test_a_history_that_cannot_be_written_hinders_no_answer(service, films, monkeypatch, caplog):
+    def full(*args):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr("pneumoscope.serving.history.History.add", full)
+    assert service.post("/v1/predict", content=films[0].read_bytes()).status_code == 200
+    assert "could not be kept in the history" in caplog.text
 
 
 def test_nothing_is_kept_unless_asked_and_the_log_names_no_file(phantom_bundle, films, caplog):

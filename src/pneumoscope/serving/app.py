@@ -1,6 +1,8 @@
 """The service: routes, each a few lines around the detector."""
 
 import asyncio
+import logging
+import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
@@ -34,6 +36,7 @@ from pneumoscope.serving.uploads import FORM_TYPE, IMAGE_TYPES, Uploads
 from pneumoscope.serving.work import Draw, Judge, Levels, Question, Show, Task
 from pneumoscope.types import NOTICE, Decision, Prediction
 
+_log = logging.getLogger("pneumoscope.serving")
 _PAGE = FilePath(str(files("pneumoscope.serving").joinpath("page")))
 _STATUS = {404: Problem.NOT_FOUND, 405: Problem.METHOD_NOT_ALLOWED}
 _LARGEST_ID = 2**63 - 1
@@ -117,7 +120,10 @@ class _Service:
         request.state.predictions += predictions
         self.monitoring.judged(predictions)
         if self.history:
-            await asyncio.to_thread(self.history.add, predictions)
+            try:
+                await asyncio.to_thread(self.history.add, predictions)
+            except sqlite3.Error:  # a full disk keeps nothing, and hinders nobody
+                _log.exception("request %s could not be kept in the history", request.state.request_id)
         return predictions
 
     async def draw(self, task: Task) -> Any:
