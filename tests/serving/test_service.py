@@ -61,7 +61,6 @@ def test_what_cannot_be_judged_is_answered_for_with_its_reason(service):
     broken = service.post("/v1/predict", params={"file": "a.jpeg"}, content=b"\xff\xd8 no more", headers=JPEG).json()
     assert (broken["decision"], broken["reasons"]) == ("rejected", ["unreadable"])
     assert "a.jpeg" in broken["detail"]
-    assert service.post("/v1/predict", content=b"").json()["reasons"] == ["unreadable"]
     tiny = io.BytesIO()
     Image.new("L", (20, 20)).save(tiny, "PNG")
     assert service.post("/v1/predict", content=tiny.getvalue()).json()["reasons"] == ["too_small"]
@@ -106,6 +105,7 @@ def test_a_film_comes_back_as_the_detector_reads_it(service, films, name):
     ("method", "path", "request_", "problem"),
     [
         ("POST", "/v1/predict?prevalence=0", {"content": b"x"}, Problem.INVALID_REQUEST),
+        ("POST", "/v1/predict", {}, Problem.INVALID_REQUEST),
         ("POST", "/v1/predict?evidence=perhaps", {"content": b"x"}, Problem.INVALID_REQUEST),
         ("POST", "/v1/predict?operating_point=bold", {"content": b"x"}, Problem.UNKNOWN_OPERATING_POINT),
         (
@@ -148,6 +148,11 @@ def test_every_problem_has_its_type_and_says_what_to_do(service, method, path, r
     answer = service.request(method, path, **request_)
     assert problem_of(answer) == problem.code
     assert answer.status_code == problem.value.status
+
+
+def test_a_path_tells_everything_that_can_be_done_there(service):
+    assert service.put("/v1/history").headers["allow"] == "DELETE, GET"
+    assert service.get("/v1/predict").headers["allow"] == "POST"
 
 
 def test_problems_are_listed_and_each_has_a_page(service):

@@ -16,6 +16,7 @@ from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Match
 from starlette.types import ASGIApp
 
 from pneumoscope import __version__
@@ -38,7 +39,8 @@ from pneumoscope.types import NOTICE, Decision, Prediction
 
 _log = logging.getLogger("pneumoscope.serving")
 _PAGE = FilePath(str(files("pneumoscope.serving").joinpath("page")))
-_STATUS = {404: Problem.NOT_FOUND, 405: Problem.METHOD_NOT_ALLOWED}
+_NOT_ALLOWED = 405
+_STATUS = {404: Problem.NOT_FOUND, _NOT_ALLOWED: Problem.METHOD_NOT_ALLOWED}
 _LARGEST_ID = 2**63 - 1
 
 Name = Annotated[str, Query(alias="file", description="A name to be told with the answer.", max_length=500)]
@@ -370,7 +372,11 @@ def _answer_problems(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def of_http(request: Request, error: HTTPException) -> Response:
-        told = ProblemError(_STATUS.get(error.status_code, Problem.BAD_REQUEST), headers=dict(error.headers or {}))
+        headers = dict(error.headers or {})
+        if error.status_code == _NOT_ALLOWED:
+            # Each route knows its own methods alone, and a path may have several.
+            headers["Allow"] = ", ".join(sorted(_methods(app, request)))
+        told = ProblemError(_STATUS.get(error.status_code, Problem.BAD_REQUEST), headers=headers)
         return told.response(request.state.request_id)
 
     @app.exception_handler(RequestValidationError)
@@ -382,6 +388,17 @@ def _answer_problems(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:
         return ProblemError(Problem.INTERNAL).response(request.state.request_id)
+
+
+def _methods(app: FastAPI, request: Request) -> set[str]:
+    """What can be done at a request's path."""
+    scope = dict(request.scope)
+    return {
+        method
+        for route in app.routes
+        if route.matches(scope)[0] is not Match.NONE
+        for method in getattr(route, "methods", None) or ()
+    }
 
 
 def _told(prediction: Prediction, evidence: bool) -> dict[str, Any]:

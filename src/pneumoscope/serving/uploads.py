@@ -28,7 +28,7 @@ class Uploads:
         """The body as an image.
 
         Raises:
-            ProblemError: Too large, too slow, or of another type.
+            ProblemError: Empty, too large, too slow, or of another type.
         """
         self._check_type(request, IMAGE_TYPES, optional=True)
         limit = self._settings.image_bytes
@@ -36,6 +36,8 @@ class Uploads:
         parts = bytearray()
         async for chunk in self._in_time(request, limit):
             parts += chunk
+        if not parts:
+            raise ProblemError(Problem.INVALID_REQUEST, "expected an image as the body, found an empty one")
         return NamedImage(name, bytes(parts))
 
     async def images(self, request: Request) -> list[NamedImage]:
