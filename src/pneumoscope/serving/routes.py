@@ -1,0 +1,246 @@
+"""The routes, each a few lines around the detector."""
+
+import asyncio
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Path, Query, Request, Response
+from fastapi.responses import JSONResponse
+
+from pneumoscope.files import as_json
+from pneumoscope.inference.measured import measured
+from pneumoscope.serving import schemas
+from pneumoscope.serving.history import History
+from pneumoscope.serving.openapi import form_body, image_body, problem_responses
+from pneumoscope.serving.problems import Problem, ProblemError
+from pneumoscope.serving.service import Service
+from pneumoscope.serving.work import Draw, Levels, Question, Show
+from pneumoscope.types import Decision, Prediction
+
+_LARGEST_ID = 2**63 - 1
+
+Name = Annotated[str, Query(alias="file", description="A name to be told with the answer.", max_length=500)]
+Point = Annotated[str, Query(description="A name in the bundle.", max_length=100, examples=["balanced"])]
+Prevalence = Annotated[
+    float | None, Query(description="Share of pneumonia to show probabilities for.", gt=0, lt=1, examples=[0.1])
+]
+
+
+def add_judging(app: FastAPI, service: Service) -> None:
+    """Images in, decisions, evidence and grey levels out."""
+    problems = problem_responses(
+        Problem.INVALID_REQUEST, Problem.UNSUPPORTED_MEDIA_TYPE, Problem.TOO_LARGE, Problem.UPLOAD_TIMEOUT, Problem.BUSY
+    )
+
+    @app.post(
+        "/v1/predict",
+        tags=["judging"],
+        summary="Judge one image",
+        response_model=schemas.JudgedSchema,
+        openapi_extra=image_body(),
+        responses=problems,
+    )
+    async def predict(
+        request: Request,
+        file: Name = "",
+        operating_point: Point = "balanced",
+        prevalence: Prevalence = None,
+        evidence: Annotated[bool, Query(description="Whether to give the evidence map.")] = False,
+    ) -> Response:
+        question = service.question(operating_point, prevalence, evidence)
+        service.judging.check_room()
+        image = await service.uploads.image(request, file)
+        [prediction] = await service.judge(request, [image], question)
+        return JSONResponse(_told(prediction, evidence))
+
+    @app.post(
+        "/v1/predict/batch",
+        tags=["judging"],
+        summary="Judge several images",
+        response_model=list[schemas.PredictionSchema],
+        openapi_extra=form_body(),
+        responses=problems | problem_responses(Problem.BAD_REQUEST),
+    )
+    async def predict_batch(
+        request: Request, operating_point: Point = "balanced", prevalence: Prevalence = None
+    ) -> Response:
+        question = service.question(operating_point, prevalence)
+        service.judging.check_room()
+        images = await service.uploads.images(request)
+        return JSONResponse([_told(prediction, False) for prediction in await service.judge(request, images, question)])
+
+    @app.post(
+        "/v1/evidence",
+        tags=["judging"],
+        summary="Draw where the answer comes from",
+        response_class=Response,
+        openapi_extra=image_body(),
+        responses=problems | {200: {"content": {"image/png": {}}, "description": "At the film's own size."}},
+    )
+    async def evidence(
+        request: Request,
+        alone: Annotated[bool, Query(description="The evidence on a transparent ground, without the film.")] = False,
+    ) -> Response:
+        service.judging.check_room()
+        image = await service.uploads.image(request, "")
+        drawn = await service.draw(Draw(image, Question(), alone))
+        return Response(drawn, media_type="image/png")
+
+    @app.post(
+        "/v1/film",
+        tags=["judging"],
+        summary="Decode a film",
+        response_class=Response,
+        openapi_extra=image_body(),
+        responses=problems
+        | {
+            200: {
+                "content": {"application/octet-stream": {}},
+                "description": "Grey levels as the detector reads them, row by row from the top left, 8 or 16 bits, little "
+                "endian; a DICOM object with its window applied, bright for bone.",
+                "headers": {
+                    name: {"schema": {"type": "integer"}, "description": told}
+                    for name, told in (("Film-Height", "Pixels."), ("Film-Width", "Pixels."), ("Film-Bits", "8 or 16."))
+                },
+            }
+        },
+    )
+    async def film(request: Request) -> Response:
+        service.judging.check_room()
+        levels: Levels = await service.draw(Show(await service.uploads.image(request, "")))
+        size = {"Film-Height": str(levels.height), "Film-Width": str(levels.width), "Film-Bits": str(levels.bits)}
+        return Response(levels.content, media_type="application/octet-stream", headers=size)
+
+
+def add_knowledge(app: FastAPI, service: Service) -> None:
+    """The bundle, what was measured of it, drift, problems; health and metrics."""
+    bundle, judging, monitoring = service.bundle, service.judging, service.monitoring
+    manifest = as_json(asdict(bundle.manifest) | {"sha256": bundle.sha256})
+    known = as_json(measured(bundle))
+    reference = bundle.manifest.reference
+
+    @app.get("/v1/bundle", tags=["knowledge"], summary="The bundle that judges: its manifest")
+    async def bundle_told() -> Response:
+        return Response(manifest, media_type="application/json")
+
+    @app.get("/v1/performance", tags=["knowledge"], summary="How good it is, as measured")
+    async def performance() -> Response:
+        return Response(known, media_type="application/json")
+
+    @app.get("/v1/drift", tags=["knowledge"], summary="Have the films changed?", response_model=schemas.DriftSchema)
+    async def drift() -> Response:
+        told = asdict(monitoring.drift.report())
+        for name, histogram in reference.histograms.items() if reference else ():
+            told["statistics"][name] |= {"reference": list(histogram.share), "edges": list(histogram.edges)}
+        return JSONResponse(told)
+
+    @app.get("/v1/health", tags=["operation"], summary="Is it alive?", response_model=schemas.HealthSchema)
+    async def health() -> Response:
+        return JSONResponse({"status": "alive", "images_accepted": judging.accepted})
+
+    @app.get(
+        "/v1/ready",
+        tags=["operation"],
+        summary="Would it take an image now?",
+        response_model=schemas.HealthSchema,
+        responses={503: {"model": schemas.HealthSchema}},
+    )
+    async def ready() -> Response:
+        told = {"status": "ready" if judging.is_ready else "not ready", "images_accepted": judging.accepted}
+        return JSONResponse(told, 200 if judging.is_ready else 503)
+
+    @app.get(
+        "/metrics",
+        tags=["operation"],
+        summary="For Prometheus",
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {}}}},
+    )
+    async def metrics() -> Response:
+        content = monitoring.metrics(judging.accepted, judging.replaced)
+        return Response(content, media_type="text/plain; version=0.0.4")
+
+    @app.get(
+        "/v1/problems",
+        tags=["knowledge"],
+        summary="Everything that can go wrong",
+        response_model=list[schemas.ProblemKindSchema],
+    )
+    async def problems() -> Response:
+        return JSONResponse([_kind(problem) for problem in Problem])
+
+    @app.get(
+        "/v1/problems/{code}",
+        tags=["knowledge"],
+        summary="One of these",
+        response_model=schemas.ProblemKindSchema,
+        responses=problem_responses(Problem.INVALID_REQUEST, Problem.NOT_FOUND),
+    )
+    async def problem(code: Annotated[str, Path(examples=["too_large"])]) -> Response:
+        for each in Problem:
+            if each.code == code:
+                return JSONResponse(_kind(each))
+        raise ProblemError(Problem.NOT_FOUND)
+
+
+def add_history(app: FastAPI, service: Service) -> None:
+    """What was decided."""
+    problems = problem_responses(Problem.INVALID_REQUEST, Problem.HISTORY_OFF)
+
+    def kept() -> History:
+        if service.history is None:
+            raise ProblemError(Problem.HISTORY_OFF)
+        return service.history
+
+    @app.get(
+        "/v1/history",
+        tags=["history"],
+        summary="Search what was decided, the newest first",
+        response_model=schemas.HistorySchema,
+        responses=problems,
+    )
+    async def search(
+        text: Annotated[
+            str, Query(description="Part of the file's name, or the beginning of its hash.", max_length=500)
+        ] = "",
+        decision: Annotated[Decision | None, Query()] = None,
+        before: Annotated[int | None, Query(description="Entries with a smaller id.", ge=0, le=_LARGEST_ID)] = None,
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    ) -> Response:
+        entries = await asyncio.to_thread(kept().search, text, decision or "", before, limit)
+        return JSONResponse({"entries": [asdict(entry) for entry in entries]})
+
+    @app.delete(
+        "/v1/history",
+        tags=["history"],
+        summary="Delete everything that was kept",
+        response_model=schemas.DeletedSchema,
+        responses=problems,
+    )
+    async def delete_all() -> Response:
+        return JSONResponse({"deleted": await asyncio.to_thread(kept().delete)})
+
+    @app.delete(
+        "/v1/history/{number}",
+        tags=["history"],
+        summary="Delete one entry",
+        response_model=schemas.DeletedSchema,
+        responses=problems | problem_responses(Problem.NOT_FOUND),
+    )
+    async def delete(number: Annotated[int, Path(ge=0, le=_LARGEST_ID)]) -> Response:
+        if not (deleted := await asyncio.to_thread(kept().delete, number)):
+            raise ProblemError(Problem.NOT_FOUND, f"expected an entry {number} in the history, found none")
+        return JSONResponse({"deleted": deleted})
+
+
+def _told(prediction: Prediction, evidence: bool) -> dict[str, Any]:
+    told = prediction.as_json()
+    if evidence:
+        found = prediction.evidence_map
+        frame = prediction.frame
+        told["evidence_map"] = None if found is None or frame is None else {"map": found.tolist(), "frame": list(frame)}
+    return told
+
+
+def _kind(problem: Problem) -> dict[str, Any]:
+    return {"type": f"/v1/problems/{problem.code}", **asdict(problem.value)}
