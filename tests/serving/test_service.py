@@ -5,6 +5,7 @@ import json
 import re
 import socket
 import sqlite3
+import time
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
@@ -171,6 +172,25 @@ def test_a_slow_body_is_given_up_and_an_aborted_one_forgotten(service, films):
             aborted.sendall(head + bytes(500))
         assert b"408" in slow.makefile("rb").readline()
     assert service.post("/v1/predict", content=films[0].read_bytes()).status_code == 200
+
+
+def test_bodies_hold_no_more_memory_than_there_is_room_for(phantom_bundle, films):
+    film = films[0].read_bytes()
+    half = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900000\r\n\r\n" + bytes(800_000)
+    with running(bundle=str(phantom_bundle), image_bytes=1_000_000, held_bytes=1_000_000) as service:
+        place = urlsplit(str(service.base_url))
+        with socket.create_connection((place.hostname, place.port)) as arriving:
+            arriving.sendall(half)
+            deadline = time.monotonic() + 30
+            while (answer := service.post("/v1/predict", content=bytes(300_000))).status_code != 503:
+                assert time.monotonic() < deadline
+            assert problem_of(answer) == "busy"
+            assert answer.headers["retry-after"] == "1"
+            assert service.post("/v1/predict", content=film).status_code == 200
+        while service.post("/v1/predict", content=bytes(300_000)).status_code != 200:
+            assert time.monotonic() < deadline
+        form = [("files", bytes(600_000))] * 2
+        assert problem_of(service.post("/v1/predict/batch", files=form)) == "too_large"
 
 
 def test_headers_without_end_or_too_slow_close_the_connection(service, monkeypatch):

@@ -49,8 +49,8 @@ def add_judging(app: FastAPI, service: Service) -> None:
     ) -> Response:
         question = service.question(operating_point, prevalence, evidence)
         service.judging.check_room()
-        image = await service.uploads.image(request, file)
-        [prediction] = await service.judge(request, [image], question)
+        async with service.uploads.image(request, file) as image:
+            [prediction] = await service.judge(request, [image], question)
         return JSONResponse(_told(prediction, evidence))
 
     @app.post(
@@ -66,8 +66,9 @@ def add_judging(app: FastAPI, service: Service) -> None:
     ) -> Response:
         question = service.question(operating_point, prevalence)
         service.judging.check_room()
-        images = await service.uploads.images(request)
-        return JSONResponse([_told(prediction, False) for prediction in await service.judge(request, images, question)])
+        async with service.uploads.images(request) as images:
+            predictions = await service.judge(request, images, question)
+        return JSONResponse([_told(prediction, False) for prediction in predictions])
 
     @app.post(
         "/v1/evidence",
@@ -82,8 +83,8 @@ def add_judging(app: FastAPI, service: Service) -> None:
         alone: Annotated[bool, Query(description="The evidence on a transparent ground, without the film.")] = False,
     ) -> Response:
         service.judging.check_room()
-        image = await service.uploads.image(request, "")
-        drawn = await service.draw(Draw(image, Question(), alone))
+        async with service.uploads.image(request, "") as image:
+            drawn = await service.draw(Draw(image, Question(), alone))
         return Response(drawn, media_type="image/png")
 
     @app.post(
@@ -107,7 +108,8 @@ def add_judging(app: FastAPI, service: Service) -> None:
     )
     async def film(request: Request) -> Response:
         service.judging.check_room()
-        levels: Levels = await service.draw(Show(await service.uploads.image(request, "")))
+        async with service.uploads.image(request, "") as image:
+            levels: Levels = await service.draw(Show(image))
         size = {"Film-Height": str(levels.height), "Film-Width": str(levels.width), "Film-Bits": str(levels.bits)}
         return Response(levels.content, media_type="application/octet-stream", headers=size)
 

@@ -20,6 +20,7 @@ class Settings:
         queue: Images that may wait beyond those being judged; past it callers are told to come back.
         image_bytes: Largest image file.
         images: Most images to a request.
+        held_bytes: Most bytes of all images that are arriving, waiting or being judged.
         upload_seconds: A request must have arrived whole by then.
         judge_seconds: An image that takes longer is given up.
         keys: File of API keys; anybody may ask where None.
@@ -37,6 +38,7 @@ class Settings:
     queue: int = 64
     image_bytes: int = 64 * 2**20
     images: int = 32
+    held_bytes: int = 512 * 2**20
     upload_seconds: float = 30.0
     judge_seconds: float = 20.0
     keys: Path | None = None
@@ -49,6 +51,10 @@ class Settings:
         for name, least in (("workers", 1), ("queue", 1), ("image_bytes", 1), ("images", 1)):
             if (found := getattr(self, name)) < least:
                 raise ConfigError(f"expected {name} of at least {least}, found {found}: change it")
+        if self.image_bytes > self.held_bytes:
+            raise ConfigError(
+                f"expected room for at least one image of {self.image_bytes} bytes, found {self.held_bytes}: take smaller ones"
+            )
         if self.images > self.queue:
             raise ConfigError(
                 f"expected a queue of at least the {self.images} images of one request, found {self.queue}: lengthen it"

@@ -1,7 +1,9 @@
 """The body of a request, within limits of bytes and time, in memory alone."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -17,39 +19,55 @@ FORM_TYPE = "multipart/form-data"
 _AROUND = 4096
 
 
+@dataclass
+class _Share:
+    """What one request holds of the room for all of them."""
+
+    bytes: int = 0
+
+
 class Uploads:
-    """Reads bodies."""
+    """Reads bodies, and keeps account of the memory that they hold until they are answered."""
 
     def __init__(self, settings: Settings) -> None:
         """Within these limits."""
         self._settings = settings
+        self._held = 0
 
-    async def image(self, request: Request, name: str) -> NamedImage:
-        """The body as an image.
+    @asynccontextmanager
+    async def image(self, request: Request, name: str) -> AsyncIterator[NamedImage]:
+        """The body as an image, held until the block ends.
 
         Raises:
-            ProblemError: Empty, too large, too slow, or of another type.
+            ProblemError: Empty, too large, too slow, of another type, or no room for it now.
         """
         self._check_type(request, IMAGE_TYPES, optional=True)
         limit = self._settings.image_bytes
         self._check_announced(request, limit)
-        parts = bytearray()
-        async for chunk in self._in_time(request, limit):
-            parts += chunk
-        if not parts:
-            raise ProblemError(Problem.INVALID_REQUEST, "expected an image as the body, found an empty one")
-        return NamedImage(name, bytes(parts))
+        with self._share() as share:
+            parts = bytearray()
+            async for chunk in self._in_time(request, limit, share):
+                parts += chunk
+            if not parts:
+                raise ProblemError(Problem.INVALID_REQUEST, "expected an image as the body, found an empty one")
+            yield NamedImage(name, bytes(parts))
 
-    async def images(self, request: Request) -> list[NamedImage]:
-        """The files of a form.
+    @asynccontextmanager
+    async def images(self, request: Request) -> AsyncIterator[list[NamedImage]]:
+        """The files of a form, held until the block ends.
 
         Raises:
             ProblemError: Likewise, too many files, or none.
         """
         self._check_type(request, (FORM_TYPE,))
-        limit = (self._settings.image_bytes + _AROUND) * self._settings.images
+        limit = min((self._settings.image_bytes + _AROUND) * self._settings.images, self._settings.held_bytes)
         self._check_announced(request, limit)
-        parser = MultiPartParser(request.headers, self._in_time(request, limit), max_files=self._settings.images + 1)
+        with self._share() as share:
+            yield await self._files(request, limit, share)
+
+    async def _files(self, request: Request, limit: int, share: _Share) -> list[NamedImage]:
+        body = self._in_time(request, limit, share)
+        parser = MultiPartParser(request.headers, body, max_files=self._settings.images + 1)
         # Larger parts would otherwise go to a file on disk.
         parser.spool_max_size = limit
         try:
@@ -74,7 +92,22 @@ class Uploads:
         finally:
             await form.close()
 
-    async def _in_time(self, request: Request, limit: int) -> AsyncGenerator[bytes, None]:
+    @contextmanager
+    def _share(self) -> Iterator[_Share]:
+        share = _Share()
+        try:
+            yield share
+        finally:
+            self._held -= share.bytes
+
+    def _take(self, share: _Share, count: int) -> None:
+        if self._held + count > self._settings.held_bytes:
+            told = f"expected room for {count} more bytes, found {self._held} held by images that wait"
+            raise ProblemError(Problem.BUSY, told, {"Retry-After": "1", "Connection": "close"})
+        share.bytes += count
+        self._held += count
+
+    async def _in_time(self, request: Request, limit: int, share: _Share) -> AsyncGenerator[bytes, None]:
         left = asyncio.get_running_loop().time() + self._settings.upload_seconds
         found = 0
         stream = request.stream()
@@ -87,6 +120,7 @@ class Uploads:
                 found += len(chunk)
                 if found > limit:
                     raise self._too_large(limit)
+                self._take(share, len(chunk))
                 yield chunk
         except TimeoutError as error:
             told = (
