@@ -334,7 +334,10 @@ def test_another_operating_point_and_prevalence_judge_anew(page, six):
     told = [detector.predict(file, "specific", 0.1) for file in six]
     expected = sorted(f"{100 * one.pneumonia_probability:.1f}%" for one in told)
     expect(page.locator("#verdict")).to_contain_text("Operating point specific")
-    page.wait_for_timeout(300)
+    for _ in range(200):
+        if sorted(page.locator(".films .chance").all_inner_texts()) == expected:
+            break
+        page.wait_for_timeout(50)
     assert sorted(page.locator(".films .chance").all_inner_texts()) == expected
 
 

@@ -174,6 +174,17 @@ def test_a_slow_body_is_given_up_and_an_aborted_one_forgotten(service, films):
     assert service.post("/v1/predict", content=films[0].read_bytes()).status_code == 200
 
 
+def held_by(service):
+    return float(re.search(r"^pneumoscope_bytes_held (\S+)$", service.get("/metrics").text, re.MULTILINE)[1])
+
+
+def wait_for(condition, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def test_bodies_hold_no_more_memory_than_there_is_room_for(phantom_bundle, films):
     film = films[0].read_bytes()
     half = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900000\r\n\r\n" + bytes(800_000)
@@ -181,14 +192,13 @@ def test_bodies_hold_no_more_memory_than_there_is_room_for(phantom_bundle, films
         place = urlsplit(str(service.base_url))
         with socket.create_connection((place.hostname, place.port)) as arriving:
             arriving.sendall(half)
-            deadline = time.monotonic() + 30
-            while (answer := service.post("/v1/predict", content=bytes(300_000))).status_code != 503:
-                assert time.monotonic() < deadline
+            wait_for(lambda: held_by(service) == 800_000)
+            answer = service.post("/v1/predict", content=bytes(300_000))
             assert problem_of(answer) == "busy"
             assert answer.headers["retry-after"] == "1"
             assert service.post("/v1/predict", content=film).status_code == 200
-        while service.post("/v1/predict", content=bytes(300_000)).status_code != 200:
-            assert time.monotonic() < deadline
+        wait_for(lambda: held_by(service) == 0)
+        assert service.post("/v1/predict", content=bytes(300_000)).status_code == 200
         form = [("files", bytes(600_000))] * 2
         assert problem_of(service.post("/v1/predict/batch", files=form)) == "too_large"
 

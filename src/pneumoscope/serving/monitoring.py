@@ -46,6 +46,9 @@ class Monitoring:
         self._decisions = Counter("pneumoscope_decisions", "Images by decision", ["decision"], registry=registry)
         self._reasons = Counter("pneumoscope_reasons", "Images by reason", ["reason"], registry=registry)
         self._queue = Gauge("pneumoscope_images_accepted", "Images that wait or are being judged", registry=registry)
+        self._held = Gauge(
+            "pneumoscope_bytes_held", "Of images that arrive, wait or are being judged", registry=registry
+        )
         self._replaced = Gauge(
             "pneumoscope_processes_replaced", "Processes that an image ended or held up", registry=registry
         )
@@ -85,9 +88,10 @@ class Monitoring:
             }
             _log.info(json.dumps(line))
 
-    def metrics(self, accepted: int, replaced: int) -> bytes:
+    def metrics(self, accepted: int, held: int, replaced: int) -> bytes:
         """In Prometheus' text format."""
         self._queue.set(accepted)
+        self._held.set(held)
         self._replaced.set(replaced)
         report = self.drift.report()
         words = {name: moved.drift for name, moved in report.statistics.items()} | {"rejected": report.rejections}

@@ -159,7 +159,7 @@ def add_knowledge(app: FastAPI, service: Service) -> None:
         responses={200: {"content": {"text/plain": {}}}},
     )
     async def metrics() -> Response:
-        content = monitoring.metrics(judging.accepted, judging.replaced)
+        content = monitoring.metrics(judging.accepted, service.uploads.held, judging.replaced)
         return Response(content, media_type="text/plain; version=0.0.4")
 
     @app.get(

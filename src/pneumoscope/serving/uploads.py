@@ -27,12 +27,16 @@ class _Share:
 
 
 class Uploads:
-    """Reads bodies, and keeps account of the memory that they hold until they are answered."""
+    """Reads bodies, and keeps account of the memory that they hold until they are answered.
+
+    Attributes:
+        held: Bytes of all images that are arriving, waiting or being judged.
+    """
 
     def __init__(self, settings: Settings) -> None:
         """Within these limits."""
         self._settings = settings
-        self._held = 0
+        self.held = 0
 
     @asynccontextmanager
     async def image(self, request: Request, name: str) -> AsyncIterator[NamedImage]:
@@ -98,14 +102,14 @@ class Uploads:
         try:
             yield share
         finally:
-            self._held -= share.bytes
+            self.held -= share.bytes
 
     def _take(self, share: _Share, count: int) -> None:
-        if self._held + count > self._settings.held_bytes:
-            told = f"expected room for {count} more bytes, found {self._held} held by images that wait"
+        if self.held + count > self._settings.held_bytes:
+            told = f"expected room for {count} more bytes, found {self.held} held by images that wait"
             raise ProblemError(Problem.BUSY, told, {"Retry-After": "1", "Connection": "close"})
         share.bytes += count
-        self._held += count
+        self.held += count
 
     async def _in_time(self, request: Request, limit: int, share: _Share) -> AsyncGenerator[bytes, None]:
         left = asyncio.get_running_loop().time() + self._settings.upload_seconds
