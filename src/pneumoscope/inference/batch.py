@@ -3,17 +3,12 @@
 This module imports neither the network's runtime nor image libraries: the process that hands out the work stays small and starts at once.
 """
 
-import multiprocessing
-import os
-import signal
-import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +16,7 @@ from pneumoscope.bundle import find_bundle
 from pneumoscope.errors import DataError
 from pneumoscope.inference.inputs import Inputs
 from pneumoscope.inference.journal import Journal, discard
+from pneumoscope.inference.processes import judging_processes
 from pneumoscope.types import Prediction, Reason
 
 # Images to a piece of work: enough for the network's batches, few enough that a kill costs little.
@@ -186,9 +182,7 @@ class _Pool:
         self._pool = self._start(workers)
 
     def _start(self, workers: int) -> ProcessPoolExecutor:
-        # Spawned, not forked: the runtime's threads do not survive a fork.
-        context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(workers, context, initializer=_prepare_worker, initargs=(self._asked,))
+        return judging_processes(workers, _prepare_worker, self._asked)
 
     def submit(self, piece: list[str]) -> "Future[list[Prediction]]":
         try:
@@ -279,18 +273,7 @@ _judge: _Judge | None = None
 
 def _prepare_worker(asked: Asked) -> None:
     global _judge
-    # Ctrl-C is the parent's to answer.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     _judge = _Judge(asked, threads=1)
-
-
-def _end_with_parent() -> None:
-    """A killed parent leaves no process behind."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
 
 
 def _in_worker(method: str, work: Any) -> Any:

@@ -7,7 +7,6 @@ that does it again is refused. All the others never learn of it.
 
 import asyncio
 import contextlib
-import multiprocessing
 import os
 import signal
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from typing import Any
 
 from pneumoscope.errors import UnreadableImage
 from pneumoscope.inference.detector import NamedImage
+from pneumoscope.inference.processes import judging_processes
 from pneumoscope.serving import work
 from pneumoscope.serving.problems import Problem, ProblemError
 from pneumoscope.serving.work import Answer, Task
@@ -52,13 +52,11 @@ class Judging:
         self._stopping = False
         self._at_work: list[asyncio.Task[None]] = []
         self._processes: list[_Process] = []
-        self._ready = 0
 
     async def start(self) -> None:
         """Starts the processes and waits until they can judge."""
         processes = [_Process(self._bundle, self._patience) for _ in range(self._workers)]
         await asyncio.gather(*(process.start() for process in processes))
-        self._ready = len(processes)
         # Two for each process: while one piece of work is judged the next lies ready.
         self._at_work = [asyncio.create_task(self._judge_with(process)) for process in processes for _ in range(_AHEAD)]
         self._processes = processes
@@ -72,12 +70,12 @@ class Judging:
             task.cancel()
         await asyncio.gather(*self._at_work, return_exceptions=True)
         await asyncio.gather(*(process.end() for process in self._processes))
-        self._ready, self._processes = 0, []
+        self._processes = []
 
     @property
     def is_ready(self) -> bool:
         """Whether an image would be accepted now."""
-        return self._ready > 0 and not self._stopping and self._accepted < self._room
+        return bool(self._processes) and not self._stopping and self._accepted < self._room
 
     @property
     def accepted(self) -> int:
@@ -90,7 +88,7 @@ class Judging:
         Raises:
             ProblemError: They would not.
         """
-        if self._stopping or not self._ready:
+        if self._stopping or not self._processes:
             raise ProblemError(Problem.STOPPING, headers={"Retry-After": "5"})
         if self._accepted + images > self._room:
             raise ProblemError(
@@ -181,9 +179,7 @@ class _Process:
         self._pool = self._new()
 
     def _new(self) -> ProcessPoolExecutor:
-        # Spawned, not forked: the event loop and its threads do not survive a fork.
-        context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(1, context, initializer=work.prepare, initargs=(self._bundle,))
+        return judging_processes(1, work.prepare, self._bundle)
 
     async def start(self) -> None:
         self._pid = await asyncio.wrap_future(self._pool.submit(work.ready))

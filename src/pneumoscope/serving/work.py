@@ -1,14 +1,10 @@
 """What a judging process does: it holds a detector, and answers for the bytes that it is handed."""
 
 import os
-import signal
-import threading
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from multiprocessing import parent_process
-from multiprocessing.connection import wait
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +37,7 @@ class Judge:
 
 @dataclass(frozen=True)
 class Draw:
-    """Gives the evidence as a PNG file: over the film, or its layer alone. Raises UnreadableImage where there is none."""
+    """Gives the evidence as a PNG file: over the film, or its layer alone; UnreadableImage where there is none."""
 
     image: NamedImage
     question: Question
@@ -50,7 +46,7 @@ class Draw:
 
 @dataclass(frozen=True)
 class Show:
-    """Gives the film's grey levels as `Levels`. Raises UnreadableImage where there is no film."""
+    """Gives the film's grey levels as `Levels`; UnreadableImage where there is no film."""
 
     image: NamedImage
 
@@ -82,12 +78,10 @@ _detector: Detector | None = None
 
 
 def prepare(bundle: str) -> None:
-    """Loads the detector; Ctrl-C is the parent's to answer, and a parent that dies leaves no process behind."""
+    """Loads the detector."""
     global _detector
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     # What a caller sends does not write into the service's log.
     warnings.simplefilter("ignore")
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     _detector = load_detector(bundle, threads=1)
 
 
@@ -137,10 +131,3 @@ def _get() -> Detector:
     if _detector is None:
         raise AssertionError("a process without a detector")
     return _detector
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)

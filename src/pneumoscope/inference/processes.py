@@ -1,0 +1,33 @@
+"""What a process that judges for another has to do beside judging; imports neither the network's runtime nor image libraries."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.connection import wait
+from typing import Any
+
+
+def judging_processes(count: int, prepare: Callable[..., None], *given: Any) -> ProcessPoolExecutor:
+    """Processes that have called `prepare` with what is given before their first work.
+
+    Ctrl-C is their parent's to answer, and a parent that is killed leaves none of them behind.
+    """
+    # Spawned, not forked: the runtime's threads, and an event loop, do not survive a fork.
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(count, context, initializer=_prepare, initargs=(prepare, *given))
+
+
+def _prepare(prepare: Callable[..., None], *given: Any) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    prepare(*given)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
