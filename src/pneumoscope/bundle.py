@@ -268,12 +268,14 @@ def _arrays(content: bytes, name: str, path: Path) -> dict[str, NDArray[Any]]:
         raise BundleError(f"expected plain arrays in {name} of {path}, found {error}: get the bundle anew") from error
 
 
-def find_bundle(bundle: Path | str = "default") -> Bundle:
-    """A bundle that ships with the package, by name, or one of your own, by path.
+def find_bundle(bundle: Path | str | Bundle = "default") -> Bundle:
+    """A bundle that ships with the package, by name, or one of your own, by path; one that is loaded already as it is.
 
     Raises:
         BundleError: Missing, damaged, altered, or of a newer format.
     """
+    if isinstance(bundle, Bundle):
+        return bundle
     if isinstance(bundle, str) and bundle in SHIPPED:
         with as_file(files("pneumoscope").joinpath("bundles", f"{bundle}.zip")) as path:
             if not path.is_file():

@@ -174,6 +174,22 @@ STATISTICS = tuple(each.name for each in fields(FilmStatistics))
 
 
 @dataclass(frozen=True)
+class NamedImage:
+    """An image file's bytes, with the name that the prediction is to carry."""
+
+    name: str
+    content: bytes
+
+
+@dataclass(frozen=True)
+class Unread:
+    """An image that could not be had, and why, in words: its prediction is a rejection."""
+
+    name: str
+    found: str
+
+
+@dataclass(frozen=True)
 class Prediction:
     """What the detector says of one image; every way of asking gives this.
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from pneumoscope.inference.detector import NamedImage, load_detector
+from pneumoscope.inference.detector import load_detector
 from pneumoscope.serving.judging import Judging
 from pneumoscope.serving.problems import Problem, ProblemError
 from pneumoscope.serving.work import GAVE_UP, Draw, Judge, Question, Show
-from pneumoscope.types import Reason
+from pneumoscope.types import NamedImage, Reason
 
 
 @dataclass(frozen=True)

@@ -10,19 +10,23 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
-from pneumoscope.bundle import find_bundle
+from pneumoscope.bundle import Bundle, find_bundle
 from pneumoscope.errors import DataError
 from pneumoscope.inference.inputs import Inputs
 from pneumoscope.inference.journal import Journal, discard
 from pneumoscope.inference.processes import judging_processes
-from pneumoscope.types import Prediction, Reason
+from pneumoscope.types import NamedImage, Prediction, Reason, Unread
 
 # Images to a piece of work: enough for the network's batches, few enough that a kill costs little.
 _PIECE = 32
 # Pieces handed out per process before the first is awaited.
 _AHEAD = 3
+_ENDED = "its decoding ended the process"
+Named = str | NamedImage | Unread
+"""A path; or an image's bytes, or why there are none, with its name."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +34,13 @@ class Asked:
     """What decides the predictions.
 
     Attributes:
-        bundle: `default`, `nano`, or a bundle's path.
+        bundle: `default`, `nano`, a bundle's path, or one that is loaded already.
         operating_point: A name in its manifest.
         prevalence: For which the probabilities are shown; the manifest's where None.
         evidence: Folder for the overlays; none are drawn where None.
     """
 
-    bundle: str = "default"
+    bundle: str | Bundle = "default"
     operating_point: str = "balanced"
     prevalence: float | None = None
     evidence: Path | None = None
@@ -133,13 +137,11 @@ def predict_into(
     return summary
 
 
-def predict_files(files: Iterable[str], asked: Asked, workers: int = 1) -> Iterator[list[Prediction]]:
+def predict_files(files: Iterable[Named], asked: Asked, workers: int = 1) -> Iterator[list[Prediction]]:
     """Judges files, piece by piece.
 
-    An image that ends the process which decodes it is rejected as unreadable, and the others go on.
-
     Args:
-        files: Paths.
+        files: Paths, images by name, or names of images that could not be had.
         asked: How.
         workers: Processes; with 1 the calling process does the work, with as many threads as there are cores.
 
@@ -149,84 +151,98 @@ def predict_files(files: Iterable[str], asked: Asked, workers: int = 1) -> Itera
     Raises:
         PneumoscopeError: The bundle or what is asked of it is not as expected.
     """
-    pieces = _pieces(files)
     if workers <= 1:
-        yield from map(_Judge(asked, threads=0).judge, pieces)
+        yield from map(_Judge(asked, threads=0).judge, _pieces(files))
         return
-    # What is wrong with the bundle, or asked of it, is told here, once, and not by each process.
-    find_bundle(asked.bundle).manifest.at(asked.operating_point, asked.prevalence)
-    pool = _Pool(asked, workers)
-    try:
-        waiting: deque[tuple[list[str], Future[list[Prediction]]]] = deque()
-        for piece in pieces:
-            waiting.append((piece, pool.submit(piece)))
-            if len(waiting) >= workers * _AHEAD:
-                yield _result(pool, waiting)
-        while waiting:
-            yield _result(pool, waiting)
-    finally:
-        pool.close()
+    with JudgingPool(asked, workers) as pool:
+        yield from pool.predict(files)
 
 
-def _pieces(files: Iterable[str]) -> Iterator[list[str]]:
-    left = iter(files)
-    while piece := list(islice(left, _PIECE)):
-        yield piece
+class JudgingPool:
+    """Processes with a detector each, for one batch after the other.
 
-
-class _Pool:
-    """Processes with a detector each."""
+    An image that ends the process which decodes it is rejected as unreadable, and the others go on.
+    """
 
     def __init__(self, asked: Asked, workers: int) -> None:
+        """Starts the processes.
+
+        Raises:
+            PneumoscopeError: The bundle or what is asked of it is not as expected.
+        """
+        # What is wrong with the bundle, or asked of it, is told here, once, and not by each process.
+        find_bundle(asked.bundle).manifest.at(asked.operating_point, asked.prevalence)
         self._asked, self._workers = asked, workers
         self._pool = self._start(workers)
+
+    def __enter__(self) -> "JudgingPool":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def predict(self, files: Iterable[Named]) -> Iterator[list[Prediction]]:
+        """Judges files, piece by piece; `files` is drawn from a few pieces ahead.
+
+        Yields:
+            Predictions of the next few files, in their order.
+        """
+        waiting: deque[tuple[list[Named], Future[list[Prediction]]]] = deque()
+        for piece in _pieces(files):
+            waiting.append((piece, self._submit(piece)))
+            if len(waiting) >= self._workers * _AHEAD:
+                yield self._next(waiting)
+        while waiting:
+            yield self._next(waiting)
 
     def _start(self, workers: int) -> ProcessPoolExecutor:
         return judging_processes(workers, _prepare_worker, self._asked)
 
-    def submit(self, piece: list[str]) -> "Future[list[Prediction]]":
+    def _submit(self, piece: list[Named]) -> "Future[list[Prediction]]":
         try:
-            return self._pool.submit(_in_worker, "judge", piece)
+            return self._pool.submit(_in_worker, piece)
         except BrokenProcessPool:
             broken: Future[list[Prediction]] = Future()
             broken.set_exception(BrokenProcessPool())
             return broken
 
-    def restart(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        self._pool = self._start(self._workers)
+    def _next(self, waiting: "deque[tuple[list[Named], Future[list[Prediction]]]]") -> list[Prediction]:
+        piece, future = waiting.popleft()
+        try:
+            return future.result()
+        except BrokenProcessPool:
+            told = self._judge_one_by_one(piece)
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = self._start(self._workers)
+            others = list(waiting)
+            waiting.clear()
+            waiting.extend((other, self._submit(other)) for other, _ in others)
+            return told
 
-    def judge_one_by_one(self, piece: list[str]) -> list[Prediction]:
+    def _judge_one_by_one(self, piece: list[Named]) -> list[Prediction]:
         """With a process of its own for each image that ends it."""
         told: list[Prediction] = []
         alone = self._start(1)
         try:
             for file in piece:
                 try:
-                    told += alone.submit(_in_worker, "judge", [file]).result()
+                    told += alone.submit(_in_worker, [file]).result()
                 except BrokenProcessPool:
                     alone.shutdown(wait=False)
                     alone = self._start(1)
-                    told.append(alone.submit(_in_worker, "refuse", file).result())
+                    name = file if isinstance(file, str) else file.name
+                    told += alone.submit(_in_worker, [Unread(name, _ENDED)]).result()
         finally:
             alone.shutdown(wait=False, cancel_futures=True)
         return told
 
-    def close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
 
-
-def _result(pool: _Pool, waiting: "deque[tuple[list[str], Future[list[Prediction]]]]") -> list[Prediction]:
-    piece, future = waiting.popleft()
-    try:
-        return future.result()
-    except BrokenProcessPool:
-        told = pool.judge_one_by_one(piece)
-        pool.restart()
-        others = list(waiting)
-        waiting.clear()
-        waiting.extend((other, pool.submit(other)) for other, _ in others)
-        return told
+def _pieces(files: Iterable[Named]) -> Iterator[list[Named]]:
+    left = iter(files)
+    while piece := list(islice(left, _PIECE)):
+        yield piece
 
 
 class _Judge:
@@ -238,16 +254,12 @@ class _Judge:
         self._asked = asked
         self._detector = load_detector(asked.bundle, threads)
 
-    def judge(self, piece: list[str]) -> list[Prediction]:
+    def judge(self, piece: list[Named]) -> list[Prediction]:
         asked = self._asked
         predictions = self._detector.predict_many(
             piece, asked.operating_point, asked.prevalence, evidence=asked.evidence is not None
         )
         return [_with_overlay(p, asked.evidence) if asked.evidence else p for p in predictions]
-
-    def refuse(self, file: str) -> Prediction:
-        found = "its decoding ended the process"
-        return self._detector.refuse(file, found, self._asked.operating_point, self._asked.prevalence)
 
 
 def _with_overlay(prediction: Prediction, folder: Path) -> Prediction:
@@ -276,5 +288,7 @@ def _prepare_worker(asked: Asked) -> None:
     _judge = _Judge(asked, threads=1)
 
 
-def _in_worker(method: str, work: Any) -> Any:
-    return getattr(_judge, method)(work)
+def _in_worker(piece: list[Named]) -> list[Prediction]:
+    if _judge is None:
+        raise AssertionError("a worker judges before it is prepared")
+    return _judge.judge(piece)

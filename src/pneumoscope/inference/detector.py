@@ -19,18 +19,18 @@ from pneumoscope.decision import Floats, at_prevalence, pneumonia_probability
 from pneumoscope.errors import BundleError, UnreadableImage, UnsupportedDicom
 from pneumoscope.inference.guard import Guard, examine_image
 from pneumoscope.inference.network import BATCH, Network
-from pneumoscope.types import BundleUsed, Decision, FilmStatistics, OperatingPointUsed, Prediction, Reason
+from pneumoscope.types import (
+    BundleUsed,
+    Decision,
+    FilmStatistics,
+    NamedImage,
+    OperatingPointUsed,
+    Prediction,
+    Reason,
+    Unread,
+)
 
-
-@dataclass(frozen=True)
-class NamedImage:
-    """An image file's bytes, with the name that the prediction is to carry."""
-
-    name: str
-    content: bytes
-
-
-Film = Path | str | bytes | NamedImage | NDArray[np.uint8] | NDArray[np.uint16]
+Film = Path | str | bytes | NamedImage | Unread | NDArray[np.uint8] | NDArray[np.uint16]
 # Of the outputs between one processor or version of the runtime and another.
 _GOLDEN_TOLERANCE = 1e-3
 _WHITE = 255
@@ -73,7 +73,7 @@ class Detector:
 
         Args:
             film: Path of a JPEG, PNG or DICOM file, its bytes, with a name or without, or an array (height, width) of uint8,
-                or of uint16 with its full range in use.
+                or of uint16 with its full range in use; or an image that could not be had, which is rejected.
             operating_point: A name in the manifest.
             prevalence: Share of pneumonia where the film was taken, in (0, 1); the probabilities are shown for it, and the
                 decision stays. The manifest's where None.
@@ -109,14 +109,6 @@ class Detector:
         left = iter(films)
         while batch := list(islice(left, BATCH)):
             yield from self._predict_batch(batch, asked)
-
-    def refuse(
-        self, file: str, found: str, operating_point: str = "balanced", prevalence: float | None = None
-    ) -> Prediction:
-        """The prediction for an image file that cannot be read, for a reason, in words, that the reader could not tell."""
-        detail = f"expected a whole JPEG, PNG or DICOM image, found {file} ({found}): replace it"
-        refused = _Refused(file, "", Reason.UNREADABLE, detail)
-        return self._rejected(refused, self._asked(operating_point, prevalence, False))
 
     def logits(self, films: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(n, classes) float32 of prepared films (n, height, width) uint8.
@@ -195,6 +187,9 @@ class Detector:
 
     def _look(self, film: Film) -> "_Seen | _Refused":
         """Reads and prepares one image, as far as it goes."""
+        if isinstance(film, Unread):
+            detail = f"expected a whole JPEG, PNG or DICOM image, found {film.name} ({film.found}): replace it"
+            return _Refused(film.name, "", Reason.UNREADABLE, detail)
         name = film.name if isinstance(film, NamedImage) else str(film) if isinstance(film, Path | str) else ""
         digest = ""
         try:
@@ -334,11 +329,11 @@ def _in_words(reason: Reason, image: NDArray[Any]) -> str:
     }[reason]
 
 
-def load_detector(bundle: Path | str = "default", threads: int = 0) -> Detector:
+def load_detector(bundle: Path | str | Bundle = "default", threads: int = 0) -> Detector:
     """A detector that ships with the package, by name, or one of your own, by path.
 
     Args:
-        bundle: `default`, `nano`, or the path of a bundle.
+        bundle: `default`, `nano`, the path of a bundle, or a loaded one.
         threads: For one film or batch; 0 for as many as there are cores.
 
     Raises:

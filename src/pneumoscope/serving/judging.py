@@ -16,11 +16,11 @@ from dataclasses import replace
 from typing import Any
 
 from pneumoscope.errors import UnreadableImage
-from pneumoscope.inference.detector import NamedImage
 from pneumoscope.inference.processes import judging_processes
 from pneumoscope.serving import work
 from pneumoscope.serving.problems import Problem, ProblemError
 from pneumoscope.serving.work import Answer, Task
+from pneumoscope.types import NamedImage
 
 # Images to a process at once, and no more bytes of them: enough to save on passing them over, few enough to wait little.
 _TOGETHER, _TOGETHER_BYTES = 4, 2**20

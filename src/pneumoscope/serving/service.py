@@ -10,14 +10,13 @@ from starlette.requests import Request
 
 from pneumoscope.bundle import Bundle
 from pneumoscope.errors import InputError, UnreadableImage
-from pneumoscope.inference.detector import NamedImage
 from pneumoscope.serving.history import History
 from pneumoscope.serving.judging import Judging
 from pneumoscope.serving.monitoring import Monitoring
 from pneumoscope.serving.problems import Problem, ProblemError
 from pneumoscope.serving.uploads import Uploads
 from pneumoscope.serving.work import Judge, Question, Task
-from pneumoscope.types import Prediction
+from pneumoscope.types import NamedImage, Prediction
 
 _log = logging.getLogger("pneumoscope.serving")
 

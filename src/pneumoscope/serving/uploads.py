@@ -9,9 +9,9 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from pneumoscope.inference.detector import NamedImage
 from pneumoscope.serving.problems import Problem, ProblemError
 from pneumoscope.serving.settings import Settings
+from pneumoscope.types import NamedImage
 
 IMAGE_TYPES = ("image/jpeg", "image/png", "application/dicom", "application/octet-stream")
 FORM_TYPE = "multipart/form-data"

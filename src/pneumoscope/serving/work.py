@@ -11,9 +11,9 @@ import numpy as np
 
 from pneumoscope.data.reading import read_grey
 from pneumoscope.errors import UnreadableImage
-from pneumoscope.inference.detector import Detector, NamedImage, load_detector
+from pneumoscope.inference.detector import Detector, load_detector
 from pneumoscope.inference.overlay import as_png, layer, overlay
-from pneumoscope.types import Prediction
+from pneumoscope.types import NamedImage, Prediction, Unread
 
 GAVE_UP = "its decoding ended the process or took too long"
 
@@ -105,7 +105,8 @@ def work(tasks: Sequence[Task]) -> list[Answer]:
 def refuse(task: Task) -> Answer:
     """The answer for an image that ends the process that decodes it."""
     if isinstance(task, Judge):
-        return _get().refuse(task.image.name, GAVE_UP, task.question.operating_point, task.question.prevalence)
+        unread = Unread(task.image.name, GAVE_UP)
+        return _get().predict(unread, task.question.operating_point, task.question.prevalence)
     return UnreadableImage(f"expected a whole image, found one that cannot be decoded ({GAVE_UP}): replace it")
 
 
