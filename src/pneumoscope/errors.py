@@ -7,7 +7,8 @@
     │   ├── UnreadableImage     one file is not a whole image
     │   │   └── UnsupportedDicom  one DICOM object is not a single grey frame that can be decoded
     │   ├── LeakageError        a patient or an image stands on both sides of a split
-    │   └── DownloadError       the archive or a weight file could not be had whole
+    │   ├── DownloadError       the archive or a weight file could not be had whole
+    │   └── StorageError        an address cannot be reached, read or written at the moment
     ├── WeightsError            a weight file does not fit the network
     ├── BundleError             a bundle is missing, damaged, altered or of a newer format
     └── RunError                a run folder cannot be started, resumed or read
@@ -53,6 +54,10 @@ class LeakageError(DataError):
 
 class DownloadError(DataError):
     """A file could not be downloaded whole."""
+
+
+class StorageError(DataError):
+    """An address cannot be reached, read or written at the moment; what was written stays."""
 
 
 class WeightsError(PneumoscopeError):

@@ -15,6 +15,7 @@ from pneumoscope.cli import evaluate as evaluate_command
 from pneumoscope.cli import models as models_command
 from pneumoscope.cli import predict as predict_command
 from pneumoscope.cli import report as report_command
+from pneumoscope.cli import scale as scale_commands
 from pneumoscope.cli import serve as serve_command
 from pneumoscope.cli import study as study_command
 from pneumoscope.cli import train as train_command
@@ -37,12 +38,15 @@ app.command(name="report")(report_command.report)
 app.command(name="calibrate")(calibrate_command.calibrate)
 app.add_typer(bundle_commands.app, name="bundle")
 app.command(name="serve")(serve_command.serve)
+app.add_typer(scale_commands.app, name="scale")
 app.command(name="evaluate")(evaluate_command.evaluate)
 
 
 # What a missing package comes with; all others are for training.
 _EXTRAS = {
+    "fsspec": "scale",
     "pyarrow": "parquet",
+    "ray": "scale",
     "scipy": "calibrate",
     **dict.fromkeys(
         ("fastapi", "httptools", "multipart", "prometheus_client", "pydantic", "starlette", "uvicorn"), "serve"

@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,11 +25,20 @@ InceptionOption = Annotated[
     ),
 ]
 BundleOption = Annotated[str, typer.Option("--bundle", help="default, nano, or a bundle's path.")]
+OperatingPointOption = Annotated[
+    str, typer.Option("--operating-point", help="balanced, sensitive, specific, or another of the bundle's.")
+]
+PrevalenceOption = Annotated[
+    float | None,
+    typer.Option("--prevalence", help="Share of pneumonia to show probabilities for.", show_default=False),
+]
 WorkersOption = Annotated[int, typer.Option("--workers", min=0, help="Processes; 0 for as many as there are cores.")]
 LedgerOption = Annotated[Path, typer.Option("--ledger", help="Gets a line whenever the test films are looked at.")]
 DEFAULT_LEDGER = Path("results") / "test-ledger.jsonl"
 
 
+# Exit code: some images could not be read; all others were answered.
+SOME_UNREADABLE = 3
 # Fewer images than this are judged sooner by one process than several are started.
 _WORTH_WORKERS = 64
 
@@ -56,6 +66,13 @@ def count_of_workers(asked: int, images: int | None) -> int:
     return 1 if images is not None and images < _WORTH_WORKERS else os.cpu_count() or 1
 
 
+def tell_counts(decisions: Mapping[str, int], unreadable: int) -> None:
+    """One line on stderr: how many images came to what."""
+    parts = ", ".join(f"{count:,} {name}" for name, count in sorted(decisions.items()))
+    broken = f"; {unreadable:,} could not be read" if unreadable else ""
+    typer.echo(f"{sum(decisions.values()):,} images: {parts}{broken}", err=True)
+
+
 def print_json(value: Any) -> None:
     """One JSON document on stdout; NaN becomes null."""
     from pneumoscope.files import as_json
@@ -65,14 +82,18 @@ def print_json(value: Any) -> None:
 
 __all__ = [
     "DEFAULT_LEDGER",
+    "SOME_UNREADABLE",
     "BundleOption",
     "DataOption",
     "InceptionOption",
     "JsonOption",
     "LedgerOption",
+    "OperatingPointOption",
+    "PrevalenceOption",
     "SkipOption",
     "WorkersOption",
     "check_new_bundle",
     "count_of_workers",
     "print_json",
+    "tell_counts",
 ]

@@ -7,15 +7,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pneumoscope.cli.interrupt import interruptible
-from pneumoscope.cli.options import BundleOption, JsonOption, WorkersOption, count_of_workers
+from pneumoscope.cli.options import (
+    SOME_UNREADABLE,
+    BundleOption,
+    JsonOption,
+    OperatingPointOption,
+    PrevalenceOption,
+    WorkersOption,
+    count_of_workers,
+    tell_counts,
+)
 from pneumoscope.types import NOTICE
 
 if TYPE_CHECKING:
     from pneumoscope.inference.batch import Asked, Summary
     from pneumoscope.inference.inputs import Inputs
-
-# Some images could not be read; all others were answered.
-SOME_UNREADABLE = 3
 
 
 def predict(
@@ -26,13 +32,8 @@ def predict(
         ),
     ],
     bundle: BundleOption = "default",
-    operating_point: Annotated[
-        str, typer.Option("--operating-point", help="balanced, sensitive, specific, or another of the bundle's.")
-    ] = "balanced",
-    prevalence: Annotated[
-        float | None,
-        typer.Option("--prevalence", help="Share of pneumonia to show probabilities for.", show_default=False),
-    ] = None,
+    operating_point: OperatingPointOption = "balanced",
+    prevalence: PrevalenceOption = None,
     evidence: Annotated[
         Path | None,
         typer.Option("--evidence", help="Folder for pictures of where each answer comes from.", show_default=False),
@@ -71,7 +72,7 @@ def predict(
         else:
             typer.echo(out)
     if summary.images > 1 or out is not None:
-        _tell(summary)
+        tell_counts(summary.decisions, summary.unreadable)
     if summary.unreadable:
         raise typer.Exit(SOME_UNREADABLE)
 
@@ -120,9 +121,3 @@ def _line(record: dict[str, Any]) -> str:
 
 def _counts(summary: "Summary") -> dict[str, Any]:
     return {"decisions": dict(summary.decisions), "reasons": dict(summary.reasons), "unreadable": summary.unreadable}
-
-
-def _tell(summary: "Summary") -> None:
-    parts = ", ".join(f"{count:,} {name}" for name, count in sorted(summary.decisions.items()))
-    broken = f"; {summary.unreadable:,} could not be read" if summary.unreadable else ""
-    typer.echo(f"{summary.images:,} images: {parts}{broken}", err=True)

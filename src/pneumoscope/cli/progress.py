@@ -50,6 +50,15 @@ class Display:
         self._done += parts
         self._show(parts, loss)
 
+    @property
+    def is_drawn(self) -> bool:
+        """Whether there is a terminal to draw bars on."""
+        return self._console.is_terminal
+
+    def note(self, parts: int, note: str) -> None:
+        """So many more parts are done; the note stands behind the bar."""
+        self._progress.update(self._task, advance=parts, note=note)
+
     def skip(self, parts: int) -> None:
         """So many were done by an earlier run; they do not count for the rate."""
         if parts:

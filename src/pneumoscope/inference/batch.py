@@ -4,7 +4,7 @@ This module imports neither the network's runtime nor image libraries: the proce
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
@@ -82,7 +82,12 @@ class Summary:
     @property
     def unreadable(self) -> int:
         """Images that could not be decoded."""
-        return self.reasons[Reason.UNREADABLE] + self.reasons[Reason.UNSUPPORTED_DICOM]
+        return count_unreadable(self.reasons)
+
+
+def count_unreadable(reasons: Mapping[str, int]) -> int:
+    """Images that could not be decoded, out of the number of images for each reason."""
+    return reasons.get(Reason.UNREADABLE, 0) + reasons.get(Reason.UNSUPPORTED_DICOM, 0)
 
 
 def predict_into(

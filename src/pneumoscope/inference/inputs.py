@@ -2,12 +2,13 @@
 
 import csv
 import glob
+import io
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO
 
 from pneumoscope.data.reading import IMAGE_SUFFIXES
 from pneumoscope.errors import DataError, listed
@@ -15,7 +16,7 @@ from pneumoscope.errors import DataError, listed
 STANDARD_INPUT = "-"
 # Names for the column of a table that holds the files.
 COLUMNS = ("path", "file", "filename", "image")
-_TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".parquet"})
+TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".parquet"})
 _DICOM_MARK_AT, _DICOM_MARK = 128, b"DICM"
 
 
@@ -58,8 +59,8 @@ def _open(name: str, standard_input: IO[str] | None) -> Callable[[], Iterator[st
     if name == STANDARD_INPUT and standard_input is not None:
         return lambda: (stripped for line in standard_input if (stripped := line.strip("\r\n")))
     if path.is_dir():
-        return lambda: _folder(name)
-    if path.suffix.lower() in _TABLE_SUFFIXES and path.is_file():
+        return lambda: walk_folder(name)
+    if path.suffix.lower() in TABLE_SUFFIXES and path.is_file():
         _check_column(path)
         return lambda: _table(path)
     if path.exists():
@@ -67,35 +68,49 @@ def _open(name: str, standard_input: IO[str] | None) -> Callable[[], Iterator[st
     found = sorted(glob.iglob(name, recursive=True)) if glob.has_magic(name) else []  # noqa: PTH207
     if not found:
         raise DataError(f"expected an image, a folder, a pattern or a table at {name}, found none: check the path")
-    return lambda: chain.from_iterable(_folder(f) if Path(f).is_dir() else iter([f]) for f in found)
+    return lambda: chain.from_iterable(walk_folder(f) if Path(f).is_dir() else iter([f]) for f in found)
 
 
-def _folder(name: str) -> Iterator[str]:
-    """Sorted, so that a second walk meets the same files in the same order; hidden ones are left out."""
+def walk_folder(name: str, also: tuple[str, ...] = ()) -> Iterator[str]:
+    """The images in a folder and in those in it, hidden ones left out; a second walk meets them in the same order.
+
+    Args:
+        name: Of the folder.
+        also: Endings, small letters, of other files that are wanted.
+    """
     # Plain strings throughout: a million Path objects take seconds.
     for entry in sorted(os.listdir(name)):  # noqa: PTH208
         if entry.startswith("."):
             continue
         inner = os.path.join(name, entry)  # noqa: PTH118
         if os.path.isdir(inner):  # noqa: PTH112
-            yield from _folder(inner)
-        elif _is_image(inner):
+            yield from walk_folder(inner, also)
+        elif _is_image(inner) or inner.lower().endswith(also):
             yield inner
 
 
 def _is_image(name: str) -> bool:
+    if (told := is_image_name(name)) is not None:
+        return told
+    try:
+        with open(name, "rb") as stream:
+            return is_dicom(stream.read(_DICOM_MARK_AT + len(_DICOM_MARK)))
+    except OSError:
+        return False
+
+
+def is_image_name(name: str) -> bool | None:
+    """Whether a file is an image, by its name's ending; None where only its bytes would tell: `is_dicom`."""
     suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
     if suffix in IMAGE_SUFFIXES:
         return True
     # DICOM files are often named by their identifiers: digits and dots.
-    if suffix and not suffix[1:].isdigit():
-        return False
-    try:
-        with open(name, "rb") as stream:
-            stream.seek(_DICOM_MARK_AT)
-            return stream.read(len(_DICOM_MARK)) == _DICOM_MARK
-    except OSError:
-        return False
+    return None if not suffix or suffix[1:].isdigit() else False
+
+
+def is_dicom(content: bytes) -> bool:
+    """Whether a file's first bytes say that it is a DICOM object."""
+    return content[_DICOM_MARK_AT:].startswith(_DICOM_MARK)
 
 
 def _check_column(table: Path) -> None:
@@ -104,29 +119,44 @@ def _check_column(table: Path) -> None:
 
 
 def _table(table: Path) -> Iterator[str]:
-    values = _parquet_column(table) if table.suffix.lower() == ".parquet" else _csv_column(table)
-    for value in values:
-        if value:
+    with table.open("rb") as stream:
+        for value in table_column(stream, str(table)):
             yield str(table.parent / value)
 
 
-def _csv_column(table: Path) -> Iterator[str]:
+def table_column(stream: BinaryIO, table: str) -> Iterator[str]:
+    """The files that a table names, as they stand there; empty cells are left out.
+
+    Args:
+        stream: Of the table's bytes.
+        table: Its name; the ending says what it is.
+
+    Raises:
+        DataError: It is no such table, or has no column of the names in `COLUMNS`.
+    """
+    suffix = Path(table).suffix.lower()
+    values = _parquet_column(stream, table) if suffix == ".parquet" else _csv_column(stream, table, suffix == ".tsv")
+    return (value for value in values if value)
+
+
+def _csv_column(stream: BinaryIO, table: str, tabs: bool) -> Iterator[str]:
     try:
-        with table.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream, delimiter="\t" if table.suffix.lower() == ".tsv" else ",")
-            column = _column(reader.fieldnames or [], table)
-            for row in reader:
-                yield row[column] or ""
+        reader = csv.DictReader(
+            io.TextIOWrapper(stream, encoding="utf-8-sig", newline=""), delimiter="\t" if tabs else ","
+        )
+        column = _column(reader.fieldnames or [], table)
+        for row in reader:
+            yield row[column] or ""
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"expected a table of UTF-8 text at {table}, found: {error}: save it anew") from error
 
 
-def _parquet_column(table: Path) -> Iterator[str]:
+def _parquet_column(stream: BinaryIO, table: str) -> Iterator[str]:
     import pyarrow as arrow
     from pyarrow import parquet
 
     try:
-        with parquet.ParquetFile(table) as file:
+        with parquet.ParquetFile(stream) as file:
             column = _column(file.schema_arrow.names, table)
             for batch in file.iter_batches(columns=[column]):
                 yield from (str(value or "") for value in batch.column(0).to_pylist())
@@ -134,7 +164,7 @@ def _parquet_column(table: Path) -> Iterator[str]:
         raise DataError(f"expected a Parquet table at {table}, found: {error}: save it anew") from error
 
 
-def _column(names: Sequence[str], table: Path) -> str:
+def _column(names: Sequence[str], table: str) -> str:
     for name in COLUMNS:
         if name in names:
             return name

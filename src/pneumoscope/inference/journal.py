@@ -10,16 +10,26 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pneumoscope.errors import DataError
 from pneumoscope.files import whole_or_nothing
 from pneumoscope.types import Prediction
 
+if TYPE_CHECKING:
+    import pyarrow as arrow
+
+# Of a table of predictions, in the order in which `flat` gives them.
+COLUMNS = (
+    *("file", "sha256", "decision", "reasons", "detail", "pneumonia_probability"),
+    *("normal_probability", "bacterial_probability", "viral_probability"),
+    *("operating_point", "threshold", "sensitivity", "specificity", "fitted_on", "evidence"),
+    *("bundle_name", "bundle_version", "bundle_sha256", "notice"),
+)
 FORMATS = (".jsonl", ".csv", ".parquet")
 _SECONDS_BETWEEN_SYNCS = 2.0
 _ROWS_PER_GROUP = 10_000
@@ -179,24 +189,30 @@ def _write_csv(records: Iterator[dict[str, Any]], file: Path) -> None:
 
 
 def _write_parquet(records: Iterator[dict[str, Any]], file: Path) -> None:
-    import pyarrow as arrow
     from pyarrow import parquet
 
-    numbers = {"threshold", "sensitivity", "specificity"}
     writer = None
     try:
-        while rows := [flat(record) for record in islice(records, _ROWS_PER_GROUP)]:
+        while some := list(islice(records, _ROWS_PER_GROUP)):
+            table = as_table(some)
             if writer is None:
-                kinds = {
-                    name: arrow.float64() if name in numbers or name.endswith("_probability") else arrow.string()
-                    for name in rows[0]
-                }
-                schema = arrow.schema(list(kinds.items()))
-                writer = parquet.ParquetWriter(file, schema)
-            writer.write_table(arrow.Table.from_pylist(rows, schema=schema))
+                writer = parquet.ParquetWriter(file, table.schema)
+            writer.write_table(table)
     finally:
         if writer is not None:
             writer.close()
+
+
+def as_table(records: Iterable[dict[str, Any]]) -> "arrow.Table":
+    """An Arrow table of predictions as plain data, with `flat`'s columns: float64 for numbers, else text."""
+    import pyarrow as arrow
+
+    kinds = [(name, arrow.float64() if _is_number(name) else arrow.string()) for name in COLUMNS]
+    return arrow.Table.from_pylist([flat(record) for record in records], schema=arrow.schema(kinds))
+
+
+def _is_number(column: str) -> bool:
+    return column in ("threshold", "sensitivity", "specificity") or column.endswith("_probability")
 
 
 _WRITERS = {".jsonl": _write_jsonl, ".csv": _write_csv, ".parquet": _write_parquet}

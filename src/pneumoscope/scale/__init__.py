@@ -1,0 +1,1 @@
+"""Scoring archives of any size: partitions, judged by one machine's processes or by a cluster."""

@@ -1,0 +1,211 @@
+"""Partitions judged by a Ray cluster: Ray Data hands each to a free worker, and hands it out again where one dies.
+
+What travels is a partition's number to a worker and what it came to back: a few hundred bytes, however large the films.
+Workers read the plan and the films, and write the results, themselves.
+"""
+
+import json
+import logging
+import os
+import platform
+import socket
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import asdict, replace
+from typing import Any
+
+# The cluster's makers are not told what it runs.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+import ray
+import ray.data
+from ray.exceptions import RayError
+
+from pneumoscope.bundle import Bundle
+from pneumoscope.errors import DataError, PneumoscopeError, StorageError
+from pneumoscope.inference.batch import Asked, JudgingPool
+from pneumoscope.scale.partition import Done, counted, score_partitions
+from pneumoscope.scale.plan import Plan, code_version
+
+# Pieces of work to a run at most, so that what the cluster knows of them stays small; of more partitions each has several.
+_MOST_PIECES = 10_000
+# Partitions that fail one after the other before the rest is not tried.
+_GIVE_UP_AFTER = 8
+_STDERR = 2
+_SECONDS_TO_ANSWER = 10.0
+# Only numbers pass through the store of a cluster that this command starts itself.
+_OWN_STORE_BYTES = 100 * 2**20
+
+
+class RayEngine:
+    """A Ray cluster.
+
+    Attributes:
+        name: For people.
+        cores: At work, once it has begun.
+    """
+
+    name = "ray"
+
+    def __init__(self, address: str | None = None, workers: int | None = None, cores_per_worker: int = 1) -> None:
+        """Says which cluster, and how much of it.
+
+        Args:
+            address: Of its head, host:port, or `auto` for the one that this machine is part of; None starts one here.
+            workers: Detectors at work; None for as many as the cluster has room for.
+            cores_per_worker: Of each, with a process that decodes and judges for each core.
+        """
+        self.cores = 0
+        self._address = address
+        self._workers = workers
+        self._cores_per_worker = cores_per_worker
+
+    def score(self, plan: Plan, numbers: Sequence[int], asked: Asked) -> Iterator[Done]:
+        """Judges partitions.
+
+        Args:
+            plan: That they are part of.
+            numbers: Of the partitions, at least one.
+            asked: How, with a bundle that is loaded: workers need no file of it.
+
+        Yields:
+            What is done, in any order.
+
+        Raises:
+            DataError: The cluster cannot be reached, or has no room for a worker.
+            StorageError: Partitions failed; told after all others were done, or when many failed in a row.
+        """
+        with _connected(self._address):
+            workers = self._workers or _room(self._cores_per_worker)
+            self.cores = workers * self._cores_per_worker
+            pieces = ray.data.from_items(
+                [{"partition": number} for number in numbers], override_num_blocks=min(len(numbers), _MOST_PIECES)
+            )
+            # Within a list a reference travels as it is: the bundle itself would be part of every order to start a worker.
+            bundle = [ray.put(asked.bundle)]
+            answers = pieces.map_batches(
+                _Worker,
+                fn_constructor_args=(plan, replace(asked, bundle=""), bundle, self._cores_per_worker),
+                batch_size=1,
+                num_cpus=self._cores_per_worker,
+                compute=ray.data.ActorPoolStrategy(size=min(workers, len(numbers))),
+            )
+            yield from _told(answers)
+
+
+def _told(answers: "ray.data.Dataset") -> Iterator[Done]:
+    failed: list[str] = []
+    in_a_row = 0
+    for answer in _rows(answers):
+        told = json.loads(answer["told"])
+        if "failed" not in told:
+            in_a_row = 0
+            yield Done(**told)
+            continue
+        failed.append(told["failed"])
+        in_a_row += 1
+        if in_a_row == _GIVE_UP_AFTER:
+            break
+    if failed:
+        raise StorageError(
+            f"expected to finish every partition, found {len(failed)} that failed; the first: {failed[0]}"
+        )
+
+
+def _rows(answers: "ray.data.Dataset") -> Iterator[dict[str, Any]]:
+    try:
+        yield from answers.iter_rows()
+    except RayError as error:
+        raise DataError(
+            f"expected the cluster to go on, found {str(error).splitlines()[0]}: see its logs, then run the same command again"
+        ) from error
+
+
+class _Worker:
+    """Judges partitions in a process of the cluster."""
+
+    def __init__(self, plan: Plan, asked: Asked, bundle: "list[ray.ObjectRef[Bundle]]", cores: int) -> None:
+        self._plan = plan
+        self._code_version = code_version()
+        self._pool = JudgingPool(replace(asked, bundle=ray.get(bundle[0])), cores)
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
+        return {"told": [json.dumps(self._score(int(number))) for number in batch["partition"]]}
+
+    def _score(self, number: int) -> dict[str, Any]:
+        if (wanted := self._plan.terms.code_version) != self._code_version:
+            return {
+                "failed": f"expected pneumoscope {wanted} on {platform.node()}, found {self._code_version}: install the same there"
+            }
+        try:
+            if self._plan.part(number).exists():
+                # A worker that died had put the results in place and not told it.
+                return asdict(counted(self._plan, number))
+            (done,) = score_partitions(self._plan, [number], self._pool)
+        except PneumoscopeError as error:
+            return {"failed": str(error)}
+        return asdict(done)
+
+
+@contextmanager
+def _connected(address: str | None) -> Iterator[None]:
+    own: dict[str, Any] = {
+        "include_dashboard": False,
+        "object_store_memory": _OWN_STORE_BYTES,
+        "_node_ip_address": "127.0.0.1",
+    }
+    with _quiet():
+        try:
+            _check_reachable(address)
+            ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **({} if address else own))
+        except (OSError, RuntimeError, ValueError) as error:
+            raise DataError(
+                f"expected a Ray cluster at {address or 'this machine'}, found {str(error).splitlines()[0]}: "
+                "start it with ray start --head, or leave --address out"
+            ) from error
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = context.print_on_execution_start = False
+        for name in ("ray", "ray.data"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+def _check_reachable(address: str | None) -> None:
+    """Ray itself tries for minutes where nobody listens."""
+    host, found, port = (address or "").rpartition(":")
+    if found and port.isdigit() and "/" not in host:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS_TO_ANSWER).close()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps Ray's own words, on stdout and past Python on stderr, from being mistaken for ours; --debug shows them."""
+    if os.environ.get("PNEUMOSCOPE_DEBUG"):
+        yield
+        return
+    sys.stderr.flush()
+    with ExitStack() as stack:
+        nothing = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+        kept = os.dup(_STDERR)
+        ours = stack.enter_context(os.fdopen(os.dup(kept), "w", 1, encoding="utf-8", errors="backslashreplace"))
+        stack.callback(os.close, kept)
+        stack.callback(os.dup2, kept, _STDERR)
+        os.dup2(nothing.fileno(), _STDERR)
+        stack.enter_context(redirect_stdout(nothing))
+        stack.enter_context(redirect_stderr(ours))
+        yield
+
+
+def _room(cores_per_worker: int) -> int:
+    """How many workers the cluster's cores are enough for, each on one node."""
+    cores = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    room = sum(each // cores_per_worker for each in cores)
+    if room == 0:
+        raise DataError(
+            f"expected {cores_per_worker} cores on a node of the cluster, found {max(cores, default=0)}: "
+            "lower --cores-per-worker"
+        )
+    return room
