@@ -18,7 +18,9 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "experiments"))
-from cluster_under_fire import PROGRAM, enter_own_network
+import own_network
+
+PROGRAM = str(Path(sys.executable).with_name("pneumoscope"))
 
 
 def main():
@@ -28,7 +30,7 @@ def main():
     parser.add_argument("--rows", type=int, nargs="*", default=[2_000, 20_000, 200_000])
     parser.add_argument("--out", type=Path, default=Path("results/speed/scaling.json"))
     options = parser.parse_args()
-    enter_own_network()
+    own_network.enter()
     from pneumoscope.data.locate import locate
     from pneumoscope.files import write_json
     from pneumoscope.training.provenance import provenance

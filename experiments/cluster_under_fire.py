@@ -8,13 +8,10 @@ nothing disturbs. Everything runs in a network namespace of its own: Ray listens
 """
 
 import argparse
-import fcntl
 import filecmp
 import os
 import random
 import signal
-import socket
-import struct
 import subprocess
 import sys
 import tempfile
@@ -22,20 +19,10 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import own_network
+
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-INSIDE = "PNEUMOSCOPE_OWN_NETWORK"
 PROGRAM = str(Path(sys.executable).with_name("pneumoscope"))
-
-
-def enter_own_network():
-    """Begins again in a network that holds nothing but this machine's loopback."""
-    if not os.environ.get(INSIDE):
-        flags = "-n" if os.geteuid() == 0 else "-rn"
-        os.environ[INSIDE] = "1"
-        os.execvp("unshare", ["unshare", flags, sys.executable, *sys.argv])  # noqa: S606, S607
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        up = struct.pack("16sh14x", b"lo", 1)  # SIOCSIFFLAGS, IFF_UP
-        fcntl.ioctl(any_socket, 0x8914, up)
 
 
 def main():
@@ -47,7 +34,7 @@ def main():
     parser.add_argument("--bundle", default="default")
     parser.add_argument("--out", type=Path, default=Path("results/robustness/cluster.json"))
     options = parser.parse_args()
-    enter_own_network()
+    own_network.enter()
     from pneumoscope.data.locate import locate
     from pneumoscope.files import write_json
     from pneumoscope.training.provenance import provenance

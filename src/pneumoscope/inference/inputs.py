@@ -140,15 +140,16 @@ def table_column(stream: BinaryIO, table: str) -> Iterator[str]:
 
 
 def _csv_column(stream: BinaryIO, table: str, tabs: bool) -> Iterator[str]:
+    text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
     try:
-        reader = csv.DictReader(
-            io.TextIOWrapper(stream, encoding="utf-8-sig", newline=""), delimiter="\t" if tabs else ","
-        )
+        reader = csv.DictReader(text, delimiter="\t" if tabs else ",")
         column = _column(reader.fieldnames or [], table)
         for row in reader:
             yield row[column] or ""
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"expected a table of UTF-8 text at {table}, found: {error}: save it anew") from error
+    finally:
+        text.detach()  # the stream is closed by who opened it
 
 
 def _parquet_column(stream: BinaryIO, table: str) -> Iterator[str]:

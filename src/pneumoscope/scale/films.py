@@ -68,12 +68,23 @@ def _archived(address: str) -> Iterator[Named]:
     """An archive is read once, from its beginning to its end; where it is damaged it ends with a film that says so."""
     with Place(address).opened() as stream:
         try:
-            with tarfile.open(fileobj=stream, mode="r|*") as archive:
+            with tarfile.open(fileobj=stream, mode="r|*", tarinfo=_Header) as archive:
                 for member in archive:
                     if member.isfile() and (film := _member(archive, member, f"{address}#{member.name}")):
                         yield film
         except (tarfile.TarError, EOFError, ValueError) as error:
             yield Unread(address, f"a damaged archive: {error}")
+
+
+class _Header(tarfile.TarInfo):
+    """Tells an archive that breaks off from one that ends; to the library both are the end."""
+
+    @classmethod
+    def fromtarfile(cls, archive: tarfile.TarFile) -> "_Header":
+        try:
+            return super().fromtarfile(archive)
+        except (tarfile.EmptyHeaderError, tarfile.TruncatedHeaderError) as error:  # type: ignore[attr-defined]
+            raise tarfile.ReadError("it breaks off") from error
 
 
 def _member(archive: tarfile.TarFile, member: tarfile.TarInfo, name: str) -> Named | None:

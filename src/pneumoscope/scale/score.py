@@ -79,6 +79,11 @@ class Account:
         self._earlier_core_hours = core_hours
         self._engine = engine
         self._began = time.monotonic()
+        self._seconds: float | None = None
+
+    def close(self) -> None:
+        """The run is over: its time stands still."""
+        self._seconds = self.seconds
 
     def add(self, done: Done) -> None:
         """A partition more."""
@@ -87,8 +92,8 @@ class Account:
 
     @property
     def seconds(self) -> float:
-        """Since the run began."""
-        return time.monotonic() - self._began
+        """Since the run began, until it ended."""
+        return time.monotonic() - self._began if self._seconds is None else self._seconds
 
     @property
     def rate(self) -> float:
@@ -165,7 +170,9 @@ def score(
     missing = [number for number in range(plan.partitions) if number not in there]
     account = Account(plan, len(there), _core_hours(plan), engine)
     follow(account)
-    if missing:
+    if not missing:
+        account.close()
+    else:
         with _noted(account) as note:
             for done in engine.score(plan, missing, replace(asked, bundle=bundle)):
                 account.add(done)
@@ -205,6 +212,7 @@ class _noted:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._account.close()
         self._write()
 
     def now_and_then(self) -> None:

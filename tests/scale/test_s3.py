@@ -1,0 +1,95 @@
+"""Films and results in a store that speaks S3, over connections that break."""
+
+import threading
+import time
+
+import pytest
+from test_score import parts
+
+from pneumoscope.errors import StorageError
+from pneumoscope.scale.score import LocalEngine, score
+from pneumoscope.scale.storage import Place
+
+s3fs = pytest.importorskip("s3fs")
+
+
+@pytest.fixture
+def bucket(store, archive, tarred):
+    """A bucket with the archive's films, and half of them again in a tar archive; given with a way to cut it off."""
+    s3fs.S3FileSystem.clear_instance_cache()
+    system = s3fs.S3FileSystem()
+    name = f"bucket-{time.monotonic_ns()}"
+    system.mkdir(name)
+    films = sorted(archive.iterdir())
+    for film in films:
+        system.pipe_file(f"{name}/films/{film.name}", film.read_bytes())
+    shard = tarred("shard.tar", {film.name: film.read_bytes() for film in films[:37]})
+    system.pipe_file(f"{name}/films/shard.tar", shard.read_bytes())
+    yield system, name
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+def names_in(system, folder):
+    system.invalidate_cache()
+    return sorted(system.glob(f"{folder}/part-*"))
+
+
+def test_a_run_that_is_cut_off_goes_on_and_ends_with_the_same_bytes(store, bucket, archive, asked, tmp_path):
+    system, name = bucket
+    source, out = f"s3://{name}/films", f"s3://{name}/out"
+    # Undisturbed, into a folder of this machine.
+    whole = score(source, str(tmp_path / "whole"), asked, LocalEngine(1), 10)
+    assert (whole.all.films, whole.plan.partitions, whole.plan.archives) == (74 + 37, 9, 1)
+    done = []
+
+    def cut_after_two(account):
+        done.append(account.partitions)
+        if account.partitions == 2:
+            store.cut()
+
+    with pytest.raises(
+        StorageError, match=f"s3://{name}/.*see that it can be reached, then run the same command again"
+    ):
+        score(source, out, asked, LocalEngine(1), 10, cut_after_two)
+    assert max(done) < 9
+    store.mend()
+    left = names_in(system, f"{name}/out")
+    assert 2 <= len(left) < 9
+    assert not [file for file in system.find(f"{name}/out") if "partial" in file]
+    scored = score(source, out, asked, LocalEngine(1), 10)
+    assert scored.account.earlier == len(left)
+    found = {file.rpartition("/")[2]: system.cat_file(file) for file in names_in(system, f"{name}/out")}
+    assert found == parts(tmp_path / "whole")
+    assert scored.all == whole.all
+
+
+def test_connections_that_break_for_a_moment_are_not_noticed(store, bucket, asked, tmp_path):
+    _, name = bucket
+    stop = threading.Event()
+
+    def trouble():
+        while not stop.wait(0.4):
+            store.cut()
+            time.sleep(0.02)
+            store.mend()
+
+    thread = threading.Thread(target=trouble)
+    thread.start()
+    try:
+        scored = score(f"s3://{name}/films/shard.tar", str(tmp_path / "out"), asked, LocalEngine(1), 10)
+    finally:
+        stop.set()
+        thread.join()
+    assert scored.all.films == 37
+    assert scored.all.reasons.get("unreadable", 0) == 1
+
+
+def test_a_film_that_is_gone_is_a_row_and_a_bucket_that_is_gone_is_told(store, bucket, asked, tmp_path):
+    _, name = bucket
+    listed = tmp_path / "films.csv"
+    listed.write_text(f"path\ns3://{name}/films/000.jpeg\ns3://{name}/films/none.jpeg\n")
+    scored = score(str(listed), str(tmp_path / "out"), asked, LocalEngine(1), 10)
+    assert scored.all.reasons == {"unreadable": 1}
+    store.cut()
+    with pytest.raises(StorageError, match="expected to look at s3://none/films"):
+        Place("s3://none/films").exists()
