@@ -152,7 +152,9 @@ class TrainingConfig:
 
     Attributes:
         epochs: At most this many.
-        batch_size: Films per step.
+        batch_size: Films per step, of all processes together.
+        accumulate: Parts that a step's films are cut into, whose gradients are added up: the memory of a part. Layers that
+            look at a batch (normalisation, MixStyle) see a part.
         optimiser: `keras_adam`, the study's, or `adamw` with a rate that rises and falls once over all epochs.
         learning_rate: Of keras_adam at step 0; of adamw at its height.
         decay: Of keras_adam: the rate at step t is learning_rate / (1 + decay * t).
@@ -171,6 +173,7 @@ class TrainingConfig:
 
     epochs: int = 30
     batch_size: int = 32
+    accumulate: int = 1
     optimiser: Literal["keras_adam", "adamw"] = "keras_adam"
     learning_rate: float = 1e-4
     decay: float = 1e-5
@@ -189,6 +192,7 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         _in_range("training.epochs", self.epochs, 1, 100_000)
         _in_range("training.batch_size", self.batch_size, 1, 100_000)
+        _in_range("training.accumulate", self.accumulate, 1, self.batch_size)
         _in_range("training.learning_rate", self.learning_rate, 1e-12, 100)
         _in_range("training.decay", self.decay, 0, 100)
         _in_range("training.weight_decay", self.weight_decay, 0, 10)

@@ -12,7 +12,7 @@ from pneumoscope.config import AugmentationConfig, ModelConfig
 from pneumoscope.errors import ConfigError
 from pneumoscope.models.registry import build_model
 from pneumoscope.training.averaging import WeightAverage
-from pneumoscope.training.batches import AugmentedInputs, training_batches
+from pneumoscope.training.batches import AugmentedInputs, training_steps
 from pneumoscope.training.optimiser import OneCycleAdamW
 from pneumoscope.training.predict import class_probabilities
 
@@ -112,7 +112,7 @@ def test_epochs_differ_and_an_epoch_is_always_the_same():
     inputs = AugmentedInputs(films(10, 0), AUGMENTATION)
 
     def epoch(seed, number):
-        return torch.cat([batch for batch, _ in training_batches(inputs, 4, True, seed, number)])
+        return torch.cat([step.portions[0].films for step in training_steps(inputs, 4, True, seed, number)])
 
     assert torch.equal(epoch(0, 1), epoch(0, 1))
     assert not torch.equal(epoch(0, 1), epoch(0, 2))

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from pneumoscope.config import ModelConfig, RunConfig, TrainingConfig
 from pneumoscope.errors import InputError, RunError
 from pneumoscope.models.registry import build_model
-from pneumoscope.training.batches import FilmInputs, LabelledFilms, training_batches
+from pneumoscope.training.batches import FilmInputs, LabelledFilms, training_steps
 from pneumoscope.training.frozen_features import ComputedFeatures, FrozenBase, frozen_features
 from pneumoscope.training.loop import train
 from pneumoscope.training.observer import SilentObserver
@@ -265,12 +265,12 @@ def test_epochs_differ_in_order_and_flips_and_cover_every_film():
     data.films[:, 0, -1] = np.arange(30) + 100
     orders, mirrored = [], []
     for epoch in (0, 1):
-        batches = list(training_batches(FilmInputs(data), 8, True, 0, epoch))
-        assert [len(label) for _, label in batches] == [8, 8, 8, 6]
-        corner = np.rint(torch.cat([x[:, 0, 0, 0] for x, _ in batches]).numpy() * 255).astype(int)
+        steps = list(training_steps(FilmInputs(data), 8, True, 0, epoch))
+        assert [len(step.labels) for step in steps] == [8, 8, 8, 6]
+        corner = np.rint(torch.cat([step.portions[0].films[:, 0, 0, 0] for step in steps]).numpy() * 255).astype(int)
         mirrored.append(corner >= 100)
         orders.append(corner % 100)
-        labels = torch.cat([label for _, label in batches]).numpy()
+        labels = torch.cat([step.portions[0].label for step in steps]).numpy()
         assert np.array_equal(data.labels[orders[-1]], labels)
         assert sorted(orders[-1].tolist()) == list(range(30))
     assert not np.array_equal(*orders)

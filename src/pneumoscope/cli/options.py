@@ -33,6 +33,14 @@ PrevalenceOption = Annotated[
     typer.Option("--prevalence", help="Share of pneumonia to show probabilities for.", show_default=False),
 ]
 WorkersOption = Annotated[int, typer.Option("--workers", min=0, help="Processes; 0 for as many as there are cores.")]
+ProcessesOption = Annotated[
+    int,
+    typer.Option(
+        "--processes",
+        min=1,
+        help="That share every batch, on this machine; torchrun and srun start their own.",
+    ),
+]
 LedgerOption = Annotated[Path, typer.Option("--ledger", help="Gets a line whenever the test films are looked at.")]
 DEFAULT_LEDGER = Path("results") / "test-ledger.jsonl"
 
@@ -66,6 +74,22 @@ def count_of_workers(asked: int, images: int | None) -> int:
     return 1 if images is not None and images < _WORTH_WORKERS else os.cpu_count() or 1
 
 
+def assemble(processes: int) -> None:
+    """Finds or starts the processes that train together; the first of them alone speaks.
+
+    Raises:
+        ConfigError: More than there are GPUs.
+    """
+    import os
+    import sys
+
+    from pneumoscope.training import team
+
+    team.assemble(processes)
+    if not team.is_first() and not os.environ.get("PNEUMOSCOPE_DEBUG"):
+        sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - until the process ends
+
+
 def tell_counts(decisions: Mapping[str, int], unreadable: int) -> None:
     """One line on stderr: how many images came to what."""
     parts = ", ".join(f"{count:,} {name}" for name, count in sorted(decisions.items()))
@@ -90,8 +114,10 @@ __all__ = [
     "LedgerOption",
     "OperatingPointOption",
     "PrevalenceOption",
+    "ProcessesOption",
     "SkipOption",
     "WorkersOption",
+    "assemble",
     "check_new_bundle",
     "count_of_workers",
     "print_json",

@@ -11,7 +11,9 @@ from pneumoscope.cli.options import (
     InceptionOption,
     JsonOption,
     LedgerOption,
+    ProcessesOption,
     SkipOption,
+    assemble,
     print_json,
 )
 
@@ -34,6 +36,7 @@ def study(
     precision: Annotated[str, typer.Option("--precision", help="auto, fp32 or bf16.")] = "auto",
     inception_weights: InceptionOption = None,
     skip_unreadable: SkipOption = False,
+    processes: ProcessesOption = 1,
     ledger: LedgerOption = DEFAULT_LEDGER,
     as_json: JsonOption = False,
 ) -> None:
@@ -41,15 +44,17 @@ def study(
     from pneumoscope.training.allocator import keep_freed_memory
 
     keep_freed_memory()
+    assemble(processes)
     from pneumoscope.cli.progress import display
     from pneumoscope.data.locate import locate_or_make_phantoms
     from pneumoscope.study.study import Listeners, StudyPlan, run_study
+    from pneumoscope.training import team
 
     names = tuple(name.strip() for name in only.split(",") if name.strip())
     plan = StudyPlan(names, seeds, epochs, limit, precision, skip_unreadable, inception_weights)
     _ = plan.experiments  # a misspelt name is an error before any data is looked for
     with display("run the same command again: it goes on after the last whole epoch") as shown:
-        location, reason = locate_or_make_phantoms(data, shown.report)
+        location, reason = team.in_turn(lambda: locate_or_make_phantoms(data, shown.report))
         if location.synthetic:
             shown.say(reason)
             shown.say("going on with phantom films: synthetic, says nothing about accuracy")

@@ -5,7 +5,15 @@ from typing import Annotated
 
 import typer
 
-from pneumoscope.cli.options import DataOption, InceptionOption, JsonOption, SkipOption, print_json
+from pneumoscope.cli.options import (
+    DataOption,
+    InceptionOption,
+    JsonOption,
+    ProcessesOption,
+    SkipOption,
+    assemble,
+    print_json,
+)
 
 
 def train(
@@ -24,12 +32,14 @@ def train(
     data: DataOption = None,
     inception_weights: InceptionOption = None,
     skip_unreadable: SkipOption = False,
+    processes: ProcessesOption = 1,
     as_json: JsonOption = False,
 ) -> None:
     """Train one network, or with [detector] in its configuration a bundle; validation films alone decide."""
     from pneumoscope.training.allocator import keep_freed_memory
 
     keep_freed_memory()
+    assemble(processes)
     from pneumoscope.cli.progress import display
     from pneumoscope.config import load_config
     from pneumoscope.data.locate import locate
@@ -37,6 +47,7 @@ def train(
     from pneumoscope.study.experiments import EXPERIMENTS, experiment
     from pneumoscope.study.single import train_run
     from pneumoscope.study.study import Listeners
+    from pneumoscope.training import team
 
     known = not config.exists() and str(config) in {e.name for e in EXPERIMENTS}
     settings = experiment(str(config)).config if known else load_config(config)
@@ -44,7 +55,7 @@ def train(
     named = "".join(f" {option} {value}" for option, value in (("--data", data), ("--base", base)) if value)
     advice = f"pneumoscope train {config} --resume {folder}{named}"
     with display(advice) as shown:
-        location = locate(data, shown.report)
+        location = team.in_turn(lambda: locate(data, shown.report))
         listeners = Listeners(shown.report, shown, shown.say)
         if settings.detector.name:
             record = make_detector(settings, location, folder, listeners, resume is not None)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pneumoscope.models.classifier import FilmClassifier, GreyConv2d
+from pneumoscope.models.share import BatchNorm2d, Dropout, drawn, gathered
 from pneumoscope.types import SCHEMES
 
 # The lite networks were trained on (pixel - 127) / 128 of 0-255, for all three colours alike.
@@ -159,8 +160,8 @@ def _pad_as_same(maps: Tensor, kernel: int, stride: int) -> Tensor:
     return functional.pad(maps, (left, missing[1] - left, top, missing[0] - top))
 
 
-def _norm(channels: int) -> nn.BatchNorm2d:
-    return nn.BatchNorm2d(channels, eps=_NORM_EPSILON, momentum=_NORM_MOMENTUM)
+def _norm(channels: int) -> BatchNorm2d:
+    return BatchNorm2d(channels, eps=_NORM_EPSILON, momentum=_NORM_MOMENTUM)
 
 
 class InvertedResidual(nn.Module):
@@ -188,7 +189,7 @@ class InvertedResidual(nn.Module):
         if not self.has_shortcut:
             return result
         if self.training and self.drop > 0:
-            kept = torch.rand(len(maps), 1, 1, 1, device=maps.device) >= self.drop
+            kept = drawn(len(maps), lambda films: torch.rand(films, 1, 1, 1, device=maps.device)) >= self.drop
             result = result * (kept / (1 - self.drop)).to(result.dtype)
         return maps + result
 
@@ -214,10 +215,11 @@ class MixStyle(nn.Module):
         wide = maps.float()
         mean = wide.mean(dim=(2, 3), keepdim=True).detach()
         deviation = (wide.var(dim=(2, 3), keepdim=True) + 1e-6).sqrt().detach()
-        other = torch.randperm(len(maps), device=maps.device)
-        own = torch.distributions.Beta(self._ALPHA, self._ALPHA).sample((len(maps), 1, 1, 1)).to(maps.device)
-        mixed_mean = own * mean + (1 - own) * mean[other]
-        mixed_deviation = own * deviation + (1 - own) * deviation[other]
+        other = drawn(len(maps), lambda films: torch.randperm(films, device=maps.device))
+        share = torch.distributions.Beta(self._ALPHA, self._ALPHA)
+        own = drawn(len(maps), lambda films: share.sample((films, 1, 1, 1))).to(maps.device)
+        mixed_mean = own * mean + (1 - own) * gathered(mean)[other]
+        mixed_deviation = own * deviation + (1 - own) * gathered(deviation)[other]
         factor = mixed_deviation / deviation
         return maps * factor.to(maps.dtype) + (mixed_mean - mean * factor).to(maps.dtype)
 
@@ -273,7 +275,7 @@ class PooledHead(nn.Module):
 
     def __init__(self, channels: int, classes: int, dropout: float) -> None:
         super().__init__()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.dense = nn.Linear(channels, classes)
 
     def forward(self, maps: Tensor) -> Tensor:

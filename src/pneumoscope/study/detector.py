@@ -28,6 +28,7 @@ from pneumoscope.study.hard_validation import (
 )
 from pneumoscope.study.networks import Foundations, find_pretrained, load_network
 from pneumoscope.study.study import Listeners, train_network
+from pneumoscope.training import team
 from pneumoscope.training.averaging import mean_of_trainings
 from pneumoscope.training.precision import resolve_precision
 from pneumoscope.training.provenance import provenance
@@ -58,14 +59,21 @@ def make_detector(
     part = replace(config, detector=DetectorConfig())
     seeds = _seeds(config)
     watched = _dataset(part, _WATCHING, location, listeners)
-    RunFolder(folder).start(config, {"index_hash": watched.index.hash}, resume)
+    team.first(lambda: RunFolder(folder).start(config, {"index_hash": watched.index.hash}, resume))
     folds = _judge_folds(part, config.detector.folds, seeds, location, folder, listeners)
     hard = hard_set(folds)
     decision = fit_decision(hard.logit, hard.label, config.detector, hard.weight)
     listeners.say("the final network, on all training films")
     model = trained_mean(replace(part, split=_WATCHING), watched, folder / "final", seeds, listeners)
+    return team.first(lambda: _finish(config, watched, folder, seeds[0], model, decision))
+
+
+def _finish(
+    config: RunConfig, watched: Dataset, folder: Path, seed: int, model: FilmClassifier, decision: dict[str, Any]
+) -> dict[str, Any]:
+    """Writes the bundle, and beside it what `make_detector` returns."""
     made = {
-        "weights": _member(folder / "final", seeds[0]).provenance()["facts"]["weights"],
+        "weights": _member(folder / "final", seed).provenance()["facts"]["weights"],
         "training_seconds": _training_seconds(folder),
     }
     fitted_on = (
@@ -86,7 +94,9 @@ def _seeds(config: RunConfig) -> range:
 
 
 def _dataset(config: RunConfig, split: SplitConfig, location: Location, listeners: Listeners) -> Dataset:
-    return load_dataset(location.root, config.preprocessing, split, places.films_directory(), listeners.report)
+    return team.in_turn(
+        lambda: load_dataset(location.root, config.preprocessing, split, places.films_directory(), listeners.report)
+    )
 
 
 def _judge_folds(
@@ -114,12 +124,12 @@ def held_out_answers(
         listeners: Told of progress.
     """
     file = folder / f"hard-{'-'.join(map(str, seeds))}.npz"
-    if not file.exists():
+    if not team.first(file.exists):
         dataset = _dataset(config, config.split, location, listeners)
         listeners.say(f"style fold {config.split.fold + 1} of {config.split.folds}")
         model = trained_mean(config, dataset, folder, seeds, listeners)
         precision = resolve_precision(config.training.precision)
-        validate_hard(model, dataset, config.preprocessing, precision).save(file)
+        team.first(lambda: validate_hard(model, dataset, config.preprocessing, precision).save(file))
     return load_hard_validation(file)
 
 
@@ -137,11 +147,13 @@ def trained_mean(
     """
     for seed in seeds:
         run = _member(folder, seed)
-        if run.is_finished:
+        # Asked one by one: a process that is behind may find finished what the team has just finished.
+        if team.first(lambda run=run: run.is_finished):  # type: ignore[misc]
             continue
         if len(seeds) > 1:
             listeners.say(f"seed {seed}")
-        foundations = Foundations(pretrained=find_pretrained(config.model.architecture, None, listeners.report))
+        pretrained = team.in_turn(lambda: find_pretrained(config.model.architecture, None, listeners.report))
+        foundations = Foundations(pretrained=pretrained)
         resume = (run.path / "config.json").exists()
         seeded = config.with_training(seed=seed)
         train_network(seeded, dataset, run, foundations, run.path / "features", listeners.observer, resume)

@@ -13,6 +13,7 @@ from pneumoscope.presentation.progress import Report
 from pneumoscope.study.assessment import assess, assess_bundle
 from pneumoscope.study.networks import Foundations, find_pretrained
 from pneumoscope.study.study import Listeners, remove_features, train_network
+from pneumoscope.training import team
 from pneumoscope.training.run import RunFolder
 from pneumoscope.types import Split
 
@@ -51,19 +52,21 @@ def train_run(
         raise ConfigError(f"expected {expected} for {architecture}, found {base or 'none'}: change the command")
     foundations = Foundations(
         RunFolder(base) if base else None,
-        find_pretrained(architecture, inception_weights, listeners.report),
+        team.in_turn(lambda: find_pretrained(architecture, inception_weights, listeners.report)),
     )
-    dataset = load_dataset(
-        location.root,
-        config.preprocessing,
-        config.split,
-        places.films_directory(),
-        listeners.report,
-        skip_unreadable,
+    dataset = team.in_turn(
+        lambda: load_dataset(
+            location.root,
+            config.preprocessing,
+            config.split,
+            places.films_directory(),
+            listeners.report,
+            skip_unreadable,
+        )
     )
     run = RunFolder(folder)
     state = train_network(config, dataset, run, foundations, folder / "features", listeners.observer, resume)
-    remove_features(folder / "features")
+    team.first(lambda: remove_features(folder / "features"))
     last = state.history[-1]
     return {
         "run": str(folder),

@@ -29,6 +29,7 @@ from pneumoscope.study.assessment import assess
 from pneumoscope.study.comparison import write_comparison
 from pneumoscope.study.experiments import Experiment, with_prerequisites
 from pneumoscope.study.networks import Foundations, build_network, origin_of
+from pneumoscope.training import team
 from pneumoscope.training.batches import labelled_films, repeated
 from pneumoscope.training.checkpoint import TrainingState
 from pneumoscope.training.loop import train
@@ -104,23 +105,42 @@ def run_study(location: Location, plan: StudyPlan, out: Path, ledger: Path, list
         PneumoscopeError: Data, weights, settings or folders are not as expected; whatever is finished stays.
     """
     inception = _inception(plan, location, listeners)
-    dataset = load_dataset(
-        location.root,
-        Preprocessing(),
-        SplitConfig(),
-        places.films_directory(),
-        listeners.report,
-        plan.skip_unreadable,
-        plan.limit,
+    dataset = team.in_turn(
+        lambda: load_dataset(
+            location.root,
+            Preprocessing(),
+            SplitConfig(),
+            places.films_directory(),
+            listeners.report,
+            plan.skip_unreadable,
+            plan.limit,
+        )
     )
-    _check_same_study(out, plan, dataset)
-    describe_data(dataset, out / "data", location.synthetic)
+    team.first(lambda: _begin(location, plan, dataset, out))
     listeners.say(dataset.audit.verdict)
     runs: dict[str, list[RunFolder]] = {}
     for entry in plan.experiments:
         runs[entry.name] = [
             _train_one(entry, seed, plan, dataset, runs, inception, out, listeners) for seed in range(plan.seeds)
         ]
+    return team.first(lambda: _evaluate_all(location, plan, dataset, runs, out, ledger, listeners))
+
+
+def _begin(location: Location, plan: StudyPlan, dataset: Dataset, out: Path) -> None:
+    _check_same_study(out, plan, dataset)
+    describe_data(dataset, out / "data", location.synthetic)
+
+
+def _evaluate_all(
+    location: Location,
+    plan: StudyPlan,
+    dataset: Dataset,
+    runs: dict[str, list[RunFolder]],
+    out: Path,
+    ledger: Path,
+    listeners: Listeners,
+) -> dict[str, Any]:
+    """Every network on the test films, and the comparison of them."""
     for folders in runs.values():
         for run in folders:
             listeners.say(f"evaluating {run.path.parent.name}, {run.path.name}")
@@ -151,7 +171,7 @@ def _inception(plan: StudyPlan, location: Location, listeners: Listeners) -> Wei
     if not any(entry.needs_inception for entry in plan.experiments):
         return None
     try:
-        return find_inception_weights(plan.inception_weights, listeners.report)
+        return team.in_turn(lambda: find_inception_weights(plan.inception_weights, listeners.report))
     except DownloadError as error:
         if location.synthetic:
             listeners.say("Inception V3 starts from random weights: Keras' file is not at hand and cannot be had")
@@ -209,8 +229,8 @@ def _train_one(
     run = RunFolder(out / "runs" / entry.name / f"seed-{seed}")
     base = runs[entry.builds_on][seed] if entry.builds_on else None
     foundations = Foundations(base, inception if entry.needs_inception else None)
-    if run.is_finished:
-        run.start(config, facts_of(config, dataset, foundations), resume=True)
+    if team.first(lambda: run.is_finished):
+        team.first(lambda: run.start(config, facts_of(config, dataset, foundations), resume=True))
         listeners.say(f"{entry.title}, seed {seed}: trained already")
         return run
     listeners.say(f"{entry.title}, seed {seed}")
@@ -219,7 +239,7 @@ def _train_one(
     begun = (run.path / "config.json").exists()
     train_network(config, dataset, run, foundations, features, listeners.observer, resume=begun)
     if not entry.needs_inception or seed == plan.seeds - 1:
-        remove_features(features)
+        team.first(lambda: remove_features(features))
     return run
 
 
@@ -245,11 +265,16 @@ def train_network(
     classes = config.model.classes
     training, validation = (labelled_films(dataset, side, classes) for side in (Split.TRAIN, Split.VALIDATION))
     if config.training.odd_repeats > 1:
-        odd = film_looks(dataset, places.films_directory()).odd_normals(training.positions, training.labels)
+        looks = team.in_turn(lambda: film_looks(dataset, places.films_directory()))
+        odd = looks.odd_normals(training.positions, training.labels)
         training = repeated(training, odd, config.training.odd_repeats)
     model = build_network(config, foundations)
-    run.start(config, facts_of(config, dataset, foundations), resume)
-    note_training_films(run, dataset)
+
+    def start() -> None:
+        run.start(config, facts_of(config, dataset, foundations), resume)
+        note_training_films(run, dataset)
+
+    team.first(start)
     return train(model, training, validation, config, run, features, observer)
 
 

@@ -16,6 +16,7 @@ from pneumoscope.data.augmentation import augment
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.data.preprocessing import to_unit_range
 from pneumoscope.errors import InputError
+from pneumoscope.models.share import BatchShare
 from pneumoscope.types import SCHEMES, Split
 
 
@@ -62,6 +63,36 @@ def repeated(data: LabelledFilms, chosen: NDArray[np.bool_], times: int) -> Labe
 _Batch = tuple[Tensor, Tensor]
 # Enough that a batch which takes longer to prepare does not stall the network.
 _AHEAD = 3
+
+
+@dataclass(frozen=True)
+class Portion:
+    """Films that go through the network together, as far as they are this process's.
+
+    Attributes:
+        films: What the network takes.
+        label: (n,) int64.
+        share: Which films of the portion these are; None for all of them.
+        is_told: Whether this process's loss of the portion counts; where all have all its films, the first's does.
+    """
+
+    films: Tensor
+    label: Tensor
+    share: BatchShare | None
+    is_told: bool
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one change of the weights learns from.
+
+    Attributes:
+        labels: (n,) int, of all its films, whichever process has them.
+        portions: One after the other; their gradients are added up.
+    """
+
+    labels: NDArray[np.int64]
+    portions: tuple[Portion, ...]
 
 
 class Inputs(Protocol):
@@ -133,40 +164,72 @@ def as_network_input(films: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(to_unit_range(films)).unsqueeze(3).permute(0, 3, 1, 2)
 
 
-def training_batches(inputs: Inputs, batch_size: int, flip: bool, seed: int, epoch: int) -> Iterator[_Batch]:
-    """One epoch, shuffled; the last batch may be smaller, as in Keras.
+def training_steps(
+    inputs: Inputs,
+    batch_size: int,
+    flip: bool,
+    seed: int,
+    epoch: int,
+    portions: int = 1,
+    rank: int = 0,
+    processes: int = 1,
+) -> Iterator[Step]:
+    """One epoch, shuffled; the last step may have fewer films, as in Keras.
 
     Args:
         inputs: What to draw from.
-        batch_size: Films per batch.
+        batch_size: Films per step, of all processes together.
         flip: Mirror each film with probability one half.
         seed: Of the training.
-        epoch: From 0 on; the same seed and epoch always give the same batches.
+        epoch: From 0 on; the same seed and epoch always give the same steps.
+        portions: Into which a step is cut.
+        rank: Of this process, from 0.
+        processes: That share every portion.
     """
     rng = np.random.default_rng([seed, epoch])
     order = rng.permutation(len(inputs))
     flips = rng.random(len(inputs)) < 0.5 if flip else np.zeros(len(inputs), dtype=bool)
-    if isinstance(inputs, AugmentedInputs):
-        yield from _prepared_ahead(_batches(inputs.of_epoch(seed, epoch), batch_size, order, flips))
+    drawn = inputs.of_epoch(seed, epoch) if isinstance(inputs, AugmentedInputs) else inputs
+    steps = (
+        Step(
+            drawn.labels[order[start : start + batch_size]],
+            tuple(
+                _portion(drawn, order[part], flips[part], rank, processes)
+                for part in np.array_split(np.arange(start, min(start + batch_size, len(order))), portions)
+                if len(part)
+            ),
+        )
+        for start in range(0, len(order), batch_size)
+    )
+    yield from _prepared_ahead(steps) if isinstance(inputs, AugmentedInputs) else steps
+
+
+def _portion(
+    inputs: Inputs, chosen: NDArray[np.int64], flipped: NDArray[np.bool_], rank: int, processes: int
+) -> Portion:
+    total = len(chosen)
+    if processes == 1 or total < processes:
+        own, share = slice(0, total), None
     else:
-        yield from _batches(inputs, batch_size, order, flips)
+        own = slice(total * rank // processes, total * (rank + 1) // processes)
+        share = BatchShare(total, own.start, own.stop)
+    films, label = inputs.take(chosen[own], flipped[own]), torch.from_numpy(inputs.labels[chosen[own]])
+    return Portion(films, label, share, share is not None or rank == 0)
 
 
-def plain_batches(inputs: Inputs, batch_size: int) -> Iterator[_Batch]:
-    """All films once, in order, as they are."""
-    yield from _batches(inputs, batch_size, np.arange(len(inputs)), np.zeros(len(inputs), dtype=bool))
+def plain_batches(inputs: Inputs, batch_size: int, rank: int = 0, processes: int = 1) -> Iterator[_Batch]:
+    """All films once, in order, as they are; of several processes each gets a part of them."""
+    own = np.array_split(np.arange(len(inputs)), processes)[rank]
+    for start in range(0, len(own), batch_size):
+        chosen = own[start : start + batch_size]
+        films = inputs.take(chosen, np.zeros(len(chosen), dtype=bool))
+        yield films, torch.from_numpy(inputs.labels[chosen])
 
 
-def _batches(inputs: Inputs, batch_size: int, order: NDArray[np.int64], flips: NDArray[np.bool_]) -> Iterator[_Batch]:
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
-        yield inputs.take(chosen, flips[start : start + batch_size]), torch.from_numpy(inputs.labels[chosen])
-
-
-def _prepared_ahead(batches: Iterator[_Batch]) -> Iterator[_Batch]:
-    """The same batches, made in a thread of their own while the network works on the earlier ones."""
+def _prepared_ahead(steps: Iterator[Step]) -> Iterator[Step]:
+    """The same steps, made in a thread of their own while the network works on the earlier ones."""
     with ThreadPoolExecutor(1) as thread:
-        waiting = deque(thread.submit(next, batches, None) for _ in range(_AHEAD))
-        while (batch := waiting.popleft().result()) is not None:
-            waiting.append(thread.submit(next, batches, None))
-            yield batch
+        waiting = deque(thread.submit(next, steps, None) for _ in range(_AHEAD))
+        while (step := waiting.popleft().result()) is not None:
+            waiting.append(thread.submit(next, steps, None))
+            yield step

@@ -16,6 +16,7 @@ from torch import Tensor
 from pneumoscope.files import sha256_of_file, whole_or_nothing, write_json
 from pneumoscope.models.classifier import FilmClassifier
 from pneumoscope.models.inception import InceptionV3
+from pneumoscope.training import team
 from pneumoscope.training.batches import FilmInputs, LabelledFilms, as_network_input
 from pneumoscope.training.observer import Observer
 
@@ -130,9 +131,13 @@ def frozen_features(
         "base": base.hash(),
         "pixels": _pixel_hash(data),
     }
-    if not _is_whole(file, facts):
-        _compute(base, data, flips, file, observer, name)
-        write_json(file.with_suffix(".json"), facts | {"sha256": sha256_of_file(file)})
+
+    def ensure() -> None:
+        if not _is_whole(file, facts):
+            _compute(base, data, flips, file, observer, name)
+            write_json(file.with_suffix(".json"), facts | {"sha256": sha256_of_file(file)})
+
+    team.first(ensure)
     inputs = FeatureInputs(file, tuple(first.shape[1:]), first.dtype, flips, data.labels)
     try:
         yield inputs

@@ -1,6 +1,5 @@
 """Training, read from top to bottom: inputs, optimiser, steps, validation, checkpoint, early stopping."""
 
-import logging
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -11,31 +10,32 @@ from pathlib import Path
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.wrappers import _FabricModule
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from pneumoscope.config import RunConfig, TrainingConfig
 from pneumoscope.errors import ConfigError, RunError
 from pneumoscope.models.classifier import FilmClassifier
+from pneumoscope.models.share import sharing
+from pneumoscope.training import team
 from pneumoscope.training.averaging import WeightAverage
 from pneumoscope.training.batches import (
     AugmentedInputs,
     FilmInputs,
     Inputs,
     LabelledFilms,
+    Step,
     plain_batches,
-    training_batches,
+    training_steps,
 )
 from pneumoscope.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from pneumoscope.training.frozen_features import ComputedFeatures, FrozenBase, frozen_features
 from pneumoscope.training.observer import EpochResult, Observer
 from pneumoscope.training.optimiser import ScheduledOptimiser, make_optimiser
-from pneumoscope.training.precision import dtype_of, fabric_name, resolve_precision
+from pneumoscope.training.precision import dtype_of, resolve_precision
 from pneumoscope.training.run import RunFolder
-
-# Fabric announces its precision at every start; the run folder holds it.
-logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
 
 # Validation has no gradients to keep, so its batches need not be the training's.
 _VALIDATION_BATCH = 64
@@ -55,7 +55,8 @@ def train(
     """Trains a network, from the start or from the run's checkpoint, and leaves its weights in the run folder.
 
     The weights after a kill and a resume are those of the uninterrupted run, bit for bit, on a CPU with the same number
-    of threads: the order and the flips of an epoch follow from the seed and the epoch's number alone.
+    of threads: the order and the flips of an epoch follow from the seed and the epoch's number alone. Several processes
+    (`training/team.py`) share every batch, and come to the same as one but for rounding; they may be others after a resume.
 
     Args:
         model: With its initial weights; holds the trained ones at the end.
@@ -74,7 +75,7 @@ def train(
     """
     settings = config.training
     precision = resolve_precision(settings.precision)
-    fabric = Fabric(accelerator="auto", devices=1, precision=fabric_name(precision))
+    fabric = team.fabric(precision)
     with _inputs(model, training, validation, config, dtype_of(precision), features_folder, observer) as inputs:
         part = model.head if model.base_is_frozen else model
         part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -101,15 +102,23 @@ def train(
                     films_per_second=len(training) / (trained - began),
                 )
                 _after_epoch(result, model, settings, state)
-            save_checkpoint(run.checkpoint, model.own_state(), optimiser.state_dict(), state)
-            run.write_metrics(state.history)
+            team.first(lambda: _save(run, model, optimiser, state))
             observer.epoch_done(result, settings.epochs, state.waited)
         if state.best_weights or state.average:
             model.load_own_state(state.best_weights or state.average)
+    team.first(lambda: _finish(run, model, state))
+    return state
+
+
+def _save(run: RunFolder, model: FilmClassifier, optimiser: ScheduledOptimiser, state: TrainingState) -> None:
+    save_checkpoint(run.checkpoint, model.own_state(), optimiser.state_dict(), state)
+    run.write_metrics(state.history)
+
+
+def _finish(run: RunFolder, model: FilmClassifier, state: TrainingState) -> None:
     run.write_metrics(state.history)
     run.write_tensorboard(state.history)
     run.save_weights(model.own_state())
-    return state
 
 
 @contextmanager
@@ -170,7 +179,7 @@ class _Learner:
     """What changes the weights."""
 
     fabric: Fabric
-    network: nn.Module
+    network: _FabricModule
     optimiser: ScheduledOptimiser
     wrapped: torch.optim.Optimizer
     loss: nn.CrossEntropyLoss
@@ -187,22 +196,54 @@ def _learn(
     # What is random inside the network (dropout) follows from seed and epoch too.
     torch.manual_seed(settings.seed * _EPOCHS_PER_SEED + epoch)
     total_loss = right = 0.0
-    for films, label in training_batches(training, settings.batch_size, settings.flip, settings.seed, epoch):
-        films, label = learner.fabric.to_device((films, label))
-        logits = learner.network(films)
-        loss = learner.loss(logits.float(), label)
+    for step in training_steps(
+        training,
+        settings.batch_size,
+        settings.flip,
+        settings.seed,
+        epoch,
+        settings.accumulate,
+        team.rank(),
+        team.size(),
+    ):
         learner.wrapped.zero_grad(set_to_none=True)
-        learner.fabric.backward(loss)
+        step_loss, step_right = _add_gradients(learner, step)
         learner.optimiser.before_step(state.steps)
         learner.wrapped.step()
         state.steps += 1
         if learner.average:
             learner.average.update(state.steps)
-        batch_loss = loss.item()
-        total_loss += batch_loss * len(label)
-        right += _right(logits, label)
-        observer.advance(len(label), batch_loss)
+        total_loss += step_loss * len(step.labels)
+        right += step_right
+        observer.advance(len(step.labels), step_loss)
     return total_loss / len(training), right / len(training)
+
+
+def _add_gradients(learner: _Learner, step: Step) -> tuple[float, float]:
+    """The gradient of the step's mean loss, over all its portions and processes; that loss, and the films answered right."""
+    whole = _weight(learner.loss, step.labels)
+    loss_sum = right = 0.0
+    for place, portion in enumerate(step.portions):
+        films, label = learner.fabric.to_device((portion.films, portion.label))
+        is_last = place + 1 == len(step.portions)
+        with learner.fabric.no_backward_sync(learner.network, enabled=not is_last):
+            with sharing(portion.share):
+                logits = learner.network(films)
+            loss = learner.loss(logits.float(), label)
+            part = _weight(learner.loss, portion.label.numpy()) / whole
+            # The gradients of all processes are averaged, not added up.
+            scale = part * (team.size() if portion.share else 1)
+            learner.fabric.backward(loss if scale == 1 else loss * scale)
+        if portion.is_told:
+            loss_sum += loss.item() * part
+            right += _right(logits, label)
+    loss_sum, right = team.summed(loss_sum, right)
+    return loss_sum, right
+
+
+def _weight(loss: nn.CrossEntropyLoss, labels: NDArray[np.int64]) -> float:
+    """What the mean over these films is divided by."""
+    return float(len(labels) if loss.weight is None else loss.weight.double().cpu().numpy()[labels].sum())
 
 
 def _right(logits: Tensor, label: Tensor) -> int:
@@ -214,11 +255,12 @@ def _validate(fabric: Fabric, network: nn.Module, validation: Inputs) -> tuple[f
     """Mean cross-entropy and accuracy of the validation films."""
     network.eval()
     total_loss = right = 0.0
-    for films, label in plain_batches(validation, _VALIDATION_BATCH):
+    for films, label in plain_batches(validation, _VALIDATION_BATCH, team.rank(), team.size()):
         films, label = fabric.to_device((films, label))
         logits = network(films).float()
         total_loss += functional.cross_entropy(logits, label, reduction="sum").item()
         right += _right(logits, label)
+    total_loss, right = team.summed(total_loss, right)
     return total_loss / len(validation), right / len(validation)
 
 
