@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from pneumoscope.errors import BundleError, DataError, InputError
+from pneumoscope.errors import BundleError, ConfigError, DataError, InputError
 from pneumoscope.inference import batch
 from pneumoscope.inference.batch import Asked, predict_files, predict_into
 from pneumoscope.inference.detector import load_detector
@@ -112,6 +112,12 @@ def _die_at_poison(piece):
     if "poison.jpeg" in piece:
         os._exit(11)
     return batch._in_worker(piece)
+
+
+def test_what_a_worker_cannot_load_is_told_once(listed, phantom_bundle):
+    files = open_inputs([str(listed)])
+    with pytest.raises(ConfigError, match="expected a runtime for the device cuda"):
+        list(predict_files(files.walk(), Asked(str(phantom_bundle), device="cuda"), 2))
 
 
 def test_overlays_are_drawn_beside_the_answers(listed, phantom_bundle, tmp_path):

@@ -20,7 +20,14 @@ SIDE = 48
 FILMS, BATCH, EPOCHS = 73, 8, 5
 CNN = ModelConfig("cnn", 3)
 NANO = ModelConfig("nano", 3, freeze_base=False, dropout=0.2, stochastic_depth=0.3, style_mixing=0.7, mirrored=True)
-ADAMW = {"epochs": 2, "optimiser": "adamw", "weight_decay": 0.01, "average": 0.9, "learning_rate": 1e-3, "label_smoothing": 0.1}
+ADAMW = {
+    "epochs": 2,
+    "optimiser": "adamw",
+    "weight_decay": 0.01,
+    "average": 0.9,
+    "learning_rate": 1e-3,
+    "label_smoothing": 0.1,
+}
 TRAININGS = {
     "cnn": (CNN, {}, AugmentationConfig()),
     "cnn balanced": (CNN, {"balance": True, "label_smoothing": 0.1, "accumulate": 3}, AugmentationConfig()),

@@ -67,6 +67,9 @@ def score(
     cores_per_worker: Annotated[
         int, typer.Option("--cores-per-worker", min=1, help="Of Ray's workers, with a judging process for each.")
     ] = 1,
+    gpus_per_worker: Annotated[
+        float, typer.Option("--gpus-per-worker", min=0, help="Of Ray's workers, on which they judge; else on cores.")
+    ] = 0.0,
     partition_films: Annotated[
         int, typer.Option("--partition-films", help="Films that are judged, and put in place, together.")
     ] = 1000,
@@ -84,8 +87,8 @@ def score(
     from pneumoscope.inference.batch import Asked, count_unreadable
     from pneumoscope.scale.score import score as score_archive
 
-    asked = Asked(bundle, operating_point, prevalence)
-    chosen = _engine(engine, address, workers, cores_per_worker)
+    asked = Asked(bundle, operating_point, prevalence, device="cuda" if gpus_per_worker else "cpu")
+    chosen = _engine(engine, address, workers, cores_per_worker, gpus_per_worker)
     with display("run the same command again: it goes on where it was broken off") as shown:
         follow = _Follow(shown, core_hour_price)
         scored = score_archive(manifest, out, asked, chosen, partition_films, follow)
@@ -111,14 +114,16 @@ def score(
         raise typer.Exit(SOME_UNREADABLE)
 
 
-def _engine(name: EngineName, address: str | None, workers: int, cores_per_worker: int) -> "Engine":
+def _engine(
+    name: EngineName, address: str | None, workers: int, cores_per_worker: int, gpus_per_worker: float
+) -> "Engine":
     if name is EngineName.LOCAL:
         from pneumoscope.scale.score import LocalEngine
 
         return LocalEngine(count_of_workers(workers, None))
     from pneumoscope.scale.cluster import RayEngine
 
-    return RayEngine(address, workers or None, cores_per_worker)
+    return RayEngine(address, workers or None, cores_per_worker, gpus_per_worker)
 
 
 class _Follow:

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from pneumoscope.bundle import Bundle, find_bundle
-from pneumoscope.errors import DataError
+from pneumoscope.errors import DataError, PneumoscopeError
 from pneumoscope.inference.inputs import Inputs
 from pneumoscope.inference.journal import Journal, discard
 from pneumoscope.inference.processes import judging_processes
@@ -38,12 +38,14 @@ class Asked:
         operating_point: A name in its manifest.
         prevalence: For which the probabilities are shown; the manifest's where None.
         evidence: Folder for the overlays; none are drawn where None.
+        device: `cpu`, or `cuda` for a GPU.
     """
 
     bundle: str | Bundle = "default"
     operating_point: str = "balanced"
     prevalence: float | None = None
     evidence: Path | None = None
+    device: str = "cpu"
 
 
 @dataclass
@@ -257,7 +259,7 @@ class _Judge:
         from pneumoscope.inference.detector import load_detector
 
         self._asked = asked
-        self._detector = load_detector(asked.bundle, threads)
+        self._detector = load_detector(asked.bundle, threads, asked.device)
 
     def judge(self, piece: list[Named]) -> list[Prediction]:
         asked = self._asked
@@ -284,16 +286,21 @@ def _with_overlay(prediction: Prediction, folder: Path) -> Prediction:
     return replace(prediction, evidence=str(path), evidence_map=None)
 
 
-# Of a worker process.
-_judge: _Judge | None = None
+# Of a worker process: its judge, or why it has none, which its first work tells.
+_judge: _Judge | PneumoscopeError | None = None
 
 
 def _prepare_worker(asked: Asked) -> None:
     global _judge
-    _judge = _Judge(asked, threads=1)
+    try:
+        _judge = _Judge(asked, threads=1)
+    except PneumoscopeError as error:
+        _judge = error
 
 
 def _in_worker(piece: list[Named]) -> list[Prediction]:
+    if isinstance(_judge, PneumoscopeError):
+        raise _judge
     if _judge is None:
         raise AssertionError("a worker judges before it is prepared")
     return _judge.judge(piece)

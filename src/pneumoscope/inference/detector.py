@@ -18,7 +18,7 @@ from pneumoscope.data.reading import read_bytes, read_grey
 from pneumoscope.decision import Floats, at_prevalence, pneumonia_probability
 from pneumoscope.errors import BundleError, UnreadableImage, UnsupportedDicom
 from pneumoscope.inference.guard import Guard, examine_image
-from pneumoscope.inference.network import BATCH, Network
+from pneumoscope.inference.network import Network
 from pneumoscope.types import (
     BundleUsed,
     Decision,
@@ -43,14 +43,16 @@ class Detector:
         bundle: What it runs.
     """
 
-    def __init__(self, bundle: Bundle, threads: int = 0) -> None:
+    def __init__(self, bundle: Bundle, threads: int = 0, device: str = "cpu") -> None:
         """Prepares a bundle's network.
 
         Args:
             bundle: Loaded and so checked.
             threads: For one film or batch; 0 for as many as there are cores.
+            device: `cpu`, or `cuda` for a GPU, which rounds otherwise: probabilities may differ in the last digits.
 
         Raises:
+            ConfigError: The runtime that is installed has no such device.
             BundleError: The runtime cannot read the network, or this version prepares films otherwise.
         """
         manifest = bundle.manifest
@@ -60,10 +62,14 @@ class Detector:
                 "version of pneumoscope that made it, or make it anew"
             )
         self.bundle = bundle
-        self._network = Network(bundle.model, manifest.preprocessing.height, manifest.preprocessing.width, threads)
+        self._network = Network(
+            bundle.model, manifest.preprocessing.height, manifest.preprocessing.width, threads, device
+        )
         self._guard = Guard.of(bundle)
         own = manifest.guard_preprocessing
-        self._guard_network = Network(bundle.guard_model, own.height, own.width, threads) if own else self._network
+        self._guard_network = (
+            Network(bundle.guard_model, own.height, own.width, threads, device) if own else self._network
+        )
         self._used = BundleUsed(manifest.name, manifest.version, bundle.sha256)
 
     def predict(
@@ -107,7 +113,7 @@ class Detector:
         """
         asked = self._asked(operating_point, prevalence, evidence)
         left = iter(films)
-        while batch := list(islice(left, BATCH)):
+        while batch := list(islice(left, self._network.batch)):
             yield from self._predict_batch(batch, asked)
 
     def logits(self, films: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -329,14 +335,16 @@ def _in_words(reason: Reason, image: NDArray[Any]) -> str:
     }[reason]
 
 
-def load_detector(bundle: Path | str | Bundle = "default", threads: int = 0) -> Detector:
+def load_detector(bundle: Path | str | Bundle = "default", threads: int = 0, device: str = "cpu") -> Detector:
     """A detector that ships with the package, by name, or one of your own, by path.
 
     Args:
         bundle: `default`, `nano`, the path of a bundle, or a loaded one.
         threads: For one film or batch; 0 for as many as there are cores.
+        device: `cpu`, or `cuda` for a GPU.
 
     Raises:
+        ConfigError: The runtime that is installed has no such device.
         BundleError: Missing, damaged, altered, or of a newer format.
     """
-    return Detector(find_bundle(bundle), threads)
+    return Detector(find_bundle(bundle), threads, device)

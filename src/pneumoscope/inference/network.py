@@ -6,20 +6,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumoscope.bundle import INPUT
-from pneumoscope.errors import BundleError, InputError
+from pneumoscope.errors import BundleError, ConfigError, InputError
 
 # The runtime would otherwise give this machine an identifier and tell its makers what it runs.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 
-# Larger batches take more memory and no less time on a processor.
-BATCH = 2
+# Films at a time: larger batches take more memory and no less time on a processor; a GPU wants many.
+_BATCH = {"cpu": 2, "cuda": 64}
+_PROVIDER = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
 class Network:
-    """Runs an ONNX network on a processor."""
+    """Runs an ONNX network.
 
-    def __init__(self, model: bytes, height: int, width: int, threads: int = 0) -> None:
+    Attributes:
+        batch: Films that are best given together.
+    """
+
+    def __init__(self, model: bytes, height: int, width: int, threads: int = 0, device: str = "cpu") -> None:
         """Prepares a network.
 
         Args:
@@ -27,10 +32,18 @@ class Network:
             height: Of the films it takes, pixels.
             width: Likewise.
             threads: For one film or batch; 0 for as many as there are cores.
+            device: `cpu`, or `cuda` for a GPU.
 
         Raises:
+            ConfigError: The runtime that is installed has no such device.
             BundleError: The runtime cannot read the network.
         """
+        if (wanted := _PROVIDER.get(device)) not in (there := onnxruntime.get_available_providers()):
+            raise ConfigError(
+                f"expected a runtime for the device {device}, found one for {', '.join(there)}: "
+                "install onnxruntime-gpu in the place of onnxruntime, or judge on the processor"
+            )
+        self.batch = _BATCH[device]
         self._size = (height, width)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -39,7 +52,7 @@ class Network:
         self._run_options = onnxruntime.RunOptions()
         self._run_options.only_execute_path_to_fetches = True
         try:
-            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(model, options, providers=[wanted])
         except Exception as error:  # the runtime has an exception class of its own for every sort of damage
             raise BundleError(
                 f"expected an ONNX network that this runtime reads, found {str(error).splitlines()[0]}: "
@@ -59,8 +72,8 @@ class Network:
             )
         parts = [
             self._session.run(
-                list(outputs), {INPUT: np.ascontiguousarray(films[start : start + BATCH])}, self._run_options
+                list(outputs), {INPUT: np.ascontiguousarray(films[start : start + self.batch])}, self._run_options
             )
-            for start in range(0, max(len(films), 1), BATCH)
+            for start in range(0, max(len(films), 1), self.batch)
         ]
         return [np.concatenate(values) for values in zip(*parts, strict=True)]

@@ -3,10 +3,13 @@
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.connection import wait
+from multiprocessing.context import SpawnContext, SpawnProcess
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 
@@ -15,9 +18,27 @@ def judging_processes(count: int, prepare: Callable[..., None], *given: Any) -> 
 
     Ctrl-C is their parent's to answer, and a parent that is killed leaves none of them behind.
     """
-    # Spawned, not forked: the runtime's threads, and an event loop, do not survive a fork.
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(count, context, initializer=_prepare, initargs=(prepare, *given))
+    return ProcessPoolExecutor(count, _Context(), initializer=_prepare, initargs=(prepare, *given))
+
+
+class _Process(SpawnProcess):
+    """Starts without the program's main module, which would be imported again and of which nothing is needed."""
+
+    @staticmethod
+    def _Popen(process_obj: BaseProcess) -> Any:
+        told = vars(sys.modules["__main__"])
+        kept: dict[str, Any] = {name: told.pop(name) for name in ("__spec__", "__file__") if name in told}
+        told["__spec__"] = None
+        try:
+            return SpawnProcess._Popen(process_obj)
+        finally:
+            told |= kept
+
+
+class _Context(SpawnContext):
+    """Spawned, not forked: the runtime's threads, and an event loop, do not survive a fork."""
+
+    Process = _Process
 
 
 def _prepare(prepare: Callable[..., None], *given: Any) -> None:

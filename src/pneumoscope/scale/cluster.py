@@ -47,18 +47,26 @@ class RayEngine:
 
     name = "ray"
 
-    def __init__(self, address: str | None = None, workers: int | None = None, cores_per_worker: int = 1) -> None:
+    def __init__(
+        self,
+        address: str | None = None,
+        workers: int | None = None,
+        cores_per_worker: int = 1,
+        gpus_per_worker: float = 0.0,
+    ) -> None:
         """Says which cluster, and how much of it.
 
         Args:
             address: Of its head, host:port, or `auto` for the one that this machine is part of; None starts one here.
             workers: Detectors at work; None for as many as the cluster has room for.
             cores_per_worker: Of each, with a process that decodes and judges for each core.
+            gpus_per_worker: Of each, shared by its processes; a part of one where several workers are to share it.
         """
         self.cores = 0
         self._address = address
         self._workers = workers
         self._cores_per_worker = cores_per_worker
+        self._gpus_per_worker = gpus_per_worker
 
     def score(self, plan: Plan, numbers: Sequence[int], asked: Asked) -> Iterator[Done]:
         """Judges partitions.
@@ -76,7 +84,7 @@ class RayEngine:
             StorageError: Partitions failed; told after all others were done, or when many failed in a row.
         """
         with _connected(self._address):
-            workers = self._workers or _room(self._cores_per_worker)
+            workers = self._workers or _room({"CPU": self._cores_per_worker, "GPU": self._gpus_per_worker})
             self.cores = workers * self._cores_per_worker
             pieces = ray.data.from_items(
                 [{"partition": number} for number in numbers], override_num_blocks=min(len(numbers), _MOST_PIECES)
@@ -88,6 +96,7 @@ class RayEngine:
                 fn_constructor_args=(plan, replace(asked, bundle=""), bundle, self._cores_per_worker),
                 batch_size=1,
                 num_cpus=self._cores_per_worker,
+                num_gpus=self._gpus_per_worker or None,
                 compute=ray.data.ActorPoolStrategy(size=min(workers, len(numbers))),
             )
             yield from _told(answers)
@@ -199,13 +208,12 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _room(cores_per_worker: int) -> int:
-    """How many workers the cluster's cores are enough for, each on one node."""
-    cores = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    room = sum(each // cores_per_worker for each in cores)
+def _room(wanted: dict[str, float]) -> int:
+    """How many workers the cluster has room for, each on one node."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    room = sum(min(int(node.get(name, 0) // each) for name, each in wanted.items() if each) for node in nodes)
     if room == 0:
-        raise DataError(
-            f"expected {cores_per_worker} cores on a node of the cluster, found {max(cores, default=0)}: "
-            "lower --cores-per-worker"
-        )
+        told = ", ".join(f"{each:g} {name}" for name, each in wanted.items() if each)
+        found = "; ".join(", ".join(f"{node.get(name, 0):g} {name}" for name in wanted) for node in nodes)
+        raise DataError(f"expected a node with {told} in the cluster, found {found or 'none'}: ask for less per worker")
     return room

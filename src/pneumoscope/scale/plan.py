@@ -10,7 +10,7 @@ import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -41,12 +41,14 @@ class Terms:
         operating_point: A name in it.
         prevalence: For which probabilities are shown; the manifest's where None.
         code_version: Of the code that judges, as `code_version` gives it.
+        device: `cpu` or `cuda`, which round differently.
     """
 
     bundle: str
     operating_point: str
     prevalence: float | None
     code_version: str
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,7 @@ def open_plan(manifest: str, out: str, terms: Terms, partition_size: int) -> Pla
     if found is None:
         file.write(as_json({key: value for key, value in asdict(plan).items() if key != "out"}).encode())
         return plan
-    for name in ("bundle", "code_version", "operating_point", "prevalence"):
+    for name in (each.name for each in fields(Terms)):
         before, now = getattr(found.terms, name), getattr(terms, name)
         if before != now:
             raise _other(out, name.replace("_", " "), before, now)

@@ -164,7 +164,7 @@ def score(
     """
     bundle = find_bundle(asked.bundle)
     bundle.manifest.at(asked.operating_point, asked.prevalence)
-    terms = Terms(bundle.sha256, asked.operating_point, asked.prevalence, code_version())
+    terms = Terms(bundle.sha256, asked.operating_point, asked.prevalence, code_version(), asked.device)
     plan = open_plan(_absolute(manifest), _absolute(out), terms, partition_size)
     there = plan.done()
     missing = [number for number in range(plan.partitions) if number not in there]
