@@ -32,6 +32,7 @@ PAGES = (
     "docs/data-card.md",
     "docs/detecting.md",
     "docs/serving.md",
+    "docs/scaling.md",
 )
 CLI_PAGE = ROOT / "docs" / "cli.md"
 
@@ -542,6 +543,156 @@ def exported():
     return markdown_table(header, rows) + f"\n\n`{record['command']}`. {_made(record)}"
 
 
+def scaling():
+    """Ray beside the batch command, and the driver's memory."""
+    record = _read("speed/scaling.json")
+    told = record["measured"]
+    rate = {name: told[f"{name}, films a second"]["median"] for name in ("predict", "Ray", "Ray, start left out")}
+    share = {name: told[f"{name}, share of predict"] for name in ("local engine", "Ray", "Ray, start left out")}
+    memory = [(name.split(" at ")[1], each["median"]) for name, each in told.items() if name.startswith("driver")]
+    rows = [
+        [f"`predict --out`, {record['films']:,} films of 224 pixels, two cores", f"{rate['predict']:.0f}/s"],
+        ["`scale score --engine local`", f"{100 * share['local engine']['median']:.0f} % of that"],
+        ["`scale score` on Ray, the cluster's start and end included", f"{100 * share['Ray']['median']:.0f} % of that"],
+        ["the same, start left out", f"{100 * share['Ray, start left out']['median']:.0f} % of that"],
+        [
+            "memory of the command at " + ", ".join(rows for rows, _ in memory),
+            " / ".join(f"{mb:.0f} MB" for _, mb in memory),
+        ],
+    ]
+    words = f"Medians of {len(share['Ray']['values'])} rounds, in turn. `{record['command']}`. {_made(record)}"
+    return markdown_table(["", ""], rows) + "\n\n" + words
+
+
+def cluster():
+    """What was killed, and what came out all the same."""
+    record = _read("robustness/cluster.json")
+    kills = ", ".join(f"{count} x {what}" for what, count in record["kills"].items())
+    counts = "every film exactly once" if record["exactly_once"] else "NOT every film exactly once"
+    same = "the bytes of the undisturbed local engine" if record["same_bytes"] else "NOT the bytes of the local engine"
+    return (
+        f"{record['films']:,} films, {record['partitions']} partitions, a Ray cluster of {record['nodes']} nodes and a head on one "
+        f"machine, {kills} killed with SIGKILL while it worked: {counts}, {same}, in {record['seconds']:.0f} s (undisturbed, on "
+        f"the local engine, {record['local_seconds']:.0f} s). `{record['command']}`. {_made(record)}"
+    )
+
+
+def team():
+    """Two processes beside one: losses and speed."""
+    record = _read("speed/team.json")
+    one, two = "one process, one thread", "one process, two threads"
+    rows = [
+        [
+            name,
+            f"{told['two processes against one']:.0e}",
+            f"{told['one thread against two']:.0e}",
+            " / ".join(f"{told['films a second'][crew]:.0f}" for crew in (one, two, "two processes")),
+            f"{told['two processes against one with one thread']:.2f}",
+            f"{told['two processes against one with two threads']:.2f}",
+        ]
+        for name, told in record["measured"].items()
+    ]
+    header = ["", "two processes against one", "one thread against two", "films/s: 1 thread / 2 threads / 2 processes"]
+    header += ["speed-up over one core", "over one process on both cores"]
+    bf16 = record["measured"].get("cnn bf16", {}).get("two processes against one that accumulates two")
+    rounding = f" In bf16 two processes round as one that accumulates two parts: {bf16:.0e} apart." if bf16 else ""
+    words = (
+        f"Largest difference of the loss over {record['steps']} steps on films of the data set; in double precision both do the same, "
+        f"and what is left in fp32 and bf16 is rounding, which the number of threads changes as well.{rounding} "
+        f"`{record['command']}`, two cores. {_made(record)}"
+    )
+    return markdown_table(header, rows) + "\n\n" + words
+
+
+def parts():
+    """What a film costs a core, part by part."""
+    told = _read("speed/scaling.json")["measured"]
+    names = ("read", "decode", "find the chest", "network and guard", "write", "everything")
+    sorts = [sort for sort in ("224 pixels", "originals") if f"read, {sort}, ms a film on one core" in told]
+    rows = [
+        [name, *(f"{told[f'{name}, {sort}, ms a film on one core']['median']:.2f}" for sort in sorts)] for name in names
+    ]
+    return markdown_table(["ms a film on one core", *sorts], rows)
+
+
+# Named clusters: nodes, cores of each.
+_SHAPES = {"a laptop": (1, 2), "a server": (1, 32), "ten servers": (10, 32), "a thousand cores": (32, 32)}
+# In dollars: about what a core of a general-purpose machine in a cloud costs on demand.
+_CORE_HOUR = 0.04
+
+
+def plan():
+    """Time and cost for archives of all sizes, from what one core does here."""
+    told = _read("speed/scaling.json")["measured"]
+    start = _read("experiments/cluster_simulation.json")["measured"]["start"]
+    # What two cores at work together do, with Ray's share of it.
+    share = told["Ray, start left out, share of predict"]["median"]
+    small = told["Ray, start left out, films a second"]["median"] / 2
+    large = share * _read("speed/predicting.json")["measured"]["folder of originals"]["median"] / 2
+    rows = []
+    for films in (10**4, 10**5, 10**6, 10**7, 10**8, 10**9):
+        cells = [
+            " / ".join(_duration(start + films / (rate * nodes * cores)) for rate in (small, large))
+            for nodes, cores in _SHAPES.values()
+        ]
+        hours = [films / rate / 3600 for rate in (small, large)]
+        rows.append([f"{films:,}", *cells, " / ".join(f"{_CORE_HOUR * each:,.2f}" for each in hours)])
+    header = ["films", *(f"{name} ({nodes} x {cores})" for name, (nodes, cores) in _SHAPES.items()), "$"]
+    words = (
+        f"Time on so many nodes x cores, films of 224 pixels / originals, from {small:.0f} and {large:.0f} films a second and core "
+        f"(`results/speed/`), a start of {start:.0f} s, nothing failing; the cost at ${_CORE_HOUR} a core-hour, an assumption, storage and "
+        "requests not counted. Cores of a cloud are often half of what is measured here: measure one, and multiply."
+    )
+    return markdown_table(header, rows) + "\n\n" + words
+
+
+def _duration(seconds):
+    for limit, unit, name in ((120, 1, "s"), (7200, 60, "min"), (172800, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds / 86400:,.0f} d"
+
+
+def simulation():
+    """A thousand workers, simulated."""
+    record = _read("experiments/cluster_simulation.json")
+    known, check = record["measured"], record["check"]
+    rows = [
+        [
+            name,
+            f"{told['setting']['partition_films']:,}",
+            _duration(told["seconds"]),
+            f"{100 * told['efficiency']:.0f} %",
+            f"{told['failures']:,.0f}",
+            f"{100 * told['lost_worker_seconds'] / (told['workers'] * told['seconds']):.2f} %",
+        ]
+        for name, told in record["scenarios"].items()
+    ]
+    table = markdown_table(["", "films a partition", "time", "of the ideal", "workers that failed", "work lost"], rows)
+    sizes = record["efficiency_by_films_and_partition"]
+    columns = sorted({int(size) for values in sizes.values() for size in values})
+    second = markdown_table(
+        ["films, with a failure a node and day", *(f"{size:,}" for size in columns)],
+        [
+            [
+                f"{int(films):,}",
+                *(f"{100 * values[str(size)]:.0f} %" if str(size) in values else "" for size in columns),
+            ]
+            for films, values in sizes.items()
+        ],
+    )
+    setting = next(iter(record["scenarios"].values()))["setting"]
+    words = (
+        f"{setting['nodes'] * setting['workers_per_node']:,} workers on {setting['nodes']} nodes, {setting['films']:,} films; medians of "
+        f"{record['seeds']} seeds. Measured: {1000 * known['film']:.1f} ms a film, a partition's time varying by "
+        f"{100 * known['spread']:.0f} %, {known['start']:.1f} s to start, {1000 * known['handing_out']:.1f} ms to hand out a partition. Assumed: "
+        f"a dead node is noticed after {setting['noticed']:.0f} s and replaced after {setting['replaced']:.0f} s; a worker dies every ten days. "
+        f"Held against the machine it was calibrated on: {check['films']:,} films on its two cores, simulated {check['simulated_seconds']:.0f} "
+        f"s, measured {check['measured_seconds']:.0f} s. `{record['command']}`. {_made(record)}"
+    )
+    return f"{table}\n\nShare of the ideal, by films a partition:\n\n{second}\n\n{words}"
+
+
 def serving():
     """The service under load, and fuzzed."""
     record, fuzz = _read("speed/serving.json"), _read("robustness/fuzz_service.json")
@@ -653,6 +804,12 @@ QUOTES = {
         predicting,
         exported,
         serving,
+        scaling,
+        cluster,
+        team,
+        plan,
+        parts,
+        simulation,
         pipeline,
         tricks,
         roofline,

@@ -1,6 +1,7 @@
 """Files that are either whole or absent: atomic writes, hashes."""
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -56,6 +57,19 @@ def _as_data_error(error: OSError, path: Path) -> DataError:
             "free some space or name another folder, then run the same command again"
         )
     return DataError(f"expected to be able to write {path}, found: {error.strerror or error}: name another folder")
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Waits for this file to be this process's alone, and lets go of it when the block, or the process, ends."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = path.open("a")
+    except OSError as error:
+        raise _as_data_error(error, path) from error
+    with stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
 
 
 def write_text(path: Path, text: str) -> None:

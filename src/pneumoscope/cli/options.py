@@ -41,6 +41,13 @@ ProcessesOption = Annotated[
         help="That share every batch, on this machine; torchrun and srun start their own.",
     ),
 ]
+JobsOption = Annotated[
+    int, typer.Option("--jobs", min=1, help="Trainings at the same time, where several do not wait for each other.")
+]
+RayOption = Annotated[
+    str | None,
+    typer.Option("--address", help="Ray's head, host:port or auto: --jobs run on its cluster.", show_default=False),
+]
 LedgerOption = Annotated[Path, typer.Option("--ledger", help="Gets a line whenever the test films are looked at.")]
 DEFAULT_LEDGER = Path("results") / "test-ledger.jsonl"
 
@@ -110,11 +117,13 @@ __all__ = [
     "BundleOption",
     "DataOption",
     "InceptionOption",
+    "JobsOption",
     "JsonOption",
     "LedgerOption",
     "OperatingPointOption",
     "PrevalenceOption",
     "ProcessesOption",
+    "RayOption",
     "SkipOption",
     "WorkersOption",
     "assemble",

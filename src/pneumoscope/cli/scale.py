@@ -121,7 +121,7 @@ def _engine(
         from pneumoscope.scale.score import LocalEngine
 
         return LocalEngine(count_of_workers(workers, None))
-    from pneumoscope.scale.cluster import RayEngine
+    from pneumoscope.scale.ray_engine import RayEngine
 
     return RayEngine(address, workers or None, cores_per_worker, gpus_per_worker)
 

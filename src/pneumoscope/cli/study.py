@@ -9,9 +9,11 @@ from pneumoscope.cli.options import (
     DEFAULT_LEDGER,
     DataOption,
     InceptionOption,
+    JobsOption,
     JsonOption,
     LedgerOption,
     ProcessesOption,
+    RayOption,
     SkipOption,
     assemble,
     print_json,
@@ -37,6 +39,8 @@ def study(
     inception_weights: InceptionOption = None,
     skip_unreadable: SkipOption = False,
     processes: ProcessesOption = 1,
+    jobs: JobsOption = 1,
+    address: RayOption = None,
     ledger: LedgerOption = DEFAULT_LEDGER,
     as_json: JsonOption = False,
 ) -> None:
@@ -47,9 +51,11 @@ def study(
     assemble(processes)
     from pneumoscope.cli.progress import display
     from pneumoscope.data.locate import locate_or_make_phantoms
+    from pneumoscope.study.jobs import Workers
     from pneumoscope.study.study import Listeners, StudyPlan, run_study
     from pneumoscope.training import team
 
+    workers = Workers(jobs, address)
     names = tuple(name.strip() for name in only.split(",") if name.strip())
     plan = StudyPlan(names, seeds, epochs, limit, precision, skip_unreadable, inception_weights)
     _ = plan.experiments  # a misspelt name is an error before any data is looked for
@@ -60,7 +66,7 @@ def study(
             shown.say("going on with phantom films: synthetic, says nothing about accuracy")
             out = out.with_name(f"{out.name}-synthetic")
         shown.say(f"data: {location.root} ({location.how})")
-        record = run_study(location, plan, out, ledger, Listeners(shown.report, shown, shown.say))
+        record = run_study(location, plan, out, ledger, Listeners(shown.report, shown, shown.say), workers)
     if as_json:
         print_json(record)
         return

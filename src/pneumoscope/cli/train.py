@@ -8,8 +8,10 @@ import typer
 from pneumoscope.cli.options import (
     DataOption,
     InceptionOption,
+    JobsOption,
     JsonOption,
     ProcessesOption,
+    RayOption,
     SkipOption,
     assemble,
     print_json,
@@ -33,6 +35,8 @@ def train(
     inception_weights: InceptionOption = None,
     skip_unreadable: SkipOption = False,
     processes: ProcessesOption = 1,
+    jobs: JobsOption = 1,
+    address: RayOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train one network, or with [detector] in its configuration a bundle; validation films alone decide."""
@@ -43,14 +47,19 @@ def train(
     from pneumoscope.cli.progress import display
     from pneumoscope.config import load_config
     from pneumoscope.data.locate import locate
+    from pneumoscope.errors import ConfigError
     from pneumoscope.study.detector import make_detector
     from pneumoscope.study.experiments import EXPERIMENTS, experiment
+    from pneumoscope.study.jobs import Workers
     from pneumoscope.study.single import train_run
     from pneumoscope.study.study import Listeners
     from pneumoscope.training import team
 
     known = not config.exists() and str(config) in {e.name for e in EXPERIMENTS}
+    workers = Workers(jobs, address)
     settings = experiment(str(config)).config if known else load_config(config)
+    if (jobs > 1 or address) and not settings.detector.name:
+        raise ConfigError("expected [detector] in the configuration for --jobs, found one training: leave --jobs out")
     folder = resume or out or Path("runs") / settings.name
     named = "".join(f" {option} {value}" for option, value in (("--data", data), ("--base", base)) if value)
     advice = f"pneumoscope train {config} --resume {folder}{named}"
@@ -58,7 +67,7 @@ def train(
         location = team.in_turn(lambda: locate(data, shown.report))
         listeners = Listeners(shown.report, shown, shown.say)
         if settings.detector.name:
-            record = make_detector(settings, location, folder, listeners, resume is not None)
+            record = make_detector(settings, location, folder, listeners, resume is not None, workers)
         else:
             record = train_run(
                 settings,

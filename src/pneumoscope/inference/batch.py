@@ -17,7 +17,7 @@ from pneumoscope.bundle import Bundle, find_bundle
 from pneumoscope.errors import DataError, PneumoscopeError
 from pneumoscope.inference.inputs import Inputs
 from pneumoscope.inference.journal import Journal, discard
-from pneumoscope.inference.processes import judging_processes
+from pneumoscope.processes import worker_processes
 from pneumoscope.types import NamedImage, Prediction, Reason, Unread
 
 # Images to a piece of work: enough for the network's batches, few enough that a kill costs little.
@@ -205,7 +205,7 @@ class JudgingPool:
             yield self._next(waiting)
 
     def _start(self, workers: int) -> ProcessPoolExecutor:
-        return judging_processes(workers, _prepare_worker, self._asked)
+        return worker_processes(workers, _prepare_worker, self._asked)
 
     def _submit(self, piece: list[Named]) -> "Future[list[Prediction]]":
         try:

@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 from pneumoscope.errors import UnreadableImage
-from pneumoscope.inference.processes import judging_processes
+from pneumoscope.processes import worker_processes
 from pneumoscope.serving import work
 from pneumoscope.serving.problems import Problem, ProblemError
 from pneumoscope.serving.work import Answer, Task
@@ -179,7 +179,7 @@ class _Process:
         self._pool = self._new()
 
     def _new(self) -> ProcessPoolExecutor:
-        return judging_processes(1, work.prepare, self._bundle)
+        return worker_processes(1, work.prepare, self._bundle)
 
     async def start(self) -> None:
         self._pid = await asyncio.wrap_future(self._pool.submit(work.ready))

@@ -26,6 +26,7 @@ from pneumoscope.study.hard_validation import (
     load_hard_validation,
     validate_hard,
 )
+from pneumoscope.study.jobs import Job, Workers, run_jobs
 from pneumoscope.study.networks import Foundations, find_pretrained, load_network
 from pneumoscope.study.study import Listeners, train_network
 from pneumoscope.training import team
@@ -39,7 +40,12 @@ _WATCHING = SplitConfig()
 
 
 def make_detector(
-    config: RunConfig, location: Location, folder: Path, listeners: Listeners, resume: bool = False
+    config: RunConfig,
+    location: Location,
+    folder: Path,
+    listeners: Listeners,
+    resume: bool = False,
+    workers: Workers | None = None,
 ) -> dict[str, Any]:
     """Trains a detector and writes its bundle; what a killed run has finished is kept.
 
@@ -49,6 +55,7 @@ def make_detector(
         folder: Of the run.
         listeners: Told of progress.
         resume: Go on with the run in `folder`.
+        workers: Where several trainings run at the same time; one after the other where None.
 
     Returns:
         Path of the bundle, and what calibration and operating points gave on the hard validation.
@@ -60,6 +67,7 @@ def make_detector(
     seeds = _seeds(config)
     watched = _dataset(part, _WATCHING, location, listeners)
     team.first(lambda: RunFolder(folder).start(config, {"index_hash": watched.index.hash}, resume))
+    run_jobs(_jobs(part, config.detector.folds, seeds, location, folder), workers or Workers(), listeners.say)
     folds = _judge_folds(part, config.detector.folds, seeds, location, folder, listeners)
     hard = hard_set(folds)
     decision = fit_decision(hard.logit, hard.label, config.detector, hard.weight)
@@ -103,12 +111,39 @@ def _judge_folds(
     config: RunConfig, folds: int, seeds: Sequence[int], location: Location, folder: Path, listeners: Listeners
 ) -> list[HardValidation]:
     """The held-out answers of every fold, trained where they are not there yet."""
-    answers = []
-    for fold in range(folds):
-        split = SplitConfig(seed=0, folds=folds, fold=fold, by="style")
-        own = folder / "folds" / f"fold-{fold}"
-        answers.append(held_out_answers(replace(config, split=split), location, own, seeds, listeners))
-    return answers
+    return [
+        held_out_answers(_of_fold(config, folds, fold), location, _fold_folder(folder, fold), seeds, listeners)
+        for fold in range(folds)
+    ]
+
+
+def _of_fold(config: RunConfig, folds: int, fold: int) -> RunConfig:
+    return replace(config, split=SplitConfig(seed=0, folds=folds, fold=fold, by="style"))
+
+
+def _fold_folder(folder: Path, fold: int) -> Path:
+    return folder / "folds" / f"fold-{fold}"
+
+
+def _jobs(config: RunConfig, folds: int, seeds: Sequence[int], location: Location, folder: Path) -> list[Job]:
+    """Every training that the bundle and its decision need: none waits for another."""
+    wanted = [
+        (f"style fold {k + 1} of {folds}", _of_fold(config, folds, k), _fold_folder(folder, k)) for k in range(folds)
+    ]
+    wanted.append(("the final network", replace(config, split=_WATCHING), folder / "final"))
+    return [
+        Job(f"{name}, seed {seed}", _train_alone, (own, location, place, seed))
+        for name, own, place in wanted
+        for seed in seeds
+    ]
+
+
+def _train_alone(config: RunConfig, location: Location, folder: Path, seed: int) -> str:
+    """What a process of its own does of it."""
+    if not _member(folder, seed).is_finished:
+        dataset = _dataset(config, config.split, location, Listeners())
+        _train_member(config, dataset, folder, seed, Listeners())
+    return _member(folder, seed).last_words()
 
 
 def held_out_answers(
@@ -146,20 +181,24 @@ def trained_mean(
         listeners: Told of progress.
     """
     for seed in seeds:
-        run = _member(folder, seed)
         # Asked one by one: a process that is behind may find finished what the team has just finished.
-        if team.first(lambda run=run: run.is_finished):  # type: ignore[misc]
+        if team.first(lambda seed=seed: _member(folder, seed).is_finished):  # type: ignore[misc]
             continue
         if len(seeds) > 1:
             listeners.say(f"seed {seed}")
-        pretrained = team.in_turn(lambda: find_pretrained(config.model.architecture, None, listeners.report))
-        foundations = Foundations(pretrained=pretrained)
-        resume = (run.path / "config.json").exists()
-        seeded = config.with_training(seed=seed)
-        train_network(seeded, dataset, run, foundations, run.path / "features", listeners.observer, resume)
+        _train_member(config, dataset, folder, seed, listeners)
     model = load_network(_member(folder, seeds[0]))
     model.load_own_state(mean_of_trainings([_member(folder, seed).load_weights() for seed in seeds]))
     return model
+
+
+def _train_member(config: RunConfig, dataset: Dataset, folder: Path, seed: int, listeners: Listeners) -> None:
+    run = _member(folder, seed)
+    pretrained = team.in_turn(lambda: find_pretrained(config.model.architecture, None, listeners.report))
+    foundations = Foundations(pretrained=pretrained)
+    resume = (run.path / "config.json").exists()
+    seeded = config.with_training(seed=seed)
+    train_network(seeded, dataset, run, foundations, run.path / "features", listeners.observer, resume)
 
 
 def _training_seconds(folder: Path) -> float:

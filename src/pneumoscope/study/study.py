@@ -27,7 +27,8 @@ from pneumoscope.models.weights import WeightFile, find_inception_weights
 from pneumoscope.presentation.progress import Report, silent
 from pneumoscope.study.assessment import assess
 from pneumoscope.study.comparison import write_comparison
-from pneumoscope.study.experiments import Experiment, with_prerequisites
+from pneumoscope.study.experiments import Experiment, experiment, with_prerequisites
+from pneumoscope.study.jobs import Job, Workers, run_jobs
 from pneumoscope.study.networks import Foundations, build_network, origin_of
 from pneumoscope.training import team
 from pneumoscope.training.batches import labelled_films, repeated
@@ -88,7 +89,14 @@ class Listeners:
     say: Callable[[str], None] = lambda line: None
 
 
-def run_study(location: Location, plan: StudyPlan, out: Path, ledger: Path, listeners: Listeners) -> dict[str, Any]:
+def run_study(
+    location: Location,
+    plan: StudyPlan,
+    out: Path,
+    ledger: Path,
+    listeners: Listeners,
+    workers: Workers | None = None,
+) -> dict[str, Any]:
     """Runs the study, or what is still missing of it.
 
     Args:
@@ -97,6 +105,7 @@ def run_study(location: Location, plan: StudyPlan, out: Path, ledger: Path, list
         out: Folder of the study; one that holds the same study is gone on with.
         ledger: Gets a line for every evaluation on the test films of a real data set.
         listeners: Told of progress.
+        workers: Where several trainings run at the same time; one after the other where None.
 
     Returns:
         The comparison, as in `comparison.json`.
@@ -105,25 +114,60 @@ def run_study(location: Location, plan: StudyPlan, out: Path, ledger: Path, list
         PneumoscopeError: Data, weights, settings or folders are not as expected; whatever is finished stays.
     """
     inception = _inception(plan, location, listeners)
-    dataset = team.in_turn(
-        lambda: load_dataset(
-            location.root,
-            Preprocessing(),
-            SplitConfig(),
-            places.films_directory(),
-            listeners.report,
-            plan.skip_unreadable,
-            plan.limit,
-        )
-    )
+    dataset = team.in_turn(lambda: _dataset(location, plan, listeners.report))
     team.first(lambda: _begin(location, plan, dataset, out))
     listeners.say(dataset.audit.verdict)
+    run_jobs(_jobs(location, plan, inception, out), workers or Workers(), listeners.say)
     runs: dict[str, list[RunFolder]] = {}
     for entry in plan.experiments:
         runs[entry.name] = [
-            _train_one(entry, seed, plan, dataset, runs, inception, out, listeners) for seed in range(plan.seeds)
+            _train_one(entry, seed, plan, dataset, inception, out, listeners) for seed in range(plan.seeds)
         ]
+        team.first(lambda: remove_features(out / "features"))
     return team.first(lambda: _evaluate_all(location, plan, dataset, runs, out, ledger, listeners))
+
+
+def _dataset(location: Location, plan: StudyPlan, report: Report) -> Dataset:
+    return load_dataset(
+        location.root,
+        Preprocessing(),
+        SplitConfig(),
+        places.films_directory(),
+        report,
+        plan.skip_unreadable,
+        plan.limit,
+    )
+
+
+def _jobs(location: Location, plan: StudyPlan, inception: WeightFile | None, out: Path) -> list[Job]:
+    """Every training of the study; those that build on another wait for the one with their seed."""
+    return [
+        Job(
+            _said(entry, seed),
+            _train_alone,
+            (location, plan, entry.name, seed, inception, out),
+            _said(experiment(entry.builds_on), seed) if entry.builds_on else "",
+        )
+        for entry in plan.experiments
+        for seed in range(plan.seeds)
+    ]
+
+
+def _train_alone(
+    location: Location, plan: StudyPlan, name: str, seed: int, inception: WeightFile | None, out: Path
+) -> str:
+    """What a process of its own does of a study."""
+    dataset = _dataset(location, plan, silent)
+    run = _train_one(experiment(name), seed, plan, dataset, inception, out, Listeners())
+    return run.last_words()
+
+
+def _said(entry: Experiment, seed: int) -> str:
+    return f"{entry.title}, seed {seed}"
+
+
+def _run_folder(out: Path, name: str, seed: int) -> RunFolder:
+    return RunFolder(out / "runs" / name / f"seed-{seed}")
 
 
 def _begin(location: Location, plan: StudyPlan, dataset: Dataset, out: Path) -> None:
@@ -218,7 +262,6 @@ def _train_one(
     seed: int,
     plan: StudyPlan,
     dataset: Dataset,
-    runs: dict[str, list[RunFolder]],
     inception: WeightFile | None,
     out: Path,
     listeners: Listeners,
@@ -226,19 +269,19 @@ def _train_one(
     config = entry.config.with_training(seed=seed, precision=plan.precision)
     if plan.epochs is not None:
         config = config.with_training(epochs=plan.epochs)
-    run = RunFolder(out / "runs" / entry.name / f"seed-{seed}")
-    base = runs[entry.builds_on][seed] if entry.builds_on else None
+    run = _run_folder(out, entry.name, seed)
+    base = _run_folder(out, entry.builds_on, seed) if entry.builds_on else None
     foundations = Foundations(base, inception if entry.needs_inception else None)
     if team.first(lambda: run.is_finished):
         team.first(lambda: run.start(config, facts_of(config, dataset, foundations), resume=True))
-        listeners.say(f"{entry.title}, seed {seed}: trained already")
+        listeners.say(f"{_said(entry, seed)}: trained already")
         return run
-    listeners.say(f"{entry.title}, seed {seed}")
+    listeners.say(_said(entry, seed))
     # Inception's features are the same for every seed; a trained base gives others each time.
     features = out / "features" if entry.needs_inception else run.path / "features"
     begun = (run.path / "config.json").exists()
     train_network(config, dataset, run, foundations, features, listeners.observer, resume=begun)
-    if not entry.needs_inception or seed == plan.seeds - 1:
+    if not entry.needs_inception:
         team.first(lambda: remove_features(features))
     return run
 

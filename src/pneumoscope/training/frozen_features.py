@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pneumoscope.files import sha256_of_file, whole_or_nothing, write_json
+from pneumoscope.files import locked, sha256_of_file, whole_or_nothing, write_json
 from pneumoscope.models.classifier import FilmClassifier
 from pneumoscope.models.inception import InceptionV3
 from pneumoscope.training import team
@@ -133,9 +133,11 @@ def frozen_features(
     }
 
     def ensure() -> None:
-        if not _is_whole(file, facts):
-            _compute(base, data, flips, file, observer, name)
-            write_json(file.with_suffix(".json"), facts | {"sha256": sha256_of_file(file)})
+        # Another training may be computing the same.
+        with locked(file.with_suffix(".lock")):
+            if not _is_whole(file, facts):
+                _compute(base, data, flips, file, observer, name)
+                write_json(file.with_suffix(".json"), facts | {"sha256": sha256_of_file(file)})
 
     team.first(ensure)
     inputs = FeatureInputs(file, tuple(first.shape[1:]), first.dtype, flips, data.labels)

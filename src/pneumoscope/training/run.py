@@ -134,6 +134,17 @@ class RunFolder:
         except (OSError, ValueError, TypeError) as error:
             raise RunError(f"expected metrics.csv in {self.path}, found {error}: train the run anew") from error
 
+    def last_words(self) -> str:
+        """Epochs, and validation loss and accuracy after the last of them, in words.
+
+        Raises:
+            RunError: `metrics.csv` is missing or damaged.
+        """
+        last = self.read_metrics()[-1]
+        return (
+            f"{last['epoch']:.0f} epochs, validation loss {last['val_loss']:.4f}, accuracy {last['val_accuracy']:.3f}"
+        )
+
     def write_tensorboard(self, history: Sequence[EpochResult]) -> None:
         """Writes the curves for TensorBoard, all anew, so that a resumed run shows each epoch once."""
         from torch.utils.tensorboard import SummaryWriter

@@ -1,4 +1,4 @@
-"""What a process that judges for another has to do beside judging; imports neither the network's runtime nor image libraries."""
+"""Processes that work for another, and end with it; imports nothing that takes time."""
 
 import multiprocessing
 import os
@@ -13,7 +13,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 
-def judging_processes(count: int, prepare: Callable[..., None], *given: Any) -> ProcessPoolExecutor:
+def worker_processes(count: int, prepare: Callable[..., None], *given: Any) -> ProcessPoolExecutor:
     """Processes that have called `prepare` with what is given before their first work.
 
     Ctrl-C is their parent's to answer, and a parent that is killed leaves none of them behind.

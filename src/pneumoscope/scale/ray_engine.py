@@ -5,23 +5,17 @@ Workers read the plan and the films, and write the results, themselves.
 """
 
 import json
-import logging
-import os
 import platform
-import socket
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import asdict, replace
 from typing import Any
 
-# The cluster's makers are not told what it runs.
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 import ray
 import ray.data
 from ray.exceptions import RayError
 
 from pneumoscope.bundle import Bundle
+from pneumoscope.cluster import connected
 from pneumoscope.errors import DataError, PneumoscopeError, StorageError
 from pneumoscope.inference.batch import Asked, JudgingPool
 from pneumoscope.scale.partition import Done, counted, score_partitions
@@ -31,8 +25,6 @@ from pneumoscope.scale.plan import Plan, code_version
 _MOST_PIECES = 10_000
 # Partitions that fail one after the other before the rest is not tried.
 _GIVE_UP_AFTER = 8
-_STDERR = 2
-_SECONDS_TO_ANSWER = 10.0
 # Only numbers pass through the store of a cluster that this command starts itself.
 _OWN_STORE_BYTES = 100 * 2**20
 
@@ -83,7 +75,7 @@ class RayEngine:
             DataError: The cluster cannot be reached, or has no room for a worker.
             StorageError: Partitions failed; told after all others were done, or when many failed in a row.
         """
-        with _connected(self._address):
+        with connected(self._address, _OWN_STORE_BYTES):
             workers = self._workers or _room({"CPU": self._cores_per_worker, "GPU": self._gpus_per_worker})
             self.cores = workers * self._cores_per_worker
             pieces = ray.data.from_items(
@@ -154,58 +146,6 @@ class _Worker:
         except PneumoscopeError as error:
             return {"failed": str(error)}
         return asdict(done)
-
-
-@contextmanager
-def _connected(address: str | None) -> Iterator[None]:
-    own: dict[str, Any] = {
-        "include_dashboard": False,
-        "object_store_memory": _OWN_STORE_BYTES,
-        "_node_ip_address": "127.0.0.1",
-    }
-    with _quiet():
-        try:
-            _check_reachable(address)
-            ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **({} if address else own))
-        except (OSError, RuntimeError, ValueError) as error:
-            raise DataError(
-                f"expected a Ray cluster at {address or 'this machine'}, found {str(error).splitlines()[0]}: "
-                "start it with ray start --head, or leave --address out"
-            ) from error
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = context.print_on_execution_start = False
-        for name in ("ray", "ray.data"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)
-        try:
-            yield
-        finally:
-            ray.shutdown()
-
-
-def _check_reachable(address: str | None) -> None:
-    """Ray itself tries for minutes where nobody listens."""
-    host, found, port = (address or "").rpartition(":")
-    if found and port.isdigit() and "/" not in host:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS_TO_ANSWER).close()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps Ray's own words, on stdout and past Python on stderr, from being mistaken for ours; --debug shows them."""
-    if os.environ.get("PNEUMOSCOPE_DEBUG"):
-        yield
-        return
-    sys.stderr.flush()
-    with ExitStack() as stack:
-        nothing = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
-        kept = os.dup(_STDERR)
-        ours = stack.enter_context(os.fdopen(os.dup(kept), "w", 1, encoding="utf-8", errors="backslashreplace"))
-        stack.callback(os.close, kept)
-        stack.callback(os.dup2, kept, _STDERR)
-        os.dup2(nothing.fileno(), _STDERR)
-        stack.enter_context(redirect_stdout(nothing))
-        stack.enter_context(redirect_stderr(ours))
-        yield
 
 
 def _room(wanted: dict[str, float]) -> int:
