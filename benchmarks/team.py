@@ -27,7 +27,6 @@ TRAININGS = {
     "cnn fp32": ("cnn_3_classes", {"precision": "fp32"}),
     "cnn bf16": ("cnn_3_classes", {"precision": "bf16"}),
     "cnn bf16, 2 accumulated": ("cnn_3_classes", {"precision": "bf16", "accumulate": 2}),
-    "cnn fp64": ("cnn_3_classes", {"precision": "fp32"}),
     "nano fp32": ("configs/nano.toml", {"precision": "fp32"}),
     "nano fp64": ("configs/nano.toml", {"precision": "fp32"}),
 }
