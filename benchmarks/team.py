@@ -3,9 +3,9 @@
     .venv/bin/python benchmarks/team.py [--steps 50]
 
 Each training takes 50 steps on films of the data set with the settings of the study or the detector. Losses are compared step
-by step: in double precision, which leaves only the question whether both do the same; in fp32 and bf16, in which rounding
-differs with the way a batch is cut, as it does with the number of threads. The two processes have one thread each; one process
-has one thread, or two. What opens ports runs in a network of its own.
+by step: with one process of as many threads; with one that accumulates two parts, and so rounds where two processes round; in
+double precision, which leaves only the question whether both do the same. Beside it what another number of threads changes. The
+two processes have one thread each; one process has one thread, or two. What opens ports runs in a network of its own.
 """
 
 import argparse
@@ -25,11 +25,13 @@ import own_network
 # Name, configuration, changes to its training, and to the side of its films (0 for its own).
 TRAININGS = {
     "cnn fp32": ("cnn_3_classes", {"precision": "fp32"}),
+    "cnn fp32, 2 accumulated": ("cnn_3_classes", {"precision": "fp32", "accumulate": 2}),
     "cnn bf16": ("cnn_3_classes", {"precision": "bf16"}),
     "cnn bf16, 2 accumulated": ("cnn_3_classes", {"precision": "bf16", "accumulate": 2}),
     "nano fp32": ("configs/nano.toml", {"precision": "fp32"}),
     "nano fp64": ("configs/nano.toml", {"precision": "fp32"}),
 }
+ACCUMULATED = ", 2 accumulated"
 # Processes and threads of each.
 CREWS = {"one process, one thread": (1, 1), "one process, two threads": (1, 2), "two processes": (2, 1)}
 
@@ -55,28 +57,28 @@ def main():
         for crew, (processes, threads) in CREWS.items():
             told = Path(folder) / f"{crew}.json"
             command = [sys.executable, __file__, "--crew", str(processes), str(threads), "--steps", str(options.steps)]
-            subprocess.run([*command, "--told", str(told), "--only", *options.only], check=True)
+            names = [name for name in options.only if ACCUMULATED not in name or (processes, threads) == (1, 1)]
+            subprocess.run([*command, "--told", str(told), "--only", *names], check=True)
             found[crew] = json.loads(told.read_text())
-    measured = {name: compared({crew: found[crew][name] for crew in CREWS}) for name in options.only}
-    bf16 = ("cnn bf16", "cnn bf16, 2 accumulated")
-    if set(bf16) <= set(options.only):
-        one = found["one process, two threads"][bf16[1]]["losses"]
-        measured[bf16[0]]["two processes against one that accumulates two"] = apart(
-            found["two processes"][bf16[0]]["losses"], one
-        )
+    whole = [name for name in options.only if ACCUMULATED not in name]
+    measured = {name: compared({crew: found[crew][name] for crew in CREWS}) for name in whole}
+    for name in whole:
+        if (parts := found["one process, one thread"].get(name + ACCUMULATED)) is not None:
+            between = apart(found["two processes"][name]["losses"], parts["losses"])
+            measured[name]["two processes against one that accumulates two"] = between
     write_json(options.out, {"steps": options.steps, "measured": measured} | provenance("benchmarks/team.py"))
     print(json.dumps(measured, indent=1))
     return 0
 
 
 def compared(crews):
-    one, two = crews["one process, two threads"], crews["two processes"]
+    one, threads, two = (crews[name] for name in CREWS)
     return {
         "two processes against one": apart(two["losses"], one["losses"]),
-        "one thread against two": apart(crews["one process, one thread"]["losses"], one["losses"]),
+        "one thread against two": apart(one["losses"], threads["losses"]),
         "films a second": {crew: told["rate"] for crew, told in crews.items()},
-        "two processes against one with one thread": two["rate"] / crews["one process, one thread"]["rate"],
-        "two processes against one with two threads": two["rate"] / one["rate"],
+        "two processes against one with one thread": two["rate"] / one["rate"],
+        "two processes against one with two threads": two["rate"] / threads["rate"],
     }
 
 

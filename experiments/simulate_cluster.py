@@ -202,6 +202,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("results/experiments/cluster_simulation.json"))
+    parser.add_argument("--figure", type=Path, default=Path("docs/figures/scaling-partitions.png"))
     options = parser.parse_args()
     own_network.enter()
     from pneumoscope.data.locate import locate
@@ -253,6 +254,40 @@ def main():
         "check": check,
     }
     write_json(options.out, record | provenance("experiments/simulate_cluster.py"))
+    draw(sizes, options.figure)
+
+
+def draw(sizes, file):
+    """Share of the ideal over the size of a partition, a line for each size of archive."""
+    from pneumoscope.presentation.style import NEUTRAL, drawing, png_of, save_png
+
+    colours = ("#0072B2", "#E69F00", "#D55E00")
+    with drawing(7.5, 3.8) as figure:
+        axes = figure.subplots()
+        axes.set_title("A thousand workers: how large a partition should be")
+        for (films, values), colour in zip(sizes.items(), colours, strict=True):
+            places, shares = [int(size) for size in values], [100 * share for share in values.values()]
+            axes.plot(places, shares, "o-", color=colour, linewidth=2, markersize=5)
+            best = max(range(len(shares)), key=shares.__getitem__)
+            axes.annotate(
+                f"{int(films) // 10**6:,} million films",
+                (places[best], shares[best]),
+                xytext=(0, 8),
+                textcoords="offset points",
+                ha="center",
+                color=colour,
+                fontweight="bold",
+            )
+        axes.set_xscale("log")
+        axes.set_xticks([10**power for power in (2, 3, 4, 5)], ["100", "1,000", "10,000", "100,000"])
+        axes.set_xlabel("films a partition")
+        axes.set_ylabel("of the ideal, %")
+        axes.set_ylim(0, 112)
+        axes.set_yticks(range(0, 101, 20))
+        axes.grid(axis="y", color="#DDDDDD", linewidth=0.8)
+        axes.text(0.01, 0.03, "the driver is busy", transform=axes.transAxes, color=NEUTRAL, fontsize=9)
+        axes.text(0.99, 0.03, "the end waits", transform=axes.transAxes, color=NEUTRAL, fontsize=9, ha="right")
+        save_png(png_of(figure), file)
 
 
 if __name__ == "__main__":

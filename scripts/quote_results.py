@@ -584,24 +584,32 @@ def team():
     rows = [
         [
             name,
-            f"{told['two processes against one']:.0e}",
-            f"{told['one thread against two']:.0e}",
+            _tiny(told["two processes against one"]),
+            _tiny(told.get("two processes against one that accumulates two")),
+            _tiny(told["one thread against two"]),
             " / ".join(f"{told['films a second'][crew]:.0f}" for crew in (one, two, "two processes")),
             f"{told['two processes against one with one thread']:.2f}",
             f"{told['two processes against one with two threads']:.2f}",
         ]
         for name, told in record["measured"].items()
     ]
-    header = ["", "two processes against one", "one thread against two", "films/s: 1 thread / 2 threads / 2 processes"]
-    header += ["speed-up over one core", "over one process on both cores"]
-    bf16 = record["measured"].get("cnn bf16", {}).get("two processes against one that accumulates two")
-    rounding = f" In bf16 two processes round as one that accumulates two parts: {bf16:.0e} apart." if bf16 else ""
+    header = ["", "two processes against one", "against one that accumulates two", "one thread against two"]
+    header += [
+        "films/s: 1 thread / 2 threads / 2 processes",
+        "speed-up over one core",
+        "over one process on both cores",
+    ]
     words = (
-        f"Largest difference of the loss over {record['steps']} steps on films of the data set; in double precision both do the same, "
-        f"and what is left in fp32 and bf16 is rounding, which the number of threads changes as well.{rounding} "
-        f"`{record['command']}`, two cores. {_made(record)}"
+        f"Largest difference of the loss over {record['steps']} steps on films of the data set, the two processes with one thread each, "
+        "as the one that they are held against. In double precision both do the same; in fp32 and bf16 a gradient is rounded for each "
+        "part of a batch, which one process does that accumulates two parts, too, and what is left against a whole batch is no more than "
+        f"what another number of threads changes. `{record['command']}`, two cores. {_made(record)}"
     )
     return markdown_table(header, rows) + "\n\n" + words
+
+
+def _tiny(value):
+    return "" if value is None else "0" if value == 0 else f"{value:.0e}"
 
 
 def parts():

@@ -4,13 +4,12 @@ import json
 import sys
 from pathlib import Path
 
-import numpy as np
 import torch
+from test_loop import films
 
 from pneumoscope.config import AugmentationConfig, ModelConfig, RunConfig, TrainingConfig
 from pneumoscope.models.registry import build_model
 from pneumoscope.training import precision, team
-from pneumoscope.training.batches import LabelledFilms
 from pneumoscope.training.loop import train
 from pneumoscope.training.observer import SilentObserver
 from pneumoscope.training.run import RunFolder
@@ -47,15 +46,6 @@ class Steps(SilentObserver):
     def advance(self, parts, loss=None):
         if loss is not None:
             self.losses.append(loss)
-
-
-def films(count, seed, side):
-    rng = np.random.default_rng(seed)
-    labels = np.arange(count) % 3
-    pixels = rng.integers(0, 90, (count, side, side), dtype=np.uint8)
-    pixels[labels == 1, : side // 2] += 120
-    pixels[labels == 2, side // 2 :] += 120
-    return LabelledFilms(pixels, np.arange(count), labels.astype(np.int64))
 
 
 def main(folder, processes, names):

@@ -64,10 +64,10 @@ def test_two_processes_keep_to_the_loss_of_one_over_fifty_steps(tmp_path):
     one, two = trained(tmp_path / "one", 1, *names), trained(tmp_path / "two", 2, *names)
     for name in ("cnn", "frozen", "cnn 2 accumulated"):
         assert len(one[name]["steps"]) == 50
-        assert apart(one[name], two[name]) < 1e-4, name
-        assert apart({"steps": one[name]["steps"][:20]}, {"steps": two[name]["steps"][:20]}) < 1e-5, name
-    # In bf16 a gradient is rounded once for each part of a batch: two processes round as one that accumulates two parts.
-    assert apart(one["bf16 2 accumulated"], two["bf16"]) < apart(one["bf16"], two["bf16"])
+        assert apart(one[name], two[name]) < 1e-5, name
+    # A gradient is rounded once for each part of a batch: two processes round where one does that accumulates two parts.
+    assert apart(one["cnn 2 accumulated"], two["cnn"]) < 1e-7
+    assert apart(one["bf16 2 accumulated"], two["bf16"]) < 1e-7
     assert apart(one["bf16"], two["bf16"]) < 0.02
 
 
