@@ -9,7 +9,6 @@ on every interface.
 """
 
 import argparse
-import json
 import statistics
 import subprocess
 import sys
@@ -27,7 +26,6 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--films", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--originals", type=Path, default=Path("none"), help="folder of films of their own size")
     parser.add_argument("--rows", type=int, nargs="*", default=[2_000, 20_000, 200_000])
     parser.add_argument("--out", type=Path, default=Path("results/speed/scaling.json"))
     options = parser.parse_args()
@@ -37,7 +35,7 @@ def main():
     from pneumoscope.training.provenance import provenance
 
     films = sorted(map(str, (locate(None).root / "train").rglob("*.jpeg")))
-    measured = json.loads(options.out.read_text())["measured"] if options.out.exists() else {}
+    measured = {}
 
     def note(name, values, unit, digits=0):
         measured[name] = {"median": statistics.median(values), "values": values, "unit": unit, "digits": digits}
@@ -62,58 +60,11 @@ def main():
             for engine in list(rates)[1:]:
                 shares = [each / predict for each, predict in zip(rates[engine], rates["predict"], strict=True)]
                 note(f"{engine}, share of predict", shares, "", 2)
-        for sort, some in (
-            ("224 pixels", films[:400]),
-            ("originals", sorted(map(str, options.originals.glob("**/*.jpeg")))),
-        ):
-            for part, milliseconds in parts(some).items() if some else ():
-                note(f"{part}, {sort}, ms a film on one core", milliseconds, "ms", 2)
         for rows in options.rows:
             listed, out = table(folder, films, rows), folder / f"rows-{rows}"
             peak = timed(["scale", "score", listed, "--out", str(out), "--bundle", "nano"])[2]
             note(f"driver's memory at {rows:,} rows", [peak / 2**20], "MB")
     write_json(options.out, {"films": options.films, "measured": measured} | provenance("benchmarks/scaling.py"))
-
-
-def parts(films, rounds=5):
-    """What a film costs one core, part by part, in several rounds."""
-    import io
-
-    from pyarrow import parquet
-
-    from pneumoscope.data.preprocessing import prepare_placed
-    from pneumoscope.data.reading import read_bytes, read_grey
-    from pneumoscope.inference.detector import load_detector
-    from pneumoscope.inference.journal import as_table
-
-    detector = load_detector(threads=1)
-    records = [told.as_json() for told in detector.predict_many(films)]
-    found = {}
-
-    def timed_part(name, work):
-        began = time.perf_counter()
-        result = work()
-        found.setdefault(name, []).append(1000 * (time.perf_counter() - began) / len(films))
-        return result
-
-    def written():
-        buffer = io.BytesIO()
-        parquet.write_table(as_table(records), buffer, compression="zstd")
-        return buffer.getvalue()
-
-    for _ in range(rounds):
-        held = timed_part("read", lambda: [read_bytes(Path(film)) for film in films])
-        images = timed_part("decode", lambda: [read_grey(Path("film"), content) for content in held])
-        settings = detector.bundle.manifest.preprocessing
-        timed_part("find the chest", lambda: [prepare_placed(image, settings) for image in images])
-        timed_part("everything", lambda: list(detector.predict_many(films)))
-        content = timed_part("write", written)
-    whole = found["everything"]
-    told = [found[name] for name in ("read", "decode", "find the chest")]
-    found["network and guard"] = [all_ - sum(each) for all_, *each in zip(whole, *told, strict=True)]
-    found["everything"] = [all_ + wrote for all_, wrote in zip(whole, found["write"], strict=True)]
-    print(f"{len(content) / len(films):.0f} bytes of results a film")
-    return found
 
 
 def table(folder, films, count):

@@ -614,13 +614,13 @@ def _tiny(value):
 
 def parts():
     """What a film costs a core, part by part."""
-    told = _read("speed/scaling.json")["measured"]
+    record = _read("speed/parts.json")
     names = ("read", "decode", "find the chest", "network and guard", "write", "everything")
-    sorts = [sort for sort in ("224 pixels", "originals") if f"read, {sort}, ms a film on one core" in told]
-    rows = [
-        [name, *(f"{told[f'{name}, {sort}, ms a film on one core']['median']:.2f}" for sort in sorts)] for name in names
-    ]
-    return markdown_table(["ms a film on one core", *sorts], rows)
+    told = record["measured"]
+    rows = [[name, *(f"{each['milliseconds'][name]['median']:.2f}" for each in told.values())] for name in names]
+    rows.append(["bytes of results", *(f"{each['result_bytes']:.0f}" for each in told.values())])
+    table = markdown_table(["milliseconds a film, one core", *told], rows)
+    return f"{table}\n\n`{record['command']}`. {_made(record)}"
 
 
 # Named clusters: nodes, cores of each.
@@ -633,10 +633,11 @@ def plan():
     """Time and cost for archives of all sizes, from what one core does here."""
     told = _read("speed/scaling.json")["measured"]
     start = _read("experiments/cluster_simulation.json")["measured"]["start"]
-    # What two cores at work together do, with Ray's share of it.
+    # What each of two cores at work together does, with Ray's share of it.
     share = told["Ray, start left out, share of predict"]["median"]
     small = told["Ray, start left out, films a second"]["median"] / 2
-    large = share * _read("speed/predicting.json")["measured"]["folder of originals"]["median"] / 2
+    batch = _read("speed/predicting.json")["measured"]
+    large = share * batch["default, predict --out, 1,000 films of their own size, 2 processes"]["median"] / 2
     rows = []
     for films in (10**4, 10**5, 10**6, 10**7, 10**8, 10**9):
         cells = [

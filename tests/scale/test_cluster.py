@@ -50,3 +50,17 @@ def test_a_cluster_of_this_machine_alone_tells_of_nothing_but_the_films(archive,
     assert told["run"]["engine"] == "ray"
     assert told["cost"] == pytest.approx(0.04 * told["core_hours"])
     assert run.stderr == "74 images: " + run.stderr.removeprefix("74 images: ").splitlines()[0] + "\n"
+
+
+def test_partitions_that_fail_are_told_when_the_others_are_done(archive, phantom_bundle, tmp_path):
+    films = sorted(archive.iterdir())
+    (tmp_path / "films.csv").write_text("path\n" + "\n".join([*map(str, films[:20]), "unknown://film.jpeg"]) + "\n")
+    command = [sys.executable, "experiments/own_network.py", sys.executable, "-m", "pneumoscope", "scale", "score"]
+    command += [str(tmp_path / "films.csv"), "--out", str(tmp_path / "out"), "--bundle", str(phantom_bundle)]
+    run = subprocess.run([*command, "--partition-films", "10"], cwd=ROOT, capture_output=True, text=True)
+    assert (run.returncode, run.stdout) == (1, "")
+    assert run.stderr.startswith(
+        "error: expected to finish every partition, found 1 that failed; the first: expected an "
+    )
+    assert run.stderr.count("\n") == 1
+    assert len(list((tmp_path / "out").glob("part-*"))) == 2
