@@ -156,25 +156,25 @@ def measured(folder, films):
         "spread": statistics.stdev(seconds) / statistics.mean(seconds),
     }
     code = "import sys; sys.path.insert(0, 'experiments'); import simulate_cluster as s; s.hand_out_nothing()"
-    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    run = subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True)
     return told | json.loads(run.stdout.splitlines()[-1])
-
-
-class Nothing:
-    def __call__(self, batch):
-        return batch
 
 
 def hand_out_nothing(count=3000):
     """Prints how long Ray Data takes until the first of many empty pieces is back, and for each of the others."""
     from pneumoscope.cluster import connected
 
+    class Nothing:
+        def __call__(self, batch):
+            return batch
+
     with connected(None, 100 * 2**20):
         import ray.data
 
         began = time.perf_counter()
         pieces = ray.data.from_items([{"partition": k} for k in range(count)], override_num_blocks=count)
-        rows = pieces.map_batches(Nothing, batch_size=1, compute=ray.data.ActorPoolStrategy(size=2)).iter_rows()
+        answers = pieces.map_batches(Nothing, batch_size=1, compute=ray.data.ActorPoolStrategy(size=2))
+        rows = iter(answers.iter_rows())
         next(rows)
         first = time.perf_counter() - began
         left = sum(1 for _ in rows)
