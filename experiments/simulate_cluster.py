@@ -268,13 +268,13 @@ def draw(sizes, file):
         for (films, values), colour in zip(sizes.items(), colours, strict=True):
             places, shares = [int(size) for size in values], [100 * share for share in values.values()]
             axes.plot(places, shares, "o-", color=colour, linewidth=2, markersize=5)
-            best = max(range(len(shares)), key=shares.__getitem__)
+            million = int(films) // 10**6
             axes.annotate(
-                f"{int(films) // 10**6:,} million films",
-                (places[best], shares[best]),
-                xytext=(0, 8),
+                f"{million:,} million films" if million < 1000 else f"{million // 1000:,} billion films",
+                (30_000, values["30000"] * 100),
+                xytext=(7, 5),
                 textcoords="offset points",
-                ha="center",
+                ha="left",
                 color=colour,
                 fontweight="bold",
             )
@@ -282,11 +282,13 @@ def draw(sizes, file):
         axes.set_xticks([10**power for power in (2, 3, 4, 5)], ["100", "1,000", "10,000", "100,000"])
         axes.set_xlabel("films a partition")
         axes.set_ylabel("of the ideal, %")
-        axes.set_ylim(0, 112)
+        axes.set_ylim(0, 116)
         axes.set_yticks(range(0, 101, 20))
         axes.grid(axis="y", color="#DDDDDD", linewidth=0.8)
-        axes.text(0.01, 0.03, "the driver is busy", transform=axes.transAxes, color=NEUTRAL, fontsize=9)
-        axes.text(0.99, 0.03, "the end waits", transform=axes.transAxes, color=NEUTRAL, fontsize=9, ha="right")
+        axes.text(0.01, 0.96, "the driver is busy", transform=axes.transAxes, color=NEUTRAL, fontsize=9)
+        axes.text(
+            0.99, 0.96, "the end waits for the last", transform=axes.transAxes, color=NEUTRAL, fontsize=9, ha="right"
+        )
         save_png(png_of(figure), file)
 
 

@@ -670,7 +670,7 @@ def simulation():
         [
             name,
             f"{told['setting']['partition_films']:,}",
-            _duration(told["seconds"]),
+            f"{told['seconds'] / 60:.0f} min",
             f"{100 * told['efficiency']:.0f} %",
             f"{told['failures']:,.0f}",
             f"{100 * told['lost_worker_seconds'] / (told['workers'] * told['seconds']):.2f} %",
