@@ -52,6 +52,7 @@ def test_a_cluster_of_this_machine_alone_tells_of_nothing_but_the_films(archive,
     assert run.stderr == "74 images: " + run.stderr.removeprefix("74 images: ").splitlines()[0] + "\n"
 
 
+@pytest.mark.slow
 def test_partitions_that_fail_are_told_when_the_others_are_done(archive, phantom_bundle, tmp_path):
     films = sorted(archive.iterdir())
     (tmp_path / "films.csv").write_text("path\n" + "\n".join([*map(str, films[:20]), "unknown://film.jpeg"]) + "\n")

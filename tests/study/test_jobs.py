@@ -84,6 +84,7 @@ def losses(folder):
         return [float(row["val_loss"]) for row in csv.DictReader(stream)]
 
 
+@pytest.mark.slow
 def test_a_study_by_jobs_is_the_study(phantoms, tmp_path):
     """Two networks, one of which builds on the other, each with two seeds."""
     plan = StudyPlan(("stacked_cnn",), seeds=2, epochs=1, precision="fp32")

@@ -20,7 +20,7 @@ FILMS, BATCH, EPOCHS = 73, 8, 5
 CNN = ModelConfig("cnn", 3)
 NANO = ModelConfig("nano", 3, freeze_base=False, dropout=0.2, stochastic_depth=0.3, style_mixing=0.7, mirrored=True)
 ADAMW = {
-    "epochs": 2,
+    "epochs": 1,
     "optimiser": "adamw",
     "weight_decay": 0.01,
     "average": 0.9,

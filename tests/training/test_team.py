@@ -51,7 +51,7 @@ def test_in_double_precision_two_processes_do_exactly_what_one_does(tmp_path):
     """Dropout, stochastic depth, mixed styles, normalisation, class weights, accumulation, a batch of one film: all of it."""
     one, two = trained(tmp_path / "one", 1, "fp64", *EVERY), trained(tmp_path / "two", 2, "fp64", *EVERY)
     for name in EVERY:
-        assert len(one[name]["steps"]) == (50 if name.startswith("cnn") else 20)
+        assert len(one[name]["steps"]) == (50 if name.startswith("cnn") else 10)
         assert apart(one[name], two[name]) < 1e-12, name
         assert apart(one[name], two[name], "validation") < 1e-12, name
         first, second = (load_file(tmp_path / each / name / "model.safetensors") for each in ("one", "two"))
@@ -72,7 +72,7 @@ def test_two_processes_keep_to_the_loss_of_one_over_fifty_steps(tmp_path):
 
 
 def test_a_training_goes_on_with_another_number_of_processes(tmp_path, phantoms):
-    """One epoch alone, one with two processes, one alone again: as three alone; from the command line."""
+    """One epoch alone, one with two processes: as two alone; from the command line."""
     config = tmp_path / "small.toml"
 
     def train(folder, epochs, processes, *more):
@@ -86,27 +86,27 @@ def test_a_training_goes_on_with_another_number_of_processes(tmp_path, phantoms)
         assert done.stdout.count("validation loss") == 1
         assert done.stderr.count(f"epoch {epochs:>2}/{epochs}") == 1
 
-    train(tmp_path / "alone", 3, 1, "--out")
+    train(tmp_path / "alone", 2, 1, "--out")
     torn = tmp_path / "torn"
     train(torn, 1, 1, "--out")
-    for epochs, processes in ((2, 2), (3, 1)):
-        # As a run that was meant to be longer and was killed after its last epoch.
-        (torn / "model.safetensors").unlink()
-        record = json.loads((torn / "config.json").read_text())
-        record["training"]["epochs"] = epochs
-        (torn / "config.json").write_text(json.dumps(record))
-        checkpoint = torch.load(torn / "checkpoint.pt", weights_only=True)
-        checkpoint["state"]["stopped"] = False
-        torch.save(checkpoint, torn / "checkpoint.pt")
-        train(torn, epochs, processes, "--resume")
+    # As a run that was meant to be longer and was killed after its first epoch.
+    (torn / "model.safetensors").unlink()
+    record = json.loads((torn / "config.json").read_text())
+    record["training"]["epochs"] = 2
+    (torn / "config.json").write_text(json.dumps(record))
+    checkpoint = torch.load(torn / "checkpoint.pt", weights_only=True)
+    checkpoint["state"]["stopped"] = False
+    torch.save(checkpoint, torn / "checkpoint.pt")
+    train(torn, 2, 2, "--resume")
     losses = []
     for folder in ("alone", "torn"):
         with (tmp_path / folder / "metrics.csv").open() as stream:
             losses.append([float(row["val_loss"]) for row in csv.DictReader(stream)])
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
-    assert len(losses[1]) == 3
+    assert len(losses[1]) == 2
 
 
+@pytest.mark.slow
 def test_torchrun_and_srun_start_teams(tmp_path):
     alone = trained(tmp_path / "alone", 1, "cnn")
     words = [str(SCRIPT), "", "1", "cnn"]
