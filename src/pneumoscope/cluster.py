@@ -10,7 +10,7 @@ from typing import Any
 
 from pneumoscope.errors import DataError
 
-# The cluster's makers are not told what it runs; read when Ray is imported.
+# The cluster's makers are not told what it runs; read when Ray starts.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 _STDERR = 2
 _SECONDS_TO_ANSWER = 10.0

@@ -39,6 +39,7 @@ def test_every_film_is_scored_once_whoever_dies(films, partition, phantoms, phan
     assert told["exit_codes"] == [-9, 0 if films < 997 else 3]
 
 
+@pytest.mark.slow
 def test_a_cluster_of_this_machine_alone_tells_of_nothing_but_the_films(archive, phantom_bundle, tmp_path):
     command = [sys.executable, "experiments/own_network.py", sys.executable, "-m", "pneumoscope", "scale", "score"]
     command += [str(archive), "--out", str(tmp_path / "out"), "--bundle", str(phantom_bundle)]

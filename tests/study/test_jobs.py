@@ -105,6 +105,7 @@ def test_a_study_by_jobs_is_the_study(phantoms, tmp_path):
     assert not list((tmp_path / "jobs").rglob("features*"))
 
 
+@pytest.mark.slow
 def test_a_detector_by_jobs_is_the_detector(phantoms, tmp_path):
     config = RunConfig(
         "small",

@@ -33,8 +33,7 @@ TRAININGS = {
     "cnn 2 accumulated": (CNN, {"accumulate": 2}, AugmentationConfig()),
     "bf16": (CNN, {"precision": "bf16"}, AugmentationConfig()),
     "bf16 2 accumulated": (CNN, {"precision": "bf16", "accumulate": 2}, AugmentationConfig()),
-    "nano": (NANO, ADAMW, AugmentationConfig(rotation_degrees=5)),
-    "nano 2 accumulated": (NANO, ADAMW | {"accumulate": 2}, AugmentationConfig()),
+    "nano 2 accumulated": (NANO, ADAMW | {"accumulate": 2}, AugmentationConfig(rotation_degrees=5)),
     "frozen": (ModelConfig("stacked_cnn", 3), {}, AugmentationConfig()),
 }
 

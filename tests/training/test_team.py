@@ -44,7 +44,7 @@ def apart(one, other, what="steps"):
     return float(np.abs(np.subtract(one[what], other[what])).max())
 
 
-EVERY = ["cnn", "cnn balanced", "nano", "nano 2 accumulated"]
+EVERY = ["cnn", "cnn balanced", "nano 2 accumulated"]
 
 
 def test_in_double_precision_two_processes_do_exactly_what_one_does(tmp_path):
@@ -138,6 +138,7 @@ def test_torchrun_and_srun_start_teams(tmp_path):
         assert apart(told["cnn"], alone["cnn"]) > 0
 
 
+@pytest.mark.slow
 def test_what_stops_the_first_stops_all(tmp_path, phantoms):
     (tmp_path / "small.toml").write_text('name = "small"\n')
     taken = tmp_path / "taken"
