@@ -133,7 +133,6 @@ class _Follow:
         self._shown = shown
         self._price = core_hour_price
         self._told = time.monotonic()
-        self._films = 0
         self._begun = False
 
     def __call__(self, account: "Account") -> None:
