@@ -18,12 +18,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pneumoscope import places
+from pneumoscope import paths
 from pneumoscope.config import Preprocessing, SplitConfig
 from pneumoscope.data.dataset import load_dataset
 from pneumoscope.data.locate import locate
 from pneumoscope.files import write_json
-from pneumoscope.training.provenance import provenance
+from pneumoscope.provenance import provenance
 from pneumoscope.types import BINARY, THREE_CLASS, Split
 
 HERE = Path(__file__).resolve().parent
@@ -42,7 +42,7 @@ def keras_python(folder):
 
 def export(limit, file):
     """Writes the films of train and validation with their classes, for both sides."""
-    dataset = load_dataset(locate(None).root, Preprocessing(), SplitConfig(), places.films_directory(), limit=limit)
+    dataset = load_dataset(locate(None).root, Preprocessing(), SplitConfig(), paths.films_directory(), limit=limit)
     arrays = {}
     for side in (Split.TRAIN, Split.VALIDATION):
         positions = dataset.positions(side)
@@ -126,10 +126,10 @@ def main():
     parser.add_argument("--films", type=int, default=1200, help="films in all; 0 for every one")
     parser.add_argument("--epochs", type=int, default=3, help="of a model's rate; the first is left out")
     parser.add_argument("--whole-study", type=int, default=0, help="rounds of the whole study")
-    parser.add_argument("--keras-environment", type=Path, default=places.cache_directory() / "keras-environment")
+    parser.add_argument("--keras-environment", type=Path, default=paths.cache_directory() / "keras-environment")
     parser.add_argument("--out", type=Path, default=Path("results/speed/against_keras.json"))
     options = parser.parse_args()
-    weights = places.inception_weights_from_environment()
+    weights = paths.inception_weights_from_environment()
     ours = sys.executable
     theirs = keras_python(options.keras_environment)
     with tempfile.TemporaryDirectory() as folder:

@@ -51,7 +51,7 @@ TRICKS = ("channels last", "kept memory", "bf16", "pooling first", "one channel"
 
 def main():
     from pneumoscope.files import write_json
-    from pneumoscope.training.provenance import provenance
+    from pneumoscope.provenance import provenance
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)

@@ -18,7 +18,7 @@ from pneumoscope.data.locate import locate
 from pneumoscope.data.sources import open_source
 from pneumoscope.data.split import draw_validation
 from pneumoscope.files import write_json
-from pneumoscope.training.provenance import provenance
+from pneumoscope.provenance import provenance
 
 
 def main():

@@ -40,7 +40,7 @@ def main():
 
 def compare(options):
     """In the project's environment: films and the judgement of the answers."""
-    from pneumoscope import places
+    from pneumoscope import paths
     from pneumoscope.bundle import find_bundle
     from pneumoscope.config import SplitConfig
     from pneumoscope.data.dataset import load_dataset
@@ -48,12 +48,12 @@ def compare(options):
     from pneumoscope.decision import pneumonia_probability
     from pneumoscope.evaluation.metrics import roc_auc
     from pneumoscope.files import write_json
-    from pneumoscope.training.provenance import provenance
+    from pneumoscope.provenance import provenance
     from pneumoscope.types import THREE_CLASS, Split
 
     bundle = find_bundle(options.bundle)
     manifest = bundle.manifest
-    dataset = load_dataset(locate(None).root, manifest.preprocessing, SplitConfig(), places.films_directory())
+    dataset = load_dataset(locate(None).root, manifest.preprocessing, SplitConfig(), paths.films_directory())
     watched, learnt = dataset.positions(Split.VALIDATION), dataset.positions(Split.TRAIN)
     sick = dataset.labels(THREE_CLASS, watched) > 0
     if not ENVIRONMENT.exists():

@@ -30,7 +30,7 @@ from pneumoscope.data.split import draw_validation
 from pneumoscope.errors import UnreadableImage
 from pneumoscope.files import write_json
 from pneumoscope.inference.detector import load_detector
-from pneumoscope.training.provenance import provenance
+from pneumoscope.provenance import provenance
 from pneumoscope.types import Decision, Split
 
 

@@ -22,12 +22,12 @@ import torch  # noqa: E402
 
 from pneumoscope.models.weights import WeightFile  # noqa: E402
 from pneumoscope.study.experiments import experiment  # noqa: E402
-from pneumoscope.study.networks import Foundations, build_network  # noqa: E402
-from pneumoscope.training.batches import LabelledFilms  # noqa: E402
+from pneumoscope.training.networks import Foundations, build_network  # noqa: E402
+from pneumoscope.data.labelled import LabelledImages  # noqa: E402
 from pneumoscope.training.loop import train  # noqa: E402
-from pneumoscope.training.observer import SilentObserver  # noqa: E402
+from pneumoscope.training.callbacks import SilentObserver  # noqa: E402
 from pneumoscope.training.precision import resolve_precision  # noqa: E402
-from pneumoscope.training.run import RunFolder  # noqa: E402
+from pneumoscope.training.run_folder import RunFolder  # noqa: E402
 
 
 class Clock(SilentObserver):
@@ -53,7 +53,7 @@ def main():
             config = experiment(name).config.with_training(epochs=int(epochs), patience=100_000)
             key = "finding" if config.model.classes == 2 else "label"
             data = [
-                LabelledFilms(films[f"{side}_films"], np.arange(len(films[f"{side}_films"])), films[f"{side}_{key}"])
+                LabelledImages(films[f"{side}_films"], np.arange(len(films[f"{side}_films"])), films[f"{side}_{key}"])
                 for side in ("train", "validation")
             ]
             began = time.perf_counter()

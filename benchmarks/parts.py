@@ -17,7 +17,7 @@ from pneumoscope.data.reading import read_bytes, read_grey
 from pneumoscope.files import write_json
 from pneumoscope.inference.detector import load_detector
 from pneumoscope.inference.journal import as_table
-from pneumoscope.training.provenance import provenance
+from pneumoscope.provenance import provenance
 
 
 def main():

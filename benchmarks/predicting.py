@@ -18,7 +18,7 @@ from pathlib import Path
 from pneumoscope.data.locate import locate
 from pneumoscope.files import write_json
 from pneumoscope.inference.detector import load_detector
-from pneumoscope.training.provenance import provenance
+from pneumoscope.provenance import provenance
 
 BARE = """
 import sys, numpy as np, onnxruntime, simplejpeg

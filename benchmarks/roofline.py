@@ -24,7 +24,7 @@ from pneumoscope.models.cnn import build_cnn  # noqa: E402
 from pneumoscope.training.batches import as_network_input  # noqa: E402
 from pneumoscope.training.optimiser import KerasAdam  # noqa: E402
 from pneumoscope.training.precision import dtype_of, resolve_precision  # noqa: E402
-from pneumoscope.training.provenance import provenance  # noqa: E402
+from pneumoscope.provenance import provenance  # noqa: E402
 
 BATCH = 64
 

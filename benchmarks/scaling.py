@@ -32,7 +32,7 @@ def main():
     own_network.enter()
     from pneumoscope.data.locate import locate
     from pneumoscope.files import write_json
-    from pneumoscope.training.provenance import provenance
+    from pneumoscope.provenance import provenance
 
     films = sorted(map(str, (locate(None).root / "train").rglob("*.jpeg")))
     measured = {}

@@ -24,7 +24,7 @@ from pathlib import Path
 from pneumoscope.data.locate import locate
 from pneumoscope.files import write_json
 from pneumoscope.inference.detector import load_detector
-from pneumoscope.training.provenance import provenance
+from pneumoscope.provenance import provenance
 
 PROGRAM = Path(sys.executable).with_name("pneumoscope")
 FILMS = 200

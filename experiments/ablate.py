@@ -23,13 +23,13 @@ from pneumoscope.data.locate import locate
 from pneumoscope.evaluation.metrics import measures, roc_auc
 from pneumoscope.evaluation.thresholds import best_operating_point
 from pneumoscope.files import write_json
-from pneumoscope.study.detector import held_out_answers
+from pneumoscope.detector_training.cross_fitting import held_out_answers
 from pneumoscope.study.experiments import experiment
-from pneumoscope.study.hard_validation import auc_within_styles
+from pneumoscope.detector_training.stress_validation import auc_within_styles
 from pneumoscope.study.study import Listeners
 from pneumoscope.training.allocator import keep_freed_memory
-from pneumoscope.training.observer import SilentObserver
-from pneumoscope.training.provenance import provenance
+from pneumoscope.training.callbacks import SilentObserver
+from pneumoscope.provenance import provenance
 from pneumoscope.types import SCHEMES
 
 RECIPES = Path(__file__).resolve().parent / "recipes"

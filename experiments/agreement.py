@@ -15,21 +15,21 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import spearmanr
 
-from pneumoscope import places
+from pneumoscope import paths
 from pneumoscope.config import SplitConfig
 from pneumoscope.data.dataset import load_dataset
 from pneumoscope.data.locate import locate
 from pneumoscope.decision import pneumonia_probability
 from pneumoscope.evaluation.metrics import roc_auc
 from pneumoscope.files import write_json
-from pneumoscope.presentation.style import CLASS_COLOURS, NEUTRAL, drawing, png_of, save_png
-from pneumoscope.study.assessment import append_to_ledger
-from pneumoscope.study.networks import load_network
-from pneumoscope.training.batches import labelled_films
+from pneumoscope.reporting.style import CLASS_COLOURS, NEUTRAL, drawing, png_of, save_png
+from pneumoscope.assessment.runs import append_to_ledger
+from pneumoscope.training.networks import load_network
+from pneumoscope.data.labelled import labelled_images
 from pneumoscope.training.precision import resolve_precision
 from pneumoscope.training.predict import class_probabilities
-from pneumoscope.training.provenance import provenance
-from pneumoscope.training.run import RunFolder
+from pneumoscope.provenance import provenance
+from pneumoscope.training.run_folder import RunFolder
 from pneumoscope.types import Split
 
 WHY = "does the hard validation rank networks as the test does; nothing is chosen by it"
@@ -45,8 +45,8 @@ FIGURES = {
 def read_test(run, ledger, made):
     """AUC, sensitivity and specificity at 0.5 of one network on the test films."""
     config = run.config()
-    dataset = load_dataset(locate(None).root, config.preprocessing, SplitConfig(), places.films_directory())
-    data = labelled_films(dataset, Split.TEST, config.model.classes)
+    dataset = load_dataset(locate(None).root, config.preprocessing, SplitConfig(), paths.films_directory())
+    data = labelled_images(dataset, Split.TEST, config.model.classes)
     chance = pneumonia_probability(
         class_probabilities(load_network(run), data, resolve_precision(config.training.precision))
     )

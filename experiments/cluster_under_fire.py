@@ -37,7 +37,7 @@ def main():
     own_network.enter()
     from pneumoscope.data.locate import locate
     from pneumoscope.files import write_json
-    from pneumoscope.training.provenance import provenance
+    from pneumoscope.provenance import provenance
 
     source = options.source or locate(None).root / "train"
     with tempfile.TemporaryDirectory() as name:

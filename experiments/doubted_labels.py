@@ -12,18 +12,18 @@ from pathlib import Path
 
 import numpy as np
 
-from pneumoscope import places
+from pneumoscope import paths
 from pneumoscope.bundle import load_bundle
 from pneumoscope.config import Preprocessing, SplitConfig
 from pneumoscope.data.dataset import load_dataset
 from pneumoscope.data.locate import locate
 from pneumoscope.decision import logits_of, pneumonia_probability
-from pneumoscope.evaluation.figures import draw_mistakes
+from pneumoscope.assessment.figures import draw_mistakes
 from pneumoscope.evaluation.predictions import PredictionTable
 from pneumoscope.files import write_json
-from pneumoscope.presentation.style import png_of, save_png
-from pneumoscope.study.hard_validation import load_hard_validation
-from pneumoscope.training.provenance import provenance
+from pneumoscope.reporting.style import png_of, save_png
+from pneumoscope.detector_training.stress_validation import load_hard_validation
+from pneumoscope.provenance import provenance
 
 SHOWN = 12
 
@@ -43,7 +43,7 @@ def main():
     agreed = np.where(label > 0, ill, 1 - ill)
     order = np.argsort(agreed, kind="stable")
     doubted = order[agreed[order] < options.below]
-    dataset = load_dataset(locate(None).root, Preprocessing(), SplitConfig(), places.films_directory())
+    dataset = load_dataset(locate(None).root, Preprocessing(), SplitConfig(), paths.films_directory())
     names = dataset.paths(positions)
     classes = manifest.classes
     record = {

@@ -26,16 +26,16 @@ from pneumoscope.decision import pneumonia_probability  # noqa: E402
 from pneumoscope.evaluation.metrics import measures, roc_auc  # noqa: E402
 from pneumoscope.evaluation.thresholds import best_operating_point  # noqa: E402
 from pneumoscope.files import write_json  # noqa: E402
-from pneumoscope.study.assessment import append_to_ledger  # noqa: E402
+from pneumoscope.assessment.runs import append_to_ledger  # noqa: E402
 from pneumoscope.study.experiments import experiment  # noqa: E402
-from pneumoscope.study.networks import Foundations, build_network, load_network  # noqa: E402
-from pneumoscope.training.batches import labelled_films  # noqa: E402
+from pneumoscope.training.networks import Foundations, build_network, load_network  # noqa: E402
+from pneumoscope.data.labelled import labelled_images  # noqa: E402
 from pneumoscope.training.loop import train  # noqa: E402
-from pneumoscope.training.observer import SilentObserver  # noqa: E402
+from pneumoscope.training.callbacks import SilentObserver  # noqa: E402
 from pneumoscope.training.precision import resolve_precision  # noqa: E402
 from pneumoscope.training.predict import class_probabilities  # noqa: E402
-from pneumoscope.training.provenance import provenance  # noqa: E402
-from pneumoscope.training.run import RunFolder  # noqa: E402
+from pneumoscope.provenance import provenance  # noqa: E402
+from pneumoscope.training.run_folder import RunFolder  # noqa: E402
 from pneumoscope.types import SCHEMES, Split  # noqa: E402
 
 WHY = "explains the gap to the slides epoch by epoch; nothing is chosen by it"
@@ -45,7 +45,7 @@ def look(model, dataset, classes, precision):
     """What the network answers on validation and test now."""
     told = {}
     for side in (Split.VALIDATION, Split.TEST):
-        data = labelled_films(dataset, side, classes)
+        data = labelled_images(dataset, side, classes)
         probability = class_probabilities(model, data, precision)
         told[side] = (probability, data.labels)
     weight = np.ones((1, len(told[Split.TEST][1])))
@@ -70,7 +70,7 @@ def follow(entry, seed, epochs, dataset, base, folder):
     run = RunFolder(folder)
     config = entry.config.with_training(seed=seed, patience=100_000)
     classes = config.model.classes
-    data = [labelled_films(dataset, side, classes) for side in (Split.TRAIN, Split.VALIDATION)]
+    data = [labelled_images(dataset, side, classes) for side in (Split.TRAIN, Split.VALIDATION)]
     model = build_network(config, Foundations(base))
     looks = []
     for epoch in range(1, epochs + 1):

@@ -17,7 +17,7 @@ import torch
 from PIL import Image, ImageFilter
 from scipy.stats import spearmanr
 
-from pneumoscope import places
+from pneumoscope import paths
 from pneumoscope.config import SplitConfig, config_from_table
 from pneumoscope.data.dataset import load_dataset
 from pneumoscope.data.locate import locate
@@ -28,7 +28,7 @@ from pneumoscope.inference.detector import load_detector
 from pneumoscope.models.evidence import ExplainedClassifier
 from pneumoscope.models.registry import build_model
 from pneumoscope.training.batches import as_network_input
-from pneumoscope.training.provenance import provenance
+from pneumoscope.provenance import provenance
 from pneumoscope.types import THREE_CLASS, Split
 
 SHARE = 0.2
@@ -43,7 +43,7 @@ def main():
     options = parser.parse_args()
     detector = load_detector(options.bundle)
     manifest = detector.bundle.manifest
-    dataset = load_dataset(locate(None).root, manifest.preprocessing, SplitConfig(), places.films_directory())
+    dataset = load_dataset(locate(None).root, manifest.preprocessing, SplitConfig(), paths.films_directory())
     watched = dataset.positions(Split.VALIDATION)
     label = dataset.labels(THREE_CLASS, watched)
     rng = np.random.default_rng(0)

@@ -14,8 +14,8 @@ from pneumoscope.data.dataset import load_dataset
 from pneumoscope.data.locate import locate
 from pneumoscope.files import write_json
 from pneumoscope.inference.detector import load_detector
-from pneumoscope.places import films_directory
-from pneumoscope.training.provenance import provenance
+from pneumoscope.paths import films_directory
+from pneumoscope.provenance import provenance
 from pneumoscope.types import Decision, Split
 
 NAMES = ("cnn_2_classes", "cnn_3_classes", "inception_v3", "stacked_cnn")

@@ -257,7 +257,7 @@ def main():
         child(options.child, options.inputs, options.seed, options.folder)
         return
     from pneumoscope.files import write_json
-    from pneumoscope.training.provenance import provenance
+    from pneumoscope.provenance import provenance
 
     kinds = plan(options.inputs)
     answers, failures, slowest, largest, start = Counter(), [], 0.0, 0.0, 0

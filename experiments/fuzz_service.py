@@ -22,7 +22,7 @@ from pathlib import Path
 from fuzz import made, mutated, seeds
 
 from pneumoscope.files import write_json
-from pneumoscope.training.provenance import provenance
+from pneumoscope.provenance import provenance
 
 PROGRAM = Path(sys.executable).with_name("pneumoscope")
 ROUTES = ("/v1/predict", "/v1/predict?evidence=true", "/v1/film", "/v1/evidence", "/v1/predict/batch")

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from pneumoscope.data.locate import locate
 from pneumoscope.files import write_json
-from pneumoscope.training.provenance import provenance
+from pneumoscope.provenance import provenance
 
 
 def main():

@@ -25,14 +25,14 @@ from pneumoscope.data.locate import locate  # noqa: E402
 from pneumoscope.decision import logits_of  # noqa: E402
 from pneumoscope.evaluation.metrics import measures  # noqa: E402
 from pneumoscope.files import write_json  # noqa: E402
-from pneumoscope.study.assessment import append_to_ledger  # noqa: E402
-from pneumoscope.study.detector import trained_mean  # noqa: E402
+from pneumoscope.assessment.runs import append_to_ledger  # noqa: E402
+from pneumoscope.detector_training.cross_fitting import trained_mean  # noqa: E402
 from pneumoscope.study.study import Listeners  # noqa: E402
-from pneumoscope.training.batches import labelled_films  # noqa: E402
+from pneumoscope.data.labelled import labelled_images  # noqa: E402
 from pneumoscope.training.precision import resolve_precision  # noqa: E402
 from pneumoscope.training.predict import class_probabilities  # noqa: E402
-from pneumoscope.training.provenance import provenance  # noqa: E402
-from pneumoscope.training.run import RunFolder  # noqa: E402
+from pneumoscope.provenance import provenance  # noqa: E402
+from pneumoscope.training.run_folder import RunFolder  # noqa: E402
 from pneumoscope.types import Split  # noqa: E402
 
 WHY = "spread over training seeds; nothing is chosen by it"
@@ -50,7 +50,7 @@ def main():
     alone = replace(config, detector=DetectorConfig(), split=SplitConfig())
     manifest = load_bundle(options.run / "bundle.zip").manifest
     dataset = load_dataset(locate(None).root, config.preprocessing, alone.split, places.films_directory())
-    data = labelled_films(dataset, Split.TEST, config.model.classes)
+    data = labelled_images(dataset, Split.TEST, config.model.classes)
     made = provenance("experiments/seeds_on_test.py")
     found = {}
     for seed in range(options.seeds):

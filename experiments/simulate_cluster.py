@@ -207,7 +207,7 @@ def main():
     own_network.enter()
     from pneumoscope.data.locate import locate
     from pneumoscope.files import write_json
-    from pneumoscope.training.provenance import provenance
+    from pneumoscope.provenance import provenance
 
     films = sorted(map(str, (locate(None).root / "train").rglob("*.jpeg")))
     with tempfile.TemporaryDirectory() as folder:
@@ -259,7 +259,7 @@ def main():
 
 def draw(sizes, file):
     """Share of the ideal over the size of a partition, a line for each size of archive."""
-    from pneumoscope.presentation.style import NEUTRAL, drawing, png_of, save_png
+    from pneumoscope.reporting.style import NEUTRAL, drawing, png_of, save_png
 
     colours = ("#0072B2", "#E69F00", "#D55E00")
     with drawing(7.5, 3.8) as figure:

@@ -1,4 +1,4 @@
-"""Learns the chest atlas that ships with the package, from training films only: as many of each class, drawn with a seed.
+"""Learn the chest atlas that ships with the package from training images only: equally many of each class, drawn with a seed.
 
     .venv/bin/python scripts/learn_atlas.py [--per-class 300]
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pneumoscope import places
+from pneumoscope import paths
 from pneumoscope.config import Preprocessing, SplitConfig
 from pneumoscope.data.alignment import learn_atlas
 from pneumoscope.data.dataset import load_dataset
@@ -25,7 +25,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--per-class", type=int, default=300)
     options = parser.parse_args()
-    dataset = load_dataset(locate(None).root, Preprocessing(), SplitConfig(), places.films_directory())
+    dataset = load_dataset(locate(None).root, Preprocessing(), SplitConfig(), paths.films_directory())
     positions = dataset.positions(Split.TRAIN)
     label = np.array([dataset.index.rows[i].label for i in positions])
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Copies the part of a finished study that is kept with the project: numbers, tables, a few figures; no films, no weights.
+"""Copy the part of a finished study that is quoted or tested into results/study: its records, no images and no weights.
 
 .venv/bin/python scripts/publish_study.py runs/study [results/study]
 """
@@ -7,17 +7,16 @@ import shutil
 import sys
 from pathlib import Path
 
-KEPT = ("study.json", "comparison.*", "data/audit.json", "data/split.csv", "data/*.png", "data/overview.html")
-KEPT_PER_RUN = (
-    "config.json",
-    "provenance.json",
-    "metrics.csv",
-    "evaluation/test/report.*",
-    "evaluation/test/predictions.csv",
+KEPT = (
+    "comparison.json",
+    "comparison.md",
+    "data/audit.json",
+    "runs/*/seed-*/config.json",
+    "runs/*/seed-*/provenance.json",
+    "runs/*/seed-*/evaluation/test/report.json",
+    "runs/*/seed-*/evaluation/test/predictions.csv",
 )
-# Figures and pages hold films or weigh half a megabyte: one seed's are enough.
-KEPT_OF_SEED_0 = ("evaluation/test/*.png",)
-LIMIT_MB = 12
+LIMIT_BYTES = 100_000
 
 
 def main() -> None:
@@ -27,19 +26,17 @@ def main() -> None:
         sys.exit(
             f"error: expected a finished study at {source}, found no comparison.json: run `pneumoscope study` first"
         )
-    shutil.rmtree(target, ignore_errors=True)
-    chosen = [file for pattern in KEPT for file in source.glob(pattern)]
-    for run in source.glob("runs/*/seed-*"):
-        patterns = KEPT_PER_RUN + (KEPT_OF_SEED_0 if run.name == "seed-0" else ())
-        chosen += [f for pattern in patterns for f in run.glob(pattern) if f.suffix != ".html"]
+    chosen = [file for pattern in KEPT for file in sorted(source.glob(pattern))]
     for file in chosen:
-        place = target / file.relative_to(source)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, place)
-    size = sum(f.stat().st_size for f in target.rglob("*") if f.is_file()) / 1e6
-    print(f"{len(chosen)} files, {size:.1f} MB in {target}")
-    if size > LIMIT_MB:
-        sys.exit(f"error: expected at most {LIMIT_MB} MB, found {size:.1f}: keep less")
+        if file.stat().st_size > LIMIT_BYTES:
+            sys.exit(f"error: expected at most {LIMIT_BYTES:,} bytes a file, found {file.stat().st_size:,}: {file}")
+    shutil.rmtree(target, ignore_errors=True)
+    for file in chosen:
+        copy = target / file.relative_to(source)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, copy)
+    size_mb = sum(file.stat().st_size for file in chosen) / 1e6
+    print(f"{len(chosen)} files, {size_mb:.1f} MB in {target}")
 
 
 if __name__ == "__main__":

@@ -12,12 +12,13 @@ from hypothesis import settings
 from PIL import Image
 
 from bundles import bundle_of, lively_nano
-from pneumoscope.bundle import GuardLimits, Manifest, NamedOperatingPoint
+from pneumoscope.bundle import GuardLimits, Manifest
 from pneumoscope.cli import main
 from pneumoscope.config import Preprocessing, SplitConfig
 from pneumoscope.data.dataset import Dataset, load_dataset
 from pneumoscope.data.phantom import PhantomPlan, write_phantoms
 from pneumoscope.decision import Calibration
+from pneumoscope.types import OperatingPoint
 
 # The same examples in every run: a failure in one run is a failure in the next.
 settings.register_profile("deterministic", derandomize=True, deadline=None)
@@ -69,7 +70,7 @@ def manifest() -> Manifest:
         preprocessing=Preprocessing(),
         calibration=Calibration(2.0, (0.1, 0.2, -0.3)),
         prevalence=0.5,
-        operating_points={"balanced": NamedOperatingPoint(0.5, 0.4, 0.6, 0.95, 0.9)},
+        operating_points={"balanced": OperatingPoint(0.5, 0.4, 0.6, 0.95, 0.9)},
         fitted_on="nothing",
         guard=GuardLimits((0.0, 0.0), (1.0, 1.0), 1e6, -1.0),
         intended_use="tests",

@@ -36,6 +36,6 @@ def test_help_loads_neither_torch_nor_onnx_runtime():
 def test_data_and_evaluation_work_without_torch():
     code = (
         "import sys; sys.modules['torch'] = None\n"
-        "import pneumoscope.data.dataset, pneumoscope.data.overview, pneumoscope.evaluation.report"
+        "import pneumoscope.data.dataset, pneumoscope.data.overview, pneumoscope.assessment.report"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,5 +1,6 @@
 """README and docs say what `results/` says, and `results/` hangs together."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -11,7 +12,38 @@ from pneumoscope.bundle import SHIPPED
 from pneumoscope.inference.detector import load_detector
 
 ROOT = Path(__file__).parents[1]
-STUDY = ROOT / "results" / "study"
+RESULTS = ROOT / "results"
+STUDY = RESULTS / "study"
+
+# Prints every file that is opened while the pages are rendered.
+OPENED = """
+import sys
+from pathlib import Path
+
+opened = set()
+sys.addaudithook(lambda event, arguments: opened.add(str(arguments[0])) if event == "open" else None)
+sys.path.insert(0, "scripts")
+from quoting.pages import PAGES, rendered
+
+for page in PAGES:
+    rendered(Path(page).read_text(encoding="utf-8"))
+print(*opened, sep="\\n")
+"""
+READ_BY_TESTS = (
+    "test-ledger.jsonl",
+    "study/runs/*/seed-*/config.json",
+    "study/runs/*/seed-*/provenance.json",
+    "study/runs/*/seed-*/evaluation/test/report.json",
+)
+
+
+@pytest.fixture(autouse=True)
+def _scripts_are_importable(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+
+
+def files_of(folder):
+    return {file for file in folder.rglob("*") if file.is_file()}
 
 
 def test_pages_quote_the_results():
@@ -21,17 +53,39 @@ def test_pages_quote_the_results():
     assert done.returncode == 0, done.stderr
 
 
-def test_stale_page_is_noticed(tmp_path):
-    sys.path.insert(0, str(ROOT / "scripts"))
-    import quote_results
+def test_stale_block_is_rendered_anew():
+    from quoting.pages import rendered
 
     page = (ROOT / "README.md").read_text()
-    assert quote_results.rendered(page) == page
+    assert rendered(page) == page
     accuracy = json.loads((STUDY / "comparison.json").read_text())["models"][0]["over_seeds"]["accuracy"]["mean"]
     shown = f"| {100 * accuracy:.1f} ±"
     assert shown in page
     altered = page.replace(shown, "| 99.9 ±")
-    assert quote_results.rendered(altered) == page
+    assert rendered(altered) == page
+
+
+def test_unknown_marker_is_an_error():
+    from quoting.pages import rendered
+
+    with pytest.raises(ValueError, match="found the marker studies"):
+        rendered("<!-- studies -->\n<!-- /studies -->")
+
+
+def test_every_result_is_quoted_named_or_tested():
+    done = subprocess.run([sys.executable, "-c", OPENED], cwd=ROOT, capture_output=True, text=True, check=True)
+    known = {ROOT / line for line in done.stdout.splitlines()}
+    known |= {file for pattern in READ_BY_TESTS for file in RESULTS.glob(pattern)}
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "src").rglob("*.toml")]
+    text = "".join(page.read_text(encoding="utf-8") for page in pages)
+    unread = [file for file in files_of(RESULTS) - known if str(file.relative_to(ROOT)) not in text]
+    assert unread == []
+
+
+def test_study_is_published_as_its_script_publishes():
+    import publish_study
+
+    assert files_of(STUDY) == {file for pattern in publish_study.KEPT for file in STUDY.glob(pattern)}
 
 
 def test_comparison_is_that_of_the_reports_beside_it():
@@ -52,44 +106,44 @@ def test_comparison_is_that_of_the_reports_beside_it():
 
 
 def test_every_look_at_the_test_films_is_in_the_ledger():
-    lines = [json.loads(line) for line in (ROOT / "results/test-ledger.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (RESULTS / "test-ledger.jsonl").read_text().splitlines()]
     told = {(line["model"], line["config_hash"], line["result"].get("accuracy")) for line in lines}
     for model in json.loads((STUDY / "comparison.json").read_text())["models"]:
         for run in model["runs"]:
             folder = STUDY / f"runs/{model['name']}/seed-{run['seed']}"
             config_hash = json.loads((folder / "provenance.json").read_text())["config_hash"]
+            config = json.dumps(json.loads((folder / "config.json").read_text()), sort_keys=True)
+            assert hashlib.sha256(config.encode()).hexdigest() == config_hash
             accuracy = round(run["measures"]["accuracy"]["value"], 4)
             assert (f"{model['name']}, seed {run['seed']}", config_hash, accuracy) in told
 
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_detectors_are_the_ones_that_were_measured(name):
-    report = json.loads((ROOT / f"results/detector/{name}/report.json").read_text())
+    report = json.loads((RESULTS / f"detector/{name}/report.json").read_text())
     assert report["provenance"]["bundle"] == load_detector(name).bundle.sha256
     assert (report["split"], report["films"], report["patients"], report["synthetic"]) == ("test", 624, 427, False)
-    lines = [json.loads(line) for line in (ROOT / "results/test-ledger.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (RESULTS / "test-ledger.jsonl").read_text().splitlines()]
     looks = [line["result"] for line in lines if line["config_hash"] == report["provenance"]["config_hash"]]
     assert round(report["measures"]["binary_accuracy"]["value"], 4) in {look["binary_accuracy"] for look in looks}
 
 
-def test_nothing_in_results_is_large_or_names_a_machines_folders():
-    for file in (ROOT / "results").rglob("*"):
-        if file.is_file():
-            assert file.stat().st_size < 5_000_000, file
-            if file.suffix in (".json", ".md", ".csv"):
-                text = file.read_text()
-                assert f"{Path.home()}/" not in text, file
-                assert f"{ROOT}/" not in text, file
+def test_no_result_exceeds_100_kb_or_names_a_folder_of_a_machine():
+    for file in files_of(RESULTS):
+        assert file.stat().st_size <= 100_000, file
+        text = file.read_text()
+        assert f"{Path.home()}/" not in text, file
+        assert f"{ROOT}/" not in text, file
 
 
-def test_the_package_tells_the_figures_of_results():
-    sys.path.insert(0, str(ROOT / "scripts"))
+def test_measures_in_the_package_are_those_of_results(monkeypatch):
     import publish_measured
 
+    monkeypatch.chdir(ROOT)
     held = json.loads((ROOT / "src" / "pneumoscope" / "bundles" / "measured.json").read_text(encoding="utf-8"))
     assert held["study"] == publish_measured.study()
     for name in SHIPPED:
-        folder = ROOT / "results" / "detector" / name
+        folder = RESULTS / "detector" / name
         detector = load_detector(name)
         told = held["detectors"][detector.bundle.sha256]
         assert told == json.loads(json.dumps(publish_measured.detector(folder)))

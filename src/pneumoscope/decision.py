@@ -1,12 +1,17 @@
-"""A network's logits become calibrated probabilities, and probabilities a decision: NumPy only, no film, no network."""
+"""Logits to calibrated probabilities to decisions: NumPy only, no image, no network.
 
-from dataclasses import dataclass
+logit --Calibration--> class probability --pneumonia_probability--> probability --decide, at an OperatingPoint--> Decision
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pneumoscope.errors import InputError
-from pneumoscope.types import Decision
+from pneumoscope.types import Decision, OperatingPoint
 
 Floats = NDArray[np.float64]
 # Keeps the logarithm of a probability finite.
@@ -15,11 +20,14 @@ _SMALLEST = 1e-30
 
 @dataclass(frozen=True)
 class Calibration:
-    """Temperature and one bias per class, as fitted on validation films.
+    """Temperature and bias per class, fitted on validation images.
 
     Attributes:
-        temperature: Divides the logits; above 1 for a network that is too sure.
-        bias: (classes,) added after that; moves the balance between the classes.
+        temperature: Divisor of the logits, above 0; above 1 for an overconfident network.
+        bias: (classes,) offsets added to the scaled logits; none where empty.
+
+    Raises:
+        InputError: Not finite, or a temperature of 0 or less.
     Source: Guo et al., ICML 2017, arXiv 1706.04599; with biases: Alexandari et al., ICML 2020, arXiv 1901.06852.
     """
 
@@ -28,12 +36,38 @@ class Calibration:
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.temperature) and self.temperature > 0 and np.isfinite(self.bias).all()):
-            raise InputError(f"expected a finite calibration with a temperature above 0, found {self}: fit it anew")
+            raise InputError(f"expected a finite calibration with a temperature above 0, found {self}: fit it again")
 
     def probabilities(self, logit: NDArray[np.floating]) -> Floats:
         """(n, classes) float64 in [0, 1], rows summing to 1, of (n, classes) logits."""
         scaled = np.asarray(logit, dtype=np.float64) / self.temperature
         return softmax(scaled + np.asarray(self.bias) if self.bias else scaled)
+
+
+@dataclass(frozen=True)
+class DecisionPolicy:
+    """Everything that turns a network's logits into decisions.
+
+    Attributes:
+        calibration: Calibration of the logits.
+        prevalence: Prevalence of pneumonia that the probabilities assume, in (0, 1); both etiologies equally frequent.
+        operating_points: Name to operating point; `balanced` is always there.
+        conformal: Coverage, such as "0.9", to the lowest probability per class that belongs to the prediction set.
+    """
+
+    calibration: Calibration
+    prevalence: float
+    operating_points: Mapping[str, OperatingPoint]
+    conformal: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data, as in manifests and `decision.json`."""
+        return {
+            "calibration": asdict(self.calibration),
+            "prevalence": self.prevalence,
+            "operating_points": {name: point.fitted for name, point in self.operating_points.items()},
+            "conformal": {coverage: list(lowest) for coverage, lowest in self.conformal.items()},
+        }
 
 
 def softmax(logit: Floats) -> Floats:
@@ -53,30 +87,30 @@ def pneumonia_probability(class_probability: Floats) -> Floats:
     return np.asarray(np.minimum(class_probability[:, 1:].sum(axis=1), 1.0))
 
 
-def class_answers(class_probability: Floats, threshold: float | None = None) -> NDArray[np.int64]:
-    """(n,) int, the class answered for each film of (n, classes) probabilities, normal first.
+def predicted_classes(class_probability: Floats, threshold: float | None = None) -> NDArray[np.int64]:
+    """(n,) int, predicted class of each image, from (n, classes) probabilities, normal first.
 
     Args:
         class_probability: (n, classes).
-        threshold: Of the probability of pneumonia: below it the answer is normal, from it on the most probable of the
-            other classes. None for the most probable class of all.
+        threshold: Probability of pneumonia below which the prediction is normal, and from which on it is the most probable
+            of the other classes. None for the most probable class of all.
     """
     if threshold is None:
         return np.asarray(class_probability.argmax(axis=1), dtype=np.int64)
-    kind = 1 + class_probability[:, 1:].argmax(axis=1)
-    return np.where(pneumonia_probability(class_probability) >= threshold, kind, 0).astype(np.int64)
+    etiology = 1 + class_probability[:, 1:].argmax(axis=1)
+    return np.where(pneumonia_probability(class_probability) >= threshold, etiology, 0).astype(np.int64)
 
 
 def at_prevalence(class_probability: Floats, assumed: float, prevalence: float) -> Floats:
-    """Probabilities for a place where pneumonia is as frequent as `prevalence`.
+    """Class probabilities at another prevalence of pneumonia.
 
-    The films of a class are taken to look the same everywhere; only how frequent the class is changes. How bacterial and
-    viral pneumonias share the prevalence stays as it was.
+    The images of a class are taken to be distributed alike everywhere; only the frequency of the class changes. The division
+    of the prevalence between bacterial and viral stays as it was.
 
     Args:
         class_probability: (n, classes), normal first.
-        assumed: Prevalence that they hold for, in (0, 1).
-        prevalence: The new one, in (0, 1).
+        assumed: Prevalence that the probabilities hold for, in (0, 1).
+        prevalence: New prevalence, in (0, 1).
 
     Raises:
         InputError: A prevalence outside (0, 1).
@@ -90,32 +124,23 @@ def at_prevalence(class_probability: Floats, assumed: float, prevalence: float) 
     return np.asarray(moved / moved.sum(axis=1, keepdims=True))
 
 
-@dataclass(frozen=True)
-class DecisionRule:
-    """Where the answer changes.
+def point_at_prevalence(point: OperatingPoint, assumed: float, prevalence: float) -> OperatingPoint:
+    """The same operating point, its thresholds on the scale of probabilities at another prevalence."""
+    edges = np.array([point.threshold, point.refer_from, point.refer_to])
+    shown = pneumonia_probability(at_prevalence(np.stack([1 - edges, edges], axis=1), assumed, prevalence))
+    threshold, low, high = map(float, shown)
+    return replace(point, threshold=threshold, refer_from=min(low, threshold), refer_to=max(high, threshold))
 
-    Attributes:
-        threshold: Pneumonia where its probability is at least this, normal below.
-        refer_from: From this probability on a person should read the film; equal to `threshold` for never.
-        refer_to: Up to this, exclusive.
-    """
 
-    threshold: float
-    refer_from: float
-    refer_to: float
+def is_referred(probability: Floats, point: OperatingPoint) -> NDArray[np.bool_]:
+    """(n,) bool, which of (n,) probabilities of pneumonia lie in the band that is referred to a reader."""
+    return np.asarray((probability >= point.refer_from) & (probability < point.refer_to))
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.refer_from <= self.threshold <= self.refer_to <= 1:
-            raise InputError(f"expected 0 <= refer_from <= threshold <= refer_to <= 1, found {self}: fit it anew")
 
-    def refers(self, probability: Floats) -> NDArray[np.bool_]:
-        """(n,) bool, for which of (n,) probabilities of pneumonia a person should read the film."""
-        return np.asarray((probability >= self.refer_from) & (probability < self.refer_to))
-
-    def decide(self, probability: Floats) -> list[Decision]:
-        """A decision for each of (n,) probabilities of pneumonia."""
-        sick = probability >= self.threshold
-        return [
-            Decision.REFER if unsure else Decision.PNEUMONIA if ill else Decision.NORMAL
-            for unsure, ill in zip(self.refers(probability).tolist(), sick.tolist(), strict=True)
-        ]
+def decide(probability: Floats, point: OperatingPoint) -> list[Decision]:
+    """Decision for each of (n,) probabilities of pneumonia."""
+    positive = probability >= point.threshold
+    return [
+        Decision.REFER if refer else Decision.PNEUMONIA if above else Decision.NORMAL
+        for refer, above in zip(is_referred(probability, point).tolist(), positive.tolist(), strict=True)
+    ]

@@ -1,4 +1,4 @@
-"""The words that every stage shares: findings, etiologies, splits, class schemes, index rows.
+"""Records that every stage shares: findings, etiologies, splits, class schemes, index rows, predictions.
 
 The positive class is always pneumonia. In a two-class scheme it has index 1; in the three-class scheme the
 probability of pneumonia is the sum over the classes other than normal.
@@ -8,23 +8,27 @@ from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from pneumoscope.errors import InputError
+
 if TYPE_CHECKING:  # the command line's help needs these words and not the library
     import numpy as np
     from numpy.typing import NDArray
 
 NOTICE = "Research use only. Not a medical device."
+# Endings of image files, lower case.
+IMAGE_SUFFIXES = frozenset({".dcm", ".dicom", ".jpeg", ".jpg", ".png"})
 SYNTHETIC_NOTICE = "Synthetic films: this says nothing about accuracy."
 
 
 class Finding(StrEnum):
-    """What the reference standard says of a radiograph."""
+    """Label of a radiograph by the reference standard."""
 
     NORMAL = "normal"
     PNEUMONIA = "pneumonia"
 
 
 class Etiology(StrEnum):
-    """The cause of a pneumonia, as the data set's file names give it."""
+    """Cause of a pneumonia, as the data set's file names give it."""
 
     NONE = "none"
     BACTERIAL = "bacterial"
@@ -33,7 +37,7 @@ class Etiology(StrEnum):
 
 
 class Decision(StrEnum):
-    """What the detector says of a film."""
+    """Decision of the detector for an image."""
 
     NORMAL = "normal"
     PNEUMONIA = "pneumonia"
@@ -42,7 +46,7 @@ class Decision(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a film was not answered; documented in docs/detecting.md."""
+    """Reason for a rejection or a referral; documented in docs/detecting.md."""
 
     # Rejected: no probability is shown.
     UNREADABLE = "unreadable"
@@ -52,13 +56,13 @@ class Reason(StrEnum):
     INVERTED = "inverted"
     NOT_A_RADIOGRAPH = "not_a_radiograph"
     NOT_FRONTAL_CHEST = "not_frontal_chest"
-    # Referred: a person should read the film.
+    # Referred: a person should read the image.
     NEAR_THRESHOLD = "near_threshold"
     UNLIKE_TRAINING = "unlike_training"
 
 
 class Split(StrEnum):
-    """The side of the data set on which a radiograph stands."""
+    """Part of the data set that a radiograph belongs to."""
 
     TRAIN = "train"
     VALIDATION = "validation"
@@ -88,15 +92,15 @@ class IndexRow:
     """One radiograph of a data set.
 
     Attributes:
-        path: Where it lies, relative to the data set's root, with forward slashes; `file.npz#split/i` in an archive.
-        sha256: Hash of the file's bytes (of the pixel bytes for an array in an archive), 64 hex digits.
+        path: Path relative to the data set's root, with forward slashes; `file.npz#split/i` in an archive.
+        sha256: SHA-256 of the file's bytes (of the pixel bytes for an array in an archive), 64 hex digits.
         finding: Normal or pneumonia.
-        etiology: Bacterial or viral; `none` for a normal film; `unknown` where the source does not say.
-        patient: Identity within this data set; train and test are separate name spaces.
+        etiology: Bacterial or viral; `none` for a normal radiograph; `unknown` where the source does not say.
+        patient: Patient identifier within this data set; train and test are separate name spaces.
         split: Train (before a validation set is drawn from it), validation or test.
-        width: Pixels, as stored.
-        height: Pixels, as stored.
-        bytes: Size of the file; 0 for an array in an archive.
+        width: Width as stored, pixels.
+        height: Height as stored, pixels.
+        bytes: Size of the file in bytes; 0 for an array in an archive.
     """
 
     path: str
@@ -118,32 +122,64 @@ class IndexRow:
 
 
 @dataclass(frozen=True)
-class OperatingPointUsed:
-    """The operating point that a prediction was made at.
+class OperatingPoint:
+    """Thresholds on the probability of pneumonia, and the performance measured where they were fitted.
 
     Attributes:
-        name: Such as balanced.
-        threshold: Of the probability of pneumonia as it is shown, in [0, 1].
-        sensitivity: It had on the films it was fitted on, in [0, 1].
-        specificity: Likewise.
-        fitted_on: These films, in words.
+        threshold: Probability in [0, 1] from which on the decision is pneumonia; normal below.
+        refer_from: Lower edge of the band that is referred to a reader, in [0, threshold]; equal to `threshold` for none.
+        refer_to: Upper edge of the band, exclusive, in [threshold, 1].
+        sensitivity: Sensitivity on the images it was fitted on, in [0, 1], referred images counted by the threshold.
+        specificity: Specificity on these images, in [0, 1].
+        name: Name in the bundle, such as balanced; empty while it is fitted.
+        fitted_on: Description of the images it was fitted on; empty while it is fitted.
+
+    Raises:
+        InputError: Thresholds out of order or outside [0, 1].
     """
 
-    name: str
     threshold: float
+    refer_from: float
+    refer_to: float
     sensitivity: float
     specificity: float
-    fitted_on: str
+    name: str = ""
+    fitted_on: str = ""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.refer_from <= self.threshold <= self.refer_to <= 1:
+            raise InputError(f"expected 0 <= refer_from <= threshold <= refer_to <= 1, found {self}: fit it again")
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data, as predictions show it."""
+        return {
+            "name": self.name,
+            "threshold": self.threshold,
+            "sensitivity": self.sensitivity,
+            "specificity": self.specificity,
+            "fitted_on": self.fitted_on,
+        }
+
+    @property
+    def fitted(self) -> dict[str, float]:
+        """Thresholds and performance as plain data, as manifests store them under the point's name."""
+        return {
+            "threshold": self.threshold,
+            "refer_from": self.refer_from,
+            "refer_to": self.refer_to,
+            "sensitivity": self.sensitivity,
+            "specificity": self.specificity,
+        }
 
 
 @dataclass(frozen=True)
 class BundleUsed:
-    """The bundle that a prediction was made by.
+    """Identity of the bundle that made a prediction.
 
     Attributes:
-        name: Of the detector.
-        version: Of its weights.
-        sha256: Of its manifest, 64 hex digits: the identity of the whole bundle.
+        name: Name of the detector.
+        version: Version of its weights.
+        sha256: SHA-256 of its manifest, 64 hex digits, which identifies the whole bundle.
     """
 
     name: str
@@ -152,15 +188,15 @@ class BundleUsed:
 
 
 @dataclass(frozen=True)
-class FilmStatistics:
-    """What can be watched of the films that a detector is asked about, to see that they stay as they were.
+class ImageStatistics:
+    """Per-image statistics monitored for drift.
 
     Attributes:
-        probability: Of pneumonia, calibrated, at the prevalence that the bundle assumes, in [0, 1].
-        brightness: Mean grey level of what the network saw, in [0, 1].
-        contrast: Standard deviation of the same, in [0, 0.5].
-        similarity: Of the placed chest with the mean chest, in [-1, 1].
-        distance: From chest films, as the input guard sees it, from 0; up to 1 passes.
+        probability: Calibrated probability of pneumonia in [0, 1], at the prevalence that the bundle assumes.
+        brightness: Mean grey level of the network's input, in [0, 1].
+        contrast: Standard deviation of the network's input, in [0, 0.5].
+        similarity: Correlation of the aligned chest with the mean chest, in [-1, 1].
+        distance: Distance from chest radiographs in the input guard's features, from 0; accepted up to 1.
     """
 
     probability: float
@@ -170,46 +206,61 @@ class FilmStatistics:
     distance: float
 
 
-STATISTICS = tuple(each.name for each in fields(FilmStatistics))
+STATISTICS = tuple(each.name for each in fields(ImageStatistics))
 
 
 @dataclass(frozen=True)
 class NamedImage:
-    """An image file's bytes, with the name that the prediction is to carry."""
+    """Bytes of an image file with the name that its prediction carries."""
 
     name: str
     content: bytes
 
 
 @dataclass(frozen=True)
-class Unread:
-    """An image that could not be had, and why, in words: its prediction is a rejection."""
+class UnreadImage:
+    """An image whose bytes could not be obtained, and why; its prediction is a rejection."""
 
     name: str
-    found: str
+    cause: str
+
+
+@dataclass(frozen=True)
+class PredictionRequest:
+    """Settings of a prediction; every interface makes one of these.
+
+    Attributes:
+        operating_point: Name of an operating point in the bundle's manifest.
+        prevalence: Prevalence of pneumonia in (0, 1) for which probabilities are shown; the manifest's where None.
+        evidence: Whether evidence maps are computed.
+    """
+
+    operating_point: str = "balanced"
+    prevalence: float | None = None
+    evidence: bool = False
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the detector says of one image; every way of asking gives this.
+    """The detector's result for one image; every interface returns this.
 
     Attributes:
-        file: As it was named; empty for an array or bytes without a name.
-        sha256: Of the file's bytes, of the pixels' bytes for an array; empty where the file could not be opened.
-        decision: Normal, pneumonia, refer (a person should read the film) or rejected.
-        reasons: Why it was referred or rejected; empty otherwise.
-        detail: For a rejected image, in words; empty otherwise.
-        pneumonia_probability: In [0, 1]; None for a rejected image.
-        class_probability: Class name to probability, in the network's order, summing to 1; None for a rejected image. How
-            pneumonia divides into bacterial and viral is weak evidence.
-        operating_point: That the decision was made at.
-        evidence: Path of the evidence overlay; None where none was asked for.
-        bundle: Made by which.
-        notice: That this is for research.
-        evidence_map: (rows, columns) float32 within `frame`: what each place adds to the logit of pneumonia against normal;
-            None where it was not asked for or the image was rejected. Not part of `as_json`.
-        frame: Top, left, bottom, right of what the network saw, as shares of the film's height and width.
-        statistics: Of the film; None for a rejected image. Not part of `as_json`.
+        file: Name of the file as it was given; empty for an array or bytes without a name.
+        sha256: SHA-256 of the file's bytes, or of an array's pixels; empty where the file could not be opened.
+        decision: Normal, pneumonia, refer (a person should read the image) or rejected.
+        reasons: Reasons for a referral or rejection; empty otherwise.
+        detail: Explanation of a rejection in words; empty otherwise.
+        pneumonia_probability: Probability of pneumonia in [0, 1]; None for a rejected image.
+        class_probability: Class name to probability, in the network's order, summing to 1; None for a rejected image. The
+            division of pneumonia into bacterial and viral is weak evidence.
+        operating_point: Operating point of the decision, its threshold at the prevalence shown.
+        evidence: Path of the evidence overlay; None where none was written.
+        bundle: Bundle that made the prediction.
+        notice: Research-use notice.
+        evidence_map: (rows, columns) float32 within `frame`, contributions to the logit of pneumonia against normal; None
+            unless requested, and for a rejected image. Not part of `as_json`.
+        frame: Top, left, bottom, right of the network's input, as fractions of the image's height and width.
+        statistics: Statistics for drift monitoring; None for a rejected image. Not part of `as_json`.
     """
 
     file: str
@@ -219,16 +270,16 @@ class Prediction:
     detail: str
     pneumonia_probability: float | None
     class_probability: dict[str, float] | None
-    operating_point: OperatingPointUsed
+    operating_point: OperatingPoint
     evidence: str | None
     bundle: BundleUsed
     notice: str = NOTICE
     evidence_map: "NDArray[np.float32] | None" = field(default=None, compare=False, repr=False)
     frame: tuple[float, float, float, float] | None = field(default=None, compare=False, repr=False)
-    statistics: FilmStatistics | None = field(default=None, compare=False, repr=False)
+    statistics: ImageStatistics | None = field(default=None, compare=False, repr=False)
 
     def as_json(self) -> dict[str, Any]:
-        """Plain data, as `pneumoscope predict` prints it."""
+        """Plain data, as `pneumoscope predict --json` prints it."""
         return {
             "file": self.file,
             "sha256": self.sha256,
@@ -237,8 +288,19 @@ class Prediction:
             "detail": self.detail,
             "pneumonia_probability": self.pneumonia_probability,
             "class_probability": self.class_probability,
-            "operating_point": asdict(self.operating_point),
+            "operating_point": self.operating_point.as_json(),
             "evidence": self.evidence,
             "bundle": asdict(self.bundle),
             "notice": self.notice,
         }
+
+    @staticmethod
+    def from_json(record: dict[str, Any]) -> "Prediction":
+        """The prediction that `as_json` turned into plain data, without maps and statistics."""
+        shown = record["operating_point"]
+        edge = shown["threshold"]
+        point = OperatingPoint(
+            edge, edge, edge, shown["sensitivity"], shown["specificity"], shown["name"], shown["fitted_on"]
+        )
+        values = record | {"decision": Decision(record["decision"]), "bundle": BundleUsed(**record["bundle"])}
+        return Prediction(**values | {"operating_point": point, "reasons": tuple(map(Reason, record["reasons"]))})

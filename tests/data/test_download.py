@@ -10,8 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from pneumoscope.data.download import ARCHIVE_NAME, download_archive
+from pneumoscope.downloading import Download, fetch
 from pneumoscope.errors import DownloadError
-from pneumoscope.fetching import Download, fetch
 
 
 class Publisher(ThreadingHTTPServer):

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from pneumoscope import places
+from pneumoscope import paths
 from pneumoscope.data import download
 from pneumoscope.data.locate import locate, locate_or_make_phantoms
 from pneumoscope.errors import DataError, DownloadError
@@ -26,7 +26,7 @@ def test_the_option_comes_before_the_environment(tmp_path, monkeypatch):
 
 def test_the_working_directory_comes_before_the_cache(tmp_path):
     (tmp_path / "cache/chest_xray").mkdir(parents=True)
-    assert locate(None).root == places.cache_directory() / "chest_xray"
+    assert locate(None).root == paths.cache_directory() / "chest_xray"
     (tmp_path / "data/chest_xray_224").mkdir(parents=True)
     assert locate(None).root == Path("data/chest_xray_224")
 

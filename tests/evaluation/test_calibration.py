@@ -4,19 +4,19 @@ from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, log_loss
 
-from pneumoscope.decision import Calibration, DecisionRule, at_prevalence, pneumonia_probability, softmax
+from pneumoscope.decision import Calibration, at_prevalence, decide, is_referred, pneumonia_probability, softmax
 from pneumoscope.errors import InputError
 from pneumoscope.evaluation.calibration import (
     calibration_curve,
     calibration_line,
-    error_by_chance,
+    ece_under_perfect_calibration,
     fit_calibration,
 )
 from pneumoscope.evaluation.conformal import coverage_per_class, fit_conformal, prediction_sets
 from pneumoscope.evaluation.intervals import delong_interval
 from pneumoscope.evaluation.metrics import brier_score, expected_calibration_error
 from pneumoscope.evaluation.selective import fit_refer_band, risk_coverage
-from pneumoscope.types import Decision
+from pneumoscope.types import Decision, OperatingPoint
 
 
 def drawn(count, seed, temperature=1.0, bias=(0.0, 0.0, 0.0)):
@@ -128,25 +128,26 @@ def test_prevalence_moves_probabilities_by_bayes_rule():
 
 
 def test_decisions_have_three_answers():
-    rule = DecisionRule(0.5, 0.4, 0.7)
-    assert rule.decide(np.array([0.1, 0.4, 0.5, 0.69, 0.7])) == [
+    point = OperatingPoint(0.5, 0.4, 0.7, 0.9, 0.9)
+    assert decide(np.array([0.1, 0.4, 0.5, 0.69, 0.7]), point) == [
         Decision.NORMAL,
         Decision.REFER,
         Decision.REFER,
         Decision.REFER,
         Decision.PNEUMONIA,
     ]
-    assert DecisionRule(0.5, 0.5, 0.5).decide(np.array([0.49, 0.5])) == [Decision.NORMAL, Decision.PNEUMONIA]
+    without_band = OperatingPoint(0.5, 0.5, 0.5, 0.9, 0.9)
+    assert decide(np.array([0.49, 0.5]), without_band) == [Decision.NORMAL, Decision.PNEUMONIA]
     with pytest.raises(InputError, match="expected 0 <= refer_from"):
-        DecisionRule(0.5, 0.6, 0.7)
+        OperatingPoint(0.5, 0.6, 0.7, 0.9, 0.9)
 
 
 def test_refer_band_holds_the_share_asked_for_and_lowers_the_risk(rng):
     logit = rng.normal(0, 2, 4000)
     sick = rng.random(4000) < expit(logit)
     probability = expit(logit)
-    rule = fit_refer_band(probability, 0.4, 0.1)
-    referred = np.array([d is Decision.REFER for d in rule.decide(probability)])
+    low, high = fit_refer_band(probability, 0.4, 0.1)
+    referred = is_referred(probability, OperatingPoint(0.4, low, high, 0.9, 0.9))
     assert referred.mean() == pytest.approx(0.1, abs=0.002)
     wrong = (probability >= 0.4) != sick
     assert wrong[~referred].mean() < wrong.mean()
@@ -154,7 +155,7 @@ def test_refer_band_holds_the_share_asked_for_and_lowers_the_risk(rng):
     assert answered[-1] == 1
     assert risk[-1] == pytest.approx(wrong.mean())
     assert risk[1999] < risk[-1]
-    assert fit_refer_band(probability, 0.4, 0.0) == DecisionRule(0.4, 0.4, 0.4)
+    assert fit_refer_band(probability, 0.4, 0.0) == (0.4, 0.4)
 
 
 def test_conformal_sets_keep_their_promise_per_class():
@@ -170,13 +171,16 @@ def test_conformal_sets_keep_their_promise_per_class():
         fit_conformal(probability, label, 1.0)
 
 
-def test_few_films_show_a_calibration_error_by_chance_alone(rng):
+def test_few_films_show_a_calibration_ece_under_perfect_calibration_alone(rng):
     chance = rng.random(400)
-    few, many = error_by_chance(chance[:100], 200), error_by_chance(np.tile(chance, 25), 200)
+    few, many = (
+        ece_under_perfect_calibration(chance[:100], 200),
+        ece_under_perfect_calibration(np.tile(chance, 25), 200),
+    )
     assert 0.05 < few.mean() < 0.15
     assert 0 < many.mean() < 0.02
     # Where nothing is left to chance there is no error.
-    assert error_by_chance(np.array([0.0, 1.0, 1.0]), 10).max() == 0
+    assert ece_under_perfect_calibration(np.array([0.0, 1.0, 1.0]), 10).max() == 0
     right = rng.random(10_000) < np.tile(chance, 25)
     measured = expected_calibration_error(np.tile(chance, 25), right, np.ones((1, 10_000)))[0]
     assert many.min() <= measured <= many.max()

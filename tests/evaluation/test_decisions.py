@@ -1,18 +1,33 @@
 import numpy as np
 import pytest
 
-from pneumoscope.decision import DecisionRule
-from pneumoscope.evaluation.decisions import Rules, judge_decisions
+from pneumoscope.assessment.report import ReportContext, measure, write_report
+from pneumoscope.decision import Calibration, DecisionPolicy, is_referred, pneumonia_probability
+from pneumoscope.evaluation.decisions import DecisionOutcomes, measure_decisions
 from pneumoscope.evaluation.intervals import delong_interval
 from pneumoscope.evaluation.predictions import PredictionTable
-from pneumoscope.evaluation.report import ReportContext, measure, write_report
+from pneumoscope.types import OperatingPoint
 
 NAMES = ("normal", "bacterial", "viral")
-RULES = Rules(
-    {"balanced": DecisionRule(0.5, 0.4, 0.6), "sensitive": DecisionRule(0.2, 0.2, 0.2)},
-    {"0.9": (0.21, 0.21, 0.21)},
+POLICY = DecisionPolicy(
+    Calibration(),
     0.5,
+    {"balanced": OperatingPoint(0.5, 0.4, 0.6, 0.9, 0.9), "sensitive": OperatingPoint(0.2, 0.2, 0.2, 0.9, 0.9)},
+    {"0.9": (0.21, 0.21, 0.21)},
 )
+
+
+def outcomes_of(table, unlike=None, rejected=None):
+    """As `predict` decides: what is rejected is not referred, what is unlike the training images is."""
+    nothing = np.zeros(len(table), dtype=bool)
+    unlike, rejected = (nothing if flags is None else flags for flags in (unlike, rejected))
+    probability = pneumonia_probability(table.probability)
+    referred = {n: (is_referred(probability, p) | unlike) & ~rejected for n, p in POLICY.operating_points.items()}
+    return DecisionOutcomes(referred, unlike & ~rejected, rejected)
+
+
+def measured(table, unlike=None, rejected=None, clusters=None):
+    return measure_decisions(table, POLICY, outcomes_of(table, unlike, rejected), clusters)
 
 
 def table_of(chance, label, split=0.5):
@@ -28,7 +43,7 @@ def table():
 
 
 def test_operating_points_count_films_by_hand(table):
-    told = judge_decisions(table, RULES)["operating_points"]
+    told = measured(table)["operating_points"]
     balanced = {name: found["value"] for name, found in told["balanced"]["measured"].items()}
     assert balanced == {
         "sensitivity": 3 / 4,
@@ -46,31 +61,31 @@ def test_operating_points_count_films_by_hand(table):
 
 def test_rejected_films_are_neither_referred_nor_answered(table):
     rejected = np.arange(8) >= 6
-    told = judge_decisions(table, RULES, unlike=np.arange(8) == 7, rejected=rejected)
+    told = measured(table, unlike=np.arange(8) == 7, rejected=rejected)
     assert told["rejected"]["value"] == 2 / 8
-    plain = judge_decisions(table, RULES)["operating_points"]["balanced"]["measured"]
+    plain = measured(table)["operating_points"]["balanced"]["measured"]
     point = told["operating_points"]["balanced"]["measured"]
     assert point["accuracy"]["value"] == plain["accuracy"]["value"]
     chance = table.probability[:6, 1:].sum(axis=1)
-    rule = RULES.points["balanced"]
-    answered = ~rule.refers(chance)
-    right = ((chance >= rule.threshold) == (table.label[:6] > 0))[answered]
+    point_of = POLICY.operating_points["balanced"]
+    answered = ~is_referred(chance, point_of)
+    right = ((chance >= point_of.threshold) == (table.label[:6] > 0))[answered]
     assert point["accuracy_of_answered"]["value"] == pytest.approx(right.mean())
     assert point["referred"]["value"] == pytest.approx((~answered).sum() / 8)
 
 
 def test_films_unlike_those_learnt_from_are_referred_whatever_the_answer(table):
     unlike = np.arange(8) == 7
-    told = judge_decisions(table, RULES, unlike=unlike)
+    told = measured(table, unlike=unlike)
     assert told["unlike"]["value"] == 1 / 8
     assert told["operating_points"]["balanced"]["measured"]["referred"]["value"] == 3 / 8
     assert told["operating_points"]["sensitive"]["measured"]["referred"]["value"] == 1 / 8
     assert told["operating_points"]["balanced"]["measured"]["accuracy"]["value"] == 6 / 8
-    assert judge_decisions(table, RULES)["unlike"]["value"] == 0
+    assert measured(table)["unlike"]["value"] == 0
 
 
 def test_surest_films_are_answered_first(table):
-    answered = judge_decisions(table, RULES)["answered"]
+    answered = measured(table)["answered"]
     assert answered[0] == {"answered": 1.0, "accuracy": 0.75}
     shares = [entry["answered"] for entry in answered]
     assert shares == sorted(shares, reverse=True)
@@ -79,7 +94,7 @@ def test_surest_films_are_answered_first(table):
 
 
 def test_prediction_sets_are_counted_per_class(table):
-    found = judge_decisions(table, RULES)["conformal"]["0.9"]
+    found = measured(table)["conformal"]["0.9"]
     assert found["coverage"] == {"normal": 1.0, "bacterial": 0.5, "viral": 1.0}
     assert found["empty"] == 0
     # Of pneumonia each kind has half: in the set from 0.42 on, normal up to 0.79.
@@ -90,7 +105,7 @@ def test_probabilities_for_another_prevalence_are_right_once_it_is_told(rng):
     label = (rng.random(20_000) < 0.8).astype(int)
     # Scores of a calibrated reader who takes half of the children to be ill.
     chance = 1 / (1 + np.exp(-(rng.normal(size=20_000) * 2 + 2 * (2 * label - 1))))
-    told = judge_decisions(table_of(chance, label), RULES)["calibration"]
+    told = measured(table_of(chance, label))["calibration"]
     assert told["at_own_prevalence"]["prevalence"] == pytest.approx(0.8, abs=0.01)
     assert told["at_own_prevalence"]["ece"] < 0.012
     assert told["slope"] == pytest.approx(1, abs=0.05)
@@ -98,7 +113,7 @@ def test_probabilities_for_another_prevalence_are_right_once_it_is_told(rng):
 
 
 def test_styles_are_told_apart_the_largest_first(table):
-    told = judge_decisions(table, RULES, np.array([3, 3, 3, 1, 3, 3, 3, 5]))["styles"]
+    told = measured(table, clusters=np.array([3, 3, 3, 1, 3, 3, 3, 5]))["styles"]
     assert [entry["style"] for entry in told] == [3, 1, 5]
     assert told[0]["specificity"] == 1
     assert told[0]["sensitivity"] == pytest.approx(2 / 3)
@@ -107,7 +122,7 @@ def test_styles_are_told_apart_the_largest_first(table):
 
 def test_films_of_one_kind_have_no_curve_but_a_report(tmp_path):
     table = table_of([0.1, 0.2, 0.7], [0, 0, 0])
-    context = ReportContext("Detector", "test", False, [], {}, RULES)
+    context = ReportContext("Detector", "test", False, [], {}, POLICY, None, outcomes_of(table))
     record = measure(table, context)
     assert "slope" not in record["decisions"]["calibration"]
     write_report(record, table, np.zeros((3, 16, 16), dtype=np.uint8), context, tmp_path)
@@ -115,7 +130,7 @@ def test_films_of_one_kind_have_no_curve_but_a_report(tmp_path):
 
 
 def test_report_of_a_detector_shows_its_decisions(table, tmp_path):
-    context = ReportContext("Detector", "test", False, [], {}, RULES, np.zeros(8, dtype=int))
+    context = ReportContext("Detector", "test", False, [], {}, POLICY, np.zeros(8, dtype=int), outcomes_of(table))
     record = measure(table, context)
     write_report(record, table, np.zeros((8, 16, 16), dtype=np.uint8), context, tmp_path)
     page, text = (tmp_path / "report.html").read_text(), (tmp_path / "report.md").read_text()

@@ -67,9 +67,9 @@ def test_what_is_no_chest_is_unlike_the_films_learnt_from(films, nano, tmp_path,
     model, path = nano
     placing = replace(manifest, preprocessing=settings, least_similarity=0.3)
     detector = Detector(bundle_of(model, films, tmp_path / "b.zip", placing))
-    np.testing.assert_array_equal(detector.unlike(everything), [False] * 7 + [True] * 21)
-    assert detector.unlike(everything[:0]).shape == (0,)
-    assert not load_detector(path).unlike(everything).any()
+    np.testing.assert_array_equal(detector.is_unlike_training(everything), [False] * 7 + [True] * 21)
+    assert detector.is_unlike_training(everything[:0]).shape == (0,)
+    assert not load_detector(path).is_unlike_training(everything).any()
 
 
 def test_batches_of_any_size_give_the_same(nano, films):

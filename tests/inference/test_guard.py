@@ -5,7 +5,7 @@ from PIL import Image
 from pneumoscope.bundle import SHIPPED
 from pneumoscope.data.reading import read_grey
 from pneumoscope.inference.detector import load_detector
-from pneumoscope.inference.guard import SMALLEST_SIDE, examine_image, fit_guard
+from pneumoscope.inference.guard import SMALLEST_SIDE, fit_guard, screen_pixels
 
 
 @pytest.fixture(scope="module", params=SHIPPED)
@@ -59,7 +59,7 @@ def test_half_precision_of_the_components_changes_little(rng):
     ],
 )
 def test_what_an_image_tells_by_itself(image, reason):
-    assert examine_image(image) == reason
+    assert screen_pixels(image) == reason
 
 
 def test_what_is_no_film_is_rejected_by_both_detectors(detector, rng):

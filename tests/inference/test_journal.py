@@ -6,7 +6,7 @@ from pyarrow import parquet
 
 from pneumoscope.errors import DataError
 from pneumoscope.inference.journal import Journal, discard
-from pneumoscope.types import BundleUsed, Decision, OperatingPointUsed, Prediction, Reason
+from pneumoscope.types import BundleUsed, Decision, OperatingPoint, Prediction, Reason
 
 ASKED = {"bundle": "b" * 64, "operating_point": "balanced"}
 
@@ -20,7 +20,7 @@ def prediction(file, rejected=False):
         "in words, with a comma" if rejected else "",
         None if rejected else 0.25,
         None if rejected else {"normal": 0.75, "bacterial": 0.2, "viral": 0.05},
-        OperatingPointUsed("balanced", 0.5, 0.9, 0.8, "films"),
+        OperatingPoint(0.5, 0.5, 0.5, 0.9, 0.8, "balanced", "films"),
         None,
         BundleUsed("test", "1", "b" * 64),
     )
@@ -71,7 +71,7 @@ def test_a_journal_cut_anywhere_goes_on_behind_its_last_whole_line(tmp_path, lef
     content = path.read_bytes()
     path.write_bytes(content[:left])
     with Journal(out, ASKED) as journal:
-        done = [record["file"] for record in journal.done()]
+        done = [earlier.file for earlier in journal.done()]
         assert done == FILES[: len(done)]
         assert len(done) == max(0, content[:left].count(b"\n") - 1)
         journal.append(PREDICTIONS[len(done) :])
@@ -90,7 +90,7 @@ def test_blocks_that_the_disk_lost_are_taken_off(tmp_path):
     with path.open("ab") as stream:
         stream.write(bytes(100) + b"\n" + bytes(50))
     with Journal(out, ASKED) as journal:
-        assert [record["file"] for record in journal.done()] == FILES[:1]
+        assert [earlier.file for earlier in journal.done()] == FILES[:1]
 
 
 def test_another_batch_is_not_gone_on_with(tmp_path):

@@ -5,9 +5,10 @@ from torch import nn
 
 from pneumoscope.config import ModelConfig
 from pneumoscope.errors import ConfigError, WeightsError
+from pneumoscope.models.catalogue import architectures
 from pneumoscope.models.classifier import FlattenFeatures, GreyConv2d, initialise_as_keras
 from pneumoscope.models.cnn import build_cnn
-from pneumoscope.models.registry import architectures, build_model, register
+from pneumoscope.models.registry import build_model, builds
 from pneumoscope.models.stacked import build_stacked_cnn
 
 ALL = [(a.name, classes) for a in architectures() for classes in (2, 3)]
@@ -133,8 +134,16 @@ def test_unknown_architecture_is_refused():
 
 
 def test_name_cannot_be_registered_twice():
-    with pytest.raises(ValueError, match="registered already"):
-        register("cnn", "again")(lambda request: build_cnn(2, 0))
+    with pytest.raises(ValueError, match="has a builder already"):
+        builds("cnn")(lambda request: build_cnn(2, 0))
+    with pytest.raises(ConfigError, match="expected an architecture out of cnn"):
+        builds("resnet")
+
+
+@pytest.mark.parametrize("architecture", architectures(), ids=lambda architecture: architecture.name)
+def test_catalogue_counts_the_parameters_of_the_networks(architecture):
+    for classes, count in architecture.parameters.items():
+        assert build_model(ModelConfig(architecture.name, classes)).count_parameters() == count
 
 
 def test_frozen_base_from_a_file_is_not_saved_with_the_network():

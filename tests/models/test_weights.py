@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from pneumoscope.downloading import Download
 from pneumoscope.errors import DownloadError, WeightsError
-from pneumoscope.fetching import Download
 from pneumoscope.files import sha256_of_file
 from pneumoscope.models import weights
 from pneumoscope.models.weights import find_inception_weights, load_inception_weights

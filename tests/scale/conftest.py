@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pneumoscope.inference.batch import Asked
+from pneumoscope.bundle import find_bundle
 
 
 @pytest.fixture(scope="session")
@@ -29,8 +29,8 @@ def archive(phantoms, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def asked(phantom_bundle):
-    return Asked(str(phantom_bundle))
+def bundle(phantom_bundle):
+    return find_bundle(phantom_bundle)
 
 
 @pytest.fixture

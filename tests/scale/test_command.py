@@ -5,13 +5,25 @@ import pytest
 from pneumoscope.cli import scale as command
 
 
-def score(pneumoscope, archive, asked, out, *more):
-    words = ["scale", "score", archive, "--out", out, "--engine", "local", "--bundle", asked.bundle, "--workers", "1"]
+def score(pneumoscope, archive, phantom_bundle, out, *more):
+    words = [
+        "scale",
+        "score",
+        archive,
+        "--out",
+        out,
+        "--engine",
+        "local",
+        "--bundle",
+        str(phantom_bundle),
+        "--workers",
+        "1",
+    ]
     return pneumoscope(*words, "--partition-films", "40", *more)
 
 
-def test_it_tells_what_came_out_and_what_it_cost(pneumoscope, archive, asked, tmp_path):
-    code, out, err = score(pneumoscope, archive, asked, "scored", "--json", "--core-hour-price", "100")
+def test_it_tells_what_came_out_and_what_it_cost(pneumoscope, archive, phantom_bundle, tmp_path):
+    code, out, err = score(pneumoscope, archive, phantom_bundle, "scored", "--json", "--core-hour-price", "100")
     told = json.loads(out)
     assert code == 3
     assert (told["films"], told["partitions"], told["unreadable"]) == (74, 2, 2)
@@ -19,14 +31,14 @@ def test_it_tells_what_came_out_and_what_it_cost(pneumoscope, archive, asked, tm
     assert told["cost"] == pytest.approx(100 * told["core_hours"])
     assert err.startswith("74 images: ")
     assert "2 could not be read" in err
-    code, out, err = score(pneumoscope, archive, asked, "scored")
+    code, out, err = score(pneumoscope, archive, phantom_bundle, "scored")
     assert (code, out) == (3, "scored\n")
     assert "2 were done already" in err
 
 
-def test_where_no_bar_can_be_drawn_a_line_tells_how_far_it_is(pneumoscope, archive, asked, monkeypatch):
+def test_where_no_bar_can_be_drawn_a_line_tells_how_far_it_is(pneumoscope, archive, phantom_bundle, monkeypatch):
     monkeypatch.setattr(command, "_SECONDS_BETWEEN_LINES", -1.0)
-    _, _, err = score(pneumoscope, archive, asked, "scored", "--core-hour-price", "0.04")
+    _, _, err = score(pneumoscope, archive, phantom_bundle, "scored", "--core-hour-price", "0.04")
     first, second, _ = err.splitlines()
     assert first.startswith("1 of 2 partitions: 40 films, ")
     assert second.startswith("2 of 2 partitions: 74 films, ")

@@ -3,10 +3,10 @@ import pytest
 from pyarrow import parquet
 
 from pneumoscope.errors import DataError, StorageError
-from pneumoscope.scale.films import FilmReader
+from pneumoscope.scale.images import FilmReader
 from pneumoscope.scale.manifest import open_manifest
 from pneumoscope.scale.storage import Place
-from pneumoscope.types import NamedImage, Unread
+from pneumoscope.types import NamedImage, UnreadImage
 
 
 def walked(address):
@@ -98,11 +98,11 @@ def test_a_damaged_archive_gives_what_comes_before_the_damage(tarred, archive, t
     cut.write_bytes(whole.read_bytes()[: 1024 + len(film)])
     first, second = read(cut)
     assert first == NamedImage(f"{cut}#1.jpeg", film)
-    assert isinstance(second, Unread)
+    assert isinstance(second, UnreadImage)
     assert "a damaged archive" in second.found
     cut.write_bytes(b"no archive at all, but long enough to hold a header" * 40)
     (only,) = read(cut)
-    assert isinstance(only, Unread)
+    assert isinstance(only, UnreadImage)
     with pytest.raises(StorageError, match="expected a file at"):
         read(tmp_path / "gone.tar")
 
@@ -120,7 +120,7 @@ def test_films_arrive_in_the_order_of_their_addresses(memory, tarred):
     assert found[20:23] == [
         "/somewhere/else.jpeg",
         NamedImage(f"{shard}#x.jpeg", b"x"),
-        Unread("memory://films/none.jpeg", "no such file"),
+        UnreadImage("memory://films/none.jpeg", "no such file"),
     ]
 
 

@@ -34,11 +34,11 @@ def names_in(system, folder):
     return sorted(system.glob(f"{folder}/part-*"))
 
 
-def test_a_run_that_is_cut_off_goes_on_and_ends_with_the_same_bytes(store, bucket, archive, asked, tmp_path):
+def test_a_run_that_is_cut_off_goes_on_and_ends_with_the_same_bytes(store, bucket, archive, bundle, tmp_path):
     system, name = bucket
     source, out = f"s3://{name}/films", f"s3://{name}/out"
     # Undisturbed, into a folder of this machine.
-    whole = score(source, str(tmp_path / "whole"), asked, LocalEngine(1), 10)
+    whole = score(source, str(tmp_path / "whole"), bundle, LocalEngine(1), 10)
     assert (whole.all.films, whole.plan.partitions, whole.plan.archives) == (74 + 37, 9, 1)
     done = []
 
@@ -50,20 +50,20 @@ def test_a_run_that_is_cut_off_goes_on_and_ends_with_the_same_bytes(store, bucke
     with pytest.raises(
         StorageError, match=f"s3://{name}/.*see that it can be reached, then run the same command again"
     ):
-        score(source, out, asked, LocalEngine(1), 10, cut_after_two)
+        score(source, out, bundle, LocalEngine(1), 10, cut_after_two)
     assert max(done) < 9
     store.mend()
     left = names_in(system, f"{name}/out")
     assert 2 <= len(left) < 9
     assert not [file for file in system.find(f"{name}/out") if "partial" in file]
-    scored = score(source, out, asked, LocalEngine(1), 10)
+    scored = score(source, out, bundle, LocalEngine(1), 10)
     assert scored.account.earlier == len(left)
     found = {file.rpartition("/")[2]: system.cat_file(file) for file in names_in(system, f"{name}/out")}
     assert found == parts(tmp_path / "whole")
     assert scored.all == whole.all
 
 
-def test_connections_that_break_for_a_moment_are_not_noticed(store, bucket, asked, tmp_path):
+def test_connections_that_break_for_a_moment_are_not_noticed(store, bucket, bundle, tmp_path):
     _, name = bucket
     stop = threading.Event()
 
@@ -76,7 +76,7 @@ def test_connections_that_break_for_a_moment_are_not_noticed(store, bucket, aske
     thread = threading.Thread(target=trouble)
     thread.start()
     try:
-        scored = score(f"s3://{name}/films/shard.tar", str(tmp_path / "out"), asked, LocalEngine(1), 10)
+        scored = score(f"s3://{name}/films/shard.tar", str(tmp_path / "out"), bundle, LocalEngine(1), 10)
     finally:
         stop.set()
         thread.join()
@@ -84,11 +84,11 @@ def test_connections_that_break_for_a_moment_are_not_noticed(store, bucket, aske
     assert scored.all.reasons.get("unreadable", 0) == 1
 
 
-def test_a_film_that_is_gone_is_a_row_and_a_bucket_that_is_gone_is_told(store, bucket, asked, tmp_path):
+def test_a_film_that_is_gone_is_a_row_and_a_bucket_that_is_gone_is_told(store, bucket, bundle, tmp_path):
     _, name = bucket
     listed = tmp_path / "films.csv"
     listed.write_text(f"path\ns3://{name}/films/000.jpeg\ns3://{name}/films/none.jpeg\n")
-    scored = score(str(listed), str(tmp_path / "out"), asked, LocalEngine(1), 10)
+    scored = score(str(listed), str(tmp_path / "out"), bundle, LocalEngine(1), 10)
     assert scored.all.reasons == {"unreadable": 1}
     store.cut()
     with pytest.raises(StorageError, match="expected to look at s3://none/films"):

@@ -6,17 +6,17 @@ from dataclasses import replace
 
 import pytest
 
+from pneumoscope.assessment.runs import assess
 from pneumoscope.data.download import Download
 from pneumoscope.data.locate import Location
 from pneumoscope.errors import ConfigError, DataError, DownloadError, RunError
 from pneumoscope.evaluation.predictions import load_predictions
 from pneumoscope.models import weights
-from pneumoscope.study.assessment import assess
 from pneumoscope.study.comparison import table_row
 from pneumoscope.study.experiments import EXPERIMENTS, experiment, with_prerequisites
-from pneumoscope.study.networks import load_network
 from pneumoscope.study.study import Listeners, StudyPlan, run_study
-from pneumoscope.training.run import RunFolder
+from pneumoscope.training.networks import load_network
+from pneumoscope.training.run_folder import RunFolder
 from pneumoscope.types import NOTICE, SYNTHETIC_NOTICE, Split
 
 PLAN = StudyPlan(seeds=2, epochs=1, precision="fp32")

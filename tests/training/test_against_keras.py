@@ -12,9 +12,9 @@ from torch import nn
 from pneumoscope.config import TrainingConfig
 from pneumoscope.models.cnn import build_cnn
 from pneumoscope.training.batches import as_network_input
+from pneumoscope.training.callbacks import EpochResult
 from pneumoscope.training.checkpoint import TrainingState
 from pneumoscope.training.loop import _after_epoch
-from pneumoscope.training.observer import EpochResult
 from pneumoscope.training.optimiser import KerasAdam
 
 GOLDEN_FOLDER = Path(__file__).parents[1] / "golden"

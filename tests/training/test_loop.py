@@ -13,14 +13,15 @@ import torch
 from safetensors.torch import load_file
 
 from pneumoscope.config import ModelConfig, RunConfig, TrainingConfig
+from pneumoscope.data.labelled import LabelledImages
 from pneumoscope.errors import InputError, RunError
 from pneumoscope.models.registry import build_model
-from pneumoscope.training.batches import FilmInputs, LabelledFilms, training_steps
+from pneumoscope.training.batches import FilmInputs, training_steps
+from pneumoscope.training.callbacks import SilentObserver
 from pneumoscope.training.frozen_features import ComputedFeatures, FrozenBase, frozen_features
 from pneumoscope.training.loop import train
-from pneumoscope.training.observer import SilentObserver
 from pneumoscope.training.predict import class_probabilities
-from pneumoscope.training.run import RunFolder
+from pneumoscope.training.run_folder import RunFolder
 
 SIDE = 48  # pixels: small enough for a training in a second
 
@@ -32,7 +33,7 @@ def films(count, seed, side=SIDE):
     pixels = rng.integers(0, 90, (count, side, side), dtype=np.uint8)
     pixels[labels == 1, : side // 2] += 120
     pixels[labels == 2, side // 2 :] += 120
-    return LabelledFilms(pixels, np.arange(count), labels.astype(np.int64))
+    return LabelledImages(pixels, np.arange(count), labels.astype(np.int64))
 
 
 def config_of(**changes):
@@ -279,4 +280,4 @@ def test_epochs_differ_in_order_and_flips_and_cover_every_film():
 
 def test_no_films_are_refused():
     with pytest.raises(InputError, match="at least one film"):
-        LabelledFilms(np.zeros((3, 8, 8), np.uint8), np.array([], dtype=np.int64), np.array([], dtype=np.int64))
+        LabelledImages(np.zeros((3, 8, 8), np.uint8), np.array([], dtype=np.int64), np.array([], dtype=np.int64))

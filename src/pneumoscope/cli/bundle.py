@@ -14,14 +14,12 @@ _NAMED = typer.Argument(help="default, nano, or a bundle's path.")
 @app.command()
 def show(bundle: Annotated[str, _NAMED] = "default", as_json: JsonOption = False) -> None:
     """What a bundle says of itself."""
-    from dataclasses import asdict
-
     from pneumoscope.bundle import find_bundle
 
     found = find_bundle(bundle)
     manifest = found.manifest
     if as_json:
-        print_json(asdict(manifest) | {"sha256": found.sha256})
+        print_json(manifest.as_json() | {"sha256": found.sha256})
         return
     typer.echo(f"{manifest.name} {manifest.version}  {manifest.architecture}, {' / '.join(manifest.classes)}")
     typer.echo(f"sha256        {found.sha256}")
@@ -63,7 +61,7 @@ def export(
     """Make a bundle of a training run, so that it detects without PyTorch."""
     from pneumoscope.cli.progress import display
     from pneumoscope.data.locate import locate
-    from pneumoscope.study.bundling import export_run
+    from pneumoscope.detector_training.bundling import export_run
 
     check_new_bundle(out)
     with display() as shown:

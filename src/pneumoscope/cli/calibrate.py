@@ -33,26 +33,27 @@ def calibrate(
     from pneumoscope.cli.progress import display
     from pneumoscope.config import DetectorConfig
     from pneumoscope.data.sources import open_source
-    from pneumoscope.inference.recalibration import judge_site, recalibrate
+    from pneumoscope.inference.pool import WorkerPool
+    from pneumoscope.inference.recalibration import predict_site, recalibrate
 
     check_new_bundle(out)
     import scipy  # noqa: F401 - where it is missing, that is told before the films are judged
 
     parent = find_bundle(bundle)
     source = open_source(data)
-    with display() as shown:
+    with display() as shown, WorkerPool(parent, count_of_workers(workers, len(source.films))) as pool:
         shown.stage("films judged", len(source.films))
-        films = judge_site(bundle, source, count_of_workers(workers, len(source.films)), shown.advance)
-    made = recalibrate(parent, films, DetectorConfig(sensitivity=sensitivity, specificity=specificity), out)
+        images = predict_site(parent, pool, source, shown.advance)
+    made = recalibrate(parent, images, DetectorConfig(sensitivity=sensitivity, specificity=specificity), out)
     site = made.manifest.metrics["site"]
     if as_json:
         points = {name: point.threshold for name, point in made.manifest.operating_points.items()}
         print_json({"bundle": str(out), "sha256": made.sha256, "parent": parent.sha256, "thresholds": points, **site})
         return
-    told = ", ".join(
+    measured = ", ".join(
         f"{name} {100 * found['value']:.1f} % ({100 * found['low']:.1f}-{100 * found['high']:.1f})"
         for name, found in site["cross_validated"].items()
     )
     typer.echo(
-        f"{out}: {site['films']} films, {site['rejected']} rejected; AUC {site['auc']:.3f}; cross-validated {told}"
+        f"{out}: {site['films']} films, {site['rejected']} rejected; AUC {site['auc']:.3f}; cross-validated {measured}"
     )

@@ -141,7 +141,7 @@ def overview(
     as_json: JsonOption = False,
 ) -> None:
     """Show a data set: counts, shapes, films, resizing and what the audit found, as PNGs and one HTML page."""
-    from pneumoscope import places
+    from pneumoscope import paths
     from pneumoscope.cli.progress import display
     from pneumoscope.config import Preprocessing, SplitConfig
     from pneumoscope.data.dataset import load_dataset
@@ -150,7 +150,7 @@ def overview(
 
     with display() as shown:
         location = locate(data, shown.report)
-        films_folder = places.films_directory()
+        films_folder = paths.films_directory()
         dataset = load_dataset(
             location.root, Preprocessing(), SplitConfig(), films_folder, shown.report, skip_unreadable
         )

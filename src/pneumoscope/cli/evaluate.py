@@ -1,20 +1,25 @@
 """`pneumoscope evaluate`."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pneumoscope.cli.options import (
-    DEFAULT_LEDGER,
     DataOption,
     InceptionOption,
     JsonOption,
     LedgerOption,
     SkipOption,
+    WorkersOption,
+    count_of_workers,
     print_json,
 )
 from pneumoscope.types import Split
+
+if TYPE_CHECKING:
+    from pneumoscope.assessment.evaluation import Evaluation
 
 
 def evaluate(
@@ -37,31 +42,78 @@ def evaluate(
     ] = "evaluate command",
     inception_weights: InceptionOption = None,
     skip_unreadable: SkipOption = False,
-    ledger: LedgerOption = DEFAULT_LEDGER,
+    ledger: LedgerOption = None,
+    workers: WorkersOption = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Measure a trained network or a bundle, every number with its interval; writes report.json, .md and .html."""
     from pneumoscope.training.allocator import keep_freed_memory
 
     keep_freed_memory()
-    from pneumoscope.cli.progress import display
-    from pneumoscope.data.locate import locate
     from pneumoscope.errors import ConfigError
-    from pneumoscope.study.single import evaluate_bundle, evaluate_run
 
     if run is not None and (bundle is not None or out is not None):
         raise ConfigError("expected a run folder, or --bundle and --out, found both: leave one out")
-    with display() as shown:
-        location = locate(data, shown.report)
-        if run is not None:
-            folder = run / "evaluation" / split.value
-            record = evaluate_run(run, location, split, why, ledger, shown.report, inception_weights, skip_unreadable)
-        else:
-            named = bundle or "default"
-            folder = out or Path("evaluation") / Path(named).stem / split.value
-            record = evaluate_bundle(named, location, split, why, ledger, shown.report, folder, skip_unreadable)
+    folder = (
+        run / "evaluation" / split.value
+        if run
+        else out or Path("evaluation") / Path(bundle or "default").stem / split.value
+    )
+    inputs = Inputs(data, split, why, ledger, inception_weights, skip_unreadable)
+    record = _run(run, inputs) if run else _bundle(bundle or "default", folder, inputs, workers)
     if as_json:
         print_json(record)
     else:
         typer.echo((folder / "report.md").read_text(encoding="utf-8").rstrip("\n"))
         typer.echo(f"\n{folder / 'report.html'}")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Options that runs and bundles share."""
+
+    data: Path | None
+    split: Split
+    why: str
+    ledger: Path | None
+    inception_weights: Path | None
+    skip_unreadable: bool
+
+    def evaluation(self, synthetic: bool) -> "Evaluation":
+        """Evaluation of these options, with the ledger that is in use."""
+        from pneumoscope.assessment.evaluation import Evaluation
+        from pneumoscope.assessment.ledger import ledger_in_use
+
+        return Evaluation(self.split, self.why, ledger_in_use(self.ledger), synthetic)
+
+
+def _run(run: Path, inputs: Inputs) -> dict[str, Any]:
+    from pneumoscope.training.allocator import keep_freed_memory
+
+    keep_freed_memory()
+    from pneumoscope.assessment.runs import evaluate_run
+    from pneumoscope.cli.progress import display
+    from pneumoscope.data.locate import locate
+    from pneumoscope.study.experiments import EXPERIMENTS
+
+    titles = {each.name: each.title for each in EXPERIMENTS}
+    with display() as shown:
+        location = locate(inputs.data, shown.report)
+        evaluation = inputs.evaluation(location.synthetic)
+        weights, skip = inputs.inception_weights, inputs.skip_unreadable
+        return evaluate_run(run, location, evaluation, shown.report, titles, weights, skip)
+
+
+def _bundle(named: str, folder: Path, inputs: Inputs, workers: int) -> dict[str, Any]:
+    from pneumoscope.assessment.bundles import evaluate_bundle
+    from pneumoscope.bundle import find_bundle
+    from pneumoscope.cli.progress import display
+    from pneumoscope.data.locate import locate
+    from pneumoscope.inference.pool import WorkerPool
+
+    bundle = find_bundle(named)
+    with display() as shown:
+        location = locate(inputs.data, shown.report)
+        evaluation = inputs.evaluation(location.synthetic)
+        with WorkerPool(bundle, count_of_workers(workers, None)) as pool:
+            return evaluate_bundle(bundle, pool, location, evaluation, shown.report, folder, inputs.skip_unreadable)

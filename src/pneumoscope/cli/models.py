@@ -9,21 +9,18 @@ from pneumoscope.cli.options import JsonOption, print_json
 
 def models(as_json: JsonOption = False) -> None:
     """List every architecture with its trainable and frozen parameters."""
-    from pneumoscope.config import ModelConfig
-    from pneumoscope.models.registry import architectures, build_model
+    from pneumoscope.models.catalogue import architectures
 
-    records = []
-    for architecture in architectures():
-        for classes in (2, 3):
-            count = build_model(ModelConfig(architecture.name, classes)).count_parameters()
-            records.append(
-                {
-                    "architecture": architecture.name,
-                    "classes": classes,
-                    **asdict(count),
-                    "description": architecture.description,
-                }
-            )
+    records = [
+        {
+            "architecture": architecture.name,
+            "classes": classes,
+            **asdict(count),
+            "description": architecture.description,
+        }
+        for architecture in architectures()
+        for classes, count in architecture.parameters.items()
+    ]
     if as_json:
         print_json(records)
         return

@@ -48,8 +48,14 @@ RayOption = Annotated[
     str | None,
     typer.Option("--address", help="Ray's head, host:port or auto: --jobs run on its cluster.", show_default=False),
 ]
-LedgerOption = Annotated[Path, typer.Option("--ledger", help="Gets a line whenever the test films are looked at.")]
-DEFAULT_LEDGER = Path("results") / "test-ledger.jsonl"
+LedgerOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--ledger",
+        help="JSON lines file that records every evaluation on test images; else results/test-ledger.jsonl where there is one.",
+        show_default=False,
+    ),
+]
 
 
 # Exit code: some images could not be read; all others were answered.
@@ -90,10 +96,10 @@ def assemble(processes: int) -> None:
     import os
     import sys
 
-    from pneumoscope.training import team
+    from pneumoscope.training import distributed
 
-    team.assemble(processes)
-    if not team.is_first() and not os.environ.get("PNEUMOSCOPE_DEBUG"):
+    distributed.assemble(processes)
+    if not distributed.is_first() and not os.environ.get("PNEUMOSCOPE_DEBUG"):
         sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - until the process ends
 
 
@@ -112,7 +118,6 @@ def print_json(value: Any) -> None:
 
 
 __all__ = [
-    "DEFAULT_LEDGER",
     "SOME_UNREADABLE",
     "BundleOption",
     "DataOption",

@@ -1,6 +1,7 @@
 """`pneumoscope predict`."""
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,8 +21,10 @@ from pneumoscope.cli.options import (
 from pneumoscope.types import NOTICE
 
 if TYPE_CHECKING:
-    from pneumoscope.inference.batch import Asked, Summary
+    from pneumoscope.inference.batch import Summary
     from pneumoscope.inference.inputs import Inputs
+    from pneumoscope.inference.pool import WorkerPool
+    from pneumoscope.types import Prediction, PredictionRequest
 
 
 def predict(
@@ -54,69 +57,92 @@ def predict(
 
     Exit code 3 says that some of the images could not be read.
     """
-    from pneumoscope.inference.batch import Asked
     from pneumoscope.inference.inputs import open_inputs
+    from pneumoscope.inference.pool import WorkerPool
+    from pneumoscope.types import PredictionRequest
 
-    asked = Asked(bundle, operating_point, prevalence, evidence)
+    request = PredictionRequest(operating_point, prevalence)
     inputs = open_inputs(paths, sys.stdin)
     total = inputs.count()
-    workers = count_of_workers(workers, total)
-    if out is None:
-        summary = _print_each(inputs, asked, workers, as_json)
-    else:
-        summary = _write(out, inputs, asked, workers, total, overwrite)
-        if as_json:
-            from pneumoscope.cli.options import print_json
-
-            print_json({"out": str(out), "images": summary.images, **_counts(summary)})
+    with WorkerPool(bundle, count_of_workers(workers, total)) as pool:
+        if out is None:
+            summary = _print_each(inputs, pool, request, evidence, as_json)
         else:
-            typer.echo(out)
+            summary = _write(Batch(out, inputs, total, bundle, overwrite), pool, request, evidence)
+    if out is not None and as_json:
+        from pneumoscope.cli.options import print_json
+
+        print_json({"out": str(out), "images": summary.images, **_counts(summary)})
+    elif out is not None:
+        typer.echo(out)
     if summary.images > 1 or out is not None:
         tell_counts(summary.decisions, summary.unreadable)
     if summary.unreadable:
         raise typer.Exit(SOME_UNREADABLE)
 
 
-def _print_each(inputs: "Inputs", asked: "Asked", workers: int, as_json: bool) -> "Summary":
+def _print_each(
+    inputs: "Inputs", pool: "WorkerPool", request: "PredictionRequest", evidence: Path | None, as_json: bool
+) -> "Summary":
     import json
 
     from pneumoscope.inference.batch import Summary, predict_files
 
     summary = Summary()
     with interruptible("run the same command with --out FILE, which goes on where it was broken off"):
-        for predictions in predict_files(inputs.walk(), asked, workers):
+        for predictions in predict_files(inputs.walk(), pool, request, evidence):
             for prediction in predictions:
-                record = prediction.as_json()
-                summary.add(record)
-                typer.echo(json.dumps(record, ensure_ascii=False) if as_json else _line(record))
+                summary.add(prediction)
+                typer.echo(json.dumps(prediction.as_json(), ensure_ascii=False) if as_json else _line(prediction))
     summary.check_not_empty()
     if not as_json:
         typer.echo(NOTICE, err=True)
     return summary
 
 
-def _write(out: Path, inputs: "Inputs", asked: "Asked", workers: int, total: int | None, overwrite: bool) -> "Summary":
+@dataclass(frozen=True)
+class Batch:
+    """A batch that is written to a file.
+
+    Attributes:
+        out: File to write.
+        inputs: Image files.
+        total: Number of images; None where unknown.
+        bundle: Bundle by name or path.
+        overwrite: Whether to begin again where the file or its journal exists.
+    """
+
+    out: Path
+    inputs: "Inputs"
+    total: int | None
+    bundle: str
+    overwrite: bool
+
+
+def _write(batch: Batch, pool: "WorkerPool", request: "PredictionRequest", evidence: Path | None) -> "Summary":
+    from pneumoscope.bundle import find_bundle
     from pneumoscope.cli.progress import display
     from pneumoscope.inference.batch import predict_into
     from pneumoscope.inference.journal import discard
 
-    if overwrite:
-        discard(out)
+    if batch.overwrite:
+        discard(batch.out)
+    found = find_bundle(batch.bundle)
     with display("run the same command again: it goes on where it was broken off") as shown:
-        shown.stage("images judged", total)
-        return predict_into(out, inputs, asked, workers, shown.skip, shown.advance)
+        shown.stage("images judged", batch.total)
+        return predict_into(batch.out, batch.inputs, found, pool, request, evidence, shown.skip, shown.advance)
 
 
-def _line(record: dict[str, Any]) -> str:
-    """One image for human readers: decision, probability, reason or kind, file."""
-    decision, chance = record["decision"], record["pneumonia_probability"]
-    why = ", ".join(record["reasons"])
-    kinds = {k: v for k, v in (record["class_probability"] or {}).items() if k not in ("normal", "pneumonia")}
-    if decision == "pneumonia" and kinds:
-        why = ", ".join(f"{name} {100 * value:.0f} %" for name, value in kinds.items())
-    shown = "" if chance is None else f"{100 * chance:.1f} %"
-    evidence = f"  {record['evidence']}" if record["evidence"] else ""
-    return f"{decision:<10}{shown:>8}  {why:<34}{record['file']}{evidence}"
+def _line(prediction: "Prediction") -> str:
+    """One image for human readers: decision, probability, reasons or etiologies, file."""
+    why = ", ".join(prediction.reasons)
+    etiologies = {k: v for k, v in (prediction.class_probability or {}).items() if k not in ("normal", "pneumonia")}
+    if prediction.decision == "pneumonia" and etiologies:
+        why = ", ".join(f"{name} {100 * value:.0f} %" for name, value in etiologies.items())
+    probability = prediction.pneumonia_probability
+    shown = "" if probability is None else f"{100 * probability:.1f} %"
+    evidence = f"  {prediction.evidence}" if prediction.evidence else ""
+    return f"{prediction.decision:<10}{shown:>8}  {why:<34}{prediction.file}{evidence}"
 
 
 def _counts(summary: "Summary") -> dict[str, Any]:

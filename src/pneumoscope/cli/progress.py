@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pneumoscope.cli.interrupt import interruptible
-from pneumoscope.presentation.progress import Progress as Follow
-from pneumoscope.training.observer import EpochResult
+from pneumoscope.progress import Progress as Follow
+from pneumoscope.training.callbacks import EpochResult
 
 
 class Display:

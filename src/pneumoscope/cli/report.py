@@ -21,17 +21,20 @@ def report(
     as_json: JsonOption = False,
 ) -> None:
     """Write a page about films: decisions, evidence, what was rejected; one file that opens anywhere."""
+    from pneumoscope.bundle import find_bundle
     from pneumoscope.cli.progress import display
-    from pneumoscope.inference.batch import Asked
     from pneumoscope.inference.inputs import open_inputs
+    from pneumoscope.inference.pool import WorkerPool
     from pneumoscope.inference.report import write_report
+    from pneumoscope.types import PredictionRequest
 
     inputs = open_inputs(paths, sys.stdin)
     total = inputs.count()
     with display() as shown:
         shown.stage("images judged", total)
-        asked = Asked(bundle, operating_point, prevalence)
-        summary = write_report(out, inputs, asked, count_of_workers(workers, total), shown.advance)
+        found, request = find_bundle(bundle), PredictionRequest(operating_point, prevalence)
+        with WorkerPool(found, count_of_workers(workers, total)) as pool:
+            summary = write_report(out, inputs, found, pool, request, shown.advance)
     if as_json:
         print_json({"page": str(out), "images": summary.images, "decisions": dict(summary.decisions)})
     else:

@@ -83,15 +83,19 @@ def score(
 
     Exit code 3 says that some of the films could not be read.
     """
+    from pneumoscope.bundle import find_bundle
     from pneumoscope.cli.progress import display
-    from pneumoscope.inference.batch import Asked, count_unreadable
+    from pneumoscope.inference.batch import count_unreadable
     from pneumoscope.scale.score import score as score_archive
+    from pneumoscope.types import PredictionRequest
 
-    asked = Asked(bundle, operating_point, prevalence, device="cuda" if gpus_per_worker else "cpu")
+    found = find_bundle(bundle)
+    request = PredictionRequest(operating_point, prevalence)
+    device = "cuda" if gpus_per_worker else "cpu"
     chosen = _engine(engine, address, workers, cores_per_worker, gpus_per_worker)
     with display("run the same command again: it goes on where it was broken off") as shown:
         follow = _Follow(shown, core_hour_price)
-        scored = score_archive(manifest, out, asked, chosen, partition_films, follow)
+        scored = score_archive(manifest, out, found, chosen, partition_films, follow, request, device)
     account, unreadable = scored.account, count_unreadable(scored.all.reasons)
     cost = None if core_hour_price is None else account.core_hours * core_hour_price
     if as_json:

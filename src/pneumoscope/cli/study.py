@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from pneumoscope.cli.options import (
-    DEFAULT_LEDGER,
     DataOption,
     InceptionOption,
     JobsOption,
@@ -41,7 +40,7 @@ def study(
     processes: ProcessesOption = 1,
     jobs: JobsOption = 1,
     address: RayOption = None,
-    ledger: LedgerOption = DEFAULT_LEDGER,
+    ledger: LedgerOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run the whole study: overview, four networks, evaluation, comparison with the slides."""
@@ -49,24 +48,27 @@ def study(
 
     keep_freed_memory()
     assemble(processes)
+    from pneumoscope.assessment.ledger import ledger_in_use
     from pneumoscope.cli.progress import display
     from pneumoscope.data.locate import locate_or_make_phantoms
-    from pneumoscope.study.jobs import Workers
-    from pneumoscope.study.study import Listeners, StudyPlan, run_study
-    from pneumoscope.training import team
+    from pneumoscope.study.study import StudyPlan, run_study
+    from pneumoscope.training import distributed
+    from pneumoscope.training.callbacks import Callbacks
+    from pneumoscope.training.jobs import Workers
 
     workers = Workers(jobs, address)
     names = tuple(name.strip() for name in only.split(",") if name.strip())
     plan = StudyPlan(names, seeds, epochs, limit, precision, skip_unreadable, inception_weights)
     _ = plan.experiments  # a misspelt name is an error before any data is looked for
     with display("run the same command again: it goes on after the last whole epoch") as shown:
-        location, reason = team.in_turn(lambda: locate_or_make_phantoms(data, shown.report))
+        location, reason = distributed.in_turn(lambda: locate_or_make_phantoms(data, shown.report))
         if location.synthetic:
             shown.say(reason)
             shown.say("going on with phantom films: synthetic, says nothing about accuracy")
             out = out.with_name(f"{out.name}-synthetic")
         shown.say(f"data: {location.root} ({location.how})")
-        record = run_study(location, plan, out, ledger, Listeners(shown.report, shown, shown.say), workers)
+        callbacks = Callbacks(shown.report, shown, shown.say)
+        record = run_study(location, plan, out, ledger_in_use(ledger), callbacks, workers)
     if as_json:
         print_json(record)
         return

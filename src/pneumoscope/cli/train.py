@@ -1,7 +1,7 @@
 """`pneumoscope train`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +16,13 @@ from pneumoscope.cli.options import (
     assemble,
     print_json,
 )
+
+if TYPE_CHECKING:
+    from pneumoscope.config import RunConfig
+    from pneumoscope.data.locate import Location
+    from pneumoscope.training.callbacks import Callbacks
+    from pneumoscope.training.jobs import Workers
+    from pneumoscope.training.single_run import SingleRun
 
 
 def train(
@@ -45,51 +52,67 @@ def train(
     keep_freed_memory()
     assemble(processes)
     from pneumoscope.cli.progress import display
-    from pneumoscope.config import load_config
     from pneumoscope.data.locate import locate
     from pneumoscope.errors import ConfigError
-    from pneumoscope.study.detector import make_detector
-    from pneumoscope.study.experiments import EXPERIMENTS, experiment
-    from pneumoscope.study.jobs import Workers
-    from pneumoscope.study.single import train_run
-    from pneumoscope.study.study import Listeners
-    from pneumoscope.training import team
+    from pneumoscope.training import distributed
+    from pneumoscope.training.callbacks import Callbacks
+    from pneumoscope.training.jobs import Workers
 
-    known = not config.exists() and str(config) in {e.name for e in EXPERIMENTS}
     workers = Workers(jobs, address)
-    settings = experiment(str(config)).config if known else load_config(config)
+    settings = _settings(config)
     if (jobs > 1 or address) and not settings.detector.name:
         raise ConfigError("expected [detector] in the configuration for --jobs, found one training: leave --jobs out")
     folder = resume or out or Path("runs") / settings.name
     named = "".join(f" {option} {value}" for option, value in (("--data", data), ("--base", base)) if value)
-    advice = f"pneumoscope train {config} --resume {folder}{named}"
-    with display(advice) as shown:
-        location = team.in_turn(lambda: locate(data, shown.report))
-        listeners = Listeners(shown.report, shown, shown.say)
+    with display(f"pneumoscope train {config} --resume {folder}{named}") as shown:
+        location = distributed.in_turn(lambda: locate(data, shown.report))
+        callbacks = Callbacks(shown.report, shown, shown.say)
         if settings.detector.name:
-            record = make_detector(settings, location, folder, listeners, resume is not None, workers)
+            record, line = _train_detector(settings, location, folder, callbacks, resume is not None, workers)
         else:
-            record = train_run(
-                settings,
-                location,
-                folder,
-                listeners,
-                resume is not None,
-                base,
-                inception_weights,
-                skip_unreadable,
-            )
+            from pneumoscope.training.single_run import SingleRun
+
+            asked = SingleRun(settings, location, folder, base, inception_weights, skip_unreadable)
+            record, line = _train_network(asked, callbacks, resume is not None)
     if as_json:
         print_json(record)
-    elif settings.detector.name:
-        point = record["decision"]["operating_points"]["balanced"]
-        typer.echo(
-            f"{record['bundle']}: on the hard validation AUC {record['decision']['auc']:.3f}, sensitivity "
-            f"{point['sensitivity']:.3f}, specificity {point['specificity']:.3f}; "
-            f"next: pneumoscope evaluate --bundle {record['bundle']}"
-        )
     else:
-        typer.echo(
-            f"{record['epochs']} epochs, validation loss {record['val_loss']:.4f}, accuracy {record['val_accuracy']:.3f}; "
-            f"next: pneumoscope evaluate {folder}"
-        )
+        typer.echo(line)
+
+
+def _settings(config: Path) -> "RunConfig":
+    from pneumoscope.config import load_config
+    from pneumoscope.configs import config_names, shipped_config
+
+    known = not config.exists() and str(config) in config_names()
+    return shipped_config(str(config)) if known else load_config(config)
+
+
+def _train_detector(
+    settings: "RunConfig", location: "Location", folder: Path, callbacks: "Callbacks", resume: bool, workers: "Workers"
+) -> tuple[dict[str, Any], str]:
+    from pneumoscope.detector_training.cross_fitting import make_detector
+
+    record = make_detector(settings, location, folder, callbacks, resume, workers)
+    point = record["decision"]["operating_points"]["balanced"]
+    return record, (
+        f"{record['bundle']}: on the hard validation AUC {record['decision']['auc']:.3f}, sensitivity "
+        f"{point['sensitivity']:.3f}, specificity {point['specificity']:.3f}; "
+        f"next: pneumoscope evaluate --bundle {record['bundle']}"
+    )
+
+
+def _train_network(asked: "SingleRun", callbacks: "Callbacks", resume: bool) -> tuple[dict[str, Any], str]:
+    from pneumoscope.training.single_run import train_run
+
+    last = train_run(asked, callbacks, resume)
+    record = {
+        "run": str(asked.folder),
+        "epochs": last.epoch,
+        "val_loss": last.val_loss,
+        "val_accuracy": last.val_accuracy,
+    }
+    return record, (
+        f"{last.epoch} epochs, validation loss {last.val_loss:.4f}, accuracy {last.val_accuracy:.3f}; "
+        f"next: pneumoscope evaluate {asked.folder}"
+    )

@@ -15,7 +15,7 @@ from pneumoscope.data.preprocessing import PREPROCESSING_VERSION, prepare
 from pneumoscope.data.sources import Source
 from pneumoscope.errors import DataError
 from pneumoscope.files import sha256_of_file, sha256_of_lines, whole_or_nothing, write_json
-from pneumoscope.presentation.progress import Progress
+from pneumoscope.progress import Progress
 
 _THREADS = 4
 

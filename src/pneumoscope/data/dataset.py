@@ -7,14 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumoscope.config import Preprocessing, SplitConfig
+from pneumoscope.data.acquisition_clusters import find_styles
 from pneumoscope.data.audit import Audit, audit
 from pneumoscope.data.cache import cached_films
 from pneumoscope.data.index import Index, build_index
 from pneumoscope.data.sources import Source, SourceFilm, open_source
 from pneumoscope.data.split import SplitAssignment, draw_style_validation, draw_validation, odd_styles
-from pneumoscope.data.styles import find_styles
 from pneumoscope.errors import DataError
-from pneumoscope.presentation.progress import Report, silent
+from pneumoscope.progress import Report, silent
 from pneumoscope.types import ClassScheme, Etiology, Finding, Split
 
 

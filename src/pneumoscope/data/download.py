@@ -9,10 +9,10 @@ import shutil
 import zipfile
 from pathlib import Path
 
-from pneumoscope import places
+from pneumoscope import paths
+from pneumoscope.downloading import Download, fetch, open_address, reason_of
 from pneumoscope.errors import DownloadError
-from pneumoscope.fetching import Download, fetch, open_address, reason_of
-from pneumoscope.presentation.progress import Progress, Report, silent
+from pneumoscope.progress import Progress, Report, silent
 
 # The publisher's list of files names, for each, where it lies and its SHA-256.
 LISTING_URL = "https://data.mendeley.com/public-api/datasets/rscbjbr9sj/files?folder_id=root&version=2"
@@ -22,7 +22,7 @@ FILM_COUNT = 5856
 
 def downloaded_folder() -> Path:
     """Where the unpacked archive lies, or would."""
-    return places.cache_directory() / "chest_xray"
+    return paths.cache_directory() / "chest_xray"
 
 
 def download_archive(destination: Path | None = None, listing_url: str = LISTING_URL, report: Report = silent) -> Path:

@@ -15,7 +15,7 @@ from PIL import Image
 from pneumoscope.data.sources import Source, SourceFilm
 from pneumoscope.errors import DataError, UnreadableImage
 from pneumoscope.files import sha256_of_lines, write_text
-from pneumoscope.presentation.progress import Progress
+from pneumoscope.progress import Progress
 from pneumoscope.types import Etiology, Finding, IndexRow, Split
 
 # Decoding releases the interpreter lock; more threads than this only crowd two cores.

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from pneumoscope import places
+from pneumoscope import paths
 from pneumoscope.data.download import download_archive, downloaded_folder
 from pneumoscope.data.phantom import write_phantoms
 from pneumoscope.errors import DataError, DownloadError
-from pneumoscope.presentation.progress import Report, silent
+from pneumoscope.progress import Report, silent
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def locate(named: Path | None, report: Report = silent, download: bool = True) -
     """
     for place, how in (
         (named, "named by --data"),
-        (places.data_from_environment(), "named by PNEUMOSCOPE_DATA"),
+        (paths.data_from_environment(), "named by PNEUMOSCOPE_DATA"),
     ):
         if place is not None:
             if not place.exists():
@@ -58,6 +58,6 @@ def locate_or_make_phantoms(named: Path | None, report: Report = silent) -> tupl
     try:
         return locate(named, report), ""
     except DownloadError as error:
-        folder = places.cache_directory() / "phantoms"
+        folder = paths.cache_directory() / "phantoms"
         write_phantoms(folder)
         return Location(folder, "generated", synthetic=True), str(error)

@@ -11,8 +11,8 @@ from pneumoscope.config import Preprocessing
 from pneumoscope.data.alignment import aligned, load_atlas
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.data.preprocessing import prepare
-from pneumoscope.presentation.page import Section, write_page
-from pneumoscope.presentation.style import CLASS_COLOURS, NEUTRAL, bare, drawing, png_of, save_png
+from pneumoscope.reporting.page import Section, write_page
+from pneumoscope.reporting.style import CLASS_COLOURS, NEUTRAL, bare, drawing, png_of, save_png
 from pneumoscope.types import Split
 
 _EXAMPLES = 4

@@ -11,7 +11,6 @@ from PIL import Image
 
 from pneumoscope.errors import UnreadableImage, UnsupportedDicom
 
-IMAGE_SUFFIXES = frozenset({".dcm", ".dicom", ".jpeg", ".jpg", ".png"})
 # The largest digital radiographs have about 20 million pixels; more is a decompression bomb or not a film.
 MAX_PIXELS = 100_000_000
 MAX_BYTES = 2 * MAX_PIXELS + 10_000_000

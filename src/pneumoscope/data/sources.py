@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumoscope.data.names import facts_of_name
-from pneumoscope.data.reading import IMAGE_SUFFIXES, read_grey
+from pneumoscope.data.reading import read_grey
 from pneumoscope.errors import DataError, listed
-from pneumoscope.types import Etiology, Finding, Split
+from pneumoscope.types import IMAGE_SUFFIXES, Etiology, Finding, Split
 
 # Kaggle's `val` holds 16 of the 5,232 training films: too few to measure anything, so they go back.
 _SPLIT_FOLDERS = {"train": Split.TRAIN, "training": Split.TRAIN, "val": Split.TRAIN, "valid": Split.TRAIN,

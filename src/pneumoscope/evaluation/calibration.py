@@ -128,7 +128,7 @@ def calibration_curve(
     return [(float(probability[p].mean()), float(positive[p].mean()), len(p)) for p in parts]
 
 
-def error_by_chance(probability: Floats, draws: int = 1000) -> Floats:
+def ece_under_perfect_calibration(probability: Floats, draws: int = 1000) -> Floats:
     """Expected calibration error that chance alone shows on as many films, were every probability right.
 
     A measured error within their range is no sign of a wrong calibration; few films never show an error of 0.

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumoscope.decision import DecisionRule, at_prevalence, pneumonia_probability
-from pneumoscope.evaluation.calibration import calibration_curve, calibration_line, error_by_chance
+from pneumoscope.decision import DecisionPolicy, at_prevalence, pneumonia_probability
+from pneumoscope.evaluation.calibration import calibration_curve, calibration_line, ece_under_perfect_calibration
 from pneumoscope.evaluation.conformal import coverage_per_class, prediction_sets
 from pneumoscope.evaluation.intervals import Estimate, delong_interval, interval_of, patient_weights
 from pneumoscope.evaluation.metrics import Floats, brier_score, expected_calibration_error, roc_auc
 from pneumoscope.evaluation.predictions import PredictionTable
 from pneumoscope.evaluation.selective import risk_coverage
+from pneumoscope.types import OperatingPoint
 
 Flags = NDArray[np.bool_]
 # Shares of films answered for which the report tells how many answers are right.
@@ -21,58 +22,58 @@ _ANSWERED = (1.0, 0.98, 0.95, 0.9, 0.8, 0.7)
 
 
 @dataclass(frozen=True)
-class Rules:
-    """What a detector decides by.
+class DecisionOutcomes:
+    """Images that a detector did not answer.
 
     Attributes:
-        points: Operating points by name; `balanced` is the one that answers.
-        conformal: Promised coverage to the lowest probability per class that belongs to the set.
-        prevalence: That its probabilities assume.
+        referred: Operating point to (n,) bool, images referred to a reader.
+        unlike: (n,) bool, images referred for being unlike the training images, at any operating point.
+        rejected: (n,) bool, images rejected, at any operating point.
     """
 
-    points: Mapping[str, DecisionRule]
-    conformal: Mapping[str, tuple[float, ...]]
-    prevalence: float
+    referred: Mapping[str, Flags]
+    unlike: Flags
+    rejected: Flags
 
 
-def judge_decisions(
+def measure_decisions(
     table: PredictionTable,
-    rules: Rules,
-    styles: NDArray[np.int64] | None = None,
-    unlike: Flags | None = None,
-    rejected: Flags | None = None,
+    policy: DecisionPolicy,
+    outcomes: DecisionOutcomes,
+    clusters: NDArray[np.int64] | None = None,
 ) -> dict[str, Any]:
-    """Plain data for `report.json`; shares in [0, 1], with 95 % intervals by bootstrap over patients.
+    """Plain data for `report.json`; fractions in [0, 1], with 95 % intervals by bootstrap over patients.
 
     Args:
-        table: Answers and labels.
-        rules: Of the detector.
-        styles: (n,) int, the film style of each film, where known.
-        unlike: (n,) bool, films referred for being unlike those that the detector learnt from; none where None.
-        rejected: (n,) bool, films that the input guard does not take for chest films; none where None.
+        table: Probabilities and labels.
+        policy: Operating points, prediction sets and assumed prevalence of the detector.
+        outcomes: Images that the detector referred and rejected.
+        clusters: (n,) int, acquisition cluster of each image, where known.
     """
-    chance, positive = pneumonia_probability(table.probability), table.label > 0
-    unlike, rejected = (np.zeros_like(positive) if flags is None else flags for flags in (unlike, rejected))
+    probability, positive = pneumonia_probability(table.probability), table.label > 0
+    everything = np.ones_like(positive)
     weight = patient_weights(table.patients, np.random.default_rng(0))
-    told = {
-        "auc_delong": asdict(delong_interval(chance, positive)),
+    balanced = policy.operating_points["balanced"].threshold
+    measured = {
+        "auc_delong": asdict(delong_interval(probability, positive)),
         "operating_points": {
-            name: _point(rule, chance, positive, unlike, rejected, weight) | asdict(rule)
-            for name, rule in rules.points.items()
+            name: _point(point, probability, positive, outcomes.referred[name], outcomes.rejected, weight)
+            | point.fitted
+            for name, point in policy.operating_points.items()
         },
-        "rejected": _share(rejected, np.ones_like(positive), weight),
-        "unlike": _share(unlike, np.ones_like(positive), weight),
-        "calibration": _calibration(table, chance, positive, rules.prevalence),
-        "answered": _answered(chance, positive, rules.points["balanced"].threshold),
-        "conformal": {coverage: _sets(table, lowest) for coverage, lowest in rules.conformal.items()},
+        "rejected": _fraction(outcomes.rejected, everything, weight),
+        "unlike": _fraction(outcomes.unlike, everything, weight),
+        "calibration": _calibration(table, probability, positive, policy.prevalence),
+        "answered": _answered(probability, positive, balanced),
+        "conformal": {coverage: _sets(table, lowest) for coverage, lowest in policy.conformal.items()},
     }
-    if styles is not None:
-        told["styles"] = _styles(styles, chance, positive, rules.points["balanced"].threshold)
-    return told
+    if clusters is not None:
+        measured["styles"] = _clusters(clusters, probability, positive, balanced)
+    return measured
 
 
-def _share(hit: Flags, among: Flags, weight: Floats) -> dict[str, float]:
-    """Share of films with a property among some of them."""
+def _fraction(hit: Flags, among: Flags, weight: Floats) -> dict[str, float]:
+    """Fraction of images with a property among some of them."""
     if not among.any():
         return asdict(Estimate(float("nan"), float("nan"), float("nan")))
     with np.errstate(invalid="ignore"):
@@ -81,33 +82,32 @@ def _share(hit: Flags, among: Flags, weight: Floats) -> dict[str, float]:
 
 
 def _point(
-    rule: DecisionRule, chance: Floats, positive: Flags, unlike: Flags, rejected: Flags, weight: Floats
+    point: OperatingPoint, probability: Floats, positive: Flags, referred: Flags, rejected: Flags, weight: Floats
 ) -> dict[str, Any]:
-    answer = chance >= rule.threshold
+    answer = probability >= point.threshold
     right = answer == positive
-    referred = (rule.refers(chance) | unlike) & ~rejected
     everything = np.ones_like(positive)
     return {
         "measured": {
-            "sensitivity": _share(answer, positive, weight),
-            "specificity": _share(~answer, ~positive, weight),
-            "accuracy": _share(right, everything, weight),
-            "referred": _share(referred, everything, weight),
-            "accuracy_of_answered": _share(right, ~(referred | rejected), weight),
+            "sensitivity": _fraction(answer, positive, weight),
+            "specificity": _fraction(~answer, ~positive, weight),
+            "accuracy": _fraction(right, everything, weight),
+            "referred": _fraction(referred, everything, weight),
+            "accuracy_of_answered": _fraction(right, ~(referred | rejected), weight),
         }
     }
 
 
-def _calibration(table: PredictionTable, chance: Floats, positive: Flags, assumed: float) -> dict[str, Any]:
+def _calibration(table: PredictionTable, probability: Floats, positive: Flags, assumed: float) -> dict[str, Any]:
     known = float(positive.mean())
-    by_chance = error_by_chance(chance)
+    by_chance = ece_under_perfect_calibration(probability)
     told: dict[str, Any] = {
-        "curve": calibration_curve(chance, positive),
+        "curve": calibration_curve(probability, positive),
         "assumed_prevalence": assumed,
         "ece_by_chance": asdict(interval_of(float(by_chance.mean()), by_chance)),
     }
     if 0 < known < 1:
-        slope, intercept = calibration_line(chance, positive)
+        slope, intercept = calibration_line(probability, positive)
         moved = pneumonia_probability(at_prevalence(table.probability, assumed, known))
         one = np.ones((1, len(positive)))
         told |= {
@@ -122,8 +122,8 @@ def _calibration(table: PredictionTable, chance: Floats, positive: Flags, assume
     return told
 
 
-def _answered(chance: Floats, positive: Flags, threshold: float) -> list[dict[str, float]]:
-    coverage, risk = risk_coverage(chance, positive, threshold)
+def _answered(probability: Floats, positive: Flags, threshold: float) -> list[dict[str, float]]:
+    coverage, risk = risk_coverage(probability, positive, threshold)
     places = [min(len(coverage), max(1, round(share * len(coverage)))) - 1 for share in _ANSWERED]
     return [{"answered": float(coverage[p]), "accuracy": float(1 - risk[p])} for p in places]
 
@@ -140,20 +140,24 @@ def _sets(table: PredictionTable, lowest: tuple[float, ...]) -> dict[str, Any]:
     }
 
 
-def _styles(styles: NDArray[np.int64], chance: Floats, positive: Flags, threshold: float) -> list[dict[str, Any]]:
-    """The styles with the most films first."""
+def _clusters(
+    clusters: NDArray[np.int64], probability: Floats, positive: Flags, threshold: float
+) -> list[dict[str, Any]]:
+    """Performance within each acquisition cluster, the largest first."""
     told = []
-    for style in sorted(np.unique(styles).tolist(), key=lambda s: (-int((styles == s).sum()), s)):
-        own = styles == style
-        answer, sick = chance[own] >= threshold, positive[own]
+    for cluster in sorted(np.unique(clusters).tolist(), key=lambda s: (-int((clusters == s).sum()), s)):
+        own = clusters == cluster
+        answer, own_positive = probability[own] >= threshold, positive[own]
         told.append(
             {
-                "style": style,
-                "normal": int((~sick).sum()),
-                "pneumonia": int(sick.sum()),
-                "specificity": float((~answer[~sick]).mean()) if (~sick).any() else None,
-                "sensitivity": float(answer[sick].mean()) if sick.any() else None,
-                "auc": roc_auc(chance[own], sick) if sick.any() and (~sick).any() else None,
+                "style": cluster,
+                "normal": int((~own_positive).sum()),
+                "pneumonia": int(own_positive.sum()),
+                "specificity": float((~answer[~own_positive]).mean()) if (~own_positive).any() else None,
+                "sensitivity": float(answer[own_positive].mean()) if own_positive.any() else None,
+                "auc": roc_auc(probability[own], own_positive)
+                if own_positive.any() and (~own_positive).any()
+                else None,
             }
         )
     return told

@@ -76,7 +76,7 @@ class Reference:
     Attributes:
         films: How many.
         rejected: Share of them that the input guard rejected, in [0, 1].
-        histograms: By the names in `types.FilmStatistics`.
+        histograms: By the names in `types.ImageStatistics`.
     """
 
     films: int

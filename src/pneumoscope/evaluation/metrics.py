@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumoscope.decision import class_answers, pneumonia_probability
+from pneumoscope.decision import pneumonia_probability, predicted_classes
 from pneumoscope.errors import InputError
 
 Floats = NDArray[np.float64]
@@ -183,7 +183,7 @@ def measures(
 
     Without a threshold the answer is the class of the highest probability, and of more than two classes the binary answer
     is pneumonia where the summed probability of the classes other than normal reaches 0.5, as in the study. With one, the
-    answer is `decision.class_answers`, and the binary answer follows from it.
+    answer is `decision.predicted_classes`, and the binary answer follows from it.
 
     Args:
         probability: (n, classes) float in [0, 1]; class 0 is normal.
@@ -196,7 +196,7 @@ def measures(
         Name to (resamples,) values.
     """
     classes = len(class_names)
-    matrix = confusion_matrices(label, class_answers(probability, threshold), classes, weight)
+    matrix = confusion_matrices(label, predicted_classes(probability, threshold), classes, weight)
     pneumonia = label > 0
     chance = pneumonia_probability(probability)
     result = {"accuracy": accuracy(matrix), "balanced_accuracy": balanced_accuracy(matrix)}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pneumoscope.decision import class_answers
+from pneumoscope.decision import predicted_classes
 from pneumoscope.errors import DataError
 from pneumoscope.evaluation.metrics import Floats, Ints, check_probabilities
 from pneumoscope.files import write_text
@@ -42,7 +42,7 @@ class PredictionTable:
     @property
     def answer(self) -> Ints:
         """(n,) int, the class answered."""
-        return class_answers(self.probability, self.threshold)
+        return predicted_classes(self.probability, self.threshold)
 
 
 def save_predictions(table: PredictionTable, path: Path) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from pneumoscope.decision import Floats
 from pneumoscope.evaluation.drift import Drift, Moved, Reference, rejections, stability
-from pneumoscope.types import STATISTICS, FilmStatistics, Prediction, Reason
+from pneumoscope.types import STATISTICS, ImageStatistics, Prediction, Reason
 
 # So many of the last images are looked at.
 WINDOW = 1000
@@ -15,7 +15,7 @@ WINDOW = 1000
 _NOT_DECODED = {Reason.UNREADABLE, Reason.UNSUPPORTED_DICOM}
 
 
-def reference_of(judged: Sequence[FilmStatistics], rejected: int) -> Reference:
+def reference_of(judged: Sequence[ImageStatistics], rejected: int) -> Reference:
     """What films are like, from those that a detector judged and how many more it rejected; at least one judged."""
     return Reference.of(_columns(judged), rejected)
 
@@ -48,7 +48,7 @@ class DriftWatch:
         """Begins with an empty window of at most `window` images."""
         self.reference = reference
         self._window = window
-        self._last: dict[str, FilmStatistics | None] = {}
+        self._last: dict[str, ImageStatistics | None] = {}
 
     def add(self, prediction: Prediction) -> None:
         """Takes note of a prediction; an image that is asked about again is no new one."""
@@ -77,5 +77,5 @@ class DriftWatch:
         )
 
 
-def _columns(judged: Sequence[FilmStatistics]) -> dict[str, Floats]:
+def _columns(judged: Sequence[ImageStatistics]) -> dict[str, Floats]:
     return {name: np.array([getattr(film, name) for film in judged], dtype=np.float64) for name in STATISTICS}

@@ -103,11 +103,11 @@ class Guard:
         along = np.sqrt(((inside / self.deviation) ** 2).mean(axis=1) + 1e-12)
         return np.asarray(np.log(np.stack([outside, along], axis=1)))
 
-    def examine(self, image: Image, similarity: float, distance: float) -> Reason | None:
+    def screen(self, image: Image, similarity: float, distance: float) -> Reason | None:
         """Why an image is no chest film to answer for; None where it is one.
 
         Args:
-            image: (height, width), as read, found fit by `examine_image`.
+            image: (height, width), as read, passed by `screen_pixels`.
             similarity: Of the placed chest with the mean chest, in [-1, 1].
             distance: As `distance` gives it.
         """
@@ -124,7 +124,7 @@ class Guard:
         return None
 
 
-def examine_image(image: Image) -> Reason | None:
+def screen_pixels(image: Image) -> Reason | None:
     """Why an image (height, width) as read cannot be a usable film, whatever it shows; None where it can."""
     height, width = image.shape
     if min(height, width) < SMALLEST_SIDE:

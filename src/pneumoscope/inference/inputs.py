@@ -10,8 +10,8 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, BinaryIO
 
-from pneumoscope.data.reading import IMAGE_SUFFIXES
 from pneumoscope.errors import DataError, listed
+from pneumoscope.types import IMAGE_SUFFIXES
 
 STANDARD_INPUT = "-"
 # Names for the column of a table that holds the files.

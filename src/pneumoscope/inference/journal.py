@@ -11,6 +11,7 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -23,7 +24,7 @@ from pneumoscope.types import Prediction
 if TYPE_CHECKING:
     import pyarrow as arrow
 
-# Of a table of predictions, in the order in which `flat` gives them.
+# Of a table of predictions, in the order in which `table_row` gives them.
 COLUMNS = (
     *("file", "sha256", "decision", "reasons", "detail", "pneumonia_probability"),
     *("normal_probability", "bacterial_probability", "viral_probability"),
@@ -110,12 +111,12 @@ class Journal:
             self._stream.truncate(whole)
         self._stream.seek(0, os.SEEK_END)
 
-    def done(self) -> Iterator[dict[str, Any]]:
-        """The predictions of earlier runs, as plain data, in their order."""
+    def done(self) -> Iterator[Prediction]:
+        """Predictions so far, in their order."""
         with self.path.open("rb") as stream:
             stream.readline()
             for line in stream:
-                yield json.loads(line)
+                yield Prediction.from_json(json.loads(line))
 
     def append(self, predictions: list[Prediction]) -> None:
         """Adds predictions; they survive a kill from here on, and the loss of power from a few seconds later on.
@@ -159,41 +160,39 @@ def _is_whole(line: bytes) -> bool:
         return False
 
 
-def flat(record: dict[str, Any]) -> dict[str, Any]:
-    """One row of a table: nested names joined by `_`, reasons by `;`."""
-    classes, point, bundle = record["class_probability"] or {}, record["operating_point"], record["bundle"]
-    row = {key: record[key] for key in ("file", "sha256", "decision")}
-    row |= {"reasons": ";".join(record["reasons"]), "detail": record["detail"]}
-    row |= {"pneumonia_probability": record["pneumonia_probability"]}
+def table_row(prediction: Prediction) -> dict[str, Any]:
+    """One row of a table of predictions: nested names joined by `_`, reasons by `;`."""
+    classes = prediction.class_probability or {}
+    row: dict[str, Any] = {"file": prediction.file, "sha256": prediction.sha256, "decision": prediction.decision.value}
+    row |= {"reasons": ";".join(prediction.reasons), "detail": prediction.detail}
+    row |= {"pneumonia_probability": prediction.pneumonia_probability}
     row |= {f"{name}_probability": classes.get(name) for name in ("normal", "bacterial", "viral")}
+    point = prediction.operating_point.as_json()
     row |= {("operating_point" if key == "name" else key): value for key, value in point.items()}
-    row |= {"evidence": record["evidence"]}
-    row |= {f"bundle_{key}": value for key, value in bundle.items()}
-    return row | {"notice": record["notice"]}
+    row |= {"evidence": prediction.evidence}
+    row |= {f"bundle_{key}": value for key, value in asdict(prediction.bundle).items()}
+    return row | {"notice": prediction.notice}
 
 
-def _write_jsonl(records: Iterator[dict[str, Any]], file: Path) -> None:
+def _write_jsonl(predictions: Iterator[Prediction], file: Path) -> None:
     with file.open("w", encoding="utf-8") as stream:
-        for record in records:
-            stream.write(json.dumps(record, ensure_ascii=False) + "\n")
+        for prediction in predictions:
+            stream.write(json.dumps(prediction.as_json(), ensure_ascii=False) + "\n")
 
 
-def _write_csv(records: Iterator[dict[str, Any]], file: Path) -> None:
+def _write_csv(predictions: Iterator[Prediction], file: Path) -> None:
     with file.open("w", encoding="utf-8", newline="") as stream:
-        writer = None
-        for row in map(flat, records):
-            if writer is None:
-                writer = csv.DictWriter(stream, list(row))
-                writer.writeheader()
-            writer.writerow(row)
+        writer = csv.DictWriter(stream, COLUMNS)
+        writer.writeheader()
+        writer.writerows(map(table_row, predictions))
 
 
-def _write_parquet(records: Iterator[dict[str, Any]], file: Path) -> None:
+def _write_parquet(predictions: Iterator[Prediction], file: Path) -> None:
     from pyarrow import parquet
 
     writer = None
     try:
-        while some := list(islice(records, _ROWS_PER_GROUP)):
+        while some := list(islice(predictions, _ROWS_PER_GROUP)):
             table = as_table(some)
             if writer is None:
                 writer = parquet.ParquetWriter(file, table.schema)
@@ -203,12 +202,12 @@ def _write_parquet(records: Iterator[dict[str, Any]], file: Path) -> None:
             writer.close()
 
 
-def as_table(records: Iterable[dict[str, Any]]) -> "arrow.Table":
-    """An Arrow table of predictions as plain data, with `flat`'s columns: float64 for numbers, else text."""
+def as_table(predictions: Iterable[Prediction]) -> "arrow.Table":
+    """An Arrow table of predictions, with `table_row`'s columns: float64 for numbers, else text."""
     import pyarrow as arrow
 
     kinds = [(name, arrow.float64() if _is_number(name) else arrow.string()) for name in COLUMNS]
-    return arrow.Table.from_pylist([flat(record) for record in records], schema=arrow.schema(kinds))
+    return arrow.Table.from_pylist([table_row(each) for each in predictions], schema=arrow.schema(kinds))
 
 
 def _is_number(column: str) -> bool:

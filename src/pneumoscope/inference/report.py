@@ -1,24 +1,29 @@
-"""A page over a folder of films: how they were decided, the most urgent with their evidence, and what was not judged."""
+"""Page over a folder of images: how they were decided, the most urgent with their evidence, and the rejected ones."""
 
 import base64
 import io
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
-from pneumoscope.bundle import find_bundle
+from pneumoscope.bundle import Bundle
 from pneumoscope.data.reading import read_grey
-from pneumoscope.inference.batch import Asked, Summary, predict_files
-from pneumoscope.inference.detector import load_detector
+from pneumoscope.inference.batch import Summary, predict_files
 from pneumoscope.inference.inputs import Inputs
 from pneumoscope.inference.overlay import as_shown, overlay
-from pneumoscope.presentation.page import write_template
-from pneumoscope.types import Decision, Prediction
+from pneumoscope.inference.pool import WorkerPool
+from pneumoscope.inference.tasks import Each, Task
+from pneumoscope.reporting.page import write_template
+from pneumoscope.types import Decision, Prediction, PredictionRequest
 
-# With pictures; a page of more is slow to open.
+if TYPE_CHECKING:
+    from pneumoscope.inference.detector import Detector
+
+# Images shown with pictures; a page of more is slow to open.
 _SHOWN = 60
 _ROWS = 2000
 _BARS = 20
@@ -28,35 +33,76 @@ _COLOURS = {True: "#D55E00", False: "#0072B2"}
 _URGENCY = {Decision.PNEUMONIA: 0, Decision.REFER: 1, Decision.NORMAL: 2}
 
 
+@dataclass(frozen=True)
+class Pictures:
+    """A radiograph as two JPEG files, base64.
+
+    Attributes:
+        plain: The radiograph as it is.
+        evidence: The radiograph with the evidence for pneumonia and for normal.
+    """
+
+    plain: str
+    evidence: str
+
+
+@dataclass(frozen=True)
+class DrawPictures(Task[Pictures | None]):
+    """Pictures of images with their evidence; None for an image that has changed and is no longer assessed."""
+
+    request: PredictionRequest = field(default_factory=PredictionRequest)
+
+    def run(self, detector: "Detector", each: Each) -> list[Pictures | None]:
+        """Pictures of all images."""
+        return [self._draw(detector, image) for image in each(self.images)]
+
+    def _draw(self, detector: "Detector", image: str) -> Pictures | None:
+        asked = self.request
+        explained = detector.predict(image, asked.operating_point, asked.prevalence, evidence=True)
+        if explained.evidence_map is None or explained.frame is None:
+            return None
+        pixels = read_grey(Path(image))
+        drawn = overlay(pixels, explained.evidence_map, explained.frame)
+        return Pictures(_jpeg(Image.fromarray(as_shown(pixels))), _jpeg(drawn))
+
+    def reject(self, detector: "Detector", cause: str) -> list[Pictures | None]:
+        """No pictures."""
+        return [None] * len(self.images)
+
+
 def write_report(
-    out: Path, inputs: Inputs, asked: Asked, workers: int = 1, follow: Callable[[int], None] = lambda more: None
+    out: Path,
+    inputs: Inputs,
+    bundle: Bundle,
+    pool: WorkerPool,
+    request: PredictionRequest,
+    follow: Callable[[int], None] = lambda more: None,
 ) -> Summary:
-    """Judges files and writes a self-contained HTML page about them.
+    """Predicts files and writes a self-contained HTML page about them.
 
     Args:
-        out: Of the page.
-        inputs: The files.
-        asked: How; its evidence folder is not looked at.
-        workers: Processes.
-        follow: Told how many more are done.
+        out: Page to write.
+        inputs: Files.
+        bundle: Bundle of the pool.
+        pool: Worker processes.
+        request: Settings of the predictions.
+        follow: Called with the number of new predictions, again and again.
 
     Raises:
         DataError: There is no image.
-        PneumoscopeError: The bundle or what is asked of it is not as expected.
+        PneumoscopeError: Bundle or settings are not as expected.
     """
-    bundle = find_bundle(asked.bundle)
-    _, point = bundle.manifest.at(asked.operating_point, asked.prevalence)
-    asked = Asked(asked.bundle, asked.operating_point, asked.prevalence)
+    point = bundle.manifest.point_shown(request)
     summary = Summary()
-    judged: list[Prediction] = []
+    assessed: list[Prediction] = []
     rejected: list[Prediction] = []
-    for predictions in predict_files(inputs.walk(), asked, workers):
+    for predictions in predict_files(inputs.walk(), pool, request):
         for prediction in predictions:
-            summary.add(prediction.as_json())
-            (rejected if prediction.pneumonia_probability is None else judged).append(prediction)
+            summary.add(prediction)
+            (rejected if prediction.pneumonia_probability is None else assessed).append(prediction)
         follow(len(predictions))
     summary.check_not_empty()
-    judged.sort(key=lambda p: (_URGENCY[p.decision], -_chance(p), p.file))
+    assessed.sort(key=lambda p: (_URGENCY[p.decision], -_probability(p), p.file))
     write_template(
         out,
         "predictions.html.jinja",
@@ -66,66 +112,66 @@ def write_report(
         bundle=bundle.manifest,
         sha256=bundle.sha256,
         point=point,
-        bars=_bars(np.array([_chance(p) for p in judged]), point.threshold),
+        bars=_bars(np.array([_probability(p) for p in assessed]), point.threshold),
         edge=round(_LEFT + _WIDE * point.threshold, 1),
-        shown=_with_pictures(judged[:_SHOWN], asked),
-        rows=[_row(p) for p in judged[:_ROWS]],
+        shown=_with_pictures(assessed[:_SHOWN], pool, request),
+        rows=[_row(p) for p in assessed[:_ROWS]],
         rejected=[{"file": p.file, "reason": p.reasons[0].value, "detail": p.detail} for p in rejected[:_ROWS]],
-        more=_left_out(len(judged), len(rejected)),
+        more=_left_out(len(assessed), len(rejected)),
     )
     return summary
 
 
-def _chance(prediction: Prediction) -> float:
+def _probability(prediction: Prediction) -> float:
     return prediction.pneumonia_probability or 0.0
 
 
-def _left_out(judged: int, rejected: int) -> str:
-    if max(judged, rejected) <= _ROWS:
+def _left_out(assessed: int, rejected: int) -> str:
+    if max(assessed, rejected) <= _ROWS:
         return ""
     return f"Tables end after {_ROWS:,} rows; pneumoscope predict --out FILE.csv gives them whole."
 
 
-def _bars(chances: "np.typing.NDArray[np.float64]", threshold: float) -> list[dict[str, Any]]:
-    counts, edges = np.histogram(chances, bins=_BARS, range=(0, 1))
+def _bars(probabilities: "np.typing.NDArray[np.float64]", threshold: float) -> list[dict[str, Any]]:
+    counts, edges = np.histogram(probabilities, bins=_BARS, range=(0, 1))
     width, most = _WIDE / _BARS, max(1, int(counts.max()))
     return [
         {
-            "x": round(_LEFT + place * width + 1, 1),
+            "x": round(_LEFT + number * width + 1, 1),
             "width": round(width - 2, 1),
             "height": round(_HIGH * int(count) / most, 1),
             "count": int(count),
-            "colour": _COLOURS[bool((edges[place] + edges[place + 1]) / 2 >= threshold)],
-            "told": f"{count} films between {100 * edges[place]:.0f} and {100 * edges[place + 1]:.0f} %",
+            "colour": _COLOURS[bool((edges[number] + edges[number + 1]) / 2 >= threshold)],
+            "label": f"{count} films between {100 * edges[number]:.0f} and {100 * edges[number + 1]:.0f} %",
         }
-        for place, count in enumerate(counts)
+        for number, count in enumerate(counts)
     ]
 
 
 def _row(prediction: Prediction) -> dict[str, Any]:
-    kinds = {k: v for k, v in (prediction.class_probability or {}).items() if k not in ("normal", "pneumonia")}
-    sick = prediction.decision is not Decision.NORMAL
+    etiologies = {k: v for k, v in (prediction.class_probability or {}).items() if k not in ("normal", "pneumonia")}
+    positive = prediction.decision is not Decision.NORMAL
     return {
         "name": prediction.file,
         "decision": prediction.decision.value,
-        "chance": _chance(prediction),
+        "probability": _probability(prediction),
         "reasons": ", ".join(prediction.reasons),
-        "kinds": ", ".join(f"{name} {100 * value:.0f} %" for name, value in kinds.items()) if sick else "",
+        "etiologies": ", ".join(f"{name} {100 * value:.0f} %" for name, value in etiologies.items())
+        if positive
+        else "",
     }
 
 
-def _with_pictures(predictions: Sequence[Prediction], asked: Asked) -> list[dict[str, Any]]:
-    """Asked once more, for their evidence: a map for each of a million films would not fit into memory."""
-    detector = load_detector(asked.bundle)
-    told = []
-    for prediction in predictions:
-        explained = detector.predict(Path(prediction.file), asked.operating_point, asked.prevalence, evidence=True)
-        if explained.evidence_map is None or explained.frame is None:
-            continue  # the file has changed since
-        film = read_grey(Path(prediction.file))
-        drawn = overlay(film, explained.evidence_map, explained.frame)
-        told.append(_row(prediction) | {"plain": _jpeg(Image.fromarray(as_shown(film))), "evidence": _jpeg(drawn)})
-    return told
+def _with_pictures(
+    predictions: Sequence[Prediction], pool: WorkerPool, request: PredictionRequest
+) -> list[dict[str, Any]]:
+    """Predicted once more, for their evidence: a map for each of a million images would not fit into memory."""
+    drawn = pool.run(DrawPictures([prediction.file], request) for prediction in predictions)
+    return [
+        _row(prediction) | {"plain": pictures.plain, "evidence": pictures.evidence}
+        for prediction, [pictures] in zip(predictions, drawn, strict=True)
+        if pictures
+    ]
 
 
 def _jpeg(picture: Image.Image) -> str:

@@ -1,19 +1,10 @@
 """What every network of the study is: a base that may be frozen, and a head; films in, logits out."""
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
+from pneumoscope.models.catalogue import ParameterCount
 from pneumoscope.types import ClassScheme
-
-
-@dataclass(frozen=True)
-class ParameterCount:
-    """Numbers that a network holds, counted as Keras counts them: moving statistics included, as frozen."""
-
-    trainable: int
-    frozen: int
 
 
 class FilmClassifier(nn.Module):

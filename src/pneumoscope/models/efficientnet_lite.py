@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pneumoscope.models.batch_shard import BatchNorm2d, Dropout, ShardAware
 from pneumoscope.models.classifier import FilmClassifier, GreyConv2d
-from pneumoscope.models.share import BatchNorm2d, Dropout, drawn, gathered
 from pneumoscope.types import SCHEMES
 
 # The lite networks were trained on (pixel - 127) / 128 of 0-255, for all three colours alike.
@@ -164,7 +164,7 @@ def _norm(channels: int) -> BatchNorm2d:
     return BatchNorm2d(channels, eps=_NORM_EPSILON, momentum=_NORM_MOMENTUM)
 
 
-class InvertedResidual(nn.Module):
+class InvertedResidual(ShardAware, nn.Module):
     """Widen by 1 x 1, convolve each channel, narrow by 1 x 1; added to its input where the shapes agree.
 
     Attributes:
@@ -189,12 +189,12 @@ class InvertedResidual(nn.Module):
         if not self.has_shortcut:
             return result
         if self.training and self.drop > 0:
-            kept = drawn(len(maps), lambda films: torch.rand(films, 1, 1, 1, device=maps.device)) >= self.drop
+            kept = self.drawn(len(maps), lambda films: torch.rand(films, 1, 1, 1, device=maps.device)) >= self.drop
             result = result * (kept / (1 - self.drop)).to(result.dtype)
         return maps + result
 
 
-class MixStyle(nn.Module):
+class MixStyle(ShardAware, nn.Module):
     """Mixes, in training, the mean and deviation of each channel between the films of a batch; what a device does to them.
 
     Source: Zhou et al., ICLR 2021, arXiv 2104.02008.
@@ -215,11 +215,11 @@ class MixStyle(nn.Module):
         wide = maps.float()
         mean = wide.mean(dim=(2, 3), keepdim=True).detach()
         deviation = (wide.var(dim=(2, 3), keepdim=True) + 1e-6).sqrt().detach()
-        other = drawn(len(maps), lambda films: torch.randperm(films, device=maps.device))
+        other = self.drawn(len(maps), lambda films: torch.randperm(films, device=maps.device))
         share = torch.distributions.Beta(self._ALPHA, self._ALPHA)
-        own = drawn(len(maps), lambda films: share.sample((films, 1, 1, 1))).to(maps.device)
-        mixed_mean = own * mean + (1 - own) * gathered(mean)[other]
-        mixed_deviation = own * deviation + (1 - own) * gathered(deviation)[other]
+        own = self.drawn(len(maps), lambda films: share.sample((films, 1, 1, 1))).to(maps.device)
+        mixed_mean = own * mean + (1 - own) * self.gathered(mean)[other]
+        mixed_deviation = own * deviation + (1 - own) * self.gathered(deviation)[other]
         factor = mixed_deviation / deviation
         return maps * factor.to(maps.dtype) + (mixed_mean - mean * factor).to(maps.dtype)
 

@@ -1,14 +1,14 @@
-"""Every architecture by name, and one way to build it."""
+"""Builders of the catalogue's architectures, and one way to build a network."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 
 from pneumoscope.config import ModelConfig
 from pneumoscope.errors import ConfigError
+from pneumoscope.models.catalogue import architecture
 from pneumoscope.models.classifier import FilmClassifier
 from pneumoscope.models.cnn import build_cnn
 from pneumoscope.models.efficientnet_lite import LITE0, NANO, LiteTrunk, Stage, build_lite, initialise_convolutions
@@ -16,8 +16,6 @@ from pneumoscope.models.inception import build_inception_v3
 from pneumoscope.models.lite_weights import load_lite_weights
 from pneumoscope.models.stacked import build_stacked_cnn
 from pneumoscope.models.weights import load_inception_weights
-
-Pretrained = Literal["", "inception_v3", "lite0"]
 
 
 @dataclass(frozen=True)
@@ -32,46 +30,26 @@ class BuildRequest:
     trained_cnn: FilmClassifier | None
 
 
-@dataclass(frozen=True)
-class Architecture:
-    """A way to build a network.
-
-    Attributes:
-        name: In configurations.
-        description: For people.
-        build: Makes it.
-        pretrained: Whose published weights it starts from, if any.
-    """
-
-    name: str
-    description: str
-    build: Callable[[BuildRequest], FilmClassifier]
-    pretrained: Pretrained = ""
+Builder = Callable[[BuildRequest], FilmClassifier]
+_BUILDERS: dict[str, Builder] = {}
 
 
-_ARCHITECTURES: dict[str, Architecture] = {}
-
-
-def register(
-    name: str, description: str, pretrained: Pretrained = ""
-) -> Callable[[Callable[[BuildRequest], FilmClassifier]], None]:
-    """Makes a builder known under a name.
+def builds(name: str) -> Callable[[Builder], Builder]:
+    """Decorator that makes a function the builder of an architecture of the catalogue.
 
     Raises:
-        ValueError: The name is taken.
+        ConfigError: The catalogue has no such architecture.
+        ValueError: It has a builder already.
     """
+    architecture(name)
 
-    def remember(build: Callable[[BuildRequest], FilmClassifier]) -> None:
-        if name in _ARCHITECTURES:
-            raise ValueError(f"the architecture {name} is registered already")
-        _ARCHITECTURES[name] = Architecture(name, description, build, pretrained)
+    def remember(build: Builder) -> Builder:
+        if name in _BUILDERS:
+            raise ValueError(f"the architecture {name} has a builder already")
+        _BUILDERS[name] = build
+        return build
 
     return remember
-
-
-def architectures() -> list[Architecture]:
-    """All of them, in the order of registration."""
-    return list(_ARCHITECTURES.values())
 
 
 def build_model(
@@ -95,26 +73,16 @@ def build_model(
     Raises:
         ConfigError: No such architecture, or it cannot be built for these films.
     """
-    return architecture(model.architecture).build(BuildRequest(model, seed, height, width, pretrained, trained_cnn))
+    name = architecture(model.architecture).name
+    return _BUILDERS[name](BuildRequest(model, seed, height, width, pretrained, trained_cnn))
 
 
-def architecture(name: str) -> Architecture:
-    """The architecture of a name.
-
-    Raises:
-        ConfigError: There is none.
-    """
-    if name not in _ARCHITECTURES:
-        raise ConfigError(f"expected an architecture out of {', '.join(_ARCHITECTURES)}, found {name!r}: change it")
-    return _ARCHITECTURES[name]
-
-
-@register("cnn", "models 1 and 2 of the study: three convolutions, one dense layer")
+@builds("cnn")
 def _cnn(request: BuildRequest) -> FilmClassifier:
     return build_cnn(request.model.classes, request.seed, request.height, request.width)
 
 
-@register("inception_v3", "model 3 of the study: Keras' Inception V3, frozen, and three dense layers", "inception_v3")
+@builds("inception_v3")
 def _inception_v3(request: BuildRequest) -> FilmClassifier:
     if (request.height, request.width) != (224, 224):
         raise ConfigError(
@@ -124,7 +92,7 @@ def _inception_v3(request: BuildRequest) -> FilmClassifier:
     return build_inception_v3(request.model.classes, request.seed, base, request.model.freeze_base)
 
 
-@register("stacked_cnn", "model 4 of the study: the convolutions of model 2, three more, one dense layer")
+@builds("stacked_cnn")
 def _stacked_cnn(request: BuildRequest) -> FilmClassifier:
     model = request.model
     return build_stacked_cnn(
@@ -132,12 +100,12 @@ def _stacked_cnn(request: BuildRequest) -> FilmClassifier:
     )
 
 
-@register("lite0", "the detector: EfficientNet-lite0, from ImageNet weights", "lite0")
+@builds("lite0")
 def _lite0(request: BuildRequest) -> FilmClassifier:
     return _lite(request, LITE0, wide_end=True)
 
 
-@register("nano", "the small detector: the first blocks of EfficientNet-lite0, from ImageNet weights", "lite0")
+@builds("nano")
 def _nano(request: BuildRequest) -> FilmClassifier:
     return _lite(request, NANO, wide_end=False)
 

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pneumoscope import places
+from pneumoscope import paths
+from pneumoscope.downloading import Download, fetch
 from pneumoscope.errors import WeightsError
-from pneumoscope.fetching import Download, fetch
 from pneumoscope.files import sha256_of_file
 from pneumoscope.models.inception import InceptionV3
-from pneumoscope.presentation.progress import Report, silent
+from pneumoscope.progress import Report, silent
 
 # keras.applications.inception_v3 names this address and MD5 for include_top=False.
 KERAS_FILE = Download(
@@ -55,7 +55,7 @@ def find_inception_weights(named: Path | None, report: Report = silent) -> Weigh
         WeightsError: A file was named and is not there.
         DownloadError: Keras' file is not at hand and cannot be had.
     """
-    chosen = named or places.inception_weights_from_environment()
+    chosen = named or paths.inception_weights_from_environment()
     if chosen is not None:
         if not chosen.is_file():
             raise WeightsError(
@@ -64,7 +64,7 @@ def find_inception_weights(named: Path | None, report: Report = silent) -> Weigh
         with chosen.open("rb") as stream:
             keras_own = hashlib.file_digest(stream, KERAS_FILE.hash_name).hexdigest() == KERAS_FILE.digest
         return WeightFile(chosen, sha256_of_file(chosen), _IMAGENET if keras_own else f"not Keras' file: {chosen.name}")
-    cached = places.cache_directory() / KERAS_FILE.url.rpartition("/")[2]
+    cached = paths.cache_directory() / KERAS_FILE.url.rpartition("/")[2]
     if not cached.is_file():
         fetch(KERAS_FILE, cached, report("downloading Inception V3 weights (MB)"))
     return WeightFile(cached, sha256_of_file(cached), _IMAGENET)

@@ -4,10 +4,10 @@ import posixpath
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pneumoscope.data.reading import IMAGE_SUFFIXES
 from pneumoscope.errors import DataError
 from pneumoscope.inference.inputs import TABLE_SUFFIXES, open_inputs, table_column, walk_folder
 from pneumoscope.scale.storage import Place, is_path
+from pneumoscope.types import IMAGE_SUFFIXES
 
 # Of archives whose images are judged one after the other, as they come.
 ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz")

@@ -5,16 +5,17 @@ import json
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import pyarrow as arrow
 from pyarrow import parquet
 
 from pneumoscope.errors import DataError
-from pneumoscope.inference.batch import JudgingPool, Named, Summary
+from pneumoscope.inference.batch import Summary, predict_files
 from pneumoscope.inference.journal import as_table
-from pneumoscope.scale.films import FilmReader
+from pneumoscope.inference.pool import WorkerPool
+from pneumoscope.scale.images import FilmReader, Named
 from pneumoscope.scale.plan import Plan
+from pneumoscope.types import Prediction
 
 # Of the results' schema, where `counted` finds what the partition came to.
 _TOLD = b"pneumoscope"
@@ -40,7 +41,7 @@ class Done:
         return sum(self.decisions.values())
 
 
-def score_partitions(plan: Plan, numbers: Iterable[int], pool: JudgingPool) -> Iterator[Done]:
+def score_partitions(plan: Plan, numbers: Iterable[int], pool: WorkerPool) -> Iterator[Done]:
     """Judges partitions, one after the other, and puts the results of each in place as soon as it is whole.
 
     Films of the next partition are judged while the results of one are written. The same partition always gives the same
@@ -59,14 +60,14 @@ def score_partitions(plan: Plan, numbers: Iterable[int], pool: JudgingPool) -> I
         DataError: The plan's file is gone.
     """
     films: deque[tuple[int, int]] = deque()
-    records: deque[dict[str, Any]] = deque()
+    waiting: deque[Prediction] = deque()
     with FilmReader() as reader:
-        for predictions in pool.predict(_counted(plan, numbers, reader, films)):
-            records.extend(prediction.as_json() for prediction in predictions)
+        for predictions in predict_files(_counted(plan, numbers, reader, films), pool, plan.terms.request):
+            waiting.extend(predictions)
             # `films` tells of a partition once all its films are handed out, so of the first ones before they are judged.
-            while films and len(records) >= films[0][1]:
+            while films and len(waiting) >= films[0][1]:
                 number, count = films.popleft()
-                yield _commit(plan, number, [records.popleft() for _ in range(count)])
+                yield _commit(plan, number, [waiting.popleft() for _ in range(count)])
         # Archives without a film, of which no prediction tells.
         yield from (_commit(plan, number, []) for number, _ in films)
 
@@ -80,15 +81,17 @@ def _counted(plan: Plan, numbers: Iterable[int], reader: FilmReader, films: dequ
         films.append((number, count))
 
 
-def _commit(plan: Plan, number: int, records: list[dict[str, Any]]) -> Done:
+def _commit(plan: Plan, number: int, predictions: list[Prediction]) -> Done:
     summary = Summary()
-    for record in records:
-        summary.add(record)
+    for prediction in predictions:
+        summary.add(prediction)
     # Counters in the order of their names, whatever the order in which they were met: the bytes are to be the same.
     done = Done(number, *(dict(sorted(each.items())) for each in (summary.decisions, summary.reasons)))
     told = {"plan": plan.hash, "manifest": plan.manifest_hash, **asdict(plan.terms), **asdict(done)}
-    versions = arrow.array([plan.terms.code_version] * len(records), arrow.string())
-    table = as_table(records).append_column("code_version", versions).replace_schema_metadata({_TOLD: json.dumps(told)})
+    versions = arrow.array([plan.terms.code_version] * len(predictions), arrow.string())
+    table = (
+        as_table(predictions).append_column("code_version", versions).replace_schema_metadata({_TOLD: json.dumps(told)})
+    )
     buffer = io.BytesIO()
     parquet.write_table(table, buffer, compression="zstd")
     plan.part(number).write(buffer.getvalue())

@@ -23,6 +23,7 @@ from pneumoscope.errors import ConfigError, DataError
 from pneumoscope.files import as_json
 from pneumoscope.scale.manifest import is_archive, open_manifest
 from pneumoscope.scale.storage import Place
+from pneumoscope.types import PredictionRequest
 
 FORMAT = 1
 _PLAN, _ENTRIES = "_plan.json", "_plan"
@@ -49,6 +50,11 @@ class Terms:
     prevalence: float | None
     code_version: str
     device: str = "cpu"
+
+    @property
+    def request(self) -> PredictionRequest:
+        """Settings of the predictions."""
+        return PredictionRequest(self.operating_point, self.prevalence)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ Workers read the plan and the films, and write the results, themselves.
 import json
 import platform
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import ray
@@ -17,7 +17,7 @@ from ray.exceptions import RayError
 from pneumoscope.bundle import Bundle
 from pneumoscope.cluster import connected
 from pneumoscope.errors import DataError, PneumoscopeError, StorageError
-from pneumoscope.inference.batch import Asked, JudgingPool
+from pneumoscope.inference.pool import WorkerPool
 from pneumoscope.scale.partition import Done, counted, score_partitions
 from pneumoscope.scale.plan import Plan, code_version
 
@@ -60,13 +60,13 @@ class RayEngine:
         self._cores_per_worker = cores_per_worker
         self._gpus_per_worker = gpus_per_worker
 
-    def score(self, plan: Plan, numbers: Sequence[int], asked: Asked) -> Iterator[Done]:
+    def score(self, plan: Plan, numbers: Sequence[int], bundle: Bundle) -> Iterator[Done]:
         """Judges partitions.
 
         Args:
             plan: That they are part of.
             numbers: Of the partitions, at least one.
-            asked: How, with a bundle that is loaded: workers need no file of it.
+            bundle: Loaded bundle: workers need no file of it.
 
         Yields:
             What is done, in any order.
@@ -82,10 +82,10 @@ class RayEngine:
                 [{"partition": number} for number in numbers], override_num_blocks=min(len(numbers), _MOST_PIECES)
             )
             # Within a list a reference travels as it is: the bundle itself would be part of every order to start a worker.
-            bundle = [ray.put(asked.bundle)]
+            shared = [ray.put(bundle)]
             answers = pieces.map_batches(
                 _Worker,
-                fn_constructor_args=(plan, replace(asked, bundle=""), bundle, self._cores_per_worker),
+                fn_constructor_args=(plan, shared, self._cores_per_worker),
                 batch_size=1,
                 num_cpus=self._cores_per_worker,
                 num_gpus=self._gpus_per_worker or None,
@@ -125,10 +125,10 @@ def _rows(answers: "ray.data.Dataset") -> Iterator[dict[str, Any]]:
 class _Worker:
     """Judges partitions in a process of the cluster."""
 
-    def __init__(self, plan: Plan, asked: Asked, bundle: "list[ray.ObjectRef[Bundle]]", cores: int) -> None:
+    def __init__(self, plan: Plan, bundle: "list[ray.ObjectRef[Bundle]]", cores: int) -> None:
         self._plan = plan
         self._code_version = code_version()
-        self._pool = JudgingPool(replace(asked, bundle=ray.get(bundle[0])), cores)
+        self._pool = WorkerPool(ray.get(bundle[0]), cores, plan.terms.device)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
         return {"told": [json.dumps(self._score(int(number))) for number in batch["partition"]]}

@@ -8,20 +8,21 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 from uuid import uuid4
 
-from pneumoscope.bundle import find_bundle
+from pneumoscope.bundle import Bundle
 from pneumoscope.errors import DataError
 from pneumoscope.files import as_json
-from pneumoscope.inference.batch import Asked, JudgingPool
+from pneumoscope.inference.pool import WorkerPool
 from pneumoscope.scale.partition import Done, counted, score_partitions, total
 from pneumoscope.scale.plan import Plan, Terms, code_version, open_plan
 from pneumoscope.scale.storage import Place, is_path
+from pneumoscope.types import PredictionRequest
 
 _RUNS, _SUMMARY = "_runs", "_summary.json"
 _SECONDS_BETWEEN_NOTES = 30.0
@@ -42,7 +43,7 @@ class Engine(Protocol):
     name: str
     cores: int
 
-    def score(self, plan: Plan, numbers: Sequence[int], asked: Asked) -> Iterator[Done]:
+    def score(self, plan: Plan, numbers: Sequence[int], bundle: Bundle) -> Iterator[Done]:
         """Judges partitions of a plan; yields what is done, in any order."""
         ...
 
@@ -55,9 +56,9 @@ class LocalEngine:
     def __init__(self, workers: int) -> None:
         self.cores = workers
 
-    def score(self, plan: Plan, numbers: Sequence[int], asked: Asked) -> Iterator[Done]:
+    def score(self, plan: Plan, numbers: Sequence[int], bundle: Bundle) -> Iterator[Done]:
         """Judges partitions; see `score_partitions`."""
-        with JudgingPool(asked, self.cores) as pool:
+        with WorkerPool(bundle, self.cores, plan.terms.device) as pool:
             yield from score_partitions(plan, numbers, pool)
 
 
@@ -141,30 +142,34 @@ class Scored:
 def score(
     manifest: str,
     out: str,
-    asked: Asked,
+    bundle: Bundle,
     engine: Engine,
     partition_size: int = 1000,
     follow: Callable[[Account], None] = lambda account: None,
+    request: PredictionRequest | None = None,
+    device: str = "cpu",
 ) -> Scored:
     """Scores an archive, or what an earlier run has left of it, into a folder of Parquet files.
 
     Args:
         manifest: Folder, table, tar archive or pattern of them; a path, or an address that fsspec reaches.
         out: Folder of the results, likewise.
-        asked: How; no evidence is drawn.
-        engine: On what.
+        bundle: Bundle that makes the predictions.
+        engine: Engine that works on the partitions.
         partition_size: Films that are judged and put in place together.
-        follow: Told whenever a partition is done, and once before the first.
+        follow: Called whenever a partition is done, and once before the first.
+        request: Settings of the predictions; the usual ones where None. No evidence is drawn.
+        device: `cpu`, or `cuda` for a GPU.
 
     Raises:
         ConfigError: An address behind a protocol that cannot be reached.
         DataError: Nothing to score, or a run of something else in `out`.
         StorageError: An address cannot be reached; the same call later goes on where this ended.
-        PneumoscopeError: The bundle or what is asked of it is not as expected.
+        PneumoscopeError: The settings are not as expected.
     """
-    bundle = find_bundle(asked.bundle)
-    bundle.manifest.at(asked.operating_point, asked.prevalence)
-    terms = Terms(bundle.sha256, asked.operating_point, asked.prevalence, code_version(), asked.device)
+    asked = request or PredictionRequest()
+    bundle.manifest.point_shown(asked)
+    terms = Terms(bundle.sha256, asked.operating_point, asked.prevalence, code_version(), device)
     plan = open_plan(_absolute(manifest), _absolute(out), terms, partition_size)
     there = plan.done()
     missing = [number for number in range(plan.partitions) if number not in there]
@@ -174,7 +179,7 @@ def score(
         account.close()
     else:
         with _noted(account) as note:
-            for done in engine.score(plan, missing, replace(asked, bundle=bundle)):
+            for done in engine.score(plan, missing, bundle):
                 account.add(done)
                 note.now_and_then()
                 follow(account)

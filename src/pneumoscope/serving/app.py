@@ -16,13 +16,15 @@ from starlette.types import ASGIApp
 
 from pneumoscope import __version__
 from pneumoscope.bundle import find_bundle
+from pneumoscope.inference.limits import ImageLimits
+from pneumoscope.inference.pool import WorkerPool
 from pneumoscope.serving.edge import Edge
 from pneumoscope.serving.history import History
-from pneumoscope.serving.judging import Judging
 from pneumoscope.serving.keys import load_keys
 from pneumoscope.serving.monitoring import Monitoring
 from pneumoscope.serving.openapi import complete_schema
 from pneumoscope.serving.problems import Problem, ProblemError
+from pneumoscope.serving.queueing import PredictionQueue
 from pneumoscope.serving.routes import add_history, add_judging, add_knowledge
 from pneumoscope.serving.service import Service
 from pneumoscope.serving.settings import Settings
@@ -43,15 +45,17 @@ def create_app(settings: Settings) -> ASGIApp:
     bundle = find_bundle(settings.bundle)
     keys = load_keys(settings.keys) if settings.keys else {}
     history = History(settings.history) if settings.history else None
-    judging = Judging(settings.bundle, settings.workers, settings.queue, settings.judge_seconds)
+    limits = ImageLimits(wall_seconds=settings.judge_seconds)
+    pool = WorkerPool(settings.bundle, settings.workers, limits=limits)
+    queue = PredictionQueue(pool, settings.workers, settings.queue)
     monitoring = Monitoring(bundle, settings.request_log)
-    service = Service(bundle, judging, monitoring, history, Uploads(settings))
+    service = Service(bundle, queue, monitoring, history, Uploads(settings))
 
     @asynccontextmanager
     async def alive(app: FastAPI) -> AsyncIterator[None]:
-        await judging.start()
+        await queue.start()
         yield
-        await judging.stop()
+        await queue.stop()
         if history:
             history.close()
 

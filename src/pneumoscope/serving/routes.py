@@ -8,13 +8,13 @@ from fastapi import FastAPI, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from pneumoscope.files import as_json
-from pneumoscope.inference.measured import measured
+from pneumoscope.inference.performance import measured
 from pneumoscope.serving import schemas
 from pneumoscope.serving.history import History
 from pneumoscope.serving.openapi import form_body, image_body, problem_responses
 from pneumoscope.serving.problems import Problem, ProblemError
 from pneumoscope.serving.service import Service
-from pneumoscope.serving.work import Draw, Levels, Question, Show
+from pneumoscope.serving.tasks import DecodeImages, DrawEvidence, GreyLevels
 from pneumoscope.types import Decision, Prediction
 
 _LARGEST_ID = 2**63 - 1
@@ -47,10 +47,10 @@ def add_judging(app: FastAPI, service: Service) -> None:
         prevalence: Prevalence = None,
         evidence: Annotated[bool, Query(description="Whether to give the evidence map.")] = False,
     ) -> Response:
-        question = service.question(operating_point, prevalence, evidence)
-        service.judging.check_room()
+        asked = service.request(operating_point, prevalence, evidence)
+        service.queue.check_room()
         async with service.uploads.image(request, file) as image:
-            [prediction] = await service.judge(request, [image], question)
+            [prediction] = await service.predict(request, [image], asked)
         return JSONResponse(_told(prediction, evidence))
 
     @app.post(
@@ -64,10 +64,10 @@ def add_judging(app: FastAPI, service: Service) -> None:
     async def predict_batch(
         request: Request, operating_point: Point = "balanced", prevalence: Prevalence = None
     ) -> Response:
-        question = service.question(operating_point, prevalence)
-        service.judging.check_room()
+        asked = service.request(operating_point, prevalence)
+        service.queue.check_room()
         async with service.uploads.images(request) as images:
-            predictions = await service.judge(request, images, question)
+            predictions = await service.predict(request, images, asked)
         return JSONResponse([_told(prediction, False) for prediction in predictions])
 
     @app.post(
@@ -82,9 +82,9 @@ def add_judging(app: FastAPI, service: Service) -> None:
         request: Request,
         alone: Annotated[bool, Query(description="The evidence on a transparent ground, without the film.")] = False,
     ) -> Response:
-        service.judging.check_room()
+        service.queue.check_room()
         async with service.uploads.image(request, "") as image:
-            drawn = await service.draw(Draw(image, Question(), alone))
+            drawn = await service.result(DrawEvidence([image], alone))
         return Response(drawn, media_type="image/png")
 
     @app.post(
@@ -107,17 +107,17 @@ def add_judging(app: FastAPI, service: Service) -> None:
         },
     )
     async def film(request: Request) -> Response:
-        service.judging.check_room()
+        service.queue.check_room()
         async with service.uploads.image(request, "") as image:
-            levels: Levels = await service.draw(Show(image))
+            levels: GreyLevels = await service.result(DecodeImages([image]))
         size = {"Film-Height": str(levels.height), "Film-Width": str(levels.width), "Film-Bits": str(levels.bits)}
         return Response(levels.content, media_type="application/octet-stream", headers=size)
 
 
 def add_knowledge(app: FastAPI, service: Service) -> None:
     """The bundle, what was measured of it, drift, problems; health and metrics."""
-    bundle, judging, monitoring = service.bundle, service.judging, service.monitoring
-    manifest = as_json(asdict(bundle.manifest) | {"sha256": bundle.sha256})
+    bundle, queue, monitoring = service.bundle, service.queue, service.monitoring
+    manifest = as_json(bundle.manifest.as_json() | {"sha256": bundle.sha256})
     known = as_json(measured(bundle))
     reference = bundle.manifest.reference
 
@@ -138,7 +138,7 @@ def add_knowledge(app: FastAPI, service: Service) -> None:
 
     @app.get("/v1/health", tags=["operation"], summary="Is it alive?", response_model=schemas.HealthSchema)
     async def health() -> Response:
-        return JSONResponse({"status": "alive", "images_accepted": judging.accepted})
+        return JSONResponse({"status": "alive", "images_accepted": queue.accepted})
 
     @app.get(
         "/v1/ready",
@@ -148,8 +148,8 @@ def add_knowledge(app: FastAPI, service: Service) -> None:
         responses={503: {"model": schemas.HealthSchema}},
     )
     async def ready() -> Response:
-        told = {"status": "ready" if judging.is_ready else "not ready", "images_accepted": judging.accepted}
-        return JSONResponse(told, 200 if judging.is_ready else 503)
+        told = {"status": "ready" if queue.is_ready else "not ready", "images_accepted": queue.accepted}
+        return JSONResponse(told, 200 if queue.is_ready else 503)
 
     @app.get(
         "/metrics",
@@ -159,7 +159,7 @@ def add_knowledge(app: FastAPI, service: Service) -> None:
         responses={200: {"content": {"text/plain": {}}}},
     )
     async def metrics() -> Response:
-        content = monitoring.metrics(judging.accepted, service.uploads.held, judging.replaced)
+        content = monitoring.metrics(queue.accepted, service.uploads.held, queue.replaced)
         return Response(content, media_type="text/plain; version=0.0.4")
 
     @app.get(

@@ -1,4 +1,4 @@
-"""What the routes share: the bundle, the judging processes, what is counted and kept."""
+"""State that the routes share: the bundle, the queue, the counters and the history."""
 
 import asyncio
 import logging
@@ -10,47 +10,49 @@ from starlette.requests import Request
 
 from pneumoscope.bundle import Bundle
 from pneumoscope.errors import InputError, UnreadableImage
+from pneumoscope.inference.tasks import PredictImages, Task
 from pneumoscope.serving.history import History
-from pneumoscope.serving.judging import Judging
 from pneumoscope.serving.monitoring import Monitoring
 from pneumoscope.serving.problems import Problem, ProblemError
+from pneumoscope.serving.queueing import PredictionQueue
 from pneumoscope.serving.uploads import Uploads
-from pneumoscope.serving.work import Judge, Question, Task
-from pneumoscope.types import NamedImage, Prediction
+from pneumoscope.types import NamedImage, Prediction, PredictionRequest
 
 _log = logging.getLogger("pneumoscope.serving")
 
 
 class Service:
-    """Answers for images.
+    """Bundle, queue and records of a running service.
 
     Attributes:
-        bundle: That judges.
-        judging: Its processes.
-        monitoring: What is counted.
-        history: What is kept; None for nothing.
-        uploads: Reads bodies.
+        bundle: Bundle that makes the predictions.
+        queue: Queue in front of the worker pool.
+        monitoring: Metrics, request log and drift window.
+        history: Record of decisions; None where none is kept.
+        uploads: Reader of request bodies.
     """
 
     def __init__(
-        self, bundle: Bundle, judging: Judging, monitoring: Monitoring, history: History | None, uploads: Uploads
+        self, bundle: Bundle, queue: PredictionQueue, monitoring: Monitoring, history: History | None, uploads: Uploads
     ) -> None:
-        """Of these parts."""
-        self.bundle, self.judging, self.monitoring = bundle, judging, monitoring
+        """Combines the parts."""
+        self.bundle, self.queue, self.monitoring = bundle, queue, monitoring
         self.history, self.uploads = history, uploads
 
-    def question(self, operating_point: str, prevalence: float | None, evidence: bool = False) -> Question:
-        """Checked before a body is read."""
+    def request(self, operating_point: str, prevalence: float | None, evidence: bool = False) -> PredictionRequest:
+        """Request with these settings, checked before a body is read."""
+        request = PredictionRequest(operating_point, prevalence, evidence)
         try:
-            self.bundle.manifest.at(operating_point, prevalence)
+            self.bundle.manifest.point_shown(request)
         except InputError as error:
             raise ProblemError(Problem.UNKNOWN_OPERATING_POINT, str(error)) from error
-        return Question(operating_point, prevalence, evidence)
+        return request
 
-    async def judge(self, request: Request, images: Sequence[NamedImage], question: Question) -> list[Prediction]:
-        """Asks, and takes note."""
-        answers = await self.judging.ask([Judge(image, question) for image in images])
-        predictions = [answer for answer in answers if isinstance(answer, Prediction)]
+    async def predict(
+        self, request: Request, images: Sequence[NamedImage], asked: PredictionRequest
+    ) -> list[Prediction]:
+        """Predictions for images, counted and recorded."""
+        predictions: list[Prediction] = await self.queue.results(PredictImages(images, asked))
         request.state.predictions += predictions
         self.monitoring.judged(predictions)
         if self.history:
@@ -60,9 +62,9 @@ class Service:
                 _log.exception("request %s could not be kept in the history", request.state.request_id)
         return predictions
 
-    async def draw(self, task: Task) -> Any:
-        """One answer that is no prediction."""
-        [answer] = await self.judging.ask([task])
-        if isinstance(answer, UnreadableImage):
-            raise ProblemError(Problem.UNREADABLE, str(answer))
-        return answer
+    async def result(self, task: Task[Any]) -> Any:
+        """Result of a task of one image that is no prediction."""
+        [found] = await self.queue.results(task)
+        if isinstance(found, UnreadableImage):
+            raise ProblemError(Problem.UNREADABLE, str(found))
+        return found

@@ -11,11 +11,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from pneumoscope.files import write_json, write_text
-from pneumoscope.presentation.markdown import markdown_table
-from pneumoscope.presentation.page import Section, write_page
-from pneumoscope.presentation.style import CLASS_COLOURS, NEUTRAL, drawing, png_of, save_png
+from pneumoscope.reporting.markdown import markdown_table
+from pneumoscope.reporting.page import Section, write_page
+from pneumoscope.reporting.style import CLASS_COLOURS, NEUTRAL, drawing, png_of, save_png
 from pneumoscope.study.experiments import experiment
-from pneumoscope.training.run import RunFolder
+from pneumoscope.training.run_folder import RunFolder
 from pneumoscope.types import NOTICE, SYNTHETIC_NOTICE
 
 _SHOWN = ("accuracy", "binary_accuracy", "sensitivity", "specificity", "auc")

@@ -1,9 +1,9 @@
 """The study's experiments: their settings, what they build on, and what the slides report of them."""
 
 from dataclasses import dataclass
-from importlib.resources import files
 
-from pneumoscope.config import RunConfig, parse_config
+from pneumoscope.config import RunConfig
+from pneumoscope.configs import shipped_config
 from pneumoscope.errors import ConfigError
 
 
@@ -12,7 +12,7 @@ class Experiment:
     """One network of the study.
 
     Attributes:
-        name: Of its configuration in `study/configs/`.
+        name: Name of its configuration in `configs/study/`.
         title: For people.
         slides_accuracy: On the 624 test images, in [0, 1], from the slides; None for what they do not report.
         builds_on: The experiment whose trained convolutions it takes over, or empty.
@@ -28,8 +28,7 @@ class Experiment:
     @property
     def config(self) -> RunConfig:
         """Its settings, for seed 0."""
-        text = files("pneumoscope.study").joinpath("configs", f"{self.name}.toml").read_text(encoding="utf-8")
-        return parse_config(text, f"{self.name}.toml")
+        return shipped_config(self.name)
 
 
 EXPERIMENTS = (

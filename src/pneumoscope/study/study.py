@@ -9,34 +9,32 @@ Training ends, for every network and seed, before the first test film is looked 
 """
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pneumoscope import places
-from pneumoscope.config import Preprocessing, RunConfig, SplitConfig
-from pneumoscope.data.dataset import Dataset, film_looks, load_dataset
+from pneumoscope import paths
+from pneumoscope.assessment.evaluation import Evaluation
+from pneumoscope.assessment.runs import assess_run
+from pneumoscope.config import Preprocessing, SplitConfig
+from pneumoscope.data.dataset import Dataset, load_dataset
 from pneumoscope.data.index import save_index
 from pneumoscope.data.locate import Location
 from pneumoscope.data.overview import write_overview
 from pneumoscope.data.split import save_split
 from pneumoscope.errors import ConfigError, DownloadError, RunError
-from pneumoscope.files import write_json, write_text
+from pneumoscope.files import write_json
 from pneumoscope.models.weights import WeightFile, find_inception_weights
-from pneumoscope.presentation.progress import Report, silent
-from pneumoscope.study.assessment import assess
+from pneumoscope.progress import Report, silent
+from pneumoscope.provenance import provenance
 from pneumoscope.study.comparison import write_comparison
-from pneumoscope.study.experiments import Experiment, experiment, with_prerequisites
-from pneumoscope.study.jobs import Job, Workers, run_jobs
-from pneumoscope.study.networks import Foundations, build_network, origin_of
-from pneumoscope.training import team
-from pneumoscope.training.batches import labelled_films, repeated
-from pneumoscope.training.checkpoint import TrainingState
-from pneumoscope.training.loop import train
-from pneumoscope.training.observer import Observer, SilentObserver
-from pneumoscope.training.provenance import provenance
-from pneumoscope.training.run import RunFolder
+from pneumoscope.study.experiments import EXPERIMENTS, Experiment, experiment, with_prerequisites
+from pneumoscope.training import distributed
+from pneumoscope.training.callbacks import Callbacks
+from pneumoscope.training.jobs import Job, Workers, run_jobs
+from pneumoscope.training.networks import InitialWeights
+from pneumoscope.training.run_folder import RunFolder
+from pneumoscope.training.single_run import TrainingSetup, remove_features, train_network
 from pneumoscope.types import Split
 
 
@@ -74,27 +72,12 @@ class StudyPlan:
         return with_prerequisites(list(self.only))
 
 
-@dataclass(frozen=True)
-class Listeners:
-    """Who is told of what a study does.
-
-    Attributes:
-        report: Of data stages.
-        observer: Of trainings.
-        say: Of everything else, a line at a time.
-    """
-
-    report: Report = silent
-    observer: Observer = field(default_factory=SilentObserver)
-    say: Callable[[str], None] = lambda line: None
-
-
 def run_study(
     location: Location,
     plan: StudyPlan,
     out: Path,
-    ledger: Path,
-    listeners: Listeners,
+    ledger: Path | None,
+    callbacks: Callbacks,
     workers: Workers | None = None,
 ) -> dict[str, Any]:
     """Runs the study, or what is still missing of it.
@@ -104,7 +87,7 @@ def run_study(
         plan: What to do.
         out: Folder of the study; one that holds the same study is gone on with.
         ledger: Gets a line for every evaluation on the test films of a real data set.
-        listeners: Told of progress.
+        callbacks: Progress.
         workers: Where several trainings run at the same time; one after the other where None.
 
     Returns:
@@ -113,18 +96,18 @@ def run_study(
     Raises:
         PneumoscopeError: Data, weights, settings or folders are not as expected; whatever is finished stays.
     """
-    inception = _inception(plan, location, listeners)
-    dataset = team.in_turn(lambda: _dataset(location, plan, listeners.report))
-    team.first(lambda: _begin(location, plan, dataset, out))
-    listeners.say(dataset.audit.verdict)
-    run_jobs(_jobs(location, plan, inception, out), workers or Workers(), listeners.say)
+    inception = _inception(plan, location, callbacks)
+    dataset = distributed.in_turn(lambda: _dataset(location, plan, callbacks.progress))
+    distributed.first(lambda: _begin(location, plan, dataset, out))
+    callbacks.message(dataset.audit.verdict)
+    run_jobs(_jobs(location, plan, inception, out), workers or Workers(), callbacks.message)
     runs: dict[str, list[RunFolder]] = {}
     for entry in plan.experiments:
         runs[entry.name] = [
-            _train_one(entry, seed, plan, dataset, inception, out, listeners) for seed in range(plan.seeds)
+            _train_one(entry, seed, plan, dataset, inception, out, callbacks) for seed in range(plan.seeds)
         ]
-        team.first(lambda: remove_features(out / "features"))
-    return team.first(lambda: _evaluate_all(location, plan, dataset, runs, out, ledger, listeners))
+        distributed.first(lambda: remove_features(out / "features"))
+    return distributed.first(lambda: _evaluate_all(location, plan, dataset, runs, out, ledger, callbacks))
 
 
 def _dataset(location: Location, plan: StudyPlan, report: Report) -> Dataset:
@@ -132,7 +115,7 @@ def _dataset(location: Location, plan: StudyPlan, report: Report) -> Dataset:
         location.root,
         Preprocessing(),
         SplitConfig(),
-        places.films_directory(),
+        paths.films_directory(),
         report,
         plan.skip_unreadable,
         plan.limit,
@@ -143,10 +126,10 @@ def _jobs(location: Location, plan: StudyPlan, inception: WeightFile | None, out
     """Every training of the study; those that build on another wait for the one with their seed."""
     return [
         Job(
-            _said(entry, seed),
+            _title(entry, seed),
             _train_alone,
             (location, plan, entry.name, seed, inception, out),
-            _said(experiment(entry.builds_on), seed) if entry.builds_on else "",
+            _title(experiment(entry.builds_on), seed) if entry.builds_on else "",
         )
         for entry in plan.experiments
         for seed in range(plan.seeds)
@@ -158,11 +141,11 @@ def _train_alone(
 ) -> str:
     """What a process of its own does of a study."""
     dataset = _dataset(location, plan, silent)
-    run = _train_one(experiment(name), seed, plan, dataset, inception, out, Listeners())
-    return run.last_words()
+    run = _train_one(experiment(name), seed, plan, dataset, inception, out, Callbacks())
+    return run.summary()
 
 
-def _said(entry: Experiment, seed: int) -> str:
+def _title(entry: Experiment, seed: int) -> str:
     return f"{entry.title}, seed {seed}"
 
 
@@ -181,22 +164,17 @@ def _evaluate_all(
     dataset: Dataset,
     runs: dict[str, list[RunFolder]],
     out: Path,
-    ledger: Path,
-    listeners: Listeners,
+    ledger: Path | None,
+    callbacks: Callbacks,
 ) -> dict[str, Any]:
     """Every network on the test films, and the comparison of them."""
+    evaluation = Evaluation(Split.TEST, "final evaluation of the study", ledger, location.synthetic)
     for folders in runs.values():
         for run in folders:
-            listeners.say(f"evaluating {run.path.parent.name}, {run.path.name}")
-            assess(
-                run,
-                dataset,
-                Split.TEST,
-                "final evaluation of the study",
-                ledger,
-                location.synthetic,
-                plan.inception_weights,
-            )
+            callbacks.message(f"evaluating {run.path.parent.name}, {run.path.name}")
+            name = run.config().name
+            title = next((each.title for each in EXPERIMENTS if each.name == name), name)
+            assess_run(run, dataset, evaluation, title, plan.inception_weights)
     facts = {
         "data": {
             "films": len(dataset.index.rows),
@@ -210,15 +188,15 @@ def _evaluate_all(
     return write_comparison(runs, facts, out)
 
 
-def _inception(plan: StudyPlan, location: Location, listeners: Listeners) -> WeightFile | None:
+def _inception(plan: StudyPlan, location: Location, callbacks: Callbacks) -> WeightFile | None:
     """Found before the first training, so that a study does not fail in its third hour."""
     if not any(entry.needs_inception for entry in plan.experiments):
         return None
     try:
-        return team.in_turn(lambda: find_inception_weights(plan.inception_weights, listeners.report))
+        return distributed.in_turn(lambda: find_inception_weights(plan.inception_weights, callbacks.progress))
     except DownloadError as error:
         if location.synthetic:
-            listeners.say("Inception V3 starts from random weights: Keras' file is not at hand and cannot be had")
+            callbacks.message("Inception V3 starts from random weights: Keras' file is not at hand and cannot be had")
             return None
         raise DownloadError(
             f"{error}; or name a notop HDF5 file by --inception-weights, or leave it out by --only"
@@ -264,72 +242,23 @@ def _train_one(
     dataset: Dataset,
     inception: WeightFile | None,
     out: Path,
-    listeners: Listeners,
+    callbacks: Callbacks,
 ) -> RunFolder:
     config = entry.config.with_training(seed=seed, precision=plan.precision)
     if plan.epochs is not None:
         config = config.with_training(epochs=plan.epochs)
     run = _run_folder(out, entry.name, seed)
     base = _run_folder(out, entry.builds_on, seed) if entry.builds_on else None
-    foundations = Foundations(base, inception if entry.needs_inception else None)
-    if team.first(lambda: run.is_finished):
-        team.first(lambda: run.start(config, facts_of(config, dataset, foundations), resume=True))
-        listeners.say(f"{_said(entry, seed)}: trained already")
-        return run
-    listeners.say(_said(entry, seed))
+    weights = InitialWeights(base, inception if entry.needs_inception else None)
     # Inception's features are the same for every seed; a trained base gives others each time.
     features = out / "features" if entry.needs_inception else run.path / "features"
-    begun = (run.path / "config.json").exists()
-    train_network(config, dataset, run, foundations, features, listeners.observer, resume=begun)
+    setup = TrainingSetup(config, dataset, run, weights, features)
+    if distributed.first(lambda: run.is_finished):
+        distributed.first(lambda: run.start(config, setup.facts, resume=True))
+        callbacks.message(f"{_title(entry, seed)}: trained already")
+        return run
+    callbacks.message(_title(entry, seed))
+    train_network(setup, callbacks.training, resume=(run.path / "config.json").exists())
     if not entry.needs_inception:
-        team.first(lambda: remove_features(features))
+        distributed.first(lambda: remove_features(features))
     return run
-
-
-def facts_of(config: RunConfig, dataset: Dataset, foundations: Foundations) -> dict[str, Any]:
-    """What identifies the data and the weights that a run starts from."""
-    return {"split_hash": dataset.split.hash, "weights": origin_of(config, foundations)}
-
-
-def train_network(
-    config: RunConfig,
-    dataset: Dataset,
-    run: RunFolder,
-    foundations: Foundations,
-    features: Path,
-    observer: Observer,
-    resume: bool,
-) -> TrainingState:
-    """Builds the network of a configuration and trains it into a run folder, from the start or from its checkpoint.
-
-    Raises:
-        PneumoscopeError: Settings, data, weights or folder are not as expected.
-    """
-    classes = config.model.classes
-    training, validation = (labelled_films(dataset, side, classes) for side in (Split.TRAIN, Split.VALIDATION))
-    if config.training.odd_repeats > 1:
-        looks = team.in_turn(lambda: film_looks(dataset, places.films_directory()))
-        odd = looks.odd_normals(training.positions, training.labels)
-        training = repeated(training, odd, config.training.odd_repeats)
-    model = build_network(config, foundations)
-
-    def start() -> None:
-        run.start(config, facts_of(config, dataset, foundations), resume)
-        note_training_films(run, dataset)
-
-    team.first(start)
-    return train(model, training, validation, config, run, features, observer)
-
-
-def note_training_films(run: RunFolder, dataset: Dataset) -> None:
-    """Writes the hashes of the films that a run learns from or is stopped by, so that none of them ever judges it."""
-    seen = [*dataset.positions(Split.TRAIN), *dataset.positions(Split.VALIDATION)]
-    write_text(run.path / "training_films.txt", "\n".join(dataset.index.rows[i].sha256 for i in seen) + "\n")
-
-
-def remove_features(folder: Path) -> None:
-    """Frees the gigabyte of a frozen base's features once no training needs them."""
-    if folder.is_dir():
-        for file in folder.iterdir():
-            file.unlink()
-        folder.rmdir()

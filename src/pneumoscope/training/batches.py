@@ -13,52 +13,9 @@ from torch import Tensor
 
 from pneumoscope.config import AugmentationConfig
 from pneumoscope.data.augmentation import augment
-from pneumoscope.data.dataset import Dataset
+from pneumoscope.data.labelled import LabelledImages
 from pneumoscope.data.preprocessing import to_unit_range
-from pneumoscope.errors import InputError
-from pneumoscope.models.share import BatchShare
-from pneumoscope.types import SCHEMES, Split
-
-
-@dataclass(frozen=True)
-class LabelledFilms:
-    """Films with their classes.
-
-    Attributes:
-        films: (all, height, width) uint8, may be memory-mapped.
-        positions: (n,) int, which of `films` belong here.
-        labels: (n,) int, their classes.
-    """
-
-    films: NDArray[np.uint8]
-    positions: NDArray[np.int64]
-    labels: NDArray[np.int64]
-
-    def __post_init__(self) -> None:
-        if len(self.positions) != len(self.labels) or len(self.positions) == 0:
-            raise InputError(
-                f"expected at least one film and a label for each, found {len(self.positions)} and {len(self.labels)}"
-            )
-
-    def __len__(self) -> int:
-        return len(self.positions)
-
-
-def labelled_films(dataset: Dataset, side: Split, classes: int) -> LabelledFilms:
-    """The films of one side of a data set with their classes, two or three.
-
-    Raises:
-        DataError: There are none, or their etiology is not known and three classes are asked for.
-    """
-    positions = dataset.positions(side)
-    return LabelledFilms(dataset.films, positions, dataset.labels(SCHEMES[classes], positions))
-
-
-def repeated(data: LabelledFilms, chosen: NDArray[np.bool_], times: int) -> LabelledFilms:
-    """The same films, the chosen ones (n,) bool so many times."""
-    places = np.repeat(np.arange(len(data)), np.where(chosen, times, 1))
-    return LabelledFilms(data.films, data.positions[places], data.labels[places])
-
+from pneumoscope.models.batch_shard import BatchShard
 
 _Batch = tuple[Tensor, Tensor]
 # Enough that a batch which takes longer to prepare does not stall the network.
@@ -72,13 +29,13 @@ class Portion:
     Attributes:
         films: What the network takes.
         label: (n,) int64.
-        share: Which films of the portion these are; None for all of them.
+        shard: Which films of the portion these are; None for all of them.
         is_told: Whether this process's loss of the portion counts; where all have all its films, the first's does.
     """
 
     films: Tensor
     label: Tensor
-    share: BatchShare | None
+    shard: BatchShard | None
     is_told: bool
 
 
@@ -112,7 +69,7 @@ class Inputs(Protocol):
 class FilmInputs:
     """Films as (n, 1, height, width) float32 in [0, 1], channels last."""
 
-    def __init__(self, data: LabelledFilms) -> None:
+    def __init__(self, data: LabelledImages) -> None:
         self._data = data
         self.labels = data.labels
 
@@ -133,7 +90,7 @@ class FilmInputs:
 class AugmentedInputs:
     """Films that every epoch changes at random; how, follows from seed, epoch and film alone."""
 
-    def __init__(self, data: LabelledFilms, settings: AugmentationConfig, key: tuple[int, int] = (0, 0)) -> None:
+    def __init__(self, data: LabelledImages, settings: AugmentationConfig, key: tuple[int, int] = (0, 0)) -> None:
         self._data = data
         self._films = FilmInputs(data)
         self._settings = settings
@@ -209,12 +166,12 @@ def _portion(
 ) -> Portion:
     total = len(chosen)
     if processes == 1 or total < processes:
-        own, share = slice(0, total), None
+        own, shard = slice(0, total), None
     else:
         own = slice(total * rank // processes, total * (rank + 1) // processes)
-        share = BatchShare(total, own.start, own.stop)
+        shard = BatchShard(total, own.start, own.stop)
     films, label = inputs.take(chosen[own], flipped[own]), torch.from_numpy(inputs.labels[chosen[own]])
-    return Portion(films, label, share, share is not None or rank == 0)
+    return Portion(films, label, shard, shard is not None or rank == 0)
 
 
 def plain_batches(inputs: Inputs, batch_size: int, rank: int = 0, processes: int = 1) -> Iterator[_Batch]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pneumoscope.errors import RunError
 from pneumoscope.files import whole_or_nothing
-from pneumoscope.training.observer import EpochResult
+from pneumoscope.training.callbacks import EpochResult
 
 
 @dataclass

@@ -13,12 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pneumoscope.data.labelled import LabelledImages
 from pneumoscope.files import locked, sha256_of_file, whole_or_nothing, write_json
 from pneumoscope.models.classifier import FilmClassifier
 from pneumoscope.models.inception import InceptionV3
-from pneumoscope.training import team
-from pneumoscope.training.batches import FilmInputs, LabelledFilms, as_network_input
-from pneumoscope.training.observer import Observer
+from pneumoscope.training import distributed
+from pneumoscope.training.batches import FilmInputs, as_network_input
+from pneumoscope.training.callbacks import Observer
 
 # Large enough to keep the cores busy, small enough that Ctrl-C waits for less than a second.
 _BATCH = 32
@@ -55,7 +56,7 @@ class FrozenBase:
 class ComputedFeatures:
     """Features of a frozen base, computed whenever they are needed."""
 
-    def __init__(self, base: FrozenBase, data: LabelledFilms) -> None:
+    def __init__(self, base: FrozenBase, data: LabelledImages) -> None:
         self._base = base
         self._films = FilmInputs(data)
         self.labels = data.labels
@@ -106,7 +107,7 @@ class FeatureInputs:
 
 @contextmanager
 def frozen_features(
-    base: FrozenBase, data: LabelledFilms, flips: bool, folder: Path, name: str, observer: Observer
+    base: FrozenBase, data: LabelledImages, flips: bool, folder: Path, name: str, observer: Observer
 ) -> Iterator[FeatureInputs]:
     """Features of all films, computed where no whole file of them lies in `folder` already.
 
@@ -139,7 +140,7 @@ def frozen_features(
                 _compute(base, data, flips, file, observer, name)
                 write_json(file.with_suffix(".json"), facts | {"sha256": sha256_of_file(file)})
 
-    team.first(ensure)
+    distributed.first(ensure)
     inputs = FeatureInputs(file, tuple(first.shape[1:]), first.dtype, flips, data.labels)
     try:
         yield inputs
@@ -147,7 +148,7 @@ def frozen_features(
         inputs.close()
 
 
-def _pixel_hash(data: LabelledFilms) -> str:
+def _pixel_hash(data: LabelledImages) -> str:
     digest = hashlib.sha256()
     for position in data.positions:
         digest.update(np.ascontiguousarray(data.films[position]).data)
@@ -163,7 +164,7 @@ def _is_whole(file: Path, facts: dict[str, object]) -> bool:
         return False
 
 
-def _compute(base: FrozenBase, data: LabelledFilms, flips: bool, file: Path, observer: Observer, name: str) -> None:
+def _compute(base: FrozenBase, data: LabelledImages, flips: bool, file: Path, observer: Observer, name: str) -> None:
     observer.stage(name, len(data) * (2 if flips else 1))
     file.with_suffix(".json").unlink(missing_ok=True)
     with whole_or_nothing(file) as temporary, temporary.open("wb") as stream:

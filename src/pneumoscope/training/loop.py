@@ -16,26 +16,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pneumoscope.config import RunConfig, TrainingConfig
+from pneumoscope.data.labelled import LabelledImages
 from pneumoscope.errors import ConfigError, RunError
+from pneumoscope.models.batch_shard import sharded
 from pneumoscope.models.classifier import FilmClassifier
-from pneumoscope.models.share import sharing
-from pneumoscope.training import team
+from pneumoscope.training import distributed
 from pneumoscope.training.averaging import WeightAverage
-from pneumoscope.training.batches import (
-    AugmentedInputs,
-    FilmInputs,
-    Inputs,
-    LabelledFilms,
-    Step,
-    plain_batches,
-    training_steps,
-)
+from pneumoscope.training.batches import AugmentedInputs, FilmInputs, Inputs, Step, plain_batches, training_steps
+from pneumoscope.training.callbacks import EpochResult, Observer
 from pneumoscope.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from pneumoscope.training.frozen_features import ComputedFeatures, FrozenBase, frozen_features
-from pneumoscope.training.observer import EpochResult, Observer
 from pneumoscope.training.optimiser import ScheduledOptimiser, make_optimiser
 from pneumoscope.training.precision import dtype_of, resolve_precision
-from pneumoscope.training.run import RunFolder
+from pneumoscope.training.run_folder import RunFolder
 
 # Validation has no gradients to keep, so its batches need not be the training's.
 _VALIDATION_BATCH = 64
@@ -45,8 +38,8 @@ _EPOCHS_PER_SEED = 100_003
 
 def train(
     model: FilmClassifier,
-    training: LabelledFilms,
-    validation: LabelledFilms,
+    training: LabelledImages,
+    validation: LabelledImages,
     config: RunConfig,
     run: RunFolder,
     features_folder: Path,
@@ -75,7 +68,7 @@ def train(
     """
     settings = config.training
     precision = resolve_precision(settings.precision)
-    fabric = team.fabric(precision)
+    fabric = distributed.fabric(precision)
     with _inputs(model, training, validation, config, dtype_of(precision), features_folder, observer) as inputs:
         part = model.head if model.base_is_frozen else model
         part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -102,11 +95,11 @@ def train(
                     films_per_second=len(training) / (trained - began),
                 )
                 _after_epoch(result, model, settings, state)
-            team.first(lambda: _save(run, model, optimiser, state))
+            distributed.first(lambda: _save(run, model, optimiser, state))
             observer.epoch_done(result, settings.epochs, state.waited)
         if state.best_weights or state.average:
             model.load_own_state(state.best_weights or state.average)
-    team.first(lambda: _finish(run, model, state))
+    distributed.first(lambda: _finish(run, model, state))
     return state
 
 
@@ -124,8 +117,8 @@ def _finish(run: RunFolder, model: FilmClassifier, state: TrainingState) -> None
 @contextmanager
 def _inputs(
     model: FilmClassifier,
-    training: LabelledFilms,
-    validation: LabelledFilms,
+    training: LabelledImages,
+    validation: LabelledImages,
     config: RunConfig,
     dtype: torch.dtype,
     folder: Path,
@@ -157,7 +150,7 @@ def _inputs(
         )
 
 
-def _training_loss(training: LabelledFilms, settings: TrainingConfig) -> nn.CrossEntropyLoss:
+def _training_loss(training: LabelledImages, settings: TrainingConfig) -> nn.CrossEntropyLoss:
     weight = None
     if settings.balance:
         count = np.bincount(training.labels)
@@ -203,8 +196,8 @@ def _learn(
         settings.seed,
         epoch,
         settings.accumulate,
-        team.rank(),
-        team.size(),
+        distributed.rank(),
+        distributed.size(),
     ):
         learner.wrapped.zero_grad(set_to_none=True)
         step_loss, step_right = _add_gradients(learner, step)
@@ -227,17 +220,17 @@ def _add_gradients(learner: _Learner, step: Step) -> tuple[float, float]:
         films, label = learner.fabric.to_device((portion.films, portion.label))
         is_last = place + 1 == len(step.portions)
         with learner.fabric.no_backward_sync(learner.network, enabled=not is_last):
-            with sharing(portion.share):
+            with sharded(learner.network, portion.shard):
                 logits = learner.network(films)
             loss = learner.loss(logits.float(), label)
             part = _weight(learner.loss, portion.label.numpy()) / whole
             # The gradients of all processes are averaged, not added up.
-            scale = part * (team.size() if portion.share else 1)
+            scale = part * (distributed.size() if portion.shard else 1)
             learner.fabric.backward(loss if scale == 1 else loss * scale)
         if portion.is_told:
             loss_sum += loss.item() * part
             right += _right(logits, label)
-    loss_sum, right = team.summed(loss_sum, right)
+    loss_sum, right = distributed.summed(loss_sum, right)
     return loss_sum, right
 
 
@@ -255,12 +248,12 @@ def _validate(fabric: Fabric, network: nn.Module, validation: Inputs) -> tuple[f
     """Mean cross-entropy and accuracy of the validation films."""
     network.eval()
     total_loss = right = 0.0
-    for films, label in plain_batches(validation, _VALIDATION_BATCH, team.rank(), team.size()):
+    for films, label in plain_batches(validation, _VALIDATION_BATCH, distributed.rank(), distributed.size()):
         films, label = fabric.to_device((films, label))
         logits = network(films).float()
         total_loss += functional.cross_entropy(logits, label, reduction="sum").item()
         right += _right(logits, label)
-    total_loss, right = team.summed(total_loss, right)
+    total_loss, right = distributed.summed(total_loss, right)
     return total_loss / len(validation), right / len(validation)
 
 

@@ -5,8 +5,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from pneumoscope.data.labelled import LabelledImages
 from pneumoscope.models.classifier import FilmClassifier
-from pneumoscope.training.batches import FilmInputs, Inputs, LabelledFilms, plain_batches
+from pneumoscope.training.batches import FilmInputs, Inputs, plain_batches
 from pneumoscope.training.frozen_features import ComputedFeatures, FrozenBase
 from pneumoscope.training.precision import Precision, dtype_of
 
@@ -14,7 +15,7 @@ _BATCH = 32
 
 
 @torch.no_grad()
-def class_probabilities(model: FilmClassifier, data: LabelledFilms, precision: Precision) -> NDArray[np.float64]:
+def class_probabilities(model: FilmClassifier, data: LabelledImages, precision: Precision) -> NDArray[np.float64]:
     """Softmax of the logits, computed in the precision of the training.
 
     Args:

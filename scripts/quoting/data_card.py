@@ -1,0 +1,27 @@
+"""Blocks of docs/data-card.md: the audit of the data set."""
+
+from quoting.formatting import significant, table
+from quoting.results import Blocks, read
+
+
+def file_cues() -> str:
+    """Properties of the files that separate the classes."""
+    rows = [
+        [
+            cue["split"],
+            cue["name"],
+            "–" if cue["strength"] is None else f"{cue['strength']:.3f}",
+            significant(cue["normal_median"]),
+            significant(cue["pneumonia_median"]),
+        ]
+        for cue in read("study/data/audit.json")["file_cues"]
+    ]
+    return table(["split", "property", "AUC", "median normal", "median pneumonia"], rows)
+
+
+def verdict() -> str:
+    """Conclusion of the audit, as a quotation."""
+    return f"> {read('study/data/audit.json')['verdict']}"
+
+
+BLOCKS: Blocks = {"cues": file_cues, "verdict": verdict}

@@ -1,0 +1,108 @@
+"""Blocks of docs/detecting.md: evidence, input guard, exported networks, speed and robustness of prediction."""
+
+from quoting.formatting import order_of_magnitude, percent, percent_interval, table
+from quoting.package import SHIPPED
+from quoting.results import Blocks, read, source
+
+
+def evidence() -> str:
+    """Deletion test of the evidence maps."""
+    rows, notes = [], []
+    for name in SHIPPED:
+        record = read(f"detector/evidence-{name}.json")
+        for group, deletion in record["deletion"].items():
+            cells = [
+                percent_interval(deletion["fall_where_marked"]),
+                percent_interval(deletion["fall_elsewhere"]),
+                percent(deletion["marked_falls_more"], 0),
+                percent_interval(deletion["fall_where_the_mean_map_marks"]),
+                percent(deletion["marked_falls_more_than_mean_map"], 0),
+            ]
+            rows.append([f"`{name}`", group, str(deletion["films"]), *cells])
+        correlation = record["sanity"]["all_weights_random"]
+        notes.append(
+            f"`{name}`: rank correlation {correlation:.2f} with the map of a network of the same form "
+            f"with random weights. {source(record)}"
+        )
+    header = ["detector", "films", "", "fall where marked, points", "elsewhere, same shape"]
+    header += ["marked falls more, % of films", "where the mean map marks", "marked falls more than that, %"]
+    return table(header, rows, " ".join(notes))
+
+
+def input_guard() -> str:
+    """Share of each kind of image that the input guard rejects."""
+    records = [read(f"detector/guard-{name}.json") for name in SHIPPED]
+    rows = []
+    for group, kinds in records[0]["kinds"].items():
+        for kind, counts in kinds.items():
+            found = [record["kinds"][group][kind] for record in records]
+            shares = [percent(each["rejected"] / each["images"]) for each in found]
+            rows.append([group, kind, str(counts["images"]), *shares])
+    header = ["", "kind", "images", *(f"rejected by `{name}`, %" for name in SHIPPED)]
+    return table(header, rows, " ".join(map(source, records)))
+
+
+def exported() -> str:
+    """Networks of the study as bundles: agreement with PyTorch, and what their input guards pass."""
+    record = read("robustness/exported.json")
+    rows = [
+        [
+            f"`{name}`",
+            f"{network['megabytes']:.1f}",
+            order_of_magnitude(network["largest_difference_of_onnx"]),
+            f"{network['foreign_passed']} of {network['foreign']}",
+            f"{network['watched_rejected']} of {network['watched']}",
+        ]
+        for name, network in record["networks"].items()
+    ]
+    header = ["network", "MB", "largest difference of a probability", "foreign images that pass"]
+    return table([*header, "chest films rejected"], rows, source(record))
+
+
+def predicting() -> str:
+    """Time of predictions from shell, Python and in batches."""
+    record = read("speed/predicting.json")
+    rows = [
+        [name, f"{measured['median']:.{measured['digits']}f} {measured['unit']}"]
+        for name, measured in record["measured"].items()
+    ]
+    return table(["", ""], rows, source(record))
+
+
+def engines() -> str:
+    """Rate and changed decisions of each inference engine and number format."""
+    record = read("speed/engines-default.json")
+    rows = []
+    for engine, answers in record["answers"].items():
+        runs = (f"{engine}, {threads} threads, batches of {batch}" for threads, batch in ((1, 1), (2, 1), (2, 8)))
+        rates = [f"{record['speed'][run]['films_per_second']:.0f}" for run in runs]
+        changed = f"{answers['changed_decisions']} of {record['films']}"
+        rows.append(
+            [engine, *rates, changed, f"{answers['largest_change_of_probability']:.3f}", f"{answers['auc']:.4f}"]
+        )
+    refused = "".join(f" {name} could not be compiled: {why}." for name, why in record["refused"].items())
+    header = ["engine", "films/s, 1 thread", "2 threads", "2 threads, batches of 8", "decisions changed"]
+    return table([*header, "largest change of a probability", "AUC, validation"], rows, source(record) + refused)
+
+
+def robustness() -> str:
+    """Fuzzing of the readers, and batches that were killed and resumed."""
+    fuzz, kills = read("robustness/fuzz.json"), read("robustness/kill_and_resume.json")
+    same = all(found["same"] and not found["left"] for found in kills["formats"].values())
+    return (
+        f"{fuzz['inputs']:,} mutated images, DICOM objects, bundles and tables: {len(fuzz['failures'])} tracebacks, "
+        f"crashes, hangs or messages of several lines; the slowest took {fuzz['slowest_seconds']:.2f} s, the largest "
+        f"process {fuzz['largest_megabytes']:.0f} MB. {source(fuzz)}\n\n{kills['kills']} kills at random moments of "
+        f"batches of {kills['films']:,} files, resumed each time: the results of all three formats were "
+        f"{'the same, byte for byte, as' if same else 'NOT those of'} the undisturbed ones. {source(kills)}"
+    )
+
+
+BLOCKS: Blocks = {
+    "evidence": evidence,
+    "guard": input_guard,
+    "exported": exported,
+    "predicting": predicting,
+    "engines": engines,
+    "robustness": robustness,
+}

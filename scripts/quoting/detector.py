@@ -1,0 +1,60 @@
+"""Blocks of docs/detector.md: how the recipe of the detector was chosen."""
+
+from quoting.formatting import mean, percent_mean, table
+from quoting.results import Blocks, provenance, read, source
+
+_COLUMNS = {
+    "within_auc": "within AUC",
+    "plain_auc": "plain AUC",
+    "odd_auc": "odd AUC",
+    "odd_specificity": "odd spec.",
+    "shifted_auc": "shifted AUC",
+    "shifted_specificity": "shifted spec.",
+    "odd_shifted_auc": "both AUC",
+    "odd_shifted_specificity": "both spec.",
+    "sensitivity": "sens.",
+    "three_class": "3 classes",
+    "viral_auc": "viral AUC",
+}
+_VALIDATION_AUC = {
+    "plain_auc": "held-out films as they are",
+    "odd_auc": "normals of odd styles",
+    "shifted_auc": "normals stored like pneumonias",
+    "odd_shifted_auc": "normals of odd styles, stored like pneumonias",
+    "within_auc": "within styles",
+}
+
+
+def ablation() -> str:
+    """Hard validation of every recipe, the worst first."""
+    recipes = read("detector/ablation.json")["recipes"]
+    rows = []
+    for name, recipe in recipes.items():
+        folds = recipe["folds"]
+        cells = [
+            (mean if measure.endswith("auc") else percent_mean)([fold[measure] for fold in folds])
+            for measure in _COLUMNS
+        ]
+        rows.append([f"`{name}`", str(len(folds)), *cells])
+    rows.sort(key=lambda row: row[2])
+    newest = max((recipe["made"] for recipe in recipes.values()), key=lambda made: str(made["date"]))
+    note = (
+        "Mean (range) over networks: three style folds, one to three seeds each; from the worst within styles to the best. "
+        f"`experiments/ablate.py RECIPE --seeds N`. The newest: {provenance(newest)}"
+    )
+    return table(["recipe", "networks", *_COLUMNS.values()], rows, note)
+
+
+def agreement() -> str:
+    """Rank correlation of each AUC of the validation with the AUC on the test images."""
+    record = read("detector/agreement.json")
+    rows = [
+        [title, *(f"{record['correlations'][measure][over]:.2f}" for over in ("networks", "recipes"))]
+        for measure, title in _VALIDATION_AUC.items()
+    ]
+    recipes = {network["recipe"] for network in record["networks"]}
+    note = f"{len(record['networks'])} networks of {len(recipes)} recipes; {source(record)}"
+    return table(["AUC of the validation", "rank correlation with the test, networks", "means of recipes"], rows, note)
+
+
+BLOCKS: Blocks = {"ablation": ablation, "agreement": agreement}

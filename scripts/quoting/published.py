@@ -1,0 +1,59 @@
+"""Tables of the model card that hold more than the shipped networks: published work, and other training seeds."""
+
+import csv
+
+from quoting.formatting import interval, percent, percent_interval, table
+from quoting.results import RESULTS, ROOT, Record, detector_reports, read, source, study_models
+
+_PUBLISHED_COLUMNS = ("accuracy", "sensitivity", "specificity", "auc", "three_classes", "note")
+_SEED_MEASURES = ("binary_accuracy", "sensitivity", "specificity", "auc", "accuracy", "recall_viral")
+
+
+def beside_published_work() -> str:
+    """Published work, the study's networks and the shipped detectors, the least accurate first."""
+    with (ROOT / "docs/published.csv").open(encoding="utf-8", newline="") as stream:
+        published = list(csv.DictReader(stream))
+    rows = [[f"[{work['work']}]({work['source']})", *(work[c] for c in _PUBLISHED_COLUMNS)] for work in published]
+    rows += [_study_row(model) for model in study_models()]
+    rows += [_detector_row(name, report["measures"]) for name, report in detector_reports().items()]
+    rows.sort(key=lambda row: float(row[1].split()[0]))
+    return table(["", "accuracy, %", "sensitivity", "specificity", "AUC", "three classes, %", ""], rows)
+
+
+def _study_row(model: Record) -> list[str]:
+    over_seeds, runs = model["over_seeds"], model["runs"]
+    # A network with two classes has one accuracy.
+    binary = "binary_accuracy" if "binary_accuracy" in over_seeds else "accuracy"
+    shares = [percent(over_seeds[measure]["mean"]) for measure in (binary, "sensitivity", "specificity")]
+    three = percent(over_seeds["accuracy"]["mean"]) if "recall_viral" in runs[0]["measures"] else ""
+    note = f"the study's, repeated; mean of {len(runs)} seeds"
+    return [model["title"], *shares, f"{over_seeds['auc']['mean']:.3f}", three, note]
+
+
+def _detector_row(name: str, measures: Record) -> list[str]:
+    shares = [percent_interval(measures[measure]) for measure in ("binary_accuracy", "sensitivity", "specificity")]
+    three = percent_interval(measures["accuracy"])
+    return [f"**`{name}`**", *shares, interval(measures["auc"]), three, "ships with pneumoscope"]
+
+
+def over_seeds() -> str:
+    """Test measures of a detector trained anew with other seeds."""
+    rows, notes = [], []
+    for file in sorted((RESULTS / "detector").glob("seeds-*.json")):
+        record = read(f"detector/{file.name}")
+        title = f"`{record['detector']}`"
+        for seed, measures in record["seeds"].items():
+            rows.append([title, seed, *(_scaled(measure, measures[measure]) for measure in _SEED_MEASURES)])
+        spread = record["over_seeds"]
+        cells = [
+            f"{_scaled(measure, spread[measure]['mean'])} ± {_scaled(measure, spread[measure]['standard_deviation'])}"
+            for measure in _SEED_MEASURES
+        ]
+        rows.append([title, "**mean ± standard deviation**", *cells])
+        notes.append(source(record))
+    header = ["detector", "seed", "accuracy", "sensitivity", "specificity", "AUC", "three classes", "recall, viral"]
+    return table(header, rows, " ".join(notes))
+
+
+def _scaled(measure: str, value: float) -> str:
+    return f"{value:.3f}" if measure == "auc" else percent(value)

@@ -1,0 +1,54 @@
+"""Blocks of docs/serving.md: the service under load, and fuzzed."""
+
+from quoting.formatting import percent, table
+from quoting.results import Blocks, Record, provenance, read, source
+
+
+def service() -> str:
+    """Capacity, overload and memory of the service; what fuzzing found."""
+    record = read("speed/serving.json")
+    note = f"`{record['command']}`, two cores, the callers on the same. {provenance(record)}"
+    return table(["", ""], _load_rows(record), f"{note}\n\n{_fuzzing(read('robustness/fuzz_service.json'))}")
+
+
+def _load_rows(record: Record) -> list[list[str]]:
+    overload, memory = record["overload"], record["memory_megabytes"]
+    others = sum(count for status, count in overload["statuses"].items() if status not in ("200", "503"))
+    return [
+        ["capacity, films of 224 pixels", f"{record['capacity_per_second']['median']:.0f}/s"],
+        [
+            "`predict --out` in the same run, its start left out",
+            f"{record['command_per_second']['median']:.0f}/s; the service reaches "
+            f"{percent(record['ratio']['median'], 0)} %",
+        ],
+        [
+            f"asked 1.5 times that for {overload['seconds']:.0f} s",
+            f"{overload['answered_per_second']:.0f}/s answered, the rest told to come back (503)",
+        ],
+        ["time of those accepted then", _latency(overload["milliseconds"])],
+        ["time at capacity", _latency(record["calm_milliseconds"])],
+        ["wrong answers; statuses other than 200 and 503", f"{record['wrong_answers']}; {others}"],
+        [
+            f"memory of all processes over {memory['requests']:,} requests",
+            f"{memory['before']:.0f} -> {memory['after']:.0f} MB",
+        ],
+        ["first paint of the page", f"{record['first_paint_milliseconds']['median']:.0f} ms"],
+    ]
+
+
+def _latency(milliseconds: dict[str, float]) -> str:
+    return f"{milliseconds['p50']:.0f} ms (median), {milliseconds['p99']:.0f} ms (99 of 100)"
+
+
+def _fuzzing(record: Record) -> str:
+    statuses = ", ".join(f"{count:,} {status}" for status, count in record["statuses"].items())
+    memory = record["memory_megabytes"]
+    return (
+        f"{record['bodies']:,} fuzzed requests, {record['slow_callers']} callers sending a byte a second meanwhile: "
+        f"{statuses}; every hundredth time a film was asked about in between, and answered otherwise than before "
+        f"{record['films_answered_otherwise_meanwhile']} times; memory {memory['before']:.0f} -> "
+        f"{memory['after']:.0f} MB. {source(record)}"
+    )
+
+
+BLOCKS: Blocks = {"serving": service}

@@ -1,0 +1,1 @@
+"""Assessment: a trained run or a bundle measured on a data set, with tables, figures and reports."""

@@ -1,0 +1,65 @@
+"""One evaluation: which split, why, and where it is recorded; the same for runs and for bundles."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pneumoscope.assessment.ledger import record_evaluation
+from pneumoscope.assessment.report import ReportContext, measure, write_report
+from pneumoscope.data.dataset import Dataset
+from pneumoscope.data.labelled import LabelledImages
+from pneumoscope.evaluation.metrics import Floats
+from pneumoscope.evaluation.predictions import PredictionTable
+from pneumoscope.types import ClassScheme, Split
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """An evaluation on one split of a data set.
+
+    Attributes:
+        split: Validation or test; train to look for overfitting.
+        why: Purpose, for the ledger.
+        ledger: JSON lines; gets a line where `split` is test and the images are real; none is kept where None.
+        synthetic: Whether the images are phantoms.
+    """
+
+    split: Split
+    why: str
+    ledger: Path | None = None
+    synthetic: bool = False
+
+    def write(
+        self, table: PredictionTable, films: NDArray[np.uint8], context: ReportContext, folder: Path
+    ) -> dict[str, Any]:
+        """Measures, records the evaluation in the ledger, and writes the report.
+
+        Args:
+            table: Probabilities and labels.
+            films: (n, height, width) uint8, in the order of the table.
+            context: Title and provenance.
+            folder: Folder of the report.
+
+        Returns:
+            The report, as in `report.json`.
+        """
+        record = measure(table, context)
+        # The ledger first: a run killed while it writes the report has looked all the same.
+        if self.ledger is not None and self.split is Split.TEST and not self.synthetic:
+            record_evaluation(self.ledger, record, self.why)
+        return write_report(record, table, films, context, folder)
+
+
+def prediction_table(
+    dataset: Dataset,
+    data: LabelledImages,
+    scheme: ClassScheme,
+    probability: Floats,
+    threshold: float | None = None,
+) -> PredictionTable:
+    """Table of probabilities, (n, classes), and labels of some images of a data set."""
+    paths, patients = dataset.paths(data.positions), dataset.patients(data.positions)
+    return PredictionTable(scheme.names, tuple(paths), tuple(patients), data.labels, probability, threshold)

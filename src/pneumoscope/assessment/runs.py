@@ -1,0 +1,133 @@
+"""Assessment of a training run: probabilities by PyTorch, report, and a line in the ledger where they are test images."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pneumoscope import paths
+from pneumoscope.assessment.evaluation import Evaluation, prediction_table
+from pneumoscope.assessment.report import ReportContext
+from pneumoscope.data.dataset import Dataset, load_dataset
+from pneumoscope.data.labelled import labelled_images
+from pneumoscope.data.locate import Location
+from pneumoscope.errors import RunError
+from pneumoscope.progress import Report
+from pneumoscope.provenance import provenance
+from pneumoscope.training.networks import load_network
+from pneumoscope.training.precision import resolve_precision
+from pneumoscope.training.predict import class_probabilities
+from pneumoscope.training.run_folder import RunFolder
+from pneumoscope.types import SCHEMES, Split
+
+
+def evaluate_run(
+    folder: Path,
+    location: Location,
+    evaluation: Evaluation,
+    report: Report,
+    titles: Mapping[str, str],
+    inception_weights: Path | None = None,
+    skip_unreadable: bool = False,
+) -> dict[str, Any]:
+    """Evaluates a finished run on one split of a data set and writes `RUN/evaluation/SPLIT/`; see `assess_run`.
+
+    Args:
+        folder: Run folder.
+        location: Data set.
+        evaluation: Split, purpose and ledger.
+        report: Progress of data stages.
+        titles: Name of a configuration to the title of its network, where it has one.
+        inception_weights: For an Inception V3 run: its weight file; found where None.
+        skip_unreadable: Whether to go on without images that cannot be read.
+    """
+    run = RunFolder(folder)
+    config = run.config()
+    dataset = load_dataset(
+        location.root, config.preprocessing, config.split, paths.films_directory(), report, skip_unreadable
+    )
+    return assess_run(run, dataset, evaluation, titles.get(config.name, config.name), inception_weights)
+
+
+def assess_run(
+    run: RunFolder, dataset: Dataset, evaluation: Evaluation, title: str, inception_weights: Path | None = None
+) -> dict[str, Any]:
+    """Evaluates a run and writes `RUN/evaluation/SPLIT/`; a report of the same weights and images is taken as it is.
+
+    Args:
+        run: Finished run.
+        dataset: Data set with images of the wanted split.
+        evaluation: Split, purpose and ledger.
+        title: Title of the network.
+        inception_weights: For an Inception V3 run: its weight file; found where None.
+
+    Returns:
+        The report, as in `report.json`.
+
+    Raises:
+        RunError: The run is not finished, or was trained on some of these images.
+        DataError: The data set lacks the split or a class.
+    """
+    if not run.is_finished:
+        raise RunError(f"expected a finished run in {run.path}, found one without weights: finish it with --resume")
+    folder = run.path / "evaluation" / evaluation.split.value
+    facts = _facts(run, dataset)
+    if (earlier := _earlier(folder, facts)) is not None:
+        return earlier
+    _check_unseen(run, dataset, evaluation.split)
+    config = run.config()
+    scheme = SCHEMES[config.model.classes]
+    data = labelled_images(dataset, evaluation.split, len(scheme))
+    model = load_network(run, inception_weights)
+    probability = class_probabilities(model, data, resolve_precision(config.training.precision))
+    table = prediction_table(dataset, data, scheme, probability)
+    made = facts | provenance()
+    context = ReportContext(title, evaluation.split.value, evaluation.synthetic, run.read_metrics(), made)
+    return evaluation.write(table, dataset.films[data.positions], context, folder)
+
+
+def _facts(run: RunFolder, dataset: Dataset) -> dict[str, Any]:
+    made = run.provenance()
+    return {
+        "model": f"{run.config().name}, seed {made['seed']}",
+        "config_hash": made["config_hash"],
+        "weights": made["facts"]["weights"],
+        "trained_at_commit": made["commit"],
+        "index_hash": dataset.index.hash,
+        "split_hash": dataset.split.hash,
+    }
+
+
+def _earlier(folder: Path, facts: dict[str, Any]) -> dict[str, Any] | None:
+    """The report that is there already, if it is of the same run and images."""
+    try:
+        record: dict[str, Any] = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+        made = record["provenance"]
+        return record if all(made[key] == value for key, value in facts.items()) else None
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _check_unseen(run: RunFolder, dataset: Dataset, split: Split) -> None:
+    """Refuses images that the run was trained on.
+
+    Under the split it was trained with, its validation images stopped its training and may still be evaluated; any other
+    overlap is refused.
+    """
+    if run.provenance()["facts"]["split_hash"] == dataset.split.hash:
+        return
+    evaluated = {dataset.index.rows[i].sha256 for i in dataset.positions(split)}
+    if learnt := evaluated & _training_hashes(run):
+        raise RunError(
+            f"expected images that the run in {run.path} was not trained on, found {len(learnt)} of its training images: "
+            "evaluate it on the data set that it was trained with, or on images of another origin"
+        )
+
+
+def _training_hashes(run: RunFolder) -> set[str]:
+    try:
+        return set((run.path / "training_films.txt").read_text(encoding="utf-8").split())
+    except OSError as error:
+        raise RunError(
+            f"expected training_films.txt in {run.path}, found {error.strerror}: train the run again"
+        ) from error

@@ -1,0 +1,45 @@
+"""Bundles: a trained network with everything that inference needs, in one file."""
+
+from pneumoscope.bundle.archive import (
+    EVIDENCE,
+    FEATURES,
+    GOLDEN,
+    GUARD,
+    GUARD_MODEL,
+    INPUT,
+    LEARNT,
+    LOGITS,
+    MANIFEST,
+    MODEL,
+    OUTPUTS,
+    SHIPPED,
+    Bundle,
+    find_bundle,
+    learnt_hashes,
+    load_bundle,
+    save_bundle,
+)
+from pneumoscope.bundle.manifest import FORMAT, GuardLimits, Manifest
+
+__all__ = [
+    "EVIDENCE",
+    "FEATURES",
+    "FORMAT",
+    "GOLDEN",
+    "GUARD",
+    "GUARD_MODEL",
+    "INPUT",
+    "LEARNT",
+    "LOGITS",
+    "MANIFEST",
+    "MODEL",
+    "OUTPUTS",
+    "SHIPPED",
+    "Bundle",
+    "GuardLimits",
+    "Manifest",
+    "find_bundle",
+    "learnt_hashes",
+    "load_bundle",
+    "save_bundle",
+]

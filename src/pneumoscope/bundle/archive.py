@@ -1,0 +1,228 @@
+"""Bundle: everything that inference needs, in a folder or one zip file; data only, nothing that could be executed.
+
+manifest.json   description of the network, its preprocessing, calibration and limits, and the hashes of the parts
+model.onnx      images in; logits, evidence map and features out
+golden.npz      a few inputs with the outputs they must give
+guard.npz       distribution of the features of chest radiographs, for the input guard
+guard.onnx      network that computes these features, where it is another one than model.onnx
+"""
+
+import hashlib
+import io
+import json
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pneumoscope.bundle.manifest import FORMAT, Manifest, manifest_from_json
+from pneumoscope.errors import BundleError, PneumoscopeError
+from pneumoscope.files import as_json, whole_or_nothing
+
+# The detectors that come with the package.
+SHIPPED = ("default", "nano")
+# Names of the network's input and outputs, in the ONNX graph and in golden.npz.
+INPUT = "films"
+OUTPUTS = LOGITS, EVIDENCE, FEATURES = ("logits", "evidence", "features")
+MODEL, MANIFEST, GOLDEN, GUARD = "model.onnx", "manifest.json", "golden.npz", "guard.npz"
+GUARD_MODEL = "guard.onnx"
+# Array of golden.npz: hashes of the training images.
+LEARNT = "learnt"
+
+
+# A part is read into memory whole.
+_LARGEST_PART = 2_000_000_000
+# What json, zipfile and numpy raise on damaged files.
+_DAMAGE = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    EOFError,
+    RuntimeError,
+    MemoryError,
+    OverflowError,
+    SyntaxError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Bundle whose parts match their hashes.
+
+    Attributes:
+        manifest: Description of the bundle.
+        sha256: SHA-256 of the manifest's bytes, which hold the hashes of the parts: the identity of the whole.
+        model: Bytes of the ONNX file.
+        golden: Name to array: the input `films` and the outputs it must give.
+        guard: Name to array, for `inference.guard.Guard`.
+        guard_model: Bytes of the ONNX file of the guard's own network; empty where it uses the features of `model`.
+    """
+
+    manifest: Manifest
+    sha256: str
+    model: bytes
+    golden: dict[str, NDArray[Any]]
+    guard: dict[str, NDArray[Any]]
+    guard_model: bytes = b""
+
+    def learnt_from(self, sha256: Iterable[str]) -> int:
+        """Number of these images, by the SHA-256 of their files, that are among the network's training images."""
+        return int(np.isin(learnt_hashes(sha256), self.golden.get(LEARNT, np.zeros(0, np.uint64))).sum())
+
+
+def learnt_hashes(sha256: Iterable[str]) -> NDArray[np.uint64]:
+    """Hashes of training images as a bundle stores them: the first 64 bits of each SHA-256, sorted."""
+    return np.sort(np.array([int(digest[:16], 16) for digest in sha256], dtype=np.uint64))
+
+
+def save_bundle(
+    path: Path,
+    manifest: Manifest,
+    model: bytes,
+    golden: dict[str, NDArray[Any]],
+    guard: dict[str, NDArray[Any]],
+    guard_model: bytes = b"",
+) -> Bundle:
+    """Writes a bundle as a zip file, atomically; the same content always gives the same bytes.
+
+    Args:
+        path: File to write, ending in `.zip`.
+        manifest: Description; its `parts` are filled in here.
+        model: Bytes of the ONNX file.
+        golden: Name to array, inputs and outputs.
+        guard: Name to array of the input guard.
+        guard_model: Bytes of the ONNX file of the guard's own network; empty for none.
+    """
+    parts = {MODEL: model, GOLDEN: _npz(golden), GUARD: _npz(guard)}
+    parts |= {GUARD_MODEL: guard_model} if guard_model else {}
+    table = manifest.as_json() | {"parts": {name: _hash(content) for name, content in parts.items()}}
+    with whole_or_nothing(path) as temporary:
+        temporary.write_bytes(_zip({MANIFEST: as_json(table).encode(), **parts}))
+    return load_bundle(path)
+
+
+def load_bundle(path: Path) -> Bundle:
+    """Reads a bundle and checks every part against its hash.
+
+    Args:
+        path: Zip file or folder of the bundle.
+
+    Raises:
+        BundleError: Missing, cut short, altered, of a newer format, or not a bundle.
+    """
+    try:
+        read = _folder_reader(path) if path.is_dir() else _zip_reader(path)
+        raw = read(MANIFEST)
+        manifest = _manifest(json.loads(raw), path)
+        own = manifest.guard_preprocessing is not None
+        parts = {name: read(name) for name in (MODEL, GOLDEN, GUARD, *([GUARD_MODEL] if own else []))}
+    except _DAMAGE as error:
+        raise BundleError(
+            f"expected a bundle (folder or zip with {MANIFEST}, {MODEL}, {GOLDEN}, {GUARD}) at {path}, found {_reason(error)}: "
+            "name another or get it again"
+        ) from error
+    for name, content in parts.items():
+        if (found := _hash(content)) != manifest.parts.get(name):
+            raise BundleError(
+                f"expected {name} in {path} with SHA-256 {manifest.parts.get(name)}, found {found}: get the bundle again"
+            )
+    golden, guard = (_arrays(parts[name], name, path) for name in (GOLDEN, GUARD))
+    return Bundle(manifest, _hash(raw), parts[MODEL], golden, guard, parts.get(GUARD_MODEL, b""))
+
+
+def _arrays(content: bytes, name: str, path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as held:
+            return {key: held[key] for key in held.files}
+    except _DAMAGE as error:
+        raise BundleError(f"expected plain arrays in {name} of {path}, found {error}: get the bundle again") from error
+
+
+def find_bundle(bundle: Path | str | Bundle = "default") -> Bundle:
+    """A bundle by name (shipped with the package) or by path; a loaded bundle is returned as it is.
+
+    Raises:
+        BundleError: Missing, damaged, altered, or of a newer format.
+    """
+    if isinstance(bundle, Bundle):
+        return bundle
+    if isinstance(bundle, str) and bundle in SHIPPED:
+        with as_file(files("pneumoscope").joinpath("bundles", f"{bundle}.zip")) as path:
+            if not path.is_file():
+                raise BundleError(
+                    f"expected the detector {bundle} in this version of pneumoscope, found none: name a bundle of your own"
+                )
+            return load_bundle(path)
+    return load_bundle(Path(bundle))
+
+
+def _manifest(table: Any, path: Path) -> Manifest:
+    if not isinstance(table, dict):
+        raise BundleError(f"expected a manifest in {path}, found {type(table).__name__}: get the bundle again")
+    if (found := table.get("format")) != FORMAT:
+        raise BundleError(
+            f"expected a bundle of format {FORMAT} at {path}, found {found}: "
+            "update pneumoscope, or take a bundle made for this version"
+        )
+    try:
+        return manifest_from_json(table, str(path))
+    except (TypeError, KeyError, ValueError, AttributeError, PneumoscopeError) as error:
+        raise BundleError(
+            f"expected a whole manifest in {path}, found {_reason(error)}: get the bundle again"
+        ) from error
+
+
+def _folder_reader(path: Path) -> Callable[[str], bytes]:
+    return lambda name: (path / name).read_bytes()
+
+
+def _zip_reader(path: Path) -> Callable[[str], bytes]:
+    content = io.BytesIO(path.read_bytes())
+
+    def read(name: str) -> bytes:
+        with zipfile.ZipFile(content) as archive:
+            if (size := archive.getinfo(name).file_size) > _LARGEST_PART:
+                raise ValueError(f"{name} of {size} bytes")
+            return archive.read(name)
+
+    return read
+
+
+def _zip(parts: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in parts.items():
+            # Stored, not deflated: weights do not shrink, and a fixed date keeps the bytes the same.
+            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content)
+    return buffer.getvalue()
+
+
+def _npz(arrays: dict[str, NDArray[Any]]) -> bytes:
+    parts = {}
+    for name, array in arrays.items():
+        buffer = io.BytesIO()
+        np.lib.format.write_array(buffer, array, allow_pickle=False)
+        parts[f"{name}.npy"] = buffer.getvalue()
+    return _zip(parts)
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    words = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    return " ".join(words.split()) or type(error).__name__

@@ -1,0 +1,53 @@
+"""Images of a data set with their classes, as training and evaluation take them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pneumoscope.data.dataset import Dataset
+from pneumoscope.errors import InputError
+from pneumoscope.types import SCHEMES, Split
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Images with their classes.
+
+    Attributes:
+        films: (all, height, width) uint8, may be memory-mapped.
+        positions: (n,) int, positions in `films` of the images that belong here.
+        labels: (n,) int, classes of these images.
+
+    Raises:
+        InputError: No image, or not a label for each.
+    """
+
+    films: NDArray[np.uint8]
+    positions: NDArray[np.int64]
+    labels: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        if len(self.positions) != len(self.labels) or len(self.positions) == 0:
+            raise InputError(
+                f"expected at least one image and a label for each, found {len(self.positions)} and {len(self.labels)}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+
+def labelled_images(dataset: Dataset, split: Split, classes: int) -> LabelledImages:
+    """Images of one split of a data set with their classes, two or three.
+
+    Raises:
+        DataError: There are none, or three classes are wanted and the etiology is not known.
+    """
+    positions = dataset.positions(split)
+    return LabelledImages(dataset.films, positions, dataset.labels(SCHEMES[classes], positions))
+
+
+def repeated(data: LabelledImages, chosen: NDArray[np.bool_], times: int) -> LabelledImages:
+    """The same images, the chosen ones, (n,) bool, repeated so many times."""
+    positions = np.repeat(np.arange(len(data)), np.where(chosen, times, 1))
+    return LabelledImages(data.films, data.positions[positions], data.labels[positions])

@@ -1,0 +1,1 @@
+"""Training of detectors: cross-fitting over acquisition clusters, shortcut stress validation, and the bundle."""

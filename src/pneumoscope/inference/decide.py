@@ -1,0 +1,100 @@
+"""From the score of an image to its prediction: the only place where a bundle's decisions are made."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pneumoscope.bundle import Bundle
+from pneumoscope.decision import Floats, at_prevalence, decide, pneumonia_probability
+from pneumoscope.types import BundleUsed, Decision, ImageStatistics, Prediction, PredictionRequest, Reason
+
+
+@dataclass(frozen=True, eq=False)
+class ImageScore:
+    """Everything that is known of an image before a decision.
+
+    Attributes:
+        file: Name of the file as it was given; empty for an array or bytes without a name.
+        sha256: SHA-256 of the file's bytes, or of an array's pixels; empty where the file could not be opened.
+        rejection: Reason for a rejection; None for an image that is assessed.
+        detail: Explanation of the rejection in words; empty otherwise.
+        class_probability: (classes,) float64 in [0, 1], calibrated, at the manifest's prevalence; None where the network did
+            not see the image.
+        unlike_training: Whether the radiograph is too unlike the training images.
+        evidence_map: (rows, columns) float32 within `frame`, contributions to the logit; None unless requested.
+        frame: Top, left, bottom, right of the network's input, as fractions of the image's height and width.
+        statistics: Statistics for drift monitoring; None where the network did not see the image.
+    """
+
+    file: str
+    sha256: str
+    rejection: Reason | None
+    detail: str
+    class_probability: Floats | None = None
+    unlike_training: bool = False
+    evidence_map: NDArray[np.float32] | None = None
+    frame: tuple[float, float, float, float] | None = None
+    statistics: ImageStatistics | None = None
+
+
+class Decider:
+    """Turns scores into predictions as one request asks."""
+
+    def __init__(self, bundle: Bundle, request: PredictionRequest) -> None:
+        """Prepares the decisions.
+
+        Raises:
+            InputError: No such operating point, or a prevalence outside (0, 1).
+        """
+        manifest = bundle.manifest
+        self._manifest = manifest
+        self._point = manifest.operating_point(request.operating_point)
+        self._shown = manifest.point_shown(request)
+        self._prevalence = manifest.prevalence if request.prevalence is None else request.prevalence
+        self._bundle = BundleUsed(manifest.name, manifest.version, bundle.sha256)
+
+    def __call__(self, score: ImageScore) -> Prediction:
+        """Prediction for an image with this score."""
+        if score.rejection is not None or score.class_probability is None:
+            return self._rejected(score)
+        calibrated = score.class_probability[None]
+        shown = at_prevalence(calibrated, self._manifest.prevalence, self._prevalence)
+        decision = decide(pneumonia_probability(calibrated), self._point)[0]
+        reasons = []
+        if decision is Decision.REFER:
+            reasons.append(Reason.NEAR_THRESHOLD)
+        if score.unlike_training:
+            decision = Decision.REFER
+            reasons.append(Reason.UNLIKE_TRAINING)
+        return Prediction(
+            file=score.file,
+            sha256=score.sha256,
+            decision=decision,
+            reasons=tuple(reasons),
+            detail="",
+            pneumonia_probability=float(pneumonia_probability(shown)[0]),
+            class_probability=dict(zip(self._manifest.classes, shown[0].tolist(), strict=True)),
+            operating_point=self._shown,
+            evidence=None,
+            bundle=self._bundle,
+            notice=self._manifest.notice,
+            evidence_map=score.evidence_map,
+            frame=score.frame,
+            statistics=score.statistics,
+        )
+
+    def _rejected(self, score: ImageScore) -> Prediction:
+        return Prediction(
+            file=score.file,
+            sha256=score.sha256,
+            decision=Decision.REJECTED,
+            reasons=(score.rejection or Reason.UNREADABLE,),
+            detail=score.detail,
+            pneumonia_probability=None,
+            class_probability=None,
+            operating_point=self._shown,
+            evidence=None,
+            bundle=self._bundle,
+            notice=self._manifest.notice,
+        )

@@ -1,0 +1,351 @@
+"""The worker pool behind every interface: processes with a detector each, which an image can crash, hang or exhaust.
+
+Each process is driven by a thread of the caller's process. A process that an image has ended is replaced; the task it had is
+repeated image by image, and the image that ends a process again is rejected. All others never learn of it.
+
+This module imports neither the network's runtime nor image libraries: the process that hands out tasks starts at once.
+"""
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pneumoscope.errors import PneumoscopeError, RunError
+from pneumoscope.inference.limits import ImageLimits
+from pneumoscope.inference.tasks import Task
+from pneumoscope.inference.worker import WorkerFault, worker_main
+
+if TYPE_CHECKING:
+    from pneumoscope.bundle import Bundle
+
+Result = TypeVar("Result")
+# Tasks handed to a process before the first is done: while it works on one, the next lies ready.
+_AHEAD = 2
+# Tasks per process that `run` draws before it waits for the first: enough for all processes to be busy meanwhile.
+_DRAWN_AHEAD = 3
+# Processes that end one after the other before they are ready, as where memory is short, until the pool gives up.
+_STARTS = 3
+# The new process finds modules where this one does, and none of the program that started this one.
+_PROGRAM = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1])\n"
+    "from pneumoscope.inference.worker import worker_main; worker_main(int(sys.argv[2]))"
+)
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """What each worker process is told when it starts.
+
+    Attributes:
+        bundle: `default`, `nano`, a bundle's path, or a loaded bundle.
+        device: `cpu`, or `cuda` for a GPU.
+        threads: Threads for one image or batch; 0 for as many as there are cores.
+        limits: Limits of one image.
+    """
+
+    bundle: "str | Path | Bundle" = "default"
+    device: str = "cpu"
+    threads: int = 1
+    limits: ImageLimits = field(default_factory=ImageLimits)
+
+
+class WorkerPool:
+    """Processes that work on tasks."""
+
+    def __init__(
+        self,
+        bundle: "str | Path | Bundle" = "default",
+        workers: int = 1,
+        device: str = "cpu",
+        limits: ImageLimits | None = None,
+    ) -> None:
+        """Starts the processes; they load the bundle while the caller goes on.
+
+        Args:
+            bundle: `default`, `nano`, a bundle's path, or a loaded bundle.
+            workers: Number of processes, at least 1; a single one uses all cores.
+            device: `cpu`, or `cuda` for a GPU.
+            limits: Limits of one image; the usual ones where None.
+        """
+        chosen = limits or ImageLimits(memory_bytes=None if device == "cuda" else ImageLimits.memory_bytes)
+        settings = WorkerSettings(bundle, device, 1 if workers > 1 else 0, chosen)
+        self._tasks: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._workers = [_Worker(settings, self._tasks) for _ in range(workers)]
+
+    def __enter__(self) -> "WorkerPool":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close(wait=kind is None)
+
+    @property
+    def replaced(self) -> int:
+        """Number of processes replaced so far."""
+        return sum(worker.replaced for worker in self._workers)
+
+    def wait_until_ready(self) -> None:
+        """Waits until every process has loaded the bundle.
+
+        Raises:
+            PneumoscopeError: The bundle or the device is not as expected.
+        """
+        for worker in self._workers:
+            worker.ready.result()
+
+    def submit(self, task: Task[Result]) -> "Future[list[Result]]":
+        """Future with the task's results, one for each image; raises what is wrong with bundle, device or settings."""
+        job = _Job(task, Future())
+        self._tasks.put(job)
+        return job.future
+
+    def run(self, tasks: Iterable[Task[Result]]) -> Iterator[list[Result]]:
+        """Results of tasks, in their order; `tasks` is drawn from a few tasks ahead.
+
+        Raises:
+            PneumoscopeError: Bundle, device or settings are not as expected.
+        """
+        waiting: deque[Future[list[Result]]] = deque()
+        for task in tasks:
+            waiting.append(self.submit(task))
+            if len(waiting) >= len(self._workers) * _DRAWN_AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+    def close(self, wait: bool = True) -> None:
+        """Ends the processes; with `wait`, once what was submitted is done."""
+        for worker in self._workers:
+            self._tasks.put(None)
+            if not wait:
+                worker.kill()
+        if wait:
+            for worker in self._workers:
+                worker.join()
+
+
+@dataclass(frozen=True)
+class _Job:
+    task: Task[Any]
+    future: "Future[list[Any]]"
+
+
+class _Ended(Exception):
+    """A worker process has ended, for a cause in words."""
+
+
+class _Worker(threading.Thread):
+    """A thread that drives one process: hands it tasks, collects results, replaces it.
+
+    Attributes:
+        ready: Done once the process has loaded the bundle; raises where it cannot.
+        replaced: Number of times that the process was replaced.
+    """
+
+    def __init__(self, settings: WorkerSettings, tasks: "queue.SimpleQueue[_Job | None]") -> None:
+        super().__init__(daemon=True)
+        self.ready: Future[None] = Future()
+        self.replaced = 0
+        self._settings, self._tasks = settings, tasks
+        self._process = _Process(settings)
+        self.start()
+
+    def run(self) -> None:
+        handed: deque[_Job] = deque()
+        ending = False
+        try:
+            self._wait_until_loaded()
+        except PneumoscopeError as error:
+            self._refuse_all(error)
+            return
+        self.ready.set_result(None)
+        while handed or not ending:
+            try:
+                while len(handed) < _AHEAD and not ending and (job := self._next(wait=not handed)) is not _NOTHING:
+                    if job is None:
+                        ending = True
+                    elif job.future.set_running_or_notify_cancel():
+                        handed.append(job)
+                        self._process.send(job.task)
+                if handed:
+                    found = self._process.receive()
+                    _settle(handed.popleft(), found)
+            except _Ended:
+                self._recover(handed)
+        self._process.close()
+
+    def kill(self) -> None:
+        """Ends the process at once."""
+        self._process.kill()
+
+    def _next(self, wait: bool) -> Any:
+        try:
+            return self._tasks.get(block=wait)
+        except queue.Empty:
+            return _NOTHING
+
+    def _recover(self, handed: "deque[_Job]") -> None:
+        """The process has ended: its first task is repeated image by image, the others are handed over again."""
+        self._replace()
+        if handed:
+            self._settle_singly(handed.popleft())
+        for job in handed:
+            self._process.send(job.task)
+
+    def _settle_singly(self, job: _Job) -> None:
+        results: list[Any] = []
+        for single in job.task.split():
+            found = self._alone(single)
+            if isinstance(found, PneumoscopeError):
+                _settle(job, found)
+                return
+            results += found
+        _settle(job, results)
+
+    def _alone(self, single: Task[Any]) -> Any:
+        """Results of a task of one image, which is rejected where it ends the process."""
+        try:
+            self._process.send(single)
+            return self._process.receive()
+        except _Ended as error:
+            self._replace()
+            self._process.reject(single, str(error))
+            return self._process.receive()
+
+    def _replace(self) -> None:
+        self.replaced += 1
+        self._process.close()
+        self._process = _Process(self._settings)
+        self._wait_until_loaded()
+
+    def _wait_until_loaded(self) -> None:
+        for _ in range(_STARTS):
+            try:
+                if (error := self._process.receive()) is not None:
+                    raise error
+                return
+            except _Ended:
+                self._process = _Process(self._settings)
+        raise RunError(
+            f"expected a worker process to start, found {_STARTS} that ended at once, as where memory is short: "
+            "use fewer --workers or free memory"
+        )
+
+    def _refuse_all(self, error: PneumoscopeError) -> None:
+        """Fails every task: no process can load the bundle."""
+        self._process.close()
+        self.ready.set_exception(error)
+        while (job := self._tasks.get()) is not None:
+            _settle(job, error)
+
+
+_NOTHING: Any = object()
+
+
+def _settle(job: _Job, found: Any) -> None:
+    if isinstance(found, Exception):
+        job.future.set_exception(found)
+    else:
+        job.future.set_result(found)
+
+
+class _Process:
+    """A worker process and the connection to it."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self._limits = settings.limits
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = _forked(ours, theirs) if _may_fork() else _spawned(theirs)
+        self._connection = Connection(ours.detach())
+        self._hand_over((settings.bundle, settings.device, settings.threads, settings.limits))
+
+    def send(self, task: Task[Any]) -> None:
+        """Hands over a task."""
+        self._hand_over(("", task))
+
+    def reject(self, task: Task[Any], cause: str) -> None:
+        """Hands over a task whose images are rejected; their content is not handed to another process."""
+        self._hand_over((cause, task.without_content()))
+
+    def _hand_over(self, message: Any) -> None:
+        # Where the process has ended, `receive` tells.
+        with contextlib.suppress(OSError):
+            self._connection.send(message)
+
+    def receive(self) -> Any:
+        """The next results; raises `_Ended` where the process has ended, or ends for want of memory or the like."""
+        try:
+            found = self._connection.recv()
+        except (EOFError, OSError) as error:
+            raise _Ended(self._limits.cause(self._process.wait())) from error
+        if isinstance(found, WorkerFault):
+            raise _Ended(f"decoding it failed: {found}")
+        return found
+
+    def close(self) -> None:
+        """Closes the connection, at which the process ends, and waits for that."""
+        self._connection.close()
+        self._process.wait()
+
+    def kill(self) -> None:
+        """Ends the process at once."""
+        self._process.kill()
+
+
+def _spawned(theirs: socket.socket) -> "subprocess.Popen[bytes]":
+    """A new interpreter. Of a process group of its own: Ctrl-C in the terminal is the caller's to answer."""
+    command = [sys.executable, "-c", _PROGRAM, json.dumps(sys.path), str(theirs.fileno())]
+    return subprocess.Popen(command, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL, process_group=0)  # noqa: S603
+
+
+def _may_fork() -> bool:
+    """Whether a fork is safe and cheap: no other thread, and no library that starts any has been loaded yet.
+
+    The first process of a command that has just begun starts so, which saves a tenth of the time to the first answer.
+    """
+    return threading.active_count() == 1 and not {"numpy", "onnxruntime", "torch", "ray"} & set(sys.modules)
+
+
+class _Forked:
+    """A forked process, as `subprocess.Popen` shows one."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid, self._exit_code = pid, 0
+
+    def wait(self) -> int:
+        if self._pid:
+            self._exit_code = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+            self._pid = 0
+        return self._exit_code
+
+    def kill(self) -> None:
+        if self._pid:
+            os.kill(self._pid, signal.SIGKILL)
+
+
+def _forked(ours: socket.socket, theirs: socket.socket) -> _Forked:
+    if pid := os.fork():
+        return _Forked(pid)
+    try:
+        os.setpgid(0, 0)
+        ours.close()
+        worker_main(theirs.fileno())
+    finally:
+        # What the parent has registered for its own end is not this process's to do.
+        os._exit(0)

@@ -1,0 +1,111 @@
+"""Tasks of the worker pool: what a worker process does with some images and a detector."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from pneumoscope.types import Prediction, PredictionRequest, UnreadImage
+
+if TYPE_CHECKING:  # the process that hands out tasks needs none of these
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from pneumoscope.inference.decide import ImageScore
+    from pneumoscope.inference.detector import Detector
+
+    Array = NDArray[np.uint8] | NDArray[np.uint16]
+
+ImageInput = "str | NamedImage | UnreadImage | Array"
+"""A path; an image's bytes or the reason why there are none, with its name; or grey levels."""
+Each = Callable[[Iterable[Any]], Iterable[Any]]
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Task(ABC, Generic[Result]):
+    """Work on a few images; gives one result for each, in their order.
+
+    Attributes:
+        images: Paths, images with their names, or grey levels.
+    """
+
+    images: Sequence[Any]
+
+    @abstractmethod
+    def run(self, detector: "Detector", each: Each) -> list[Result]:
+        """Results of all images; the images are taken through `each`, which limits the time of every one."""
+
+    @abstractmethod
+    def reject(self, detector: "Detector", cause: str) -> list[Result]:
+        """Results where the images could not be decoded, for a cause in words."""
+
+    def split(self) -> list["Task[Result]"]:
+        """The same work, one image at a time."""
+        return [replace(self, images=[image]) for image in self.images]
+
+    def without_content(self) -> "Task[Result]":
+        """The same task with the names of its images alone, for `reject`."""
+        return replace(self, images=[name_of(image) for image in self.images])
+
+
+def name_of(image: Any) -> str:
+    """Name of an image; empty for grey levels."""
+    return image if isinstance(image, str) else getattr(image, "name", "")
+
+
+@dataclass(frozen=True)
+class PredictImages(Task[Prediction]):
+    """Predictions, with overlays of the evidence where a folder is given.
+
+    Attributes:
+        request: Settings of the predictions.
+        overlays: Folder for the overlays; none are drawn where None.
+    """
+
+    request: PredictionRequest = field(default_factory=PredictionRequest)
+    overlays: Path | None = None
+
+    def run(self, detector: "Detector", each: Each) -> list[Prediction]:
+        """Predictions of all images."""
+        asked = self.request
+        predictions = detector.predict_many(
+            each(self.images), asked.operating_point, asked.prevalence, asked.evidence or self.overlays is not None
+        )
+        return [with_overlay(p, self.overlays) if self.overlays else p for p in predictions]
+
+    def reject(self, detector: "Detector", cause: str) -> list[Prediction]:
+        """Rejections of all images as unreadable."""
+        unread = [UnreadImage(name_of(image), cause) for image in self.images]
+        return list(detector.predict_many(unread, self.request.operating_point, self.request.prevalence))
+
+
+@dataclass(frozen=True)
+class ScoreImages(Task["ImageScore"]):
+    """Scores, those of rejected images included, for evaluation."""
+
+    def run(self, detector: "Detector", each: Each) -> list["ImageScore"]:
+        """Scores of all images."""
+        return list(detector.score_many(each(self.images), rejected_too=True))
+
+    def reject(self, detector: "Detector", cause: str) -> list["ImageScore"]:
+        """Scores of unreadable images."""
+        return list(detector.score_many([UnreadImage(name_of(image), cause) for image in self.images]))
+
+
+def with_overlay(prediction: Prediction, folder: Path) -> Prediction:
+    """Writes the overlay of a prediction and replaces its evidence map by the path, which is all that processes exchange."""
+    if prediction.evidence_map is None or prediction.frame is None:
+        return prediction
+    from pneumoscope.data.reading import read_grey
+    from pneumoscope.files import whole_or_nothing
+    from pneumoscope.inference.overlay import overlay_png
+
+    source = Path(prediction.file)
+    drawn = overlay_png(read_grey(source), prediction.evidence_map, prediction.frame)
+    # Files of one name in several folders keep apart by their contents.
+    path = folder / f"{source.stem}-{prediction.sha256[:12]}.png"
+    with whole_or_nothing(path) as temporary:
+        temporary.write_bytes(drawn)
+    return replace(prediction, evidence=str(path), evidence_map=None)

@@ -1,0 +1,97 @@
+"""A worker process: loads a detector, then works on tasks until the process that started it closes the connection.
+
+parent --(bundle, device, threads, limits)--> worker --None, or why it cannot start--> parent
+parent --Task--> worker --results, or what the task raised--> parent
+"""
+
+import os
+import queue
+import signal
+import threading
+import warnings
+from collections.abc import Iterable, Iterator
+from multiprocessing.connection import Connection
+from typing import Any
+
+from pneumoscope.errors import PneumoscopeError
+from pneumoscope.inference.limits import ImageLimits
+
+# Exit code of a process that cannot go on receiving tasks.
+_CANNOT_RECEIVE = 70
+
+
+class WorkerFault(Exception):
+    """A task failed in a worker for another reason than a setting, such as memory; the image is to blame."""
+
+
+def worker_main(file_descriptor: int) -> None:
+    """Serves tasks from a connection that the parent has opened."""
+    # Ctrl-C is the parent's to answer; what images make libraries write does not reach the user.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    warnings.simplefilter("ignore")
+    connection = Connection(file_descriptor)
+    try:
+        bundle, device, threads, limits = connection.recv()
+        detector = _load(bundle, device, threads)
+        connection.send(detector if isinstance(detector, PneumoscopeError) else None)
+        if not isinstance(detector, PneumoscopeError):
+            limits.limit_memory()
+            _serve(connection, detector, limits)
+    except (EOFError, OSError):
+        pass  # the parent has gone
+
+
+def _load(bundle: Any, device: str, threads: int) -> Any:
+    from pneumoscope.inference.detector import load_detector
+
+    try:
+        return load_detector(bundle, threads, device)
+    except PneumoscopeError as error:
+        return error
+
+
+def _serve(connection: Connection, detector: Any, limits: ImageLimits) -> None:
+    inbox = _Inbox(connection)
+
+    def each(images: Iterable[Any]) -> Iterator[Any]:
+        for image in limits.each(images):
+            if inbox.closed:
+                raise EOFError
+            yield image
+
+    while (task := inbox.next()) is not None:
+        reject, work = task
+        try:
+            found = work.reject(detector, reject) if reject else work.run(detector, each)
+        except PneumoscopeError as error:
+            found = error
+        except EOFError:
+            raise
+        except Exception as error:  # a library ran out of memory, or something worse: the image is to blame
+            connection.send(WorkerFault(f"{type(error).__name__}: {error}".splitlines()[0]))
+            return  # a process that starts afresh is in a known state
+        connection.send(found)
+
+
+class _Inbox:
+    """Tasks that have arrived. A thread receives them: the parent may send while results are on their way to it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.closed = False
+        self._connection = connection
+        self._tasks: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        threading.Thread(target=self._receive, daemon=True).start()
+
+    def next(self) -> Any:
+        """The next task; None once the parent has closed the connection."""
+        return self._tasks.get()
+
+    def _receive(self) -> None:
+        try:
+            while True:
+                self._tasks.put(self._connection.recv())
+        except (EOFError, OSError):
+            self.closed = True
+            self._tasks.put(None)
+        except BaseException:  # such as memory that the image in work has taken; nothing could be received any more
+            os._exit(_CANNOT_RECEIVE)

@@ -1,0 +1,96 @@
+"""Tasks of the service beside predictions: evidence as a picture, and the grey levels of an image."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pneumoscope.data.reading import read_grey
+from pneumoscope.errors import UnreadableImage
+from pneumoscope.inference.detector import Detector
+from pneumoscope.inference.overlay import as_png, layer, overlay
+from pneumoscope.inference.tasks import Each, Task
+from pneumoscope.types import NamedImage
+
+
+@dataclass(frozen=True)
+class GreyLevels:
+    """Grey levels of an image.
+
+    Attributes:
+        height: Height in pixels.
+        width: Width in pixels.
+        bits: 8 or 16 bits per pixel.
+        content: Grey levels row by row from the top left, little endian.
+    """
+
+    height: int
+    width: int
+    bits: int
+    content: bytes
+
+
+@dataclass(frozen=True)
+class DrawEvidence(Task[bytes | UnreadableImage]):
+    """Evidence as a PNG file; UnreadableImage where there is none.
+
+    Attributes:
+        alone: Whether to draw the evidence on a transparent ground, without the image.
+    """
+
+    images: Sequence[NamedImage]
+    alone: bool = False
+
+    def run(self, detector: Detector, each: Each) -> list[bytes | UnreadableImage]:
+        """A picture of each image."""
+        return [self._draw(detector, image) for image in each(self.images)]
+
+    def _draw(self, detector: Detector, image: NamedImage) -> bytes | UnreadableImage:
+        try:
+            pixels = _pixels(image)
+        except UnreadableImage as error:
+            return error
+        found = detector.predict(image, evidence=True)
+        if found.evidence_map is None or found.frame is None:
+            return UnreadableImage(found.detail)
+        if self.alone:
+            return as_png(layer(found.evidence_map, found.frame, *pixels.shape))
+        return as_png(overlay(pixels, found.evidence_map, found.frame))
+
+    def reject(self, detector: Detector, cause: str) -> list[bytes | UnreadableImage]:
+        """Errors that say that the images cannot be decoded."""
+        return [_undecodable(cause) for _ in self.images]
+
+
+@dataclass(frozen=True)
+class DecodeImages(Task[GreyLevels | UnreadableImage]):
+    """Grey levels of images; UnreadableImage where there are none."""
+
+    images: Sequence[NamedImage]
+
+    def run(self, detector: Detector, each: Each) -> list[GreyLevels | UnreadableImage]:
+        """Grey levels of each image."""
+        return [_decode(image) for image in each(self.images)]
+
+    def reject(self, detector: Detector, cause: str) -> list[GreyLevels | UnreadableImage]:
+        """Errors that say that the images cannot be decoded."""
+        return [_undecodable(cause) for _ in self.images]
+
+
+def _pixels(image: NamedImage) -> "np.typing.NDArray[np.uint8] | np.typing.NDArray[np.uint16]":
+    return read_grey(Path(image.name or "the bytes given"), image.content)
+
+
+def _decode(image: NamedImage) -> GreyLevels | UnreadableImage:
+    try:
+        pixels = _pixels(image)
+    except UnreadableImage as error:
+        return error
+    height, width = pixels.shape
+    ordered = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("<"))
+    return GreyLevels(height, width, pixels.itemsize * 8, ordered.tobytes())
+
+
+def _undecodable(cause: str) -> UnreadableImage:
+    return UnreadableImage(f"expected a whole image, found one that cannot be decoded ({cause}): replace it")
