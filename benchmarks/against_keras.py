@@ -1,6 +1,6 @@
-"""Ours beside tensorflow-cpu and the slides' code path: the same films and split, run in turn; writes JSON.
+"""Ours beside tensorflow-cpu and the slides' code path: the same images and split, run in turn; writes JSON.
 
-    .venv/bin/python benchmarks/against_keras.py [--rounds 3] [--films 1200] [--whole-study 1] [--out FILE]
+    .venv/bin/python benchmarks/against_keras.py [--rounds 3] [--images 1200] [--whole-study 1] [--out FILE]
 
 Per model both sides train a few epochs in a process of their own; the first epoch of each (tracing, first touch of the
 memory) is left out of the rate. The whole study runs all four models one after the other, each for the number of epochs
@@ -41,14 +41,14 @@ def keras_python(folder):
 
 
 def export(limit, file):
-    """Writes the films of train and validation with their classes, for both sides."""
-    dataset = load_dataset(locate(None).root, Preprocessing(), SplitConfig(), paths.films_directory(), limit=limit)
+    """Writes the images of train and validation with their classes, for both sides."""
+    dataset = load_dataset(locate(None).root, Preprocessing(), SplitConfig(), paths.images_directory(), limit=limit)
     arrays = {}
-    for side in (Split.TRAIN, Split.VALIDATION):
-        positions = dataset.positions(side)
-        arrays[f"{side}_films"] = dataset.films[positions]
-        arrays[f"{side}_label"] = dataset.labels(THREE_CLASS, positions)
-        arrays[f"{side}_finding"] = dataset.labels(BINARY, positions)
+    for split in (Split.TRAIN, Split.VALIDATION):
+        positions = dataset.positions(split)
+        arrays[f"{split}_films"] = dataset.images[positions]
+        arrays[f"{split}_label"] = dataset.labels(THREE_CLASS, positions)
+        arrays[f"{split}_finding"] = dataset.labels(BINARY, positions)
     np.savez(file, **arrays)
     return len(arrays["train_films"]), len(arrays["validation_films"])
 
@@ -66,8 +66,8 @@ def spread(values):
     return {"median": statistics.median(values), "min": min(values), "max": max(values), "values": values}
 
 
-def rate(record, model, films):
-    return films / statistics.median(record["models"][model]["seconds_per_epoch"][1:])
+def rate(record, model, images):
+    return images / statistics.median(record["models"][model]["seconds_per_epoch"][1:])
 
 
 def epochs_of_the_study():
@@ -75,15 +75,15 @@ def epochs_of_the_study():
     return {m["name"]: round(statistics.median(r["epochs"] for r in m["runs"])) for m in study["models"]}
 
 
-def compare_models(sides, films, count, rounds, epochs):
+def compare_models(splits, images, count, rounds, epochs):
     told = {}
     for model in MODELS:
         records = {"ours": [], "keras": []}
         for number in range(rounds):
             order = ("ours", "keras") if number % 2 == 0 else ("keras", "ours")
-            for side in order:
-                records[side].append(sides[side](films, f"{model}:{epochs}"))
-                print(model, side, f"{rate(records[side][-1], model, count):.0f} img/s", file=sys.stderr, flush=True)
+            for split in order:
+                records[split].append(splits[split](images, f"{model}:{epochs}"))
+                print(model, split, f"{rate(records[split][-1], model, count):.0f} img/s", file=sys.stderr, flush=True)
         pairs = list(zip(records["ours"], records["keras"], strict=True))
         told[model] = {
             "images_per_second": {s: spread([rate(r, model, count) for r in records[s]]) for s in records},
@@ -97,14 +97,14 @@ def compare_models(sides, films, count, rounds, epochs):
     return told
 
 
-def compare_studies(sides, films, rounds):
+def compare_studies(splits, images, rounds):
     epochs = epochs_of_the_study()
     plan = ",".join(f"{model}:{epochs[model]}" for model in MODELS)
     records = {"ours": [], "keras": []}
     for number in range(rounds):
-        for side in ("ours", "keras") if number % 2 == 0 else ("keras", "ours"):
-            records[side].append(sides[side](films, plan))
-            print("whole study", side, f"{records[side][-1]['seconds']:.0f} s", file=sys.stderr, flush=True)
+        for split in ("ours", "keras") if number % 2 == 0 else ("keras", "ours"):
+            records[split].append(splits[split](images, plan))
+            print("whole study", split, f"{records[split][-1]['seconds']:.0f} s", file=sys.stderr, flush=True)
     pairs = list(zip(records["ours"], records["keras"], strict=True))
     return {
         "epochs": epochs,
@@ -133,18 +133,18 @@ def main():
     ours = sys.executable
     theirs = keras_python(options.keras_environment)
     with tempfile.TemporaryDirectory() as folder:
-        films = Path(folder) / "films.npz"
-        count, held = export(options.films or None, films)
-        sides = {
+        images = Path(folder) / "films.npz"
+        count, held = export(options.images or None, images)
+        splits = {
             "ours": lambda *words: run(ours, "our_side.py", *words, *([weights] if weights else [])),
             "keras": lambda *words: run(theirs, "keras_side.py", *words),
         }
         record = {"training_films": count, "validation_films": held, "rounds": options.rounds}
         if options.rounds:
-            record |= {"models": compare_models(sides, films, count, options.rounds, options.epochs)}
+            record |= {"models": compare_models(splits, images, count, options.rounds, options.epochs)}
             record["versions"] = record["models"].pop("versions")
         if options.whole_study:
-            record["whole_study"] = compare_studies(sides, films, options.whole_study)
+            record["whole_study"] = compare_studies(splits, images, options.whole_study)
     made = provenance("benchmarks/against_keras.py")
     write_json(options.out, record | made)
     print(options.out)

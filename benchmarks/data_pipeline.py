@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pneumoscope.config import Preprocessing, SplitConfig
 from pneumoscope.data.audit import audit
-from pneumoscope.data.cache import cached_films
+from pneumoscope.data.cache import cached_images
 from pneumoscope.data.index import build_index
 from pneumoscope.data.locate import locate
 from pneumoscope.data.sources import open_source
@@ -39,8 +39,8 @@ def main():
                 return result
 
             index = timed("index", lambda: build_index(source))
-            timed("cache", lambda: cached_films(source, index, Preprocessing(), Path(folder)))
-            timed("cache again", lambda: cached_films(source, index, Preprocessing(), Path(folder)))
+            timed("cache", lambda: cached_images(source, index, Preprocessing(), Path(folder)))
+            timed("cache again", lambda: cached_images(source, index, Preprocessing(), Path(folder)))
             timed("audit", lambda: audit(index))
             timed("split", lambda: draw_validation(index, SplitConfig().seed))
     record = {

@@ -2,7 +2,7 @@
 
     .venv/bin/python benchmarks/distributed_training.py [--steps 50]
 
-Each training takes 50 steps on films of the data set with the settings of the study or the detector. Losses are compared step
+Each training takes 50 steps on images of the data set with the settings of the study or the detector. Losses are compared step
 by step: with one process of as many threads; with one that accumulates two parts, and so rounds where two processes round; in
 double precision, which leaves only the question whether both do the same. Beside it what another number of threads changes. The
 two processes have one thread each; one process has one thread, or two. What opens ports runs in a network of its own.
@@ -22,7 +22,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "experiments"))
 import own_network
 
-# Name, configuration, changes to its training, and to the side of its films (0 for its own).
+# Name, configuration, changes to its training, and to the side of its images (0 for its own).
 TRAININGS = {
     "cnn fp32": ("cnn_3_classes", {"precision": "fp32"}),
     "cnn fp32, 2 accumulated": ("cnn_3_classes", {"precision": "fp32", "accumulate": 2}),
@@ -66,7 +66,9 @@ def main():
         if (parts := found["one process, one thread"].get(name + ACCUMULATED)) is not None:
             between = apart(found["two processes"][name]["losses"], parts["losses"])
             measured[name]["two processes against one that accumulates two"] = between
-    write_json(options.out, {"steps": options.steps, "measured": measured} | provenance("benchmarks/distributed_training.py"))
+    write_json(
+        options.out, {"steps": options.steps, "measured": measured} | provenance("benchmarks/distributed_training.py")
+    )
     print(json.dumps(measured, indent=1))
     return 0
 
@@ -115,13 +117,13 @@ def trained(name, steps):
     from pneumoscope import paths
     from pneumoscope.config import load_config
     from pneumoscope.data.dataset import load_dataset
+    from pneumoscope.data.labelled import LabelledImages, labelled_images
     from pneumoscope.data.locate import locate
     from pneumoscope.study.experiments import EXPERIMENTS, experiment
-    from pneumoscope.training.networks import Foundations, build_network, find_pretrained
     from pneumoscope.training import distributed, precision
-    from pneumoscope.data.labelled import LabelledImages, labelled_images
-    from pneumoscope.training.loop import train
     from pneumoscope.training.callbacks import SilentObserver
+    from pneumoscope.training.loop import train
+    from pneumoscope.training.networks import Foundations, build_network, find_pretrained
     from pneumoscope.training.run_folder import RunFolder
     from pneumoscope.types import Split
 
@@ -142,13 +144,13 @@ def trained(name, steps):
     if "nano fp64" in name:  # smaller, or it would take an hour
         config = replace(config, model=replace(config.model, input_side=64))
     dataset = distributed.in_turn(
-        lambda: load_dataset(locate(None).root, config.preprocessing, config.split, paths.films_directory())
+        lambda: load_dataset(locate(None).root, config.preprocessing, config.split, paths.images_directory())
     )
     every = labelled_images(dataset, Split.TRAIN, config.model.classes)
     chosen = slice(0, None, len(every) // (steps * config.training.batch_size) or 1)
     count = steps * config.training.batch_size
-    films = LabelledImages(every.films, every.positions[chosen][:count], every.labels[chosen][:count])
-    few = LabelledImages(every.films, every.positions[:8], every.labels[:8])
+    images = LabelledImages(every.images, every.positions[chosen][:count], every.labels[chosen][:count])
+    few = LabelledImages(every.images, every.positions[:8], every.labels[:8])
     usual = precision._FABRIC_NAMES["fp32"], torch.Tensor.float
     if "fp64" in name:  # for this question alone: no configuration trains so
         precision._FABRIC_NAMES["fp32"], torch.Tensor.float = "64-true", torch.Tensor.double
@@ -159,7 +161,7 @@ def trained(name, steps):
             run = RunFolder((shared or Path(own)) / name.replace(" ", "-"))
             distributed.first(lambda: run.start(config, {}, False))
             model = build_network(config, Foundations(pretrained=find_pretrained(config.model.architecture, None)))
-            train(model, films, few, config, run, run.path / "features", observer)
+            train(model, images, few, config, run, run.path / "features", observer)
     finally:
         precision._FABRIC_NAMES["fp32"], torch.Tensor.float = usual
     # The first steps allocate what the others find.

@@ -3,8 +3,8 @@
     .venv/bin/python benchmarks/guard.py [--bundle default] [--foreign DIR ...]
 
 Foreign images are the photographs, textures and slices that scikit-image, scikit-learn, matplotlib and pydicom bring, images
-drawn here, and those of --foreign (a folder per kind). The guard was fitted on chest films alone, so that all of these are
-kinds it never saw. The chest films are those that watched the training, as they are and as films of other rooms may be; the
+drawn here, and those of --foreign (a folder per kind). The guard was fitted on chest images alone, so that all of these are
+kinds it never saw. The chest images are those that watched the training, as they are and as images of other rooms may be; the
 changes are drawn otherwise than those of the fit.
 """
 
@@ -49,10 +49,10 @@ def pictures(folder):
 def crops(images, rng, times):
     for image in images:
         for _ in range(times):
-            side = int(min(image.shape) * rng.uniform(0.4, 0.9))
-            if side >= 64:
-                top, left = (int(rng.integers(0, size - side + 1)) for size in image.shape)
-                yield image[top : top + side, left : left + side]
+            split = int(min(image.shape) * rng.uniform(0.4, 0.9))
+            if split >= 64:
+                top, left = (int(rng.integers(0, size - split + 1)) for size in image.shape)
+                yield image[top : top + split, left : left + split]
 
 
 def drawn(rng, width=400, height=300):
@@ -98,7 +98,7 @@ def noise(rng):
     return np.clip(rng.normal(rng.uniform(60, 190), rng.uniform(3, 90), (200, 300)), 0, 255).astype(np.uint8)
 
 
-def foreign(films, rng, folders):
+def foreign(images, rng, folders):
     photographs = [
         picture
         for package, place in ((skimage, "data"), (sklearn, "datasets/images"), (matplotlib, "mpl-data/sample_data"))
@@ -114,37 +114,37 @@ def foreign(films, rng, folders):
         "noise": [noise(rng) for _ in range(100)],
         "smooth noise": [smooth(rng) for _ in range(100)],
         "one grey": [np.full((224, 224), level, np.uint8) for level in range(0, 256, 15)],
-        "chests inverted": [255 - film for film in films],
-        "chests on their side": [np.rot90(film, 1 + 2 * (i % 2)).copy() for i, film in enumerate(films)],
-        "chests upside down": [np.rot90(film, 2).copy() for film in films],
+        "chests inverted": [255 - image for image in images],
+        "chests on their side": [np.rot90(image, 1 + 2 * (i % 2)).copy() for i, image in enumerate(images)],
+        "chests upside down": [np.rot90(image, 2).copy() for image in images],
     }
     for folder in folders:
         kinds |= {f"{part.name}, {folder.name}": pictures(part) for part in sorted(folder.iterdir()) if part.is_dir()}
     return kinds
 
 
-def as_picture(film, change):
-    return np.asarray(change(Image.fromarray(film)))
+def as_picture(image, change):
+    return np.asarray(change(Image.fromarray(image)))
 
 
-def toned(film, table):
-    return np.clip(table(np.arange(256) / 255) * 255, 0, 255).astype(np.uint8)[film]
+def toned(image, table):
+    return np.clip(table(np.arange(256) / 255) * 255, 0, 255).astype(np.uint8)[image]
 
 
-def marked(film, rng):
-    image = Image.fromarray(film)
-    draw = ImageDraw.Draw(image)
-    side = film.shape[0]
-    draw.text((0.04 * side, 0.04 * side), "R  10:34", fill=255, font_size=side // 12)
-    draw.text((0.5 * side, 0.92 * side), "PORTABLE SUPINE 62 KV", fill=230, font_size=side // 20)
-    return np.asarray(image)
+def marked(image, rng):
+    picture = Image.fromarray(image)
+    draw = ImageDraw.Draw(picture)
+    split = image.shape[0]
+    draw.text((0.04 * split, 0.04 * split), "R  10:34", fill=255, font_size=split // 12)
+    draw.text((0.5 * split, 0.92 * split), "PORTABLE SUPINE 62 KV", fill=230, font_size=split // 20)
+    return np.asarray(picture)
 
 
-def tubed(film, rng):
+def tubed(image, rng):
     """Three smooth curves as of a gastric tube, a catheter and a lead, and two electrodes."""
-    image = Image.fromarray(film).resize((4 * film.shape[1], 4 * film.shape[0]), Image.Resampling.BICUBIC)
-    draw = ImageDraw.Draw(image)
-    height, width = image.height, image.width
+    picture = Image.fromarray(image).resize((4 * image.shape[1], 4 * image.shape[0]), Image.Resampling.BICUBIC)
+    draw = ImageDraw.Draw(picture)
+    height, width = picture.height, picture.width
     t = np.linspace(0, 1, 60)[:, None]
     for _ in range(3):
         a, b, c, d = rng.uniform((0.2, 0), (0.8, 1), (4, 2)) * (width, height)
@@ -153,47 +153,47 @@ def tubed(film, rng):
     for _ in range(2):
         x, y = rng.uniform(0.2, 0.8, 2) * (width, height)
         draw.circle((x, y), 16, fill=240)
-    return np.asarray(image.resize(film.shape[::-1], Image.Resampling.BOX))
+    return np.asarray(picture.resize(image.shape[::-1], Image.Resampling.BOX))
 
 
-def recompressed(film, quality):
+def recompressed(image, quality):
     with io.BytesIO() as buffer:
-        Image.fromarray(film).save(buffer, "JPEG", quality=quality)
+        Image.fromarray(image).save(buffer, "JPEG", quality=quality)
         return read_grey(Path("film.jpeg"), buffer.getvalue())
 
 
-def chests(films, rng):
+def chests(images, rng):
     changes = {
-        "as they are": lambda film: film,
-        "mirrored": lambda film: film[:, ::-1].copy(),
-        "turned by 10 degrees": lambda film: as_picture(
-            film, lambda p: p.rotate(rng.choice([-10, 10]), Image.Resampling.BICUBIC)
+        "as they are": lambda image: image,
+        "mirrored": lambda image: image[:, ::-1].copy(),
+        "turned by 10 degrees": lambda image: as_picture(
+            image, lambda p: p.rotate(rng.choice([-10, 10]), Image.Resampling.BICUBIC)
         ),
-        "dark": lambda film: toned(film, lambda level: 0.5 * level),
-        "dark by gamma 2": lambda film: toned(film, lambda level: level**2),
-        "bright": lambda film: toned(film, lambda level: 0.5 + 0.5 * level),
-        "bright by gamma 0.5": lambda film: toned(film, lambda level: level**0.5),
-        "low contrast": lambda film: toned(film, lambda level: 0.3 + 0.4 * level),
-        "64 pixels": lambda film: as_picture(film, lambda p: p.resize((64, 64), Image.Resampling.BILINEAR)),
-        "JPEG quality 10": lambda film: recompressed(film, 10),
-        "blurred": lambda film: as_picture(film, lambda p: p.filter(ImageFilter.GaussianBlur(1.5))),
-        "noisy": lambda film: np.clip(film + rng.normal(0, 10, film.shape), 0, 255).astype(np.uint8),
-        "black margins": lambda film: np.pad(film, ((20, 10), (30, 25))),
-        "marks": lambda film: marked(film, rng),
-        "tubes and electrodes": lambda film: tubed(film, rng),
-        "half as wide": lambda film: as_picture(film, lambda p: p.resize((150, 224), Image.Resampling.BILINEAR)),
+        "dark": lambda image: toned(image, lambda level: 0.5 * level),
+        "dark by gamma 2": lambda image: toned(image, lambda level: level**2),
+        "bright": lambda image: toned(image, lambda level: 0.5 + 0.5 * level),
+        "bright by gamma 0.5": lambda image: toned(image, lambda level: level**0.5),
+        "low contrast": lambda image: toned(image, lambda level: 0.3 + 0.4 * level),
+        "64 pixels": lambda image: as_picture(image, lambda p: p.resize((64, 64), Image.Resampling.BILINEAR)),
+        "JPEG quality 10": lambda image: recompressed(image, 10),
+        "blurred": lambda image: as_picture(image, lambda p: p.filter(ImageFilter.GaussianBlur(1.5))),
+        "noisy": lambda image: np.clip(image + rng.normal(0, 10, image.shape), 0, 255).astype(np.uint8),
+        "black margins": lambda image: np.pad(image, ((20, 10), (30, 25))),
+        "marks": lambda image: marked(image, rng),
+        "tubes and electrodes": lambda image: tubed(image, rng),
+        "half as wide": lambda image: as_picture(image, lambda p: p.resize((150, 224), Image.Resampling.BILINEAR)),
     }
-    return {name: [change(film) for film in films] for name, change in changes.items()}
+    return {name: [change(image) for image in images] for name, change in changes.items()}
 
 
-def parts_of_chests(films):
+def parts_of_chests(images):
     return {
-        "left half": [film[:, :112].copy() for film in films],
-        "upper half": [film[:112].copy() for film in films],
-        "lower half": [film[112:].copy() for film in films],
+        "left half": [image[:, :112].copy() for image in images],
+        "upper half": [image[:112].copy() for image in images],
+        "lower half": [image[112:].copy() for image in images],
         "four in one": [
             np.block([[a, b], [c, d]])
-            for a, b, c, d in zip(films[::4], films[1::4], films[2::4], films[3::4], strict=False)
+            for a, b, c, d in zip(images[::4], images[1::4], images[2::4], images[3::4], strict=False)
         ],
     }
 
@@ -228,12 +228,12 @@ def main():
     source = open_source(locate(None).root)
     index = build_index(source)
     watched = draw_validation(index, SplitConfig().seed).positions(Split.VALIDATION)
-    films = [source.read(index.rows[i].path) for i in watched[: options.films]]
+    images = [source.read(index.rows[i].path) for i in watched[: options.images]]
     rng = np.random.default_rng(2026)
     told = {
-        "chest films": judged(detector, chests(films, rng)),
-        "foreign images": judged(detector, foreign(films[:200], rng, options.foreign)),
-        "parts of chest films": judged(detector, parts_of_chests(films[:200])),
+        "chest films": judged(detector, chests(images, rng)),
+        "foreign images": judged(detector, foreign(images[:200], rng, options.foreign)),
+        "parts of chest films": judged(detector, parts_of_chests(images[:200])),
     }
     rates = {
         "real_rejected": share({"as they are": told["chest films"]["as they are"]}),

@@ -62,11 +62,11 @@ class Clock(tf.keras.callbacks.Callback):
 
 
 def main():
-    films = np.load(sys.argv[1])
+    images = np.load(sys.argv[1])
     plan = [item.split(":") for item in sys.argv[2].split(",")]
 
-    def array(side):
-        grey = films[f"{side}_films"].astype(np.float32) / 255
+    def array(split):
+        grey = images[f"{split}_films"].astype(np.float32) / 255
         return np.repeat(grey[..., None], 3, axis=3)
 
     train, validation = array("train"), array("validation")
@@ -74,7 +74,7 @@ def main():
     for name, epochs in plan:
         classes = 2 if name == "cnn_2_classes" else 3
         key = "finding" if classes == 2 else "label"
-        hot = [np.eye(classes)[films[f"{side}_{key}"]] for side in ("train", "validation")]
+        hot = [np.eye(classes)[images[f"{split}_{key}"]] for split in ("train", "validation")]
         began = time.perf_counter()
         model = build(name, trained)
         rate = tf.keras.optimizers.schedules.InverseTimeDecay(1e-4, 1, 1e-5)

@@ -20,12 +20,12 @@ from pathlib import Path  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
+from pneumoscope.data.labelled import LabelledImages  # noqa: E402
 from pneumoscope.models.weights import WeightFile  # noqa: E402
 from pneumoscope.study.experiments import experiment  # noqa: E402
-from pneumoscope.training.networks import Foundations, build_network  # noqa: E402
-from pneumoscope.data.labelled import LabelledImages  # noqa: E402
-from pneumoscope.training.loop import train  # noqa: E402
 from pneumoscope.training.callbacks import SilentObserver  # noqa: E402
+from pneumoscope.training.loop import train  # noqa: E402
+from pneumoscope.training.networks import Foundations, build_network  # noqa: E402
 from pneumoscope.training.precision import resolve_precision  # noqa: E402
 from pneumoscope.training.run_folder import RunFolder  # noqa: E402
 
@@ -44,7 +44,7 @@ class Clock(SilentObserver):
 
 
 def main():
-    films = np.load(sys.argv[1])
+    images = np.load(sys.argv[1])
     plan = [item.split(":") for item in sys.argv[2].split(",")]
     inception = WeightFile(Path(sys.argv[3]), "0", "benchmark") if len(sys.argv) > 3 else None
     records, trained, first_step = {}, None, None
@@ -53,8 +53,10 @@ def main():
             config = experiment(name).config.with_training(epochs=int(epochs), patience=100_000)
             key = "finding" if config.model.classes == 2 else "label"
             data = [
-                LabelledImages(films[f"{side}_films"], np.arange(len(films[f"{side}_films"])), films[f"{side}_{key}"])
-                for side in ("train", "validation")
+                LabelledImages(
+                    images[f"{split}_films"], np.arange(len(images[f"{split}_films"])), images[f"{split}_{key}"]
+                )
+                for split in ("train", "validation")
             ]
             began = time.perf_counter()
             run = RunFolder(Path(folder) / name)

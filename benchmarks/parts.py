@@ -1,4 +1,4 @@
-"""What a film costs one core, part by part: reading, decoding, finding the chest, network, writing; writes JSON.
+"""What an image costs one core, part by part: reading, decoding, finding the chest, network, writing; writes JSON.
 
 .venv/bin/python benchmarks/parts.py [--originals DIR]
 """
@@ -27,24 +27,24 @@ def main():
     parser.add_argument("--originals", type=Path, help="folder of films of their own size")
     parser.add_argument("--out", type=Path, default=Path("results/speed/parts.json"))
     options = parser.parse_args()
-    sorts = {"224 pixels": sorted((locate(None).root / "train").rglob("*.jpeg"))[:: 5000 // options.films]}
+    sorts = {"224 pixels": sorted((locate(None).root / "train").rglob("*.jpeg"))[:: 5000 // options.images]}
     if options.originals:
         sorts["originals"] = sorted(options.originals.rglob("*.jpeg"))
-    measured = {sort: parts(films[: options.films], options.rounds) for sort, films in sorts.items()}
+    measured = {sort: parts(images[: options.images], options.rounds) for sort, images in sorts.items()}
     print(measured)
     write_json(options.out, {"measured": measured} | provenance("benchmarks/parts.py"))
 
 
-def parts(films, rounds):
-    """Milliseconds a film, the median over the rounds, and the bytes of its results."""
+def parts(images, rounds):
+    """Milliseconds an image, the median over the rounds, and the bytes of its results."""
     detector = load_detector(threads=1)
-    records = [told.as_json() for told in detector.predict_many(films)]
+    records = [told.as_json() for told in detector.predict_many(images)]
     found = {}
 
     def timed_part(name, work):
         began = time.perf_counter()
         result = work()
-        found.setdefault(name, []).append(1000 * (time.perf_counter() - began) / len(films))
+        found.setdefault(name, []).append(1000 * (time.perf_counter() - began) / len(images))
         return result
 
     def written():
@@ -53,18 +53,18 @@ def parts(films, rounds):
         return buffer.getvalue()
 
     for _ in range(rounds):
-        held = timed_part("read", lambda: [read_bytes(Path(film)) for film in films])
+        held = timed_part("read", lambda: [read_bytes(Path(image)) for image in images])
         images = timed_part("decode", lambda: [read_grey(Path("film"), content) for content in held])
         settings = detector.bundle.manifest.preprocessing
         timed_part("find the chest", lambda: [prepare_placed(image, settings) for image in images])
-        timed_part("everything", lambda: list(detector.predict_many(films)))
+        timed_part("everything", lambda: list(detector.predict_many(images)))
         content = timed_part("write", written)
     whole = found["everything"]
     told = [found[name] for name in ("read", "decode", "find the chest")]
     found["network and guard"] = [all_ - sum(each) for all_, *each in zip(whole, *told, strict=True)]
     found["everything"] = [all_ + wrote for all_, wrote in zip(whole, found["write"], strict=True)]
     told = {name: {"median": statistics.median(values), "values": values} for name, values in found.items()}
-    return {"milliseconds": told, "result_bytes": len(content) / len(films), "films": len(films)}
+    return {"milliseconds": told, "result_bytes": len(content) / len(images), "films": len(images)}
 
 
 if __name__ == "__main__":

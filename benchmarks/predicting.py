@@ -71,19 +71,19 @@ def main():
     originals = sorted(map(str, options.originals.rglob("*.jpeg"))) if options.originals else []
     for bundle in ("default", "nano"):
         detector = load_detector(bundle)
-        for kind, films in (
+        for kind, images in (
             ("224 x 224", small[::29][:150]),
             ("of its own size (1 to 3 million pixels)", originals[:60]),
         ):
-            if not films:
+            if not images:
                 continue
             for evidence in (False, True):
                 words = f"{bundle}, warm, one film {kind}{', with its evidence map' if evidence else ''}"
-                note(words, [warm(detector, films, evidence) for _ in range(options.rounds)], "ms", 1)
+                note(words, [warm(detector, images, evidence) for _ in range(options.rounds)], "ms", 1)
         with tempfile.TemporaryDirectory() as folder:
-            for kind, films, count in (("224 x 224", small, 4000), ("of their own size", originals, 1000)):
-                if films:
-                    rates = [batch(program, folder, bundle, films, count)[0] for _ in range(3)]
+            for kind, images, count in (("224 x 224", small, 4000), ("of their own size", originals, 1000)):
+                if images:
+                    rates = [batch(program, folder, bundle, images, count)[0] for _ in range(3)]
                     note(
                         f"{bundle}, predict --out, {count:,} films {kind}, {os.cpu_count()} processes", rates, "films/s"
                     )
@@ -105,19 +105,19 @@ def finished(command):
     return seconds, kilobytes / 1024
 
 
-def warm(detector, films, evidence):
-    """Milliseconds a film."""
-    detector.predict(films[0], evidence=evidence)
+def warm(detector, images, evidence):
+    """Milliseconds an image."""
+    detector.predict(images[0], evidence=evidence)
     began = time.perf_counter()
-    for film in films:
-        detector.predict(film, evidence=evidence)
-    return (time.perf_counter() - began) / len(films) * 1000
+    for image in images:
+        detector.predict(image, evidence=evidence)
+    return (time.perf_counter() - began) / len(images) * 1000
 
 
-def batch(program, folder, bundle, films, count):
-    """Films per second, and megabytes of the largest process."""
+def batch(program, folder, bundle, images, count):
+    """Images per second, and megabytes of the largest process."""
     listed = Path(folder) / "films.csv"
-    listed.write_text("path\n" + "\n".join(films[i % len(films)] for i in range(count)) + "\n")
+    listed.write_text("path\n" + "\n".join(images[i % len(images)] for i in range(count)) + "\n")
     command = [program, "predict", listed, "--out", Path(folder) / "p.jsonl", "--overwrite", "--bundle", bundle]
     seconds, megabytes = finished(command)
     return count / seconds, megabytes

@@ -21,10 +21,10 @@ from torch import nn  # noqa: E402
 
 from pneumoscope.files import write_json  # noqa: E402
 from pneumoscope.models.cnn import build_cnn  # noqa: E402
+from pneumoscope.provenance import provenance  # noqa: E402
 from pneumoscope.training.batches import as_network_input  # noqa: E402
 from pneumoscope.training.optimiser import KerasAdam  # noqa: E402
 from pneumoscope.training.precision import dtype_of, resolve_precision  # noqa: E402
-from pneumoscope.provenance import provenance  # noqa: E402
 
 BATCH = 64
 
@@ -40,13 +40,13 @@ def seconds_of(work, rounds=15):
 
 
 def machine_rates(dtype):
-    side = 3072
-    a, b = torch.randn(side, side).to(dtype), torch.randn(side, side).to(dtype)
+    split = 3072
+    a, b = torch.randn(split, split).to(dtype), torch.randn(split, split).to(dtype)
     block = torch.zeros(256 << 20, dtype=torch.uint8)
     target = torch.empty_like(block)
     return {
         # The best of many: a roof is what the machine can do when nothing else asks for it.
-        "operations_per_second": 2 * side**3 / min(seconds_of(lambda: a @ b)),
+        "operations_per_second": 2 * split**3 / min(seconds_of(lambda: a @ b)),
         # A copy reads and writes every byte.
         "bytes_per_second": 2 * block.numel() / min(seconds_of(lambda: target.copy_(block))),
     }
@@ -54,14 +54,14 @@ def machine_rates(dtype):
 
 def step_of(model, dtype):
     optimiser = KerasAdam(model.parameters(), 1e-4, 1e-5)
-    films = as_network_input(torch.randint(0, 256, (BATCH, 224, 224), dtype=torch.uint8).numpy())
+    images = as_network_input(torch.randint(0, 256, (BATCH, 224, 224), dtype=torch.uint8).numpy())
     label = torch.randint(0, 3, (BATCH,))
     done = 0
 
     def step():
         nonlocal done
         with torch.autocast("cpu", dtype, enabled=dtype is not torch.float32):
-            loss = nn.functional.cross_entropy(model(films).float(), label)
+            loss = nn.functional.cross_entropy(model(images).float(), label)
         optimiser.zero_grad()
         loss.backward()
         optimiser.before_step(done)

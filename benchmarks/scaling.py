@@ -1,10 +1,10 @@
 """Scoring through Ray beside the batch command on this machine's cores, and the driver's memory; writes JSON.
 
-    .venv/bin/python benchmarks/scaling.py [--films 20000] [--rounds 3] [--rows 2000 20000 200000]
+    .venv/bin/python benchmarks/scaling.py [--images 20000] [--rounds 3] [--rows 2000 20000 200000]
 
-Throughput is that of a command from start to end, the cluster's start and end included, on films repeated from a list, and
+Throughput is that of a command from start to end, the cluster's start and end included, on images repeated from a list, and
 beside it without the time in which nothing is judged yet. Memory is the largest resident set of the command's own process; the
-films of that part are judged by `nano`, for the driver sees none of them. Everything runs in a network of its own: Ray listens
+images of that part are judged by `nano`, for the driver sees none of them. Everything runs in a network of its own: Ray listens
 on every interface.
 """
 
@@ -34,7 +34,7 @@ def main():
     from pneumoscope.files import write_json
     from pneumoscope.provenance import provenance
 
-    films = sorted(map(str, (locate(None).root / "train").rglob("*.jpeg")))
+    images = sorted(map(str, (locate(None).root / "train").rglob("*.jpeg")))
     measured = {}
 
     def note(name, values, unit, digits=0):
@@ -44,37 +44,37 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if options.rounds:
-            listed = table(folder, films, options.films)
+            listed = table(folder, images, options.images)
             rates = {"predict": [], "local engine": [], "Ray": [], "Ray, start left out": []}
             for place in range(options.rounds):
                 out = [str(folder / f"{engine}-{place}") for engine in ("predict", "local", "ray")]
-                rates["predict"].append(options.films / timed(["predict", listed, "--out", f"{out[0]}.parquet"])[0])
+                rates["predict"].append(options.images / timed(["predict", listed, "--out", f"{out[0]}.parquet"])[0])
                 local = timed(["scale", "score", listed, "--out", out[1], "--engine", "local"])
-                rates["local engine"].append(options.films / local[0])
+                rates["local engine"].append(options.images / local[0])
                 seconds, first, _ = timed(["scale", "score", listed, "--out", out[2]], Path(out[2]))
-                rates["Ray"].append(options.films / seconds)
+                rates["Ray"].append(options.images / seconds)
                 # Both workers bring their first partitions at about the same time; the rest is counted from there.
-                rates["Ray, start left out"].append((options.films - first[1]) / (seconds - first[0]))
+                rates["Ray, start left out"].append((options.images - first[1]) / (seconds - first[0]))
             for engine, values in rates.items():
                 note(f"{engine}, films a second", values, "1/s")
             for engine in list(rates)[1:]:
                 shares = [each / predict for each, predict in zip(rates[engine], rates["predict"], strict=True)]
                 note(f"{engine}, share of predict", shares, "", 2)
         for rows in options.rows:
-            listed, out = table(folder, films, rows), folder / f"rows-{rows}"
+            listed, out = table(folder, images, rows), folder / f"rows-{rows}"
             peak = timed(["scale", "score", listed, "--out", str(out), "--bundle", "nano"])[2]
             note(f"driver's memory at {rows:,} rows", [peak / 2**20], "MB")
-    write_json(options.out, {"films": options.films, "measured": measured} | provenance("benchmarks/scaling.py"))
+    write_json(options.out, {"films": options.images, "measured": measured} | provenance("benchmarks/scaling.py"))
 
 
-def table(folder, films, count):
+def table(folder, images, count):
     file = folder / f"{count}.csv"
-    file.write_text("path\n" + "\n".join(films[i % len(films)] for i in range(count)) + "\n")
+    file.write_text("path\n" + "\n".join(images[i % len(images)] for i in range(count)) + "\n")
     return str(file)
 
 
 def timed(words, out=None):
-    """Seconds of a command; seconds and films of its first partitions in `out`; largest memory of its process in bytes."""
+    """Seconds of a command; seconds and images of its first partitions in `out`; largest memory of its process in bytes."""
     began, first, peak = time.perf_counter(), None, 0
     run = subprocess.Popen([PROGRAM, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while run.poll() is None:

@@ -3,8 +3,8 @@
     .venv/bin/python benchmarks/serving.py [--seconds 60] [--requests 10000]
 
 Capacity: sixteen callers who ask again as soon as they are answered. Overload: calls arrive at one and a half times that, evenly,
-whether earlier ones are answered or not. Every answer is compared with what the detector says of that film. Beside it, in the
-same run, `pneumoscope predict --out` on the same films.
+whether earlier ones are answered or not. Every answer is compared with what the detector says of that image. Beside it, in the
+same run, `pneumoscope predict --out` on the same images.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from pneumoscope.inference.detector import load_detector
 from pneumoscope.provenance import provenance
 
 PROGRAM = Path(sys.executable).with_name("pneumoscope")
-FILMS = 200
+IMAGES = 200
 CALLERS = 16
 
 
@@ -64,18 +64,18 @@ class Caller(asyncio.Protocol):
 
 
 class Load:
-    """Requests for films, and what became of them."""
+    """Requests for images, and what became of them."""
 
-    def __init__(self, port, films):
+    def __init__(self, port, images):
         self.port = port
-        self.requests = [self._request(film) for film in films]
+        self.requests = [self._request(image) for image in images]
         detector = load_detector()
-        self.expected = [detector.predict(film).as_json() | {"file": ""} for film in films]
+        self.expected = [detector.predict(image).as_json() | {"file": ""} for image in images]
         self.statuses, self.latencies, self.wrong = Counter(), [], 0
 
     @staticmethod
-    def _request(film):
-        content = Path(film).read_bytes()
+    def _request(image):
+        content = Path(image).read_bytes()
         head = f"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\nContent-Length: {len(content)}\r\n\r\n"
         return head.encode() + content
 
@@ -131,10 +131,10 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("results/speed/serving.json"))
     options = parser.parse_args()
-    films = sorted(map(str, (locate(None).root / "train").rglob("*.jpeg")))[::20][:FILMS]
+    images = sorted(map(str, (locate(None).root / "train").rglob("*.jpeg")))[::20][:IMAGES]
     service, port = started()
     try:
-        told = measure(options, films, service, port)
+        told = measure(options, images, service, port)
     finally:
         service.send_signal(signal.SIGTERM)
         told_code = service.wait(60)
@@ -149,8 +149,8 @@ def started():
     return service, int(service.stdout.readline().strip().rstrip("/").rpartition(":")[2])
 
 
-def measure(options, films, service, port):
-    load = Load(port, films)
+def measure(options, images, service, port):
+    load = Load(port, images)
     while True:  # until it is ready
         try:
             asyncio.run(load.closed(400))
@@ -159,7 +159,7 @@ def measure(options, films, service, port):
             time.sleep(0.1)
     rates, batch = [], []
     for _ in range(options.rounds):
-        batch.append(of_the_command(films))
+        batch.append(of_the_command(images))
         rates.append(asyncio.run(load.closed(2000)))
         print(f"capacity {rates[-1]:.0f}/s, the command {batch[-1]:.0f}/s", flush=True)
     capacity = statistics.median(rates)
@@ -202,13 +202,13 @@ def quantiles(sorted_seconds):
     }
 
 
-def of_the_command(films, count=2000):
-    """Films per second of `pneumoscope predict --out`, its start left out as the service's is."""
+def of_the_command(images, count=2000):
+    """Images per second of `pneumoscope predict --out`, its start left out as the service's is."""
     with tempfile.TemporaryDirectory() as folder:
         seconds = []
         for number in (count // 4, count):
             listed = Path(folder) / "films.csv"
-            listed.write_text("path\n" + "\n".join(films[i % len(films)] for i in range(number)) + "\n")
+            listed.write_text("path\n" + "\n".join(images[i % len(images)] for i in range(number)) + "\n")
             command = [PROGRAM, "predict", listed, "--out", Path(folder) / "p.jsonl", "--overwrite"]
             began = time.perf_counter()
             subprocess.run(command, check=True, capture_output=True)

@@ -1,12 +1,12 @@
-"""Recipes for the detector, each trained on every style fold and judged by films of styles that it never saw.
+"""Recipes for the detector, each trained on every style fold and judged by images of styles that it never saw.
 
     .venv/bin/python experiments/ablate.py plain bold ... [--folds 3] [--only-folds 0,1] [--out runs/ablation]
 
 A recipe is experiments/recipes/NAME.toml, or a model of the study by its name. What was trained already is taken.
 results/detector/ablation.json gets an entry per recipe: AUC, specificity at 0.5 and the best balanced accuracy there is,
 over ordinary normals (plain), normals of styles that training knew as pneumonia alone (odd), and both stored like
-pneumonias (shifted, odd_shifted); the AUC among films of one style (within); three classes, and viral against bacterial.
-The test films are out of reach here.
+pneumonias (shifted, odd_shifted); the AUC among images of one style (within); three classes, and viral against bacterial.
+The test images are out of reach here.
 """
 
 import argparse
@@ -20,16 +20,16 @@ import numpy as np
 
 from pneumoscope.config import SplitConfig, load_config
 from pneumoscope.data.locate import locate
+from pneumoscope.detector_training.cross_fitting import held_out_answers
+from pneumoscope.detector_training.stress_validation import auc_within_clusters
 from pneumoscope.evaluation.metrics import measures, roc_auc
 from pneumoscope.evaluation.thresholds import best_operating_point
 from pneumoscope.files import write_json
-from pneumoscope.detector_training.cross_fitting import held_out_answers
+from pneumoscope.provenance import provenance
 from pneumoscope.study.experiments import experiment
-from pneumoscope.detector_training.stress_validation import auc_within_styles
 from pneumoscope.study.study import Listeners
 from pneumoscope.training.allocator import keep_freed_memory
 from pneumoscope.training.callbacks import SilentObserver
-from pneumoscope.provenance import provenance
 from pneumoscope.types import SCHEMES
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
@@ -47,27 +47,27 @@ class Told(SilentObserver):
 
 def judge(found):
     """Numbers of one fold."""
-    sick, odd_normal = found.label > 0, found.odd
-    told = {"odd_normals": int(odd_normal.sum())}
+    positive, minority_normal = found.label > 0, found.minority
+    told = {"odd_normals": int(minority_normal.sum())}
     shifted = 1 - found.shifted[:, 0]
     plain = 1 - found.plain[:, 0]
     views = {
-        "plain": (plain, ~odd_normal),
-        "odd": (plain, sick | odd_normal),
-        "shifted": (shifted, ~odd_normal),
-        "odd_shifted": (shifted, sick | odd_normal),
+        "plain": (plain, ~minority_normal),
+        "odd": (plain, positive | minority_normal),
+        "shifted": (shifted, ~minority_normal),
+        "odd_shifted": (shifted, positive | minority_normal),
     }
     for view, (score, taken) in views.items():
-        score, ill = score[taken], sick[taken]
-        best = best_operating_point(score, ill, "balanced_accuracy")
+        score, positive = score[taken], positive[taken]
+        best = best_operating_point(score, positive, "balanced_accuracy")
         told |= {
-            f"{view}_auc": roc_auc(score, ill),
-            f"{view}_specificity": float((score[~ill] < 0.5).mean()),
+            f"{view}_auc": roc_auc(score, positive),
+            f"{view}_specificity": float((score[~positive] < 0.5).mean()),
             f"{view}_best": best.balanced_accuracy,
             f"{view}_best_threshold": best.threshold,
         }
-    told["within_auc"] = auc_within_styles(found)
-    usual = measures(found.plain, found.label, SCHEMES[found.plain.shape[1]].names, np.ones((1, len(sick))))
+    told["within_auc"] = auc_within_clusters(found)
+    usual = measures(found.plain, found.label, SCHEMES[found.plain.shape[1]].names, np.ones((1, len(positive))))
     told["sensitivity"] = float(usual["sensitivity"][0])
     told["three_class"] = float(usual["accuracy"][0])
     told["viral_auc"] = float(usual["auc_viral_vs_bacterial"][0])

@@ -1,10 +1,10 @@
-"""Does a validation rank networks as the test films do? Every network of the ablation reads both; writes JSON and a figure.
+"""Does a validation rank networks as the test images do? Every network of the ablation reads both; writes JSON and a figure.
 
     .venv/bin/python experiments/agreement.py [--runs runs/ablation] [--out results/detector/agreement.json]
 
 Run once, after the detectors were chosen: nothing is chosen by it, and every look is in the ledger. A network is one recipe
 trained on one style fold (experiments/ablate.py). For each figure of the validation, the rank correlation with the AUC on
-the test films, over the networks and over the means of the recipes.
+the test images, over the networks and over the means of the recipes.
 """
 
 import argparse
@@ -16,19 +16,19 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from pneumoscope import paths
+from pneumoscope.assessment.runs import append_to_ledger
 from pneumoscope.config import SplitConfig
 from pneumoscope.data.dataset import load_dataset
+from pneumoscope.data.labelled import labelled_images
 from pneumoscope.data.locate import locate
 from pneumoscope.decision import pneumonia_probability
 from pneumoscope.evaluation.metrics import roc_auc
 from pneumoscope.files import write_json
+from pneumoscope.provenance import provenance
 from pneumoscope.reporting.style import CLASS_COLOURS, NEUTRAL, drawing, png_of, save_png
-from pneumoscope.assessment.runs import append_to_ledger
 from pneumoscope.training.networks import load_network
-from pneumoscope.data.labelled import labelled_images
 from pneumoscope.training.precision import resolve_precision
 from pneumoscope.training.predict import class_probabilities
-from pneumoscope.provenance import provenance
 from pneumoscope.training.run_folder import RunFolder
 from pneumoscope.types import Split
 
@@ -43,18 +43,18 @@ FIGURES = {
 
 
 def read_test(run, ledger, made):
-    """AUC, sensitivity and specificity at 0.5 of one network on the test films."""
+    """AUC, sensitivity and specificity at 0.5 of one network on the test images."""
     config = run.config()
-    dataset = load_dataset(locate(None).root, config.preprocessing, SplitConfig(), paths.films_directory())
+    dataset = load_dataset(locate(None).root, config.preprocessing, SplitConfig(), paths.images_directory())
     data = labelled_images(dataset, Split.TEST, config.model.classes)
-    chance = pneumonia_probability(
+    probability = pneumonia_probability(
         class_probabilities(load_network(run), data, resolve_precision(config.training.precision))
     )
-    sick = data.labels > 0
+    positive = data.labels > 0
     told = {
-        "auc": roc_auc(chance, sick),
-        "sensitivity": float((chance[sick] >= 0.5).mean()),
-        "specificity": float((chance[~sick] < 0.5).mean()),
+        "auc": roc_auc(probability, positive),
+        "sensitivity": float((probability[positive] >= 0.5).mean()),
+        "specificity": float((probability[~positive] < 0.5).mean()),
     }
     append_to_ledger(
         ledger,
@@ -62,7 +62,7 @@ def read_test(run, ledger, made):
         model=f"{config.name}, style fold {config.split.fold}, seed {config.training.seed}",
         config_hash=config.hash,
         split_hash=dataset.split.hash,
-        films=len(data.positions),
+        images=len(data.positions),
         why=WHY,
         result={name: round(value, 4) for name, value in told.items()},
     )
@@ -70,7 +70,7 @@ def read_test(run, ledger, made):
 
 
 def correlations(networks):
-    """Of each figure of the validation with the AUC on the test films."""
+    """Of each figure of the validation with the AUC on the test images."""
     recipes = sorted({n["recipe"] for n in networks})
     told = {}
     for figure in FIGURES:

@@ -1,9 +1,9 @@
 """A Ray cluster of several nodes scores an archive while its workers, their judges, a node and the command are killed; writes JSON.
 
-    .venv/bin/python experiments/cluster_under_fire.py [--films 20000] [--nodes 3]
+    .venv/bin/python experiments/cluster_under_fire.py [--images 20000] [--nodes 3]
 
-The films are those of the data set, again and again under names of their own, among them some that cannot be read. In the end
-every film must be in the results exactly once, and the files must hold the same bytes as those of the local engine, which
+The images are those of the data set, again and again under names of their own, among them some that cannot be read. In the end
+every image must be in the results exactly once, and the files must hold the same bytes as those of the local engine, which
 nothing disturbs. Everything runs in a network namespace of its own: Ray listens on every interface.
 """
 
@@ -42,21 +42,21 @@ def main():
     source = options.source or locate(None).root / "train"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        listed = write_archive(folder, sorted(source.rglob("*.jpeg")), options.films)
+        listed = write_archive(folder, sorted(source.rglob("*.jpeg")), options.images)
         command = [PROGRAM, "scale", "score", str(folder / "films.csv"), "--bundle", options.bundle]
-        command += ["--partition-films", str(options.partition_films)]
+        command += ["--partition-films", str(options.partition_images)]
         began = time.perf_counter()
         subprocess.run([*command, "--out", str(folder / "local"), "--engine", "local"], check=False)
         told = {"films": len(listed), "local_seconds": time.perf_counter() - began}
-        told |= under_fire(command, folder / "ray", options.nodes, -(-len(listed) // options.partition_films))
+        told |= under_fire(command, folder / "ray", options.nodes, -(-len(listed) // options.partition_images))
         told |= compared(folder / "local", folder / "ray", listed)
     write_json(options.out, told | provenance("experiments/cluster_under_fire.py"))
     print(options.out, {name: value for name, value in told.items() if name != "kills"}, told["kills"])
     return 0 if told["exactly_once"] and told["same_bytes"] else 1
 
 
-def write_archive(folder, films, count):
-    """A table of so many films, the given ones over and over under names of their own, every 997th unreadable."""
+def write_archive(folder, images, count):
+    """A table of so many images, the given ones over and over under names of their own, every 997th unreadable."""
     (folder / "films").mkdir()
     names = []
     for place in range(count):
@@ -64,7 +64,7 @@ def write_archive(folder, films, count):
         if place % 997 == 996:
             file.write_bytes(b"\xff\xd8 and no more")
         else:
-            file.symlink_to(films[place % len(films)])
+            file.symlink_to(images[place % len(images)])
         names.append(str(file))
     (folder / "films.csv").write_text("path\n" + "\n".join(names) + "\n")
     return names

@@ -1,9 +1,9 @@
-"""Training films whose label networks doubt that never saw them: JSON and a figure of the first.
+"""Training images whose label networks doubt that never saw them: JSON and a figure of the first.
 
     .venv/bin/python experiments/doubted_labels.py runs/detector [--below 0.05] [--out results/detector/doubted_labels.json]
 
-RUN is that of `pneumoscope train configs/...`: every training film was held out in one of its style folds. A doubted label
-may be wrong, or the film hard, or the network mistaken; no label is changed by it, and no test film is looked at.
+RUN is that of `pneumoscope train configs/...`: every training image was held out in one of its style folds. A doubted label
+may be wrong, or the image hard, or the network mistaken; no label is changed by it, and no test image is looked at.
 Source: confident learning, Northcutt et al., JAIR 2021, doi 10.1613/jair.1.12125.
 """
 
@@ -13,17 +13,17 @@ from pathlib import Path
 import numpy as np
 
 from pneumoscope import paths
+from pneumoscope.assessment.figures import draw_mistakes
 from pneumoscope.bundle import load_bundle
 from pneumoscope.config import Preprocessing, SplitConfig
 from pneumoscope.data.dataset import load_dataset
 from pneumoscope.data.locate import locate
 from pneumoscope.decision import logits_of, pneumonia_probability
-from pneumoscope.assessment.figures import draw_mistakes
+from pneumoscope.detector_training.stress_validation import load_stress_validation
 from pneumoscope.evaluation.predictions import PredictionTable
 from pneumoscope.files import write_json
-from pneumoscope.reporting.style import png_of, save_png
-from pneumoscope.detector_training.stress_validation import load_hard_validation
 from pneumoscope.provenance import provenance
+from pneumoscope.reporting.style import png_of, save_png
 
 SHOWN = 12
 
@@ -36,14 +36,14 @@ def main():
     parser.add_argument("--out", type=Path, default=Path("results/detector/doubted_labels.json"))
     options = parser.parse_args()
     manifest = load_bundle(options.run / "bundle.zip").manifest
-    folds = [load_hard_validation(max(f.glob("hard-*.npz"), key=lambda p: len(p.name))) for f in folders(options.run)]
+    folds = [load_stress_validation(max(f.glob("hard-*.npz"), key=lambda p: len(p.name))) for f in folders(options.run)]
     positions, label, plain = (np.concatenate([getattr(f, n) for f in folds]) for n in ("positions", "label", "plain"))
     probability = manifest.calibration.probabilities(logits_of(plain))
-    ill = pneumonia_probability(probability)
-    agreed = np.where(label > 0, ill, 1 - ill)
+    positive = pneumonia_probability(probability)
+    agreed = np.where(label > 0, positive, 1 - positive)
     order = np.argsort(agreed, kind="stable")
     doubted = order[agreed[order] < options.below]
-    dataset = load_dataset(locate(None).root, Preprocessing(), SplitConfig(), paths.films_directory())
+    dataset = load_dataset(locate(None).root, Preprocessing(), SplitConfig(), paths.images_directory())
     names = dataset.paths(positions)
     classes = manifest.classes
     record = {
@@ -65,9 +65,9 @@ def main():
     table = PredictionTable(
         classes, tuple(names[i] for i in first), ("",) * len(first), label[first], probability[first], 0.5
     )
-    films = dataset.films[positions[first]]
+    images = dataset.images[positions[first]]
     title = "Training films whose label is doubted most"
-    save_png(png_of(draw_mistakes(table, films, np.arange(len(first)), title, False)), options.figure)
+    save_png(png_of(draw_mistakes(table, images, np.arange(len(first)), title, False)), options.figure)
 
 
 def folders(run):

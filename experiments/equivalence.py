@@ -126,7 +126,9 @@ def odd_inputs(data, folder):
             f"{number}-long.png": encoded(image.resize((600, 120)), "PNG"),
             f"{number}-pale.png": encoded(Image.fromarray((grey // 20 + 100).astype(np.uint8)), "PNG"),
             f"{number}-dark.jpeg": encoded(Image.fromarray(grey // 3), "JPEG"),
-            f"{number}-half.png": encoded(Image.fromarray(np.where(np.arange(224) < 112, grey, 0).astype(np.uint8)), "PNG"),
+            f"{number}-half.png": encoded(
+                Image.fromarray(np.where(np.arange(224) < 112, grey, 0).astype(np.uint8)), "PNG"
+            ),
             f"{number}-16-bit.png": encoded(Image.fromarray(grey.astype(np.uint16) * 257), "PNG"),
             f"{number}-12-bit.png": encoded(Image.fromarray(grey.astype(np.uint16) * 16), "PNG"),
             f"{number}-large.jpeg": encoded(image.resize((1900, 1500)), "JPEG", quality=90),
@@ -162,24 +164,26 @@ def noise(seed):
     return encoded(Image.fromarray(rng.integers(0, 256, (200, 180 + seed), dtype=np.uint8)), "PNG")
 
 
-def predictions(side, shared):
+def predictions(split, shared):
     found = {}
     for bundle in BUNDLES:
-        found[f"predict --json, test images, {bundle}"] = side.run(
-            "predict", side.data / "test", "--json", "--bundle", bundle
+        found[f"predict --json, test images, {bundle}"] = split.run(
+            "predict", split.data / "test", "--json", "--bundle", bundle
         )
-        found[f"predict --json, odd inputs, {bundle}"] = side.run("predict", shared / "odd", "--json", "--bundle", bundle)
+        found[f"predict --json, odd inputs, {bundle}"] = split.run(
+            "predict", shared / "odd", "--json", "--bundle", bundle
+        )
     found["predict --json, odd inputs one by one"] = b"".join(
-        side.run("predict", file, "--json", "--operating-point", "sensitive", "--prevalence", "0.1")
+        split.run("predict", file, "--json", "--operating-point", "sensitive", "--prevalence", "0.1")
         for file in sorted((shared / "odd").iterdir())[::10]
     )
     for ending in ("jsonl", "csv", "parquet"):
-        side.run("predict", side.data / "test" / "NORMAL", shared / "odd", "--out", f"out.{ending}")
-        found[f"predict --out {ending}"] = (side.folder / f"out.{ending}").read_bytes()
-    some = sorted((side.data / "test" / "PNEUMONIA").glob("*"))[:12]
-    side.run("predict", *some, "--evidence", "maps", "--out", "maps.jsonl")
-    found["predict --evidence, table"] = (side.folder / "maps.jsonl").read_bytes()
-    found["predict --evidence, pictures"] = joined(side.folder / "maps")
+        split.run("predict", split.data / "test" / "NORMAL", shared / "odd", "--out", f"out.{ending}")
+        found[f"predict --out {ending}"] = (split.folder / f"out.{ending}").read_bytes()
+    some = sorted((split.data / "test" / "PNEUMONIA").glob("*"))[:12]
+    split.run("predict", *some, "--evidence", "maps", "--out", "maps.jsonl")
+    found["predict --evidence, table"] = (split.folder / "maps.jsonl").read_bytes()
+    found["predict --evidence, pictures"] = joined(split.folder / "maps")
     return found
 
 
@@ -188,21 +192,25 @@ def joined(folder):
     return b"".join(f"{path.relative_to(folder)}\n".encode() + path.read_bytes() for path in files)
 
 
-def http(side, shared):
+def http(split, shared):
     command = [sys.executable, "-m", "pneumoscope", "serve", "--port", "0", "--workers", "1", "--no-request-log"]
     service = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=side.folder, env=side.environment
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=split.folder, env=split.environment
     )
     try:
         address = service.stdout.readline().decode().strip()
-        files = [*sorted((side.data / "test" / "PNEUMONIA").glob("*"))[:40], *sorted((shared / "odd").iterdir())[::4]]
+        files = [*sorted((split.data / "test" / "PNEUMONIA").glob("*"))[:40], *sorted((shared / "odd").iterdir())[::4]]
         wait_until_ready(address)
         found = {
             "HTTP predict": b"".join(post(address, f"v1/predict?file={f.name}", f) for f in files),
-            "HTTP predict with evidence": b"".join(post(address, "v1/predict?evidence=true&prevalence=0.2", f) for f in files),
+            "HTTP predict with evidence": b"".join(
+                post(address, "v1/predict?evidence=true&prevalence=0.2", f) for f in files
+            ),
             "HTTP batch": b"".join(batch(address, files[i : i + 8]) for i in range(0, len(files), 8)),
             "HTTP evidence": b"".join(post(address, "v1/evidence", f, keep_problems=False) for f in files),
-            "HTTP evidence alone": b"".join(post(address, "v1/evidence?alone=true", f, keep_problems=False) for f in files),
+            "HTTP evidence alone": b"".join(
+                post(address, "v1/evidence?alone=true", f, keep_problems=False) for f in files
+            ),
             "HTTP film": b"".join(post(address, "v1/film", f, keep_problems=False) for f in files),
         }
         for path in ("v1/bundle", "v1/performance", "v1/drift"):
@@ -241,27 +249,27 @@ def batch(address, files):
     return httpx.post(address + "v1/predict/batch", files=[("files", (f.name, f.read_bytes())) for f in files]).content
 
 
-def bundles(side, shared):
+def bundles(split, shared):
     found = {}
     for bundle in BUNDLES:
-        found[f"bundle show, {bundle}"] = side.run("bundle", "show", bundle, "--json")
-        found[f"golden outputs, {bundle}"] = side.run("bundle", "verify", bundle, "--json")
+        found[f"bundle show, {bundle}"] = split.run("bundle", "show", bundle, "--json")
+        found[f"golden outputs, {bundle}"] = split.run("bundle", "verify", bundle, "--json")
     return found
 
 
-def training(side, shared):
-    run = side.folder / "cnn"
-    side.run("train", shared / "cnn.toml", "--data", shared / "phantoms", "--out", run)
+def training(split, shared):
+    run = split.folder / "cnn"
+    split.run("train", shared / "cnn.toml", "--data", shared / "phantoms", "--out", run)
     found = run_folder("cnn", run)
-    detector = side.folder / "detector"
-    side.run("train", shared / "detector.toml", "--data", shared / "phantoms", "--out", detector)
+    detector = split.folder / "detector"
+    split.run("train", shared / "detector.toml", "--data", shared / "phantoms", "--out", detector)
     for path in sorted(detector.rglob("seed-*")):
         if path.is_dir():
             found |= run_folder(f"detector {path.relative_to(detector)}", path)
     found["detector, names of files"] = names(detector)
     found |= bundle_parts("detector", detector / "bundle.zip")
-    side.run("bundle", "export", run, "--data", shared / "phantoms", "--out", "cnn.zip")
-    return found | bundle_parts("exported cnn", side.folder / "cnn.zip")
+    split.run("bundle", "export", run, "--data", shared / "phantoms", "--out", "cnn.zip")
+    return found | bundle_parts("exported cnn", split.folder / "cnn.zip")
 
 
 def names(folder):
@@ -292,14 +300,16 @@ def bundle_parts(name, file):
         manifest = json.loads(archive.read("manifest.json"))
     made = manifest.pop("training")
     # Keys in their order: the same manifest is the same bytes. What tells of time and commit is left out.
-    found[f"{name}, manifest.json but for commit and times"] = json.dumps([manifest, list(made), made["config"]]).encode()
+    found[f"{name}, manifest.json but for commit and times"] = json.dumps(
+        [manifest, list(made), made["config"]]
+    ).encode()
     return found
 
 
-def resume(side, shared):
-    run = side.folder / "resumed"
+def resume(split, shared):
+    run = split.folder / "resumed"
     shutil.copytree(shared / "broken-off", run)
-    side.run("train", shared / "cnn.toml", "--data", shared / "phantoms", "--resume", run)
+    split.run("train", shared / "cnn.toml", "--data", shared / "phantoms", "--resume", run)
     return run_folder("resumed run of the earlier code", run)
 
 
@@ -316,7 +326,7 @@ def break_off(before, shared):
     going.wait()
 
 
-def command_line(side, shared):
+def command_line(split, shared):
     code = (
         "import json, typer; from pneumoscope.cli import app\n"
         "def walk(command, name):\n"
@@ -324,7 +334,7 @@ def command_line(side, shared):
         "    for key, inner in getattr(command, 'commands', {}).items(): yield from walk(inner, f'{name} {key}')\n"
         "print(json.dumps(dict(walk(typer.main.get_command(app), 'pneumoscope'))))"
     )
-    return {"command line": side.python(code)}
+    return {"command line": split.python(code)}
 
 
 PARTS = {
@@ -349,7 +359,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--before", type=Path, required=True, help="checkout of the earlier code")
     parser.add_argument("--only", default=",".join(PARTS), help=f"of {', '.join(PARTS)}")
-    parser.add_argument("--keep", type=Path, help="folder for all outputs; one that holds those of the earlier code is used again")
+    parser.add_argument(
+        "--keep", type=Path, help="folder for all outputs; one that holds those of the earlier code is used again"
+    )
     parser.add_argument("--out", type=Path, default=ROOT / "results/robustness/equivalence.json")
     options = parser.parse_args()
     folder = (options.keep or Path(tempfile.mkdtemp())).absolute()
@@ -365,7 +377,9 @@ def main():
         break_off(earlier, shared)
     later = Side(ROOT, folder / f"after-{os.getpid()}", data)
     record = compare(earlier, later, shared, options.only.split(","), folder / "outputs-before")
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=options.before, check=True)
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=options.before, check=True
+    )
     sys.path.insert(0, str(ROOT / "src"))
     from pneumoscope.files import write_json
     from pneumoscope.provenance import provenance

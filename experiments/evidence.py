@@ -1,11 +1,11 @@
 """Is the evidence map about the answer? Deletion and sanity tests of a shipped detector's maps; writes JSON.
 
-    .venv/bin/python experiments/evidence.py [--bundle default] [--films 200]
+    .venv/bin/python experiments/evidence.py [--bundle default] [--images 200]
 
-Deletion: the fifth of the film that the map marks most is replaced by its blurred self, and so are regions of the same shape
+Deletion: the fifth of the image that the map marks most is replaced by its blurred self, and so are regions of the same shape
 elsewhere; the answer's probability should fall more for the first. A third region is where the mean of all maps marks most: what
-beats that has to do with this film, not with where lungs usually lie. Sanity (Adebayo et al., NeurIPS 2018, arXiv 1810.03292):
-a network of the same form with random weights should give another map. Films are pneumonias and normals of the
+beats that has to do with this image, not with where lungs usually lie. Sanity (Adebayo et al., NeurIPS 2018, arXiv 1810.03292):
+a network of the same form with random weights should give another map. Images are pneumonias and normals of the
 tenth that watched the training.
 """
 
@@ -27,8 +27,8 @@ from pneumoscope.files import write_json
 from pneumoscope.inference.detector import load_detector
 from pneumoscope.models.evidence import ExplainedClassifier
 from pneumoscope.models.registry import build_model
-from pneumoscope.training.batches import as_network_input
 from pneumoscope.provenance import provenance
+from pneumoscope.training.batches import as_network_input
 from pneumoscope.types import THREE_CLASS, Split
 
 SHARE = 0.2
@@ -43,17 +43,17 @@ def main():
     options = parser.parse_args()
     detector = load_detector(options.bundle)
     manifest = detector.bundle.manifest
-    dataset = load_dataset(locate(None).root, manifest.preprocessing, SplitConfig(), paths.films_directory())
+    dataset = load_dataset(locate(None).root, manifest.preprocessing, SplitConfig(), paths.images_directory())
     watched = dataset.positions(Split.VALIDATION)
     label = dataset.labels(THREE_CLASS, watched)
     rng = np.random.default_rng(0)
     deletion = {}
     for kind, chosen in (("pneumonia", label > 0), ("normal", label == 0)):
-        films = dataset.films[watched[chosen][: options.films]]
-        deletion[kind] = delete(detector, films, kind == "pneumonia", rng)
+        images = dataset.images[watched[chosen][: options.images]]
+        deletion[kind] = delete(detector, images, kind == "pneumonia", rng)
         print(kind, deletion[kind])
-    films = dataset.films[watched[label > 0][: options.films]]
-    sanity = other_weights(detector, films)
+    images = dataset.images[watched[label > 0][: options.images]]
+    sanity = other_weights(detector, images)
     print(sanity)
     made = provenance("experiments/evidence.py")
     name = manifest.name
@@ -67,39 +67,39 @@ def main():
     write_json(options.out or Path(f"results/detector/evidence-{name}.json"), record | made)
 
 
-def maps(detector, films):
+def maps(detector, images):
     """(n, rows, columns) of pneumonia against normal."""
-    evidence = detector.evidence(films)
-    kinds = detector.class_probabilities(films)[:, 1:]
+    evidence = detector.evidence(images)
+    kinds = detector.class_probabilities(images)[:, 1:]
     kinds = kinds / kinds.sum(axis=1, keepdims=True)
     return np.einsum("nk,nkhw->nhw", kinds, evidence[:, 1:]) - evidence[:, 0]
 
 
-def delete(detector, films, sick, rng):
+def delete(detector, images, positive, rng):
     """How far the probability of the right answer falls."""
-    side = films.shape[1]
+    split = images.shape[1]
 
     def right(some):
-        chance = pneumonia_probability(detector.class_probabilities(some))
-        return chance if sick else 1 - chance
+        probability = pneumonia_probability(detector.class_probabilities(some))
+        return probability if positive else 1 - probability
 
-    before, blurred = right(films), np.stack([blur(film) for film in films])
+    before, blurred = right(images), np.stack([blur(image) for image in images])
     marked, usual, elsewhere = [], [], [[] for _ in range(ELSEWHERE)]
-    evidences = maps(detector, films) * (1 if sick else -1)
-    usual_region = most_marked(evidences.mean(axis=0), side)
-    for film, soft, evidence in zip(films, blurred, evidences, strict=True):
-        region = most_marked(evidence, side)
-        marked.append(np.where(region, soft, film))
-        usual.append(np.where(usual_region, soft, film))
+    evidences = maps(detector, images) * (1 if positive else -1)
+    usual_region = most_marked(evidences.mean(axis=0), split)
+    for image, soft, evidence in zip(images, blurred, evidences, strict=True):
+        region = most_marked(evidence, split)
+        marked.append(np.where(region, soft, image))
+        usual.append(np.where(usual_region, soft, image))
         for others in elsewhere:
-            # The same shape, pushed round the film by at least a quarter of its side.
-            down, across = rng.integers(side // 4, 3 * side // 4, 2)
-            others.append(np.where(np.roll(region, (down, across), (0, 1)), soft, film))
+            # The same shape, pushed round the image by at least a quarter of its side.
+            down, across = rng.integers(split // 4, 3 * split // 4, 2)
+            others.append(np.where(np.roll(region, (down, across), (0, 1)), soft, image))
     fall = before - right(np.stack(marked))
     fall_usual = before - right(np.stack(usual))
     fall_elsewhere = np.mean([before - right(np.stack(others)) for others in elsewhere], axis=0)
     return {
-        "films": len(films),
+        "films": len(images),
         "fall_where_marked": mean(fall, rng),
         "fall_elsewhere": mean(fall_elsewhere, rng),
         "fall_where_the_mean_map_marks": mean(fall_usual, rng),
@@ -108,9 +108,9 @@ def delete(detector, films, sick, rng):
     }
 
 
-def most_marked(evidence, side):
+def most_marked(evidence, split):
     """(side, side) bool, the fifth that a map marks most."""
-    wide = Image.fromarray(evidence.astype(np.float32)).resize((side, side), Image.Resampling.BICUBIC)
+    wide = Image.fromarray(evidence.astype(np.float32)).resize((split, split), Image.Resampling.BICUBIC)
     return np.asarray(wide) >= np.quantile(np.asarray(wide), 1 - SHARE)
 
 
@@ -120,18 +120,18 @@ def mean(values, rng):
     return {"value": found.value, "low": found.low, "high": found.high}
 
 
-def blur(film):
-    return np.asarray(Image.fromarray(film).filter(ImageFilter.GaussianBlur(film.shape[0] / 12)))
+def blur(image):
+    return np.asarray(Image.fromarray(image).filter(ImageFilter.GaussianBlur(image.shape[0] / 12)))
 
 
-def other_weights(detector, films):
+def other_weights(detector, images):
     """Rank correlation of the maps with those of a network of the same form with random weights."""
     config = config_from_table(detector.bundle.manifest.training["config"], "manifest")
-    random = build_model(config.model, seed=7, height=films.shape[1], width=films.shape[2]).eval()
+    random = build_model(config.model, seed=7, height=images.shape[1], width=images.shape[2]).eval()
     torch.nn.init.normal_(random.head.dense.weight, generator=torch.Generator().manual_seed(7))
-    own = maps(detector, films)
+    own = maps(detector, images)
     with torch.no_grad():
-        _, evidence, _ = ExplainedClassifier(random)(as_network_input(films))
+        _, evidence, _ = ExplainedClassifier(random)(as_network_input(images))
     everywhere = (evidence[:, 1:].mean(dim=1) - evidence[:, 0]).numpy()
     return {"itself": correlation(own, own), "all_weights_random": correlation(own, everywhere)}
 

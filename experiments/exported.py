@@ -3,7 +3,7 @@
     .venv/bin/python experiments/exported.py RUNS --foreign FOLDER
 
 RUNS holds NAME.zip for each, as `pneumoscope train NAME` and `pneumoscope bundle export` make them; FOLDER holds folders of
-images that are no chest films. Chest films are those that watched the training. No test film is looked at.
+images that are no chest images. Chest images are those that watched the training. No test image is looked at.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from pneumoscope.data.dataset import load_dataset
 from pneumoscope.data.locate import locate
 from pneumoscope.files import write_json
 from pneumoscope.inference.detector import load_detector
-from pneumoscope.paths import films_directory
+from pneumoscope.paths import images_directory
 from pneumoscope.provenance import provenance
 from pneumoscope.types import Decision, Split
 
@@ -27,8 +27,8 @@ def main():
     parser.add_argument("--foreign", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("results/robustness/exported.json"))
     options = parser.parse_args()
-    dataset = load_dataset(locate(None).root, Preprocessing(), SplitConfig(), films_directory(), lambda *told: None)
-    watched = [dataset.films[i] for i in dataset.positions(Split.VALIDATION)]
+    dataset = load_dataset(locate(None).root, Preprocessing(), SplitConfig(), images_directory(), lambda *told: None)
+    watched = [dataset.images[i] for i in dataset.positions(Split.VALIDATION)]
     foreign = sorted(map(str, options.foreign.rglob("*.jpeg")))
     told = {}
     for name in NAMES:

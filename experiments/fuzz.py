@@ -3,7 +3,7 @@
     .venv/bin/python experiments/fuzz.py [--inputs 20000] [--keep FOLDER] [--seed 0]
 
 A child process takes them one by one and says before each which it is, so that one that ends it (a crash), takes more than
-5 s (a hang) or makes it larger than 1 GB is known; the input is kept, and the child started anew behind it. The seeds are films
+5 s (a hang) or makes it larger than 1 GB is known; the input is kept, and the child started anew behind it. The seeds are images
 cut out of a figure of the documentation, in every encoding that is read, and pydicom's test objects.
 """
 
@@ -31,7 +31,7 @@ SECONDS, MEGABYTES = 5.0, 1024
 SHARES = {"jpeg": 6, "png": 4, "dicom": 6, "bundle": 2, "table": 2}
 
 
-def films():
+def images():
     with Image.open(ROOT / "docs/figures/chest-frames.png") as figure:
         return [figure.convert("L").crop((5 + 220 * i, 268, 215 + 220 * i, 478)) for i in range(6)]
 
@@ -44,7 +44,7 @@ def encoded(image, kind, **settings):
 
 def seeds():
     """Kind to whole inputs."""
-    pictures = films()
+    pictures = images()
     turned = Image.Exif()
     turned[0x0112] = 6
     jpeg = [

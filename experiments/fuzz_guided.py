@@ -20,10 +20,10 @@ from fuzz import seeds
 
 def read(content: bytes) -> None:
     try:
-        film = read_grey(Path("input"), content)
+        image = read_grey(Path("input"), content)
     except UnreadableImage:
         return
-    assert film.ndim == 2 and film.dtype in ("uint8", "uint16")  # noqa: S101, PT018
+    assert image.ndim == 2 and image.dtype in ("uint8", "uint16")  # noqa: S101, PT018
 
 
 def main() -> None:

@@ -4,7 +4,7 @@
 
 Bodies are the mutated images and DICOM objects of `fuzz.py`, sent to every route that takes one, alone and in forms whose own
 bytes are mutated too, some with wrong lengths, aborted in the middle, or followed by rubbish. Meanwhile some callers send a byte
-a second. After every hundred requests a film must be answered for as before.
+a second. After every hundred requests an image must be answered for as before.
 """
 
 import argparse

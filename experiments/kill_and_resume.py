@@ -1,6 +1,6 @@
 """A batch killed with SIGKILL at random moments and resumed each time must end as the undisturbed one; writes JSON.
 
-    .venv/bin/python experiments/kill_and_resume.py [--kills 50] [--films 6000]
+    .venv/bin/python experiments/kill_and_resume.py [--kills 50] [--images 6000]
 
 The moments are drawn over the time that the undisturbed batch took, its start included, so that some kills hit the start, some
 the work and some the writing of the result.
@@ -29,13 +29,13 @@ def main():
     parser.add_argument("--longest", type=float, default=3.0, help="seconds from a start to its kill, at most")
     parser.add_argument("--out", type=Path, default=Path("results/robustness/kill_and_resume.json"))
     options = parser.parse_args()
-    films = sorted(map(str, (locate(None).root / "train").rglob("*.jpeg")))
+    images = sorted(map(str, (locate(None).root / "train").rglob("*.jpeg")))
     rng, program = random.Random(0), Path(sys.executable).with_name("pneumoscope")
     kills, told = 0, {}
     for ending in ("jsonl", "csv", "parquet"):
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            chosen = [films[i % len(films)] for i in range(options.films)]
+            chosen = [images[i % len(images)] for i in range(options.images)]
             chosen[100:100] = [str(folder / "gone.jpeg")]
             (folder / "films.csv").write_text("path\n" + "\n".join(chosen) + "\n")
             command = [program, "predict", folder / "films.csv", "--bundle", "nano", "--workers", "2", "--out"]
@@ -57,7 +57,7 @@ def main():
             print(ending, told[ending], flush=True)
             kills += own
     made = provenance("experiments/kill_and_resume.py")
-    write_json(options.out, {"kills": kills, "films": options.films + 1, "formats": told} | made)
+    write_json(options.out, {"kills": kills, "films": options.images + 1, "formats": told} | made)
 
 
 if __name__ == "__main__":

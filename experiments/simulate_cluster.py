@@ -34,10 +34,10 @@ class Setting:
 
     nodes: int = 32
     workers_per_node: int = 32
-    films: int = 1_000_000_000
-    partition_films: int = 10_000
+    images: int = 1_000_000_000
+    partition_images: int = 10_000
     # Measured.
-    film: float = 0.01
+    image: float = 0.01
     spread: float = 0.0  # of a partition's time, standard deviation of its logarithm
     start: float = 5.0
     handing_out: float = 0.0  # by the driver, one partition after the other
@@ -56,7 +56,7 @@ class Setting:
 
     @property
     def partitions(self):
-        return -(-self.films // self.partition_films)
+        return -(-self.images // self.partition_images)
 
 
 def simulated(setting, seed=0):
@@ -105,7 +105,7 @@ def simulated(setting, seed=0):
                     yield turn
                     yield env.timeout(setting.handing_out)
                 told["last_handed_out_at"] = env.now
-                usual = setting.partition_films * setting.film * slowness
+                usual = setting.partition_images * setting.image * slowness
                 yield env.timeout(usual * rng.lognormvariate(-(setting.spread**2) / 2, setting.spread))
                 done.add(partition)
                 under_way.pop(partition, None)
@@ -139,14 +139,14 @@ def simulated(setting, seed=0):
                 env.process(fails([each], setting.worker_fails_every_hours, 0.0))
     env.run(until=finished)
     able = setting.nodes - len(slow) + len(slow) / setting.slowness
-    ideal = setting.films * setting.film / (able * setting.workers_per_node)
+    ideal = setting.images * setting.image / (able * setting.workers_per_node)
     return told | {"seconds": env.now, "ideal_seconds": ideal, "efficiency": ideal / env.now}
 
 
-def measured(folder, films):
+def measured(folder, images):
     """What one core takes for a partition, what a start takes, how many partitions a second are handed out."""
     out, listed = folder / "one", folder / "films.csv"
-    listed.write_text("path\n" + "\n".join(films[i % len(films)] for i in range(10_000)) + "\n")
+    listed.write_text("path\n" + "\n".join(images[i % len(images)] for i in range(10_000)) + "\n")
     command = [PROGRAM, "scale", "score", str(listed), "--out", str(out), "--engine", "local", "--workers", "1"]
     subprocess.run([*command, "--partition-films", "250"], check=True, capture_output=True)
     times = sorted(file.stat().st_mtime for file in out.glob("part-*"))
@@ -190,11 +190,11 @@ def scenarios(known):
         "a node a day fails": replace(usual, **hard),
         "every node fails once an hour": replace(usual, **hard | {"node_fails_every_hours": 1.0}),
         "one node of 32 four times slower": replace(usual, slow_nodes=1 / 32, **hard),
-        "the same, 100,000 films a partition": replace(usual, slow_nodes=1 / 32, partition_films=100_000, **hard),
+        "the same, 100,000 films a partition": replace(usual, slow_nodes=1 / 32, partition_images=100_000, **hard),
         "the same, and copies at the end": replace(
-            usual, slow_nodes=1 / 32, partition_films=100_000, copies=True, **hard
+            usual, slow_nodes=1 / 32, partition_images=100_000, copies=True, **hard
         ),
-        "1,000 films a partition": replace(usual, partition_films=1000, **hard),
+        "1,000 films a partition": replace(usual, partition_images=1000, **hard),
     }
 
 
@@ -209,9 +209,9 @@ def main():
     from pneumoscope.files import write_json
     from pneumoscope.provenance import provenance
 
-    films = sorted(map(str, (locate(None).root / "train").rglob("*.jpeg")))
+    images = sorted(map(str, (locate(None).root / "train").rglob("*.jpeg")))
     with tempfile.TemporaryDirectory() as folder:
-        known = measured(Path(folder), films)
+        known = measured(Path(folder), images)
     print(known)
     found = {}
     for name, setting in scenarios(known).items():
@@ -224,20 +224,20 @@ def main():
         }
         print(name, {key: round(found[name][key], 3) for key in ("seconds", "efficiency", "failures")})
     sizes = {}
-    for films_in_all in (10_000_000, 100_000_000, 1_000_000_000):
+    for images_in_all in (10_000_000, 100_000_000, 1_000_000_000):
         for size in (300, 1000, 3000, 10_000, 30_000, 100_000, 300_000):
-            if films_in_all / size > 1e6:
+            if images_in_all / size > 1e6:
                 continue
             tried = replace(
                 Setting(**known),
-                films=films_in_all,
-                partition_films=size,
+                images=images_in_all,
+                partition_images=size,
                 node_fails_every_hours=24.0,
                 worker_fails_every_hours=240.0,
             )
             values = [simulated(tried, seed)["efficiency"] for seed in range(options.seeds)]
-            sizes.setdefault(str(films_in_all), {})[str(size)] = statistics.median(values)
-        print(films_in_all, sizes[str(films_in_all)])
+            sizes.setdefault(str(images_in_all), {})[str(size)] = statistics.median(values)
+        print(images_in_all, sizes[str(images_in_all)])
     real = json.loads(Path("results/speed/scaling.json").read_text())
     small = Setting(1, 2, real["films"], 1000, **known)
     check = {
@@ -265,10 +265,10 @@ def draw(sizes, file):
     with drawing(7.5, 3.8) as figure:
         axes = figure.subplots()
         axes.set_title("A thousand workers: how large a partition should be")
-        for (films, values), colour in zip(sizes.items(), colours, strict=True):
+        for (images, values), colour in zip(sizes.items(), colours, strict=True):
             places, shares = [int(size) for size in values], [100 * share for share in values.values()]
             axes.plot(places, shares, "o-", color=colour, linewidth=2, markersize=5)
-            million = int(films) // 10**6
+            million = int(images) // 10**6
             axes.annotate(
                 f"{million:,} million films" if million < 1000 else f"{million // 1000:,} billion films",
                 (30_000, values["30000"] * 100),

@@ -25,12 +25,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--per-class", type=int, default=300)
     options = parser.parse_args()
-    dataset = load_dataset(locate(None).root, Preprocessing(), SplitConfig(), paths.films_directory())
+    dataset = load_dataset(locate(None).root, Preprocessing(), SplitConfig(), paths.images_directory())
     positions = dataset.positions(Split.TRAIN)
     label = np.array([dataset.index.rows[i].label for i in positions])
     rng = np.random.default_rng(0)
     chosen = [rng.choice(positions[label == name], options.per_class, replace=False) for name in np.unique(label)]
-    atlas = learn_atlas(dataset.films[np.sort(np.concatenate(chosen))])
+    atlas = learn_atlas(dataset.images[np.sort(np.concatenate(chosen))])
     with whole_or_nothing(TARGET) as temporary, temporary.open("wb") as stream:
         np.save(stream, atlas.template)
     print(TARGET)

@@ -1,4 +1,4 @@
-"""Bundles for tests: of any network, with a guard that lets phantom films pass."""
+"""Bundles for tests: of any network, with a guard that lets phantom images pass."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import torch
 
 from pneumoscope.bundle import Bundle, Manifest, save_bundle
 from pneumoscope.config import ModelConfig
-from pneumoscope.models.classifier import FilmClassifier
+from pneumoscope.models.classifier import ImageClassifier
 from pneumoscope.models.registry import build_model
 from pneumoscope.training.export import export_onnx, golden_outputs
 
@@ -22,14 +22,14 @@ def permissive_guard(channels: int) -> dict[str, np.ndarray]:
     }
 
 
-def bundle_of(model: FilmClassifier, films: np.ndarray, path: Path, manifest: Manifest) -> Bundle:
-    """A network as a bundle for phantom films."""
-    golden = golden_outputs(model, films[:2])
+def bundle_of(model: ImageClassifier, images: np.ndarray, path: Path, manifest: Manifest) -> Bundle:
+    """A network as a bundle for phantom images."""
+    golden = golden_outputs(model, images[:2])
     guard = permissive_guard(golden["features"].shape[1])
-    return save_bundle(path, manifest, export_onnx(model, *films.shape[1:]), golden, guard)
+    return save_bundle(path, manifest, export_onnx(model, *images.shape[1:]), golden, guard)
 
 
-def lively_nano(films: np.ndarray, input_side: int, mirrored: bool) -> FilmClassifier:
+def lively_nano(images: np.ndarray, input_side: int, mirrored: bool) -> ImageClassifier:
     """A network as after a training: batch statistics that are not 0 and 1, and a last layer that answers variously."""
     model = build_model(ModelConfig("nano", freeze_base=False, input_side=input_side, mirrored=mirrored), seed=1)
     for layer in model.modules():
@@ -37,6 +37,6 @@ def lively_nano(films: np.ndarray, input_side: int, mirrored: bool) -> FilmClass
             layer.momentum = None
     model.train()
     with torch.no_grad():
-        model(torch.from_numpy(films).unsqueeze(1) / 255)
+        model(torch.from_numpy(images).unsqueeze(1) / 255)
     torch.nn.init.normal_(model.head.dense.weight, generator=torch.Generator().manual_seed(0))
     return model

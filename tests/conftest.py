@@ -1,15 +1,25 @@
-"""Fixtures that the tests share: phantom films, a clean environment, the real films where they are."""
+"""Fixtures that the tests share: phantom and drawn radiographs, a clean environment, real radiographs where they are.
+
+Tests on real data run where the environment names it, and are skipped elsewhere:
+
+    PNEUMOSCOPE_DATA                the 5,856 radiographs at 224 x 224 in Kaggle's layout
+    PNEUMOSCOPE_TEST_ORIGINALS      a sample of them at their published size, in the same layout
+    PNEUMOSCOPE_INCEPTION_WEIGHTS   Keras' Inception V3 notop weights (HDF5)
+"""
 
 import io
 import os
 import sys
 from pathlib import Path
 
+# One thread to a process, also to those that the tests start: tests run beside each other, and threads that wait for a core
+# take longer than the small networks here. Read when torch and numpy are loaded, so set before.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import settings
-from PIL import Image
 
 from bundles import bundle_of, lively_nano
 from pneumoscope.bundle import GuardLimits, Manifest
@@ -19,28 +29,30 @@ from pneumoscope.data.dataset import Dataset, load_dataset
 from pneumoscope.data.phantom import PhantomPlan, write_phantoms
 from pneumoscope.decision import Calibration
 from pneumoscope.types import OperatingPoint
+from radiographs import write_radiographs
 
 # The same examples in every run: a failure in one run is a failure in the next.
 settings.register_profile("deterministic", derandomize=True, deadline=None)
 settings.load_profile("deterministic")
 
 # Read before any test cleans the environment.
-_REAL_DATA = os.environ.get("PNEUMOSCOPE_DATA", "")
-_REAL_WEIGHTS = os.environ.get("PNEUMOSCOPE_INCEPTION_WEIGHTS", "")
-_BESIDE = Path(__file__).resolve().parents[2] / "shared"
+_REAL = {
+    name: os.environ.get(name, "")
+    for name in ("PNEUMOSCOPE_DATA", "PNEUMOSCOPE_TEST_ORIGINALS", "PNEUMOSCOPE_INCEPTION_WEIGHTS")
+}
 
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """No test sees the user's data, cache or network."""
-    for name in ("PNEUMOSCOPE_DATA", "PNEUMOSCOPE_INCEPTION_WEIGHTS", "PNEUMOSCOPE_DEBUG"):
+    for name in (*_REAL, "PNEUMOSCOPE_DEBUG"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PNEUMOSCOPE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
 @pytest.fixture(autouse=True, scope="session")
-def two_threads() -> None:
-    torch.set_num_threads(2)
+def one_thread() -> None:
+    torch.set_num_threads(1)
 
 
 @pytest.fixture
@@ -50,7 +62,7 @@ def rng() -> np.random.Generator:
 
 @pytest.fixture(scope="session")
 def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """72 phantom films in Kaggle's layout: 20 of each class in train, 4 in test, two to a patient."""
+    """72 phantom images in Kaggle's layout: 20 of each class in train, 4 in test, two to a patient."""
     return write_phantoms(tmp_path_factory.mktemp("data") / "phantoms", PhantomPlan(train=20, test=4))
 
 
@@ -61,7 +73,7 @@ def phantom_dataset(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(scope="session")
 def manifest() -> Manifest:
-    """Of a bundle for phantom films."""
+    """Of a bundle for phantom images."""
     return Manifest(
         name="test",
         version="1",
@@ -83,48 +95,40 @@ def manifest() -> Manifest:
 @pytest.fixture(scope="session")
 def phantom_bundle(phantom_dataset: Dataset, manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle whose network is not trained but answers variously, and whose guard lets everything pass."""
-    films = np.array(phantom_dataset.films[:8])
+    images = np.array(phantom_dataset.images[:8])
     path = tmp_path_factory.mktemp("bundle") / "phantom.zip"
-    bundle_of(lively_nano(films, input_side=64, mirrored=False), films, path, manifest)
+    bundle_of(lively_nano(images, input_side=64, mirrored=False), images, path, manifest)
     return path
 
 
 @pytest.fixture(scope="session")
-def figure_films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six real films, cut out of a figure of the documentation: two normal, two bacterial, two viral, as seen there."""
-    folder = tmp_path_factory.mktemp("figure")
-    with Image.open(Path(__file__).resolve().parents[1] / "docs" / "figures" / "chest-frames.png") as figure:
-        for place, name in enumerate(("normal-1", "normal-2", "bacterial-1", "bacterial-2", "viral-1", "viral-2")):
-            left = 5 + 220 * place
-            figure.convert("L").crop((left, 268, left + 210, 478)).save(folder / f"{name}.png")
-    return folder
+def drawn_radiographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six drawn radiographs, `normal-1.png` to `viral-2.png`, that the shipped detectors read as what they show."""
+    return write_radiographs(tmp_path_factory.mktemp("drawn"))
+
+
+def _real(name: str, what: str) -> Path:
+    if not _REAL[name]:
+        pytest.skip(f"{what} are named by {name}, which is not set")
+    return Path(_REAL[name]).resolve(strict=True)
 
 
 @pytest.fixture(scope="session")
-def real_films() -> Path:
+def real_images() -> Path:
     """The 5,856 radiographs at 224 x 224 in Kaggle's layout."""
-    folder = Path(_REAL_DATA) if _REAL_DATA else _BESIDE / "data" / "chest_xray_224"
-    if not folder.is_dir():
-        pytest.skip("the radiographs are not on this machine (PNEUMOSCOPE_DATA)")
-    return folder
+    return _real("PNEUMOSCOPE_DATA", "the radiographs")
 
 
 @pytest.fixture(scope="session")
 def original_sample() -> Path:
     """96 radiographs as published."""
-    folder = _BESIDE / "data" / "chest_xray_original_sample"
-    if not folder.is_dir():
-        pytest.skip("the sample of original radiographs is not on this machine")
-    return folder
+    return _real("PNEUMOSCOPE_TEST_ORIGINALS", "radiographs of the published size")
 
 
 @pytest.fixture(scope="session")
 def inception_file() -> Path:
     """A notop HDF5 file as Keras publishes it."""
-    files = [Path(_REAL_WEIGHTS)] if _REAL_WEIGHTS else sorted(_BESIDE.glob("weights/inception_v3_*notop.h5"))
-    if not files or not files[0].is_file():
-        pytest.skip("no Inception V3 weight file is on this machine (PNEUMOSCOPE_INCEPTION_WEIGHTS)")
-    return files[0]
+    return _real("PNEUMOSCOPE_INCEPTION_WEIGHTS", "Keras' Inception V3 weights")
 
 
 @pytest.fixture

@@ -95,7 +95,7 @@ def test_arrays_with_code_in_them_are_not_loaded(bundle_file, manifest, tmp_path
 
     folder = unpacked(bundle_file, tmp_path / "folder")
     buffer = io.BytesIO()
-    np.savez(buffer, films=np.array([{"a": 1}], dtype=object))
+    np.savez(buffer, images=np.array([{"a": 1}], dtype=object))
     (folder / GOLDEN).write_bytes(buffer.getvalue())
     table = json.loads((folder / MANIFEST).read_text())
     table["parts"][GOLDEN] = hashlib.sha256(buffer.getvalue()).hexdigest()

@@ -12,8 +12,8 @@ PAGES = ("README.md", "docs/detecting.md")
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_examples_run(page, figure_films, tmp_path):
-    (tmp_path / "film.jpeg").write_bytes((figure_films / "viral-1.png").read_bytes())
+def test_examples_run(page, drawn_radiographs, tmp_path):
+    (tmp_path / "film.jpeg").write_bytes((drawn_radiographs / "viral-1.png").read_bytes())
     examples = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
     assert examples
     done = subprocess.run(

@@ -105,7 +105,7 @@ def test_comparison_is_that_of_the_reports_beside_it():
             assert run["measures"]["accuracy"]["value"] == pytest.approx(right / 624)
 
 
-def test_every_look_at_the_test_films_is_in_the_ledger():
+def test_every_look_at_the_test_images_is_in_the_ledger():
     lines = [json.loads(line) for line in (RESULTS / "test-ledger.jsonl").read_text().splitlines()]
     told = {(line["model"], line["config_hash"], line["result"].get("accuracy")) for line in lines}
     for model in json.loads((STUDY / "comparison.json").read_text())["models"]:
@@ -124,8 +124,8 @@ def test_shipped_detectors_are_the_ones_that_were_measured(name):
     assert report["provenance"]["bundle"] == load_detector(name).bundle.sha256
     assert (report["split"], report["films"], report["patients"], report["synthetic"]) == ("test", 624, 427, False)
     lines = [json.loads(line) for line in (RESULTS / "test-ledger.jsonl").read_text().splitlines()]
-    looks = [line["result"] for line in lines if line["config_hash"] == report["provenance"]["config_hash"]]
-    assert round(report["measures"]["binary_accuracy"]["value"], 4) in {look["binary_accuracy"] for look in looks}
+    clusters = [line["result"] for line in lines if line["config_hash"] == report["provenance"]["config_hash"]]
+    assert round(report["measures"]["binary_accuracy"]["value"], 4) in {look["binary_accuracy"] for look in clusters}
 
 
 def test_no_result_exceeds_100_kb_or_names_a_folder_of_a_machine():

@@ -9,7 +9,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "experiments"))
 from simulate_cluster import Setting, simulated
 
-CALM = Setting(nodes=4, workers_per_node=5, films=100_000, partition_films=1000, film=0.01, spread=0.0, start=0.0)
+CALM = Setting(nodes=4, workers_per_node=5, images=100_000, partition_images=1000, image=0.01, spread=0.0, start=0.0)
 
 
 def test_where_nothing_happens_it_takes_what_the_work_takes():
@@ -34,5 +34,5 @@ def test_failures_lose_work_and_no_partition():
 
 
 def test_copies_shorten_the_end_where_a_node_is_slow():
-    slow = replace(CALM, films=50_000, slow_nodes=0.25, slowness=10.0)
+    slow = replace(CALM, images=50_000, slow_nodes=0.25, slowness=10.0)
     assert simulated(replace(slow, copies=True))["seconds"] < 0.5 * simulated(slow)["seconds"]

@@ -11,16 +11,16 @@ _DOLLARS_PER_CORE_HOUR = 0.04
 
 def plan() -> str:
     """Time and cost of archives of all sizes, from what one core does here."""
-    rates = small, large = _films_per_core_second()
+    rates = small, large = _images_per_core_second()
     start_s = read("experiments/cluster_simulation.json")["measured"]["start"]
     rows = []
-    for films in (10**4, 10**5, 10**6, 10**7, 10**8, 10**9):
+    for images in (10**4, 10**5, 10**6, 10**7, 10**8, 10**9):
         times = [
-            " / ".join(duration(start_s + films / (rate * nodes * cores)) for rate in rates)
+            " / ".join(duration(start_s + images / (rate * nodes * cores)) for rate in rates)
             for nodes, cores in _CLUSTERS.values()
         ]
-        cost = " / ".join(f"{_DOLLARS_PER_CORE_HOUR * films / rate / 3600:,.2f}" for rate in rates)
-        rows.append([f"{films:,}", *times, cost])
+        cost = " / ".join(f"{_DOLLARS_PER_CORE_HOUR * images / rate / 3600:,.2f}" for rate in rates)
+        rows.append([f"{images:,}", *times, cost])
     note = (
         f"Time on so many nodes x cores, films of 224 pixels / originals, from {small:.0f} and {large:.0f} films a second "
         f"and core (`results/speed/`), a start of {start_s:.0f} s, nothing failing; the cost at "
@@ -31,7 +31,7 @@ def plan() -> str:
     return table(header, rows, note)
 
 
-def _films_per_core_second() -> tuple[float, float]:
+def _images_per_core_second() -> tuple[float, float]:
     """Rate of each of two cores at work together on Ray: images of 224 pixels, images of their own size."""
     scaling = read("speed/scaling.json")["measured"]
     batch = read("speed/predicting.json")["measured"]
@@ -68,10 +68,10 @@ def _efficiency_table(efficiency: dict[str, dict[str, float]]) -> str:
     columns = sorted({int(size) for values in efficiency.values() for size in values})
     rows = [
         [
-            f"{int(films):,}",
+            f"{int(images):,}",
             *(f"{percent(values[str(size)], 0)} %" if str(size) in values else "" for size in columns),
         ]
-        for films, values in efficiency.items()
+        for images, values in efficiency.items()
     ]
     return table(["films, with a failure a node and day", *(f"{size:,}" for size in columns)], rows)
 

@@ -4,9 +4,9 @@ from quoting.formatting import median_range, percent, table
 from quoting.results import Blocks, Record, provenance, read
 
 
-def _pair(sides: Record, digits: int, divisor: float = 1) -> str:
+def _pair(splits: Record, digits: int, divisor: float = 1) -> str:
     """Medians of ours / tf.keras."""
-    return " / ".join(f"{sides[side]['median'] / divisor:.{digits}f}" for side in ("ours", "keras"))
+    return " / ".join(f"{splits[split]['median'] / divisor:.{digits}f}" for split in ("ours", "keras"))
 
 
 def against_keras() -> str:
@@ -50,9 +50,9 @@ def whole_study() -> str:
         ]
         for name, ratio in study["ratio_per_model"].items()
     ]
-    in_all = [f"{seconds[side]['median']:.0f}" for side in ("ours", "keras")]
+    in_all = [f"{seconds[split]['median']:.0f}" for split in ("ours", "keras")]
     rows.append(["all four", "", *in_all, f"{study['ratio']['median']:.1f}"])
-    ours, keras = (f"{study['peak_memory_mb'][side]['median'] / 1024:.1f} GB" for side in ("ours", "keras"))
+    ours, keras = (f"{study['peak_memory_mb'][split]['median'] / 1024:.1f} GB" for split in ("ours", "keras"))
     note = (
         f"{record['training_films']:,} training films, as many epochs as early stopping took in `results/study`; "
         f"{len(seconds['ours']['values'])} round(s). Peak memory {ours} against {keras}. {provenance(record)}"

@@ -26,14 +26,14 @@ class ModelConfig:
         architecture: A name that `pneumoscope models` lists.
         classes: 2 (normal / pneumonia) or 3 (normal / bacterial / viral).
         freeze_base: Whether a network's pre-trained part stays as it is.
-        input_side: Pixels to which the network itself brings the films first; 0 for the films' own size. The detector's
+        input_side: Pixels to which the network itself brings the images first; 0 for the images' own size. The detector's
             networks only.
         dropout: Share of features left out before the last layer in training; the detector's networks only.
-        stochastic_depth: Share of films for which training leaves out the last block, falling to 0 at the first; the
+        stochastic_depth: Share of images for which training leaves out the last block, falling to 0 at the first; the
             detector's networks only.
-        standardise: Whether each film gets the same mean and deviation of its grey levels first; the detector's networks only.
-        mirrored: Whether the answer is the mean of those for the film and its mirror image; the detector's networks only.
-        style_mixing: Share of the batches in which training mixes the styles of films in the early maps (MixStyle); the
+        standardise: Whether each image gets the same mean and deviation of its grey levels first; the detector's networks only.
+        mirrored: Whether the answer is the mean of those for the image and its mirror image; the detector's networks only.
+        style_mixing: Share of the batches in which training mixes the styles of images in the early maps (MixStyle); the
             detector's networks only.
     """
 
@@ -57,13 +57,13 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a film is brought to the network's size. The defaults are the study's.
+    """How an image is brought to the network's size. The defaults are the study's.
 
     Attributes:
         height: Of the result, pixels.
         width: Of the result, pixels.
         fit: `squash` stretches both sides to the result's; `pad` keeps the aspect and adds black borders;
-            `crop` keeps the aspect and cuts what juts out, centred; `chest` stretches and shifts the film until the chest
+            `crop` keeps the aspect and cuts what juts out, centred; `chest` stretches and shifts the image until the chest
             lies as in the atlas (`data/alignment.py`).
         resampling: Filter; all of them widen with the reduction (antialiasing).
     """
@@ -80,21 +80,21 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class AugmentationConfig:
-    """How training films are changed at random, besides the flip. By default not at all, as in the study.
+    """How training images are changed at random, besides the flip. By default not at all, as in the study.
 
-    The file gives the class away in the public training films: their normals are stored larger, less compressed and less
+    The file gives the class away in the public training images: their normals are stored larger, less compressed and less
     wide. Stretch, resolution and compression at random take that away; see `data/augmentation.py`.
 
     Attributes:
         rotation_degrees: At most, to either side.
         stretch: Largest factor by which width and height are stretched, each on its own, or shrunk; 1 for not at all.
-        shift: At most, to any side, as a share of the film's side.
+        shift: At most, to any side, as a share of the image's side.
         tone: Largest change of gamma, contrast and brightness, as a share; 0 for none.
-        smallest_resolution: Films are reduced to a random side from this on and enlarged again; 0 for never.
-        jpeg_quality: Lowest quality at which films are compressed anew, up to 95; 0 for never.
-        letters: Share of films that get letters and numbers burnt in at the margins, as film rooms do.
+        smallest_resolution: Images are reduced to a random side from this on and enlarged again; 0 for never.
+        jpeg_quality: Lowest quality at which images are compressed anew, up to 95; 0 for never.
+        letters: Share of images that get letters and numbers burnt in at the margins, as image rooms do.
         noise: Largest standard deviation of added noise, grey levels of 255.
-        margins: Widest black margin on each side, as a share of the film's side, as collimators leave it.
+        margins: Widest black margin on each side, as a share of the image's side, as collimators leave it.
     """
 
     rotation_degrees: float = 0.0
@@ -120,7 +120,7 @@ class AugmentationConfig:
 
     @property
     def is_none(self) -> bool:
-        """Whether films stay as they are."""
+        """Whether images stay as they are."""
         return self == AugmentationConfig()
 
 
@@ -130,10 +130,10 @@ class SplitConfig:
 
     Attributes:
         seed: Of the draw.
-        folds: Parts of the training films.
+        folds: Parts of the training images.
         fold: The part that becomes the validation set.
-        by: `patient` spreads the classes evenly over the folds. `style` also holds out whole film styles of normals that
-            training then knows as pneumonia alone; see `data.split.draw_style_validation`.
+        by: `patient` spreads the classes evenly over the folds. `style` also holds out whole image styles of normals that
+            training then knows as pneumonia alone; see `data.split.draw_cluster_validation`.
     """
 
     seed: int = 0
@@ -152,8 +152,8 @@ class TrainingConfig:
 
     Attributes:
         epochs: At most this many.
-        batch_size: Films per step, of all processes together.
-        accumulate: Parts that a step's films are cut into, whose gradients are added up: the memory of a part. Layers that
+        batch_size: Images per step, of all processes together.
+        accumulate: Parts that a step's images are cut into, whose gradients are added up: the memory of a part. Layers that
             look at a batch (normalisation, MixStyle) see a part.
         optimiser: `keras_adam`, the study's, or `adamw` with a rate that rises and falls once over all epochs.
         learning_rate: Of keras_adam at step 0; of adamw at its height.
@@ -161,14 +161,14 @@ class TrainingConfig:
         weight_decay: Of adamw: share of a weight taken off per step, times the rate; not of biases and normalisations.
         label_smoothing: Share of the target spread evenly over the classes.
         balance: Weigh the classes so that each counts alike.
-        odd_repeats: How often an epoch shows each normal of a film style in which normals are in the minority.
+        odd_repeats: How often an epoch shows each normal of an image style in which normals are in the minority.
         average: Validate and keep a running mean of the weights with this decay per step; 0 for the weights themselves.
         patience: Epochs without a better validation loss before training stops.
         restore_best: Go back to the weights of the best validation loss at the end.
-        flip: Mirror a random half of the films left to right.
-        seed: Of the weights, the order of the films and the flips.
+        flip: Mirror a random half of the images left to right.
+        seed: Of the weights, the order of the images and the flips.
         precision: `fp32`, `bf16` (mixed), or `auto`: bf16 where the processor computes with it.
-        cache_features: Run a frozen base once per film and flip rather than once per epoch.
+        cache_features: Run a frozen base once per image and flip rather than once per epoch.
     """
 
     epochs: int = 30

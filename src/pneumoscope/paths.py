@@ -1,7 +1,7 @@
 """Where things lie: the environment variables, read lazily and nowhere else.
 
 PNEUMOSCOPE_DATA                the data set: a folder, a table or an archive
-PNEUMOSCOPE_CACHE               decoded films, downloads (default: the user's cache folder)
+PNEUMOSCOPE_CACHE               decoded images, downloads (default: the user's cache folder)
 PNEUMOSCOPE_INCEPTION_WEIGHTS   an Inception V3 `notop` HDF5 file
 """
 
@@ -25,7 +25,7 @@ def inception_weights_from_environment() -> Path | None:
 
 
 def cache_directory() -> Path:
-    """The folder for downloads and decoded films; it need not exist yet."""
+    """The folder for downloads and decoded images; it need not exist yet."""
     named = _from_environment("PNEUMOSCOPE_CACHE")
     if named is not None:
         return named
@@ -33,6 +33,6 @@ def cache_directory() -> Path:
     return Path(user_cache) / "pneumoscope"
 
 
-def films_directory() -> Path:
-    """The folder for decoded films, in the cache; it need not exist yet."""
+def images_directory() -> Path:
+    """The folder for decoded images, in the cache; it need not exist yet."""
     return cache_directory() / "films"

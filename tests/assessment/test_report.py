@@ -29,9 +29,9 @@ HISTORY = [
 
 
 def report(table, folder, synthetic=False, history=HISTORY):
-    films = np.random.default_rng(0).integers(0, 256, (60, 32, 32), dtype=np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (60, 32, 32), dtype=np.uint8)
     context = ReportContext("CNN", "test", synthetic, history, {"commit": "abc"})
-    return write_report(measure(table, context), table, films, context, folder)
+    return write_report(measure(table, context), table, images, context, folder)
 
 
 def test_report_says_n_prevalence_intervals_and_provenance(table, tmp_path):

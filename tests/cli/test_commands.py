@@ -86,7 +86,7 @@ def test_download_takes_what_is_there(pneumoscope, tmp_path):
     assert json.loads(pneumoscope("data", "download", "--out", tmp_path / "films", "--json")[1])["folder"]
 
 
-def test_audit_of_leaking_films_ends_with_exit_code_1(pneumoscope, tmp_path, phantoms):
+def test_audit_of_leaking_images_ends_with_exit_code_1(pneumoscope, tmp_path, phantoms):
     shutil.copytree(phantoms, tmp_path / "films")
     shutil.copy(next(phantoms.glob("train/NORMAL/*")), tmp_path / "films/test/NORMAL/IM-0900-0001.jpeg")
     code, _, err = pneumoscope("data", "audit", "--data", tmp_path / "films")
@@ -117,7 +117,7 @@ def test_train_evaluate_and_their_second_runs(pneumoscope, config, phantoms, tmp
     assert "training.epochs 3 instead of 2" in err
 
 
-def test_resume_on_other_films_is_refused(pneumoscope, config, phantoms, tmp_path):
+def test_resume_on_other_images_is_refused(pneumoscope, config, phantoms, tmp_path):
     assert pneumoscope("train", config, "--data", phantoms)[0] == 0
     other = write_phantoms(tmp_path / "other", PhantomPlan(train=20, test=4, seed=5))
     code, _, err = pneumoscope("train", config, "--data", other, "--resume", "runs/small")

@@ -13,12 +13,12 @@ from pneumoscope.bundle import LEARNT, learnt_hashes, load_bundle, save_bundle
 from pneumoscope.inference.detector import load_detector
 
 
-def test_the_shipped_detector_answers_for_real_films(pneumoscope, figure_films):
-    """Films that it learnt from: this shows that all parts work together, not how good they are."""
-    code, out, err = pneumoscope("predict", figure_films, "--json")
+def test_the_shipped_detector_answers_for_real_images(pneumoscope, drawn_radiographs):
+    """Images that it learnt from: this shows that all parts work together, not how good they are."""
+    code, out, err = pneumoscope("predict", drawn_radiographs, "--json")
     assert code == 0
     told = [json.loads(line) for line in out.splitlines()]
-    assert [record["file"].rpartition("/")[2] for record in told] == sorted(f.name for f in figure_films.iterdir())
+    assert [record["file"].rpartition("/")[2] for record in told] == sorted(f.name for f in drawn_radiographs.iterdir())
     for record in told:
         kind = record["file"].rpartition("/")[2].partition("-")[0]
         assert record["decision"] == ("normal" if kind == "normal" else "pneumonia")
@@ -28,9 +28,9 @@ def test_the_shipped_detector_answers_for_real_films(pneumoscope, figure_films):
     assert "6 images: 2 normal, 4 pneumonia" in err
 
 
-def test_people_get_a_line_a_film_and_the_notice(pneumoscope, figure_films):
+def test_people_get_a_line_a_image_and_the_notice(pneumoscope, drawn_radiographs):
     code, out, err = pneumoscope(
-        "predict", figure_films / "viral-1.png", figure_films / "normal-1.png", "--bundle", "nano"
+        "predict", drawn_radiographs / "viral-1.png", drawn_radiographs / "normal-1.png", "--bundle", "nano"
     )
     assert code == 0
     first, second = out.splitlines()
@@ -39,9 +39,9 @@ def test_people_get_a_line_a_film_and_the_notice(pneumoscope, figure_films):
     assert "Research use only. Not a medical device." in err
 
 
-def test_a_list_on_standard_input_a_bad_file_and_the_exit_code(pneumoscope, figure_films, tmp_path):
+def test_a_list_on_standard_input_a_bad_file_and_the_exit_code(pneumoscope, drawn_radiographs, tmp_path):
     (tmp_path / "bad.jpeg").write_bytes(b"not much")
-    listed = f"{figure_films / 'normal-1.png'}\n{tmp_path / 'bad.jpeg'}\n{tmp_path / 'gone.png'}\n"
+    listed = f"{drawn_radiographs / 'normal-1.png'}\n{tmp_path / 'bad.jpeg'}\n{tmp_path / 'gone.png'}\n"
     code, out, err = pneumoscope("predict", "-", "--json", "--workers", "1", stdin=listed)
     assert code == 3
     told = [json.loads(line) for line in out.splitlines()]
@@ -49,12 +49,12 @@ def test_a_list_on_standard_input_a_bad_file_and_the_exit_code(pneumoscope, figu
     assert "2 could not be read" in err
 
 
-def test_out_is_written_once_and_a_second_run_says_so(pneumoscope, figure_films):
-    assert pneumoscope("predict", figure_films, "--out", "a.csv")[0] == 0
-    code, _, err = pneumoscope("predict", figure_films, "--out", "a.csv")
+def test_out_is_written_once_and_a_second_run_says_so(pneumoscope, drawn_radiographs):
+    assert pneumoscope("predict", drawn_radiographs, "--out", "a.csv")[0] == 0
+    code, _, err = pneumoscope("predict", drawn_radiographs, "--out", "a.csv")
     assert code == 1
     assert "expected no file at a.csv, found one" in err
-    assert pneumoscope("predict", figure_films, "--out", "a.csv", "--overwrite", "--json")[0] == 0
+    assert pneumoscope("predict", drawn_radiographs, "--out", "a.csv", "--overwrite", "--json")[0] == 0
     with open("a.csv", encoding="utf-8") as stream:
         assert len(list(csv.DictReader(stream))) == 6
 
@@ -79,8 +79,8 @@ def test_out_is_written_once_and_a_second_run_says_so(pneumoscope, figure_films)
         (["report", "gone"], "expected an image, a folder"),
     ],
 )
-def test_errors_are_one_line(pneumoscope, figure_films, tmp_path, words, message):
-    (tmp_path / "film.png").write_bytes((figure_films / "normal-1.png").read_bytes())
+def test_errors_are_one_line(pneumoscope, drawn_radiographs, tmp_path, words, message):
+    (tmp_path / "film.png").write_bytes((drawn_radiographs / "normal-1.png").read_bytes())
     if words == ["predict", "."]:
         (tmp_path / "film.png").unlink()
     code, out, err = pneumoscope(*words)
@@ -92,9 +92,9 @@ def test_errors_are_one_line(pneumoscope, figure_films, tmp_path, words, message
     assert {path.name for path in tmp_path.iterdir()} <= {"film.png"}
 
 
-def test_report_is_one_page_with_films_maps_and_what_was_rejected(pneumoscope, figure_films, tmp_path):
+def test_report_is_one_page_with_images_maps_and_what_was_rejected(pneumoscope, drawn_radiographs, tmp_path):
     (tmp_path / "bad.jpeg").write_bytes(b"<script>")
-    code, out, _ = pneumoscope("report", figure_films, "bad.jpeg")
+    code, out, _ = pneumoscope("report", drawn_radiographs, "bad.jpeg")
     assert code == 0
     assert out == "report.html\n"
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
@@ -121,9 +121,9 @@ def test_calibrate_makes_a_child_that_judges_otherwise(pneumoscope, phantoms, ph
     table = tmp_path / "site.csv"
     rows = []
     for place, file in enumerate(sorted(phantoms.rglob("*.jpeg"))):
-        sick = "PNEUMONIA" in str(file)
-        etiology = ("bacterial" if "bacteria" in file.name else "viral") if sick and kinds else ""
-        rows.append(f"{file},{'PNEUMONIA' if sick else 'NORMAL'},{etiology},p{place // 2}")
+        positive = "PNEUMONIA" in str(file)
+        etiology = ("bacterial" if "bacteria" in file.name else "viral") if positive and kinds else ""
+        rows.append(f"{file},{'PNEUMONIA' if positive else 'NORMAL'},{etiology},p{place // 2}")
     table.write_text("path,class,etiology,patient\n" + "\n".join(rows) + "\n")
     code, out, err = pneumoscope(
         "calibrate", "--data", table, "--bundle", phantom_bundle, "--out", "site.zip", "--workers", "1", "--json"
@@ -141,7 +141,7 @@ def test_calibrate_makes_a_child_that_judges_otherwise(pneumoscope, phantoms, ph
     assert load_detector(tmp_path / "site.zip").verify() < 1e-3
 
 
-def test_calibrate_refuses_films_that_the_network_learnt_from(pneumoscope, phantoms, phantom_bundle, tmp_path):
+def test_calibrate_refuses_images_that_the_network_learnt_from(pneumoscope, phantoms, phantom_bundle, tmp_path):
     known = load_bundle(phantom_bundle)
     digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(phantoms.rglob("*.jpeg"))[:3]]
     golden = known.golden | {LEARNT: learnt_hashes(digests)}
@@ -154,9 +154,9 @@ def test_calibrate_refuses_films_that_the_network_learnt_from(pneumoscope, phant
     assert "expected no file at known.zip, found one" in err
 
 
-def test_calibrate_needs_films_of_both_kinds(pneumoscope, phantoms, phantom_bundle, tmp_path):
-    films = sorted(phantoms.rglob("*.jpeg"))
-    few = [f for f in films if "NORMAL" in str(f)][:5] + [f for f in films if "PNEUMONIA" in str(f)][:30]
+def test_calibrate_needs_images_of_both_kinds(pneumoscope, phantoms, phantom_bundle, tmp_path):
+    images = sorted(phantoms.rglob("*.jpeg"))
+    few = [f for f in images if "NORMAL" in str(f)][:5] + [f for f in images if "PNEUMONIA" in str(f)][:30]
     lines = [f"{f},{'PNEUMONIA' if 'PNEUMONIA' in str(f) else 'NORMAL'}" for f in few]
     (tmp_path / "few.csv").write_text("path,class\n" + "\n".join(lines) + "\n")
     code, _, err = pneumoscope("calibrate", "--data", "few.csv", "--bundle", phantom_bundle, "--out", "site.zip")
@@ -177,22 +177,22 @@ def test_a_run_of_the_study_becomes_a_bundle_that_answers_alike(pneumoscope, pha
     manifest = load_bundle(tmp_path / "small.zip").manifest
     assert manifest.architecture == "cnn"
     assert manifest.training["largest_difference_of_onnx"] < 1e-4
-    film = next(iter(sorted(phantoms.rglob("*.jpeg"))))
-    code, out, _ = pneumoscope("predict", film, "--bundle", "small.zip", "--json", "--evidence", "maps")
+    image = next(iter(sorted(phantoms.rglob("*.jpeg"))))
+    code, out, _ = pneumoscope("predict", image, "--bundle", "small.zip", "--json", "--evidence", "maps")
     assert code == 0
     assert json.loads(out)["bundle"]["name"] == "small"
     code, _, err = pneumoscope("bundle", "export", "run", "--out", "other.zip", "--data", tmp_path / "gone")
     assert code == 1
 
 
-def test_detection_works_where_torch_and_its_friends_are_not(figure_films, tmp_path):
+def test_detection_works_where_torch_and_its_friends_are_not(drawn_radiographs, tmp_path):
     """As after `pip install .` without extras."""
     absent = ["torch", "scipy", "sklearn", "matplotlib", "lightning_fabric", "pyarrow", "onnx", "safetensors", "h5py"]
     code = (
         f"import sys\nfor name in {absent}: sys.modules[name] = None\n"
         "from pneumoscope.cli import main\nsys.argv = ['pneumoscope', *sys.argv[1:]]\nmain()"
     )
-    for words in (["predict", figure_films / "normal-1.png"], ["report", figure_films, "--out", tmp_path / "r.html"]):
+    for words in (["predict", drawn_radiographs / "normal-1.png"], ["report", drawn_radiographs, "--out", tmp_path / "r.html"]):
         done = subprocess.run(
             [sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, check=False
         )
@@ -207,9 +207,9 @@ def test_detection_works_where_torch_and_its_friends_are_not(figure_films, tmp_p
     ],
 )
 def test_a_missing_package_is_told_before_the_work(
-    pneumoscope, figure_films, tmp_path, monkeypatch, words, package, extra
+    pneumoscope, drawn_radiographs, tmp_path, monkeypatch, words, package, extra
 ):
-    (tmp_path / "film.png").write_bytes((figure_films / "normal-1.png").read_bytes())
+    (tmp_path / "film.png").write_bytes((drawn_radiographs / "normal-1.png").read_bytes())
     monkeypatch.setitem(sys.modules, package, None)
     code, out, err = pneumoscope(*words)
     assert code == 1

@@ -52,11 +52,11 @@ def answer(url, content=None):
 
 
 @pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
-def test_it_serves_until_it_is_told_to_stop(started, films_in_bytes, told):
+def test_it_serves_until_it_is_told_to_stop(started, images_in_bytes, told):
     process, url = started()
     assert url.startswith("http://127.0.0.1:")
     assert answer(f"{url}v1/ready")["status"] == "ready"
-    request = urllib.request.Request(f"{url}v1/predict", films_in_bytes, {"Content-Type": "image/jpeg"})
+    request = urllib.request.Request(f"{url}v1/predict", images_in_bytes, {"Content-Type": "image/jpeg"})
     assert answer(request)["bundle"]["name"] == "test"
     process.send_signal(told)
     assert process.wait(SECONDS) == 0
@@ -69,7 +69,7 @@ def test_it_serves_until_it_is_told_to_stop(started, films_in_bytes, told):
 
 
 @pytest.fixture
-def films_in_bytes(phantoms):
+def images_in_bytes(phantoms):
     return next(iter(sorted(phantoms.rglob("*.jpeg")))).read_bytes()
 
 

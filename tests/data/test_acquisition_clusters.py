@@ -2,83 +2,83 @@ import numpy as np
 import pytest
 
 from pneumoscope.config import Preprocessing, SplitConfig
-from pneumoscope.data.acquisition_clusters import find_styles, style_features
+from pneumoscope.data.acquisition_clusters import acquisition_features, fit_clusters
 from pneumoscope.data.dataset import load_dataset
 from pneumoscope.data.shift import as_pneumonia_files
-from pneumoscope.data.split import draw_style_validation, odd_styles
+from pneumoscope.data.split import draw_cluster_validation, minority_clusters
 from pneumoscope.errors import ConfigError, InputError
 from pneumoscope.types import Finding, Split
 
 
 def rooms(count, seed):
-    """Films of three rooms: soft, noisy, and with a bright mark in a corner; which is which is returned too."""
+    """Images of three rooms: soft, noisy, and with a bright mark in a corner; which is which is returned too."""
     rng = np.random.default_rng(seed)
     room = np.arange(count) % 3
     yy, xx = np.mgrid[:64, :64] / 64
-    films = np.empty((count, 64, 64), np.uint8)
+    images = np.empty((count, 64, 64), np.uint8)
     for i in range(count):
         chest = 90 + 40 * np.sin(4 * xx + rng.uniform(0, 0.3)) * np.cos(3 * yy) + rng.uniform(-3, 3)
         chest += rng.normal(0, 14 if room[i] == 1 else 1, chest.shape)
         if room[i] == 2:
             chest[:10, :10] = 250
-        films[i] = chest.clip(0, 255)
-    return films, room
+        images[i] = chest.clip(0, 255)
+    return images, room
 
 
-def test_styles_are_the_rooms_and_are_recognised_in_other_films():
-    films, room = rooms(60, 0)
-    styles = find_styles(films, 3)
-    found = styles.of(films)
+def test_styles_are_the_rooms_and_are_recognised_in_other_images():
+    images, room = rooms(60, 0)
+    cluster_of = fit_clusters(images, 3)
+    found = cluster_of.of(images)
     names = {int(found[room == r][0]) for r in range(3)}
     assert len(names) == 3
     others, other_room = rooms(30, 1)
     for r in range(3):
-        assert set(found[room == r]) == set(styles.of(others)[other_room == r])
+        assert set(found[room == r]) == set(cluster_of.of(others)[other_room == r])
 
 
 def test_features_have_a_fixed_length_and_no_holes():
-    assert style_features(rooms(5, 0)[0]).shape == (5, 33)
-    assert style_features(np.zeros((0, 64, 64), np.uint8)).shape == (0, 33)
-    assert np.isfinite(style_features(np.zeros((2, 64, 64), np.uint8))).all()
+    assert acquisition_features(rooms(5, 0)[0]).shape == (5, 33)
+    assert acquisition_features(np.zeros((0, 64, 64), np.uint8)).shape == (0, 33)
+    assert np.isfinite(acquisition_features(np.zeros((2, 64, 64), np.uint8))).all()
 
 
-def test_fewer_films_than_styles_are_refused():
+def test_fewer_images_than_styles_are_refused():
     with pytest.raises(InputError, match="expected at least 12 films to find 12 styles in, found 5"):
-        find_styles(rooms(5, 0)[0])
+        fit_clusters(rooms(5, 0)[0])
 
 
 def test_held_out_odd_styles_are_learnt_from_as_pneumonia_alone(phantom_dataset):
     index = phantom_dataset.index
     normal = np.array([row.finding is Finding.NORMAL for row in index.rows])
     # Style 0 is mostly normal, 1 and 2 have one patient's normals each, 3 none.
-    styles = np.where(normal, 0, 1 + np.arange(len(normal)) % 3)
+    cluster_of = np.where(normal, 0, 1 + np.arange(len(normal)) % 3)
     patients = sorted({row.patient for row in index.rows if row.finding is Finding.NORMAL and row.split is Split.TRAIN})
     for style, patient in ((1, patients[0]), (2, patients[1])):
-        styles[[row.patient == patient and row.split is Split.TRAIN for row in index.rows]] = style
+        cluster_of[[row.patient == patient and row.split is Split.TRAIN for row in index.rows]] = style
     held = []
     for fold in range(3):
-        split = draw_style_validation(index, styles, seed=0, folds=3, fold=fold)
+        split = draw_cluster_validation(index, cluster_of, seed=0, folds=3, fold=fold)
         learnt, judged = split.positions(Split.TRAIN), split.positions(Split.VALIDATION)
         held += judged.tolist()
         for style in (1, 2):
-            assert len(set(styles[learnt][normal[learnt]]) & {style}) == (0 if style == fold + 1 else 1)
-        assert {1, 2, 3} <= set(styles[learnt][~normal[learnt]])
+            assert len(set(cluster_of[learnt][normal[learnt]]) & {style}) == (0 if style == fold + 1 else 1)
+        assert {1, 2, 3} <= set(cluster_of[learnt][~normal[learnt]])
         assert not {index.rows[i].patient for i in learnt} & {index.rows[i].patient for i in judged}
         assert split.positions(Split.TEST).tolist() == index.positions(Split.TEST).tolist()
     assert sorted(held) == index.positions(Split.TRAIN).tolist()
 
 
 def test_odd_styles_are_those_where_normals_are_few():
-    styles = np.array([0, 0, 0, 1, 1, 1, 2, 2, 3, 3, 3, 3, 3])
+    cluster_of = np.array([0, 0, 0, 1, 1, 1, 2, 2, 3, 3, 3, 3, 3])
     normal = np.array([1, 1, 0, 1, 0, 0, 0, 0, 1, 1, 0, 0, 0], dtype=bool)
-    assert odd_styles(styles, normal) == [3, 1]
+    assert minority_clusters(cluster_of, normal) == [3, 1]
 
 
 @pytest.mark.parametrize(("folds", "fold"), [(1, 0), (3, 3)])
 def test_impossible_style_folds_are_refused(phantom_dataset, folds, fold):
-    styles = np.zeros(len(phantom_dataset.index.rows), dtype=np.int64)
+    cluster_of = np.zeros(len(phantom_dataset.index.rows), dtype=np.int64)
     with pytest.raises(ConfigError, match="expected 2 or more folds and a fold"):
-        draw_style_validation(phantom_dataset.index, styles, 0, folds, fold)
+        draw_cluster_validation(phantom_dataset.index, cluster_of, 0, folds, fold)
 
 
 def test_a_data_set_can_be_split_by_style(phantoms, tmp_path):
@@ -95,7 +95,7 @@ def test_shifted_normals_have_the_sharpness_of_pneumonias(rng):
     noisy = np.clip(rng.normal(120, 25, (6, 96, 96)), 0, 255).astype(np.uint8)
     soft = (100 + 50 * np.sin(np.mgrid[:96, :96][1] / 9) + rng.normal(0, 2, (4, 96, 96))).astype(np.uint8)
     shifted = as_pneumonia_files(noisy, soft, np.random.default_rng(0))
-    measured = [[sharpness(f.astype(np.float32)) for f in films] for films in (noisy, soft, shifted)]
+    measured = [[sharpness(f.astype(np.float32)) for f in images] for images in (noisy, soft, shifted)]
     assert max(measured[2]) <= max(measured[1])
     assert max(measured[2]) < 0.1 * min(measured[0])
     np.testing.assert_array_equal(shifted, as_pneumonia_files(noisy, soft, np.random.default_rng(0)))

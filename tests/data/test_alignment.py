@@ -14,8 +14,8 @@ def chest(height=224, width=224, scale=(1.0, 1.0), shift=(0.0, 0.0)):
     y = (np.linspace(-1, 1, height)[:, None] - shift[0]) / scale[0]
     x = (np.linspace(-1, 1, width)[None, :] - shift[1]) / scale[1]
     body = 180.0 * (np.abs(x) < 0.75) + 0 * y
-    for side in (-0.35, 0.35):
-        body -= 110 * (((x - side) / 0.25) ** 2 + ((y + 0.05) / 0.6) ** 2 < 1)
+    for split in (-0.35, 0.35):
+        body -= 110 * (((x - split) / 0.25) ** 2 + ((y + 0.05) / 0.6) ** 2 < 1)
     return body.clip(0, 255).astype(np.uint8)
 
 
@@ -28,13 +28,13 @@ def atlas():
 @pytest.mark.parametrize("shift", [(0.0, 0.0), (0.12, -0.1)])
 def test_a_moved_chest_comes_back_into_the_frame(atlas, scale, shift):
     home = aligned(chest(), atlas.place(chest()), 64, 64).astype(float)
-    film = chest(scale=scale, shift=shift)
-    back = aligned(film, atlas.place(film), 64, 64).astype(float)
+    image = chest(scale=scale, shift=shift)
+    back = aligned(image, atlas.place(image), 64, 64).astype(float)
     # What is left is half a step of the grid, at the hard edges of these lungs.
     assert np.abs(back - home).mean() < 12
 
 
-def test_placement_is_told_in_shares_of_the_film(atlas):
+def test_placement_is_told_in_shares_of_the_image(atlas):
     usual = atlas.place(chest())
     wide = atlas.place(chest(scale=(1.0, 0.8)))
     assert wide.scale_across / usual.scale_across == pytest.approx(0.8, rel=0.08)
@@ -52,33 +52,33 @@ def test_similarity_tells_chests_from_other_pictures(atlas, rng):
 
 
 def test_a_frame_is_cut_out_to_the_pixel():
-    film = np.arange(100, dtype=np.uint8).reshape(10, 10)
-    whole = aligned(film, Placement(1, 0, 1, 0, 1), 10, 10)
-    np.testing.assert_array_equal(whole, film)
-    right_half = aligned(film, Placement(1, 0, 0.5, 0.5, 1), 10, 5)
-    np.testing.assert_array_equal(right_half, film[:, 5:])
-    beyond = aligned(film, Placement(1, 1, 1, 0, 1), 10, 10)
-    np.testing.assert_array_equal(beyond[5:], np.tile(film[-1], (5, 1)))
+    image = np.arange(100, dtype=np.uint8).reshape(10, 10)
+    whole = aligned(image, Placement(1, 0, 1, 0, 1), 10, 10)
+    np.testing.assert_array_equal(whole, image)
+    right_half = aligned(image, Placement(1, 0, 0.5, 0.5, 1), 10, 5)
+    np.testing.assert_array_equal(right_half, image[:, 5:])
+    beyond = aligned(image, Placement(1, 1, 1, 0, 1), 10, 10)
+    np.testing.assert_array_equal(beyond[5:], np.tile(image[-1], (5, 1)))
 
 
-def test_the_shipped_atlas_does_not_mind_the_files_stretch(real_films):
-    """Films cut to other aspects and squashed again: the chest hardly moves."""
+def test_the_shipped_atlas_does_not_mind_the_files_stretch(real_images):
+    """Images cut to other aspects and squashed again: the chest hardly moves."""
     before, after = [], []
-    for file in sorted((real_films / "train/NORMAL").iterdir())[::60]:
-        film = read_grey(file)
-        narrow = np.asarray(Image.fromarray(film).crop((14, 0, 210, 224)).resize((224, 224)))
-        one, two = (prepare(image, Preprocessing(64, 64, fit="chest")).astype(float) for image in (film, narrow))
+    for file in sorted((real_images / "train/NORMAL").iterdir())[::60]:
+        image = read_grey(file)
+        narrow = np.asarray(Image.fromarray(image).crop((14, 0, 210, 224)).resize((224, 224)))
+        one, two = (prepare(picture, Preprocessing(64, 64, fit="chest")).astype(float) for picture in (image, narrow))
         after.append(np.abs(one - two).mean())
-        squashed = [np.asarray(Image.fromarray(image).resize((64, 64)), dtype=float) for image in (film, narrow)]
+        squashed = [np.asarray(Image.fromarray(picture).resize((64, 64)), dtype=float) for picture in (image, narrow)]
         before.append(np.abs(squashed[0] - squashed[1]).mean())
     assert np.median(after) < 0.5 * np.median(before)
 
 
 def test_sixteen_bits_give_the_same_frame():
-    film = chest()
-    deep = film.astype(np.uint16) * 257
+    image = chest()
+    deep = image.astype(np.uint16) * 257
     setting = Preprocessing(96, 96, fit="chest")
-    difference = np.abs(prepare(film, setting).astype(int) - prepare(deep, setting).astype(int))
+    difference = np.abs(prepare(image, setting).astype(int) - prepare(deep, setting).astype(int))
     assert difference.max() <= 1
 
 

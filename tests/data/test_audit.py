@@ -13,7 +13,7 @@ from pneumoscope.types import Finding, Split
 
 
 @pytest.fixture
-def films(tmp_path, phantoms):
+def images(tmp_path, phantoms):
     """Eight phantoms to spoil."""
     for split, kind, count in (("train", "NORMAL", 3), ("train", "PNEUMONIA", 3), ("test", "NORMAL", 2)):
         folder = tmp_path / split / kind
@@ -31,83 +31,83 @@ def codes(result):
     return {finding.code: finding for finding in result.findings}
 
 
-def test_sound_films_give_no_finding(films):
-    result = audited(films)
+def test_sound_images_give_no_finding(images):
+    result = audited(images)
     assert result.findings == ()
     result.raise_for_errors()
 
 
-def test_truncated_film_is_an_error_unless_skipped(films):
-    file = next((films / "train/NORMAL").iterdir())
+def test_truncated_image_is_an_error_unless_skipped(images):
+    file = next((images / "train/NORMAL").iterdir())
     file.write_bytes(file.read_bytes()[:2000])
-    result = audited(films)
-    assert codes(result)["unreadable"].films == (f"train/NORMAL/{file.name}",)
+    result = audited(images)
+    assert codes(result)["unreadable"].images == (f"train/NORMAL/{file.name}",)
     with pytest.raises(DataError, match=r"1 films cannot be read .*--skip-unreadable"):
         result.raise_for_errors()
     result.raise_for_errors(skip_unreadable=True)
 
 
-def test_blank_film_is_a_warning(films):
-    Image.new("L", (300, 300), 7).save(films / "train/NORMAL/IM-0900-0001.png")
-    finding = codes(audited(films))["blank"]
-    assert (finding.severity, finding.films) == ("warning", ("train/NORMAL/IM-0900-0001.png",))
+def test_blank_image_is_a_warning(images):
+    Image.new("L", (300, 300), 7).save(images / "train/NORMAL/IM-0900-0001.png")
+    finding = codes(audited(images))["blank"]
+    assert (finding.severity, finding.images) == ("warning", ("train/NORMAL/IM-0900-0001.png",))
 
 
-def test_copies_on_one_side_are_a_warning(films):
-    file = sorted((films / "train/NORMAL").iterdir())[0]
-    (films / "train/NORMAL/IM-0900-0001.jpeg").write_bytes(file.read_bytes())
-    found = codes(audited(films))
+def test_copies_on_one_side_are_a_warning(images):
+    file = sorted((images / "train/NORMAL").iterdir())[0]
+    (images / "train/NORMAL/IM-0900-0001.jpeg").write_bytes(file.read_bytes())
+    found = codes(audited(images))
     assert found["duplicate"].groups == 1
     assert found["duplicate"].severity == "warning"
     assert "duplicate_across_splits" not in found
 
 
-def test_copies_on_two_sides_are_leakage(films):
-    file = sorted((films / "train/NORMAL").iterdir())[0]
-    (films / "test/NORMAL/IM-0900-0001.jpeg").write_bytes(file.read_bytes())
+def test_copies_on_two_sides_are_leakage(images):
+    file = sorted((images / "train/NORMAL").iterdir())[0]
+    (images / "test/NORMAL/IM-0900-0001.jpeg").write_bytes(file.read_bytes())
     with pytest.raises(LeakageError, match="1 byte-identical groups on two"):
-        audited(films).raise_for_errors()
+        audited(images).raise_for_errors()
 
 
-def test_the_same_bytes_with_two_labels_are_a_conflict(films):
-    file = sorted((films / "train/NORMAL").iterdir())[0]
-    (films / "train/PNEUMONIA/person9_virus_9.jpeg").write_bytes(file.read_bytes())
+def test_the_same_bytes_with_two_labels_are_a_conflict(images):
+    file = sorted((images / "train/NORMAL").iterdir())[0]
+    (images / "train/PNEUMONIA/person9_virus_9.jpeg").write_bytes(file.read_bytes())
     with pytest.raises(DataError, match="one label for one film"):
-        audited(films).raise_for_errors()
+        audited(images).raise_for_errors()
 
 
-def test_folder_against_name_is_a_conflict(films):
-    file = next((films / "train/NORMAL").iterdir())
+def test_folder_against_name_is_a_conflict(images):
+    file = next((images / "train/NORMAL").iterdir())
     file.rename(file.with_name("person7_virus_7.jpeg"))
     with pytest.raises(DataError, match="the folder says normal, the name says viral"):
-        audited(films).raise_for_errors()
+        audited(images).raise_for_errors()
 
 
-def test_a_reworked_copy_on_two_sides_is_leakage(films):
-    file = sorted((films / "train/PNEUMONIA").iterdir())[0]
-    film = Image.open(file)
-    copy = ImageEnhance.Brightness(film.resize((film.width * 2 // 3, film.height * 2 // 3))).enhance(0.9)
-    (films / "test/PNEUMONIA").mkdir(exist_ok=True)
-    copy.save(films / "test/PNEUMONIA/person900_bacteria_1.jpeg", quality=60)
+def test_a_reworked_copy_on_two_sides_is_leakage(images):
+    file = sorted((images / "train/PNEUMONIA").iterdir())[0]
+    image = Image.open(file)
+    copy = ImageEnhance.Brightness(image.resize((image.width * 2 // 3, image.height * 2 // 3))).enhance(0.9)
+    (images / "test/PNEUMONIA").mkdir(exist_ok=True)
+    copy.save(images / "test/PNEUMONIA/person900_bacteria_1.jpeg", quality=60)
     with pytest.raises(LeakageError, match="1 pairs that look alike on two"):
-        audited(films).raise_for_errors()
+        audited(images).raise_for_errors()
 
 
 def test_patient_on_two_sides_is_leakage(phantoms):
     index = build_index(open_source(phantoms))
-    sides = [row.split for row in index.rows]
+    splits = [row.split for row in index.rows]
     torn = next(i for i, row in enumerate(index.rows) if row.split is Split.TRAIN)
-    sides[torn] = Split.VALIDATION
-    result = audit(index, sides)
+    splits[torn] = Split.VALIDATION
+    result = audit(index, splits)
     assert codes(result)["patient_on_two_sides"].groups == 1
     with pytest.raises(LeakageError, match="every patient on one side, found 1 on two"):
         result.raise_for_errors()
 
 
-def test_unknown_names_are_told(films):
-    file = next((films / "train/NORMAL").iterdir())
+def test_unknown_names_are_told(images):
+    file = next((images / "train/NORMAL").iterdir())
     file.rename(file.with_name("scan.jpeg"))
-    assert codes(audited(films))["unknown_name"].films == ("train/NORMAL/scan.jpeg",)
+    assert codes(audited(images))["unknown_name"].images == ("train/NORMAL/scan.jpeg",)
 
 
 def test_near_duplicates_equal_a_plain_comparison_of_all_pairs(phantoms, monkeypatch):
@@ -129,8 +129,8 @@ def test_file_cues_equal_scikit_learn_and_the_verdict_names_the_strongest(phanto
     index = build_index(open_source(phantoms))
     label = np.array([row.finding is Finding.PNEUMONIA for row in index.rows])
     leaking = [
-        replace(m, bytes_per_pixel=float(m.bytes_per_pixel + (0 if sick else 9)))
-        for m, sick in zip(index.measurements, label, strict=True)
+        replace(m, bytes_per_pixel=float(m.bytes_per_pixel + (0 if positive else 9)))
+        for m, positive in zip(index.measurements, label, strict=True)
     ]
     result = audit(replace(index, measurements=tuple(leaking)))
     train = np.array([row.split is Split.TRAIN for row in index.rows])

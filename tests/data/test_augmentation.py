@@ -22,36 +22,36 @@ EVERYTHING = AugmentationConfig(
 
 
 @pytest.fixture
-def film(phantoms):
+def image(phantoms):
     with Image.open(next(phantoms.rglob("*.jpeg"))) as image:
         return np.asarray(image.convert("L").resize((224, 224)))
 
 
-def changed(film, settings, seed=0):
-    return augment(film, settings, np.random.default_rng(seed))
+def changed(image, settings, seed=0):
+    return augment(image, settings, np.random.default_rng(seed))
 
 
-def test_nothing_asked_changes_nothing(film):
-    np.testing.assert_array_equal(changed(film, AugmentationConfig()), film)
+def test_nothing_asked_changes_nothing(image):
+    np.testing.assert_array_equal(changed(image, AugmentationConfig()), image)
 
 
-def test_every_change_keeps_shape_type_and_original_and_follows_from_the_generator(film):
-    before = film.copy()
+def test_every_change_keeps_shape_type_and_original_and_follows_from_the_generator(image):
+    before = image.copy()
     for seed in range(20):
-        one, two = changed(film, EVERYTHING, seed), changed(film, EVERYTHING, seed)
-        assert one.shape == film.shape
+        one, two = changed(image, EVERYTHING, seed), changed(image, EVERYTHING, seed)
+        assert one.shape == image.shape
         assert one.dtype == np.uint8
         np.testing.assert_array_equal(one, two)
-    assert not np.array_equal(changed(film, EVERYTHING, 1), changed(film, EVERYTHING, 2))
-    np.testing.assert_array_equal(film, before)
+    assert not np.array_equal(changed(image, EVERYTHING, 1), changed(image, EVERYTHING, 2))
+    np.testing.assert_array_equal(image, before)
 
 
 @pytest.mark.parametrize(
     "name", ["rotation_degrees", "margins", "shift", "tone", "smallest_resolution", "jpeg_quality", "noise"]
 )
-def test_every_setting_has_its_own_effect(film, name):
+def test_every_setting_has_its_own_effect(image, name):
     only = replace(AugmentationConfig(), **{name: getattr(EVERYTHING, name)})
-    assert not np.array_equal(changed(film, only), film)
+    assert not np.array_equal(changed(image, only), image)
 
 
 def test_width_and_height_are_stretched_independently_and_within_their_reach():
@@ -69,8 +69,8 @@ def test_width_and_height_are_stretched_independently_and_within_their_reach():
     assert max(ratios) > 1.33
 
 
-def test_lower_resolution_takes_sharpness_away(film):
-    noisy = np.clip(film + np.random.default_rng(0).normal(0, 20, film.shape), 0, 255).astype(np.uint8)
+def test_lower_resolution_takes_sharpness_away(image):
+    noisy = np.clip(image + np.random.default_rng(0).normal(0, 20, image.shape), 0, 255).astype(np.uint8)
     settings = AugmentationConfig(smallest_resolution=48)
     found = [sharpness(changed(noisy, settings, seed).astype(np.float32)) for seed in range(30)]
     assert max(found) <= 1.2 * sharpness(noisy.astype(np.float32))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pneumoscope.config import Preprocessing
-from pneumoscope.data.cache import cached_films
+from pneumoscope.data.cache import cached_images
 from pneumoscope.data.index import build_index
 from pneumoscope.data.preprocessing import prepare
 from pneumoscope.data.sources import open_source
@@ -26,41 +26,41 @@ def index(source):
 
 
 class Counted:
-    """Counts the films that are decoded."""
+    """Counts the images that are decoded."""
 
     def __init__(self):
-        self.films = 0
+        self.images = 0
 
     def __call__(self, done, total):
-        self.films = done
+        self.images = done
 
 
-def test_films_are_what_preprocessing_gives(source, index, tmp_path):
-    films = cached_films(source, index, SMALL, tmp_path)
-    assert isinstance(films, np.memmap)
-    assert (films.dtype, films.shape) == (np.uint8, (72, 32, 32))
+def test_images_are_what_preprocessing_gives(source, index, tmp_path):
+    images = cached_images(source, index, SMALL, tmp_path)
+    assert isinstance(images, np.memmap)
+    assert (images.dtype, images.shape) == (np.uint8, (72, 32, 32))
     for i in (0, 35, 71):
-        assert np.array_equal(films[i], prepare(source.read(index.rows[i].path), SMALL))
+        assert np.array_equal(images[i], prepare(source.read(index.rows[i].path), SMALL))
 
 
 def test_second_call_decodes_nothing(source, index, tmp_path):
     first, second = Counted(), Counted()
-    cached_films(source, index, SMALL, tmp_path, first)
-    cached_films(source, index, SMALL, tmp_path, second)
-    assert (first.films, second.films) == (72, 0)
+    cached_images(source, index, SMALL, tmp_path, first)
+    cached_images(source, index, SMALL, tmp_path, second)
+    assert (first.images, second.images) == (72, 0)
 
 
-def test_other_settings_or_films_get_a_cache_of_their_own(source, index, tmp_path):
-    cached_films(source, index, SMALL, tmp_path)
-    cached_films(source, index, replace(SMALL, fit="pad"), tmp_path)
+def test_other_settings_or_images_get_a_cache_of_their_own(source, index, tmp_path):
+    cached_images(source, index, SMALL, tmp_path)
+    cached_images(source, index, replace(SMALL, fit="pad"), tmp_path)
     assert len(list(tmp_path.glob("*.npy"))) == 2
     fewer = replace(index, rows=index.rows[1:], measurements=index.measurements[1:])
-    assert len(cached_films(source, fewer, SMALL, tmp_path)) == 71
+    assert len(cached_images(source, fewer, SMALL, tmp_path)) == 71
 
 
 @pytest.mark.parametrize("damage", ["flip a byte", "cut it short", "remove it", "spoil the manifest", "other key"])
 def test_damaged_or_stale_cache_is_noticed_and_rebuilt(source, index, tmp_path, damage):
-    good = np.array(cached_films(source, index, SMALL, tmp_path))
+    good = np.array(cached_images(source, index, SMALL, tmp_path))
     (array,), (manifest,) = tmp_path.glob("*.npy"), tmp_path.glob("*.json")
     content = bytearray(array.read_bytes())
     if damage == "flip a byte":
@@ -75,14 +75,14 @@ def test_damaged_or_stale_cache_is_noticed_and_rebuilt(source, index, tmp_path, 
     else:
         manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"key": "0"}))
     counted = Counted()
-    assert np.array_equal(cached_films(source, index, SMALL, tmp_path, counted), good)
-    assert counted.films == 72
+    assert np.array_equal(cached_images(source, index, SMALL, tmp_path, counted), good)
+    assert counted.images == 72
 
 
-def test_film_that_changed_since_the_index_is_an_error_and_leaves_nothing(source, index, tmp_path):
+def test_image_that_changed_since_the_index_is_an_error_and_leaves_nothing(source, index, tmp_path):
     altered = replace(index, rows=(replace(index.rows[0], sha256="0" * 64), *index.rows[1:]))
     with pytest.raises(DataError, match="as it was indexed, found other bytes"):
-        cached_films(source, altered, SMALL, tmp_path)
+        cached_images(source, altered, SMALL, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -100,5 +100,5 @@ def tiny_disk(tmp_path):
 
 def test_full_disk_is_one_line_and_leaves_nothing(source, index, tiny_disk):
     with pytest.raises(DataError, match=r"expected room on the disk for .*, found \d+ MB free: free some space"):
-        cached_films(source, index, SMALL, tiny_disk)
+        cached_images(source, index, SMALL, tiny_disk)
     assert list(tiny_disk.iterdir()) == []

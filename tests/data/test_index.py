@@ -20,7 +20,7 @@ def test_row_says_what_the_file_is(phantoms):
     assert row.bytes == file.stat().st_size
     with Image.open(file) as image:
         assert (row.width, row.height) == image.size
-    assert seen[-1] == (len(source.films), len(source.films)) == (72, 72)
+    assert seen[-1] == (len(source.images), len(source.images)) == (72, 72)
 
 
 def test_rows_are_sorted_and_the_hash_is_of_the_content(phantoms):
@@ -49,7 +49,7 @@ def test_other_tables_are_refused(tmp_path, text):
         load_index(file)
 
 
-def test_unreadable_films_are_set_aside_with_their_reason(tmp_path, rng):
+def test_unreadable_images_are_set_aside_with_their_reason(tmp_path, rng):
     (tmp_path / "normal").mkdir()
     Image.fromarray(rng.integers(0, 256, (9, 9), dtype=np.uint8)).save(tmp_path / "normal/a.png")
     (tmp_path / "normal/b.png").write_bytes(b"broken")
@@ -66,7 +66,7 @@ def test_table_with_a_missing_file_sets_it_aside(tmp_path, rng):
     assert "No such file" in index.unreadable[0][1]
 
 
-def test_no_whole_film_at_all_is_an_error(tmp_path):
+def test_no_whole_image_at_all_is_an_error(tmp_path):
     (tmp_path / "normal").mkdir()
     (tmp_path / "normal/a.png").write_bytes(b"broken")
     with pytest.raises(DataError, match="expected at least one whole image"):

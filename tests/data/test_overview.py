@@ -23,5 +23,5 @@ def test_overview_is_one_self_contained_page_and_its_pictures(phantom_dataset, t
         assert np.asarray(Image.open(io.BytesIO(picture.read_bytes())).convert("L")).std() > 5
 
 
-def test_overview_of_real_films_says_nothing_of_synthetic_ones(phantom_dataset, tmp_path):
+def test_overview_of_real_images_says_nothing_of_synthetic_ones(phantom_dataset, tmp_path):
     assert SYNTHETIC_NOTICE not in write_overview(phantom_dataset, tmp_path, synthetic=False).read_text()

@@ -5,7 +5,7 @@ import pytest
 
 from pneumoscope.data.audit import audit
 from pneumoscope.data.index import build_index
-from pneumoscope.data.phantom import PhantomPlan, phantom_film, write_phantoms
+from pneumoscope.data.phantom import PhantomPlan, phantom_image, write_phantoms
 from pneumoscope.data.sources import open_source
 
 
@@ -20,7 +20,7 @@ def test_the_seed_decides_every_byte(tmp_path):
     assert digest(one) != digest(write_phantoms(tmp_path / "c", PhantomPlan(train=2, test=1, seed=8)))
 
 
-def test_films_that_are_there_are_left_and_others_replaced(tmp_path):
+def test_images_that_are_there_are_left_and_others_replaced(tmp_path):
     write_phantoms(tmp_path / "a", PhantomPlan(train=2, test=1))
     file = next((tmp_path / "a").rglob("*.jpeg"))
     before = file.stat().st_mtime_ns
@@ -37,7 +37,7 @@ def test_phantoms_pass_the_audit(phantoms):
 @pytest.mark.parametrize("kind", ["bacteria", "virus"])
 def test_opacities_brighten_the_lungs(kind):
     def lung_brightness(name):
-        films = [phantom_film(name, np.random.default_rng(i), 128) for i in range(12)]
-        return np.mean([f[25:80, f.shape[1] // 5 : f.shape[1] * 4 // 5].mean() for f in films])
+        images = [phantom_image(name, np.random.default_rng(i), 128) for i in range(12)]
+        return np.mean([f[25:80, f.shape[1] // 5 : f.shape[1] * 4 // 5].mean() for f in images])
 
     assert lung_brightness(kind) > lung_brightness("normal") + 3

@@ -10,15 +10,15 @@ from pneumoscope.errors import ConfigError, InputError
 
 
 def test_the_studys_preprocessing_is_pillows_antialiased_bilinear_squash(rng):
-    film = rng.integers(0, 256, (500, 700), dtype=np.uint8)
-    expected = np.asarray(Image.fromarray(film).resize((224, 224), Image.Resampling.BILINEAR))
-    assert np.array_equal(prepare(film, Preprocessing()), expected)
+    image = rng.integers(0, 256, (500, 700), dtype=np.uint8)
+    expected = np.asarray(Image.fromarray(image).resize((224, 224), Image.Resampling.BILINEAR))
+    assert np.array_equal(prepare(image, Preprocessing()), expected)
 
 
-def test_golden_values_of_a_small_film():
+def test_golden_values_of_a_small_image():
     """Held here so that another version of the image library cannot change what a network sees unnoticed."""
-    film = (np.add.outer(np.arange(24) ** 2, np.arange(32) * 5) % 256).astype(np.uint8)
-    result = prepare(film, Preprocessing(height=8, width=8))
+    image = (np.add.outer(np.arange(24) ** 2, np.arange(32) * 5) % 256).astype(np.uint8)
+    result = prepare(image, Preprocessing(height=8, width=8))
     assert result[0].tolist() == GOLDEN_FIRST_ROW
     assert int(result.sum()) == GOLDEN_SUM
 
@@ -27,30 +27,30 @@ GOLDEN_FIRST_ROW = [12, 31, 51, 71, 91, 111, 131, 149]
 GOLDEN_SUM = 7701
 
 
-def test_film_of_the_right_size_is_left_alone(rng):
-    film = rng.integers(0, 256, (224, 224), dtype=np.uint8)
-    assert np.array_equal(prepare(film, Preprocessing()), film)
+def test_image_of_the_right_size_is_left_alone(rng):
+    image = rng.integers(0, 256, (224, 224), dtype=np.uint8)
+    assert np.array_equal(prepare(image, Preprocessing()), image)
 
 
 def test_pad_keeps_the_aspect_and_adds_black():
-    film = np.full((50, 100), 200, dtype=np.uint8)
-    result = prepare(film, Preprocessing(height=80, width=80, fit="pad"))
+    image = np.full((50, 100), 200, dtype=np.uint8)
+    result = prepare(image, Preprocessing(height=80, width=80, fit="pad"))
     assert (result[20:60] == 200).all()
     assert not result[:20].any()
     assert not result[60:].any()
 
 
 def test_crop_keeps_the_aspect_and_the_middle():
-    film = np.zeros((50, 100), dtype=np.uint8)
-    film[:, 25:75] = 255
-    assert (prepare(film, Preprocessing(height=40, width=40, fit="crop"))[:, 2:-2] == 255).all()
+    image = np.zeros((50, 100), dtype=np.uint8)
+    image[:, 25:75] = 255
+    assert (prepare(image, Preprocessing(height=40, width=40, fit="crop"))[:, 2:-2] == 255).all()
 
 
 def test_sixteen_bits_become_eight(rng):
-    film = rng.integers(0, 256, (40, 40), dtype=np.uint8)
-    deep = film.astype(np.uint16) * 257
+    image = rng.integers(0, 256, (40, 40), dtype=np.uint8)
+    deep = image.astype(np.uint16) * 257
     settings_ = Preprocessing(height=40, width=40)
-    assert np.array_equal(prepare(deep, settings_), film)
+    assert np.array_equal(prepare(deep, settings_), image)
 
 
 @settings(max_examples=40, deadline=None)
@@ -62,9 +62,9 @@ def test_sixteen_bits_become_eight(rng):
     st.sampled_from(["bilinear", "bicubic", "lanczos"]),
 )
 @example(49, 37, 0, "crop", "bilinear")
-def test_constant_film_stays_constant(height, width, level, fit, resampling):
-    film = np.full((height, width), level, dtype=np.uint8)
-    result = prepare(film, Preprocessing(height=32, width=24, fit=fit, resampling=resampling))
+def test_constant_image_stays_constant(height, width, level, fit, resampling):
+    image = np.full((height, width), level, dtype=np.uint8)
+    result = prepare(image, Preprocessing(height=32, width=24, fit=fit, resampling=resampling))
     assert result.shape == (32, 24)
     assert result.dtype == np.uint8
     assert (result == level).all()
@@ -73,9 +73,9 @@ def test_constant_film_stays_constant(height, width, level, fit, resampling):
 @pytest.mark.parametrize(
     "film", [np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.float32), np.zeros((0, 4), np.uint8)]
 )
-def test_other_arrays_are_refused(film):
+def test_other_arrays_are_refused(image):
     with pytest.raises(InputError, match=r"expected a \(height, width\) array"):
-        prepare(film, Preprocessing())
+        prepare(image, Preprocessing())
 
 
 def test_sizes_out_of_range_are_refused():

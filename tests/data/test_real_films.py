@@ -6,7 +6,7 @@ import pytest
 
 from pneumoscope.config import Preprocessing
 from pneumoscope.data.audit import audit, near_duplicate_pairs
-from pneumoscope.data.cache import cached_films
+from pneumoscope.data.cache import cached_images
 from pneumoscope.data.index import build_index
 from pneumoscope.data.preprocessing import prepare
 from pneumoscope.data.sources import open_source
@@ -15,11 +15,11 @@ from pneumoscope.types import Split
 
 
 @pytest.fixture(scope="module")
-def index(real_films):
-    return build_index(open_source(real_films))
+def index(real_images):
+    return build_index(open_source(real_images))
 
 
-def test_counts_of_films_and_patients(index):
+def test_counts_of_images_and_patients(index):
     assert Counter((row.split, row.label) for row in index.rows) == {
         (Split.TRAIN, "normal"): 1349,
         (Split.TRAIN, "bacterial"): 2538,
@@ -41,7 +41,7 @@ def test_duplicates_stand_on_one_side(index):
     result = audit(index)
     result.raise_for_errors()
     (duplicate,) = [finding for finding in result.findings if finding.code == "duplicate"]
-    assert (duplicate.groups, len(duplicate.films)) == (30, 62)
+    assert (duplicate.groups, len(duplicate.images)) == (30, 62)
     assert near_duplicate_pairs(index) == []
 
 
@@ -63,5 +63,5 @@ def test_originals_give_the_label_away(original_sample, tmp_path):
     assert cue.strength > 0.99
     assert cue.normal_median > 2 * cue.pneumonia_median
     assert result.verdict.startswith("The file gives the label away: bytes per pixel alone")
-    films = cached_films(source, index, Preprocessing(), tmp_path)
-    assert (films[5] == prepare(source.read(index.rows[5].path), Preprocessing())).all()
+    images = cached_images(source, index, Preprocessing(), tmp_path)
+    assert (images[5] == prepare(source.read(index.rows[5].path), Preprocessing())).all()

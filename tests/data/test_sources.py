@@ -11,72 +11,72 @@ from pneumoscope.errors import DataError
 from pneumoscope.types import Etiology, Finding, Split
 
 
-def write_film(path: Path, seed: int = 0) -> None:
+def write_image(path: Path, seed: int = 0) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.random.default_rng(seed).integers(0, 256, (20, 24), dtype=np.uint8)).save(path)
 
 
 def test_kaggle_layout_folds_val_into_train(tmp_path):
-    write_film(tmp_path / "train/NORMAL/IM-0115-0001.jpeg")
-    write_film(tmp_path / "val/PNEUMONIA/person1946_bacteria_4874.jpeg")
-    write_film(tmp_path / "test/PNEUMONIA/person1_virus_6.jpeg")
-    films = {film.path: film for film in open_source(tmp_path).films}
-    assert films["val/PNEUMONIA/person1946_bacteria_4874.jpeg"].split is Split.TRAIN
-    assert films["test/PNEUMONIA/person1_virus_6.jpeg"].split is Split.TEST
-    assert films["test/PNEUMONIA/person1_virus_6.jpeg"].etiology is Etiology.VIRAL
-    assert films["train/NORMAL/IM-0115-0001.jpeg"].finding is Finding.NORMAL
+    write_image(tmp_path / "train/NORMAL/IM-0115-0001.jpeg")
+    write_image(tmp_path / "val/PNEUMONIA/person1946_bacteria_4874.jpeg")
+    write_image(tmp_path / "test/PNEUMONIA/person1_virus_6.jpeg")
+    images = {image.path: image for image in open_source(tmp_path).images}
+    assert images["val/PNEUMONIA/person1946_bacteria_4874.jpeg"].split is Split.TRAIN
+    assert images["test/PNEUMONIA/person1_virus_6.jpeg"].split is Split.TEST
+    assert images["test/PNEUMONIA/person1_virus_6.jpeg"].etiology is Etiology.VIRAL
+    assert images["train/NORMAL/IM-0115-0001.jpeg"].finding is Finding.NORMAL
 
 
 def test_person_numbers_start_anew_in_the_test_set(tmp_path):
-    write_film(tmp_path / "train/PNEUMONIA/person1_bacteria_1.jpeg")
-    write_film(tmp_path / "train/PNEUMONIA/person1_virus_2.jpeg")
-    write_film(tmp_path / "test/PNEUMONIA/person1_bacteria_3.jpeg")
-    patients = [film.patient for film in open_source(tmp_path).films]
+    write_image(tmp_path / "train/PNEUMONIA/person1_bacteria_1.jpeg")
+    write_image(tmp_path / "train/PNEUMONIA/person1_virus_2.jpeg")
+    write_image(tmp_path / "test/PNEUMONIA/person1_bacteria_3.jpeg")
+    patients = [image.patient for image in open_source(tmp_path).images]
     assert patients == ["test/person1", "train/person1", "train/person1"]
 
 
 def test_mendeley_layout(tmp_path):
-    write_film(tmp_path / "chest_xray/train/PNEUMONIA/BACTERIA-1008087-0001.jpeg")
-    write_film(tmp_path / "chest_xray/test/NORMAL/NORMAL-1003233-0001.jpeg")
-    films = open_source(tmp_path).films
-    assert [(f.patient, f.etiology, f.split) for f in films] == [
+    write_image(tmp_path / "chest_xray/train/PNEUMONIA/BACTERIA-1008087-0001.jpeg")
+    write_image(tmp_path / "chest_xray/test/NORMAL/NORMAL-1003233-0001.jpeg")
+    images = open_source(tmp_path).images
+    assert [(f.patient, f.etiology, f.split) for f in images] == [
         ("test/1003233", Etiology.NONE, Split.TEST),
         ("train/1008087", Etiology.BACTERIAL, Split.TRAIN),
     ]
 
 
 def test_kaggle_archives_hold_the_set_twice_and_it_is_taken_once(tmp_path):
-    write_film(tmp_path / "train/NORMAL/IM-0115-0001.jpeg")
-    write_film(tmp_path / "chest_xray/chest_xray/train/NORMAL/IM-0115-0001.jpeg")
-    write_film(tmp_path / "__MACOSX/train/NORMAL/IM-0115-0001.jpeg")
-    assert len(open_source(tmp_path).films) == 1
+    write_image(tmp_path / "train/NORMAL/IM-0115-0001.jpeg")
+    write_image(tmp_path / "chest_xray/chest_xray/train/NORMAL/IM-0115-0001.jpeg")
+    write_image(tmp_path / "__MACOSX/train/NORMAL/IM-0115-0001.jpeg")
+    assert len(open_source(tmp_path).images) == 1
 
 
 def test_folder_per_class_with_other_names(tmp_path):
-    write_film(tmp_path / "Normal/a.png")
-    write_film(tmp_path / "viral/b.png")
-    write_film(tmp_path / "notes/c.png")
-    films = open_source(tmp_path).films
-    assert [(f.path, f.etiology, f.known_name) for f in films] == [
+    write_image(tmp_path / "Normal/a.png")
+    write_image(tmp_path / "viral/b.png")
+    write_image(tmp_path / "notes/c.png")
+    images = open_source(tmp_path).images
+    assert [(f.path, f.etiology, f.known_name) for f in images] == [
         ("Normal/a.png", Etiology.NONE, False),
         ("viral/b.png", Etiology.VIRAL, False),
     ]
 
 
 def test_name_that_contradicts_its_folder_is_told(tmp_path):
-    write_film(tmp_path / "train/NORMAL/person1_bacteria_1.jpeg")
-    (film,) = open_source(tmp_path).films
-    assert film.conflict == "the folder says normal, the name says bacterial"
+    write_image(tmp_path / "train/NORMAL/person1_bacteria_1.jpeg")
+    (image,) = open_source(tmp_path).images
+    assert image.conflict == "the folder says normal, the name says bacterial"
 
 
 def test_table(tmp_path):
-    write_film(tmp_path / "films/a.png")
-    write_film(tmp_path / "films/person9_virus_3.png")
+    write_image(tmp_path / "films/a.png")
+    write_image(tmp_path / "films/person9_virus_3.png")
     table = tmp_path / "films.csv"
     table.write_text(
         "path,class,etiology,patient,split\nfilms/a.png,pneumonia,bacterial,p1,test\nfilms/person9_virus_3.png,viral,,,\n"
     )
-    first, second = open_source(table).films
+    first, second = open_source(table).images
     assert (first.etiology, first.patient, first.split) == (Etiology.BACTERIAL, "p1", Split.TEST)
     assert (second.etiology, second.patient, second.split) == (Etiology.VIRAL, "train/person9", Split.TRAIN)
     assert len(build_index(open_source(table)).rows) == 2
@@ -141,7 +141,7 @@ def test_archive_that_is_none_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["missing", "empty folder", "text file"])
-def test_place_without_films_says_what_was_expected(tmp_path, kind):
+def test_place_without_images_says_what_was_expected(tmp_path, kind):
     place = tmp_path / "place"
     if kind == "empty folder":
         place.mkdir()

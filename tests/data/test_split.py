@@ -17,19 +17,19 @@ def index(phantoms):
 def test_no_patient_stands_on_two_sides_and_every_class_is_held_out(index):
     for fold in range(10):
         split = draw_validation(index, seed=3, fold=fold)
-        sides = {}
-        for row, side in zip(index.rows, split.sides, strict=True):
-            assert sides.setdefault(row.patient, side) is side
+        splits = {}
+        for row, assigned in zip(index.rows, split.splits, strict=True):
+            assert splits.setdefault(row.patient, assigned) is assigned
         held = Counter(index.rows[i].label for i in split.positions(Split.VALIDATION))
         assert set(held) == {"normal", "bacterial", "viral"}
 
 
-def test_folds_cover_every_training_film_once(index):
+def test_folds_cover_every_training_image_once(index):
     held = [i for fold in range(5) for i in draw_validation(index, 0, 5, fold).positions(Split.VALIDATION)]
     assert sorted(held) == index.positions(Split.TRAIN).tolist()
 
 
-def test_test_films_stay_test_films(index):
+def test_test_images_stay_test_images(index):
     split = draw_validation(index, seed=0)
     assert split.positions(Split.TEST).tolist() == index.positions(Split.TEST).tolist()
 
@@ -39,7 +39,7 @@ def test_the_seed_decides(index):
     assert draw_validation(index, 1).hash != draw_validation(index, 2).hash
 
 
-def test_byte_identical_films_of_two_patients_stay_together(tmp_path, phantoms):
+def test_byte_identical_images_of_two_patients_stay_together(tmp_path, phantoms):
     for file in sorted(phantoms.rglob("*.jpeg")):
         target = tmp_path / file.relative_to(phantoms)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -49,8 +49,8 @@ def test_byte_identical_films_of_two_patients_stay_together(tmp_path, phantoms):
     copied = build_index(open_source(tmp_path))
     place = {row.path: i for i, row in enumerate(copied.rows)}
     for seed in range(4):
-        sides = draw_validation(copied, seed, folds=3).sides
-        assert sides[place["train/NORMAL/IM-0001-0001.jpeg"]] is sides[place["train/NORMAL/IM-0800-0001.jpeg"]]
+        splits = draw_validation(copied, seed, folds=3).splits
+        assert splits[place["train/NORMAL/IM-0001-0001.jpeg"]] is splits[place["train/NORMAL/IM-0800-0001.jpeg"]]
 
 
 def test_split_survives_a_round_trip(index, tmp_path):
@@ -81,7 +81,7 @@ def test_too_few_patients_are_refused(index):
         draw_validation(index, 0, folds=30)
 
 
-def test_films_without_training_films_keep_their_sides(tmp_path, phantoms):
+def test_images_without_training_images_keep_their_sides(tmp_path, phantoms):
     (tmp_path / "test").symlink_to(phantoms / "test")
     only = build_index(open_source(tmp_path / "test"))
     assert len(only.rows) == 12

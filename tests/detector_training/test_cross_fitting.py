@@ -42,9 +42,9 @@ def made(phantoms, tmp_path_factory):
     return folder, record, said
 
 
-def evaluated(bundle, phantoms, side, tmp_path, ledger="ledger"):
+def evaluated(bundle, phantoms, split, tmp_path, ledger="ledger"):
     location = Location(phantoms, "test", synthetic=ledger == "none")
-    return evaluate_bundle(bundle, location, side, "a test", tmp_path / ledger, lambda _: None, tmp_path / "report")
+    return evaluate_bundle(bundle, location, split, "a test", tmp_path / ledger, lambda _: None, tmp_path / "report")
 
 
 def test_bundle_holds_what_was_fitted_on_held_out_answers(made):
@@ -85,10 +85,10 @@ def test_shipped_weights_are_the_mean_of_the_members(made):
     assert torch.allclose(mean[name], (states[0][name] + states[1][name]) / 2)
     models[0].load_own_state(mean)
     detector = load_detector(folder / "bundle.zip")
-    films = detector.bundle.golden["films"]
+    images = detector.bundle.golden["films"]
     with torch.no_grad():
-        logits = models[0].eval()(as_network_input(films)).numpy()
-    assert np.abs(detector.logits(films) - logits).max() < 1e-3
+        logits = models[0].eval()(as_network_input(images)).numpy()
+    assert np.abs(detector.logits(images) - logits).max() < 1e-3
 
 
 def test_bundle_is_evaluated_from_the_images(made, phantoms, tmp_path):
@@ -104,7 +104,7 @@ def test_bundle_is_evaluated_from_the_images(made, phantoms, tmp_path):
     assert (tmp_path / "report/report.html").is_file()
 
 
-def test_films_that_a_bundle_learnt_from_never_judge_it(made, phantoms, tmp_path):
+def test_images_that_a_bundle_learnt_from_never_judge_it(made, phantoms, tmp_path):
     with pytest.raises(RunError, match=r"expected films that the detector small did not learn from, found 5[0-9] that"):
         evaluated(made[0] / "bundle.zip", phantoms, Split.TRAIN, tmp_path)
 

@@ -38,7 +38,7 @@ def test_calibration_finds_back_what_was_done_to_the_logits():
     assert log_loss(label, alone.probabilities(logit)) < log_loss(label, softmax(logit))
 
 
-def test_calibration_weighs_films():
+def test_calibration_weighs_images():
     logit, label = drawn(3000, 1)
     doubled = fit_calibration(np.concatenate([logit, logit[:500]]), np.concatenate([label, label[:500]]))
     weight = np.ones(3000)
@@ -62,35 +62,37 @@ def test_calibration_without_a_class_is_refused():
 
 def test_ece_by_hand_and_under_resampling():
     probability = np.array([0.05, 0.05, 0.95, 0.95])
-    sick = np.array([False, True, True, True])
+    positive = np.array([False, True, True, True])
     weight = np.array([[1.0, 1, 1, 1], [2, 0, 1, 1]])
     # first bin: said .05, so .5; last: said .95, so 1
     np.testing.assert_allclose(
-        expected_calibration_error(probability, sick, weight, 10), [(0.45 * 2 + 0.05 * 2) / 4, 0.05]
+        expected_calibration_error(probability, positive, weight, 10), [(0.45 * 2 + 0.05 * 2) / 4, 0.05]
     )
     assert np.isnan(expected_calibration_error(np.zeros(0), np.zeros(0, bool), np.zeros((1, 0)))[0])
 
 
 def test_brier_and_line_agree_with_scikit_learn(rng):
     probability = rng.uniform(0.02, 0.98, 400)
-    sick = rng.random(400) < expit(1.7 * np.log(probability / (1 - probability)) - 0.4)
-    assert brier_score(probability, sick, np.ones((1, 400)))[0] == pytest.approx(brier_score_loss(sick, probability))
+    positive = rng.random(400) < expit(1.7 * np.log(probability / (1 - probability)) - 0.4)
+    assert brier_score(probability, positive, np.ones((1, 400)))[0] == pytest.approx(
+        brier_score_loss(positive, probability)
+    )
     logit = np.log(probability / (1 - probability))[:, None]
-    reference = LogisticRegression(C=np.inf, tol=1e-10).fit(logit, sick)
-    slope, intercept = calibration_line(probability, sick)
+    reference = LogisticRegression(C=np.inf, tol=1e-10).fit(logit, positive)
+    slope, intercept = calibration_line(probability, positive)
     assert slope == pytest.approx(reference.coef_[0, 0], rel=1e-4)
     assert intercept == pytest.approx(reference.intercept_[0], abs=1e-4)
 
 
-def test_no_line_is_steep_enough_for_films_told_apart_without_a_mistake():
-    sick = np.array([False, False, True, True])
-    assert np.isnan(calibration_line(np.array([0.1, 0.2, 0.6, 0.9]), sick)).all()
-    assert np.isnan(calibration_line(np.array([0.9, 0.6, 0.2, 0.1]), sick)).all()
-    slope, _ = calibration_line(np.array([0.1, 0.5, 0.5, 0.9]), sick)
+def test_no_line_is_steep_enough_for_images_told_apart_without_a_mistake():
+    positive = np.array([False, False, True, True])
+    assert np.isnan(calibration_line(np.array([0.1, 0.2, 0.6, 0.9]), positive)).all()
+    assert np.isnan(calibration_line(np.array([0.9, 0.6, 0.2, 0.1]), positive)).all()
+    slope, _ = calibration_line(np.array([0.1, 0.5, 0.5, 0.9]), positive)
     assert np.isfinite(slope)
 
 
-def test_curve_has_every_film_once(rng):
+def test_curve_has_every_image_once(rng):
     probability = rng.random(37)
     curve = calibration_curve(probability, probability > 0.5, 5)
     assert sum(n for _, _, n in curve) == 37
@@ -105,12 +107,12 @@ def test_what_is_no_probability_is_refused(probability):
 
 def test_delong_is_the_sum_over_pairs(rng):
     score = np.round(rng.normal(0, 1, 60), 1)
-    sick = rng.random(60) < 0.4
-    score[sick] += 0.8
-    pairs = (score[sick][:, None] > score[~sick]) + 0.5 * (score[sick][:, None] == score[~sick])
+    positive = rng.random(60) < 0.4
+    score[positive] += 0.8
+    pairs = (score[positive][:, None] > score[~positive]) + 0.5 * (score[positive][:, None] == score[~positive])
     m, n = pairs.shape
     variance = pairs.mean(axis=1).var(ddof=1) / m + pairs.mean(axis=0).var(ddof=1) / n
-    found = delong_interval(score, sick)
+    found = delong_interval(score, positive)
     assert found.value == pytest.approx(pairs.mean())
     assert (found.high - found.low) / 2 == pytest.approx(1.959964 * np.sqrt(variance), rel=1e-6)
     assert np.isnan(delong_interval(score, np.zeros(60, bool)).low)
@@ -144,14 +146,14 @@ def test_decisions_have_three_answers():
 
 def test_refer_band_holds_the_share_asked_for_and_lowers_the_risk(rng):
     logit = rng.normal(0, 2, 4000)
-    sick = rng.random(4000) < expit(logit)
+    positive = rng.random(4000) < expit(logit)
     probability = expit(logit)
     low, high = fit_refer_band(probability, 0.4, 0.1)
     referred = is_referred(probability, OperatingPoint(0.4, low, high, 0.9, 0.9))
     assert referred.mean() == pytest.approx(0.1, abs=0.002)
-    wrong = (probability >= 0.4) != sick
+    wrong = (probability >= 0.4) != positive
     assert wrong[~referred].mean() < wrong.mean()
-    answered, risk = risk_coverage(probability, sick, 0.4)
+    answered, risk = risk_coverage(probability, positive, 0.4)
     assert answered[-1] == 1
     assert risk[-1] == pytest.approx(wrong.mean())
     assert risk[1999] < risk[-1]
@@ -171,16 +173,16 @@ def test_conformal_sets_keep_their_promise_per_class():
         fit_conformal(probability, label, 1.0)
 
 
-def test_few_films_show_a_calibration_ece_under_perfect_calibration_alone(rng):
-    chance = rng.random(400)
+def test_few_images_show_a_calibration_ece_under_perfect_calibration_alone(rng):
+    probability = rng.random(400)
     few, many = (
-        ece_under_perfect_calibration(chance[:100], 200),
-        ece_under_perfect_calibration(np.tile(chance, 25), 200),
+        ece_under_perfect_calibration(probability[:100], 200),
+        ece_under_perfect_calibration(np.tile(probability, 25), 200),
     )
     assert 0.05 < few.mean() < 0.15
     assert 0 < many.mean() < 0.02
     # Where nothing is left to chance there is no error.
     assert ece_under_perfect_calibration(np.array([0.0, 1.0, 1.0]), 10).max() == 0
-    right = rng.random(10_000) < np.tile(chance, 25)
-    measured = expected_calibration_error(np.tile(chance, 25), right, np.ones((1, 10_000)))[0]
+    right = rng.random(10_000) < np.tile(probability, 25)
+    measured = expected_calibration_error(np.tile(probability, 25), right, np.ones((1, 10_000)))[0]
     assert many.min() <= measured <= many.max()

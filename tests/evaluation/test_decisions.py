@@ -30,11 +30,11 @@ def measured(table, unlike=None, rejected=None, clusters=None):
     return measure_decisions(table, POLICY, outcomes_of(table, unlike, rejected), clusters)
 
 
-def table_of(chance, label, split=0.5):
-    chance, label = np.asarray(chance, dtype=float), np.asarray(label)
-    probability = np.stack([1 - chance, split * chance, (1 - split) * chance], axis=1)
+def table_of(probability, label, split=0.5):
+    probability, label = np.asarray(probability, dtype=float), np.asarray(label)
+    class_probability = np.stack([1 - probability, split * probability, (1 - split) * probability], axis=1)
     names = tuple(map(str, range(len(label))))
-    return PredictionTable(NAMES, names, names, label, probability, 0.5)
+    return PredictionTable(NAMES, names, names, label, class_probability, 0.5)
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def table():
     return table_of([0.1, 0.3, 0.45, 0.7, 0.3, 0.55, 0.8, 0.9], [0, 0, 0, 0, 1, 1, 2, 2])
 
 
-def test_operating_points_count_films_by_hand(table):
+def test_operating_points_count_images_by_hand(table):
     told = measured(table)["operating_points"]
     balanced = {name: found["value"] for name, found in told["balanced"]["measured"].items()}
     assert balanced == {
@@ -59,22 +59,22 @@ def test_operating_points_count_films_by_hand(table):
     assert low < 0.75 < high
 
 
-def test_rejected_films_are_neither_referred_nor_answered(table):
+def test_rejected_images_are_neither_referred_nor_answered(table):
     rejected = np.arange(8) >= 6
     told = measured(table, unlike=np.arange(8) == 7, rejected=rejected)
     assert told["rejected"]["value"] == 2 / 8
     plain = measured(table)["operating_points"]["balanced"]["measured"]
     point = told["operating_points"]["balanced"]["measured"]
     assert point["accuracy"]["value"] == plain["accuracy"]["value"]
-    chance = table.probability[:6, 1:].sum(axis=1)
+    probability = table.probability[:6, 1:].sum(axis=1)
     point_of = POLICY.operating_points["balanced"]
-    answered = ~is_referred(chance, point_of)
-    right = ((chance >= point_of.threshold) == (table.label[:6] > 0))[answered]
+    answered = ~is_referred(probability, point_of)
+    right = ((probability >= point_of.threshold) == (table.label[:6] > 0))[answered]
     assert point["accuracy_of_answered"]["value"] == pytest.approx(right.mean())
     assert point["referred"]["value"] == pytest.approx((~answered).sum() / 8)
 
 
-def test_films_unlike_those_learnt_from_are_referred_whatever_the_answer(table):
+def test_images_unlike_those_learnt_from_are_referred_whatever_the_answer(table):
     unlike = np.arange(8) == 7
     told = measured(table, unlike=unlike)
     assert told["unlike"]["value"] == 1 / 8
@@ -84,7 +84,7 @@ def test_films_unlike_those_learnt_from_are_referred_whatever_the_answer(table):
     assert measured(table)["unlike"]["value"] == 0
 
 
-def test_surest_films_are_answered_first(table):
+def test_surest_images_are_answered_first(table):
     answered = measured(table)["answered"]
     assert answered[0] == {"answered": 1.0, "accuracy": 0.75}
     shares = [entry["answered"] for entry in answered]
@@ -104,8 +104,8 @@ def test_prediction_sets_are_counted_per_class(table):
 def test_probabilities_for_another_prevalence_are_right_once_it_is_told(rng):
     label = (rng.random(20_000) < 0.8).astype(int)
     # Scores of a calibrated reader who takes half of the children to be ill.
-    chance = 1 / (1 + np.exp(-(rng.normal(size=20_000) * 2 + 2 * (2 * label - 1))))
-    told = measured(table_of(chance, label))["calibration"]
+    probability = 1 / (1 + np.exp(-(rng.normal(size=20_000) * 2 + 2 * (2 * label - 1))))
+    told = measured(table_of(probability, label))["calibration"]
     assert told["at_own_prevalence"]["prevalence"] == pytest.approx(0.8, abs=0.01)
     assert told["at_own_prevalence"]["ece"] < 0.012
     assert told["slope"] == pytest.approx(1, abs=0.05)
@@ -120,7 +120,7 @@ def test_styles_are_told_apart_the_largest_first(table):
     assert (told[1]["specificity"], told[1]["sensitivity"], told[1]["auc"]) == (0, None, None)
 
 
-def test_films_of_one_kind_have_no_curve_but_a_report(tmp_path):
+def test_images_of_one_kind_have_no_curve_but_a_report(tmp_path):
     table = table_of([0.1, 0.2, 0.7], [0, 0, 0])
     context = ReportContext("Detector", "test", False, [], {}, POLICY, None, outcomes_of(table))
     record = measure(table, context)

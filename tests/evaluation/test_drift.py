@@ -16,7 +16,7 @@ def test_the_index_is_that_of_the_definition(reference, rng):
     histogram = reference.histograms["contrast"]
     counts = np.histogram(values, [-np.inf, *histogram.edges, np.inf])[0]
     p = (counts + 0.5) / (counts + 0.5).sum()
-    expected = np.array(histogram.share) * reference.films + 0.5
+    expected = np.array(histogram.share) * reference.images + 0.5
     q = expected / expected.sum()
     assert moved.index == pytest.approx(float(((p - q) * np.log(p / q)).sum()))
     assert moved.share == pytest.approx(tuple(counts / 300))
@@ -38,7 +38,7 @@ def test_what_has_moved_is_called_so(reference, rng, shift, drift):
     assert stability(reference, "contrast", rng.normal(shift, size=2000)).drift is drift
 
 
-def test_few_films_tell_nothing(reference, rng):
+def test_few_images_tell_nothing(reference, rng):
     assert stability(reference, "contrast", rng.normal(5, size=FEWEST - 1)).drift is Drift.TOO_FEW
     assert stability(reference, "contrast", np.zeros(0)).index >= 0
     assert rejections(reference, 0, 0) == (Drift.TOO_FEW, 0.0, 1.0)

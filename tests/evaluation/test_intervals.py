@@ -25,7 +25,7 @@ def test_resamples_draw_whole_patients(rng):
     assert weight[:, 2].mean() == pytest.approx(1, abs=0.1)
 
 
-def test_interval_of_independent_films_is_near_the_exact_one(rng):
+def test_interval_of_independent_images_is_near_the_exact_one(rng):
     probability, label = answers(rng.random(400) < 0.8)
     found = estimates(probability, label, [str(i) for i in range(400)], NAMES)["accuracy"]
     exact = stats.binomtest(round(found.value * 400), 400).proportion_ci()
@@ -33,7 +33,7 @@ def test_interval_of_independent_films_is_near_the_exact_one(rng):
     assert found.high == pytest.approx(exact.high, abs=0.008)
 
 
-def test_films_of_one_patient_widen_the_interval(rng):
+def test_images_of_one_patient_widen_the_interval(rng):
     right = np.repeat(rng.random(40) < 0.8, 10)
     probability, label = answers(right)
     alone = estimates(probability, label, [str(i) for i in range(400)], NAMES)["accuracy"]

@@ -36,12 +36,12 @@ def plain(label, probability, names=NAMES):
     return {name: value[0] for name, value in measures(probability, label, names, np.ones((1, len(label)))).items()}
 
 
-def _reference_ece(score, sick, bins=15):
+def _reference_ece(score, positive, bins=15):
     edges = np.linspace(0, 1, bins + 1)
     total = 0.0
     for low, high in itertools.pairwise(edges):
         inside = (score >= low) & ((score < high) | (high == 1))
-        total += abs(sick[inside].sum() - score[inside].sum())
+        total += abs(positive[inside].sum() - score[inside].sum())
     return total / len(score)
 
 
@@ -51,20 +51,20 @@ def test_three_classes_equal_scikit_learn(seed, ties):
     label, probability = answers(np.random.default_rng(seed), ties=ties)
     found = plain(label, probability)
     answer = probability.argmax(axis=1)
-    sick, score = label > 0, probability[:, 1:].sum(axis=1)
+    positive, score = label > 0, probability[:, 1:].sum(axis=1)
     expected = {
         "accuracy": reference.accuracy_score(label, answer),
         "balanced_accuracy": reference.balanced_accuracy_score(label, answer),
-        "binary_accuracy": reference.accuracy_score(sick, score >= 0.5),
-        "binary_balanced_accuracy": reference.balanced_accuracy_score(sick, score >= 0.5),
-        "sensitivity": reference.recall_score(sick, score >= 0.5),
-        "specificity": reference.recall_score(~sick, score < 0.5),
-        "auc": reference.roc_auc_score(sick, score),
+        "binary_accuracy": reference.accuracy_score(positive, score >= 0.5),
+        "binary_balanced_accuracy": reference.balanced_accuracy_score(positive, score >= 0.5),
+        "sensitivity": reference.recall_score(positive, score >= 0.5),
+        "specificity": reference.recall_score(~positive, score < 0.5),
+        "auc": reference.roc_auc_score(positive, score),
         "auc_viral_vs_bacterial": reference.roc_auc_score(
-            label[sick] == 2, probability[sick, 2] / probability[sick, 1:].sum(axis=1)
+            label[positive] == 2, probability[positive, 2] / probability[positive, 1:].sum(axis=1)
         ),
-        "brier": reference.brier_score_loss(sick, np.minimum(score, 1)),
-        "ece": _reference_ece(score, sick),
+        "brier": reference.brier_score_loss(positive, np.minimum(score, 1)),
+        "ece": _reference_ece(score, positive),
     }
     for position, name in enumerate(NAMES):
         one = label == position
@@ -88,14 +88,14 @@ def test_two_classes_equal_scikit_learn(rng):
 def test_with_a_threshold_the_class_follows_from_the_decision(rng):
     label, probability = answers(rng)
     values = measures(probability, label, NAMES, np.ones((1, 300)), threshold=0.7)
-    sick = probability[:, 1:].sum(axis=1) >= 0.7
-    answer = np.where(sick, 1 + probability[:, 1:].argmax(axis=1), 0)
+    positive = probability[:, 1:].sum(axis=1) >= 0.7
+    answer = np.where(positive, 1 + probability[:, 1:].argmax(axis=1), 0)
     assert values["accuracy"][0] == pytest.approx(reference.accuracy_score(label, answer))
-    assert values["sensitivity"][0] == pytest.approx(reference.recall_score(label > 0, sick))
+    assert values["sensitivity"][0] == pytest.approx(reference.recall_score(label > 0, positive))
     assert values["recall_normal"][0] == pytest.approx(values["specificity"][0])
 
 
-def test_weights_count_films_as_often_as_they_say(rng):
+def test_weights_count_images_as_often_as_they_say(rng):
     label, probability = answers(rng, 80)
     times = rng.integers(0, 4, 80)
     weighted = measures(probability, label, NAMES, times[None].astype(float))

@@ -37,20 +37,20 @@ def cnn() -> dict:
     model.add(layers.Flatten())
     model.add(layers.Dense(3))
     model.set_weights(seeded_values.cnn_weights())
-    films, labels = seeded_values.films()
-    films = np.repeat(films[..., None].astype(np.float32) / 255, 3, axis=3)
+    images, labels = seeded_values.images()
+    images = np.repeat(images[..., None].astype(np.float32) / 255, 3, axis=3)
     optimiser = tf_keras.optimizers.legacy.Adam(learning_rate=1e-4, decay=1e-5)
     losses = []
     for _ in range(seeded_values.CNN_STEPS):
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean(
-                tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=model(films, training=True))
+                tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=model(images, training=True))
             )
         optimiser.apply_gradients(
             zip(tape.gradient(loss, model.trainable_variables), model.trainable_variables, strict=True)
         )
         losses.append(float(loss))
-    return {"losses": losses, "logits": model(films).numpy().astype(float).round(6).tolist()}
+    return {"losses": losses, "logits": model(images).numpy().astype(float).round(6).tolist()}
 
 
 def early_stopping() -> list[int]:
@@ -87,9 +87,9 @@ def inception(weight_file: Path | None) -> dict:
     else:
         shapes = []
         model.load_weights(weight_file)
-    films, _ = seeded_values.films()
-    films = np.repeat(films[:2, ..., None].astype(np.float32) / 255, 3, axis=3)
-    maps = model.predict(films, verbose=0)
+    images, _ = seeded_values.images()
+    images = np.repeat(images[:2, ..., None].astype(np.float32) / 255, 3, axis=3)
+    maps = model.predict(images, verbose=0)
     return {
         "shape": list(maps.shape),
         "mean": float(maps.mean()),

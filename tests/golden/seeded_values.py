@@ -25,8 +25,8 @@ def adam_gradients() -> np.ndarray:
     return gradients
 
 
-def films() -> tuple[np.ndarray, np.ndarray]:
-    """Six films (224, 224) uint8 and their classes."""
+def images() -> tuple[np.ndarray, np.ndarray]:
+    """Six images (224, 224) uint8 and their classes."""
     rng = np.random.default_rng(2)
     coarse = rng.integers(0, 256, size=(6, 14, 14)).astype(np.uint8)
     return coarse.repeat(16, axis=1).repeat(16, axis=2), np.array([0, 1, 2, 0, 1, 2])

@@ -18,13 +18,13 @@ from pneumoscope.types import PredictionRequest
 @pytest.fixture(scope="module")
 def listed(phantoms, tmp_path_factory):
     """A table of 180 images, some of which cannot be read."""
-    films = sorted(map(str, phantoms.rglob("*.jpeg"))) * 3
-    films = films[:179]
+    images = sorted(map(str, phantoms.rglob("*.jpeg"))) * 3
+    images = images[:179]
     table = tmp_path_factory.mktemp("table") / "films.csv"
     broken = table.parent / "broken.jpeg"
     broken.write_bytes(b"\xff\xd8 and no more")
-    films.insert(77, str(broken))
-    table.write_text("path\n" + "\n".join(films) + "\n")
+    images.insert(77, str(broken))
+    table.write_text("path\n" + "\n".join(images) + "\n")
     return table
 
 

@@ -23,74 +23,74 @@ from pneumoscope.training.export import export_onnx, golden_outputs
 
 
 @pytest.fixture(scope="module")
-def films(phantom_dataset):
-    return np.array(phantom_dataset.films[:7])
+def images(phantom_dataset):
+    return np.array(phantom_dataset.images[:7])
 
 
 @pytest.fixture(scope="module")
-def nano(films, manifest, tmp_path_factory):
-    model = lively_nano(films, input_side=112, mirrored=True)
+def nano(images, manifest, tmp_path_factory):
+    model = lively_nano(images, input_side=112, mirrored=True)
     path = tmp_path_factory.mktemp("bundle") / "nano.zip"
-    bundle_of(model, films, path, manifest)
+    bundle_of(model, images, path, manifest)
     return model, path
 
 
 @pytest.mark.parametrize("architecture", ["cnn", "inception_v3", "stacked_cnn", "lite0"])
-def test_onnx_gives_what_torch_gives(architecture, films, tmp_path, manifest):
+def test_onnx_gives_what_torch_gives(architecture, images, tmp_path, manifest):
     model = build_model(ModelConfig(architecture, freeze_base=False), seed=1)
-    bundle = bundle_of(model, films, tmp_path / "b.zip", replace(manifest, architecture=architecture))
+    bundle = bundle_of(model, images, tmp_path / "b.zip", replace(manifest, architecture=architecture))
     detector = Detector(bundle)
     with torch.no_grad():
-        scaled = torch.from_numpy(films).unsqueeze(1).float() / 255
+        scaled = torch.from_numpy(images).unsqueeze(1).float() / 255
         expected = model(scaled)
         _, evidence, _ = ExplainedClassifier(model)(scaled)
-    np.testing.assert_allclose(detector.logits(films), expected.numpy(), atol=1e-4)
-    np.testing.assert_allclose(detector.evidence(films), evidence.numpy(), rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(detector.logits(images), expected.numpy(), atol=1e-4)
+    np.testing.assert_allclose(detector.evidence(images), evidence.numpy(), rtol=1e-3, atol=1e-3)
     assert detector.verify() < 1e-4
 
 
-def test_probabilities_are_the_manifests_calibration_of_the_logits(nano, films, manifest):
+def test_probabilities_are_the_manifests_calibration_of_the_logits(nano, images, manifest):
     model, path = nano
     detector = load_detector(path)
     with torch.no_grad():
-        logits = model.eval()(torch.from_numpy(films).unsqueeze(1).float() / 255).double().numpy()
+        logits = model.eval()(torch.from_numpy(images).unsqueeze(1).float() / 255).double().numpy()
     expected = manifest.calibration.probabilities(logits)
-    np.testing.assert_allclose(detector.class_probabilities(films), expected, atol=1e-4)
-    np.testing.assert_allclose(detector.class_probabilities(films).sum(axis=1), 1)
+    np.testing.assert_allclose(detector.class_probabilities(images), expected, atol=1e-4)
+    np.testing.assert_allclose(detector.class_probabilities(images).sum(axis=1), 1)
 
 
-def test_what_is_no_chest_is_unlike_the_films_learnt_from(films, nano, tmp_path, rng, manifest):
+def test_what_is_no_chest_is_unlike_the_images_learnt_from(images, nano, tmp_path, rng, manifest):
     settings = Preprocessing(fit="chest")
-    placed = np.stack([prepare(film, settings) for film in films])
+    placed = np.stack([prepare(image, settings) for image in images])
     noise = rng.integers(0, 256, placed.shape, dtype=np.uint8)
     everything = np.concatenate([placed, 255 - placed, noise, np.zeros_like(placed)])
     model, path = nano
     placing = replace(manifest, preprocessing=settings, least_similarity=0.3)
-    detector = Detector(bundle_of(model, films, tmp_path / "b.zip", placing))
+    detector = Detector(bundle_of(model, images, tmp_path / "b.zip", placing))
     np.testing.assert_array_equal(detector.is_unlike_training(everything), [False] * 7 + [True] * 21)
     assert detector.is_unlike_training(everything[:0]).shape == (0,)
     assert not load_detector(path).is_unlike_training(everything).any()
 
 
-def test_batches_of_any_size_give_the_same(nano, films):
+def test_batches_of_any_size_give_the_same(nano, images):
     detector = load_detector(nano[1])
-    many = np.concatenate([films] * 10)
-    np.testing.assert_allclose(detector.logits(many)[:7], detector.logits(films), atol=1e-5)
-    one = np.concatenate([detector.logits(films[i : i + 1]) for i in range(7)])
-    np.testing.assert_allclose(one, detector.logits(films), atol=1e-5)
-    assert detector.logits(films[:0]).shape == (0, 3)
+    many = np.concatenate([images] * 10)
+    np.testing.assert_allclose(detector.logits(many)[:7], detector.logits(images), atol=1e-5)
+    one = np.concatenate([detector.logits(images[i : i + 1]) for i in range(7)])
+    np.testing.assert_allclose(one, detector.logits(images), atol=1e-5)
+    assert detector.logits(images[:0]).shape == (0, 3)
 
 
-def test_wrong_films_are_refused(nano, films):
+def test_wrong_images_are_refused(nano, images):
     detector = load_detector(nano[1])
-    for wrong in (films[:, :100], films.astype(np.float32), films[0]):
+    for wrong in (images[:, :100], images.astype(np.float32), images[0]):
         with pytest.raises(InputError, match=r"expected films of \(n, 224, 224\) uint8, found"):
             detector.logits(wrong)
 
 
-def test_other_weights_than_the_golden_outputs_are_noticed(nano, films, tmp_path, manifest):
+def test_other_weights_than_the_golden_outputs_are_noticed(nano, images, tmp_path, manifest):
     model, _ = nano
-    golden = golden_outputs(model, films[:2])
+    golden = golden_outputs(model, images[:2])
     golden["logits"] = golden["logits"] + 1
     bundle = save_bundle(tmp_path / "b.zip", manifest, export_onnx(model, 224, 224), golden, permissive_guard(112))
     with pytest.raises(BundleError, match=r"expected the golden outputs within 0.001, found a difference of "):
@@ -142,14 +142,14 @@ def test_probabilities_and_decision_follow_the_manifest(phantoms, phantom_bundle
     detector = load_detector(phantom_bundle)
     files = [phantoms / row.path for row in phantom_dataset.index.rows[:20]]
     told = list(detector.predict_many(files))
-    expected = detector.class_probabilities(np.array(phantom_dataset.films[:20]))
+    expected = detector.class_probabilities(np.array(phantom_dataset.images[:20]))
     rule = detector.bundle.manifest.operating_points["balanced"]
-    for prediction, chances in zip(told, expected, strict=True):
-        np.testing.assert_allclose(list(prediction.class_probability.values()), chances, atol=1e-5)
-        sick = chances[1:].sum()
-        assert prediction.pneumonia_probability == pytest.approx(sick, abs=1e-5)
-        refer = rule.refer_from <= sick < rule.refer_to
-        assert prediction.decision == ("refer" if refer else "pneumonia" if sick >= rule.threshold else "normal")
+    for prediction, probabilities in zip(told, expected, strict=True):
+        np.testing.assert_allclose(list(prediction.class_probability.values()), probabilities, atol=1e-5)
+        positive = probabilities[1:].sum()
+        assert prediction.pneumonia_probability == pytest.approx(positive, abs=1e-5)
+        refer = rule.refer_from <= positive < rule.refer_to
+        assert prediction.decision == ("refer" if refer else "pneumonia" if positive >= rule.threshold else "normal")
         assert prediction.reasons == (("near_threshold",) if refer else ())
         assert prediction.evidence_map is None
     assert len({prediction.decision for prediction in told}) > 1
@@ -173,10 +173,10 @@ def test_prevalence_moves_the_probabilities_and_no_decision(phantoms, phantom_bu
 
 def test_evidence_is_that_for_pneumonia_less_that_for_normal(phantoms, phantom_bundle, phantom_dataset):
     detector = load_detector(phantom_bundle)
-    film = np.array(phantom_dataset.films[:1])
+    image = np.array(phantom_dataset.images[:1])
     told = detector.predict(phantoms / phantom_dataset.index.rows[0].path, evidence=True)
-    normal, bacterial, viral = detector.evidence(film)[0]
-    kinds = detector.class_probabilities(film)[0][1:]
+    normal, bacterial, viral = detector.evidence(image)[0]
+    kinds = detector.class_probabilities(image)[0][1:]
     expected = (kinds[0] * bacterial + kinds[1] * viral) / kinds.sum() - normal
     np.testing.assert_allclose(told.evidence_map, expected, rtol=1e-3, atol=1e-3)
     assert told.frame == (0, 0, 1, 1)
@@ -195,8 +195,8 @@ def test_what_cannot_be_judged_is_rejected_with_its_reason_and_the_others_answer
         (np.tile(np.arange(200, dtype=np.uint8), (900, 1)), "not_a_radiograph"),
         (np.full((224, 224), 100, np.uint8), "poor_exposure"),
     ]
-    films = [film for film, _ in given]
-    told = list(detector.predict_many([good, *films, good]))
+    images = [image for image, _ in given]
+    told = list(detector.predict_many([good, *images, good]))
     assert [p.reasons for p in told[1:-1]] == [(reason,) for _, reason in given]
     for prediction in told[1:-1]:
         assert prediction.decision == "rejected"
@@ -207,7 +207,7 @@ def test_what_cannot_be_judged_is_rejected_with_its_reason_and_the_others_answer
     assert replace(told[0]) == told[-1]
 
 
-def test_arrays_that_are_no_film_are_the_callers_error(phantom_bundle):
+def test_arrays_that_are_no_image_are_the_callers_error(phantom_bundle):
     detector = load_detector(phantom_bundle)
     for wrong in (np.zeros((2, 100, 100), np.uint8), np.zeros((100, 100)), np.zeros((0, 100), np.uint8)):
         with pytest.raises(InputError, match=r"expected a \(height, width\) array of uint8 or uint16"):
@@ -221,8 +221,8 @@ def test_an_unknown_operating_point_is_refused(phantom_bundle):
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 5), st.integers(0, 20_000), st.binary(max_size=6), st.integers(0, 40))
-def test_a_changed_image_is_an_answer_or_a_rejection(phantom_bundle, figure_films, one, place, piece, dropped):
-    content = bytearray(sorted(figure_films.iterdir())[one].read_bytes())
+def test_a_changed_image_is_an_answer_or_a_rejection(phantom_bundle, drawn_radiographs, one, place, piece, dropped):
+    content = bytearray(sorted(drawn_radiographs.iterdir())[one].read_bytes())
     if one % 2:
         with Image.open(io.BytesIO(content)) as picture, io.BytesIO() as buffer:
             picture.save(buffer, "JPEG")
@@ -238,27 +238,27 @@ def _detector_of(path):
     return load_detector(path, 1)
 
 
-def test_a_guard_may_look_with_a_network_of_its_own(nano, films, tmp_path, manifest):
+def test_a_guard_may_look_with_a_network_of_its_own(nano, images, tmp_path, manifest):
     model, path = nano
     looking = Preprocessing(fit="chest")
-    other = lively_nano(films[::-1].copy(), input_side=96, mirrored=True)
+    other = lively_nano(images[::-1].copy(), input_side=96, mirrored=True)
     guard_model, guard = export_onnx(other, 224, 224), permissive_guard(112)
     strict = replace(manifest, guard_preprocessing=looking, guard=replace(manifest.guard, farthest=100.0))
     bundle = save_bundle(
-        tmp_path / "b.zip", strict, load_bundle(path).model, golden_outputs(model, films[:2]), guard, guard_model
+        tmp_path / "b.zip", strict, load_bundle(path).model, golden_outputs(model, images[:2]), guard, guard_model
     )
     detector = Detector(bundle)
     alone = save_bundle(
         tmp_path / "c.zip",
         replace(strict, guard_preprocessing=None),
         guard_model,
-        golden_outputs(other, films[:2]),
+        golden_outputs(other, images[:2]),
         guard,
     )
-    placed = np.stack([prepare(film, looking) for film in films])
+    placed = np.stack([prepare(image, looking) for image in images])
     expected = Detector(alone).distances(placed)
-    told = list(detector.predict_many(films, evidence=True))
-    plain = list(load_detector(path).predict_many(films, evidence=True))
+    told = list(detector.predict_many(images, evidence=True))
+    plain = list(load_detector(path).predict_many(images, evidence=True))
     judged = [i for i, one in enumerate(told) if one.statistics]
     assert judged
     np.testing.assert_allclose([told[i].statistics.distance for i in judged], expected[judged], rtol=1e-5)
@@ -266,7 +266,7 @@ def test_a_guard_may_look_with_a_network_of_its_own(nano, films, tmp_path, manif
     for i in judged:
         assert told[i].class_probability == plain[i].class_probability
         np.testing.assert_array_equal(told[i].evidence_map, plain[i].evidence_map)
-    assert (expected > 1).tolist() == [i not in judged for i in range(len(films))]
+    assert (expected > 1).tolist() == [i not in judged for i in range(len(images))]
     with zipfile.ZipFile(tmp_path / "b.zip") as archive:
         archive.extractall(tmp_path / "folder")
     (tmp_path / "folder" / GUARD_MODEL).unlink()

@@ -14,9 +14,9 @@ def detector(request):
 
 
 @pytest.fixture(scope="module")
-def films(real_films):
-    """Training films: the official test films are not to be looked at by every run of the tests."""
-    return [read_grey(file) for file in sorted((real_films / "train").rglob("*.jpeg"))[::109]]
+def images(real_images):
+    """Training images: the official test images are not to be looked at by every run of the tests."""
+    return [read_grey(file) for file in sorted((real_images / "train").rglob("*.jpeg"))[::109]]
 
 
 def reasons(detector, images):
@@ -25,7 +25,7 @@ def reasons(detector, images):
     ]
 
 
-def test_the_distance_is_small_for_films_alike_and_large_for_others(rng):
+def test_the_distance_is_small_for_images_alike_and_large_for_others(rng):
     """Features that lie in three of twenty directions, and others that do not."""
     directions = rng.normal(size=(3, 20))
     learnt, held_out, alike = (
@@ -62,7 +62,7 @@ def test_what_an_image_tells_by_itself(image, reason):
     assert screen_pixels(image) == reason
 
 
-def test_what_is_no_film_is_rejected_by_both_detectors(detector, rng):
+def test_what_is_no_image_is_rejected_by_both_detectors(detector, rng):
     stripes = np.tile(np.where(np.arange(224) // 8 % 2, 220, 30).astype(np.uint8), (224, 1))
     yy, xx = np.mgrid[:224, :224]
     disc = np.where((yy - 112) ** 2 + (xx - 112) ** 2 < 80**2, 200, 20).astype(np.uint8)
@@ -78,22 +78,22 @@ def test_what_is_no_film_is_rejected_by_both_detectors(detector, rng):
     assert all(reasons(detector, images))
 
 
-def test_real_films_pass_also_dark_bright_turned_and_small(detector, films):
+def test_real_images_pass_also_dark_bright_turned_and_small(detector, images):
     changed = {
-        "as they are": films,
-        "dark": [(film * 0.5).astype(np.uint8) for film in films],
-        "bright": [(film * 0.6 + 90).astype(np.uint8) for film in films],
-        "turned": [np.asarray(Image.fromarray(film).rotate(10, Image.Resampling.BILINEAR)) for film in films],
-        "small": [np.asarray(Image.fromarray(film).resize((96, 96), Image.Resampling.BILINEAR)) for film in films],
-        "deep": [film.astype(np.uint16) * 257 for film in films],
+        "as they are": images,
+        "dark": [(image * 0.5).astype(np.uint8) for image in images],
+        "bright": [(image * 0.6 + 90).astype(np.uint8) for image in images],
+        "turned": [np.asarray(Image.fromarray(image).rotate(10, Image.Resampling.BILINEAR)) for image in images],
+        "small": [np.asarray(Image.fromarray(image).resize((96, 96), Image.Resampling.BILINEAR)) for image in images],
+        "deep": [image.astype(np.uint16) * 257 for image in images],
     }
-    rejected = {name: sum(map(bool, reasons(detector, images))) for name, images in changed.items()}
-    assert max(rejected.values()) <= 1 + len(films) // 30, rejected
+    rejected = {name: sum(map(bool, reasons(detector, changed))) for name, changed in changed.items()}
+    assert max(rejected.values()) <= 1 + len(images) // 30, rejected
 
 
-def test_turned_over_films_are_rejected_for_what_they_are(detector, films):
-    inverted = reasons(detector, [255 - film for film in films])
-    assert inverted.count("inverted") >= len(films) - 1
-    upside_down = reasons(detector, [film[::-1, ::-1].copy() for film in films])
+def test_turned_over_images_are_rejected_for_what_they_are(detector, images):
+    inverted = reasons(detector, [255 - image for image in images])
+    assert inverted.count("inverted") >= len(images) - 1
+    upside_down = reasons(detector, [image[::-1, ::-1].copy() for image in images])
     assert all(upside_down)
-    assert all(reasons(detector, [np.rot90(film).copy() for film in films]))
+    assert all(reasons(detector, [np.rot90(image).copy() for image in images]))

@@ -44,7 +44,7 @@ def test_json_lines_are_the_predictions(tmp_path):
     assert [json.loads(line) for line in lines] == [p.as_json() for p in PREDICTIONS]
 
 
-def test_tables_have_one_row_a_film_and_one_name_a_column(tmp_path):
+def test_tables_have_one_row_a_image_and_one_name_a_column(tmp_path):
     written(tmp_path / "p.csv")
     with (tmp_path / "p.csv").open(encoding="utf-8") as stream:
         written_rows = list(csv.DictReader(stream))

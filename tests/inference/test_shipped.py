@@ -31,7 +31,7 @@ def graph_of(detector):
 
 
 def arithmetic(graph):
-    """Multiplications and additions for one film; of convolutions and matrix products, which are nearly all."""
+    """Multiplications and additions for one image; of convolutions and matrix products, which are nearly all."""
     shapes = {v.name: [d.dim_value or 1 for d in v.type.tensor_type.shape.dim] for v in graph.value_info}
     shapes |= {v.name: [d.dim_value or 1 for d in v.type.tensor_type.shape.dim] for v in [*graph.input, *graph.output]}
     shapes |= {v.name: list(v.dims) for v in graph.initializer}
@@ -44,7 +44,7 @@ def arithmetic(graph):
     return total
 
 
-def test_golden_films_give_their_outputs(shipped):
+def test_golden_images_give_their_outputs(shipped):
     assert shipped[1].verify() < 1e-3
 
 
@@ -56,7 +56,7 @@ def test_a_bundle_is_as_small_as_promised(shipped):
 
 
 def test_nano_has_few_parameters():
-    """But for the matrix that brings films to the network's size, which nobody learnt."""
+    """But for the matrix that brings images to the network's size, which nobody learnt."""
     learnt = [
         v
         for v in graph_of(load_detector("nano")).initializer
@@ -92,19 +92,19 @@ def test_operating_points_lie_in_their_order(shipped):
 
 def test_answer_and_evidence_agree_and_both_sides_are_alike(shipped, phantom_dataset):
     _, detector = shipped
-    films = np.array(phantom_dataset.films[:3])
-    logits = detector.logits(films)
-    # What is missing is the biases of the last layer, the same for every film.
-    biases = logits - detector.evidence(films).mean(axis=(2, 3))
+    images = np.array(phantom_dataset.images[:3])
+    logits = detector.logits(images)
+    # What is missing is the biases of the last layer, the same for every image.
+    biases = logits - detector.evidence(images).mean(axis=(2, 3))
     np.testing.assert_allclose(biases, np.tile(biases[0], (3, 1)), atol=1e-3)
-    np.testing.assert_allclose(detector.logits(films[:, :, ::-1]), logits, atol=1e-3)
+    np.testing.assert_allclose(detector.logits(images[:, :, ::-1]), logits, atol=1e-3)
     assert np.ptp(logits, axis=0).max() > 0.01
 
 
-def test_the_runtime_tells_nobody_what_it_runs(figure_films, tmp_path):
+def test_the_runtime_tells_nobody_what_it_runs(drawn_radiographs, tmp_path):
     """ONNX Runtime's builds for Linux send telemetry unless told otherwise, and begin with files in the user's home."""
-    film = next(figure_films.glob("*.png"))
-    code = f"from pneumoscope import load_detector; print(load_detector().predict({str(film)!r}).decision)"
+    image = next(drawn_radiographs.glob("*.png"))
+    code = f"from pneumoscope import load_detector; print(load_detector().predict({str(image)!r}).decision)"
     environment = {name: value for name, value in os.environ.items() if name not in ("ORT_DISABLE_TELEMETRY", "CI")}
     environment |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, cwd=tmp_path)

@@ -36,8 +36,8 @@ def test_thawing_moves_the_base_to_the_trainable_side():
 @pytest.mark.parametrize(("architecture", "classes"), ALL)
 def test_every_network_gives_logits_and_every_trainable_weight_a_gradient(architecture, classes):
     model = build_model(ModelConfig(architecture, classes), seed=1)
-    films = torch.rand(2, 1, 224, 224, generator=torch.Generator().manual_seed(0))
-    logits = model(films)
+    images = torch.rand(2, 1, 224, 224, generator=torch.Generator().manual_seed(0))
+    logits = model(images)
     assert logits.shape == (2, classes)
     assert torch.isfinite(logits).all()
     nn.functional.cross_entropy(logits, torch.tensor([0, 1])).backward()
@@ -54,11 +54,11 @@ def test_the_seed_decides_the_weights(architecture, classes):
 
 def test_shapes_on_the_slides():
     shapes = []
-    films = torch.zeros(1, 1, 224, 224)
+    images = torch.zeros(1, 1, 224, 224)
     for layer in build_cnn(3, 0).head[0]:
-        films = layer(films)
+        images = layer(images)
         if isinstance(layer, nn.Conv2d | nn.MaxPool2d):
-            shapes.append(tuple(films.permute(0, 2, 3, 1).shape[1:]))
+            shapes.append(tuple(images.permute(0, 2, 3, 1).shape[1:]))
     assert shapes == [(222, 222, 32), (111, 111, 32), (109, 109, 64), (54, 54, 64), (52, 52, 128), (26, 26, 128)]
 
 
@@ -79,9 +79,9 @@ def test_one_grey_channel_gives_what_three_equal_ones_give_in_value_and_gradient
     initialise_as_keras(layer, torch.Generator().manual_seed(0))
     grey = torch.rand(2, 1, 20, 20)
     outputs, gradients = [], []
-    for films in (grey, grey.expand(-1, 3, -1, -1)):
+    for images in (grey, grey.expand(-1, 3, -1, -1)):
         layer.zero_grad()
-        out = layer(films)
+        out = layer(images)
         out.square().sum().backward()
         outputs.append(out)
         gradients.append(layer.weight.grad.clone())
@@ -103,8 +103,8 @@ def test_flattening_is_keras_order():
 def test_stacked_cnn_takes_the_trained_convolutions_over_as_a_copy():
     trained = build_cnn(3, seed=9)
     stacked = build_stacked_cnn(3, seed=1, trained=trained)
-    films = torch.rand(2, 1, 224, 224)
-    assert torch.equal(stacked.base(films), trained.head[0](films))
+    images = torch.rand(2, 1, 224, 224)
+    assert torch.equal(stacked.base(images), trained.head[0](images))
     with torch.no_grad():
         next(trained.parameters()).zero_()
     assert next(stacked.base.parameters()).abs().max() > 0
@@ -115,13 +115,13 @@ def test_stacked_cnn_takes_only_a_cnn():
         build_stacked_cnn(3, 0, trained=build_stacked_cnn(3, 0))
 
 
-def test_films_that_are_too_small_for_the_stacked_cnn_are_refused():
+def test_images_that_are_too_small_for_the_stacked_cnn_are_refused():
     with pytest.raises(WeightsError, match="at least 190 x 190"):
         build_stacked_cnn(3, 0, height=180, width=200)
     assert build_stacked_cnn(3, 0, height=190, width=190)(torch.zeros(1, 1, 190, 190)).shape == (1, 3)
 
 
-def test_inception_takes_only_films_of_its_size():
+def test_inception_takes_only_images_of_its_size():
     with pytest.raises(ConfigError, match="224 x 224 for inception_v3, found 128 x 224"):
         build_model(ModelConfig("inception_v3"), height=128)
 

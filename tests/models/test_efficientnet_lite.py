@@ -40,12 +40,12 @@ def test_trunk_is_the_published_network(published):
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
-def test_grey_films_are_three_equal_colours(published):
+def test_grey_images_are_three_equal_colours(published):
     trunk = LiteTrunk(LITE0[:2], wide_end=False)
     load_lite_weights(trunk, published.path)
-    films = torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    images = torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        torch.testing.assert_close(trunk.eval()(films), trunk(films.repeat(1, 3, 1, 1)), atol=2e-4, rtol=1e-3)
+        torch.testing.assert_close(trunk.eval()(images), trunk(images.repeat(1, 3, 1, 1)), atol=2e-4, rtol=1e-3)
 
 
 def test_lite0_and_nano_have_the_parameters_that_are_promised():
@@ -64,17 +64,19 @@ def test_wider_and_deeper_variants_are_the_published_ones():
 
 @pytest.mark.parametrize(("source", "target"), [(224, 112), (224, 96), (64, 100)])
 def test_resizing_is_pillows_bilinear(source, target, rng):
-    film = rng.random((source, source), dtype=np.float32)
-    expected = np.asarray(Image.fromarray(film).resize((target, target), Image.Resampling.BILINEAR))
-    found = Resize(source, target)(torch.from_numpy(film)[None, None])[0, 0].numpy()
+    image = rng.random((source, source), dtype=np.float32)
+    expected = np.asarray(Image.fromarray(image).resize((target, target), Image.Resampling.BILINEAR))
+    found = Resize(source, target)(torch.from_numpy(image)[None, None])[0, 0].numpy()
     np.testing.assert_allclose(found, expected, atol=1e-5)
     np.testing.assert_allclose(resize_matrix(source, target).sum(axis=1), 1, atol=1e-6)
 
 
 @pytest.mark.parametrize("side", [112, 224])
-def test_maps_lie_channels_last_in_every_layer(side):
+def test_maps_lie_channels_last_in_every_layer(split):
     """Otherwise a processor needs several times longer."""
-    model = build_model(ModelConfig("lite0", freeze_base=False, input_side=112, mirrored=True), height=side, width=side)
+    model = build_model(
+        ModelConfig("lite0", freeze_base=False, input_side=112, mirrored=True), height=split, width=split
+    )
     model.to(memory_format=torch.channels_last)
     strides = []
     for layer in model.modules():
@@ -82,7 +84,7 @@ def test_maps_lie_channels_last_in_every_layer(side):
             layer.register_forward_hook(
                 lambda _, __, out: strides.append(out.is_contiguous(memory_format=torch.channels_last))
             )
-    model.eval()(torch.rand(2, side, side, 1).permute(0, 3, 1, 2))
+    model.eval()(torch.rand(2, split, split, 1).permute(0, 3, 1, 2))
     assert len(strides) == 2 * sum(isinstance(layer, torch.nn.Conv2d) for layer in model.modules())
     assert all(strides)
 
@@ -93,29 +95,29 @@ def test_a_mirrored_detector_answers_alike_for_both_sides_but_is_trained_on_one(
     )
     torch.nn.init.normal_(plain.head.dense.weight, generator=torch.Generator().manual_seed(0))
     mirrored.load_own_state(plain.own_state())
-    films = torch.rand(3, 1, 64, 64, generator=torch.Generator().manual_seed(1))
+    images = torch.rand(3, 1, 64, 64, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        one, other = plain.eval()(films), plain(films.flip(3))
+        one, other = plain.eval()(images), plain(images.flip(3))
         assert not torch.allclose(one, other, atol=1e-3)
-        torch.testing.assert_close(mirrored.eval()(films), (one + other) / 2, atol=1e-5, rtol=1e-4)
-        maps = mirrored.base(films)
-        torch.testing.assert_close(maps, mirrored.base(films.flip(3)).flip(3), atol=1e-5, rtol=1e-4)
-        torch.testing.assert_close(plain.train()(films), mirrored.train()(films))
+        torch.testing.assert_close(mirrored.eval()(images), (one + other) / 2, atol=1e-5, rtol=1e-4)
+        maps = mirrored.base(images)
+        torch.testing.assert_close(maps, mirrored.base(images.flip(3)).flip(3), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(plain.train()(images), mirrored.train()(images))
 
 
 def test_dropped_blocks_follow_from_the_generator_and_only_in_training():
     model = build_model(ModelConfig("lite0", freeze_base=False, input_side=64, dropout=0.5, stochastic_depth=0.5))
-    films = torch.rand(4, 1, 224, 224, generator=torch.Generator().manual_seed(0))
+    images = torch.rand(4, 1, 224, 224, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        assert torch.equal(model.eval()(films), model(films))
+        assert torch.equal(model.eval()(images), model(images))
         model.train()
         for layer in model.modules():  # the statistics of the batch are not what is asked here
             if isinstance(layer, torch.nn.BatchNorm2d):
                 layer.eval()
         torch.manual_seed(1)
-        one, other = model(films), model(films)
+        one, other = model(images), model(images)
         torch.manual_seed(1)
-        again = model(films)
+        again = model(images)
     assert torch.equal(one, again)
     assert not torch.equal(one, other)
 
@@ -138,10 +140,10 @@ def test_style_mixing_moves_mean_and_deviation_and_nothing_else():
     torch.testing.assert_close(MixStyle(0.0).train()(maps), maps)
 
 
-def test_a_standardised_film_does_not_tell_its_exposure():
-    films = torch.rand(3, 1, 20, 20, generator=torch.Generator().manual_seed(0))
+def test_a_standardised_image_does_not_tell_its_exposure():
+    images = torch.rand(3, 1, 20, 20, generator=torch.Generator().manual_seed(0))
     normalise = Normalise(standardise=True)
-    torch.testing.assert_close(normalise(films), normalise(0.4 * films + 0.3), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(normalise(images), normalise(0.4 * images + 0.3), atol=1e-4, rtol=1e-4)
     assert torch.isfinite(normalise(torch.zeros(1, 1, 8, 8))).all()
     torch.testing.assert_close(Normalise()(torch.full((1, 1, 1, 1), 127 / 255)), torch.zeros(1, 1, 1, 1))
 
@@ -165,6 +167,6 @@ def test_missing_package_is_named(monkeypatch):
         find_lite_weights()
 
 
-def test_films_must_be_square():
+def test_images_must_be_square():
     with pytest.raises(ConfigError, match="expected square films for the detector, found 224 x 200"):
         build_model(ModelConfig("lite0"), width=200)

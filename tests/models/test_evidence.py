@@ -5,7 +5,7 @@ from pneumoscope.config import ModelConfig
 from pneumoscope.models.evidence import ExplainedClassifier
 from pneumoscope.models.registry import build_model
 
-# Rows and columns of the maps that the evidence is about, for films of 224 x 224.
+# Rows and columns of the maps that the evidence is about, for images of 224 x 224.
 PLACES = {"cnn": 26, "inception_v3": 5, "stacked_cnn": 26, "lite0": 7, "nano": 14}
 CHANNELS = {"cnn": 128, "inception_v3": 2048, "stacked_cnn": 128, "lite0": 112, "nano": 112}
 
@@ -26,15 +26,15 @@ def lively(architecture):
 @pytest.mark.parametrize("architecture", PLACES)
 def test_evidence_is_slope_times_maps_and_logits_are_the_networks(architecture):
     model = lively(architecture)
-    films = torch.rand(2, 1, 224, 224, generator=torch.Generator().manual_seed(0))
+    images = torch.rand(2, 1, 224, 224, generator=torch.Generator().manual_seed(0))
     explained = ExplainedClassifier(model)
     with torch.no_grad():
-        logits, evidence, features = explained(films)
-        expected = model(films)
+        logits, evidence, features = explained(images)
+        expected = model(images)
     torch.testing.assert_close(logits, expected)
-    side = PLACES[architecture]
-    assert evidence.shape == (2, 3, side, side)
-    maps = explained.maps(films).detach().requires_grad_()
+    split = PLACES[architecture]
+    assert evidence.shape == (2, 3, split, split)
+    maps = explained.maps(images).detach().requires_grad_()
     if architecture != "lite0":  # there the maps half way are not the last
         torch.testing.assert_close(features, maps.mean(dim=(2, 3)))
     assert features.shape == (2, CHANNELS[architecture])
@@ -43,7 +43,7 @@ def test_evidence_is_slope_times_maps_and_logits_are_the_networks(architecture):
         rest = torch.relu(rest) if isinstance(layer, torch.nn.ReLU) else layer(rest)
     for kind in range(3):
         (slope,) = torch.autograd.grad(rest[:, kind].sum(), maps, retain_graph=True)
-        by_autograd = (slope * maps).sum(dim=1) * side * side
+        by_autograd = (slope * maps).sum(dim=1) * split * split
         torch.testing.assert_close(evidence[:, kind], by_autograd.detach(), rtol=1e-3, atol=1e-4)
 
 
@@ -54,13 +54,13 @@ def test_evidence_and_biases_are_the_whole_answer(architecture):
         for module in model.head.modules():
             if getattr(module, "bias", None) is not None:
                 module.bias.zero_()
-        films = torch.rand(2, 1, 224, 224, generator=torch.Generator().manual_seed(0))
-        logits, evidence, _ = ExplainedClassifier(model)(films)
+        images = torch.rand(2, 1, 224, 224, generator=torch.Generator().manual_seed(0))
+        logits, evidence, _ = ExplainedClassifier(model)(images)
     torch.testing.assert_close(evidence.mean(dim=(2, 3)), logits, rtol=1e-3, atol=1e-4)
 
 
 def test_equal_maxima_share_what_they_add():
-    """A blank film has the same value everywhere, so that every maximum is reached four times."""
+    """A blank image has the same value everywhere, so that every maximum is reached four times."""
     model = lively("stacked_cnn")
     with torch.no_grad():
         for module in model.head.modules():

@@ -1,4 +1,4 @@
-"""Inception V3 against tf.keras: the same weights and films give the same maps (golden/make_keras_golden.py)."""
+"""Inception V3 against tf.keras: the same weights and images give the same maps (golden/make_keras_golden.py)."""
 
 import json
 import sys
@@ -26,9 +26,9 @@ TOLERANCE = 1e-3
 
 
 def maps_of(base):
-    films, _ = seeded_values.films()
+    images, _ = seeded_values.images()
     with torch.inference_mode():
-        return base.eval()(as_network_input(films[:2])).permute(0, 2, 3, 1).contiguous().numpy()
+        return base.eval()(as_network_input(images[:2])).permute(0, 2, 3, 1).contiguous().numpy()
 
 
 def assert_golden(maps, golden):

@@ -1,4 +1,4 @@
-"""Archives of phantom films, and a store that can be cut off."""
+"""Archives of phantom images, and a store that can be cut off."""
 
 import contextlib
 import io
@@ -18,11 +18,11 @@ from pneumoscope.bundle import find_bundle
 
 @pytest.fixture(scope="session")
 def archive(phantoms, tmp_path_factory):
-    """A folder of 72 films under names of their own and two files that cannot be read."""
+    """A folder of 72 images under names of their own and two files that cannot be read."""
     folder = tmp_path_factory.mktemp("archive") / "films"
     folder.mkdir()
-    for place, film in enumerate(sorted(phantoms.rglob("*.jpeg"))):
-        (folder / f"{place:03d}.jpeg").write_bytes(film.read_bytes())
+    for place, image in enumerate(sorted(phantoms.rglob("*.jpeg"))):
+        (folder / f"{place:03d}.jpeg").write_bytes(image.read_bytes())
     (folder / "010-broken.jpeg").write_bytes(b"\xff\xd8 and no more")
     (folder / "040-empty.png").write_bytes(b"")
     return folder
@@ -104,7 +104,7 @@ class Proxy:
 
 @pytest.fixture(scope="session")
 def s3_server():
-    """The port of a server that speaks S3, on loopback, with an empty bucket `films`."""
+    """The port of a server that speaks S3, on loopback, with an empty bucket `images`."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     server = Path(sys.executable).with_name("moto_server")

@@ -3,7 +3,7 @@ import pytest
 from pyarrow import parquet
 
 from pneumoscope.errors import DataError, StorageError
-from pneumoscope.scale.images import FilmReader
+from pneumoscope.scale.images import ImageReader
 from pneumoscope.scale.manifest import open_manifest
 from pneumoscope.scale.storage import Place
 from pneumoscope.types import NamedImage, UnreadImage
@@ -74,30 +74,37 @@ def test_a_table_without_a_column_for_files_is_told(tmp_path, memory):
 
 
 def read(*addresses):
-    with FilmReader() as reader:
-        return list(reader.films(map(str, addresses)))
+    with ImageReader() as reader:
+        return list(reader.images(map(str, addresses)))
 
 
 def test_archives_give_their_images(tarred, archive):
-    film = (archive / "000.jpeg").read_bytes()
+    image = (archive / "000.jpeg").read_bytes()
     dicom = b"\0" * 128 + b"DICM and more"
-    members = {"a/1.jpeg": film, "a/1.json": b"{}", "b/.hidden.png": film, "b/2.PNG": b"", "1.2.3": dicom, "4": b"text"}
+    members = {
+        "a/1.jpeg": image,
+        "a/1.json": b"{}",
+        "b/.hidden.png": image,
+        "b/2.PNG": b"",
+        "1.2.3": dicom,
+        "4": b"text",
+    }
     for name in ("films.tar", "films.tgz"):
         file = tarred(name, members)
         assert read(file) == [
-            NamedImage(f"{file}#a/1.jpeg", film),
+            NamedImage(f"{file}#a/1.jpeg", image),
             NamedImage(f"{file}#b/2.PNG", b""),
             NamedImage(f"{file}#1.2.3", dicom),
         ]
 
 
 def test_a_damaged_archive_gives_what_comes_before_the_damage(tarred, archive, tmp_path):
-    film = (archive / "000.jpeg").read_bytes()
-    whole = tarred("films.tar", {"1.jpeg": film, "2.jpeg": film})
+    image = (archive / "000.jpeg").read_bytes()
+    whole = tarred("films.tar", {"1.jpeg": image, "2.jpeg": image})
     cut = tmp_path / "cut.tar"
-    cut.write_bytes(whole.read_bytes()[: 1024 + len(film)])
+    cut.write_bytes(whole.read_bytes()[: 1024 + len(image)])
     first, second = read(cut)
-    assert first == NamedImage(f"{cut}#1.jpeg", film)
+    assert first == NamedImage(f"{cut}#1.jpeg", image)
     assert isinstance(second, UnreadImage)
     assert "a damaged archive" in second.found
     cut.write_bytes(b"no archive at all, but long enough to hold a header" * 40)
@@ -107,14 +114,14 @@ def test_a_damaged_archive_gives_what_comes_before_the_damage(tarred, archive, t
         read(tmp_path / "gone.tar")
 
 
-def test_films_arrive_in_the_order_of_their_addresses(memory, tarred):
+def test_images_arrive_in_the_order_of_their_addresses(memory, tarred):
     for place in range(40):
         memory.pipe_file(f"/films/{place}.jpeg", bytes([place]))
     addresses = [f"memory://films/{place}.jpeg" for place in range(40)]
     shard = tarred("shard.tar", {"x.jpeg": b"x"})
     addresses[20:20] = ["/somewhere/else.jpeg", str(shard), "memory://films/none.jpeg"]
     found = read(*addresses)
-    assert [film.content[0] for film in found if isinstance(film, NamedImage) and "#" not in film.name] == list(
+    assert [image.content[0] for image in found if isinstance(image, NamedImage) and "#" not in image.name] == list(
         range(40)
     )
     assert found[20:23] == [

@@ -1,4 +1,4 @@
-"""Films and results in a store that speaks S3, over connections that break."""
+"""Images and results in a store that speaks S3, over connections that break."""
 
 import threading
 import time
@@ -15,15 +15,15 @@ s3fs = pytest.importorskip("s3fs")
 
 @pytest.fixture
 def bucket(store, archive, tarred):
-    """A bucket with the archive's films, and half of them again in a tar archive; given with a way to cut it off."""
+    """A bucket with the archive's images, and half of them again in a tar archive; given with a way to cut it off."""
     s3fs.S3FileSystem.clear_instance_cache()
     system = s3fs.S3FileSystem()
     name = f"bucket-{time.monotonic_ns()}"
     system.mkdir(name)
-    films = sorted(archive.iterdir())
-    for film in films:
-        system.pipe_file(f"{name}/films/{film.name}", film.read_bytes())
-    shard = tarred("shard.tar", {film.name: film.read_bytes() for film in films[:37]})
+    images = sorted(archive.iterdir())
+    for image in images:
+        system.pipe_file(f"{name}/films/{image.name}", image.read_bytes())
+    shard = tarred("shard.tar", {image.name: image.read_bytes() for image in images[:37]})
     system.pipe_file(f"{name}/films/shard.tar", shard.read_bytes())
     yield system, name
     s3fs.S3FileSystem.clear_instance_cache()
@@ -39,7 +39,7 @@ def test_a_run_that_is_cut_off_goes_on_and_ends_with_the_same_bytes(store, bucke
     source, out = f"s3://{name}/films", f"s3://{name}/out"
     # Undisturbed, into a folder of this machine.
     whole = score(source, str(tmp_path / "whole"), bundle, LocalEngine(1), 10)
-    assert (whole.all.films, whole.plan.partitions, whole.plan.archives) == (74 + 37, 9, 1)
+    assert (whole.all.images, whole.plan.partitions, whole.plan.archives) == (74 + 37, 9, 1)
     done = []
 
     def cut_after_two(account):
@@ -80,11 +80,11 @@ def test_connections_that_break_for_a_moment_are_not_noticed(store, bucket, bund
     finally:
         stop.set()
         thread.join()
-    assert scored.all.films == 37
+    assert scored.all.images == 37
     assert scored.all.reasons.get("unreadable", 0) == 1
 
 
-def test_a_film_that_is_gone_is_a_row_and_a_bucket_that_is_gone_is_told(store, bucket, bundle, tmp_path):
+def test_a_image_that_is_gone_is_a_row_and_a_bucket_that_is_gone_is_told(store, bucket, bundle, tmp_path):
     _, name = bucket
     listed = tmp_path / "films.csv"
     listed.write_text(f"path\ns3://{name}/films/000.jpeg\ns3://{name}/films/none.jpeg\n")

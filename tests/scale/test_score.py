@@ -32,7 +32,7 @@ def rows(out):
 def undisturbed(archive, bundle, tmp_path_factory):
     out = tmp_path_factory.mktemp("undisturbed") / "out"
     scored = score(str(archive), str(out), bundle, LocalEngine(2), partition_size=10)
-    assert (scored.all.films, scored.plan.partitions) == (74, 8)
+    assert (scored.all.images, scored.plan.partitions) == (74, 8)
     return out
 
 
@@ -76,11 +76,11 @@ def test_a_second_run_does_only_what_is_missing(archive, bundle, undisturbed, tm
     kept = {file: file.stat().st_mtime_ns for file in out.glob("part-*") if file != gone}
     gone.unlink()
     scored = score(str(archive), str(out), bundle, LocalEngine(1), 10)
-    assert (scored.account.earlier, scored.account.partitions, scored.account.films) == (7, 1, 10)
+    assert (scored.account.earlier, scored.account.partitions, scored.account.images) == (7, 1, 10)
     assert {file: file.stat().st_mtime_ns for file in kept} == kept
     assert parts(out) == parts(undisturbed)
     scored = score(str(archive), str(out), bundle, LocalEngine(1), 10)
-    assert (scored.account.earlier, scored.account.partitions, scored.all.films) == (8, 0, 74)
+    assert (scored.account.earlier, scored.account.partitions, scored.all.images) == (8, 0, 74)
     assert len(list((out / "_runs").iterdir())) == 2
     hours = [json.loads(file.read_text())["core_hours"] for file in (out / "_runs").iterdir()]
     assert scored.account.core_hours == pytest.approx(sum(hours), abs=1e-3)
@@ -188,7 +188,7 @@ def test_a_long_plan_is_cut_into_files(tmp_path, monkeypatch):
     (tmp_path / "films.csv").write_text("path\n" + "\n".join(names) + "\n")
     terms = plans.Terms("0" * 64, "balanced", None, "1")
     plan = plans.open_plan(str(tmp_path / "films.csv"), str(tmp_path / "out"), terms, 2)
-    assert (plan.entries, plan.archives, plan.films) == (24, 1, None)
+    assert (plan.entries, plan.archives, plan.images) == (24, 1, None)
     found = [plan.addresses(number) for number in range(plan.partitions)]
     assert [address for partition in found for address in partition] == names
     assert ["/films/a.tar"] in found

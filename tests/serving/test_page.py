@@ -67,8 +67,8 @@ def is_own(url, workbench):
 
 
 @pytest.fixture(scope="module")
-def six(figure_films):
-    return sorted(figure_films.glob("*.png"))
+def six(drawn_radiographs):
+    return sorted(drawn_radiographs.glob("*.png"))
 
 
 @pytest.fixture(scope="module")

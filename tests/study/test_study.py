@@ -119,13 +119,13 @@ def test_other_settings_do_not_go_into_the_same_folder(finished, phantoms):
     assert {f: f.read_bytes() for f in out.rglob("*.json")} == before
 
 
-def test_real_films_without_weights_are_refused_before_any_training(phantoms, tmp_path):
+def test_real_images_without_weights_are_refused_before_any_training(phantoms, tmp_path):
     with pytest.raises(DownloadError, match="--inception-weights, or leave it out by --only"):
         run_study(Location(phantoms, "test"), PLAN, tmp_path / "out", tmp_path / "ledger", Listeners())
     assert not (tmp_path / "out").exists()
 
 
-def test_real_test_films_leave_a_line_in_the_ledger(finished, phantom_dataset, tmp_path):
+def test_real_test_images_leave_a_line_in_the_ledger(finished, phantom_dataset, tmp_path):
     run = tmp_path / "seed-0"
     shutil.copytree(finished[0] / "runs/cnn_3_classes/seed-0", run, ignore=shutil.ignore_patterns("evaluation"))
     ledger = tmp_path / "results" / "ledger.jsonl"
@@ -141,10 +141,10 @@ def test_real_test_films_leave_a_line_in_the_ledger(finished, phantom_dataset, t
     assert {"date", "commit", "config_hash", "films"} <= line.keys()
 
 
-def test_films_that_a_run_learnt_from_never_judge_it(finished, phantom_dataset, tmp_path):
+def test_images_that_a_run_learnt_from_never_judge_it(finished, phantom_dataset, tmp_path):
     run = RunFolder(finished[0] / "runs/cnn_3_classes/seed-0")
-    sides = [Split.TEST if side is Split.TRAIN else side for side in phantom_dataset.split.sides]
-    other = replace(phantom_dataset, split=replace(phantom_dataset.split, sides=tuple(sides), hash="other"))
+    splits = [Split.TEST if split is Split.TRAIN else split for split in phantom_dataset.split.splits]
+    other = replace(phantom_dataset, split=replace(phantom_dataset.split, splits=tuple(splits), hash="other"))
     with pytest.raises(RunError, match=r"did not learn from, found 5[0-9] that it did"):
         assess(run, other, Split.TEST, "a test", tmp_path / "ledger", synthetic=True)
 

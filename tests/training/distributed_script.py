@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import torch
-from test_loop import films
+from test_loop import images
 
 from pneumoscope.config import AugmentationConfig, ModelConfig, RunConfig, TrainingConfig
 from pneumoscope.models.registry import build_model
@@ -15,8 +15,8 @@ from pneumoscope.training.loop import train
 from pneumoscope.training.run_folder import RunFolder
 
 SIDE = 48
-# 73 films in batches of 8: the last batch has one, fewer than there are processes.
-FILMS, BATCH, EPOCHS = 73, 8, 5
+# 73 images in batches of 8: the last batch has one, fewer than there are processes.
+IMAGES, BATCH, EPOCHS = 73, 8, 5
 CNN = ModelConfig("cnn", 3)
 NANO = ModelConfig("nano", 3, freeze_base=False, dropout=0.2, stochastic_depth=0.3, style_mixing=0.7, mirrored=True)
 ADAMW = {
@@ -59,11 +59,13 @@ def main(folder, processes, names):
         model, changes, augmentation = TRAININGS[name]
         settings = {"epochs": EPOCHS, "batch_size": BATCH, "patience": 100, "precision": "fp32"} | changes
         config = RunConfig("test", model, augmentation=augmentation, training=TrainingConfig(**settings))
-        side = 190 if name == "frozen" else SIDE
+        split = 190 if name == "frozen" else SIDE
         run = RunFolder(folder / name)
         distributed.first(lambda run=run, config=config: run.start(config, {}, (run.path / "config.json").exists()))
-        network, observer = build_model(model, seed=0, height=side, width=side), Steps()
-        state = train(network, films(FILMS, 0, side), films(13, 1, side), config, run, run.path / "features", observer)
+        network, observer = build_model(model, seed=0, height=split, width=split), Steps()
+        state = train(
+            network, images(IMAGES, 0, split), images(13, 1, split), config, run, run.path / "features", observer
+        )
         told[name] = {"steps": observer.losses, "validation": [epoch.val_loss for epoch in state.history]}
     if distributed.is_first():
         (folder / "told.json").write_text(json.dumps(told))

@@ -73,8 +73,8 @@ def test_training_steps_of_model_2_follow_keras():
             order = (3, 2, 0, 1) if kernel.ndim == 4 else (1, 0)
             layer.weight.copy_(torch.from_numpy(kernel.transpose(order).copy()))
             layer.bias.copy_(torch.from_numpy(bias))
-    films, labels = seeded_values.films()
-    inputs, label = as_network_input(films), torch.from_numpy(labels)
+    images, labels = seeded_values.images()
+    inputs, label = as_network_input(images), torch.from_numpy(labels)
     optimiser = KerasAdam(model.parameters(), 1e-4, 1e-5)
     losses = []
     for step in range(seeded_values.CNN_STEPS):

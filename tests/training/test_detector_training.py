@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from test_loop import SIDE, Interrupting, assert_same_weights, config_of, films, run_training
+from test_loop import SIDE, Interrupting, assert_same_weights, config_of, images, run_training
 from torch import nn
 
 from pneumoscope.config import AugmentationConfig, ModelConfig
@@ -57,7 +57,7 @@ def test_a_detector_learns_what_can_be_seen(tmp_path):
     config = detector_config(epochs=20)
     _, state, model = run_training(tmp_path / "run", config, detector(config), count=90)
     assert state.history[-1].val_accuracy == 1.0
-    assert (class_probabilities(model, films(30, 5), "fp32").argmax(axis=1) == films(30, 5).labels).all()
+    assert (class_probabilities(model, images(30, 5), "fp32").argmax(axis=1) == images(30, 5).labels).all()
 
 
 def test_the_mean_of_the_weights_is_validated_and_kept(tmp_path):
@@ -66,8 +66,8 @@ def test_the_mean_of_the_weights_is_validated_and_kept(tmp_path):
     _, averaged, model = run_training(tmp_path / "averaged", config)
     assert [r.loss for r in plain.history] == [r.loss for r in averaged.history]
     assert [r.val_loss for r in plain.history] != [r.val_loss for r in averaged.history]
-    probability = class_probabilities(model, films(12, 1), "fp32")
-    loss = -np.log(probability[np.arange(12), films(12, 1).labels]).mean()
+    probability = class_probabilities(model, images(12, 1), "fp32")
+    loss = -np.log(probability[np.arange(12), images(12, 1).labels]).mean()
     assert loss == pytest.approx(averaged.history[-1].val_loss, rel=1e-4)
 
 
@@ -109,18 +109,18 @@ def test_adamw_takes_one_cycle_and_spares_biases():
 
 
 def test_epochs_differ_and_an_epoch_is_always_the_same():
-    inputs = AugmentedInputs(films(10, 0), AUGMENTATION)
+    inputs = AugmentedInputs(images(10, 0), AUGMENTATION)
 
     def epoch(seed, number):
-        return torch.cat([step.portions[0].films for step in training_steps(inputs, 4, True, seed, number)])
+        return torch.cat([step.portions[0].images for step in training_steps(inputs, 4, True, seed, number)])
 
     assert torch.equal(epoch(0, 1), epoch(0, 1))
     assert not torch.equal(epoch(0, 1), epoch(0, 2))
     assert not torch.equal(epoch(0, 1), epoch(1, 1))
 
 
-def test_changed_films_do_not_depend_on_the_batch():
-    inputs = AugmentedInputs(films(10, 0), AUGMENTATION).of_epoch(3, 4)
+def test_changed_images_do_not_depend_on_the_batch():
+    inputs = AugmentedInputs(images(10, 0), AUGMENTATION).of_epoch(3, 4)
     no_flip = np.zeros(10, dtype=bool)
     whole = inputs.take(np.arange(10), no_flip)
     torch.testing.assert_close(inputs.take(np.arange(4, 7), no_flip[:3]), whole[4:7])
@@ -130,7 +130,7 @@ def test_balanced_classes_count_alike(tmp_path):
     """With one class ten times as frequent, an untrained network's loss is still the mean over classes."""
     from pneumoscope.training.loop import _training_loss
 
-    data = films(30, 0)
+    data = images(30, 0)
     labels = np.repeat([0, 1, 2], [20, 8, 2])
     loss = _training_loss(replace(data, labels=labels), config_of(balance=True).training)
     np.testing.assert_allclose(loss.weight.numpy() * [20, 8, 2], 10, rtol=1e-6)

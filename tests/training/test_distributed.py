@@ -49,7 +49,7 @@ EVERY = ["cnn", "cnn balanced", "nano 2 accumulated"]
 
 
 def test_in_double_precision_two_processes_do_exactly_what_one_does(tmp_path):
-    """Dropout, stochastic depth, mixed styles, normalisation, class weights, accumulation, a batch of one film: all of it."""
+    """Dropout, stochastic depth, mixed styles, normalisation, class weights, accumulation, a batch of one image: all of it."""
     one, two = trained(tmp_path / "one", 1, "fp64", *EVERY), trained(tmp_path / "two", 2, "fp64", *EVERY)
     for name in EVERY:
         assert len(one[name]["steps"]) == (50 if name.startswith("cnn") else 10)

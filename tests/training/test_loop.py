@@ -16,7 +16,7 @@ from pneumoscope.config import ModelConfig, RunConfig, TrainingConfig
 from pneumoscope.data.labelled import LabelledImages
 from pneumoscope.errors import InputError, RunError
 from pneumoscope.models.registry import build_model
-from pneumoscope.training.batches import FilmInputs, training_steps
+from pneumoscope.training.batches import ImageInputs, training_steps
 from pneumoscope.training.callbacks import SilentObserver
 from pneumoscope.training.frozen_features import ComputedFeatures, FrozenBase, frozen_features
 from pneumoscope.training.loop import train
@@ -26,13 +26,13 @@ from pneumoscope.training.run_folder import RunFolder
 SIDE = 48  # pixels: small enough for a training in a second
 
 
-def films(count, seed, side=SIDE):
-    """Films whose class can be seen: a bright left or right half, or none."""
+def images(count, seed, split=SIDE):
+    """Images whose class can be seen: a bright left or right half, or none."""
     rng = np.random.default_rng(seed)
     labels = np.arange(count) % 3
-    pixels = rng.integers(0, 90, (count, side, side), dtype=np.uint8)
-    pixels[labels == 1, : side // 2] += 120
-    pixels[labels == 2, side // 2 :] += 120
+    pixels = rng.integers(0, 90, (count, split, split), dtype=np.uint8)
+    pixels[labels == 1, : split // 2] += 120
+    pixels[labels == 2, split // 2 :] += 120
     return LabelledImages(pixels, np.arange(count), labels.astype(np.int64))
 
 
@@ -41,16 +41,22 @@ def config_of(**changes):
     return RunConfig("test", ModelConfig("cnn", 3), training=replace(settings, **changes))
 
 
-def network(config, architecture="cnn", side=SIDE):
-    return build_model(ModelConfig(architecture), seed=config.training.seed, height=side, width=side)
+def network(config, architecture="cnn", split=SIDE):
+    return build_model(ModelConfig(architecture), seed=config.training.seed, height=split, width=split)
 
 
-def run_training(folder, config, model=None, observer=None, count=40, side=SIDE):
+def run_training(folder, config, model=None, observer=None, count=40, split=SIDE):
     run = RunFolder(folder)
     run.start(config, {"split_hash": "0"}, resume=(folder / "config.json").exists())
     model = model or network(config)
     state = train(
-        model, films(count, 0, side), films(12, 1, side), config, run, folder / "features", observer or SilentObserver()
+        model,
+        images(count, 0, split),
+        images(12, 1, split),
+        config,
+        run,
+        folder / "features",
+        observer or SilentObserver(),
     )
     return run, state, model
 
@@ -66,8 +72,8 @@ def test_a_network_learns_what_can_be_seen(tmp_path):
     _, state, model = run_training(tmp_path / "run", config_of(epochs=12))
     assert state.history[-1].val_accuracy == 1.0
     assert state.history[-1].loss < state.history[0].loss / 2
-    probability = class_probabilities(model, films(30, 5), "fp32")
-    assert (probability.argmax(axis=1) == films(30, 5).labels).all()
+    probability = class_probabilities(model, images(30, 5), "fp32")
+    assert (probability.argmax(axis=1) == images(30, 5).labels).all()
     np.testing.assert_allclose(probability.sum(axis=1), 1)
 
 
@@ -184,8 +190,8 @@ def test_best_weights_are_restored_where_asked(tmp_path):
     _, last, _ = run_training(tmp_path / "last", config_of(**wild))
     _, best, model = run_training(tmp_path / "best", config_of(**wild, restore_best=True))
     assert [r.val_loss for r in last.history] == [r.val_loss for r in best.history]
-    probability = class_probabilities(model, films(12, 1), "fp32")
-    loss = -np.log(probability[np.arange(12), films(12, 1).labels]).mean()
+    probability = class_probabilities(model, images(12, 1), "fp32")
+    loss = -np.log(probability[np.arange(12), images(12, 1).labels]).mean()
     assert loss == pytest.approx(min(r.val_loss for r in best.history), rel=1e-4)
 
 
@@ -199,26 +205,26 @@ def test_loss_that_is_no_number_stops_the_training(tmp_path):
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_kept_features_train_like_computed_ones(tmp_path, precision):
-    side = 192
+    split = 192
     for cached in (True, False):
         config = config_of(precision=precision, cache_features=cached, epochs=2)
-        model = build_model(ModelConfig("stacked_cnn"), seed=0, height=side, width=side)
-        run_training(tmp_path / str(cached), config, model, count=24, side=side)
+        model = build_model(ModelConfig("stacked_cnn"), seed=0, height=split, width=split)
+        run_training(tmp_path / str(cached), config, model, count=24, split=split)
     one, two = (load_file(tmp_path / str(cached) / "model.safetensors") for cached in (True, False))
     # Batches of other sizes may be summed in another order; in bf16 one rounding is 2**-8.
     tolerance = 1e-5 if precision == "fp32" else 4e-3
     for name in one:
         assert (one[name] - two[name]).abs().max() <= tolerance, name
-    base = build_model(ModelConfig("stacked_cnn"), seed=0, height=side, width=side).base.state_dict()
+    base = build_model(ModelConfig("stacked_cnn"), seed=0, height=split, width=split).base.state_dict()
     for name, tensor in base.items():
         assert torch.equal(one[f"base.{name}"], tensor), "a frozen base must not move"
 
 
 def test_thawed_base_learns(tmp_path):
-    side = 192
-    model = build_model(ModelConfig("stacked_cnn", freeze_base=False), seed=0, height=side, width=side)
+    split = 192
+    model = build_model(ModelConfig("stacked_cnn", freeze_base=False), seed=0, height=split, width=split)
     before = {name: tensor.clone() for name, tensor in model.base.state_dict().items()}
-    run_training(tmp_path / "run", config_of(epochs=1), model, count=16, side=side)
+    run_training(tmp_path / "run", config_of(epochs=1), model, count=16, split=split)
     assert any(not torch.equal(model.base.state_dict()[name], tensor) for name, tensor in before.items())
 
 
@@ -230,10 +236,10 @@ class Stages(SilentObserver):
         self.names.append((name, total))
 
 
-def test_features_are_computed_once_per_film_and_flip_and_damage_is_noticed(tmp_path):
-    side = 192
-    base = FrozenBase(build_model(ModelConfig("stacked_cnn"), seed=0, height=side, width=side), torch.float32)
-    data = films(10, 3, side)
+def test_features_are_computed_once_per_image_and_flip_and_damage_is_noticed(tmp_path):
+    split = 192
+    base = FrozenBase(build_model(ModelConfig("stacked_cnn"), seed=0, height=split, width=split), torch.float32)
+    data = images(10, 3, split)
     for damage, expected in ((None, [("f", 20)]), (None, []), ("flip", [("f", 20)])):
         file = tmp_path / "f.bin"
         if damage:
@@ -250,25 +256,25 @@ def test_features_are_computed_once_per_film_and_flip_and_damage_is_noticed(tmp_
         assert stages.names == expected
 
 
-def test_features_of_another_base_or_other_films_are_not_taken(tmp_path):
-    side = 192
+def test_features_of_another_base_or_other_images_are_not_taken(tmp_path):
+    split = 192
     for seed, count in ((0, 6), (1, 6), (1, 7)):
-        base = FrozenBase(build_model(ModelConfig("stacked_cnn"), seed=seed, height=side, width=side), torch.float32)
+        base = FrozenBase(build_model(ModelConfig("stacked_cnn"), seed=seed, height=split, width=split), torch.float32)
         stages = Stages()
-        with frozen_features(base, films(count, 3, side), False, tmp_path, "f", stages) as kept:
+        with frozen_features(base, images(count, 3, split), False, tmp_path, "f", stages) as kept:
             assert len(kept) == count
         assert stages.names == [("f", count)]
 
 
-def test_epochs_differ_in_order_and_flips_and_cover_every_film():
-    data = films(30, 0)
-    data.films[:, 0, 0] = np.arange(30)
-    data.films[:, 0, -1] = np.arange(30) + 100
+def test_epochs_differ_in_order_and_flips_and_cover_every_image():
+    data = images(30, 0)
+    data.images[:, 0, 0] = np.arange(30)
+    data.images[:, 0, -1] = np.arange(30) + 100
     orders, mirrored = [], []
     for epoch in (0, 1):
-        steps = list(training_steps(FilmInputs(data), 8, True, 0, epoch))
+        steps = list(training_steps(ImageInputs(data), 8, True, 0, epoch))
         assert [len(step.labels) for step in steps] == [8, 8, 8, 6]
-        corner = np.rint(torch.cat([step.portions[0].films[:, 0, 0, 0] for step in steps]).numpy() * 255).astype(int)
+        corner = np.rint(torch.cat([step.portions[0].images[:, 0, 0, 0] for step in steps]).numpy() * 255).astype(int)
         mirrored.append(corner >= 100)
         orders.append(corner % 100)
         labels = torch.cat([step.portions[0].label for step in steps]).numpy()
@@ -278,6 +284,6 @@ def test_epochs_differ_in_order_and_flips_and_cover_every_film():
     assert 5 < mirrored[0].sum() < 25
 
 
-def test_no_films_are_refused():
+def test_no_images_are_refused():
     with pytest.raises(InputError, match="at least one film"):
         LabelledImages(np.zeros((3, 8, 8), np.uint8), np.array([], dtype=np.int64), np.array([], dtype=np.int64))

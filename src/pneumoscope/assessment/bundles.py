@@ -12,8 +12,8 @@ from pneumoscope.assessment.evaluation import Evaluation, prediction_table
 from pneumoscope.assessment.report import ReportContext
 from pneumoscope.bundle import Bundle
 from pneumoscope.config import SplitConfig
-from pneumoscope.data.acquisition_clusters import STYLES
-from pneumoscope.data.dataset import Dataset, film_looks, load_dataset
+from pneumoscope.data.acquisition_clusters import CLUSTERS
+from pneumoscope.data.dataset import Dataset, acquisition_clusters, load_dataset
 from pneumoscope.data.labelled import LabelledImages, labelled_images
 from pneumoscope.data.locate import Location
 from pneumoscope.errors import DataError, RunError
@@ -39,7 +39,7 @@ def evaluate_bundle(
 ) -> dict[str, Any]:
     """Evaluates a bundle on one split of a data set; see `assess_bundle`."""
     dataset = load_dataset(
-        location.root, bundle.manifest.preprocessing, SplitConfig(), paths.films_directory(), report, skip_unreadable
+        location.root, bundle.manifest.preprocessing, SplitConfig(), paths.images_directory(), report, skip_unreadable
     )
     return assess_bundle(bundle, pool, dataset, evaluation, folder, report("films judged"))
 
@@ -82,7 +82,7 @@ def assess_bundle(
         _clusters(dataset, data),
         outcomes(bundle, scores),
     )
-    return evaluation.write(table, dataset.films[data.positions], context, folder)
+    return evaluation.write(table, dataset.images[data.positions], context, folder)
 
 
 def score_images(pool: WorkerPool, dataset: Dataset, data: LabelledImages, progress: Progress) -> list[ImageScore]:
@@ -139,6 +139,6 @@ def _facts(bundle: Bundle, dataset: Dataset) -> dict[str, Any]:
 
 def _clusters(dataset: Dataset, data: LabelledImages) -> Any:
     """(n,) int, acquisition cluster of each image; None where there are too few training images to find clusters in."""
-    if len(dataset.index.positions(Split.TRAIN)) < STYLES:
+    if len(dataset.index.positions(Split.TRAIN)) < CLUSTERS:
         return None
-    return film_looks(dataset, paths.films_directory()).styles[data.positions]
+    return acquisition_clusters(dataset, paths.images_directory()).cluster_of[data.positions]

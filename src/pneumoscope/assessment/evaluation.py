@@ -33,13 +33,13 @@ class Evaluation:
     synthetic: bool = False
 
     def write(
-        self, table: PredictionTable, films: NDArray[np.uint8], context: ReportContext, folder: Path
+        self, table: PredictionTable, images: NDArray[np.uint8], context: ReportContext, folder: Path
     ) -> dict[str, Any]:
         """Measures, records the evaluation in the ledger, and writes the report.
 
         Args:
             table: Probabilities and labels.
-            films: (n, height, width) uint8, in the order of the table.
+            images: (n, height, width) uint8, in the order of the table.
             context: Title and provenance.
             folder: Folder of the report.
 
@@ -50,7 +50,7 @@ class Evaluation:
         # The ledger first: a run killed while it writes the report has looked all the same.
         if self.ledger is not None and self.split is Split.TEST and not self.synthetic:
             record_evaluation(self.ledger, record, self.why)
-        return write_report(record, table, films, context, folder)
+        return write_report(record, table, images, context, folder)
 
 
 def prediction_table(

@@ -77,13 +77,13 @@ def _draw_curve(axes: Axes, score: Floats, positive: NDArray[np.bool_], table: P
 
 
 def draw_calibration(table: PredictionTable, assumed: float, title: str, synthetic: bool) -> Figure:
-    """What is said against what is so, as answered and once the prevalence of these films is told.
+    """What is said against what is so, as answered and once the prevalence of these images is told.
 
     Args:
         table: Answers and labels.
         assumed: Prevalence that the probabilities hold for.
         title: Of the figure.
-        synthetic: Whether the films are phantoms.
+        synthetic: Whether the images are phantoms.
     """
     positive = table.label > 0
     said = {f"as answered, for {100 * assumed:.0f} % ill": (table.probability, "none")}
@@ -111,17 +111,17 @@ def draw_calibration(table: PredictionTable, assumed: float, title: str, synthet
 
 
 def draw_answered(table: PredictionTable, balanced: OperatingPoint, title: str, synthetic: bool) -> Figure:
-    """Accuracy, normal against pneumonia, over the share of films answered, the surest first; the refer bands as points."""
-    chance, positive = pneumonia_probability(table.probability), table.label > 0
-    coverage, risk = risk_coverage(chance, positive, balanced.threshold)
+    """Accuracy, normal against pneumonia, over the share of images answered, the surest first; the refer bands as points."""
+    probability, positive = pneumonia_probability(table.probability), table.label > 0
+    coverage, risk = risk_coverage(probability, positive, balanced.threshold)
     with drawing(6, 4, synthetic) as figure:
         axes = figure.subplots()
-        # The first few films say nothing: one mistake among ten is ten percent.
+        # The first few images say nothing: one mistake among ten is ten percent.
         shown = coverage >= min(0.2, coverage[-1])
         axes.plot(100 * coverage[shown], 100 * (1 - risk[shown]), color=CLASS_COLOURS["normal"], linewidth=2)
-        kept = ~is_referred(chance, balanced)
+        kept = ~is_referred(probability, balanced)
         if kept.any():
-            right = ((chance >= balanced.threshold) == positive)[kept].mean()
+            right = ((probability >= balanced.threshold) == positive)[kept].mean()
             axes.plot(100 * kept.mean(), 100 * right, "o", color=CLASS_COLOURS["bacterial"], label="refer band")
             axes.legend(loc="lower left")
         axes.set(xlabel="films answered, %", ylabel="of these right, %", title=f"{title}: leaving films to a person")
@@ -160,16 +160,16 @@ def most_confident_mistakes(table: PredictionTable, count: int) -> NDArray[np.in
 
 
 def draw_mistakes(
-    table: PredictionTable, films: NDArray[np.uint8], mistakes: NDArray[np.int64], title: str, synthetic: bool
+    table: PredictionTable, images: NDArray[np.uint8], mistakes: NDArray[np.int64], title: str, synthetic: bool
 ) -> Figure:
-    """The films of the surest wrong answers, with names.
+    """The images of the surest wrong answers, with names.
 
     Args:
         table: Answers.
-        films: (mistakes, height, width) uint8, in the order of `mistakes`.
+        images: (mistakes, height, width) uint8, in the order of `mistakes`.
         mistakes: Positions in the table.
         title: Of the figure.
-        synthetic: Whether the films are phantoms.
+        synthetic: Whether the images are phantoms.
     """
     columns = 4
     lines = max(1, -(-len(mistakes) // columns))
@@ -178,8 +178,8 @@ def draw_mistakes(
         grid = figure.subplots(lines, columns, squeeze=False)
         for axes in grid.flat:
             bare(axes)
-        for axes, film, i in zip(grid.flat, films, mistakes.tolist(), strict=False):
-            axes.imshow(film, cmap="gray", vmin=0, vmax=255)
+        for axes, image, i in zip(grid.flat, images, mistakes.tolist(), strict=False):
+            axes.imshow(image, cmap="gray", vmin=0, vmax=255)
             answer = int(table.answer[i])
             name = PurePosixPath(table.paths[i]).stem
             words = f"{name}\n{table.class_names[table.label[i]]}, called {table.class_names[answer]} {table.probability[i, answer]:.2f}"

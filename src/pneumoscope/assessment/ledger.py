@@ -31,7 +31,7 @@ def record_evaluation(ledger: Path, record: dict[str, Any], why: str) -> None:
         model=made["model"],
         config_hash=made["config_hash"],
         split_hash=made["split_hash"],
-        films=record["films"],
+        images=record["films"],
         why=why,
         result={n: round(record["measures"][n]["value"], 4) for n in chosen if _is_known(record, n)},
     )

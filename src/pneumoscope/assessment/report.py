@@ -50,7 +50,7 @@ class ReportContext:
 
     Attributes:
         title: Name of the network.
-        split: Whose films.
+        split: Whose images.
         synthetic: Whether they are phantoms.
         history: Epochs of the training; empty where unknown.
         facts: Provenance: model, data, weights, commit, machine, date.
@@ -94,7 +94,7 @@ def measure(table: PredictionTable, context: ReportContext) -> dict[str, Any]:
 def write_report(
     record: dict[str, Any],
     table: PredictionTable,
-    films: NDArray[np.uint8],
+    images: NDArray[np.uint8],
     context: ReportContext,
     folder: Path,
 ) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def write_report(
     Args:
         record: From `measure`, of the same table and context.
         table: Answers and labels.
-        films: (n, height, width) uint8, in the order of the table; only the mistakes are shown.
+        images: (n, height, width) uint8, in the order of the table; only the mistakes are shown.
         context: Title and provenance.
         folder: To write into.
 
@@ -116,7 +116,7 @@ def write_report(
         "confusion-matrix": draw_confusion_matrix(table, f"{context.title}, {context.split}", context.synthetic),
         "roc": draw_roc(table, found["auc"], f"{context.title}, {context.split}", context.synthetic),
         "mistakes": draw_mistakes(
-            table, films[mistakes], mistakes, f"{context.title}: the surest mistakes", context.synthetic
+            table, images[mistakes], mistakes, f"{context.title}: the surest mistakes", context.synthetic
         ),
     }
     if context.policy:

@@ -44,7 +44,7 @@ def evaluate_run(
     run = RunFolder(folder)
     config = run.config()
     dataset = load_dataset(
-        location.root, config.preprocessing, config.split, paths.films_directory(), report, skip_unreadable
+        location.root, config.preprocessing, config.split, paths.images_directory(), report, skip_unreadable
     )
     return assess_run(run, dataset, evaluation, titles.get(config.name, config.name), inception_weights)
 
@@ -83,7 +83,7 @@ def assess_run(
     table = prediction_table(dataset, data, scheme, probability)
     made = facts | provenance()
     context = ReportContext(title, evaluation.split.value, evaluation.synthetic, run.read_metrics(), made)
-    return evaluation.write(table, dataset.films[data.positions], context, folder)
+    return evaluation.write(table, dataset.images[data.positions], context, folder)
 
 
 def _facts(run: RunFolder, dataset: Dataset) -> dict[str, Any]:

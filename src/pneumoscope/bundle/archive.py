@@ -64,7 +64,7 @@ class Bundle:
         manifest: Description of the bundle.
         sha256: SHA-256 of the manifest's bytes, which hold the hashes of the parts: the identity of the whole.
         model: Bytes of the ONNX file.
-        golden: Name to array: the input `films` and the outputs it must give.
+        golden: Name to array: the input `images` and the outputs it must give.
         guard: Name to array, for `inference.guard.Guard`.
         guard_model: Bytes of the ONNX file of the guard's own network; empty where it uses the features of `model`.
     """

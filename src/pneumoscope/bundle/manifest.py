@@ -131,6 +131,7 @@ class Manifest:
         """Plain data, as in `manifest.json`."""
         return asdict(self) | {
             "operating_points": {name: point.fitted for name, point in self.operating_points.items()},
+            "reference": self.reference.as_json() if self.reference else None,
         }
 
 
@@ -205,7 +206,7 @@ def _check_reference(reference: Reference | None) -> None:
     if reference is None:
         return
     known = set(reference.histograms) == set(STATISTICS)
-    if reference.films < 1 or not 0 <= reference.rejected <= 1 or not known:
+    if reference.images < 1 or not 0 <= reference.rejected <= 1 or not known:
         raise ValueError("a reference for other statistics")
 
 

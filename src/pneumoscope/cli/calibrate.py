@@ -28,7 +28,7 @@ def calibrate(
     workers: WorkersOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Fit a detector's probabilities and thresholds to one's own films; the result is a new bundle."""
+    """Fit a detector's probabilities and thresholds to one's own images; the result is a new bundle."""
     from pneumoscope.bundle import find_bundle
     from pneumoscope.cli.progress import display
     from pneumoscope.config import DetectorConfig
@@ -37,12 +37,12 @@ def calibrate(
     from pneumoscope.inference.recalibration import predict_site, recalibrate
 
     check_new_bundle(out)
-    import scipy  # noqa: F401 - where it is missing, that is told before the films are judged
+    import scipy  # noqa: F401 - where it is missing, that is told before the images are judged
 
     parent = find_bundle(bundle)
     source = open_source(data)
-    with display() as shown, WorkerPool(parent, count_of_workers(workers, len(source.films))) as pool:
-        shown.stage("films judged", len(source.films))
+    with display() as shown, WorkerPool(parent, count_of_workers(workers, len(source.images))) as pool:
+        shown.stage("films judged", len(source.images))
         images = predict_site(parent, pool, source, shown.advance)
     made = recalibrate(parent, images, DetectorConfig(sensitivity=sensitivity, specificity=specificity), out)
     site = made.manifest.metrics["site"]

@@ -55,7 +55,7 @@ def phantoms(
     test: Annotated[int, typer.Option("--test", min=1, help="Films of each class in test.")] = 12,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of all that is random.")] = 0,
 ) -> None:
-    """Draw phantom chest films in Kaggle's layout: to try the program where no radiograph is at hand."""
+    """Draw phantom chest images in Kaggle's layout: to try the program where no radiograph is at hand."""
     from pneumoscope.data.phantom import PhantomPlan, write_phantoms
     from pneumoscope.types import SYNTHETIC_NOTICE
 
@@ -65,7 +65,7 @@ def phantoms(
 
 @app.command()
 def index(data: DataOption = None, out: OutOption = _DEFAULT_OUT, as_json: JsonOption = False) -> None:
-    """Hash and measure every film; writes index.csv."""
+    """Hash and measure every image; writes index.csv."""
     from pneumoscope.data.index import save_index
 
     found = _indexed(data)
@@ -123,8 +123,8 @@ def split(
     found = _indexed(data)
     assignment = draw_validation(found, seed, folds, fold)
     save_split(found, assignment, out / "split.csv")
-    sides = zip(found.rows, assignment.sides, strict=True)
-    counts = Counter(f"{side.value} {row.label}" for row, side in sides)
+    splits = zip(found.rows, assignment.splits, strict=True)
+    counts = Counter(f"{split.value} {row.label}" for row, split in splits)
     if as_json:
         print_json({"split": str(out / "split.csv"), "hash": assignment.hash, "films": dict(counts)})
         return
@@ -140,7 +140,7 @@ def overview(
     skip_unreadable: SkipOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a data set: counts, shapes, films, resizing and what the audit found, as PNGs and one HTML page."""
+    """Show a data set: counts, shapes, images, resizing and what the audit found, as PNGs and one HTML page."""
     from pneumoscope import paths
     from pneumoscope.cli.progress import display
     from pneumoscope.config import Preprocessing, SplitConfig
@@ -150,9 +150,9 @@ def overview(
 
     with display() as shown:
         location = locate(data, shown.report)
-        films_folder = paths.films_directory()
+        images_folder = paths.images_directory()
         dataset = load_dataset(
-            location.root, Preprocessing(), SplitConfig(), films_folder, shown.report, skip_unreadable
+            location.root, Preprocessing(), SplitConfig(), images_folder, shown.report, skip_unreadable
         )
         page = write_overview(dataset, out, location.synthetic)
     if as_json:

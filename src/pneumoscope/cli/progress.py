@@ -46,7 +46,7 @@ class Display:
         self._progress.reset(self._task, total=total, description=name, visible=True, note="")
 
     def advance(self, parts: int, loss: float | None = None) -> None:
-        """So many more films are done."""
+        """So many more images are done."""
         self._done += parts
         self._show(parts, loss)
 

@@ -20,7 +20,7 @@ def report(
     workers: WorkersOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a page about films: decisions, evidence, what was rejected; one file that opens anywhere."""
+    """Write a page about images: decisions, evidence, what was rejected; one file that opens anywhere."""
     from pneumoscope.bundle import find_bundle
     from pneumoscope.cli.progress import display
     from pneumoscope.inference.inputs import open_inputs

@@ -70,7 +70,7 @@ def score(
     gpus_per_worker: Annotated[
         float, typer.Option("--gpus-per-worker", min=0, help="Of Ray's workers, on which they judge; else on cores.")
     ] = 0.0,
-    partition_films: Annotated[
+    partition_images: Annotated[
         int, typer.Option("--partition-films", help="Films that are judged, and put in place, together.")
     ] = 1000,
     core_hour_price: Annotated[
@@ -79,9 +79,9 @@ def score(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Judge every film of an archive, exactly once, into Parquet files.
+    """Judge every image of an archive, exactly once, into Parquet files.
 
-    Exit code 3 says that some of the films could not be read.
+    Exit code 3 says that some of the images could not be read.
     """
     from pneumoscope.bundle import find_bundle
     from pneumoscope.cli.progress import display
@@ -95,13 +95,13 @@ def score(
     chosen = _engine(engine, address, workers, cores_per_worker, gpus_per_worker)
     with display("run the same command again: it goes on where it was broken off") as shown:
         follow = _Follow(shown, core_hour_price)
-        scored = score_archive(manifest, out, found, chosen, partition_films, follow, request, device)
+        scored = score_archive(manifest, out, found, chosen, partition_images, follow, request, device)
     account, unreadable = scored.account, count_unreadable(scored.all.reasons)
     cost = None if core_hour_price is None else account.core_hours * core_hour_price
     if as_json:
         record: dict[str, Any] = {
             "out": out,
-            "films": scored.all.films,
+            "films": scored.all.images,
             "partitions": scored.plan.partitions,
             "decisions": scored.all.decisions,
             "reasons": scored.all.reasons,
@@ -154,7 +154,7 @@ class _Follow:
             )
 
     def _line(self, account: "Account") -> str:
-        parts = [f"{account.films:,} films", f"{account.rate:.0f} img/s", f"{_duration(account.seconds_left)} left"]
+        parts = [f"{account.images:,} films", f"{account.rate:.0f} img/s", f"{_duration(account.seconds_left)} left"]
         parts.append(f"{account.core_hours:.2f} core-hours")
         if self._price is not None:
             parts.append(f"cost {account.core_hours * self._price:.2f}")

@@ -55,7 +55,7 @@ def serve(
         typer.Option("--request-log/--no-request-log", help="A line on stderr per request: ids, hashes, decisions."),
     ] = True,
 ) -> None:
-    """Open the workbench: a page to drop films on, and an HTTP service for other programs."""
+    """Open the workbench: a page to drop images on, and an HTTP service for other programs."""
     from dataclasses import replace
 
     from pneumoscope.errors import ConfigError

@@ -1,8 +1,8 @@
 """Every chest brought into the same frame: stretched and shifted until it lies as the mean chest does.
 
-A film shows more or less of the neck, the arms and the belly, and a file squashed to a square stretches the chest by the
-aspect of the film; both go with the class in the public training films (see the data card). The atlas is the mean of many
-chests, each moved to where it agrees best with the mean of the others: nobody drew a lung for it. A film is placed by the two
+An image shows more or less of the neck, the arms and the belly, and a file squashed to a square stretches the chest by the
+aspect of the image; both go with the class in the public training images (see the data card). The atlas is the mean of many
+chests, each moved to where it agrees best with the mean of the others: nobody drew a lung for it. An image is placed by the two
 stretches and two shifts that make it most like the atlas.
 
 Source of the idea: congealing, Learned-Miller, IEEE TPAMI 2006, doi 10.1109/TPAMI.2006.34.
@@ -20,17 +20,17 @@ from PIL import Image
 
 from pneumoscope.errors import InputError
 
-Film = NDArray[np.uint8]
+Pixels = NDArray[np.uint8]
 Map = NDArray[np.float64]
 Levels = TypeVar("Levels", NDArray[np.float32], NDArray[np.float64])
 
 SIDE = 32
-# How much of a film's side the frame covers, and where its centre lies, in half sides: what was ever needed, and a bit more.
+# How much of an image's side the frame covers, and where its centre lies, in half sides: what was ever needed, and a bit more.
 _SCALES = np.exp(np.linspace(np.log(0.52), np.log(1.25), 19))
 _SHIFTS = np.linspace(-0.4, 0.4, 21)
-# The frame is closer than most films, so that even a film that ends at the ribs holds it whole.
+# The frame is closer than most images, so that even an image that ends at the ribs holds it whole.
 _USUAL_SCALE = 0.84
-# Loss of similarity for unusual placements: decides only where the film says nothing.
+# Loss of similarity for unusual placements: decides only where the image says nothing.
 _SCALE_COST, _SHIFT_COST = 0.02 / 0.3**2, 0.01 / 0.25**2
 _SWEEPS = 3
 # Shorter maps are blank: they have no direction.
@@ -40,14 +40,14 @@ _REFINEMENTS = 2
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the chest frame lies in a film.
+    """Where the chest frame lies in an image.
 
     Attributes:
-        scale_down: Share of the film's height that the frame covers.
-        shift_down: Of its centre from the film's, in halves of the film's height, positive downwards.
+        scale_down: Share of the image's height that the frame covers.
+        shift_down: Of its centre from the image's, in halves of the image's height, positive downwards.
         scale_across: Share of the width.
         shift_across: In halves of the width, positive to the right.
-        similarity: Correlation of the placed film with the atlas, in [-1, 1]; low for what is no frontal chest film.
+        similarity: Correlation of the placed image with the atlas, in [-1, 1]; low for what is no frontal chest image.
     """
 
     scale_down: float
@@ -58,7 +58,7 @@ class Placement:
 
     @property
     def frame(self) -> tuple[float, float, float, float]:
-        """Top, left, bottom and right as shares of the film's height and width."""
+        """Top, left, bottom and right as shares of the image's height and width."""
         down, across = (1 + self.shift_down) / 2, (1 + self.shift_across) / 2
         return (
             down - self.scale_down / 2,
@@ -78,9 +78,9 @@ class ChestAtlas:
 
     template: Map
 
-    def place(self, film: Film) -> Placement:
-        """The frame in which a film, (height, width) uint8, is most like the atlas."""
-        small = _small(film)
+    def place(self, image: Pixels) -> Placement:
+        """The frame in which an image, (height, width) uint8, is most like the atlas."""
+        small = _small(image)
         down = across = _Axis.usual()
         for _ in range(_SWEEPS):
             down = self._best(_every_axis(), small @ across.matrix.T, self.template)
@@ -91,9 +91,9 @@ class ChestAtlas:
         similarity = self._similarity(down.matrix @ small @ across.matrix.T)
         return Placement(down.scale, down.shift, across.scale, across.shift, similarity)
 
-    def similarity(self, film: Film) -> float:
-        """Correlation, in [-1, 1], of a film, (height, width) uint8, that is in its frame already."""
-        return self._similarity(_small(film))
+    def similarity(self, image: Pixels) -> float:
+        """Correlation, in [-1, 1], of an image, (height, width) uint8, that is in its frame already."""
+        return self._similarity(_small(image))
 
     def _similarity(self, placed: Map) -> float:
         return float((_normalised(placed) * self.template).sum())
@@ -116,36 +116,36 @@ class ChestAtlas:
         return candidates.axis(int((agreement / np.maximum(length, _BLANK) - candidates.cost).argmax()))
 
 
-def aligned(film: Film, placement: Placement, height: int, width: int) -> Film:
-    """The frame of a film as (height, width) uint8, bilinear; beyond the film its edge goes on.
+def aligned(image: Pixels, placement: Placement, height: int, width: int) -> Pixels:
+    """The frame of an image as (height, width) uint8, bilinear; beyond the image its edge goes on.
 
     Sums of two products in a fixed order, so that every machine gives the same bytes.
     """
-    down, down_share = _samples(placement.scale_down, placement.shift_down, height, film.shape[0])
-    across, across_share = _samples(placement.scale_across, placement.shift_across, width, film.shape[1])
-    levels = film.astype(np.float32)
+    down, down_share = _samples(placement.scale_down, placement.shift_down, height, image.shape[0])
+    across, across_share = _samples(placement.scale_across, placement.shift_across, width, image.shape[1])
+    levels = image.astype(np.float32)
     rows = _between(levels[down], levels[down + 1], down_share.astype(np.float32)[:, None])
     result = _between(rows[:, across], rows[:, across + 1], across_share.astype(np.float32))
     return np.ascontiguousarray(np.rint(result), dtype=np.uint8)
 
 
-def learn_atlas(films: NDArray[np.uint8], rounds: int = 3) -> ChestAtlas:
-    """The mean of films, each placed by the mean of all.
+def learn_atlas(images: NDArray[np.uint8], rounds: int = 3) -> ChestAtlas:
+    """The mean of images, each placed by the mean of all.
 
     Args:
-        films: (n, height, width) uint8.
+        images: (n, height, width) uint8.
         rounds: Of placing and averaging.
 
     Raises:
-        InputError: There is no film.
+        InputError: There is no image.
     """
-    if len(films) == 0:
+    if len(images) == 0:
         raise InputError("expected films to learn the atlas from, found none: add films")
-    smalls = [_small(film) for film in films]
+    smalls = [_small(image) for image in images]
     usual = _Axis.usual().matrix
     atlas = _mean([usual @ small @ usual.T for small in smalls])
     for _ in range(rounds):
-        places = _centred([atlas.place(film) for film in films])
+        places = _centred([atlas.place(image) for image in images])
         atlas = _mean([_moved(small, place) for small, place in zip(smalls, places, strict=True)])
     return atlas
 
@@ -162,7 +162,7 @@ def _centred(places: list[Placement]) -> list[Placement]:
 
 @lru_cache
 def load_atlas() -> ChestAtlas:
-    """The atlas that ships with the package, learnt from training films by `scripts/learn_atlas.py`."""
+    """The atlas that ships with the package, learnt from training images by `scripts/learn_atlas.py`."""
     with files("pneumoscope.data").joinpath("chest_atlas.npy").open("rb") as stream:
         return ChestAtlas(np.load(stream, allow_pickle=False).astype(np.float64))
 
@@ -177,8 +177,8 @@ def _moved(small: Map, place: Placement) -> Map:
     return np.asarray(down @ small @ across.T)
 
 
-def _small(film: Film) -> Map:
-    resized = Image.fromarray(np.ascontiguousarray(film)).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+def _small(image: Pixels) -> Map:
+    resized = Image.fromarray(np.ascontiguousarray(image)).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
     return np.asarray(resized, dtype=np.float64)
 
 
@@ -258,7 +258,7 @@ def _every_axis() -> _Axes:
     return _Axes.grid(_SCALES, _SHIFTS)
 
 
-# Films are placed alike, so that few grids and matrices serve most of them.
+# Images are placed alike, so that few grids and matrices serve most of them.
 @lru_cache(maxsize=512)
 def _neighbours(scale: float, shift: float) -> _Axes:
     near = np.linspace(-0.75, 0.75, 5)

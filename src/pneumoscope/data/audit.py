@@ -13,11 +13,11 @@ from pneumoscope.errors import DataError, LeakageError
 from pneumoscope.evaluation.metrics import roc_auc
 from pneumoscope.types import Finding, Split
 
-# Films of one child taken minutes apart differ by more; copies re-encoded or rescaled by less.
+# Images of one child taken minutes apart differ by more; copies re-encoded or rescaled by less.
 NEAR_DUPLICATE_BITS = 8
-# Grey levels: an exposed film has a standard deviation of 30-80.
+# Grey levels: an exposed image has a standard deviation of 30-80.
 BLANK_CONTRAST = 3.0
-# An AUC this far from chance says that the file alone ranks most films by their label.
+# An AUC this far from chance says that the file alone ranks most images by their label.
 TELLING_AUC = 0.80
 NOTICEABLE_AUC = 0.65
 
@@ -32,15 +32,25 @@ class AuditFinding:
         code: Short, stable name.
         severity: `error` stops a study, `warning` belongs into its report, `note` is for the record.
         message: One line for a person.
-        films: Paths concerned, all of them.
-        groups: How many groups the films form (pairs or sets of duplicates); 0 where they form none.
+        images: Paths concerned, all of them.
+        groups: How many groups the images form (pairs or sets of duplicates); 0 where they form none.
     """
 
     code: str
     severity: Severity
     message: str
-    films: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
     groups: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data for `audit.json`."""
+        return {
+            "code": self.code,
+            "severity": self.severity,
+            "message": self.message,
+            "films": list(self.images),
+            "groups": self.groups,
+        }
 
 
 @dataclass(frozen=True)
@@ -48,11 +58,11 @@ class FileCue:
     """How well one property of the file separates pneumonia from normal, with no network at all.
 
     Attributes:
-        split: Whose films.
+        split: Whose images.
         name: What was measured.
-        auc: Chance that a random pneumonia film has the higher value, in [0, 1]; NaN where it is constant or unknown.
-        normal_median: Over the normal films.
-        pneumonia_median: Over the films with pneumonia.
+        auc: Chance that a random pneumonia image has the higher value, in [0, 1]; NaN where it is constant or unknown.
+        normal_median: Over the normal images.
+        pneumonia_median: Over the images with pneumonia.
     """
 
     split: Split
@@ -78,7 +88,7 @@ class Audit:
     def as_json(self) -> dict[str, Any]:
         """Plain data for `audit.json`."""
         return {
-            "findings": [asdict(finding) for finding in self.findings],
+            "findings": [finding.as_json() for finding in self.findings],
             "file_cues": [asdict(cue) | {"strength": cue.strength} for cue in self.cues],
             "verdict": self.verdict,
         }
@@ -87,17 +97,17 @@ class Audit:
         """Stops where the data cannot be used as it is.
 
         Args:
-            skip_unreadable: Go on without the films that cannot be read.
+            skip_unreadable: Go on without the images that cannot be read.
 
         Raises:
-            LeakageError: A patient or a film stands on two sides.
-            DataError: Unreadable films or contradictory labels.
+            LeakageError: A patient or an image stands on two sides.
+            DataError: Unreadable images or contradictory labels.
         """
         for finding in self.findings:
             if finding.severity != "error" or (finding.code == "unreadable" and skip_unreadable):
                 continue
             kind = LeakageError if finding.code in _LEAKS else DataError
-            first = ", ".join(finding.films[:3]) + (" and more" if len(finding.films) > 3 else "")
+            first = ", ".join(finding.images[:3]) + (" and more" if len(finding.images) > 3 else "")
             raise kind(f"{finding.message}: {first}. {_REMEDIES[finding.code]}")
 
 
@@ -118,13 +128,13 @@ def audit(index: Index, split: Sequence[Split] | None = None) -> Audit:
         index: With measurements.
         split: The side of every row after a validation set was drawn; the rows' own where None.
     """
-    sides = [row.split for row in index.rows] if split is None else list(split)
+    splits = [row.split for row in index.rows] if split is None else list(split)
     findings = [
         *_damage(index),
-        *_duplicates(index, sides),
-        *_near_duplicates(index, sides),
+        *_duplicates(index, splits),
+        *_near_duplicates(index, splits),
         *_contradictions(index),
-        *_patients_on_two_sides(index, sides),
+        *_patients_on_two_sides(index, splits),
     ]
     cues = tuple(_file_cues(index))
     return Audit(tuple(findings), cues, _verdict(cues))
@@ -149,36 +159,36 @@ def _damage(index: Index) -> Iterable[AuditFinding]:
         )
 
 
-def _duplicates(index: Index, sides: list[Split]) -> Iterable[AuditFinding]:
+def _duplicates(index: Index, splits: list[Split]) -> Iterable[AuditFinding]:
     groups = [members for members in _by(index, [row.sha256 for row in index.rows]).values() if len(members) > 1]
     if groups:
-        films = tuple(index.rows[i].path for members in groups for i in members)
+        images = tuple(index.rows[i].path for members in groups for i in members)
         yield AuditFinding(
             "duplicate",
             "warning",
-            f"{len(groups)} groups of byte-identical films ({len(films)} files)",
-            films,
+            f"{len(groups)} groups of byte-identical films ({len(images)} files)",
+            images,
             len(groups),
         )
-    if across := [members for members in groups if len({sides[i] for i in members}) > 1]:
-        films = tuple(index.rows[i].path for members in across for i in members)
+    if across := [members for members in groups if len({splits[i] for i in members}) > 1]:
+        images = tuple(index.rows[i].path for members in across for i in members)
         message = f"expected every film on one side, found {len(across)} byte-identical groups on two"
-        yield AuditFinding("duplicate_across_splits", "error", message, films, len(across))
+        yield AuditFinding("duplicate_across_splits", "error", message, images, len(across))
     if conflicting := [members for members in groups if len({index.rows[i].label for i in members}) > 1]:
-        films = tuple(index.rows[i].path for members in conflicting for i in members)
+        images = tuple(index.rows[i].path for members in conflicting for i in members)
         message = f"expected one label for one film, found {len(conflicting)} byte-identical groups with two"
-        yield AuditFinding("label_conflict", "error", message, films, len(conflicting))
+        yield AuditFinding("label_conflict", "error", message, images, len(conflicting))
 
 
-def _near_duplicates(index: Index, sides: list[Split]) -> Iterable[AuditFinding]:
+def _near_duplicates(index: Index, splits: list[Split]) -> Iterable[AuditFinding]:
     pairs = near_duplicate_pairs(index)
     if pairs:
-        films = tuple(index.rows[i].path for pair in pairs for i in pair)
-        yield AuditFinding("near_duplicate", "note", f"{len(pairs)} pairs of films look alike", films, len(pairs))
-    if across := [pair for pair in pairs if sides[pair[0]] is not sides[pair[1]]]:
-        films = tuple(index.rows[i].path for pair in across for i in pair)
+        images = tuple(index.rows[i].path for pair in pairs for i in pair)
+        yield AuditFinding("near_duplicate", "note", f"{len(pairs)} pairs of films look alike", images, len(pairs))
+    if across := [pair for pair in pairs if splits[pair[0]] is not splits[pair[1]]]:
+        images = tuple(index.rows[i].path for pair in across for i in pair)
         message = f"expected every film on one side, found {len(across)} pairs that look alike on two"
-        yield AuditFinding("near_duplicate_across_splits", "error", message, films, len(across))
+        yield AuditFinding("near_duplicate_across_splits", "error", message, images, len(across))
 
 
 def _contradictions(index: Index) -> Iterable[AuditFinding]:
@@ -188,13 +198,13 @@ def _contradictions(index: Index) -> Iterable[AuditFinding]:
         yield AuditFinding("label_conflict", "error", message, paths)
 
 
-def _patients_on_two_sides(index: Index, sides: list[Split]) -> Iterable[AuditFinding]:
+def _patients_on_two_sides(index: Index, splits: list[Split]) -> Iterable[AuditFinding]:
     members_of = _by(index, [row.patient for row in index.rows])
-    torn = {name: members for name, members in members_of.items() if len({sides[i] for i in members}) > 1}
+    torn = {name: members for name, members in members_of.items() if len({splits[i] for i in members}) > 1}
     if torn:
-        films = tuple(index.rows[i].path for members in torn.values() for i in members)
+        images = tuple(index.rows[i].path for members in torn.values() for i in members)
         message = f"expected every patient on one side, found {len(torn)} on two"
-        yield AuditFinding("patient_on_two_sides", "error", message, films, len(torn))
+        yield AuditFinding("patient_on_two_sides", "error", message, images, len(torn))
 
 
 def _by(index: Index, keys: list[str]) -> dict[str, list[int]]:
@@ -205,9 +215,9 @@ def _by(index: Index, keys: list[str]) -> dict[str, list[int]]:
 
 
 def near_duplicate_pairs(index: Index) -> list[tuple[int, int]]:
-    """Positions of films that differ in at most `NEAR_DUPLICATE_BITS` of 256 bits but not in none of their bytes.
+    """Positions of images that differ in at most `NEAR_DUPLICATE_BITS` of 256 bits but not in none of their bytes.
 
-    Blank films are left out: they all look alike.
+    Blank images are left out: they all look alike.
     """
     usable = np.array([m.contrast >= BLANK_CONTRAST for m in index.measurements], dtype=bool)
     positions = np.flatnonzero(usable)
@@ -243,11 +253,11 @@ def _file_cues(index: Index) -> Iterable[FileCue]:
     }
     label = np.array([row.finding is Finding.PNEUMONIA for row in index.rows])
     for split in (Split.TRAIN, Split.TEST):
-        side = np.array([row.split is split for row in index.rows])
-        if not side.any():
+        chosen = np.array([row.split is split for row in index.rows])
+        if not chosen.any():
             continue
         for name, measured in values.items():
-            yield _cue(split, name, np.array(measured, dtype=np.float64)[side], label[side])
+            yield _cue(split, name, np.array(measured, dtype=np.float64)[chosen], label[chosen])
 
 
 def _cue(split: Split, name: str, value: NDArray[np.float64], pneumonia: NDArray[np.bool_]) -> FileCue:

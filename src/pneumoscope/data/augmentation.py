@@ -1,4 +1,4 @@
-"""Random changes of training films: of the patient's position, and of everything that the file rather than the lung tells.
+"""Random changes of training images: of the patient's position, and of everything that the file rather than the lung tells.
 
 Every change is drawn without regard to the class. What differs between the classes for reasons outside the chest (stretch,
 resolution, compression, burnt-in letters; see the data card) is so varied within each class as well.
@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pneumoscope.config import AugmentationConfig
 
-Film = NDArray[np.uint8]
+Pixels = NDArray[np.uint8]
 
 _BEST_JPEG_QUALITY = 95
 _FILTERS = (
@@ -25,18 +25,18 @@ _FILTERS = (
 )
 
 
-def augment(film: Film, settings: AugmentationConfig, rng: np.random.Generator) -> Film:
-    """One film, changed at random.
+def augment(image: Pixels, settings: AugmentationConfig, rng: np.random.Generator) -> Pixels:
+    """One image, changed at random.
 
     Args:
-        film: (height, width) uint8.
+        image: (height, width) uint8.
         settings: Which changes, and how far they go.
-        rng: Decides; the same generator state gives the same film.
+        rng: Decides; the same generator state gives the same image.
 
     Returns:
         (height, width) uint8, a new array.
     """
-    changed = _moved(film, settings, rng)
+    changed = _moved(image, settings, rng)
     if settings.margins:
         changed = _collimated(changed, settings.margins, rng)
     if rng.random() < settings.letters:
@@ -45,42 +45,42 @@ def augment(film: Film, settings: AugmentationConfig, rng: np.random.Generator) 
     return _retoned(changed, settings, rng)
 
 
-def _moved(film: Film, settings: AugmentationConfig, rng: np.random.Generator) -> Film:
+def _moved(pixels: Pixels, settings: AugmentationConfig, rng: np.random.Generator) -> Pixels:
     """Rotated, stretched in width and height independently, and shifted, in one resampling; what is uncovered is black."""
-    height, width = film.shape
+    height, width = pixels.shape
     angle = radians(rng.uniform(-settings.rotation_degrees, settings.rotation_degrees))
     reach = np.log(settings.stretch)
     across, down = np.exp(rng.uniform(-reach, reach, 2))
     shift = rng.uniform(-settings.shift, settings.shift, 2) * (width, height)
     if angle == 0 and reach == 0 and settings.shift == 0:
-        return film.copy()
-    # Pillow wants the way back: where in the film each pixel of the result lies, about the centre.
+        return pixels.copy()
+    # Pillow wants the way back: where in the pixels each pixel of the result lies, about the centre.
     a, b = cos(angle) / across, sin(angle) / across
     d, e = -sin(angle) / down, cos(angle) / down
     centre = (width / 2, height / 2)
     c = centre[0] - a * (centre[0] + shift[0]) - b * (centre[1] + shift[1])
     f = centre[1] - d * (centre[0] + shift[0]) - e * (centre[1] + shift[1])
-    image = Image.fromarray(film)
-    moved = image.transform(image.size, Image.Transform.AFFINE, (a, b, c, d, e, f), Image.Resampling.BILINEAR)
+    picture = Image.fromarray(pixels)
+    moved = picture.transform(picture.size, Image.Transform.AFFINE, (a, b, c, d, e, f), Image.Resampling.BILINEAR)
     return np.asarray(moved)
 
 
-def _collimated(film: Film, widest: float, rng: np.random.Generator) -> Film:
-    """With black margins of their own width on each side; half of the films stay as they are."""
+def _collimated(image: Pixels, widest: float, rng: np.random.Generator) -> Pixels:
+    """With black margins of their own width on each side; half of the images stay as they are."""
     if rng.random() < 0.5:
-        return film
-    height, width = film.shape
+        return image
+    height, width = image.shape
     top, bottom, left, right = (rng.uniform(0, widest, 4) * (height, height, width, width)).astype(int)
-    framed = np.zeros_like(film)
-    framed[top : height - bottom, left : width - right] = film[top : height - bottom, left : width - right]
+    framed = np.zeros_like(image)
+    framed[top : height - bottom, left : width - right] = image[top : height - bottom, left : width - right]
     return framed
 
 
-def _lettered(film: Film, rng: np.random.Generator) -> Film:
-    """With one to three marks as film rooms burn them in: a side, a time, an exposure; near the margins."""
-    image = Image.fromarray(film)
-    draw = ImageDraw.Draw(image)
-    height, width = film.shape
+def _lettered(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    """With one to three marks as pixels rooms burn them in: a side, a time, an exposure; near the margins."""
+    picture = Image.fromarray(pixels)
+    draw = ImageDraw.Draw(picture)
+    height, width = pixels.shape
     for _ in range(rng.integers(1, 4)):
         text = _mark(rng)
         font = _font(int(rng.integers(max(6, height // 28), max(8, height // 8))))
@@ -91,7 +91,7 @@ def _lettered(film: Film, rng: np.random.Generator) -> Film:
         along = rng.random()
         x, y = [(along, depth), (along, 1 - depth), (depth, along), (1 - depth, along)][rng.integers(4)]
         draw.text((x * spare[0] - left, y * spare[1] - top), text, fill=int(rng.integers(120, 256)), font=font)
-    return np.asarray(image)
+    return np.asarray(picture)
 
 
 @lru_cache
@@ -110,59 +110,59 @@ def _mark(rng: np.random.Generator) -> str:
     return "".join("ABCDEFGHIJKLMNOPRSTUVWXYZ0123456789"[i] for i in rng.integers(0, 35, rng.integers(1, 6)))
 
 
-def _restored_from_less(film: Film, settings: AugmentationConfig, rng: np.random.Generator) -> Film:
+def _restored_from_less(image: Pixels, settings: AugmentationConfig, rng: np.random.Generator) -> Pixels:
     """As if the file had been stored smaller and more compressed than it was."""
-    height, width = film.shape
-    reduced = film
+    height, width = image.shape
+    reduced = image
     smallest = settings.smallest_resolution
     if 0 < smallest < min(height, width):
         share = np.exp(rng.uniform(np.log(smallest / min(height, width)), 0))
         size = (max(1, round(width * share)), max(1, round(height * share)))
-        reduced = np.asarray(Image.fromarray(film).resize(size, _FILTERS[rng.integers(len(_FILTERS))]))
+        reduced = np.asarray(Image.fromarray(image).resize(size, _FILTERS[rng.integers(len(_FILTERS))]))
     if settings.noise:
         noise = rng.standard_normal(reduced.shape, dtype=np.float32) * rng.uniform(0, settings.noise)
         reduced = np.rint(reduced + noise).clip(0, 255).astype(np.uint8)
     if settings.jpeg_quality:
         quality = int(rng.integers(settings.jpeg_quality, _BEST_JPEG_QUALITY + 1))
         reduced = recompressed(reduced, quality)
-    if reduced.shape == film.shape:
+    if reduced.shape == image.shape:
         return reduced
     enlarged = Image.fromarray(reduced).resize((width, height), _FILTERS[rng.integers(1, len(_FILTERS))])
     return np.asarray(enlarged)
 
 
-def recompressed(film: Film, quality: int) -> Film:
-    """The film after a round through a JPEG file of this quality, 1 to 100."""
-    content = simplejpeg.encode_jpeg(np.ascontiguousarray(film)[:, :, None], quality, colorspace="GRAY")
-    decoded: Film = simplejpeg.decode_jpeg(content, colorspace="GRAY")[:, :, 0]
+def recompressed(image: Pixels, quality: int) -> Pixels:
+    """The image after a round through a JPEG file of this quality, 1 to 100."""
+    content = simplejpeg.encode_jpeg(np.ascontiguousarray(image)[:, :, None], quality, colorspace="GRAY")
+    decoded: Pixels = simplejpeg.decode_jpeg(content, colorspace="GRAY")[:, :, 0]
     return decoded
 
 
-def _retoned(film: Film, settings: AugmentationConfig, rng: np.random.Generator) -> Film:
+def _retoned(image: Pixels, settings: AugmentationConfig, rng: np.random.Generator) -> Pixels:
     """With another gamma, contrast and brightness."""
     if settings.tone == 0:
-        return film
+        return image
     reach = np.log1p(settings.tone)
     gamma, contrast = np.exp(rng.uniform(-reach, reach, 2))
     brightness = rng.uniform(-settings.tone, settings.tone) / 2
     level = np.linspace(0, 1, 256) ** gamma
     table = np.rint(255 * ((level - 0.5) * contrast + 0.5 + brightness).clip(0, 1)).astype(np.uint8)
-    return np.asarray(table[film])
+    return np.asarray(table[image])
 
 
-def with_lines(film: Film, rng: np.random.Generator) -> Film:
-    """One film with one to four tubes, lines or leads laid over it, bright and partly transparent, some with an electrode.
+def with_lines(image: Pixels, rng: np.random.Generator) -> Pixels:
+    """One image with one to four tubes, lines or leads laid over it, bright and partly transparent, some with an electrode.
 
     Args:
-        film: (height, width) uint8.
+        image: (height, width) uint8.
         rng: Decides.
 
     Returns:
         (height, width) uint8, a new array.
     """
-    levels = film.astype(np.float32)
+    levels = image.astype(np.float32)
     for _ in range(rng.integers(1, 5)):
-        cover = _line(film.shape[0], film.shape[1], rng) * rng.uniform(0.3, 1)
+        cover = _line(image.shape[0], image.shape[1], rng) * rng.uniform(0.3, 1)
         levels += cover * (rng.uniform(150, 255) - levels)
     return np.rint(levels).clip(0, 255).astype(np.uint8)
 

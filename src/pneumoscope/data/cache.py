@@ -1,4 +1,4 @@
-"""Films decoded once: a memory-mapped array on disk, keyed by the films' contents and the preprocessing."""
+"""Images decoded once: a memory-mapped array on disk, keyed by the images' contents and the preprocessing."""
 
 import hashlib
 import json
@@ -20,25 +20,25 @@ from pneumoscope.progress import Progress
 _THREADS = 4
 
 
-def cached_films(
+def cached_images(
     source: Source, index: Index, settings: Preprocessing, folder: Path, progress: Progress | None = None
 ) -> NDArray[np.uint8]:
-    """Every film of the index at the network's size, decoded at the first call only.
+    """Every image of the index at the network's size, decoded at the first call only.
 
-    A cache that is missing, cut short, altered, or made for other films or settings is built anew.
+    A cache that is missing, cut short, altered, or made for other images or settings is built anew.
 
     Args:
-        source: Where the films' pixels come from.
-        index: Which films, in which order.
+        source: Where the images' pixels come from.
+        index: Which images, in which order.
         settings: Size and fit.
         folder: Where caches lie; made where it does not exist.
-        progress: Told how many films are decoded.
+        progress: Told how many images are decoded.
 
     Returns:
-        (films, height, width) uint8, memory-mapped, read-only, in the index' order.
+        (images, height, width) uint8, memory-mapped, read-only, in the index' order.
 
     Raises:
-        DataError: The disk is full, or a film changed since it was indexed.
+        DataError: The disk is full, or an image changed since it was indexed.
     """
     key = _key(index, settings)
     array_file = folder / f"films-{key[:20]}.npy"
@@ -56,8 +56,8 @@ def cached_films(
                 "sha256": sha256_of_file(array_file),
             },
         )
-    films: NDArray[np.uint8] = np.load(array_file, mmap_mode="r", allow_pickle=False)
-    return films
+    images: NDArray[np.uint8] = np.load(array_file, mmap_mode="r", allow_pickle=False)
+    return images
 
 
 def _key(index: Index, settings: Preprocessing) -> str:
@@ -88,7 +88,7 @@ def _build(source: Source, index: Index, settings: Preprocessing, array_file: Pa
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(stream, header)
         with ThreadPoolExecutor(_THREADS) as pool:
-            for done, film in enumerate(pool.map(decode, range(shape[0])), start=1):
-                stream.write(film.data)
+            for done, image in enumerate(pool.map(decode, range(shape[0])), start=1):
+                stream.write(image.data)
                 if progress is not None:
                     progress(done, shape[0])

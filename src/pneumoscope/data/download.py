@@ -17,7 +17,7 @@ from pneumoscope.progress import Progress, Report, silent
 # The publisher's list of files names, for each, where it lies and its SHA-256.
 LISTING_URL = "https://data.mendeley.com/public-api/datasets/rscbjbr9sj/files?folder_id=root&version=2"
 ARCHIVE_NAME = "ChestXRay2017.zip"
-FILM_COUNT = 5856
+IMAGE_COUNT = 5856
 
 
 def downloaded_folder() -> Path:
@@ -74,14 +74,14 @@ def _unpack(archive: Path, folder: Path, progress: Progress) -> None:
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         with zipfile.ZipFile(archive) as content:
-            films = [
+            images = [
                 entry
                 for entry in content.infolist()
                 if entry.filename.lower().endswith((".jpeg", ".jpg")) and "__MACOSX" not in entry.filename
             ]
-            for done, entry in enumerate(films, start=1):
+            for done, entry in enumerate(images, start=1):
                 content.extract(entry, temporary)
-                progress(done, len(films))
+                progress(done, len(images))
         inner = temporary / "chest_xray"
         (inner if inner.is_dir() else temporary).replace(folder)
     except (OSError, zipfile.BadZipFile) as error:

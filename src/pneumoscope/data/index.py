@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pneumoscope.data.sources import Source, SourceFilm
+from pneumoscope.data.sources import Source, SourceImage
 from pneumoscope.errors import DataError, UnreadableImage
 from pneumoscope.files import sha256_of_lines, write_text
 from pneumoscope.progress import Progress
@@ -47,13 +47,13 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Index:
-    """All readable films of a source.
+    """All readable images of a source.
 
     Attributes:
         rows: Sorted by path.
         measurements: One per row; empty for an index that was read back from disk.
-        unreadable: Path and reason of every film that is left out.
-        conflicts: Path and reason of every film whose name contradicts its folder.
+        unreadable: Path and reason of every image that is left out.
+        conflicts: Path and reason of every image whose name contradicts its folder.
         unknown_names: Paths whose names tell no patient; each stands for a patient of its own.
     """
 
@@ -71,27 +71,27 @@ class Index:
         )
 
     def positions(self, split: Split) -> NDArray[np.int64]:
-        """Positions in `rows` of the films of one split, ascending."""
+        """Positions in `rows` of the images of one split, ascending."""
         return np.array([i for i, row in enumerate(self.rows) if row.split is split], dtype=np.int64)
 
 
 def build_index(source: Source, progress: Progress | None = None) -> Index:
-    """Reads, hashes and measures every film of a source.
+    """Reads, hashes and measures every image of a source.
 
     Raises:
-        DataError: No film can be read.
+        DataError: No image can be read.
     """
     rows, measurements, unreadable = [], [], []
     with ThreadPoolExecutor(_THREADS) as pool:
-        results = pool.map(lambda film: _index_film(source, film), source.films)
-        for done, (film, result) in enumerate(zip(source.films, results, strict=True), start=1):
+        results = pool.map(lambda image: _index_image(source, image), source.images)
+        for done, (image, result) in enumerate(zip(source.images, results, strict=True), start=1):
             if isinstance(result, UnreadableImage):
-                unreadable.append((film.path, str(result)))
+                unreadable.append((image.path, str(result)))
             else:
                 rows.append(result[0])
                 measurements.append(result[1])
             if progress is not None:
-                progress(done, len(source.films))
+                progress(done, len(source.images))
     if not rows:
         raise DataError(f"expected at least one whole image in {source.root}, found none: {unreadable[0][1]}")
     readable = {row.path for row in rows}
@@ -99,28 +99,30 @@ def build_index(source: Source, progress: Progress | None = None) -> Index:
         tuple(rows),
         tuple(measurements),
         tuple(unreadable),
-        tuple((film.path, film.conflict) for film in source.films if film.conflict and film.path in readable),
-        tuple(film.path for film in source.films if not film.known_name and film.path in readable),
+        tuple((image.path, image.conflict) for image in source.images if image.conflict and image.path in readable),
+        tuple(image.path for image in source.images if not image.known_name and image.path in readable),
     )
 
 
-def _index_film(source: Source, film: SourceFilm) -> tuple[IndexRow, Measurement] | UnreadableImage:
+def _index_image(source: Source, source_image: SourceImage) -> tuple[IndexRow, Measurement] | UnreadableImage:
     archived = source.kind == "medmnist"
     try:
-        content = source.bytes_of(film.path)
+        content = source.bytes_of(source_image.path)
     except OSError as error:
-        return UnreadableImage(f"expected a readable file, found {film.path} ({error.strerror}): check the path")
+        return UnreadableImage(
+            f"expected a readable file, found {source_image.path} ({error.strerror}): check the path"
+        )
     try:
-        image = source.read(film.path, content)
+        image = source.read(source_image.path, content)
     except UnreadableImage as error:
         return error
     row = IndexRow(
-        path=film.path,
+        path=source_image.path,
         sha256=hashlib.sha256(content).hexdigest(),
-        finding=film.finding,
-        etiology=film.etiology,
-        patient=film.patient,
-        split=film.split,
+        finding=source_image.finding,
+        etiology=source_image.etiology,
+        patient=source_image.patient,
+        split=source_image.split,
         width=image.shape[1],
         height=image.shape[0],
         bytes=0 if archived else len(content),
@@ -130,15 +132,17 @@ def _index_film(source: Source, film: SourceFilm) -> tuple[IndexRow, Measurement
 
 def _measure(image: NDArray[np.uint8] | NDArray[np.uint16], content: bytes, archived: bool) -> Measurement:
     grey = image if image.dtype == np.uint8 else (image // 257).astype(np.uint8)
-    film = Image.fromarray(np.ascontiguousarray(grey))
-    small = np.asarray(film.resize((_MEASURED_SIDE, _MEASURED_SIDE), Image.Resampling.BILINEAR), dtype=np.float32)
+    source_image = Image.fromarray(np.ascontiguousarray(grey))
+    small = np.asarray(
+        source_image.resize((_MEASURED_SIDE, _MEASURED_SIDE), Image.Resampling.BILINEAR), dtype=np.float32
+    )
     return Measurement(
         bytes_per_pixel=float("nan") if archived else len(content) / image.size,
         quantisation=float("nan") if archived else _quantisation(content),
         sharpness=sharpness(small),
         contrast=float(small.std()),
         brightness=float(small.mean()),
-        difference_hash=_difference_hash(film),
+        difference_hash=_difference_hash(source_image),
     )
 
 
@@ -158,9 +162,9 @@ def _quantisation(content: bytes) -> float:
     return float(np.mean(tables[min(tables)])) if tables else float("nan")
 
 
-def _difference_hash(film: Image.Image) -> str:
+def _difference_hash(image: Image.Image) -> str:
     """Whether each of 16 x 16 cells is brighter than its left neighbour (Krawetz' dHash), as hex."""
-    cells = np.asarray(film.resize((_HASH_SIDE + 1, _HASH_SIDE), Image.Resampling.BOX), dtype=np.int16)
+    cells = np.asarray(image.resize((_HASH_SIDE + 1, _HASH_SIDE), Image.Resampling.BOX), dtype=np.int16)
     return np.packbits(cells[:, 1:] > cells[:, :-1]).tobytes().hex()
 
 

@@ -15,15 +15,15 @@ class LabelledImages:
     """Images with their classes.
 
     Attributes:
-        films: (all, height, width) uint8, may be memory-mapped.
-        positions: (n,) int, positions in `films` of the images that belong here.
+        images: (all, height, width) uint8, may be memory-mapped.
+        positions: (n,) int, positions in `images` of the images that belong here.
         labels: (n,) int, classes of these images.
 
     Raises:
         InputError: No image, or not a label for each.
     """
 
-    films: NDArray[np.uint8]
+    images: NDArray[np.uint8]
     positions: NDArray[np.int64]
     labels: NDArray[np.int64]
 
@@ -44,10 +44,10 @@ def labelled_images(dataset: Dataset, split: Split, classes: int) -> LabelledIma
         DataError: There are none, or three classes are wanted and the etiology is not known.
     """
     positions = dataset.positions(split)
-    return LabelledImages(dataset.films, positions, dataset.labels(SCHEMES[classes], positions))
+    return LabelledImages(dataset.images, positions, dataset.labels(SCHEMES[classes], positions))
 
 
 def repeated(data: LabelledImages, chosen: NDArray[np.bool_], times: int) -> LabelledImages:
     """The same images, the chosen ones, (n,) bool, repeated so many times."""
     positions = np.repeat(np.arange(len(data)), np.where(chosen, times, 1))
-    return LabelledImages(data.films, data.positions[positions], data.labels[positions])
+    return LabelledImages(data.images, data.positions[positions], data.labels[positions])

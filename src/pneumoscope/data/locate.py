@@ -17,7 +17,7 @@ class Location:
     Attributes:
         root: Folder, table or archive.
         how: How it was found, for the user.
-        synthetic: Whether its films are phantoms.
+        synthetic: Whether its images are phantoms.
     """
 
     root: Path
@@ -50,7 +50,7 @@ def locate(named: Path | None, report: Report = silent, download: bool = True) -
 
 
 def locate_or_make_phantoms(named: Path | None, report: Report = silent) -> tuple[Location, str]:
-    """`locate`; where nothing is at hand and nothing can be had, phantom films.
+    """`locate`; where nothing is at hand and nothing can be had, phantom images.
 
     Returns:
         The location, and why phantoms had to do (empty where they had not).

@@ -31,7 +31,7 @@ class NameFacts:
 def facts_of_name(stem: str) -> NameFacts | None:
     """Patient and etiology in a file name without its ending; None for a name of neither publisher.
 
-    The word (bacteria or virus) is no part of the patient: 808 person numbers of the training films occur with
+    The word (bacteria or virus) is no part of the patient: 808 person numbers of the training images occur with
     both words, and whether they are one child is not known, so they are kept together.
     """
     if match := _KAGGLE_PNEUMONIA.fullmatch(stem):

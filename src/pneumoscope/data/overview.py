@@ -1,4 +1,4 @@
-"""The data set at a glance: counts, shapes, example films, resizing, what the audit found; PNGs and one HTML page."""
+"""The data set at a glance: counts, shapes, example images, resizing, what the audit found; PNGs and one HTML page."""
 
 from collections import Counter
 from pathlib import Path
@@ -24,7 +24,7 @@ def write_overview(dataset: Dataset, folder: Path, synthetic: bool) -> Path:
     Args:
         dataset: What to show.
         folder: To write into.
-        synthetic: Whether the films are phantoms.
+        synthetic: Whether the images are phantoms.
 
     Returns:
         The page.
@@ -69,7 +69,7 @@ def write_overview(dataset: Dataset, folder: Path, synthetic: bool) -> Path:
             ["Nothing but what stands above."] if not dataset.audit.findings else [],
             header=["severity", "finding", "films"] if dataset.audit.findings else [],
             rows=[
-                [f.severity, f.message, ", ".join(f.films[:6]) + (" …" if len(f.films) > 6 else "")]
+                [f.severity, f.message, ", ".join(f.images[:6]) + (" …" if len(f.images) > 6 else "")]
                 for f in dataset.audit.findings
             ],
         ),
@@ -95,24 +95,26 @@ def _classes(dataset: Dataset) -> list[str]:
 
 def _count_rows(dataset: Dataset) -> list[list[str]]:
     rows = []
-    for side in Split:
+    for split in Split:
         for name in _classes(dataset):
-            films = [
-                r for r, s in zip(dataset.index.rows, dataset.split.sides, strict=True) if s is side and r.label == name
+            images = [
+                r
+                for r, s in zip(dataset.index.rows, dataset.split.splits, strict=True)
+                if s is split and r.label == name
             ]
-            if films:
-                rows.append([side.value, name, f"{len(films):,}", f"{len({r.patient for r in films}):,}"])
+            if images:
+                rows.append([split.value, name, f"{len(images):,}", f"{len({r.patient for r in images}):,}"])
     return rows
 
 
 def _counts(dataset: Dataset, synthetic: bool) -> Figure:
-    found = Counter((s, r.label) for r, s in zip(dataset.index.rows, dataset.split.sides, strict=True))
+    found = Counter((s, r.label) for r, s in zip(dataset.index.rows, dataset.split.splits, strict=True))
     names = _classes(dataset)
     with drawing(8, 1.0 + 1.1 * len(Split), synthetic) as figure:
         axes = figure.subplots()
         height = 0.8 / len(names)
         for k, name in enumerate(names):
-            values = [found[side, name] for side in Split]
+            values = [found[split, name] for split in Split]
             bars = axes.barh(
                 np.arange(len(Split)) + k * height,
                 values,
@@ -121,7 +123,7 @@ def _counts(dataset: Dataset, synthetic: bool) -> Figure:
                 label=name,
             )
             axes.bar_label(bars, labels=[f"{v:,}" for v in values], padding=3)
-        axes.set_yticks(np.arange(len(Split)) + 0.4 - height / 2, [side.value for side in Split])
+        axes.set_yticks(np.arange(len(Split)) + 0.4 - height / 2, [split.value for split in Split])
         axes.invert_yaxis()
         axes.set(xlabel="films", title=f"{len(dataset.index.rows):,} films by split and class")
         axes.margins(x=0.12)
@@ -159,8 +161,8 @@ def _shapes(dataset: Dataset, synthetic: bool) -> Figure:
         aspects = np.array([r.width / r.height for r in dataset.index.rows])
         edges = np.linspace(min(0.7, aspects.min()), max(2.2, aspects.max()), 60)
         for name in _classes(dataset):
-            films = [row for row in dataset.index.rows if row.label == name]
-            width, height = np.array([r.width for r in films]), np.array([r.height for r in films])
+            images = [row for row in dataset.index.rows if row.label == name]
+            width, height = np.array([r.width for r in images]), np.array([r.height for r in images])
             scatter.plot(width, height, ".", markersize=3, alpha=0.5, color=CLASS_COLOURS[name], label=name)
             histogram.hist(
                 width / height, edges, histtype="step", density=True, linewidth=1.5, color=CLASS_COLOURS[name]
@@ -188,7 +190,7 @@ def _examples(dataset: Dataset, synthetic: bool) -> Figure:
             for axes in line:
                 bare(axes)
             for axes, position in zip(line, chosen, strict=False):
-                axes.imshow(dataset.films[position], cmap="gray", vmin=0, vmax=255)
+                axes.imshow(dataset.images[position], cmap="gray", vmin=0, vmax=255)
                 axes.set_title(
                     Path(dataset.index.rows[position].path).stem,
                     fontsize=7,
@@ -207,14 +209,14 @@ def _resizing(dataset: Dataset, synthetic: bool) -> Figure:
             train = [i for i in dataset.split.positions(Split.TRAIN).tolist() if dataset.index.rows[i].label == name]
             position = _spread(train, 3)[-1]
             original = dataset.source.read(dataset.index.rows[position].path)
-            resized = dataset.films[position]
-            for axes, film, words in (
+            resized = dataset.images[position]
+            for axes, image, words in (
                 (grid[0, column], original, "as stored"),
                 (grid[1, column], resized, "resized"),
             ):
-                axes.imshow(film, cmap="gray")
+                axes.imshow(image, cmap="gray")
                 axes.set_title(
-                    f"{name}, {words}: {film.shape[1]} x {film.shape[0]}",
+                    f"{name}, {words}: {image.shape[1]} x {image.shape[0]}",
                     fontsize=9,
                     color=CLASS_COLOURS[name],
                 )
@@ -232,16 +234,16 @@ def _chest_frames(dataset: Dataset, synthetic: bool) -> Figure:
             train = [i for i in dataset.split.positions(Split.TRAIN).tolist() if dataset.index.rows[i].label == name]
             for place, position in enumerate(_spread(train, each)):
                 column = grid[:, each * block + place]
-                film = prepare(dataset.source.read(dataset.index.rows[position].path), Preprocessing())
-                found = load_atlas().place(film)
-                height, width = film.shape
+                image = prepare(dataset.source.read(dataset.index.rows[position].path), Preprocessing())
+                found = load_atlas().place(image)
+                height, width = image.shape
                 size = (found.scale_across * width, found.scale_down * height)
                 middle = ((found.shift_across + 1) / 2 * width, (found.shift_down + 1) / 2 * height)
                 corner = (middle[0] - size[0] / 2, middle[1] - size[1] / 2)
-                column[0].imshow(film, cmap="gray", vmin=0, vmax=255)
+                column[0].imshow(image, cmap="gray", vmin=0, vmax=255)
                 column[0].add_patch(Rectangle(corner, *size, fill=False, color=CLASS_COLOURS[name], linewidth=1.5))
                 column[0].set_title(f"{name} ({found.similarity:.2f})", fontsize=9, color=CLASS_COLOURS[name])
-                column[1].imshow(aligned(film, found, height, width), cmap="gray", vmin=0, vmax=255)
+                column[1].imshow(aligned(image, found, height, width), cmap="gray", vmin=0, vmax=255)
     return figure
 
 

@@ -1,6 +1,6 @@
-"""Phantom chest films: drawn, not taken. They let every stage run where no radiograph is; they say nothing of accuracy.
+"""Phantom chest images: drawn, not taken. They let every stage run where no radiograph is; they say nothing of accuracy.
 
-A film has a thorax, two lungs, ribs, a heart, a diaphragm, noise and an exposure of its own. Bacterial phantoms carry a
+An image has a thorax, two lungs, ribs, a heart, a diaphragm, noise and an exposure of its own. Bacterial phantoms carry a
 dense opacity in one lobe, viral ones faint streaks and patches in both lungs.
 """
 
@@ -27,8 +27,8 @@ class PhantomPlan:
     """How many phantoms.
 
     Attributes:
-        train: Films of each class in train.
-        test: Films of each class in test.
+        train: Images of each class in train.
+        test: Images of each class in test.
         films_per_patient: At most.
         seed: Of all that is random.
     """
@@ -66,19 +66,19 @@ def write_phantoms(folder: Path, plan: PhantomPlan | None = None) -> Path:
 
 def _write_class(folder: Path, kind: str, count: int, plan: PhantomPlan) -> None:
     number = {"normal": 0, "bacteria": 1, "virus": 2}[kind]
-    side = 1 if folder.name == "test" else 0
+    split = 1 if folder.name == "test" else 0
     target = folder / ("NORMAL" if kind == "normal" else "PNEUMONIA")
     target.mkdir(parents=True, exist_ok=True)
     for i in range(count):
         patient = number * 1000 + i // plan.films_per_patient + 1
         name = f"IM-{patient:04d}-{i + 1:04d}" if kind == "normal" else f"person{patient}_{kind}_{i + 1}"
-        rng = np.random.default_rng([plan.seed, side, number, i])
+        rng = np.random.default_rng([plan.seed, split, number, i])
         buffer = io.BytesIO()
-        Image.fromarray(phantom_film(kind, rng)).save(buffer, "JPEG", quality=90)
+        Image.fromarray(phantom_image(kind, rng)).save(buffer, "JPEG", quality=90)
         (target / f"{name}.jpeg").write_bytes(buffer.getvalue())
 
 
-def phantom_film(kind: str, rng: np.random.Generator, height: int = 256) -> NDArray[np.uint8]:
+def phantom_image(kind: str, rng: np.random.Generator, height: int = 256) -> NDArray[np.uint8]:
     """One phantom.
 
     Args:
@@ -92,25 +92,25 @@ def phantom_film(kind: str, rng: np.random.Generator, height: int = 256) -> NDAr
     width = round(height * rng.uniform(1.0, 1.4))
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     lean = rng.uniform(-0.05, 0.05)
-    film = 0.12 + 0.55 * _ellipse(x - lean, y, 0.0, 0.15, 0.88, 1.25, 0.05)
-    lungs = np.zeros_like(film)
-    for side in (-1, 1):
+    image = 0.12 + 0.55 * _ellipse(x - lean, y, 0.0, 0.15, 0.88, 1.25, 0.05)
+    lungs = np.zeros_like(image)
+    for split in (-1, 1):
         reach = rng.uniform(0.60, 0.70)
-        lungs = np.maximum(lungs, _ellipse(x, y, side * 0.42 + lean, -0.08, 0.33, reach, 0.06))
-    film -= 0.42 * lungs
-    film += 0.16 * _ribs(x - lean, y, rng) * np.maximum(lungs, 0.25)
-    film += 0.35 * _ellipse(x, y, 0.10 + lean, 0.22, rng.uniform(0.24, 0.32), 0.34, 0.08)
-    film += 0.22 * _ellipse(x, y, lean, 0.0, 0.09, 1.2, 0.05)
-    for side in (-1, 1):
-        film += 0.40 * _ellipse(x, y, side * 0.45 + lean, 0.78, 0.52, 0.26, 0.06)
+        lungs = np.maximum(lungs, _ellipse(x, y, split * 0.42 + lean, -0.08, 0.33, reach, 0.06))
+    image -= 0.42 * lungs
+    image += 0.16 * _ribs(x - lean, y, rng) * np.maximum(lungs, 0.25)
+    image += 0.35 * _ellipse(x, y, 0.10 + lean, 0.22, rng.uniform(0.24, 0.32), 0.34, 0.08)
+    image += 0.22 * _ellipse(x, y, lean, 0.0, 0.09, 1.2, 0.05)
+    for split in (-1, 1):
+        image += 0.40 * _ellipse(x, y, split * 0.45 + lean, 0.78, 0.52, 0.26, 0.06)
     if kind == "bacteria":
-        film += _consolidation(x - lean, y, rng) * lungs
+        image += _consolidation(x - lean, y, rng) * lungs
     elif kind == "virus":
-        film += _interstitial(film.shape, rng) * lungs
+        image += _interstitial(image.shape, rng) * lungs
     # Soft tissue differs from child to child; without it the audit rightly calls the phantoms near duplicates.
-    film += 0.035 * _smooth_noise(film.shape, height / 20, rng)
-    film = film * rng.uniform(0.85, 1.15) + rng.uniform(-0.04, 0.04) + rng.normal(0, 0.02, film.shape)
-    return np.asarray(np.rint(film.clip(0, 1) * 255), dtype=np.uint8)
+    image += 0.035 * _smooth_noise(image.shape, height / 20, rng)
+    image = image * rng.uniform(0.85, 1.15) + rng.uniform(-0.04, 0.04) + rng.normal(0, 0.02, image.shape)
+    return np.asarray(np.rint(image.clip(0, 1) * 255), dtype=np.uint8)
 
 
 Field = NDArray[np.float64]
@@ -130,8 +130,8 @@ def _ribs(x: Field, y: Field, rng: np.random.Generator) -> Field:
 
 def _consolidation(x: Field, y: Field, rng: np.random.Generator) -> Field:
     """One dense patch in one lobe."""
-    side = rng.choice([-1, 1])
-    at_x, at_y = side * rng.uniform(0.32, 0.52), rng.uniform(-0.35, 0.35)
+    split = rng.choice([-1, 1])
+    at_x, at_y = split * rng.uniform(0.32, 0.52), rng.uniform(-0.35, 0.35)
     return rng.uniform(0.30, 0.42) * _ellipse(x, y, at_x, at_y, rng.uniform(0.14, 0.24), rng.uniform(0.14, 0.26), 0.12)
 
 

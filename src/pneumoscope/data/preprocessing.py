@@ -12,7 +12,7 @@ from pneumoscope.errors import InputError
 
 # Raised whenever the same settings give other pixels than before, the atlas included, so that no cache outlives its meaning.
 PREPROCESSING_VERSION = 1
-# The chest is looked for in a square of this side, whatever the size of the film.
+# The chest is looked for in a square of this side, whatever the size of the image.
 _SQUARE = 224
 
 _FILTERS = {
@@ -23,23 +23,23 @@ _FILTERS = {
 
 
 @dataclass(frozen=True)
-class PreparedFilm:
-    """A film at the network's size, and where that frame lies in it.
+class PreparedImage:
+    """An image at the network's size, and where that frame lies in it.
 
     Attributes:
-        film: (height, width) uint8.
-        frame: Top, left, bottom and right of what the network sees, as shares of the film's height and width; beyond 0 and
+        image: (height, width) uint8.
+        frame: Top, left, bottom and right of what the network sees, as shares of the image's height and width; beyond 0 and
             1 where the frame juts out.
         similarity: Correlation of the placed chest with the mean chest, in [-1, 1].
     """
 
-    film: NDArray[np.uint8]
+    image: NDArray[np.uint8]
     frame: tuple[float, float, float, float]
     similarity: float
 
 
 def prepare(image: NDArray[np.uint8] | NDArray[np.uint16], settings: Preprocessing) -> NDArray[np.uint8]:
-    """The film at the network's size.
+    """The image at the network's size.
 
     Args:
         image: (height, width) uint8, or uint16 with its full range in use; 65535 becomes 255.
@@ -57,7 +57,7 @@ def prepare(image: NDArray[np.uint8] | NDArray[np.uint16], settings: Preprocessi
     return _as_bytes(_fit(_picture(image), settings)[0])
 
 
-def prepare_placed(image: NDArray[np.uint8] | NDArray[np.uint16], settings: Preprocessing) -> PreparedFilm:
+def prepare_placed(image: NDArray[np.uint8] | NDArray[np.uint16], settings: Preprocessing) -> PreparedImage:
     """Like `prepare`, and tells where the network looks; the chest is placed whatever the fit.
 
     Args:
@@ -70,22 +70,22 @@ def prepare_placed(image: NDArray[np.uint8] | NDArray[np.uint16], settings: Prep
     square = chest_square(image, settings)
     place = load_atlas().place(square)
     if settings.fit == "chest":
-        film = aligned(square, place, settings.height, settings.width)
-        return PreparedFilm(film, place.frame, place.similarity)
+        prepared = aligned(square, place, settings.height, settings.width)
+        return PreparedImage(prepared, place.frame, place.similarity)
     fitted, frame = _fit(_picture(image), settings)
-    return PreparedFilm(_as_bytes(fitted), frame, place.similarity)
+    return PreparedImage(_as_bytes(fitted), frame, place.similarity)
 
 
 def chest_square(
     image: NDArray[np.uint8] | NDArray[np.uint16], settings: Preprocessing | None = None
 ) -> NDArray[np.uint8]:
-    """(224, 224) uint8, the film squashed to the square in which the chest is looked for."""
+    """(224, 224) uint8, the image squashed to the square in which the chest is looked for."""
     resampling = _FILTERS[(settings or Preprocessing()).resampling]
     return _as_bytes(_picture(image).resize((_SQUARE, _SQUARE), resampling))
 
 
 def check_image(image: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
-    """Whether an array can be a film.
+    """Whether an array can be an image.
 
     Raises:
         InputError: Not a two-dimensional uint8 or uint16 array, or an empty one.
@@ -102,33 +102,33 @@ def _picture(image: NDArray[np.uint8] | NDArray[np.uint16]) -> Image.Image:
     return Image.fromarray(image.astype(np.float32) / 257.0 if deep else np.ascontiguousarray(image))
 
 
-def _as_bytes(film: Image.Image) -> NDArray[np.uint8]:
-    return np.rint(np.asarray(film, dtype=np.float32)).clip(0, 255).astype(np.uint8)
+def _as_bytes(image: Image.Image) -> NDArray[np.uint8]:
+    return np.rint(np.asarray(image, dtype=np.float32)).clip(0, 255).astype(np.uint8)
 
 
-def _fit(film: Image.Image, settings: Preprocessing) -> tuple[Image.Image, tuple[float, float, float, float]]:
-    """The film at its size, and where that frame lies in the film."""
+def _fit(image: Image.Image, settings: Preprocessing) -> tuple[Image.Image, tuple[float, float, float, float]]:
+    """The image at its size, and where that frame lies in the image."""
     target = (settings.width, settings.height)
     resampling = _FILTERS[settings.resampling]
     if settings.fit == "squash":
-        return film.resize(target, resampling), (0.0, 0.0, 1.0, 1.0)
-    ratios = (settings.width / film.width, settings.height / film.height)
+        return image.resize(target, resampling), (0.0, 0.0, 1.0, 1.0)
+    ratios = (settings.width / image.width, settings.height / image.height)
     if settings.fit == "crop":
         scale = max(ratios)
-        # Rounding may put a side that fits exactly a hair outside of the film.
-        spare = (max(0.0, film.width - settings.width / scale), max(0.0, film.height - settings.height / scale))
-        box = (spare[0] / 2, spare[1] / 2, film.width - spare[0] / 2, film.height - spare[1] / 2)
-        left, top = spare[0] / 2 / film.width, spare[1] / 2 / film.height
-        return film.resize(target, resampling, box=box), (top, left, 1 - top, 1 - left)
+        # Rounding may put a side that fits exactly a hair outside of the image.
+        spare = (max(0.0, image.width - settings.width / scale), max(0.0, image.height - settings.height / scale))
+        box = (spare[0] / 2, spare[1] / 2, image.width - spare[0] / 2, image.height - spare[1] / 2)
+        left, top = spare[0] / 2 / image.width, spare[1] / 2 / image.height
+        return image.resize(target, resampling, box=box), (top, left, 1 - top, 1 - left)
     scale = min(ratios)
-    inner = (max(1, round(film.width * scale)), max(1, round(film.height * scale)))
+    inner = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     corner = ((target[0] - inner[0]) // 2, (target[1] - inner[1]) // 2)
-    canvas = Image.new(film.mode, target)
-    canvas.paste(film.resize(inner, resampling), corner)
+    canvas = Image.new(image.mode, target)
+    canvas.paste(image.resize(inner, resampling), corner)
     left, top = -corner[0] / inner[0], -corner[1] / inner[1]
     return canvas, (top, left, top + target[1] / inner[1], left + target[0] / inner[0])
 
 
-def to_unit_range(films: NDArray[np.uint8]) -> NDArray[np.float32]:
+def to_unit_range(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Grey levels 0-255 as float32 in [0, 1], same shape."""
-    return films.astype(np.float32) / np.float32(255.0)
+    return images.astype(np.float32) / np.float32(255.0)

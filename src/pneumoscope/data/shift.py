@@ -1,8 +1,8 @@
-"""Validation normals made to look like files of pneumonia films: what the test set does to a network that reads the file.
+"""Validation normals made to look like files of pneumonia images: what the test set does to a network that reads the file.
 
-In the public training films the normals are stored larger, less compressed and less wide than the pneumonias; in the test
-films they are stored like the pneumonias (see the data card). A normal of the validation set is therefore cropped to the
-aspect of a pneumonia film, reduced to its sharpness and compressed anew. A network that reads the lung should not mind.
+In the public training images the normals are stored larger, less compressed and less wide than the pneumonias; in the test
+images they are stored like the pneumonias (see the data card). A normal of the validation set is therefore cropped to the
+aspect of a pneumonia image, reduced to its sharpness and compressed anew. A network that reads the lung should not mind.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ from pneumoscope.data.augmentation import recompressed
 from pneumoscope.data.index import sharpness
 from pneumoscope.errors import InputError
 
-Film = NDArray[np.uint8]
+Pixels = NDArray[np.uint8]
 
 # Height over which a normal must be cropped to become as wide as a pneumonia, measured on the 2,323 training originals:
 # median aspect 1.23 against 1.45-1.50, both spread by about 0.2.
@@ -23,8 +23,8 @@ _JPEG_QUALITY = (60, 90)
 _REDUCTIONS = np.linspace(1.0, 0.25, 31)
 
 
-def as_pneumonia_files(normals: NDArray[np.uint8], pneumonias: NDArray[np.uint8], rng: np.random.Generator) -> Film:
-    """Normal films with the stretch, sharpness and compression of pneumonia films.
+def as_pneumonia_files(normals: NDArray[np.uint8], pneumonias: NDArray[np.uint8], rng: np.random.Generator) -> Pixels:
+    """Normal images with the stretch, sharpness and compression of pneumonia images.
 
     Args:
         normals: (n, height, width) uint8, squashed to a square.
@@ -35,49 +35,49 @@ def as_pneumonia_files(normals: NDArray[np.uint8], pneumonias: NDArray[np.uint8]
         (n, height, width) uint8.
 
     Raises:
-        InputError: There is no pneumonia film.
+        InputError: There is no pneumonia image.
     """
     if len(pneumonias) == 0:
         raise InputError("expected pneumonia films to take the sharpness from, found none: add them")
-    wanted = np.array([_sharpness(film) for film in pneumonias])
-    shifted = [_shifted(film, float(rng.choice(wanted)), rng) for film in normals]
+    wanted = np.array([_sharpness(image) for image in pneumonias])
+    shifted = [_shifted(image, float(rng.choice(wanted)), rng) for image in normals]
     return np.stack(shifted) if shifted else normals.copy()
 
 
-def _shifted(film: Film, wanted_sharpness: float, rng: np.random.Generator) -> Film:
+def _shifted(image: Pixels, wanted_sharpness: float, rng: np.random.Generator) -> Pixels:
     ratio = float(np.clip(rng.normal(_ASPECT_RATIO, _ASPECT_SPREAD), 1.0, _WIDEST))
-    wide = _cropped(film, ratio, rng.random())
+    wide = _cropped(image, ratio, rng.random())
     compressed = recompressed(wide, int(rng.integers(*_JPEG_QUALITY)))
     return _softened(compressed, wanted_sharpness)
 
 
-def _sharpness(film: Film) -> float:
-    return sharpness(film.astype(np.float32))
+def _sharpness(image: Pixels) -> float:
+    return sharpness(image.astype(np.float32))
 
 
-def _cropped(film: Film, ratio: float, place: float) -> Film:
-    """Height cut to 1 / ratio, then squashed to the old size: the film of a wider file."""
-    height, width = film.shape
+def _cropped(image: Pixels, ratio: float, place: float) -> Pixels:
+    """Height cut to 1 / ratio, then squashed to the old size: the image of a wider file."""
+    height, width = image.shape
     spare = height * (1 - 1 / ratio)
     box = (0.0, place * spare, float(width), place * spare + height / ratio)
-    return np.asarray(Image.fromarray(film).resize((width, height), Image.Resampling.BICUBIC, box=box))
+    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC, box=box))
 
 
-def _softened(film: Film, wanted: float) -> Film:
+def _softened(image: Pixels, wanted: float) -> Pixels:
     """Reduced and enlarged by as much as brings its sharpness down to the wanted one; left alone where it is below."""
     low, high = 0, len(_REDUCTIONS) - 1
-    if _sharpness(film) <= wanted:
-        return film
+    if _sharpness(image) <= wanted:
+        return image
     while low < high:
         middle = (low + high) // 2
-        if _sharpness(_reduced(film, _REDUCTIONS[middle])) > wanted:
+        if _sharpness(_reduced(image, _REDUCTIONS[middle])) > wanted:
             low = middle + 1
         else:
             high = middle
-    return _reduced(film, _REDUCTIONS[low])
+    return _reduced(image, _REDUCTIONS[low])
 
 
-def _reduced(film: Film, share: float) -> Film:
-    height, width = film.shape
-    small = Image.fromarray(film).resize((max(8, round(width * share)), max(8, round(height * share))))
+def _reduced(image: Pixels, share: float) -> Pixels:
+    height, width = image.shape
+    small = Image.fromarray(image).resize((max(8, round(width * share)), max(8, round(height * share))))
     return np.asarray(small.resize((width, height), Image.Resampling.BICUBIC))

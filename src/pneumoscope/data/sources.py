@@ -1,6 +1,6 @@
-"""Where films come from: folders in Kaggle's or Mendeley's layout, a folder per class, a CSV table, MedMNIST.
+"""Where images come from: folders in Kaggle's or Mendeley's layout, a folder per class, a CSV table, MedMNIST.
 
-Every source gives the same thing, a list of `SourceFilm`; nothing is decoded here.
+Every source gives the same thing, a list of `SourceImage`; nothing is decoded here.
 """
 
 import csv
@@ -16,7 +16,7 @@ from pneumoscope.data.reading import read_grey
 from pneumoscope.errors import DataError, listed
 from pneumoscope.types import IMAGE_SUFFIXES, Etiology, Finding, Split
 
-# Kaggle's `val` holds 16 of the 5,232 training films: too few to measure anything, so they go back.
+# Kaggle's `val` holds 16 of the 5,232 training images: too few to measure anything, so they go back.
 _SPLIT_FOLDERS = {"train": Split.TRAIN, "training": Split.TRAIN, "val": Split.TRAIN, "valid": Split.TRAIN,
                   "validation": Split.TRAIN, "test": Split.TEST}  # fmt: skip
 _CLASS_WORDS = {
@@ -34,8 +34,8 @@ _LAYOUTS = (
 
 
 @dataclass(frozen=True)
-class SourceFilm:
-    """One film as its source names it: where it lies and what is said of it."""
+class SourceImage:
+    """One image as its source names it: where it lies and what is said of it."""
 
     path: str
     finding: Finding
@@ -47,39 +47,39 @@ class SourceFilm:
 
 
 class Source:
-    """A data set before it is indexed: its films, and how to get the pixels of one.
+    """A data set before it is indexed: its images, and how to get the pixels of one.
 
     Attributes:
         root: The folder, table or archive that the paths are relative to.
-        films: All films, sorted by path.
+        images: All images, sorted by path.
         kind: `folders`, `table` or `medmnist`.
     """
 
-    def __init__(self, root: Path, kind: str, films: list[SourceFilm]) -> None:
+    def __init__(self, root: Path, kind: str, images: list[SourceImage]) -> None:
         self.root = root
         self.kind = kind
-        self.films = sorted(films, key=lambda film: film.path)
+        self.images = sorted(images, key=lambda image: image.path)
         self._archive: dict[str, NDArray[np.uint8]] = {}
 
     def file_of(self, path: str) -> Path:
-        """The file that holds the film named `path`."""
+        """The file that holds the image named `path`."""
         if self.kind == "medmnist":
             return self.root
         return (self.root if self.root.is_dir() else self.root.parent) / path
 
     def bytes_of(self, path: str) -> bytes:
-        """The film's file as it is on disk; the pixel bytes for a film in an archive."""
+        """The image's file as it is on disk; the pixel bytes for an image in an archive."""
         return self._array_of(path).tobytes() if self.kind == "medmnist" else self.file_of(path).read_bytes()
 
     def read(self, path: str, content: bytes | None = None) -> NDArray[np.uint8] | NDArray[np.uint16]:
-        """Grey levels of one film, (height, width), uint8 or uint16.
+        """Grey levels of one image, (height, width), uint8 or uint16.
 
         Args:
-            path: As in `films`.
+            path: As in `images`.
             content: The file's bytes where they are at hand, so that it is read once only.
 
         Raises:
-            UnreadableImage: The film is not a whole, supported image.
+            UnreadableImage: The image is not a whole, supported image.
         """
         if self.kind == "medmnist":
             return self._array_of(path)
@@ -90,12 +90,12 @@ class Source:
         if part not in self._archive:
             with np.load(self.root, allow_pickle=False) as archive:
                 self._archive[part] = archive[f"{part}_images"]
-        film: NDArray[np.uint8] = self._archive[part][int(index)]
-        return film
+        image: NDArray[np.uint8] = self._archive[part][int(index)]
+        return image
 
 
 def open_source(root: Path) -> Source:
-    """The films of a folder, table or archive.
+    """The images of a folder, table or archive.
 
     Raises:
         DataError: Nothing is there, or its layout is not one of the known ones.
@@ -103,16 +103,16 @@ def open_source(root: Path) -> Source:
     if not root.exists():
         raise DataError(f"expected a data set at {root}, found nothing there: check the path of --data")
     if root.suffix == ".npz":
-        return Source(root, "medmnist", _medmnist_films(root))
+        return Source(root, "medmnist", _medmnist_images(root))
     if root.suffix == ".csv":
-        return Source(root, "table", _table_films(root))
+        return Source(root, "table", _table_images(root))
     if not root.is_dir():
         raise DataError(f"expected {_LAYOUTS}, found the file {root}: name one of these with --data")
-    return Source(root, "folders", _folder_films(root))
+    return Source(root, "folders", _folder_images(root))
 
 
-def _folder_films(root: Path) -> list[SourceFilm]:
-    films = []
+def _folder_images(root: Path) -> list[SourceImage]:
+    images = []
     for file in sorted(root.rglob("*")):
         if file.suffix.lower() not in IMAGE_SUFFIXES or file.name.startswith("."):
             continue
@@ -120,15 +120,15 @@ def _folder_films(root: Path) -> list[SourceFilm]:
         # macOS archives carry a shadow `__MACOSX` tree, and Kaggle's zip holds the whole set a second time.
         if "__MACOSX" in relative.parts or relative.parts[:2] == ("chest_xray", "chest_xray"):
             continue
-        if (film := _film_in_folders(relative)) is not None:
-            films.append(film)
-    if not films:
+        if (image := _image_in_folders(relative)) is not None:
+            images.append(image)
+    if not images:
         raise DataError(f"expected {_LAYOUTS}, found no such image below {root}: name another folder with --data")
-    return films
+    return images
 
 
-def _film_in_folders(relative: PurePosixPath) -> SourceFilm | None:
-    """The film at `[.../split/].../class/.../name`, or None where no folder of its path names a class."""
+def _image_in_folders(relative: PurePosixPath) -> SourceImage | None:
+    """The image at `[.../split/].../class/.../name`, or None where no folder of its path names a class."""
     folders = [part.lower() for part in relative.parts[:-1]]
     word = next((part for part in reversed(folders) if part in _CLASS_WORDS), None)
     if word is None:
@@ -143,7 +143,7 @@ def _film_in_folders(relative: PurePosixPath) -> SourceFilm | None:
         elif etiology is Etiology.UNKNOWN:
             etiology = facts.etiology
     patient = facts.patient if facts is not None else relative.stem
-    return SourceFilm(
+    return SourceImage(
         path=str(relative),
         finding=finding,
         etiology=etiology,
@@ -159,8 +159,8 @@ def _name_space(split: Split) -> str:
     return "test" if split is Split.TEST else "train"
 
 
-def _table_films(table: Path) -> list[SourceFilm]:
-    """Films of a CSV table with the columns path, class and, where known, etiology, patient and split."""
+def _table_images(table: Path) -> list[SourceImage]:
+    """Images of a CSV table with the columns path, class and, where known, etiology, patient and split."""
     try:
         with table.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream)
@@ -175,10 +175,10 @@ def _table_films(table: Path) -> list[SourceFilm]:
         )
     if not rows:
         raise DataError(f"expected a row per film in {table}, found none: fill the table")
-    return [_film_of_row(table, number, row) for number, row in enumerate(rows, start=2)]
+    return [_image_of_row(table, number, row) for number, row in enumerate(rows, start=2)]
 
 
-def _film_of_row(table: Path, line: int, row: dict[str, str]) -> SourceFilm:
+def _image_of_row(table: Path, line: int, row: dict[str, str]) -> SourceImage:
     word = (row["class"] or "").strip().lower()
     if word not in _CLASS_WORDS:
         raise DataError(
@@ -202,7 +202,7 @@ def _film_of_row(table: Path, line: int, row: dict[str, str]) -> SourceFilm:
     patient = (row.get("patient") or "").strip() or (facts.patient if facts else PurePosixPath(path).stem)
     # A table that names its patients speaks of one name space; numbers read off file names do not.
     named = bool((row.get("patient") or "").strip())
-    return SourceFilm(
+    return SourceImage(
         path=path,
         finding=finding,
         etiology=etiology,
@@ -212,9 +212,9 @@ def _film_of_row(table: Path, line: int, row: dict[str, str]) -> SourceFilm:
     )
 
 
-def _medmnist_films(archive: Path) -> list[SourceFilm]:
-    """Films of MedMNIST's PneumoniaMNIST: label 0 is normal, 1 pneumonia; no patients, no etiology."""
-    films = []
+def _medmnist_images(archive: Path) -> list[SourceImage]:
+    """Images of MedMNIST's PneumoniaMNIST: label 0 is normal, 1 pneumonia; no patients, no etiology."""
+    images = []
     try:
         with np.load(archive, allow_pickle=False) as arrays:
             names = set(arrays.files)
@@ -234,5 +234,5 @@ def _medmnist_films(archive: Path) -> list[SourceFilm]:
         for index, value in enumerate(values.tolist()):
             finding, etiology = _CLASS_WORDS["pneumonia" if value else "normal"]
             name = f"{part}/{index}"
-            films.append(SourceFilm(f"{archive.name}#{name}", finding, etiology, f"{part}-{index}", split))
-    return films
+            images.append(SourceImage(f"{archive.name}#{name}", finding, etiology, f"{part}-{index}", split))
+    return images

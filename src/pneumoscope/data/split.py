@@ -1,4 +1,4 @@
-"""A validation set out of the training films: grouped by patient, stratified by class, seeded, saved and hashed."""
+"""A validation set out of the training images: grouped by patient, stratified by class, seeded, saved and hashed."""
 
 import csv
 import io
@@ -17,31 +17,31 @@ from pneumoscope.types import Finding, Split
 
 @dataclass(frozen=True)
 class SplitAssignment:
-    """The side of every film of an index.
+    """The side of every image of an index.
 
     Attributes:
-        sides: One per row of the index.
+        splits: One per row of the index.
         hash: SHA-256 over paths, contents and sides, 64 hex digits.
         seed: That drew the validation set.
-        folds: The training films were cut into this many.
+        folds: The training images were cut into this many.
         fold: The one that became the validation set.
     """
 
-    sides: tuple[Split, ...]
+    splits: tuple[Split, ...]
     hash: str
     seed: int
     folds: int
     fold: int
 
     def positions(self, split: Split) -> NDArray[np.int64]:
-        """Positions in the index of the films of one side, ascending."""
-        return np.array([i for i, side in enumerate(self.sides) if side is split], dtype=np.int64)
+        """Positions in the index of the images of one side, ascending."""
+        return np.array([i for i, assigned in enumerate(self.splits) if assigned is split], dtype=np.int64)
 
 
 def draw_validation(index: Index, seed: int, folds: int = 10, fold: int = 0) -> SplitAssignment:
-    """Makes one of `folds` parts of the training films the validation set.
+    """Makes one of `folds` parts of the training images the validation set.
 
-    A data set without training films keeps its sides: there is nothing to draw from. Films stay together that share a patient (whatever the etiology in their name), their bytes or their look.
+    A data set without training images keeps its sides: there is nothing to draw from. Images stay together that share a patient (whatever the etiology in their name), their bytes or their look.
 
     Args:
         index: With measurements.
@@ -62,20 +62,20 @@ def draw_validation(index: Index, seed: int, folds: int = 10, fold: int = 0) -> 
     return _assignment(index, set(chosen), seed, folds, fold)
 
 
-def draw_style_validation(
-    index: Index, styles: NDArray[np.int64], seed: int, folds: int = 3, fold: int = 0
+def draw_cluster_validation(
+    index: Index, cluster_of: NDArray[np.int64], seed: int, folds: int = 3, fold: int = 0
 ) -> SplitAssignment:
-    """A validation set that hurts: its odd normals come from film styles that training knows as pneumonia alone.
+    """A validation set that hurts: its odd normals come from image styles that training knows as pneumonia alone.
 
     A style is odd where normals are in the minority. Odd styles are dealt out over the folds; the normals of those dealt to
-    this fold are all held out, while their pneumonias are spread over the folds like every other film: grouped by patient,
-    stratified by class. So a network may learn in training that such a film is always ill, and is judged here on whether it
-    did. Every training film is held out in one fold.
+    this fold are all held out, while their pneumonias are spread over the folds like every other image: grouped by patient,
+    stratified by class. So a network may learn in training that such an image is always ill, and is judged here on whether it
+    did. Every training image is held out in one fold.
 
     Args:
         index: With measurements.
-        styles: (rows,) int, the style of each film of the index.
-        seed: Of the draw of the other films.
+        cluster_of: (rows,) int, the style of each image of the index.
+        seed: Of the draw of the other images.
         folds: Parts, 2 or more.
         fold: Which part, 0 to folds - 1.
 
@@ -87,33 +87,38 @@ def draw_style_validation(
     _check_folds(folds, fold)
     train = index.positions(Split.TRAIN)
     normal = np.array([row.finding is Finding.NORMAL for row in index.rows])
-    dealt = _deal_odd_styles(styles[train], normal[train], folds)
+    dealt = _deal_odd_styles(cluster_of[train], normal[train], folds)
     groups = _groups(index)
-    fold_of_group = {int(groups[i]): dealt[style] for i in train if normal[i] and (style := int(styles[i])) in dealt}
+    fold_of_group = {
+        int(groups[i]): dealt[style] for i in train if normal[i] and (style := int(cluster_of[i])) in dealt
+    }
     ordinary = np.array([i for i in train if int(groups[i]) not in fold_of_group], dtype=np.int64)
     held = {int(i) for i in train if fold_of_group.get(int(groups[i])) == fold}
     held |= set(_stratified(index, ordinary, groups, seed, folds)[fold])
     return _assignment(index, held, seed, folds, fold)
 
 
-def odd_styles(styles: NDArray[np.int64], normal: NDArray[np.bool_]) -> list[int]:
+def minority_clusters(cluster_of: NDArray[np.int64], normal: NDArray[np.bool_]) -> list[int]:
     """The styles in which normals are in the minority but not absent, those with the most normals first.
 
     Args:
-        styles: (n,) int, of training films.
+        cluster_of: (n,) int, of training images.
         normal: (n,) bool.
     """
-    count = {int(s): (int(normal[styles == s].sum()), int((~normal[styles == s]).sum())) for s in np.unique(styles)}
-    return sorted((s for s, (well, ill) in count.items() if 0 < well < ill), key=lambda s: (-count[s][0], s))
+    count = {
+        int(s): (int(normal[cluster_of == s].sum()), int((~normal[cluster_of == s]).sum()))
+        for s in np.unique(cluster_of)
+    }
+    return sorted((s for s, (well, positive) in count.items() if 0 < well < positive), key=lambda s: (-count[s][0], s))
 
 
-def _deal_odd_styles(styles: NDArray[np.int64], normal: NDArray[np.bool_], folds: int) -> dict[int, int]:
+def _deal_odd_styles(cluster_of: NDArray[np.int64], normal: NDArray[np.bool_], folds: int) -> dict[int, int]:
     """Odd style to fold: the largest first, each to the fold with the fewest odd normals so far."""
     held = [0] * folds
     dealt = {}
-    for style in odd_styles(styles, normal):
+    for style in minority_clusters(cluster_of, normal):
         dealt[style] = held.index(min(held))
-        held[dealt[style]] += int(normal[styles == style].sum())
+        held[dealt[style]] += int(normal[cluster_of == style].sum())
     return dealt
 
 
@@ -123,17 +128,17 @@ def _check_folds(folds: int, fold: int) -> None:
 
 
 def _stratified(
-    index: Index, films: NDArray[np.int64], groups: NDArray[np.int64], seed: int, folds: int
+    index: Index, images: NDArray[np.int64], groups: NDArray[np.int64], seed: int, folds: int
 ) -> list[list[int]]:
-    """Positions of the chosen films of each fold: groups, a number per row of the index, stay whole; classes are spread evenly.
+    """Positions of the chosen images of each fold: groups, a number per row of the index, stay whole; classes are spread evenly.
 
     Raises:
         DataError: Fewer groups of some class than folds.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
-    labels = np.array([index.rows[i].label for i in films])
-    own_groups = groups[films]
+    labels = np.array([index.rows[i].label for i in images])
+    own_groups = groups[images]
     for name in np.unique(labels):
         if (found := len(np.unique(own_groups[labels == name]))) < folds:
             raise DataError(
@@ -141,19 +146,19 @@ def _stratified(
                 "add films or ask for fewer folds"
             )
     drawn = StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(labels, labels, own_groups)
-    return [[int(films[i]) for i in held] for _, held in drawn]
+    return [[int(images[i]) for i in held] for _, held in drawn]
 
 
 def _assignment(index: Index, chosen: set[int], seed: int, folds: int, fold: int) -> SplitAssignment:
-    """The chosen films become the validation set; checked for leaks."""
-    sides = tuple(Split.VALIDATION if i in chosen else row.split for i, row in enumerate(index.rows))
+    """The chosen images become the validation set; checked for leaks."""
+    splits = tuple(Split.VALIDATION if i in chosen else row.split for i, row in enumerate(index.rows))
     if chosen:
-        audit(index, sides).raise_for_errors(skip_unreadable=True)
-    return SplitAssignment(sides, _hash(index, sides), seed, folds, fold)
+        audit(index, splits).raise_for_errors(skip_unreadable=True)
+    return SplitAssignment(splits, _hash(index, splits), seed, folds, fold)
 
 
 def _groups(index: Index) -> NDArray[np.int64]:
-    """A number per film, the same for films that must stand on one side."""
+    """A number per image, the same for images that must stand on one side."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -168,8 +173,8 @@ def _groups(index: Index) -> NDArray[np.int64]:
     return np.asarray(connected_components(links, directed=False)[1], dtype=np.int64)
 
 
-def _hash(index: Index, sides: tuple[Split, ...]) -> str:
-    return sha256_of_lines([f"{row.path} {row.sha256} {side}" for row, side in zip(index.rows, sides, strict=True)])
+def _hash(index: Index, splits: tuple[Split, ...]) -> str:
+    return sha256_of_lines([f"{row.path} {row.sha256} {split}" for row, split in zip(index.rows, splits, strict=True)])
 
 
 def save_split(index: Index, assignment: SplitAssignment, path: Path) -> None:
@@ -178,8 +183,8 @@ def save_split(index: Index, assignment: SplitAssignment, path: Path) -> None:
     text.write(f"# seed={assignment.seed} folds={assignment.folds} fold={assignment.fold} hash={assignment.hash}\n")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["path", "sha256", "patient", "class", "side"])
-    for row, side in zip(index.rows, assignment.sides, strict=True):
-        writer.writerow([row.path, row.sha256, row.patient, row.label, side])
+    for row, split in zip(index.rows, assignment.splits, strict=True):
+        writer.writerow([row.path, row.sha256, row.patient, row.label, split])
     write_text(path, text.getvalue())
 
 
@@ -187,16 +192,16 @@ def load_split(index: Index, path: Path) -> SplitAssignment:
     """Reads a `split.csv` back and checks it against the index.
 
     Raises:
-        DataError: Missing, damaged, or made for other films.
+        DataError: Missing, damaged, or made for other images.
     """
     try:
         with path.open(newline="", encoding="utf-8") as stream:
             settings = dict(item.split("=") for item in stream.readline().lstrip("# ").split())
             side_of = {record["path"]: Split(record["side"]) for record in csv.DictReader(stream)}
-        sides = tuple(side_of[row.path] for row in index.rows)
+        splits = tuple(side_of[row.path] for row in index.rows)
         seed, folds, fold = (int(settings[name]) for name in ("seed", "folds", "fold"))
     except (OSError, KeyError, ValueError) as error:
         raise DataError(f"expected a split of these films at {path}, found {error}: draw it anew") from error
-    if (found := _hash(index, sides)) != settings.get("hash"):
+    if (found := _hash(index, splits)) != settings.get("hash"):
         raise DataError(f"expected the split {settings.get('hash')} at {path}, found {found}: draw it anew")
-    return SplitAssignment(sides, found, seed, folds, fold)
+    return SplitAssignment(splits, found, seed, folds, fold)

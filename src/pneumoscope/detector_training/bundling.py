@@ -24,7 +24,7 @@ from pneumoscope.bundle import (
 from pneumoscope.config import AugmentationConfig, DetectorConfig, Preprocessing, RunConfig
 from pneumoscope.data.alignment import load_atlas
 from pneumoscope.data.augmentation import augment, with_lines
-from pneumoscope.data.cache import cached_films
+from pneumoscope.data.cache import cached_images
 from pneumoscope.data.dataset import Dataset, load_dataset
 from pneumoscope.data.labelled import labelled_images
 from pneumoscope.data.locate import Location
@@ -37,7 +37,7 @@ from pneumoscope.inference.detector import Detector
 from pneumoscope.inference.drift import reference_of
 from pneumoscope.inference.guard import Guard, fit_guard
 from pneumoscope.inference.network import Network
-from pneumoscope.models.classifier import FilmClassifier
+from pneumoscope.models.classifier import ImageClassifier
 from pneumoscope.progress import Report, silent
 from pneumoscope.provenance import provenance
 from pneumoscope.training.batches import as_network_input
@@ -48,16 +48,16 @@ from pneumoscope.training.predict import class_probabilities
 from pneumoscope.training.run_folder import RunFolder
 from pneumoscope.types import Split
 
-_GOLDEN_FILMS = 4
-# Architectures whose features tell what is no chest film, and the shipped detector that does it for the others.
+_GOLDEN_IMAGES = 4
+# Architectures whose features tell what is no chest image, and the shipped detector that does it for the others.
 _GUARDING, _GUARD_OF_OTHERS = ("lite0", "nano"), "nano"
-# Share of the films watched by the training that a guard taken over may reject: phantoms, say, it rejects all.
+# Share of the images watched by the training that a guard taken over may reject: phantoms, say, it rejects all.
 _UNKNOWN = 0.02
-# Share of the films learnt from that are called unlike them.
+# Share of the images learnt from that are called unlike them.
 _UNLIKE = 0.01
-# Share of the chest films, changed ones among them, that the guard may reject.
+# Share of the chest images, changed ones among them, that the guard may reject.
 _REJECTED = 0.004
-# How real films differ beyond those learnt from; the guard must let such pass.
+# How real images differ beyond those learnt from; the guard must let such pass.
 _CHANGES = AugmentationConfig(
     rotation_degrees=12,
     stretch=1.2,
@@ -68,8 +68,8 @@ _CHANGES = AugmentationConfig(
     jpeg_quality=10,
     noise=8,
 )
-# So many films, and no more difference of a probability, for the exported network to count as the trained one.
-_PARITY_FILMS, _PARITY_BATCH, _PARITY_TOLERANCE = 200, 16, 1e-4
+# So many images, and no more difference of a probability, for the exported network to count as the trained one.
+_PARITY_IMAGES, _PARITY_BATCH, _PARITY_TOLERANCE = 200, 16, 1e-4
 _CHANGED_TRAINING, _CHANGED_HELD_OUT = 2, 4
 INTENDED_USE = (
     "Research on frontal chest radiographs of children of 1 to 5 years: normal or pneumonia, and of pneumonia, as weak "
@@ -112,7 +112,7 @@ class TrainedNetwork:
     """
 
     config: RunConfig
-    model: FilmClassifier
+    model: ImageClassifier
     dataset: Dataset
 
 
@@ -121,8 +121,8 @@ def export_run(
 ) -> Bundle:
     """A finished run becomes a bundle: one of the study's networks, or any other.
 
-    Calibration and operating points come from the run's own validation films, which also stopped its training; they are
-    easier than the official test films (docs/detector.md), so that what they promise is not kept there.
+    Calibration and operating points come from the run's own validation images, which also stopped its training; they are
+    easier than the official test images (docs/detector.md), so that what they promise is not kept there.
 
     Args:
         folder: Of the run.
@@ -132,14 +132,14 @@ def export_run(
         report: Told of progress.
 
     Raises:
-        RunError: The run is not finished, or was trained on other films.
+        RunError: The run is not finished, or was trained on other images.
         BundleError: ONNX Runtime answers otherwise than torch.
     """
     run = RunFolder(folder)
     if not run.is_finished:
         raise RunError(f"expected a finished run in {folder}, found one without weights: finish it with --resume")
     config, told = run.config(), run.provenance()
-    dataset = load_dataset(location.root, config.preprocessing, config.split, paths.films_directory(), report)
+    dataset = load_dataset(location.root, config.preprocessing, config.split, paths.images_directory(), report)
     if told["facts"]["split_hash"] != dataset.split.hash:
         raise RunError(
             f"expected the films that the run in {folder} was trained on, found others at {location.root}: name these by --data"
@@ -160,14 +160,14 @@ def export_run(
 
 
 def _better_guard(dataset: Dataset) -> Bundle | None:
-    """The shipped detector whose guard a network of the study takes over, if that knows the films it is trained on.
+    """The shipped detector whose guard a network of the study takes over, if that knows the images it is trained on.
 
-    What the study's networks make of a film tells hands from chests badly: with guards fitted to it, 272 of 300 foreign
+    What the study's networks make of an image tells hands from chests badly: with guards fitted to it, 272 of 300 foreign
     images passed those of the CNNs, 230 that of Inception V3.
     """
     detector = Detector(find_bundle(_GUARD_OF_OTHERS))
-    films = cached_films(dataset.source, dataset.index, detector.guard_preprocessing, paths.films_directory())
-    unknown = (detector.distances(films[dataset.positions(Split.VALIDATION)]) > 1).mean()
+    images = cached_images(dataset.source, dataset.index, detector.guard_preprocessing, paths.images_directory())
+    unknown = (detector.distances(images[dataset.positions(Split.VALIDATION)]) > 1).mean()
     return detector.bundle if unknown <= _UNKNOWN else None
 
 
@@ -191,7 +191,7 @@ def make_bundle(
     learnt = [*dataset.positions(Split.TRAIN), *dataset.positions(Split.VALIDATION)]
     onnx = export_onnx(trained.model, settings.height, settings.width)
     network = Network(onnx, settings.height, settings.width)
-    parity = _check_parity(trained.model, network, dataset.films[learnt[:: max(1, len(learnt) // _PARITY_FILMS)]])
+    parity = _check_parity(trained.model, network, dataset.images[learnt[:: max(1, len(learnt) // _PARITY_IMAGES)]])
     guard = Guard.of(guard_of) if guard_of else _guard(network, dataset)
     manifest = replace(
         _manifest(description, trained, policy, parity),
@@ -240,27 +240,27 @@ def _manifest(
     )
 
 
-def _golden(model: FilmClassifier, settings: Preprocessing) -> dict[str, NDArray[Any]]:
+def _golden(model: ImageClassifier, settings: Preprocessing) -> dict[str, NDArray[Any]]:
     """Golden inputs and outputs. The inputs are noise: the data set's images stay out of the bundle."""
-    size = (_GOLDEN_FILMS, settings.height, settings.width)
+    size = (_GOLDEN_IMAGES, settings.height, settings.width)
     return golden_outputs(model, np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8))
 
 
 def _reference(bundle: Bundle, dataset: Dataset) -> Reference | None:
-    """Of the films that watched the training, as a user would hand them in; None where all are rejected."""
-    squares = cached_films(dataset.source, dataset.index, Preprocessing(), paths.films_directory())
+    """Of the images that watched the training, as a user would hand them in; None where all are rejected."""
+    squares = cached_images(dataset.source, dataset.index, Preprocessing(), paths.images_directory())
     predictions = Detector(bundle).predict_many(squares[i] for i in dataset.positions(Split.VALIDATION))
     found = [prediction.statistics for prediction in predictions]
     judged = [statistics for statistics in found if statistics]
     return reference_of(judged, rejected=len(found) - len(judged)) if judged else None
 
 
-def _check_parity(model: FilmClassifier, network: Network, films: NDArray[np.uint8]) -> float:
-    """The largest difference of a probability between torch and ONNX Runtime; films as (n, height, width) uint8."""
+def _check_parity(model: ImageClassifier, network: Network, images: NDArray[np.uint8]) -> float:
+    """The largest difference of a probability between torch and ONNX Runtime; images as (n, height, width) uint8."""
     model.cpu().eval()
     largest = 0.0
-    for start in range(0, len(films), _PARITY_BATCH):
-        some = films[start : start + _PARITY_BATCH]
+    for start in range(0, len(images), _PARITY_BATCH):
+        some = images[start : start + _PARITY_BATCH]
         with torch.no_grad():
             expected = model(as_network_input(some)).double().numpy()
         found = softmax(network.run(some, LOGITS)[0].astype(np.float64))
@@ -276,13 +276,13 @@ def _check_parity(model: FilmClassifier, network: Network, films: NDArray[np.uin
 def _least_similarity(settings: Preprocessing, dataset: Dataset, learnt: Sequence[int]) -> float:
     if settings.fit != "chest":
         return -1.0
-    return float(np.quantile([load_atlas().similarity(dataset.films[i]) for i in learnt], _UNLIKE))
+    return float(np.quantile([load_atlas().similarity(dataset.images[i]) for i in learnt], _UNLIKE))
 
 
 def _guard(network: Network, dataset: Dataset) -> Guard:
-    """Fitted on the films that the network learnt from, its limits on those that watched."""
+    """Fitted on the images that the network learnt from, its limits on those that watched."""
     learnt, watched = dataset.positions(Split.TRAIN), dataset.positions(Split.VALIDATION)
-    squares = cached_films(dataset.source, dataset.index, Preprocessing(), paths.films_directory())
+    squares = cached_images(dataset.source, dataset.index, Preprocessing(), paths.images_directory())
     similarity = np.array([load_atlas().place(squares[i]).similarity for i in watched])
     features, held_out = (
         np.concatenate([_features(network, dataset, chosen, change) for change in range(1 + times)])
@@ -292,12 +292,12 @@ def _guard(network: Network, dataset: Dataset) -> Guard:
 
 
 def _features(network: Network, dataset: Dataset, chosen: NDArray[np.int64], change: int) -> NDArray[np.float32]:
-    """(n, channels) of films as they are (0) or changed at random, in one of several ways."""
+    """(n, channels) of images as they are (0) or changed at random, in one of several ways."""
     parts = []
     for position in chosen:
-        film, rng = dataset.films[position], np.random.default_rng([change, int(position)])
+        image, rng = dataset.images[position], np.random.default_rng([change, int(position)])
         if change:
-            film = augment(film, _CHANGES, rng)
-            film = with_lines(film, rng) if rng.random() < 0.5 else film
-        parts.append(network.run(film[None], FEATURES)[0])
+            image = augment(image, _CHANGES, rng)
+            image = with_lines(image, rng) if rng.random() < 0.5 else image
+        parts.append(network.run(image[None], FEATURES)[0])
     return np.concatenate(parts)

@@ -1,9 +1,9 @@
-"""A configuration becomes a bundle: networks on style folds, their held-out answers, a network on all films, the export.
+"""A configuration becomes a bundle: networks on style folds, their held-out answers, a network on all images, the export.
 
 RUN/folds/fold-K/      trained without the odd styles dealt to fold K, a run seed-S for each member; hard-*.npz holds what
                        the mean of them answers for what none of them saw
 RUN/decision.json      calibration and operating points, fitted on those answers
-RUN/final/             trained on all training films but a tenth that watches, likewise
+RUN/final/             trained on all training images but a tenth that watches, likewise
 RUN/bundle.zip         the final network, the mean of these, with that calibration
 """
 
@@ -18,14 +18,14 @@ from pneumoscope.data.dataset import Dataset, load_dataset
 from pneumoscope.data.locate import Location
 from pneumoscope.detector_training.bundling import BundleDescription, TrainedNetwork, make_bundle
 from pneumoscope.detector_training.stress_validation import (
-    HardValidation,
-    hard_set,
-    load_hard_validation,
-    validate_hard,
+    StressValidation,
+    load_stress_validation,
+    run_stress_validation,
+    stress_set,
 )
 from pneumoscope.evaluation.policy_fitting import FittedPolicy, fit_policy
 from pneumoscope.files import write_json
-from pneumoscope.models.classifier import FilmClassifier
+from pneumoscope.models.classifier import ImageClassifier
 from pneumoscope.provenance import provenance
 from pneumoscope.training import distributed
 from pneumoscope.training.averaging import mean_of_trainings
@@ -70,7 +70,7 @@ def make_detector(
     distributed.first(lambda: RunFolder(folder).start(config, {"index_hash": watched.index.hash}, resume))
     run_jobs(_jobs(part, config.detector.folds, seeds, location, folder), workers or Workers(), callbacks.message)
     folds = _judge_folds(part, config.detector.folds, seeds, location, folder, callbacks)
-    hard = hard_set(folds)
+    hard = stress_set(folds)
     fitted = fit_policy(hard.logit, hard.label, config.detector, hard.weight)
     callbacks.message("the final network, on all training films")
     model = trained_mean(replace(part, split=_WATCHING), watched, folder / "final", seeds, callbacks)
@@ -78,7 +78,7 @@ def make_detector(
 
 
 def _finish(
-    config: RunConfig, watched: Dataset, folder: Path, seed: int, model: FilmClassifier, fitted: FittedPolicy
+    config: RunConfig, watched: Dataset, folder: Path, seed: int, model: ImageClassifier, fitted: FittedPolicy
 ) -> dict[str, Any]:
     """Writes the bundle, and beside it what `make_detector` returns."""
     made = {
@@ -109,13 +109,13 @@ def _seeds(config: RunConfig) -> range:
 
 def _dataset(config: RunConfig, split: SplitConfig, location: Location, callbacks: Callbacks) -> Dataset:
     return distributed.in_turn(
-        lambda: load_dataset(location.root, config.preprocessing, split, paths.films_directory(), callbacks.progress)
+        lambda: load_dataset(location.root, config.preprocessing, split, paths.images_directory(), callbacks.progress)
     )
 
 
 def _judge_folds(
     config: RunConfig, folds: int, seeds: Sequence[int], location: Location, folder: Path, callbacks: Callbacks
-) -> list[HardValidation]:
+) -> list[StressValidation]:
     """The held-out answers of every fold, trained where they are not there yet."""
     return [
         held_out_answers(_of_fold(config, folds, fold), location, _fold_folder(folder, fold), seeds, callbacks)
@@ -154,8 +154,8 @@ def _train_alone(config: RunConfig, location: Location, folder: Path, seed: int)
 
 def held_out_answers(
     config: RunConfig, location: Location, folder: Path, seeds: Sequence[int], callbacks: Callbacks
-) -> HardValidation:
-    """What a network says of the films that its style fold holds out; trained, and asked, where that is not done yet.
+) -> StressValidation:
+    """What a network says of the images that its style fold holds out; trained, and asked, where that is not done yet.
 
     Args:
         config: With the fold as its split.
@@ -170,13 +170,13 @@ def held_out_answers(
         callbacks.message(f"style fold {config.split.fold + 1} of {config.split.folds}")
         model = trained_mean(config, dataset, folder, seeds, callbacks)
         precision = resolve_precision(config.training.precision)
-        distributed.first(lambda: validate_hard(model, dataset, config.preprocessing, precision).save(file))
-    return load_hard_validation(file)
+        distributed.first(lambda: run_stress_validation(model, dataset, config.preprocessing, precision).save(file))
+    return load_stress_validation(file)
 
 
 def trained_mean(
     config: RunConfig, dataset: Dataset, folder: Path, seeds: Sequence[int], callbacks: Callbacks
-) -> FilmClassifier:
+) -> ImageClassifier:
     """The network whose weights are the mean of trainings that differ in their seed alone; made where not done yet.
 
     Args:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumoscope.config import Preprocessing
-from pneumoscope.data.dataset import Dataset, FilmLooks
+from pneumoscope.data.dataset import AcquisitionClusters, Dataset
 from pneumoscope.data.labelled import LabelledImages, labelled_images
 from pneumoscope.data.preprocessing import prepare
 from pneumoscope.data.shift import as_pneumonia_files
@@ -16,49 +16,52 @@ from pneumoscope.decision import logits_of, pneumonia_probability
 from pneumoscope.errors import InputError
 from pneumoscope.evaluation.metrics import roc_auc
 from pneumoscope.files import whole_or_nothing
-from pneumoscope.models.classifier import FilmClassifier
+from pneumoscope.models.classifier import ImageClassifier
 from pneumoscope.training.precision import Precision
 from pneumoscope.training.predict import class_probabilities
 from pneumoscope.types import Split
 
 _LEAST_OF_A_KIND = 3
+# Names of the arrays on disk, where they differ from the attributes.
+_STORED = {"cluster": "style", "minority": "odd"}
 
 
 @dataclass(frozen=True)
-class HardValidation:
-    """What a network answers on the validation films, as they are and shifted.
+class StressValidation:
+    """What a network answers on the validation images, as they are and shifted.
 
     Attributes:
-        positions: (n,) int, of the films in the index.
+        positions: (n,) int, of the images in the index.
         label: (n,) int, 0 for normal.
-        style: (n,) int, of each film as it is.
-        odd: (n,) bool, a normal of a style in which normals are in the minority.
-        plain: (n, classes) float64, probabilities for the films as they are.
-        shifted: (n, classes) float64, likewise, every normal stored as a pneumonia film is; pneumonias as they are.
+        cluster: (n,) int, acquisition cluster of each image as it is.
+        minority: (n,) bool, minority normals: normal images of a cluster in which most images are pneumonia.
+        plain: (n, classes) float64, probabilities for the images as they are.
+        shifted: (n, classes) float64, likewise, every normal stored as a pneumonia image is; pneumonias as they are.
     """
 
     positions: NDArray[np.int64]
     label: NDArray[np.int64]
-    style: NDArray[np.int64]
-    odd: NDArray[np.bool_]
+    cluster: NDArray[np.int64]
+    minority: NDArray[np.bool_]
     plain: NDArray[np.float64]
     shifted: NDArray[np.float64]
 
     def save(self, path: Path) -> None:
         """Writes an npz file, atomically."""
         with whole_or_nothing(path) as temporary, temporary.open("wb") as stream:
-            np.savez_compressed(stream, **vars(self))
+            np.savez_compressed(stream, **{_STORED.get(name, name): values for name, values in vars(self).items()})
 
 
-def load_hard_validation(path: Path) -> HardValidation:
+def load_stress_validation(path: Path) -> StressValidation:
     """Reads what `save` wrote."""
     with np.load(path, allow_pickle=False) as held:
-        return HardValidation(**held)
+        stored = {name: key for key, name in _STORED.items()}
+        return StressValidation(**{stored.get(name, name): held[name] for name in held.files})
 
 
 @dataclass(frozen=True)
-class HardSet:
-    """Films on which calibration and operating points are fitted, from all folds together.
+class StressSet:
+    """Images on which calibration and operating points are fitted, from all folds together.
 
     Each kind of pneumonia shares half of the weight alike, as they are; a quarter are normals of odd styles as they are; a
     quarter the other normals, stored like pneumonias.
@@ -74,30 +77,30 @@ class HardSet:
     weight: NDArray[np.float64]
 
 
-def auc_within_styles(found: HardValidation) -> float:
+def auc_within_clusters(found: StressValidation) -> float:
     """AUC of pneumonias against shifted normals of the same style, the mean over the styles: the style tells nothing here.
 
     Each style counts by the smaller number of its two kinds; those with fewer than three of either are left out.
 
     Returns:
-        In [0, 1]; NaN where no style has enough films.
+        In [0, 1]; NaN where no style has enough images.
     """
-    score, ill = pneumonia_probability(found.shifted), found.label > 0
+    score, positive = pneumonia_probability(found.shifted), found.label > 0
     total = weight = 0.0
-    for style in np.unique(found.style):
-        own = found.style == style
-        smaller = min(int(ill[own].sum()), int((~ill)[own].sum()))
+    for cluster in np.unique(found.cluster):
+        own = found.cluster == cluster
+        smaller = min(int(positive[own].sum()), int((~positive)[own].sum()))
         if smaller >= _LEAST_OF_A_KIND:
-            total += smaller * roc_auc(score[own], ill[own])
+            total += smaller * roc_auc(score[own], positive[own])
             weight += smaller
     return total / weight if weight else float("nan")
 
 
-def hard_set(folds: Sequence[HardValidation]) -> HardSet:
+def stress_set(folds: Sequence[StressValidation]) -> StressSet:
     """The hard set of the held-out answers of all folds.
 
     Args:
-        folds: Each film held out in one of them.
+        folds: Each image held out in one of them.
     """
     label, odd = (np.concatenate([getattr(fold, name) for fold in folds]) for name in ("label", "odd"))
     plain, shifted = (np.concatenate([getattr(fold, name) for fold in folds]) for name in ("plain", "shifted"))
@@ -108,51 +111,51 @@ def hard_set(folds: Sequence[HardValidation]) -> HardSet:
     weight = np.zeros(len(label))
     for chosen, share in ((odd, 0.25), (common, 0.25), *((label == kind, 0.5 / len(kinds)) for kind in kinds)):
         weight[chosen] = share / max(1, chosen.sum())
-    return HardSet(logits_of(probability), label, weight / weight.mean())
+    return StressSet(logits_of(probability), label, weight / weight.mean())
 
 
-def shifted_films(dataset: Dataset, data: LabelledImages, settings: Preprocessing, seed: int = 0) -> LabelledImages:
-    """The same films, the normals among them with stretch, sharpness and compression of the pneumonias among them.
+def shifted_images(dataset: Dataset, data: LabelledImages, settings: Preprocessing, seed: int = 0) -> LabelledImages:
+    """The same images, the normals among them with stretch, sharpness and compression of the pneumonias among them.
 
     Args:
         dataset: With its looks.
-        data: Films of it, of both kinds.
-        settings: The preprocessing, which the altered films go through as any file would.
+        data: Images of it, of both kinds.
+        settings: The preprocessing, which the altered images go through as any file would.
         seed: Of the draws.
     """
-    looks = _looks(dataset)
-    squashed = looks.squashed[data.positions]
-    films = data.films[data.positions]
+    clusters = _clusters_of(dataset)
+    squashed = clusters.squashed[data.positions]
+    images = data.images[data.positions]
     normal = data.labels == 0
     altered = as_pneumonia_files(squashed[normal], squashed[~normal], np.random.default_rng(seed))
-    films[normal] = [prepare(film, settings) for film in altered]
-    return LabelledImages(films, np.arange(len(films)), data.labels)
+    images[normal] = [prepare(image, settings) for image in altered]
+    return LabelledImages(images, np.arange(len(images)), data.labels)
 
 
-def validate_hard(
-    model: FilmClassifier, dataset: Dataset, settings: Preprocessing, precision: Precision
-) -> HardValidation:
-    """Runs a trained network over the validation films of its style fold, as they are and shifted.
+def run_stress_validation(
+    model: ImageClassifier, dataset: Dataset, settings: Preprocessing, precision: Precision
+) -> StressValidation:
+    """Runs a trained network over the validation images of its style fold, as they are and shifted.
 
     Args:
         model: Trained.
-        dataset: Split by style, its films prepared with `settings`.
+        dataset: Split by style, its images prepared with `settings`.
         settings: The network's preprocessing.
         precision: `fp32` or `bf16`.
     """
-    looks = _looks(dataset)
+    clusters = _clusters_of(dataset)
     data = labelled_images(dataset, Split.VALIDATION, len(model.scheme))
-    return HardValidation(
+    return StressValidation(
         data.positions,
         data.labels,
-        looks.styles[data.positions],
-        looks.odd_normals(data.positions, data.labels),
+        clusters.cluster_of[data.positions],
+        clusters.minority_normals(data.positions, data.labels),
         class_probabilities(model, data, precision),
-        class_probabilities(model, shifted_films(dataset, data, settings), precision),
+        class_probabilities(model, shifted_images(dataset, data, settings), precision),
     )
 
 
-def _looks(dataset: Dataset) -> FilmLooks:
-    if dataset.looks is None:
+def _clusters_of(dataset: Dataset) -> AcquisitionClusters:
+    if dataset.clusters is None:
         raise InputError("expected a data set split by style, found one split by patient: set split.by to style")
-    return dataset.looks
+    return dataset.clusters

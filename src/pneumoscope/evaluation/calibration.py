@@ -1,4 +1,4 @@
-"""Whether a probability means what it says, and the calibration that makes it so. Fit on validation films only."""
+"""Whether a probability means what it says, and the calibration that makes it so. Fit on validation images only."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +17,10 @@ def fit_calibration(
         logit: (n, classes) float.
         label: (n,) int in 0 to classes - 1.
         biases: Fit a bias per class too (their mean is 0); else the temperature alone.
-        weight: (n,) how much each film counts; all alike where None.
+        weight: (n,) how much each image counts; all alike where None.
 
     Raises:
-        InputError: A class has no film.
+        InputError: A class has no image.
     """
     from scipy.optimize import minimize
 
@@ -55,15 +55,15 @@ def fit_calibration(
     return Calibration(float(np.exp(-found.x[0])), tuple(bias.tolist()))
 
 
-def fit_pneumonia_calibration(logit: NDArray[np.floating], sick: NDArray[np.bool_], weight: Floats) -> Calibration:
+def fit_pneumonia_calibration(logit: NDArray[np.floating], positive: NDArray[np.bool_], weight: Floats) -> Calibration:
     """The calibration with the lowest cross-entropy of normal against pneumonia, for labels that do not say which kind.
 
     How the kinds share the pneumonia changes by the temperature alone.
 
     Args:
         logit: (n, classes) float, normal first.
-        sick: (n,) bool, of both kinds.
-        weight: (n,) how much each film counts.
+        positive: (n,) bool, of both kinds.
+        weight: (n,) how much each image counts.
     """
     from scipy.optimize import minimize
 
@@ -77,7 +77,7 @@ def fit_pneumonia_calibration(logit: NDArray[np.floating], sick: NDArray[np.bool
 
     def loss(values: Floats) -> float:
         normal = calibration(values).probabilities(logits)[:, 0]
-        right = np.where(sick, 1 - normal, normal)
+        right = np.where(positive, 1 - normal, normal)
         return float(-(share * np.log(np.maximum(right, 1e-12))).sum())
 
     found = minimize(loss, np.zeros(2), method="L-BFGS-B", bounds=[(-5.0, 5.0), (-20.0, 20.0)])
@@ -85,7 +85,7 @@ def fit_pneumonia_calibration(logit: NDArray[np.floating], sick: NDArray[np.bool
 
 
 def calibration_line(probability: Floats, positive: NDArray[np.bool_]) -> tuple[float, float]:
-    """Slope and intercept of the logistic regression of what is so on the logit of what is said; (1, 0) is perfect.
+    """Slope and intercept of the logistic regression of what is so on the logit of what is logits; (1, 0) is perfect.
 
     A slope below 1 says that the probabilities are too extreme, an intercept below 0 that they are too high. Both are NaN
     where a threshold tells the two kinds apart without a mistake: no slope is steep enough then.
@@ -99,15 +99,15 @@ def calibration_line(probability: Floats, positive: NDArray[np.bool_]) -> tuple[
     from scipy.optimize import minimize
     from scipy.special import expit, logit
 
-    said, sick = logit(np.clip(probability, 1e-6, 1 - 1e-6)), positive.astype(bool)
-    if said[~sick].max() < said[sick].min() or said[sick].max() < said[~sick].min():
+    logits, is_positive = logit(np.clip(probability, 1e-6, 1 - 1e-6)), positive.astype(bool)
+    if logits[~is_positive].max() < logits[is_positive].min() or logits[is_positive].max() < logits[~is_positive].min():
         return float("nan"), float("nan")
 
     def loss_and_gradient(line: Floats) -> tuple[float, Floats]:
-        raised = line[0] * said + line[1]
-        error = expit(raised) - sick
-        loss = np.logaddexp(0, raised) - raised * sick
-        return float(loss.mean()), np.array([(error * said).mean(), error.mean()])
+        raised = line[0] * logits + line[1]
+        error = expit(raised) - is_positive
+        loss = np.logaddexp(0, raised) - raised * is_positive
+        return float(loss.mean()), np.array([(error * logits).mean(), error.mean()])
 
     found = minimize(loss_and_gradient, np.array([1.0, 0.0]), jac=True, method="BFGS", options={"gtol": 1e-9})
     return float(found.x[0]), float(found.x[1])
@@ -116,7 +116,7 @@ def calibration_line(probability: Floats, positive: NDArray[np.bool_]) -> tuple[
 def calibration_curve(
     probability: Floats, positive: NDArray[np.bool_], bins: int = 10
 ) -> list[tuple[float, float, int]]:
-    """Mean of what is said, share of what is so, and number of films, in bins of equal counts.
+    """Mean of what is said, share of what is so, and number of images, in bins of equal counts.
 
     Args:
         probability: (n,) float in [0, 1].
@@ -129,13 +129,13 @@ def calibration_curve(
 
 
 def ece_under_perfect_calibration(probability: Floats, draws: int = 1000) -> Floats:
-    """Expected calibration error that chance alone shows on as many films, were every probability right.
+    """Expected calibration error that chance alone shows on as many images, were every probability right.
 
-    A measured error within their range is no sign of a wrong calibration; few films never show an error of 0.
+    A measured error within their range is no sign of a wrong calibration; few images never show an error of 0.
 
     Args:
         probability: (n,) float in [0, 1].
-        draws: Of what the films might have been.
+        draws: Of what the images might have been.
 
     Returns:
         (draws,) in [0, 1].

@@ -1,7 +1,7 @@
 """Prediction sets that hold the true class as often as promised, for each class on its own.
 
 Source: split conformal prediction, Vovk et al., Algorithmic Learning in a Random World, 2005; per class (Mondrian), chapter 4.5.
-The promise holds for films like the validation films; how far it holds on others is to be measured, not assumed.
+The promise holds for images like the validation images; how far it holds on others is to be measured, not assumed.
 """
 
 import numpy as np
@@ -15,12 +15,12 @@ def fit_conformal(probability: Floats, label: Ints, coverage: float) -> tuple[fl
     """Per class the lowest probability at which it belongs to the set.
 
     Args:
-        probability: (n, classes) of validation films.
+        probability: (n, classes) of validation images.
         label: (n,) int.
-        coverage: Share of the films of each class whose set shall hold it, in (0, 1).
+        coverage: Share of the images of each class whose set shall hold it, in (0, 1).
 
     Returns:
-        A threshold per class; 0, so that the class is in every set, where there are too few films for the promise.
+        A threshold per class; 0, so that the class is in every set, where there are too few images for the promise.
 
     Raises:
         InputError: A value outside its range.
@@ -37,12 +37,12 @@ def fit_conformal(probability: Floats, label: Ints, coverage: float) -> tuple[fl
 
 
 def prediction_sets(probability: Floats, thresholds: tuple[float, ...]) -> NDArray[np.bool_]:
-    """(n, classes) bool: which classes are in the set of each film; a set may be empty."""
+    """(n, classes) bool: which classes are in the set of each image; a set may be empty."""
     return np.asarray(probability >= np.asarray(thresholds))
 
 
 def coverage_per_class(sets: NDArray[np.bool_], label: Ints) -> Floats:
-    """(classes,) share of the films of each class whose set holds it; NaN for a class without films."""
+    """(classes,) share of the images of each class whose set holds it; NaN for a class without images."""
     return np.array(
         [sets[label == name, name].mean() if (label == name).any() else np.nan for name in range(sets.shape[1])]
     )

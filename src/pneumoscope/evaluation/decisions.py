@@ -1,4 +1,4 @@
-"""How a detector's decisions fare: operating points, referred films, calibration, prediction sets, film styles."""
+"""How a detector's decisions fare: operating points, referred images, calibration, prediction sets, image styles."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -17,7 +17,7 @@ from pneumoscope.evaluation.selective import risk_coverage
 from pneumoscope.types import OperatingPoint
 
 Flags = NDArray[np.bool_]
-# Shares of films answered for which the report tells how many answers are right.
+# Shares of images answered for which the report tells how many answers are right.
 _ANSWERED = (1.0, 0.98, 0.95, 0.9, 0.8, 0.7)
 
 

@@ -1,4 +1,4 @@
-"""Intervals by bootstrap over patients: films of one child are not independent."""
+"""Intervals by bootstrap over patients: images of one child are not independent."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Estimate:
     """A number with its interval.
 
     Attributes:
-        value: On all films; NaN where undefined.
+        value: On all images; NaN where undefined.
         low: Lower end of the interval; NaN where undefined.
         high: Upper end.
     """
@@ -34,10 +34,10 @@ class Estimate:
 
 
 def patient_weights(patients: Sequence[str], rng: np.random.Generator, resamples: int = RESAMPLES) -> Floats:
-    """How often each film counts when patients are drawn with replacement.
+    """How often each image counts when patients are drawn with replacement.
 
     Args:
-        patients: (n,) identity per film.
+        patients: (n,) identity per image.
         rng: Source of the draws.
         resamples: Number of draws.
 
@@ -64,7 +64,7 @@ def estimates(
     Args:
         probability: (n, classes) float in [0, 1], rows summing to 1.
         label: (n,) int.
-        patients: (n,) identity per film.
+        patients: (n,) identity per image.
         class_names: One per class; the first is normal.
         seed: Of the resampling.
         resamples: Number of draws.
@@ -74,7 +74,7 @@ def estimates(
         Name to estimate. A resample in which a measure is undefined does not count towards its interval.
 
     Raises:
-        InputError: Lengths or values out of range, or no film.
+        InputError: Lengths or values out of range, or no image.
     Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13; clusters as in Field and Welsh,
         JRSS B 2007, doi 10.1111/j.1467-9868.2007.00593.x.
     """
@@ -98,7 +98,7 @@ def interval_of(value: float, resampled: Floats) -> Estimate:
 
 
 def delong_interval(score: Floats, positive: NDArray[np.bool_]) -> Estimate:
-    """AUC with its 95 % interval by DeLong's variance, which takes films, not patients, as independent.
+    """AUC with its 95 % interval by DeLong's variance, which takes images, not patients, as independent.
 
     Args:
         score: (n,) float, higher speaks for pneumonia.
@@ -115,7 +115,7 @@ def delong_interval(score: Floats, positive: NDArray[np.bool_]) -> Estimate:
     if count < 2 or rest < 2:
         return Estimate(roc_auc(score, positive), float("nan"), float("nan"))
     rank = rankdata(score)
-    # How often each film is on the right side of those of the other kind.
+    # How often each image is on the right side of those of the other kind.
     above = (rank[positive] - rankdata(score[positive])) / rest
     below = 1 - (rank[~positive] - rankdata(score[~positive])) / count
     deviation = float(np.sqrt(above.var(ddof=1) / count + below.var(ddof=1) / rest))

@@ -1,7 +1,7 @@
 """Labels and probabilities become numbers. Every function takes weights, so that a bootstrap needs no second code.
 
-A weight is how often a film counts: all ones for the plain metric, a resample's multiplicities for an interval.
-Weights are (resamples, n); results have one value per resample. A metric without the films it needs is NaN.
+A weight is how often an image counts: all ones for the plain metric, a resample's multiplicities for an interval.
+Weights are (resamples, n); results have one value per resample. A metric without the images it needs is NaN.
 """
 
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ def confusion_matrices(label: Ints, predicted: Ints, classes: int, weight: Float
         label: (n,) int, the reference class.
         predicted: (n,) int, the answered class.
         classes: Their number.
-        weight: (resamples, n) float, how often each film counts.
+        weight: (resamples, n) float, how often each image counts.
 
     Returns:
         (resamples, classes, classes) float; rows are reference classes, columns answers.
@@ -62,12 +62,12 @@ def _ratio(numerator: Floats, denominator: Floats) -> Floats:
 
 
 def accuracy(matrix: Floats) -> Floats:
-    """Share of films answered right, from (..., classes, classes) confusion matrices; in [0, 1]."""
+    """Share of images answered right, from (..., classes, classes) confusion matrices; in [0, 1]."""
     return _ratio(np.trace(matrix, axis1=-2, axis2=-1), matrix.sum(axis=(-2, -1)))
 
 
 def recall(matrix: Floats) -> Floats:
-    """Share of each reference class answered right, (..., classes) in [0, 1]; NaN for a class without films."""
+    """Share of each reference class answered right, (..., classes) in [0, 1]; NaN for a class without images."""
     return _ratio(np.diagonal(matrix, axis1=-2, axis2=-1), matrix.sum(axis=-1))
 
 
@@ -77,7 +77,7 @@ def precision(matrix: Floats) -> Floats:
 
 
 def balanced_accuracy(matrix: Floats) -> Floats:
-    """Mean recall over the classes, in [0, 1]; NaN where a class has no films."""
+    """Mean recall over the classes, in [0, 1]; NaN where a class has no images."""
     return np.asarray(recall(matrix).mean(axis=-1))
 
 
@@ -103,7 +103,7 @@ def weighted_roc_auc(score: Floats, positive: NDArray[np.bool_], weight: Floats)
     Args:
         score: (n,) float.
         positive: (n,) bool.
-        weight: (resamples, n) float, how often each film counts.
+        weight: (resamples, n) float, how often each image counts.
     """
     if len(score) == 0:
         return np.full(len(weight), np.nan)
@@ -133,11 +133,11 @@ def expected_calibration_error(
     Args:
         probability: (n,) float in [0, 1], chance of pneumonia. Logits are refused, not guessed.
         positive: (n,) bool.
-        weight: (resamples, n) float, how often each film counts.
+        weight: (resamples, n) float, how often each image counts.
         bins: Of [0, 1].
 
     Returns:
-        (resamples,) in [0, 1]; NaN without films.
+        (resamples,) in [0, 1]; NaN without images.
 
     Raises:
         InputError: A value outside its range.
@@ -152,7 +152,7 @@ def expected_calibration_error(
 
 
 def brier_score(probability: Floats, positive: NDArray[np.bool_], weight: Floats) -> Floats:
-    """Mean squared distance of the probability of pneumonia from 1 or 0, (resamples,) in [0, 1]; NaN without films.
+    """Mean squared distance of the probability of pneumonia from 1 or 0, (resamples,) in [0, 1]; NaN without images.
 
     Args:
         probability: (n,) float in [0, 1].
@@ -189,7 +189,7 @@ def measures(
         probability: (n, classes) float in [0, 1]; class 0 is normal.
         label: (n,) int.
         class_names: One per class.
-        weight: (resamples, n) float, how often each film counts.
+        weight: (resamples, n) float, how often each image counts.
         threshold: Pneumonia from this probability on.
 
     Returns:
@@ -198,10 +198,10 @@ def measures(
     classes = len(class_names)
     matrix = confusion_matrices(label, predicted_classes(probability, threshold), classes, weight)
     pneumonia = label > 0
-    chance = pneumonia_probability(probability)
+    binary_probability = pneumonia_probability(probability)
     result = {"accuracy": accuracy(matrix), "balanced_accuracy": balanced_accuracy(matrix)}
     if classes > 2:
-        answer = (chance >= (0.5 if threshold is None else threshold)).astype(np.int64)
+        answer = (binary_probability >= (0.5 if threshold is None else threshold)).astype(np.int64)
         binary = confusion_matrices(pneumonia.astype(np.int64), answer, 2, weight)
         result["binary_accuracy"] = accuracy(binary)
         result["binary_balanced_accuracy"] = balanced_accuracy(binary)
@@ -209,11 +209,11 @@ def measures(
         binary = matrix
     result["sensitivity"] = recall(binary)[:, 1]
     result["specificity"] = recall(binary)[:, 0]
-    result["auc"] = weighted_roc_auc(chance, pneumonia, weight)
-    result["ece"] = expected_calibration_error(chance, pneumonia, weight)
-    result["brier"] = brier_score(chance, pneumonia, weight)
+    result["auc"] = weighted_roc_auc(binary_probability, pneumonia, weight)
+    result["ece"] = expected_calibration_error(binary_probability, pneumonia, weight)
+    result["brier"] = brier_score(binary_probability, pneumonia, weight)
     if classes > 2:
-        share = probability[:, 2] / np.maximum(chance, 1e-300)
+        share = probability[:, 2] / np.maximum(binary_probability, 1e-300)
         result["auc_viral_vs_bacterial"] = weighted_roc_auc(
             share[pneumonia], label[pneumonia] == 2, weight[:, pneumonia]
         )

@@ -1,4 +1,4 @@
-"""What a network answered on a set of films, as a table on disk."""
+"""What a network answered on a set of images, as a table on disk."""
 
 import csv
 import io
@@ -19,8 +19,8 @@ class PredictionTable:
 
     Attributes:
         class_names: The first is normal.
-        paths: (n,) one per film.
-        patients: (n,) identity per film.
+        paths: (n,) one per image.
+        patients: (n,) identity per image.
         label: (n,) int, the reference class.
         probability: (n, classes) float in [0, 1], rows summing to 1.
         threshold: Pneumonia from this probability on; None for the most probable class, as in the study.

@@ -1,1 +1,1 @@
-"""Films to answers by ONNX Runtime, without PyTorch."""
+"""Images to answers by ONNX Runtime, without PyTorch."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pneumoscope.bundle import EVIDENCE, FEATURES, INPUT, LOGITS, OUTPUTS, Bundle, find_bundle
 from pneumoscope.config import Preprocessing
 from pneumoscope.data.alignment import load_atlas
-from pneumoscope.data.preprocessing import PREPROCESSING_VERSION, PreparedFilm, check_image, prepare_placed
+from pneumoscope.data.preprocessing import PREPROCESSING_VERSION, PreparedImage, check_image, prepare_placed
 from pneumoscope.data.reading import read_bytes, read_grey
 from pneumoscope.decision import Floats, pneumonia_probability
 from pneumoscope.errors import BundleError, UnreadableImage, UnsupportedDicom
@@ -124,48 +124,48 @@ class Detector:
         while batch := list(islice(prepared, self._network.batch)):
             yield from self._score_batch(batch, evidence, rejected_too)
 
-    def logits(self, films: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(n, classes) float32 logits of prepared images (n, height, width) uint8.
 
         Raises:
             InputError: Images of another size or dtype than the manifest's preprocessing gives.
         """
-        return self._network.run(films, LOGITS)[0]
+        return self._network.run(images, LOGITS)[0]
 
-    def evidence(self, films: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def evidence(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(n, classes, rows, columns) float32 contributions to the logits; their mean over the map, but for biases.
 
         Raises:
             InputError: Images of another size or dtype.
         """
-        return self._network.run(films, EVIDENCE)[0]
+        return self._network.run(images, EVIDENCE)[0]
 
-    def class_probabilities(self, films: NDArray[np.uint8]) -> Floats:
+    def class_probabilities(self, images: NDArray[np.uint8]) -> Floats:
         """(n, classes) float64 in [0, 1], calibrated, rows summing to 1, of prepared images (n, height, width) uint8."""
-        return self.bundle.manifest.calibration.probabilities(self.logits(films))
+        return self.bundle.manifest.calibration.probabilities(self.logits(images))
 
     @property
     def guard_preprocessing(self) -> Preprocessing:
         """Preprocessing of the input guard's images."""
         return self.bundle.manifest.guard_preprocessing or self.bundle.manifest.preprocessing
 
-    def distances(self, films: NDArray[np.uint8]) -> Floats:
+    def distances(self, images: NDArray[np.uint8]) -> Floats:
         """(n,) distances of images from chest radiographs in the input guard's features; accepted up to 1.
 
         Args:
-            films: (n, height, width) uint8, prepared with `guard_preprocessing`.
+            images: (n, height, width) uint8, prepared with `guard_preprocessing`.
         """
-        return self._guard.distance(self._guard_network.run(films, FEATURES)[0])
+        return self._guard.distance(self._guard_network.run(images, FEATURES)[0])
 
-    def is_unlike_training(self, films: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    def is_unlike_training(self, images: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """(n,) bool, which prepared images (n, height, width) uint8 are too unlike the training images.
 
         Only a radiograph's outlines count here, so one that passes may still be of another age group or country.
         """
         least = self.bundle.manifest.least_similarity
         if least <= -1:
-            return np.zeros(len(films), dtype=np.bool_)
-        return np.array([load_atlas().similarity(film) < least for film in films], dtype=np.bool_)
+            return np.zeros(len(images), dtype=np.bool_)
+        return np.array([load_atlas().similarity(image) < least for image in images], dtype=np.bool_)
 
     def verify(self) -> float:
         """Runs the golden inputs; gives the largest relative difference from the stored outputs.
@@ -228,12 +228,12 @@ class Detector:
         manifest, own = self.bundle.manifest, self.bundle.manifest.guard_preprocessing
         inputs = [prepare_placed(image.pixels, manifest.preprocessing) for image in images]
         guarded = [prepare_placed(image.pixels, own) for image in images] if own else inputs
-        films = np.stack([each.film for each in inputs])
+        network_input = np.stack([each.image for each in inputs])
         names = (LOGITS, *(() if own else (FEATURES,)), *((EVIDENCE,) if evidence else ()))
-        outputs = dict(zip(names, self._network.run(films, *names), strict=True))
+        outputs = dict(zip(names, self._network.run(network_input, *names), strict=True))
         calibrated = manifest.calibration.probabilities(outputs[LOGITS])
         if own:
-            distances = self.distances(np.stack([each.film for each in guarded]))
+            distances = self.distances(np.stack([each.image for each in guarded]))
         else:
             distances = self._guard.distance(outputs[FEATURES])
         for i, image in enumerate(images):
@@ -245,7 +245,7 @@ class Detector:
                 reason,
                 _in_words(reason, image.pixels) if reason else "",
                 class_probability=calibrated[i],
-                unlike_training=bool(self.is_unlike_training(films[i : i + 1])[0]),
+                unlike_training=bool(self.is_unlike_training(network_input[i : i + 1])[0]),
                 evidence_map=_for_pneumonia(outputs[EVIDENCE][i], calibrated[i]) if evidence else None,
                 frame=inputs[i].frame,
                 statistics=_statistics(calibrated[i], inputs[i], distance),
@@ -268,11 +268,11 @@ def _content(image: Path | str | bytes | NamedImage) -> bytes:
     return image if isinstance(image, bytes) else read_bytes(Path(image))
 
 
-def _statistics(calibrated: Floats, prepared: PreparedFilm, distance: float) -> ImageStatistics:
+def _statistics(calibrated: Floats, prepared: PreparedImage, distance: float) -> ImageStatistics:
     return ImageStatistics(
         probability=float(pneumonia_probability(calibrated[None])[0]),
-        brightness=float(prepared.film.mean()) / _WHITE,
-        contrast=float(prepared.film.std()) / _WHITE,
+        brightness=float(prepared.image.mean()) / _WHITE,
+        contrast=float(prepared.image.std()) / _WHITE,
         similarity=prepared.similarity,
         distance=distance,
     )

@@ -1,4 +1,4 @@
-"""What a detector was asked about lately, beside what films were like when it was fitted."""
+"""What a detector was asked about lately, beside what images were like when it was fitted."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from pneumoscope.types import STATISTICS, ImageStatistics, Prediction, Reason
 
 # So many of the last images are looked at.
 WINDOW = 1000
-# An image that cannot be decoded says nothing of the films.
+# An image that cannot be decoded says nothing of the images.
 _NOT_DECODED = {Reason.UNREADABLE, Reason.UNSUPPORTED_DICOM}
 
 
 def reference_of(judged: Sequence[ImageStatistics], rejected: int) -> Reference:
-    """What films are like, from those that a detector judged and how many more it rejected; at least one judged."""
+    """What images are like, from those that a detector judged and how many more it rejected; at least one judged."""
     return Reference.of(_columns(judged), rejected)
 
 
@@ -78,4 +78,4 @@ class DriftWatch:
 
 
 def _columns(judged: Sequence[ImageStatistics]) -> dict[str, Floats]:
-    return {name: np.array([getattr(film, name) for film in judged], dtype=np.float64) for name in STATISTICS}
+    return {name: np.array([getattr(image, name) for image in judged], dtype=np.float64) for name in STATISTICS}

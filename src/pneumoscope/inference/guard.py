@@ -1,11 +1,11 @@
 """Is this a frontal chest radiograph of usable quality? Asked before any probability is shown.
 
-First the image by itself: large enough, not blank. Then the film as the network sees it: its features may lie no farther
-from those of the chest films that it learnt from than these lie from each other. Last, where the chest agrees badly with the
+First the image by itself: large enough, not blank. Then the image as the network sees it: its features may lie no farther
+from those of the chest images that it learnt from than these lie from each other. Last, where the chest agrees badly with the
 mean chest, whether it agrees better turned over (black for white) or upside down.
 
-The distance has two parts, both of them in standard deviations of real films: outside of the principal components of the
-features of real films, and inside of them (Mahalanobis). What is no chest film excites features that no chest film does, so
+The distance has two parts, both of them in standard deviations of real images: outside of the principal components of the
+features of real images, and inside of them (Mahalanobis). What is no chest image excites features that no chest image does, so
 that the first part finds it, whatever it is; no image of anything else was needed to fit the guard.
 
 Source: residual of principal components, Jackson and Mudholkar, Technometrics 1979, doi 10.1080/00401706.1979.10489779;
@@ -28,14 +28,14 @@ Image = NDArray[np.uint8] | NDArray[np.uint16]
 
 # Below this many pixels on the shorter side the lung's markings cannot be told from noise.
 SMALLEST_SIDE = 64
-# No chest film is this many times as long as it is wide.
+# No chest image is this many times as long as it is wide.
 _LONGEST = 4.0
 # Share of the grey levels' full range between the darkest and the brightest twentieth, below which nothing can be seen.
 _LEAST_CONTRAST = 0.06
 _DARKEST, _BRIGHTEST = 5, 95
 # About this many pixels to a side are enough to judge the exposure.
 _EXPOSURE_SIDE = 200
-# By how much a film must agree better with the mean chest when turned, and how well, to be taken as a chest turned.
+# By how much an image must agree better with the mean chest when turned, and how well, to be taken as a chest turned.
 _CLEARLY, _LIKE_A_CHEST = 0.02, 0.65
 # From so many times the limit on an image has nothing of a radiograph.
 _NOTHING_LIKE = 1.8
@@ -45,7 +45,7 @@ _SMALLEST_DEVIATION = 1e-3
 
 @dataclass(frozen=True)
 class Guard:
-    """What is known of the films that a network learnt from.
+    """What is known of the images that a network learnt from.
 
     Attributes:
         limits: Where acceptance ends.
@@ -90,7 +90,7 @@ class Guard:
         }
 
     def distance(self, features: NDArray[np.floating]) -> Floats:
-        """(n,) how far features (n, channels) lie from those of chest films; up to 1 is accepted."""
+        """(n,) how far features (n, channels) lie from those of chest images; up to 1 is accepted."""
         parts = self._parts(features)
         beyond = (parts - self.limits.usual) / self.limits.spread
         return np.asarray(np.maximum(beyond, 0).sum(axis=1) / self.limits.farthest)
@@ -104,7 +104,7 @@ class Guard:
         return np.asarray(np.log(np.stack([outside, along], axis=1)))
 
     def screen(self, image: Image, similarity: float, distance: float) -> Reason | None:
-        """Why an image is no chest film to answer for; None where it is one.
+        """Why an image is no chest image to answer for; None where it is one.
 
         Args:
             image: (height, width), as read, passed by `screen_pixels`.
@@ -125,7 +125,7 @@ class Guard:
 
 
 def screen_pixels(image: Image) -> Reason | None:
-    """Why an image (height, width) as read cannot be a usable film, whatever it shows; None where it can."""
+    """Why an image (height, width) as read cannot be a usable image, whatever it shows; None where it can."""
     height, width = image.shape
     if min(height, width) < SMALLEST_SIDE:
         return Reason.TOO_SMALL
@@ -139,7 +139,7 @@ def screen_pixels(image: Image) -> Reason | None:
 
 
 def _similarity_of_turned(image: Image) -> tuple[float, float]:
-    """Best agreement with the mean chest of the film black for white, and of the film upside down."""
+    """Best agreement with the mean chest of the image black for white, and of the image upside down."""
     square = chest_square(image)
     turned, upside_down = 255 - square, np.ascontiguousarray(square[::-1, ::-1])
     return load_atlas().place(turned).similarity, load_atlas().place(upside_down).similarity
@@ -151,10 +151,10 @@ def fit_guard(
     """A guard for a network.
 
     Args:
-        features: (n, channels) of films that it learnt from, as they are and changed as real films differ.
-        held_out: (m, channels) of films that it did not learn from, likewise; the limits come from them.
-        similarity: (m,) of held-out films as they are, with the mean chest.
-        rejected: Share of the held-out films that may be rejected.
+        features: (n, channels) of images that it learnt from, as they are and changed as real images differ.
+        held_out: (m, channels) of images that it did not learn from, likewise; the limits come from them.
+        similarity: (m,) of held-out images as they are, with the mean chest.
+        rejected: Share of the held-out images that may be rejected.
     """
     mean, scale = features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64) + _SMALLEST_DEVIATION
     standard = (features - mean) / scale

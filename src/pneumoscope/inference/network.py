@@ -1,4 +1,4 @@
-"""A bundle's network in ONNX Runtime: prepared films in, named outputs out."""
+"""A bundle's network in ONNX Runtime: prepared images in, named outputs out."""
 
 import os
 
@@ -12,7 +12,7 @@ from pneumoscope.errors import BundleError, ConfigError, InputError
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 
-# Films at a time: larger batches take more memory and no less time on a processor; a GPU wants many.
+# Images at a time: larger batches take more memory and no less time on a processor; a GPU wants many.
 _BATCH = {"cpu": 2, "cuda": 64}
 _PROVIDER = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
@@ -21,7 +21,7 @@ class Network:
     """Runs an ONNX network.
 
     Attributes:
-        batch: Films that are best given together.
+        batch: Images that are best given together.
     """
 
     def __init__(self, model: bytes, height: int, width: int, threads: int = 0, device: str = "cpu") -> None:
@@ -29,9 +29,9 @@ class Network:
 
         Args:
             model: ONNX.
-            height: Of the films it takes, pixels.
+            height: Of the images it takes, pixels.
             width: Likewise.
-            threads: For one film or batch; 0 for as many as there are cores.
+            threads: For one image or batch; 0 for as many as there are cores.
             device: `cpu`, or `cuda` for a GPU.
 
         Raises:
@@ -59,21 +59,21 @@ class Network:
                 "update onnxruntime or get the bundle anew"
             ) from error
 
-    def run(self, films: NDArray[np.uint8], *outputs: str) -> list[NDArray[np.float32]]:
-        """The named outputs, float32 with a row per film, for films (n, height, width) uint8.
+    def run(self, images: NDArray[np.uint8], *outputs: str) -> list[NDArray[np.float32]]:
+        """The named outputs, float32 with a row per image, for images (n, height, width) uint8.
 
         Raises:
-            InputError: Films of another size or type.
+            InputError: Images of another size or type.
         """
-        if films.ndim != 3 or films.shape[1:] != self._size or films.dtype != np.uint8:
+        if images.ndim != 3 or images.shape[1:] != self._size or images.dtype != np.uint8:
             raise InputError(
-                f"expected films of (n, {self._size[0]}, {self._size[1]}) uint8, found {films.shape} {films.dtype}: "
+                f"expected films of (n, {self._size[0]}, {self._size[1]}) uint8, found {images.shape} {images.dtype}: "
                 "prepare them with the manifest's preprocessing"
             )
         parts = [
             self._session.run(
-                list(outputs), {INPUT: np.ascontiguousarray(films[start : start + self.batch])}, self._run_options
+                list(outputs), {INPUT: np.ascontiguousarray(images[start : start + self.batch])}, self._run_options
             )
-            for start in range(0, max(len(films), 1), self.batch)
+            for start in range(0, max(len(images), 1), self.batch)
         ]
         return [np.concatenate(values) for values in zip(*parts, strict=True)]

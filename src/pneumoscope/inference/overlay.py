@@ -1,4 +1,4 @@
-"""The evidence map drawn over the film, at the film's own size: warm where it speaks for pneumonia, cool where for normal."""
+"""The evidence map drawn over the image, at the image's own size: warm where it speaks for pneumonia, cool where for normal."""
 
 import io
 
@@ -6,26 +6,26 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-Film = NDArray[np.uint8] | NDArray[np.uint16]
+Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
 FOR_PNEUMONIA, FOR_NORMAL = (255, 96, 0), (0, 128, 255)
-# Evidence, in units of the logit, that is drawn with the full strength: the same for every film, so that films compare.
+# Evidence, in units of the logit, that is drawn with the full strength: the same for every image, so that images compare.
 _FULL = 28.0
-# Below this share of the full strength nothing is drawn: the film stays as it is.
+# Below this share of the full strength nothing is drawn: the image stays as it is.
 _LEAST = 0.08
 _STRENGTH = 0.5
 
 
-def overlay(film: Film, evidence: NDArray[np.float32], frame: tuple[float, float, float, float]) -> Image.Image:
-    """The film with its evidence, RGB.
+def overlay(image: Pixels, evidence: NDArray[np.float32], frame: tuple[float, float, float, float]) -> Image.Image:
+    """The image with its evidence, RGB.
 
     Args:
-        film: (height, width) uint8, or uint16 with its full range in use.
+        image: (height, width) uint8, or uint16 with its full range in use.
         evidence: (rows, columns) for pneumonia against normal, units of the logit.
-        frame: Top, left, bottom and right of what the evidence covers, as shares of the film's height and width.
+        frame: Top, left, bottom and right of what the evidence covers, as shares of the image's height and width.
     """
-    picture = Image.fromarray(as_shown(film)).convert("RGB")
-    for colour, cover in _covers(place_on_film(evidence, frame, *film.shape)):
+    picture = Image.fromarray(as_shown(image)).convert("RGB")
+    for colour, cover in _covers(place_on_image(evidence, frame, *image.shape)):
         picture.paste(colour, mask=Image.fromarray((cover * (255 * _STRENGTH)).astype(np.uint8)))
     return picture
 
@@ -33,9 +33,9 @@ def overlay(film: Film, evidence: NDArray[np.float32], frame: tuple[float, float
 def layer(
     evidence: NDArray[np.float32], frame: tuple[float, float, float, float], height: int, width: int
 ) -> Image.Image:
-    """The evidence alone, RGBA of a film's size, to be laid over it; opaque where it is strongest."""
+    """The evidence alone, RGBA of an image's size, to be laid over it; opaque where it is strongest."""
     picture = Image.new("RGBA", (width, height))
-    for colour, cover in _covers(place_on_film(evidence, frame, height, width)):
+    for colour, cover in _covers(place_on_image(evidence, frame, height, width)):
         picture.paste((*colour, 255), mask=Image.fromarray((cover > 0).astype(np.uint8) * 255))
         alpha = np.maximum(np.asarray(picture.getchannel("A")) * (cover <= 0), cover * 255)
         picture.putalpha(Image.fromarray(alpha.astype(np.uint8)))
@@ -50,15 +50,15 @@ def _covers(placed: NDArray[np.float32]) -> list[tuple[tuple[int, int, int], NDA
     ]
 
 
-def as_shown(film: Film) -> NDArray[np.uint8]:
-    """(height, width) uint8, a film as a screen shows it."""
-    return np.ascontiguousarray(film if film.dtype == np.uint8 else (film // 257).astype(np.uint8))
+def as_shown(image: Pixels) -> NDArray[np.uint8]:
+    """(height, width) uint8, an image as a screen shows it."""
+    return np.ascontiguousarray(image if image.dtype == np.uint8 else (image // 257).astype(np.uint8))
 
 
-def place_on_film(
+def place_on_image(
     evidence: NDArray[np.float32], frame: tuple[float, float, float, float], height: int, width: int
 ) -> NDArray[np.float32]:
-    """(height, width) float32, the evidence where it belongs on the film; 0 where the network did not look."""
+    """(height, width) float32, the evidence where it belongs on the image; 0 where the network did not look."""
     top, left, bottom, right = frame
     top, bottom, left, right = round(top * height), round(bottom * height), round(left * width), round(right * width)
     inner = (max(1, right - left), max(1, bottom - top))
@@ -68,9 +68,9 @@ def place_on_film(
     return np.asarray(canvas)
 
 
-def overlay_png(film: Film, evidence: NDArray[np.float32], frame: tuple[float, float, float, float]) -> bytes:
+def overlay_png(image: Pixels, evidence: NDArray[np.float32], frame: tuple[float, float, float, float]) -> bytes:
     """The same as a PNG file."""
-    return as_png(overlay(film, evidence, frame))
+    return as_png(overlay(image, evidence, frame))
 
 
 def as_png(picture: Image.Image) -> bytes:

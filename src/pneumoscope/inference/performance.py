@@ -1,4 +1,4 @@
-"""How good a bundle is, as it was measured on the official test films after it was made; `scripts/publish_measured.py` writes it."""
+"""How good a bundle is, as it was measured on the official test images after it was made; `scripts/publish_measured.py` writes it."""
 
 import json
 from importlib.resources import files
@@ -13,8 +13,8 @@ def measured(bundle: Bundle) -> dict[str, Any]:
     Returns:
         `detector`: measures with their 95 % intervals, and for each of a hundred thresholds the four counts with the
         intervals of sensitivity and specificity, and the calibration curve; None for a bundle that was not measured on the
-        test films. `site`: what a bundle calibrated to a site's films reached there; None for others. `study`: the study's
-        networks on the same test films.
+        test images. `site`: what a bundle calibrated to a site's images reached there; None for others. `study`: the study's
+        networks on the same test images.
     """
     held = json.loads(files("pneumoscope").joinpath("bundles", "measured.json").read_text(encoding="utf-8"))
     return {

@@ -9,7 +9,7 @@ import numpy as np
 
 from pneumoscope.bundle import Bundle, Manifest, save_bundle
 from pneumoscope.config import DetectorConfig
-from pneumoscope.data.sources import Source, SourceFilm
+from pneumoscope.data.sources import Source, SourceImage
 from pneumoscope.decision import Calibration, logits_of, pneumonia_probability
 from pneumoscope.errors import DataError
 from pneumoscope.evaluation.intervals import interval_of, patient_weights
@@ -69,19 +69,19 @@ def predict_site(
             f"expected images as files of their own, found the archive {source.root}: unpack it into a folder"
         )
     classes = bundle.manifest.classes
-    etiologies = all(film.etiology is not Etiology.UNKNOWN for film in source.films) or len(classes) == 2
-    rows = iter(source.films)
+    etiologies = all(image.etiology is not Etiology.UNKNOWN for image in source.images) or len(classes) == 2
+    rows = iter(source.images)
     found: list[tuple[list[float], int, str, str, ImageStatistics]] = []
     rejected = 0
-    for predictions in predict_files((str(source.file_of(film.path)) for film in source.films), pool):
+    for predictions in predict_files((str(source.file_of(image.path)) for image in source.images), pool):
         for prediction in predictions:
-            film = next(rows)
+            image = next(rows)
             if prediction.class_probability is None or prediction.statistics is None:
                 rejected += 1
                 continue
-            label = _label(film, classes, etiologies)
+            label = _label(image, classes, etiologies)
             probability = list(prediction.class_probability.values())
-            found.append((probability, label, film.patient, prediction.sha256, prediction.statistics))
+            found.append((probability, label, image.patient, prediction.sha256, prediction.statistics))
         follow(len(predictions))
     probabilities, labels, patients, hashes, statistics = zip(*found, strict=True) if found else ((),) * 5
     return SiteImages(
@@ -96,9 +96,9 @@ def predict_site(
     )
 
 
-def _label(film: SourceFilm, classes: tuple[str, ...], etiologies: bool) -> int:
-    positive = film.finding is Finding.PNEUMONIA
-    return classes.index(film.etiology.value) if positive and etiologies and len(classes) > 2 else int(positive)
+def _label(image: SourceImage, classes: tuple[str, ...], etiologies: bool) -> int:
+    positive = image.finding is Finding.PNEUMONIA
+    return classes.index(image.etiology.value) if positive and etiologies and len(classes) > 2 else int(positive)
 
 
 def recalibrate(bundle: Bundle, images: SiteImages, settings: DetectorConfig, out: Path) -> Bundle:

@@ -1,1 +1,1 @@
-"""The networks: films in, logits out. Nothing here knows of files of films, of training or of decisions."""
+"""The networks: images in, logits out. Nothing here knows of files of images, of training or of decisions."""

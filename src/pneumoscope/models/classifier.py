@@ -1,4 +1,4 @@
-"""What every network of the study is: a base that may be frozen, and a head; films in, logits out."""
+"""What every network of the study is: a base that may be frozen, and a head; images in, logits out."""
 
 import torch
 from torch import Tensor, nn
@@ -7,12 +7,12 @@ from pneumoscope.models.catalogue import ParameterCount
 from pneumoscope.types import ClassScheme
 
 
-class FilmClassifier(nn.Module):
+class ImageClassifier(nn.Module):
     """A base followed by a head.
 
     Attributes:
         scheme: The classes, in the order of the logits.
-        base: Films to features; an identity where there is nothing to freeze.
+        base: Images to features; an identity where there is nothing to freeze.
         head: Features to logits.
         base_is_frozen: Whether training leaves the base alone.
         base_origin: Where a base comes from that is not saved with the network: a weight file's name and SHA-256.
@@ -29,9 +29,9 @@ class FilmClassifier(nn.Module):
         self.base_origin: dict[str, str] | None = None
         self.base.requires_grad_(not self.base_is_frozen)
 
-    def forward(self, films: Tensor) -> Tensor:
-        """Logits (n, classes) of films (n, 1 or 3, height, width) in [0, 1]."""
-        logits: Tensor = self.head(self.base(films))
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (n, classes) of images (n, 1 or 3, height, width) in [0, 1]."""
+        logits: Tensor = self.head(self.base(images))
         return logits
 
     def count_parameters(self) -> ParameterCount:
@@ -51,26 +51,26 @@ class FilmClassifier(nn.Module):
 
 
 class GreyConv2d(nn.Conv2d):
-    """A first convolution for films whose three channels are the same grey.
+    """A first convolution for images whose three channels are the same grey.
 
-    It has a kernel per channel, as a network for colour photographs. Given a film with one channel it adds up the
+    It has a kernel per channel, as a network for colour photographs. Given an image with one channel it adds up the
     kernels of the three and convolves once: the same sum in another order, a third of the arithmetic and of the
     memory. The gradient reaches each of the three kernels as it would through three equal channels.
     """
 
-    def forward(self, films: Tensor) -> Tensor:
-        """Convolves (n, 1, height, width) grey films or (n, channels, height, width) ones."""
-        if films.shape[1] == self.in_channels:
-            return super().forward(films)
+    def forward(self, images: Tensor) -> Tensor:
+        """Convolves (n, 1, height, width) grey images or (n, channels, height, width) ones."""
+        if images.shape[1] == self.in_channels:
+            return super().forward(images)
         kernel = self.weight.sum(dim=1, keepdim=True)
-        return nn.functional.conv2d(films, kernel, self.bias, self.stride, self.padding, self.dilation)
+        return nn.functional.conv2d(images, kernel, self.bias, self.stride, self.padding, self.dilation)
 
 
 class FlattenFeatures(nn.Module):
     """(n, channels, height, width) to (n, height * width * channels): Keras' order, and no copy of a channels-last map."""
 
     def forward(self, maps: Tensor) -> Tensor:
-        """The maps as one vector per film."""
+        """The maps as one vector per image."""
         return maps.permute(0, 2, 3, 1).flatten(1)
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from pneumoscope.models.classifier import FilmClassifier, FlattenFeatures, GreyConv2d, initialise_as_keras
+from pneumoscope.models.classifier import FlattenFeatures, GreyConv2d, ImageClassifier, initialise_as_keras
 from pneumoscope.types import SCHEMES
 
 FEATURE_CHANNELS = 128
@@ -20,7 +20,7 @@ def convolution_block(channels_in: int, channels_out: int, first: bool = False) 
 
 
 def convolutional_part() -> nn.Sequential:
-    """Films (n, 1 or 3, 224, 224) to maps (n, 128, 26, 26), with 32, 64 and 128 kernels."""
+    """Images (n, 1 or 3, 224, 224) to maps (n, 128, 26, 26), with 32, 64 and 128 kernels."""
     return nn.Sequential(
         *convolution_block(3, 32, first=True),
         *convolution_block(32, 64),
@@ -28,17 +28,17 @@ def convolutional_part() -> nn.Sequential:
     )
 
 
-def build_cnn(classes: int, seed: int, height: int = 224, width: int = 224) -> FilmClassifier:
+def build_cnn(classes: int, seed: int, height: int = 224, width: int = 224) -> ImageClassifier:
     """Model 1 (two classes) or model 2 (three), with Keras' initial weights.
 
     Args:
         classes: 2 or 3.
         seed: Of the weights.
-        height: Of the films, pixels.
-        width: Of the films, pixels.
+        height: Of the images, pixels.
+        width: Of the images, pixels.
     """
     for _ in range(3):
         height, width = (height - 2) // 2, (width - 2) // 2
     head = nn.Sequential(convolutional_part(), FlattenFeatures(), nn.Linear(FEATURE_CHANNELS * height * width, classes))
     initialise_as_keras(head, torch.Generator().manual_seed(seed))
-    return FilmClassifier(SCHEMES[classes], head)
+    return ImageClassifier(SCHEMES[classes], head)

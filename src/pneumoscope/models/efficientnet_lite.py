@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pneumoscope.models.batch_shard import BatchNorm2d, Dropout, ShardAware
-from pneumoscope.models.classifier import FilmClassifier, GreyConv2d
+from pneumoscope.models.classifier import GreyConv2d, ImageClassifier
 from pneumoscope.types import SCHEMES
 
 # The lite networks were trained on (pixel - 127) / 128 of 0-255, for all three colours alike.
@@ -25,7 +25,7 @@ _STEM_CHANNELS = 32
 _HEAD_CHANNELS = 1280
 # Style lies in the early maps; mixing later ones would mix findings.
 _MIXED_STAGES = 2
-# The block, counted from 0, whose maps tell what is no chest film: nano's last, and lite0's at the same depth.
+# The block, counted from 0, whose maps tell what is no chest image: nano's last, and lite0's at the same depth.
 _MIDDLE = 8
 
 
@@ -80,7 +80,7 @@ def _channels(wanted: float) -> int:
 
 
 class Resize(nn.Module):
-    """Brings square films to another size by two products with fixed matrices: the same everywhere it is exported to.
+    """Brings square images to another size by two products with fixed matrices: the same everywhere it is exported to.
 
     Each output pixel is the mean of the input pixels under a triangle as wide as the reduction (antialiased bilinear).
     """
@@ -90,12 +90,12 @@ class Resize(nn.Module):
         self.target = target
         self.register_buffer("matrix", torch.from_numpy(resize_matrix(source, target)), persistent=False)
 
-    def forward(self, films: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """(n, 1, source, source) to (n, 1, target, target)."""
         matrix: Tensor = self.matrix  # type: ignore[assignment]
-        # In float32 whatever the training computes in: rounding twice here would show as noise in the film.
-        with torch.autocast(films.device.type, enabled=False):
-            resized = matrix @ films[:, 0].float() @ matrix.t()
+        # In float32 whatever the training computes in: rounding twice here would show as noise in the image.
+        with torch.autocast(images.device.type, enabled=False):
+            resized = matrix @ images[:, 0].float() @ matrix.t()
         # These strides say channels last; see `as_network_input`.
         return resized.unsqueeze(3).permute(0, 3, 1, 2)
 
@@ -114,21 +114,21 @@ def resize_matrix(source: int, target: int) -> NDArray[np.float32]:
 class Normalise(nn.Module):
     """Grey levels in [0, 1] to the range of the pre-training.
 
-    Standardised, each film gets the same mean and deviation first, so that exposure and contrast tell nothing.
+    Standardised, each image gets the same mean and deviation first, so that exposure and contrast tell nothing.
     """
 
-    # Of grey levels in [0, 1]: about what films have; and so small that a blank film stays finite.
+    # Of grey levels in [0, 1]: about what images have; and so small that a blank image stays finite.
     _USUAL_DEVIATION, _LEAST_DEVIATION = 0.24, 0.02
 
     def __init__(self, standardise: bool = False) -> None:
         super().__init__()
         self.standardise = standardise
 
-    def forward(self, films: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """Same shape, (n, 1, height, width)."""
         if not self.standardise:
-            return (films - _MEAN) / _SCALE
-        centred = films - films.mean(dim=(2, 3), keepdim=True)
+            return (images - _MEAN) / _SCALE
+        centred = images - images.mean(dim=(2, 3), keepdim=True)
         deviation = centred.square().mean(dim=(2, 3), keepdim=True).sqrt()
         return centred / deviation.clamp_min(self._LEAST_DEVIATION) * (self._USUAL_DEVIATION / _SCALE)
 
@@ -148,8 +148,8 @@ class _Stem(GreyConv2d):
     def __init__(self) -> None:
         super().__init__(3, _STEM_CHANNELS, 3, stride=2, bias=False)
 
-    def forward(self, films: Tensor) -> Tensor:
-        return super().forward(_pad_as_same(films, 3, 2))
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(_pad_as_same(images, 3, 2))
 
 
 def _pad_as_same(maps: Tensor, kernel: int, stride: int) -> Tensor:
@@ -168,7 +168,7 @@ class InvertedResidual(ShardAware, nn.Module):
     """Widen by 1 x 1, convolve each channel, narrow by 1 x 1; added to its input where the shapes agree.
 
     Attributes:
-        drop: Share of films for which training leaves the block out (stochastic depth, arXiv 1603.09382).
+        drop: Share of images for which training leaves the block out (stochastic depth, arXiv 1603.09382).
     """
 
     def __init__(self, channels_in: int, channels_out: int, kernel: int, stride: int, expansion: int) -> None:
@@ -189,13 +189,13 @@ class InvertedResidual(ShardAware, nn.Module):
         if not self.has_shortcut:
             return result
         if self.training and self.drop > 0:
-            kept = self.drawn(len(maps), lambda films: torch.rand(films, 1, 1, 1, device=maps.device)) >= self.drop
+            kept = self.drawn(len(maps), lambda images: torch.rand(images, 1, 1, 1, device=maps.device)) >= self.drop
             result = result * (kept / (1 - self.drop)).to(result.dtype)
         return maps + result
 
 
 class MixStyle(ShardAware, nn.Module):
-    """Mixes, in training, the mean and deviation of each channel between the films of a batch; what a device does to them.
+    """Mixes, in training, the mean and deviation of each channel between the images of a batch; what a device does to them.
 
     Source: Zhou et al., ICLR 2021, arXiv 2104.02008.
     """
@@ -215,9 +215,9 @@ class MixStyle(ShardAware, nn.Module):
         wide = maps.float()
         mean = wide.mean(dim=(2, 3), keepdim=True).detach()
         deviation = (wide.var(dim=(2, 3), keepdim=True) + 1e-6).sqrt().detach()
-        other = self.drawn(len(maps), lambda films: torch.randperm(films, device=maps.device))
+        other = self.drawn(len(maps), lambda images: torch.randperm(images, device=maps.device))
         share = torch.distributions.Beta(self._ALPHA, self._ALPHA)
-        own = self.drawn(len(maps), lambda films: share.sample((films, 1, 1, 1))).to(maps.device)
+        own = self.drawn(len(maps), lambda images: share.sample((images, 1, 1, 1))).to(maps.device)
         mixed_mean = own * mean + (1 - own) * self.gathered(mean)[other]
         mixed_deviation = own * deviation + (1 - own) * self.gathered(deviation)[other]
         factor = mixed_deviation / deviation
@@ -225,7 +225,7 @@ class MixStyle(ShardAware, nn.Module):
 
 
 class LiteTrunk(nn.Sequential):
-    """Stem, blocks and, unless left out, the last 1 x 1 convolution: films to maps."""
+    """Stem, blocks and, unless left out, the last 1 x 1 convolution: images to maps."""
 
     def __init__(
         self,
@@ -254,9 +254,9 @@ class LiteTrunk(nn.Sequential):
         places = [place for place, layer in enumerate(layers) if isinstance(layer, InvertedResidual)]
         self._middle = places[min(_MIDDLE, len(places) - 1)]
 
-    def with_middle(self, films: Tensor) -> tuple[Tensor, Tensor]:
+    def with_middle(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The last maps, and those of a block half way."""
-        maps = middle = films
+        maps = middle = images
         for place, layer in enumerate(self):
             maps = layer(maps)
             if place == self._middle:
@@ -288,59 +288,59 @@ def build_lite(
     classes: int,
     seed: int,
     trunk: LiteTrunk,
-    film_side: int,
+    image_side: int,
     input_side: int,
     dropout: float = 0.0,
     frozen: bool = False,
     standardise: bool = False,
     mirrored: bool = False,
-) -> FilmClassifier:
-    """A film classifier around a trunk.
+) -> ImageClassifier:
+    """An image classifier around a trunk.
 
     Args:
         classes: 2 or 3.
         seed: Of the new weights of the head.
         trunk: With its weights.
-        film_side: Pixels of the films given, height and width.
+        image_side: Pixels of the images given, height and width.
         input_side: Pixels that the trunk sees.
         dropout: Before the dense layer.
         frozen: Whether training leaves the trunk alone.
-        standardise: Give each film the same mean and deviation of its grey levels.
-        mirrored: Answer with the mean over the film and its mirror image; twice the arithmetic.
+        standardise: Give each image the same mean and deviation of its grey levels.
+        mirrored: Answer with the mean over the image and its mirror image; twice the arithmetic.
     """
     head = PooledHead(trunk.channels, classes, dropout)
     generator = torch.Generator().manual_seed(seed)
     nn.init.normal_(head.dense.weight, std=0.01, generator=generator)
     nn.init.zeros_(head.dense.bias)
-    resize = [Resize(film_side, input_side)] if film_side != input_side else []
-    base = FilmMaps(mirrored, *resize, Normalise(standardise), trunk)
-    return FilmClassifier(SCHEMES[classes], head, base, frozen)
+    resize = [Resize(image_side, input_side)] if image_side != input_side else []
+    base = ImageMaps(mirrored, *resize, Normalise(standardise), trunk)
+    return ImageClassifier(SCHEMES[classes], head, base, frozen)
 
 
-class FilmMaps(nn.Sequential):
-    """Films to maps; outside of training, where asked, to the mean of the film's maps and its mirror image's."""
+class ImageMaps(nn.Sequential):
+    """Images to maps; outside of training, where asked, to the mean of the image's maps and its mirror image's."""
 
     def __init__(self, mirrored: bool, *layers: nn.Module) -> None:
         super().__init__(*layers)
         self.mirrored = mirrored
 
-    def forward(self, films: Tensor) -> Tensor:
-        """The maps of films (n, 1, height, width)."""
-        return self.with_middle(films)[0]
+    def forward(self, images: Tensor) -> Tensor:
+        """The maps of images (n, 1, height, width)."""
+        return self.with_middle(images)[0]
 
-    def with_middle(self, films: Tensor) -> tuple[Tensor, Tensor]:
-        """The maps, and those half way, which tell better what is no chest film: they are less taken up with the task."""
-        maps, middle = self._maps(films)
+    def with_middle(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The maps, and those half way, which tell better what is no chest image: they are less taken up with the task."""
+        maps, middle = self._maps(images)
         if self.training or not self.mirrored:
             return maps, middle
         # Mirrored as (n, height, width, 1): the strides go on saying channels last; see `as_network_input`.
-        mirrored = films.permute(0, 2, 3, 1).flip(2).permute(0, 3, 1, 2)
+        mirrored = images.permute(0, 2, 3, 1).flip(2).permute(0, 3, 1, 2)
         other, other_middle = self._maps(mirrored)
         return (maps + other.flip(3)) / 2, (middle + other_middle.flip(3)) / 2
 
-    def _maps(self, films: Tensor) -> tuple[Tensor, Tensor]:
+    def _maps(self, images: Tensor) -> tuple[Tensor, Tensor]:
         *before, trunk = self
-        prepared = films
+        prepared = images
         for layer in before:
             prepared = layer(prepared)
         maps: tuple[Tensor, Tensor] = trunk.with_middle(prepared)  # type: ignore[operator]

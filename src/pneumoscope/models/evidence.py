@@ -1,6 +1,6 @@
 """Where a network's answer comes from: its maps' exact share in the logits, from the forward pass alone.
 
-Every network here is, for a given film, linear from its last maps with places on: dense layers, ReLU, maximum and
+Every network here is, for a given image, linear from its last maps with places on: dense layers, ReLU, maximum and
 convolution only choose which linear function it is. So the logits are the sum of what each place of those maps adds, and of
 what the biases add. Nothing is approximated, and no second pass or automatic differentiation is needed, so that the maps
 can be computed wherever the network runs.
@@ -12,32 +12,32 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pneumoscope.models.classifier import FilmClassifier, FlattenFeatures
-from pneumoscope.models.efficientnet_lite import FilmMaps, PooledHead
+from pneumoscope.models.classifier import FlattenFeatures, ImageClassifier
+from pneumoscope.models.efficientnet_lite import ImageMaps, PooledHead
 
 
 class ExplainedClassifier(nn.Module):
-    """A film classifier that tells what each place adds to its logits, and what its maps hold on average."""
+    """An image classifier that tells what each place adds to its logits, and what its maps hold on average."""
 
-    def __init__(self, model: FilmClassifier) -> None:
+    def __init__(self, model: ImageClassifier) -> None:
         """Shares the weights of a trained network; meant for evaluation mode."""
         super().__init__()
         maps, rest = _parts(model)
         self.maps = maps
         self.rest = nn.ModuleList(rest)
 
-    def forward(self, films: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits, evidence and features of films.
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits, evidence and features of images.
 
         Args:
-            films: (n, 1 or 3, height, width) in [0, 1].
+            images: (n, 1 or 3, height, width) in [0, 1].
 
         Returns:
             Logits (n, classes); evidence (n, classes, rows, columns), whose mean over the places is the logits but for
             what the biases add; features (n, channels), the means of these maps, or of those half way where the network
             tells them.
         """
-        maps, middle = self.maps.with_middle(films) if isinstance(self.maps, FilmMaps) else 2 * (self.maps(films),)
+        maps, middle = self.maps.with_middle(images) if isinstance(self.maps, ImageMaps) else 2 * (self.maps(images),)
         passed = [maps]
         for layer in self.rest:
             passed.append(_forward(layer, passed[-1]))
@@ -50,7 +50,7 @@ class ExplainedClassifier(nn.Module):
         return logits, evidence, middle.mean(dim=(2, 3))
 
 
-def _parts(model: FilmClassifier) -> tuple[nn.Module, list[nn.Module]]:
+def _parts(model: ImageClassifier) -> tuple[nn.Module, list[nn.Module]]:
     """The part up to the last maps that still have places, and the layers after it."""
     head = model.head
     if isinstance(head, PooledHead):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pneumoscope.models.classifier import FilmClassifier, FlattenFeatures, GreyConv2d, initialise_as_keras
+from pneumoscope.models.classifier import FlattenFeatures, GreyConv2d, ImageClassifier, initialise_as_keras
 from pneumoscope.types import SCHEMES
 
 _EPSILON = 1e-3
@@ -113,7 +113,7 @@ def _block_8(channels_in: int) -> Branches:
 
 
 class InceptionV3(nn.Sequential):
-    """Films (n, 1 or 3, height, width) to maps (n, 2048, 5, 5) for 224 x 224; 21,802,784 numbers.
+    """Images (n, 1 or 3, height, width) to maps (n, 2048, 5, 5) for 224 x 224; 21,802,784 numbers.
 
     The modules stand in the order in which Keras creates its layers, so that weights match by number.
     """
@@ -161,8 +161,10 @@ class InceptionV3(nn.Sequential):
             convolution.fold()
 
 
-def build_inception_v3(classes: int, seed: int, base: InceptionV3 | None = None, frozen: bool = True) -> FilmClassifier:
-    """Model 3: the base, then dense layers of 256 and 128 with ReLU and the classes; for films of 224 x 224.
+def build_inception_v3(
+    classes: int, seed: int, base: InceptionV3 | None = None, frozen: bool = True
+) -> ImageClassifier:
+    """Model 3: the base, then dense layers of 256 and 128 with ReLU and the classes; for images of 224 x 224.
 
     Args:
         classes: 2 or 3.
@@ -183,4 +185,4 @@ def build_inception_v3(classes: int, seed: int, base: InceptionV3 | None = None,
     if base is None:
         base = InceptionV3()
         initialise_as_keras(base, generator)
-    return FilmClassifier(SCHEMES[classes], head, base, frozen)
+    return ImageClassifier(SCHEMES[classes], head, base, frozen)

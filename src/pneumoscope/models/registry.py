@@ -9,7 +9,7 @@ import torch
 from pneumoscope.config import ModelConfig
 from pneumoscope.errors import ConfigError
 from pneumoscope.models.catalogue import architecture
-from pneumoscope.models.classifier import FilmClassifier
+from pneumoscope.models.classifier import ImageClassifier
 from pneumoscope.models.cnn import build_cnn
 from pneumoscope.models.efficientnet_lite import LITE0, NANO, LiteTrunk, Stage, build_lite, initialise_convolutions
 from pneumoscope.models.inception import build_inception_v3
@@ -27,10 +27,10 @@ class BuildRequest:
     height: int
     width: int
     pretrained: Path | None
-    trained_cnn: FilmClassifier | None
+    trained_cnn: ImageClassifier | None
 
 
-Builder = Callable[[BuildRequest], FilmClassifier]
+Builder = Callable[[BuildRequest], ImageClassifier]
 _BUILDERS: dict[str, Builder] = {}
 
 
@@ -58,32 +58,32 @@ def build_model(
     height: int = 224,
     width: int = 224,
     pretrained: Path | None = None,
-    trained_cnn: FilmClassifier | None = None,
-) -> FilmClassifier:
+    trained_cnn: ImageClassifier | None = None,
+) -> ImageClassifier:
     """A network with its initial weights.
 
     Args:
         model: Which network.
         seed: Of the new weights.
-        height: Of the films, pixels.
-        width: Of the films, pixels.
+        height: Of the images, pixels.
+        width: Of the images, pixels.
         pretrained: File with the weights that the architecture starts from; new weights where None.
         trained_cnn: For the stacked cnn: the network whose convolutions it takes over.
 
     Raises:
-        ConfigError: No such architecture, or it cannot be built for these films.
+        ConfigError: No such architecture, or it cannot be built for these images.
     """
     name = architecture(model.architecture).name
     return _BUILDERS[name](BuildRequest(model, seed, height, width, pretrained, trained_cnn))
 
 
 @builds("cnn")
-def _cnn(request: BuildRequest) -> FilmClassifier:
+def _cnn(request: BuildRequest) -> ImageClassifier:
     return build_cnn(request.model.classes, request.seed, request.height, request.width)
 
 
 @builds("inception_v3")
-def _inception_v3(request: BuildRequest) -> FilmClassifier:
+def _inception_v3(request: BuildRequest) -> ImageClassifier:
     if (request.height, request.width) != (224, 224):
         raise ConfigError(
             f"expected films of 224 x 224 for inception_v3, found {request.height} x {request.width}: change preprocessing"
@@ -93,7 +93,7 @@ def _inception_v3(request: BuildRequest) -> FilmClassifier:
 
 
 @builds("stacked_cnn")
-def _stacked_cnn(request: BuildRequest) -> FilmClassifier:
+def _stacked_cnn(request: BuildRequest) -> ImageClassifier:
     model = request.model
     return build_stacked_cnn(
         model.classes, request.seed, request.trained_cnn, model.freeze_base, request.height, request.width
@@ -101,16 +101,16 @@ def _stacked_cnn(request: BuildRequest) -> FilmClassifier:
 
 
 @builds("lite0")
-def _lite0(request: BuildRequest) -> FilmClassifier:
+def _lite0(request: BuildRequest) -> ImageClassifier:
     return _lite(request, LITE0, wide_end=True)
 
 
 @builds("nano")
-def _nano(request: BuildRequest) -> FilmClassifier:
+def _nano(request: BuildRequest) -> ImageClassifier:
     return _lite(request, NANO, wide_end=False)
 
 
-def _lite(request: BuildRequest, stages: tuple[Stage, ...], wide_end: bool) -> FilmClassifier:
+def _lite(request: BuildRequest, stages: tuple[Stage, ...], wide_end: bool) -> ImageClassifier:
     if request.height != request.width:
         raise ConfigError(
             f"expected square films for the detector, found {request.height} x {request.width}: change preprocessing"

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from pneumoscope.errors import WeightsError
-from pneumoscope.models.classifier import FilmClassifier, FlattenFeatures, initialise_as_keras
+from pneumoscope.models.classifier import FlattenFeatures, ImageClassifier, initialise_as_keras
 from pneumoscope.models.cnn import FEATURE_CHANNELS, build_cnn, convolution_block
 from pneumoscope.types import SCHEMES
 
@@ -12,11 +12,11 @@ from pneumoscope.types import SCHEMES
 def build_stacked_cnn(
     classes: int,
     seed: int,
-    trained: FilmClassifier | None = None,
+    trained: ImageClassifier | None = None,
     frozen: bool = True,
     height: int = 224,
     width: int = 224,
-) -> FilmClassifier:
+) -> ImageClassifier:
     """Model 4.
 
     Args:
@@ -24,8 +24,8 @@ def build_stacked_cnn(
         seed: Of the new weights.
         trained: The network whose convolutions are taken over (copied); fresh ones where None.
         frozen: Whether training leaves the taken convolutions alone.
-        height: Of the films, pixels.
-        width: Of the films, pixels.
+        height: Of the images, pixels.
+        width: Of the images, pixels.
 
     Raises:
         WeightsError: `trained` is not a network of `build_cnn`.
@@ -48,7 +48,7 @@ def build_stacked_cnn(
         nn.Linear(128 * height * width, classes),
     )
     initialise_as_keras(head, torch.Generator().manual_seed(seed))
-    return FilmClassifier(SCHEMES[classes], head, base, frozen)
+    return ImageClassifier(SCHEMES[classes], head, base, frozen)
 
 
 def _copy(layer: nn.Module) -> nn.Module:

@@ -55,7 +55,7 @@ def save_png(png: bytes, path: Path) -> None:
 
 
 def bare(axes: Axes) -> None:
-    """No ticks and no frame, for films."""
+    """No ticks and no frame, for images."""
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():

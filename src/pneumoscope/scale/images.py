@@ -1,4 +1,4 @@
-"""Addresses become films: paths as they are, everything else as bytes, read ahead; archives image by image."""
+"""Addresses become images: paths as they are, everything else as bytes, read ahead; archives image by image."""
 
 import tarfile
 from collections import deque
@@ -16,18 +16,18 @@ from pneumoscope.types import NamedImage, UnreadImage
 Named = str | NamedImage | UnreadImage
 """A path; or an image's bytes, or the reason why there are none, with its name."""
 
-# A store answers after tens of milliseconds; a film is judged in five.
+# A store answers after tens of milliseconds; an image is judged in five.
 _AHEAD = 16
 _TOO_LARGE = f"more than {MAX_BYTES:,} bytes"
 
 
-class FilmReader:
-    """Reads films by several threads."""
+class ImageReader:
+    """Reads images by several threads."""
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(_AHEAD, thread_name_prefix="read")
 
-    def __enter__(self) -> "FilmReader":
+    def __enter__(self) -> "ImageReader":
         return self
 
     def __exit__(
@@ -35,11 +35,11 @@ class FilmReader:
     ) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def films(self, addresses: Iterable[str]) -> Iterator[Named]:
-        """The films behind addresses, in their order; those of an archive are named `archive#member`.
+    def images(self, addresses: Iterable[str]) -> Iterator[Named]:
+        """The images behind addresses, in their order; those of an archive are named `archive#member`.
 
         Raises:
-            StorageError: An address cannot be reached; a film that is not there is an `UnreadImage` one.
+            StorageError: An address cannot be reached; an image that is not there is an `UnreadImage` one.
         """
         waiting: deque[Named | Future[Named]] = deque()
         for address in addresses:
@@ -67,13 +67,13 @@ def _read(address: str) -> Named:
 
 
 def _archived(address: str) -> Iterator[Named]:
-    """An archive is read once, from its beginning to its end; where it is damaged it ends with a film that says so."""
+    """An archive is read once, from its beginning to its end; where it is damaged it ends with an image that says so."""
     with Place(address).opened() as stream:
         try:
             with tarfile.open(fileobj=stream, mode="r|*", tarinfo=_Header) as archive:
                 for member in archive:
-                    if member.isfile() and (film := _member(archive, member, f"{address}#{member.name}")):
-                        yield film
+                    if member.isfile() and (image := _member(archive, member, f"{address}#{member.name}")):
+                        yield image
         except (tarfile.TarError, EOFError, ValueError) as error:
             yield UnreadImage(address, f"a damaged archive: {error}")
 
@@ -90,7 +90,7 @@ class _Header(tarfile.TarInfo):
 
 
 def _member(archive: tarfile.TarFile, member: tarfile.TarInfo, name: str) -> Named | None:
-    """The film that a file in an archive holds; None where it is none, as far as name and first bytes tell."""
+    """The image that a file in an archive holds; None where it is none, as far as name and first bytes tell."""
     told = False if PurePosixPath(member.name).name.startswith(".") else is_image_name(member.name)
     if told is False:
         return None

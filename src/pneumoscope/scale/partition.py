@@ -1,4 +1,4 @@
-"""One partition: its films are judged and its results put in their place, whole or not at all. The same for every engine."""
+"""One partition: its images are judged and its results put in their place, whole or not at all. The same for every engine."""
 
 import io
 import json
@@ -13,7 +13,7 @@ from pneumoscope.errors import DataError
 from pneumoscope.inference.batch import Summary, predict_files
 from pneumoscope.inference.journal import as_table
 from pneumoscope.inference.pool import WorkerPool
-from pneumoscope.scale.images import FilmReader, Named
+from pneumoscope.scale.images import ImageReader, Named
 from pneumoscope.scale.plan import Plan
 from pneumoscope.types import Prediction
 
@@ -27,8 +27,8 @@ class Done:
 
     Attributes:
         partition: Its number.
-        decisions: Decision to number of films.
-        reasons: Reason to number of films.
+        decisions: Decision to number of images.
+        reasons: Reason to number of images.
     """
 
     partition: int
@@ -36,7 +36,7 @@ class Done:
     reasons: dict[str, int]
 
     @property
-    def films(self) -> int:
+    def images(self) -> int:
         """All of them."""
         return sum(self.decisions.values())
 
@@ -44,7 +44,7 @@ class Done:
 def score_partitions(plan: Plan, numbers: Iterable[int], pool: WorkerPool) -> Iterator[Done]:
     """Judges partitions, one after the other, and puts the results of each in place as soon as it is whole.
 
-    Films of the next partition are judged while the results of one are written. The same partition always gives the same
+    Images of the next partition are judged while the results of one are written. The same partition always gives the same
     bytes, so that one done twice, by a worker that was taken for dead, is there once.
 
     Args:
@@ -59,26 +59,28 @@ def score_partitions(plan: Plan, numbers: Iterable[int], pool: WorkerPool) -> It
         StorageError: An address cannot be reached; what is in place stays.
         DataError: The plan's file is gone.
     """
-    films: deque[tuple[int, int]] = deque()
+    images: deque[tuple[int, int]] = deque()
     waiting: deque[Prediction] = deque()
-    with FilmReader() as reader:
-        for predictions in predict_files(_counted(plan, numbers, reader, films), pool, plan.terms.request):
+    with ImageReader() as reader:
+        for predictions in predict_files(_counted(plan, numbers, reader, images), pool, plan.terms.request):
             waiting.extend(predictions)
-            # `films` tells of a partition once all its films are handed out, so of the first ones before they are judged.
-            while films and len(waiting) >= films[0][1]:
-                number, count = films.popleft()
+            # `images` tells of a partition once all its images are handed out, so of the first ones before they are judged.
+            while images and len(waiting) >= images[0][1]:
+                number, count = images.popleft()
                 yield _commit(plan, number, [waiting.popleft() for _ in range(count)])
-        # Archives without a film, of which no prediction tells.
-        yield from (_commit(plan, number, []) for number, _ in films)
+        # Archives without an image, of which no prediction tells.
+        yield from (_commit(plan, number, []) for number, _ in images)
 
 
-def _counted(plan: Plan, numbers: Iterable[int], reader: FilmReader, films: deque[tuple[int, int]]) -> Iterator[Named]:
+def _counted(
+    plan: Plan, numbers: Iterable[int], reader: ImageReader, images: deque[tuple[int, int]]
+) -> Iterator[Named]:
     for number in numbers:
         count = 0
-        for film in reader.films(plan.addresses(number)):
+        for image in reader.images(plan.addresses(number)):
             count += 1
-            yield film
-        films.append((number, count))
+            yield image
+        images.append((number, count))
 
 
 def _commit(plan: Plan, number: int, predictions: list[Prediction]) -> Done:
@@ -115,9 +117,9 @@ def counted(plan: Plan, number: int) -> Done:
         raise DataError(
             f"expected results in {place.address}, found {error}: delete it and run the same command again"
         ) from error
-    if (told["plan"], done.partition, done.films) != (plan.hash, number, rows):
+    if (told["plan"], done.partition, done.images) != (plan.hash, number, rows):
         raise DataError(
-            f"expected {rows} results of partition {number} in {place.address}, found {done.films} of {done.partition}: "
+            f"expected {rows} results of partition {number} in {place.address}, found {done.images} of {done.partition}: "
             "delete it and run the same command again"
         )
     return done

@@ -68,7 +68,7 @@ class Plan:
         partition_size: Addresses to a partition; an archive is a partition of its own.
         partitions: How many there are, numbered from 0.
         entries: Addresses in all.
-        archives: How many of them are archives, which hold any number of films.
+        archives: How many of them are archives, which hold any number of images.
         manifest_hash: SHA-256 of the addresses in their order, 64 hex digits.
         format: Of plan and results.
     """
@@ -90,7 +90,7 @@ class Plan:
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
     @property
-    def films(self) -> int | None:
+    def images(self) -> int | None:
         """How many there are, where that is known before they are read."""
         return None if self.archives else self.entries
 

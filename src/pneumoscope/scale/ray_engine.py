@@ -1,7 +1,7 @@
 """Partitions judged by a Ray cluster: Ray Data hands each to a free worker, and hands it out again where one dies.
 
-What travels is a partition's number to a worker and what it came to back: a few hundred bytes, however large the films.
-Workers read the plan and the films, and write the results, themselves.
+What travels is a partition's number to a worker and what it came to back: a few hundred bytes, however large the images.
+Workers read the plan and the images, and write the results, themselves.
 """
 
 import json

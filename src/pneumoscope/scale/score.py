@@ -1,7 +1,7 @@
 """An archive is scored: the plan, the partitions that are missing, the account of what was done and what it took.
 
 OUT/_runs/*.json     what each run did and how long it took, a file to a run, also of runs that were broken off
-OUT/_summary.json    what the films came to; there only once all partitions are
+OUT/_summary.json    what the images came to; there only once all partitions are
 """
 
 import json
@@ -69,14 +69,14 @@ class Account:
         plan: That it works on.
         earlier: Partitions that earlier runs have done.
         partitions: Done by this run.
-        films: Likewise.
+        images: Likewise.
     """
 
     def __init__(self, plan: Plan, earlier: int, core_hours: float, engine: Engine) -> None:
         self.plan = plan
         self.earlier = earlier
         self.partitions = 0
-        self.films = 0
+        self.images = 0
         self._earlier_core_hours = core_hours
         self._engine = engine
         self._began = time.monotonic()
@@ -89,7 +89,7 @@ class Account:
     def add(self, done: Done) -> None:
         """A partition more."""
         self.partitions += 1
-        self.films += done.films
+        self.images += done.images
 
     @property
     def seconds(self) -> float:
@@ -98,8 +98,8 @@ class Account:
 
     @property
     def rate(self) -> float:
-        """Films a second."""
-        return self.films / max(self.seconds, 1e-9)
+        """Images a second."""
+        return self.images / max(self.seconds, 1e-9)
 
     @property
     def seconds_left(self) -> float:
@@ -119,7 +119,7 @@ class Account:
             "cores": self._engine.cores,
             "seconds": round(self.seconds, 1),
             "partitions": self.partitions,
-            "films": self.films,
+            "films": self.images,
             "core_hours": round(self.core_hours - self._earlier_core_hours, 6),
         }
 
@@ -156,7 +156,7 @@ def score(
         out: Folder of the results, likewise.
         bundle: Bundle that makes the predictions.
         engine: Engine that works on the partitions.
-        partition_size: Films that are judged and put in place together.
+        partition_size: Images that are judged and put in place together.
         follow: Called whenever a partition is done, and once before the first.
         request: Settings of the predictions; the usual ones where None. No evidence is drawn.
         device: `cpu`, or `cuda` for a GPU.
@@ -185,7 +185,7 @@ def score(
                 follow(account)
     every = _count(plan)
     summary = {
-        "films": every.films,
+        "films": every.images,
         "partitions": plan.partitions,
         "decisions": every.decisions,
         "reasons": every.reasons,

@@ -49,9 +49,9 @@ def write_comparison(runs: dict[str, list[RunFolder]], facts: dict[str, Any], ou
     rows = [table_row(model, synthetic) for model in models]
     chart = png_of(_chart(models, synthetic))
     save_png(chart, out / "comparison.png")
-    films = models[0]["films"]
+    images = models[0]["films"]
     lead = (
-        f"Accuracy on the {films} test films of {models[0]['patients']} patients; mean and standard deviation over "
+        f"Accuracy on the {images} test films of {models[0]['patients']} patients; mean and standard deviation over "
         f"training seeds, and the 95 % interval over patients for the first of them. {NOTICE}"
     )
     warning = f"**{SYNTHETIC_NOTICE}**\n\n" if synthetic else ""

@@ -1,11 +1,11 @@
-"""The whole study: data, overview, every network with every seed, evaluation on the test films, comparison.
+"""The whole study: data, overview, every network with every seed, evaluation on the test images, comparison.
 
     OUT/study.json    which data and settings this is
     OUT/data/         index.csv, split.csv, audit.json, overview.html and its pictures
     OUT/runs/NAME/seed-S/   the run folder; evaluation/ in it
     OUT/comparison.*  the closing table and chart
 
-Training ends, for every network and seed, before the first test film is looked at.
+Training ends, for every network and seed, before the first test image is looked at.
 """
 
 import json
@@ -46,9 +46,9 @@ class StudyPlan:
         only: Names of experiments; all where empty. What they build on comes along.
         seeds: Trainings per experiment, with the seeds 0, 1, ...
         epochs: At most; each experiment's own where None.
-        limit: Films in all, a seeded sample of each class and split; all where None.
+        limit: Images in all, a seeded sample of each class and split; all where None.
         precision: `auto`, `fp32` or `bf16`.
-        skip_unreadable: Go on without films that cannot be read.
+        skip_unreadable: Go on without images that cannot be read.
         inception_weights: Keras' notop HDF5 file; found or downloaded where None.
     """
 
@@ -86,7 +86,7 @@ def run_study(
         location: The data set.
         plan: What to do.
         out: Folder of the study; one that holds the same study is gone on with.
-        ledger: Gets a line for every evaluation on the test films of a real data set.
+        ledger: Gets a line for every evaluation on the test images of a real data set.
         callbacks: Progress.
         workers: Where several trainings run at the same time; one after the other where None.
 
@@ -115,7 +115,7 @@ def _dataset(location: Location, plan: StudyPlan, report: Report) -> Dataset:
         location.root,
         Preprocessing(),
         SplitConfig(),
-        paths.films_directory(),
+        paths.images_directory(),
         report,
         plan.skip_unreadable,
         plan.limit,
@@ -167,7 +167,7 @@ def _evaluate_all(
     ledger: Path | None,
     callbacks: Callbacks,
 ) -> dict[str, Any]:
-    """Every network on the test films, and the comparison of them."""
+    """Every network on the test images, and the comparison of them."""
     evaluation = Evaluation(Split.TEST, "final evaluation of the study", ledger, location.synthetic)
     for folders in runs.values():
         for run in folders:

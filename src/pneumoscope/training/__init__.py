@@ -1,1 +1,1 @@
-"""Films and a configuration become a run folder: settings, metrics, checkpoint, trained weights."""
+"""Images and a configuration become a run folder: settings, metrics, checkpoint, trained weights."""

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from pneumoscope.models.classifier import FilmClassifier
+from pneumoscope.models.classifier import ImageClassifier
 
 
 class WeightAverage:
@@ -18,7 +18,7 @@ class WeightAverage:
         values: Name to mean; as `own_state` of the network.
     """
 
-    def __init__(self, model: FilmClassifier, decay: float, values: dict[str, Tensor]) -> None:
+    def __init__(self, model: ImageClassifier, decay: float, values: dict[str, Tensor]) -> None:
         """Follows a network.
 
         Args:

@@ -1,4 +1,4 @@
-"""The films or features of an epoch, in batches; the order and the flips follow from seed and epoch alone."""
+"""The images or features of an epoch, in batches; the order and the flips follow from seed and epoch alone."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -24,16 +24,16 @@ _AHEAD = 3
 
 @dataclass(frozen=True)
 class Portion:
-    """Films that go through the network together, as far as they are this process's.
+    """Images that go through the network together, as far as they are this process's.
 
     Attributes:
-        films: What the network takes.
+        images: What the network takes.
         label: (n,) int64.
-        shard: Which films of the portion these are; None for all of them.
-        is_told: Whether this process's loss of the portion counts; where all have all its films, the first's does.
+        shard: Which images of the portion these are; None for all of them.
+        is_told: Whether this process's loss of the portion counts; where all have all its images, the first's does.
     """
 
-    films: Tensor
+    images: Tensor
     label: Tensor
     shard: BatchShard | None
     is_told: bool
@@ -44,7 +44,7 @@ class Step:
     """What one change of the weights learns from.
 
     Attributes:
-        labels: (n,) int, of all its films, whichever process has them.
+        labels: (n,) int, of all its images, whichever process has them.
         portions: One after the other; their gradients are added up.
     """
 
@@ -53,21 +53,21 @@ class Step:
 
 
 class Inputs(Protocol):
-    """Gives what a network takes, for chosen films and flips."""
+    """Gives what a network takes, for chosen images and flips."""
 
     labels: NDArray[np.int64]
 
     def __len__(self) -> int:
-        """Number of films."""
+        """Number of images."""
         ...
 
     def take(self, chosen: NDArray[np.int64], flipped: NDArray[np.bool_]) -> Tensor:
-        """The inputs of the chosen films, mirrored where asked."""
+        """The inputs of the chosen images, mirrored where asked."""
         ...
 
 
-class FilmInputs:
-    """Films as (n, 1, height, width) float32 in [0, 1], channels last."""
+class ImageInputs:
+    """Images as (n, 1, height, width) float32 in [0, 1], channels last."""
 
     def __init__(self, data: LabelledImages) -> None:
         self._data = data
@@ -77,22 +77,22 @@ class FilmInputs:
         return len(self._data)
 
     def take(self, chosen: NDArray[np.int64], flipped: NDArray[np.bool_]) -> Tensor:
-        """The films chosen (positions within this set), mirrored left to right where asked."""
+        """The images chosen (positions within this set), mirrored left to right where asked."""
         return as_network_input(self.take_grey(chosen, flipped))
 
     def take_grey(self, chosen: NDArray[np.int64], flipped: NDArray[np.bool_]) -> NDArray[np.uint8]:
         """The same as (n, height, width) uint8."""
-        films = self._data.films[self._data.positions[chosen]]
-        films[flipped] = films[flipped][:, :, ::-1]
-        return films
+        images = self._data.images[self._data.positions[chosen]]
+        images[flipped] = images[flipped][:, :, ::-1]
+        return images
 
 
 class AugmentedInputs:
-    """Films that every epoch changes at random; how, follows from seed, epoch and film alone."""
+    """Images that every epoch changes at random; how, follows from seed, epoch and image alone."""
 
     def __init__(self, data: LabelledImages, settings: AugmentationConfig, key: tuple[int, int] = (0, 0)) -> None:
         self._data = data
-        self._films = FilmInputs(data)
+        self._images = ImageInputs(data)
         self._settings = settings
         self._key = key
         self.labels = data.labels
@@ -101,24 +101,24 @@ class AugmentedInputs:
         return len(self._data)
 
     def take(self, chosen: NDArray[np.int64], flipped: NDArray[np.bool_]) -> Tensor:
-        """The films chosen, mirrored where asked and changed, (n, 1, height, width) float32, channels last."""
-        films = self._films.take_grey(chosen, flipped)
-        generators = [np.random.default_rng([*self._key, int(film)]) for film in chosen]
-        changed = [augment(film, self._settings, rng) for film, rng in zip(films, generators, strict=True)]
+        """The images chosen, mirrored where asked and changed, (n, 1, height, width) float32, channels last."""
+        images = self._images.take_grey(chosen, flipped)
+        generators = [np.random.default_rng([*self._key, int(image)]) for image in chosen]
+        changed = [augment(image, self._settings, rng) for image, rng in zip(images, generators, strict=True)]
         return as_network_input(np.stack(changed))
 
     def of_epoch(self, seed: int, epoch: int) -> "AugmentedInputs":
-        """The films as one epoch shows them."""
+        """The images as one epoch shows them."""
         return AugmentedInputs(self._data, self._settings, (seed, epoch))
 
 
-def as_network_input(films: NDArray[np.uint8]) -> Tensor:
+def as_network_input(images: NDArray[np.uint8]) -> Tensor:
     """(n, height, width) uint8 to (n, 1, height, width) float32 in [0, 1], channels last.
 
     With one channel both memory formats hold the same bytes, and PyTorch tells them apart by the strides alone. Those
     of a permuted (n, height, width, 1) say channels last; otherwise every layer that follows runs several times slower.
     """
-    return torch.from_numpy(to_unit_range(films)).unsqueeze(3).permute(0, 3, 1, 2)
+    return torch.from_numpy(to_unit_range(images)).unsqueeze(3).permute(0, 3, 1, 2)
 
 
 def training_steps(
@@ -131,12 +131,12 @@ def training_steps(
     rank: int = 0,
     processes: int = 1,
 ) -> Iterator[Step]:
-    """One epoch, shuffled; the last step may have fewer films, as in Keras.
+    """One epoch, shuffled; the last step may have fewer images, as in Keras.
 
     Args:
         inputs: What to draw from.
-        batch_size: Films per step, of all processes together.
-        flip: Mirror each film with probability one half.
+        batch_size: Images per step, of all processes together.
+        flip: Mirror each image with probability one half.
         seed: Of the training.
         epoch: From 0 on; the same seed and epoch always give the same steps.
         portions: Into which a step is cut.
@@ -170,17 +170,17 @@ def _portion(
     else:
         own = slice(total * rank // processes, total * (rank + 1) // processes)
         shard = BatchShard(total, own.start, own.stop)
-    films, label = inputs.take(chosen[own], flipped[own]), torch.from_numpy(inputs.labels[chosen[own]])
-    return Portion(films, label, shard, shard is not None or rank == 0)
+    images, label = inputs.take(chosen[own], flipped[own]), torch.from_numpy(inputs.labels[chosen[own]])
+    return Portion(images, label, shard, shard is not None or rank == 0)
 
 
 def plain_batches(inputs: Inputs, batch_size: int, rank: int = 0, processes: int = 1) -> Iterator[_Batch]:
-    """All films once, in order, as they are; of several processes each gets a part of them."""
+    """All images once, in order, as they are; of several processes each gets a part of them."""
     own = np.array_split(np.arange(len(inputs)), processes)[rank]
     for start in range(0, len(own), batch_size):
         chosen = own[start : start + batch_size]
-        films = inputs.take(chosen, np.zeros(len(chosen), dtype=bool))
-        yield films, torch.from_numpy(inputs.labels[chosen])
+        images = inputs.take(chosen, np.zeros(len(chosen), dtype=bool))
+        yield images, torch.from_numpy(inputs.labels[chosen])
 
 
 def _prepared_ahead(steps: Iterator[Step]) -> Iterator[Step]:

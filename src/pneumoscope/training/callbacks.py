@@ -14,12 +14,12 @@ class EpochResult:
     Attributes:
         epoch: From 1 on.
         loss: Mean training cross-entropy of the epoch, while the weights moved, natural logarithm.
-        accuracy: Share of training films answered right, in [0, 1], likewise.
-        val_loss: Mean cross-entropy of the validation films after the epoch.
-        val_accuracy: Share of validation films answered right, in [0, 1].
+        accuracy: Share of training images answered right, in [0, 1], likewise.
+        val_loss: Mean cross-entropy of the validation images after the epoch.
+        val_accuracy: Share of validation images answered right, in [0, 1].
         learning_rate: Of the epoch's last step.
         seconds: For training and validation.
-        films_per_second: Training films over the time of their steps.
+        films_per_second: Training images over the time of their steps.
     """
 
     epoch: int

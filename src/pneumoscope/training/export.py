@@ -1,4 +1,4 @@
-"""A trained network becomes ONNX: whole films in, logits, evidence and features out."""
+"""A trained network becomes ONNX: whole images in, logits, evidence and features out."""
 
 import logging
 import warnings
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pneumoscope.bundle import INPUT, OUTPUTS
-from pneumoscope.models.classifier import FilmClassifier
+from pneumoscope.models.classifier import ImageClassifier
 from pneumoscope.models.evidence import ExplainedClassifier
 
 _OPSET = 18
@@ -19,27 +19,27 @@ logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(loggin
 
 
 class _Detecting(nn.Module):
-    """What the bundle runs: from the bytes of films on, so that no caller can scale them otherwise."""
+    """What the bundle runs: from the bytes of images on, so that no caller can scale them otherwise."""
 
-    def __init__(self, model: FilmClassifier) -> None:
+    def __init__(self, model: ImageClassifier) -> None:
         super().__init__()
         self.model = ExplainedClassifier(model)
 
-    def forward(self, films: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        logits, evidence, features = self.model(films.to(torch.float32).unsqueeze(1) / 255.0)
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        logits, evidence, features = self.model(images.to(torch.float32).unsqueeze(1) / 255.0)
         return logits, evidence, features
 
 
-def export_onnx(model: FilmClassifier, height: int, width: int) -> bytes:
-    """The network as ONNX: `films` (n, height, width) uint8 to `logits` (n, classes) float32.
+def export_onnx(model: ImageClassifier, height: int, width: int) -> bytes:
+    """The network as ONNX: `images` (n, height, width) uint8 to `logits` (n, classes) float32.
 
     Besides these it gives `evidence` (n, classes, rows, columns), what each place adds to the logits, and `features`
     (n, channels), the means of the maps that the evidence is about.
 
     Args:
         model: Trained; left in evaluation mode, on the CPU.
-        height: Of the films, pixels.
-        width: Of the films, pixels.
+        height: Of the images, pixels.
+        width: Of the images, pixels.
     """
     detecting = _Detecting(model.cpu()).eval()
     example = torch.zeros(2, height, width, dtype=torch.uint8)
@@ -75,7 +75,7 @@ def _forget_origin(message: Any) -> None:
 
 
 @torch.no_grad()
-def golden_outputs(model: FilmClassifier, films: NDArray[np.uint8]) -> dict[str, NDArray[np.generic]]:
-    """A few films with the outputs that torch gives for them in float32, to be held against ONNX Runtime's."""
-    outputs = _Detecting(model.cpu()).eval()(torch.from_numpy(films))
-    return {INPUT: films} | {name: value.numpy() for name, value in zip(OUTPUTS, outputs, strict=True)}
+def golden_outputs(model: ImageClassifier, images: NDArray[np.uint8]) -> dict[str, NDArray[np.generic]]:
+    """A few images with the outputs that torch gives for them in float32, to be held against ONNX Runtime's."""
+    outputs = _Detecting(model.cpu()).eval()(torch.from_numpy(images))
+    return {INPUT: images} | {name: value.numpy() for name, value in zip(OUTPUTS, outputs, strict=True)}

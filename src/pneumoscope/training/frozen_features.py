@@ -1,4 +1,4 @@
-"""A frozen base gives the same features in every epoch: they are computed once per film and flip, and kept on disk."""
+"""A frozen base gives the same features in every epoch: they are computed once per image and flip, and kept on disk."""
 
 import copy
 import hashlib
@@ -15,10 +15,10 @@ from torch import Tensor
 
 from pneumoscope.data.labelled import LabelledImages
 from pneumoscope.files import locked, sha256_of_file, whole_or_nothing, write_json
-from pneumoscope.models.classifier import FilmClassifier
+from pneumoscope.models.classifier import ImageClassifier
 from pneumoscope.models.inception import InceptionV3
 from pneumoscope.training import distributed
-from pneumoscope.training.batches import FilmInputs, as_network_input
+from pneumoscope.training.batches import ImageInputs, as_network_input
 from pneumoscope.training.callbacks import Observer
 
 # Large enough to keep the cores busy, small enough that Ctrl-C waits for less than a second.
@@ -32,7 +32,7 @@ class FrozenBase:
         dtype: Of the products and of the features.
     """
 
-    def __init__(self, model: FilmClassifier, dtype: torch.dtype) -> None:
+    def __init__(self, model: ImageClassifier, dtype: torch.dtype) -> None:
         self.dtype = dtype
         self._base = copy.deepcopy(model.base).eval()
         if isinstance(self._base, InceptionV3):
@@ -40,9 +40,9 @@ class FrozenBase:
         self._base.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @torch.no_grad()
-    def __call__(self, films: NDArray[np.uint8]) -> Tensor:
-        """Features (n, channels, height, width), channels last, of films (n, height, width) uint8."""
-        features: Tensor = self._base(as_network_input(films).to(self.dtype))
+    def __call__(self, images: NDArray[np.uint8]) -> Tensor:
+        """Features (n, channels, height, width), channels last, of images (n, height, width) uint8."""
+        features: Tensor = self._base(as_network_input(images).to(self.dtype))
         return features
 
     def hash(self) -> str:
@@ -58,15 +58,15 @@ class ComputedFeatures:
 
     def __init__(self, base: FrozenBase, data: LabelledImages) -> None:
         self._base = base
-        self._films = FilmInputs(data)
+        self._images = ImageInputs(data)
         self.labels = data.labels
 
     def __len__(self) -> int:
-        return len(self._films)
+        return len(self._images)
 
     def take(self, chosen: NDArray[np.int64], flipped: NDArray[np.bool_]) -> Tensor:
         """(n, channels, height, width) features, channels last, in the base's dtype."""
-        return self._base(self._films.take_grey(chosen, flipped))
+        return self._base(self._images.take_grey(chosen, flipped))
 
 
 class FeatureInputs:
@@ -92,10 +92,10 @@ class FeatureInputs:
     def take(self, chosen: NDArray[np.int64], flipped: NDArray[np.bool_]) -> Tensor:
         """(n, channels, height, width) features, channels last, in the base's dtype."""
         raw = np.empty((len(chosen), self._row), dtype=np.uint8)
-        for place, (film, mirrored) in enumerate(zip(chosen.tolist(), flipped.tolist(), strict=True)):
-            offset = (film * self._variants + int(mirrored)) * self._row
+        for place, (image, mirrored) in enumerate(zip(chosen.tolist(), flipped.tolist(), strict=True)):
+            offset = (image * self._variants + int(mirrored)) * self._row
             if os.preadv(self._descriptor, [raw[place].data], offset) != self._row:
-                raise OSError(f"the feature file ends before film {film}")
+                raise OSError(f"the feature file ends before film {image}")
         channels, height, width = self._shape
         maps = torch.from_numpy(raw).view(self._dtype).reshape(len(chosen), height, width, channels)
         return maps.permute(0, 3, 1, 2)
@@ -109,20 +109,20 @@ class FeatureInputs:
 def frozen_features(
     base: FrozenBase, data: LabelledImages, flips: bool, folder: Path, name: str, observer: Observer
 ) -> Iterator[FeatureInputs]:
-    """Features of all films, computed where no whole file of them lies in `folder` already.
+    """Features of all images, computed where no whole file of them lies in `folder` already.
 
     Args:
         base: That gives the features.
-        data: The films.
-        flips: Whether every film is also wanted mirrored.
+        data: The images.
+        flips: Whether every image is also wanted mirrored.
         folder: Where the file goes: n * (1 or 2) * features * 2 or 4 bytes.
         name: Of the file, and of the stage told to the observer.
-        observer: Told of the films done.
+        observer: Told of the images done.
 
     Raises:
         DataError: The disk is full.
     """
-    first = base(data.films[data.positions[:1]])
+    first = base(data.images[data.positions[:1]])
     file = folder / f"{name.replace(' ', '-')}.bin"
     facts = {
         "films": len(data),
@@ -151,7 +151,7 @@ def frozen_features(
 def _pixel_hash(data: LabelledImages) -> str:
     digest = hashlib.sha256()
     for position in data.positions:
-        digest.update(np.ascontiguousarray(data.films[position]).data)
+        digest.update(np.ascontiguousarray(data.images[position]).data)
     return digest.hexdigest()
 
 
@@ -169,11 +169,11 @@ def _compute(base: FrozenBase, data: LabelledImages, flips: bool, file: Path, ob
     file.with_suffix(".json").unlink(missing_ok=True)
     with whole_or_nothing(file) as temporary, temporary.open("wb") as stream:
         for start in range(0, len(data), _BATCH):
-            films = data.films[data.positions[start : start + _BATCH]]
-            variants = [base(films)]
+            images = data.images[data.positions[start : start + _BATCH]]
+            variants = [base(images)]
             if flips:
-                variants.append(base(films[:, :, ::-1]))
-            # (films, variants, height, width, channels): a film and its mirror image lie side by side.
+                variants.append(base(images[:, :, ::-1]))
+            # (images, variants, height, width, channels): an image and its mirror image lie side by side.
             maps = torch.stack([v.permute(0, 2, 3, 1) for v in variants], dim=1).contiguous()
             stream.write(maps.view(torch.uint8).numpy().data)
-            observer.advance(len(films) * len(variants))
+            observer.advance(len(images) * len(variants))

@@ -19,10 +19,10 @@ from pneumoscope.config import RunConfig, TrainingConfig
 from pneumoscope.data.labelled import LabelledImages
 from pneumoscope.errors import ConfigError, RunError
 from pneumoscope.models.batch_shard import sharded
-from pneumoscope.models.classifier import FilmClassifier
+from pneumoscope.models.classifier import ImageClassifier
 from pneumoscope.training import distributed
 from pneumoscope.training.averaging import WeightAverage
-from pneumoscope.training.batches import AugmentedInputs, FilmInputs, Inputs, Step, plain_batches, training_steps
+from pneumoscope.training.batches import AugmentedInputs, ImageInputs, Inputs, Step, plain_batches, training_steps
 from pneumoscope.training.callbacks import EpochResult, Observer
 from pneumoscope.training.checkpoint import TrainingState, load_checkpoint, save_checkpoint
 from pneumoscope.training.frozen_features import ComputedFeatures, FrozenBase, frozen_features
@@ -37,7 +37,7 @@ _EPOCHS_PER_SEED = 100_003
 
 
 def train(
-    model: FilmClassifier,
+    model: ImageClassifier,
     training: LabelledImages,
     validation: LabelledImages,
     config: RunConfig,
@@ -53,8 +53,8 @@ def train(
 
     Args:
         model: With its initial weights; holds the trained ones at the end.
-        training: Films to learn from.
-        validation: Films for early stopping.
+        training: Images to learn from.
+        validation: Images for early stopping.
         config: All settings.
         run: Started already.
         features_folder: For the features of a frozen base.
@@ -103,12 +103,12 @@ def train(
     return state
 
 
-def _save(run: RunFolder, model: FilmClassifier, optimiser: ScheduledOptimiser, state: TrainingState) -> None:
+def _save(run: RunFolder, model: ImageClassifier, optimiser: ScheduledOptimiser, state: TrainingState) -> None:
     save_checkpoint(run.checkpoint, model.own_state(), optimiser.state_dict(), state)
     run.write_metrics(state.history)
 
 
-def _finish(run: RunFolder, model: FilmClassifier, state: TrainingState) -> None:
+def _finish(run: RunFolder, model: ImageClassifier, state: TrainingState) -> None:
     run.write_metrics(state.history)
     run.write_tensorboard(state.history)
     run.save_weights(model.own_state())
@@ -116,7 +116,7 @@ def _finish(run: RunFolder, model: FilmClassifier, state: TrainingState) -> None
 
 @contextmanager
 def _inputs(
-    model: FilmClassifier,
+    model: ImageClassifier,
     training: LabelledImages,
     validation: LabelledImages,
     config: RunConfig,
@@ -124,11 +124,11 @@ def _inputs(
     folder: Path,
     observer: Observer,
 ) -> Iterator[tuple[Inputs, Inputs]]:
-    """What the trained part takes: films, or features of the frozen base."""
+    """What the trained part takes: images, or features of the frozen base."""
     settings, augmentation = config.training, config.augmentation
     if not model.base_is_frozen:
-        films = FilmInputs(training) if augmentation.is_none else AugmentedInputs(training, augmentation)
-        yield films, FilmInputs(validation)
+        images = ImageInputs(training) if augmentation.is_none else AugmentedInputs(training, augmentation)
+        yield images, ImageInputs(validation)
         return
     if not augmentation.is_none:
         raise ConfigError(
@@ -158,7 +158,7 @@ def _training_loss(training: LabelledImages, settings: TrainingConfig) -> nn.Cro
     return nn.CrossEntropyLoss(weight, label_smoothing=settings.label_smoothing)
 
 
-def _restored(run: RunFolder, model: FilmClassifier, optimiser: ScheduledOptimiser) -> TrainingState:
+def _restored(run: RunFolder, model: ImageClassifier, optimiser: ScheduledOptimiser) -> TrainingState:
     if not run.checkpoint.exists():
         return TrainingState()
     weights, optimiser_state, state = load_checkpoint(run.checkpoint)
@@ -213,15 +213,15 @@ def _learn(
 
 
 def _add_gradients(learner: _Learner, step: Step) -> tuple[float, float]:
-    """The gradient of the step's mean loss, over all its portions and processes; that loss, and the films answered right."""
+    """The gradient of the step's mean loss, over all its portions and processes; that loss, and the images answered right."""
     whole = _weight(learner.loss, step.labels)
     loss_sum = right = 0.0
     for place, portion in enumerate(step.portions):
-        films, label = learner.fabric.to_device((portion.films, portion.label))
+        images, label = learner.fabric.to_device((portion.images, portion.label))
         is_last = place + 1 == len(step.portions)
         with learner.fabric.no_backward_sync(learner.network, enabled=not is_last):
             with sharded(learner.network, portion.shard):
-                logits = learner.network(films)
+                logits = learner.network(images)
             loss = learner.loss(logits.float(), label)
             part = _weight(learner.loss, portion.label.numpy()) / whole
             # The gradients of all processes are averaged, not added up.
@@ -235,7 +235,7 @@ def _add_gradients(learner: _Learner, step: Step) -> tuple[float, float]:
 
 
 def _weight(loss: nn.CrossEntropyLoss, labels: NDArray[np.int64]) -> float:
-    """What the mean over these films is divided by."""
+    """What the mean over these images is divided by."""
     return float(len(labels) if loss.weight is None else loss.weight.double().cpu().numpy()[labels].sum())
 
 
@@ -245,19 +245,19 @@ def _right(logits: Tensor, label: Tensor) -> int:
 
 @torch.no_grad()
 def _validate(fabric: Fabric, network: nn.Module, validation: Inputs) -> tuple[float, float]:
-    """Mean cross-entropy and accuracy of the validation films."""
+    """Mean cross-entropy and accuracy of the validation images."""
     network.eval()
     total_loss = right = 0.0
-    for films, label in plain_batches(validation, _VALIDATION_BATCH, distributed.rank(), distributed.size()):
-        films, label = fabric.to_device((films, label))
-        logits = network(films).float()
+    for images, label in plain_batches(validation, _VALIDATION_BATCH, distributed.rank(), distributed.size()):
+        images, label = fabric.to_device((images, label))
+        logits = network(images).float()
         total_loss += functional.cross_entropy(logits, label, reduction="sum").item()
         right += _right(logits, label)
     total_loss, right = distributed.summed(total_loss, right)
     return total_loss / len(validation), right / len(validation)
 
 
-def _after_epoch(result: EpochResult, model: FilmClassifier, settings: TrainingConfig, state: TrainingState) -> None:
+def _after_epoch(result: EpochResult, model: ImageClassifier, settings: TrainingConfig, state: TrainingState) -> None:
     """Early stopping as in Keras: training ends when the validation loss has not fallen for `patience` epochs."""
     if not (result.loss == result.loss and result.val_loss == result.val_loss):
         raise RunError(f"expected a finite loss, found {result.loss} in epoch {result.epoch}: lower the learning rate")

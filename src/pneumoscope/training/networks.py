@@ -6,7 +6,7 @@ from pathlib import Path
 from pneumoscope.config import RunConfig
 from pneumoscope.errors import RunError
 from pneumoscope.models.catalogue import architecture
-from pneumoscope.models.classifier import FilmClassifier
+from pneumoscope.models.classifier import ImageClassifier
 from pneumoscope.models.lite_weights import find_lite_weights
 from pneumoscope.models.registry import build_model
 from pneumoscope.models.weights import WeightFile, find_inception_weights
@@ -52,11 +52,11 @@ def find_pretrained(name: str, inception_weights: Path | None, report: Report = 
     return find_lite_weights() if kind == "lite0" else None
 
 
-def build_network(config: RunConfig, initial_weights: InitialWeights) -> FilmClassifier:
+def build_network(config: RunConfig, initial_weights: InitialWeights) -> ImageClassifier:
     """The network of a configuration with the weights with which its training starts.
 
     Raises:
-        ConfigError: The architecture is unknown or does not fit the films.
+        ConfigError: The architecture is unknown or does not fit the images.
         RunError: The run that it builds on is not finished.
         WeightsError: The weight file does not fit.
     """
@@ -88,7 +88,7 @@ def origin_of(config: RunConfig, initial_weights: InitialWeights) -> dict[str, s
     return {}
 
 
-def load_network(run: RunFolder, inception_weights: Path | None = None) -> FilmClassifier:
+def load_network(run: RunFolder, inception_weights: Path | None = None) -> ImageClassifier:
     """The trained network of a finished run.
 
     Raises:

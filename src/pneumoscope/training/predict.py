@@ -1,4 +1,4 @@
-"""A trained network's probabilities for films."""
+"""A trained network's probabilities for images."""
 
 import numpy as np
 import torch
@@ -6,8 +6,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pneumoscope.data.labelled import LabelledImages
-from pneumoscope.models.classifier import FilmClassifier
-from pneumoscope.training.batches import FilmInputs, Inputs, plain_batches
+from pneumoscope.models.classifier import ImageClassifier
+from pneumoscope.training.batches import ImageInputs, Inputs, plain_batches
 from pneumoscope.training.frozen_features import ComputedFeatures, FrozenBase
 from pneumoscope.training.precision import Precision, dtype_of
 
@@ -15,12 +15,12 @@ _BATCH = 32
 
 
 @torch.no_grad()
-def class_probabilities(model: FilmClassifier, data: LabelledImages, precision: Precision) -> NDArray[np.float64]:
+def class_probabilities(model: ImageClassifier, data: LabelledImages, precision: Precision) -> NDArray[np.float64]:
     """Softmax of the logits, computed in the precision of the training.
 
     Args:
         model: Trained.
-        data: The films; their labels are not looked at.
+        data: The images; their labels are not looked at.
         precision: `fp32` or `bf16`.
 
     Returns:
@@ -28,13 +28,13 @@ def class_probabilities(model: FilmClassifier, data: LabelledImages, precision: 
     """
     dtype = dtype_of(precision)
     model.cpu()
-    inputs: Inputs = ComputedFeatures(FrozenBase(model, dtype), data) if model.base_is_frozen else FilmInputs(data)
+    inputs: Inputs = ComputedFeatures(FrozenBase(model, dtype), data) if model.base_is_frozen else ImageInputs(data)
     part: nn.Module = model.head if model.base_is_frozen else model
     part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     part.eval()
     parts = []
-    for films, _ in plain_batches(inputs, _BATCH):
+    for images, _ in plain_batches(inputs, _BATCH):
         with torch.autocast("cpu", dtype, enabled=dtype is not torch.float32):
-            logits = part(films)
+            logits = part(images)
         parts.append(torch.softmax(logits.double(), dim=1).numpy())
     return np.concatenate(parts)

@@ -6,7 +6,7 @@ from typing import Any
 
 from pneumoscope import paths
 from pneumoscope.config import RunConfig
-from pneumoscope.data.dataset import Dataset, film_looks, load_dataset
+from pneumoscope.data.dataset import Dataset, acquisition_clusters, load_dataset
 from pneumoscope.data.labelled import labelled_images, repeated
 from pneumoscope.data.locate import Location
 from pneumoscope.errors import ConfigError
@@ -69,8 +69,8 @@ def train_network(setup: TrainingSetup, observer: Observer, resume: bool) -> Tra
     classes = config.model.classes
     training, validation = (labelled_images(dataset, split, classes) for split in (Split.TRAIN, Split.VALIDATION))
     if config.training.odd_repeats > 1:
-        looks = distributed.in_turn(lambda: film_looks(dataset, paths.films_directory()))
-        odd = looks.odd_normals(training.positions, training.labels)
+        clusters = distributed.in_turn(lambda: acquisition_clusters(dataset, paths.images_directory()))
+        odd = clusters.minority_normals(training.positions, training.labels)
         training = repeated(training, odd, config.training.odd_repeats)
     model = build_network(config, setup.initial_weights)
     distributed.first(lambda: setup.start(resume))
@@ -132,7 +132,7 @@ def train_run(asked: SingleRun, callbacks: Callbacks, resume: bool = False) -> E
             asked.location.root,
             config.preprocessing,
             config.split,
-            paths.films_directory(),
+            paths.images_directory(),
             callbacks.progress,
             asked.skip_unreadable,
         )
