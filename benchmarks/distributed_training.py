@@ -28,8 +28,8 @@ TRAININGS = {
     "cnn fp32, 2 accumulated": ("cnn_3_classes", {"precision": "fp32", "accumulate": 2}),
     "cnn bf16": ("cnn_3_classes", {"precision": "bf16"}),
     "cnn bf16, 2 accumulated": ("cnn_3_classes", {"precision": "bf16", "accumulate": 2}),
-    "nano fp32": ("configs/nano.toml", {"precision": "fp32"}),
-    "nano fp64": ("configs/nano.toml", {"precision": "fp32"}),
+    "nano fp32": ("nano", {"precision": "fp32"}),
+    "nano fp64": ("nano", {"precision": "fp32"}),
 }
 ACCUMULATED = ", 2 accumulated"
 # Processes and threads of each.
@@ -98,15 +98,15 @@ def as_crew(processes, threads, names, steps, told):
     from pneumoscope.training import distributed
 
     torch.set_num_threads(threads)
-    distributed.assemble(processes)
+    distributed.launch(processes)
     torch.set_num_threads(threads)
     found = {}
     for name in names:
         began = time.perf_counter()
         found[name] = trained(name, steps)
-        if distributed.is_first():
+        if distributed.is_first_rank():
             print(processes, threads, name, f"{time.perf_counter() - began:.0f} s", flush=True)
-    if distributed.is_first():
+    if distributed.is_first_rank():
         told.write_text(json.dumps(found))
     return 0
 
@@ -115,15 +115,14 @@ def trained(name, steps):
     import torch
 
     from pneumoscope import paths
-    from pneumoscope.config import load_config
+    from pneumoscope.configs import shipped_config
     from pneumoscope.data.dataset import load_dataset
     from pneumoscope.data.labelled import LabelledImages, labelled_images
     from pneumoscope.data.locate import locate
-    from pneumoscope.study.experiments import EXPERIMENTS, experiment
     from pneumoscope.training import distributed, precision
     from pneumoscope.training.callbacks import SilentObserver
     from pneumoscope.training.loop import train
-    from pneumoscope.training.networks import Foundations, build_network, find_pretrained
+    from pneumoscope.training.networks import InitialWeights, build_network, find_pretrained
     from pneumoscope.training.run_folder import RunFolder
     from pneumoscope.types import Split
 
@@ -137,13 +136,12 @@ def trained(name, steps):
                 self.times.append((time.perf_counter(), parts))
 
     said, changes = TRAININGS[name]
-    known = said in {each.name for each in EXPERIMENTS}
-    config = experiment(said).config if known else load_config(Path(said))
+    config = shipped_config(said)
     config = config.with_training(epochs=1, odd_repeats=1, **changes)
     config = replace(config, split=replace(config.split, by="patient"))
     if "nano fp64" in name:  # smaller, or it would take an hour
         config = replace(config, model=replace(config.model, input_side=64))
-    dataset = distributed.in_turn(
+    dataset = distributed.first_rank_then_others(
         lambda: load_dataset(locate(None).root, config.preprocessing, config.split, paths.images_directory())
     )
     every = labelled_images(dataset, Split.TRAIN, config.model.classes)
@@ -156,11 +154,11 @@ def trained(name, steps):
         precision._FABRIC_NAMES["fp32"], torch.Tensor.float = "64-true", torch.Tensor.double
     try:
         observer = Timed()
-        shared = Path(os.environ["PNEUMOSCOPE_TEAM_FOLDER"]) if distributed.size() > 1 else None
+        shared = Path(os.environ["PNEUMOSCOPE_TEAM_FOLDER"]) if distributed.world_size() > 1 else None
         with tempfile.TemporaryDirectory() as own:
             run = RunFolder((shared or Path(own)) / name.replace(" ", "-"))
-            distributed.first(lambda: run.start(config, {}, False))
-            model = build_network(config, Foundations(pretrained=find_pretrained(config.model.architecture, None)))
+            distributed.on_first_rank(lambda: run.start(config, {}, False))
+            model = build_network(config, InitialWeights(pretrained=find_pretrained(config.model.architecture, None)))
             train(model, images, few, config, run, run.path / "features", observer)
     finally:
         precision._FABRIC_NAMES["fp32"], torch.Tensor.float = usual

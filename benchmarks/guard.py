@@ -24,14 +24,14 @@ from PIL import Image, ImageDraw, ImageFilter
 from pneumoscope.config import SplitConfig
 from pneumoscope.data.index import build_index
 from pneumoscope.data.locate import locate
-from pneumoscope.data.reading import IMAGE_SUFFIXES, read_grey
+from pneumoscope.data.reading import read_grey
 from pneumoscope.data.sources import open_source
 from pneumoscope.data.split import draw_validation
 from pneumoscope.errors import UnreadableImage
 from pneumoscope.files import write_json
 from pneumoscope.inference.detector import load_detector
 from pneumoscope.provenance import provenance
-from pneumoscope.types import Decision, Split
+from pneumoscope.types import IMAGE_SUFFIXES, Decision, Split
 
 
 def grey(file):

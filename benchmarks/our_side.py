@@ -25,7 +25,7 @@ from pneumoscope.models.weights import WeightFile  # noqa: E402
 from pneumoscope.study.experiments import experiment  # noqa: E402
 from pneumoscope.training.callbacks import SilentObserver  # noqa: E402
 from pneumoscope.training.loop import train  # noqa: E402
-from pneumoscope.training.networks import Foundations, build_network  # noqa: E402
+from pneumoscope.training.networks import InitialWeights, build_network  # noqa: E402
 from pneumoscope.training.precision import resolve_precision  # noqa: E402
 from pneumoscope.training.run_folder import RunFolder  # noqa: E402
 
@@ -62,7 +62,7 @@ def main():
             run = RunFolder(Path(folder) / name)
             run.start(config, {"split_hash": "benchmark", "weights": {}}, resume=False)
             base = trained if name == "stacked_cnn" else None
-            model = build_network(config, Foundations(base, inception if name == "inception_v3" else None))
+            model = build_network(config, InitialWeights(base, inception if name == "inception_v3" else None))
             clock = Clock()
             train(model, *data, config, run, Path(folder) / "features", clock)
             for file in (Path(folder) / "features").glob("*"):

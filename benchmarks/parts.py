@@ -12,7 +12,7 @@ from pathlib import Path
 from pyarrow import parquet
 
 from pneumoscope.data.locate import locate
-from pneumoscope.data.preprocessing import prepare_placed
+from pneumoscope.data.preprocessing import prepare_with_frame
 from pneumoscope.data.reading import read_bytes, read_grey
 from pneumoscope.files import write_json
 from pneumoscope.inference.detector import load_detector
@@ -56,7 +56,7 @@ def parts(images, rounds):
         held = timed_part("read", lambda: [read_bytes(Path(image)) for image in images])
         images = timed_part("decode", lambda: [read_grey(Path("film"), content) for content in held])
         settings = detector.bundle.manifest.preprocessing
-        timed_part("find the chest", lambda: [prepare_placed(image, settings) for image in images])
+        timed_part("find the chest", lambda: [prepare_with_frame(image, settings) for image in images])
         timed_part("everything", lambda: list(detector.predict_many(images)))
         content = timed_part("write", written)
     whole = found["everything"]

@@ -2,7 +2,7 @@
 
     .venv/bin/python experiments/ablate.py plain bold ... [--folds 3] [--only-folds 0,1] [--out runs/ablation]
 
-A recipe is experiments/recipes/NAME.toml, or a model of the study by its name. What was trained already is taken.
+A recipe is a configuration that ships with the package: chest-odd of configs/ablation/, default, nano, or a model of the study. What was trained already is taken.
 results/detector/ablation.json gets an entry per recipe: AUC, specificity at 0.5 and the best balanced accuracy there is,
 over ordinary normals (plain), normals of styles that training knew as pneumonia alone (odd), and both stored like
 pneumonias (shifted, odd_shifted); the AUC among images of one style (within); three classes, and viral against bacterial.
@@ -18,21 +18,18 @@ from pathlib import Path
 
 import numpy as np
 
-from pneumoscope.config import SplitConfig, load_config
+from pneumoscope.config import SplitConfig
+from pneumoscope.configs import config_names, shipped_config
 from pneumoscope.data.locate import locate
-from pneumoscope.detector_training.cross_fitting import held_out_answers
+from pneumoscope.detector_training.cross_fitting import held_out_predictions
 from pneumoscope.detector_training.stress_validation import auc_within_clusters
-from pneumoscope.evaluation.metrics import measures, roc_auc
+from pneumoscope.evaluation.metrics import compute_metrics, roc_auc
 from pneumoscope.evaluation.thresholds import best_operating_point
 from pneumoscope.files import write_json
 from pneumoscope.provenance import provenance
-from pneumoscope.study.experiments import experiment
-from pneumoscope.study.study import Listeners
 from pneumoscope.training.allocator import keep_freed_memory
-from pneumoscope.training.callbacks import SilentObserver
+from pneumoscope.training.callbacks import Callbacks, SilentObserver
 from pneumoscope.types import SCHEMES
-
-RECIPES = Path(__file__).resolve().parent / "recipes"
 
 
 class Told(SilentObserver):
@@ -49,8 +46,8 @@ def judge(found):
     """Numbers of one fold."""
     positive, minority_normal = found.label > 0, found.minority
     told = {"odd_normals": int(minority_normal.sum())}
-    shifted = 1 - found.shifted[:, 0]
-    plain = 1 - found.plain[:, 0]
+    shifted = 1 - found.stressed[:, 0]
+    plain = 1 - found.unchanged[:, 0]
     views = {
         "plain": (plain, ~minority_normal),
         "odd": (plain, positive | minority_normal),
@@ -67,7 +64,7 @@ def judge(found):
             f"{view}_best_threshold": best.threshold,
         }
     told["within_auc"] = auc_within_clusters(found)
-    usual = measures(found.plain, found.label, SCHEMES[found.plain.shape[1]].names, np.ones((1, len(positive))))
+    usual = compute_metrics(found.unchanged, found.label, SCHEMES[found.unchanged.shape[1]].names, np.ones((1, len(positive))))
     told["sensitivity"] = float(usual["sensitivity"][0])
     told["three_class"] = float(usual["accuracy"][0])
     told["viral_auc"] = float(usual["auc_viral_vs_bacterial"][0])
@@ -91,8 +88,7 @@ def main():
     made = provenance("experiments/ablate.py")
     record = json.loads(options.results.read_text()) if options.results.exists() else {"recipes": {}}
     for name in options.recipes:
-        file = RECIPES / f"{name}.toml"
-        recipe = load_config(file) if file.exists() else experiment(name).config
+        recipe = shipped_config(name if name in config_names() else f"ablation/{name}")
         folds = []
         for fold in chosen:
             split = SplitConfig(seed=0, folds=options.folds, fold=fold, by="style")
@@ -100,14 +96,13 @@ def main():
                 began = time.perf_counter()
                 folder = options.out / name / f"fold-{fold}"
                 config = replace(recipe, split=split)
-                told = judge(held_out_answers(config, location, folder, seeds, Listeners(observer=Told())))
+                told = judge(held_out_predictions(config, location, folder, seeds, Callbacks(training=Told())))
                 folds.append({"fold": fold, "seeds": seeds} | told)
                 shown = " ".join(f"{k} {v:.3f}" for k, v in told.items())
                 print(f"{name} fold {fold} seeds {seeds} ({time.perf_counter() - began:.0f} s): {shown}", flush=True)
         mean = {k: float(np.nanmean([f[k] for f in folds])) for k in folds[0] if k not in ("fold", "seeds")}
         print(f"{name}: " + " ".join(f"{k} {v:.3f}" for k, v in mean.items()), flush=True)
         record["recipes"][f"{name}, mean of {options.seeds}" if options.mean else name] = {
-            "mean": mean,
             "folds": folds,
             "settings": recipe.as_json(),
             "made": made,

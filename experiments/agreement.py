@@ -16,7 +16,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from pneumoscope import paths
-from pneumoscope.assessment.runs import append_to_ledger
+from pneumoscope.assessment.ledger import append_to_ledger
 from pneumoscope.config import SplitConfig
 from pneumoscope.data.dataset import load_dataset
 from pneumoscope.data.labelled import labelled_images
@@ -62,7 +62,7 @@ def read_test(run, ledger, made):
         model=f"{config.name}, style fold {config.split.fold}, seed {config.training.seed}",
         config_hash=config.hash,
         split_hash=dataset.split.hash,
-        images=len(data.positions),
+        films=len(data.positions),
         why=WHY,
         result={name: round(value, 4) for name, value in told.items()},
     )

@@ -110,7 +110,7 @@ def kill(what, rng, run, cluster, members):
     if what == "node":
         cluster.remove_node(members.pop(), allow_graceful=False)
         return True
-    wanted = "ray::MapWorker" if what == "worker" else "multiprocessing.spawn"
+    wanted = "ray::MapWorker" if what == "worker" else "pneumoscope.inference.worker"
     if found := [pid for pid, line in processes() if wanted in line]:
         os.kill(rng.choice(found), signal.SIGKILL)
     return bool(found)

@@ -18,21 +18,21 @@ keep_freed_memory()
 
 import numpy as np  # noqa: E402
 
-from pneumoscope import places  # noqa: E402
-from pneumoscope.assessment.runs import append_to_ledger  # noqa: E402
+from pneumoscope import paths  # noqa: E402
+from pneumoscope.assessment.ledger import append_to_ledger  # noqa: E402
 from pneumoscope.config import Preprocessing, SplitConfig  # noqa: E402
 from pneumoscope.data.dataset import load_dataset  # noqa: E402
 from pneumoscope.data.labelled import labelled_images  # noqa: E402
 from pneumoscope.data.locate import locate  # noqa: E402
 from pneumoscope.decision import pneumonia_probability  # noqa: E402
-from pneumoscope.evaluation.metrics import measures, roc_auc  # noqa: E402
+from pneumoscope.evaluation.metrics import compute_metrics, roc_auc  # noqa: E402
 from pneumoscope.evaluation.thresholds import best_operating_point  # noqa: E402
 from pneumoscope.files import write_json  # noqa: E402
 from pneumoscope.provenance import provenance  # noqa: E402
 from pneumoscope.study.experiments import experiment  # noqa: E402
 from pneumoscope.training.callbacks import SilentObserver  # noqa: E402
 from pneumoscope.training.loop import train  # noqa: E402
-from pneumoscope.training.networks import Foundations, build_network, load_network  # noqa: E402
+from pneumoscope.training.networks import InitialWeights, build_network, load_network  # noqa: E402
 from pneumoscope.training.precision import resolve_precision  # noqa: E402
 from pneumoscope.training.predict import class_probabilities  # noqa: E402
 from pneumoscope.training.run_folder import RunFolder  # noqa: E402
@@ -49,7 +49,7 @@ def look(model, dataset, classes, precision):
         probability = class_probabilities(model, data, precision)
         told[split] = (probability, data.labels)
     weight = np.ones((1, len(told[Split.TEST][1])))
-    plain = {name: float(v[0]) for name, v in measures(*told[Split.TEST], SCHEMES[classes].names, weight).items()}
+    plain = {name: float(v[0]) for name, v in compute_metrics(*told[Split.TEST], SCHEMES[classes].names, weight).items()}
     score = {split: pneumonia_probability(probability) for split, (probability, _) in told.items()}
     positive = {split: label > 0 for split, (_, label) in told.items()}
     fitted = best_operating_point(score[Split.VALIDATION], positive[Split.VALIDATION]).threshold
@@ -71,7 +71,7 @@ def follow(entry, seed, epochs, dataset, base, folder):
     config = entry.config.with_training(seed=seed, patience=100_000)
     classes = config.model.classes
     data = [labelled_images(dataset, split, classes) for split in (Split.TRAIN, Split.VALIDATION)]
-    model = build_network(config, Foundations(base))
+    model = build_network(config, InitialWeights(base))
     clusters = []
     for epoch in range(1, epochs + 1):
         step = config.with_training(epochs=epoch)
@@ -105,7 +105,7 @@ def main():
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     entry = experiment(options.experiment)
-    dataset = load_dataset(locate(None).root, Preprocessing(), SplitConfig(), places.images_directory())
+    dataset = load_dataset(locate(None).root, Preprocessing(), SplitConfig(), paths.images_directory())
     record = {"experiment": entry.name, "why": WHY, "split_hash": dataset.split.hash, "seeds": {}}
     made = provenance("experiments/epochs_on_test.py")
     with tempfile.TemporaryDirectory() as folder:
@@ -122,7 +122,7 @@ def main():
                     model=f"{entry.name}, seed {seed}, epoch {told['epoch']}",
                     config_hash=config.hash,
                     split_hash=dataset.split.hash,
-                    images=len(dataset.positions(Split.TEST)),
+                    films=len(dataset.positions(Split.TEST)),
                     why=WHY,
                     result={name: round(value, 4) for name, value in told["test"].items()},
                 )

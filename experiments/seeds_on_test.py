@@ -17,19 +17,19 @@ keep_freed_memory()
 
 import numpy as np  # noqa: E402
 
-from pneumoscope import places  # noqa: E402
-from pneumoscope.assessment.runs import append_to_ledger  # noqa: E402
+from pneumoscope import paths  # noqa: E402
+from pneumoscope.assessment.ledger import append_to_ledger  # noqa: E402
 from pneumoscope.bundle import load_bundle  # noqa: E402
 from pneumoscope.config import DetectorConfig, SplitConfig  # noqa: E402
 from pneumoscope.data.dataset import load_dataset  # noqa: E402
 from pneumoscope.data.labelled import labelled_images  # noqa: E402
 from pneumoscope.data.locate import locate  # noqa: E402
 from pneumoscope.decision import logits_of  # noqa: E402
-from pneumoscope.detector_training.cross_fitting import trained_mean  # noqa: E402
-from pneumoscope.evaluation.metrics import measures  # noqa: E402
+from pneumoscope.detector_training.cross_fitting import train_and_average  # noqa: E402
+from pneumoscope.evaluation.metrics import compute_metrics  # noqa: E402
 from pneumoscope.files import write_json  # noqa: E402
 from pneumoscope.provenance import provenance  # noqa: E402
-from pneumoscope.study.study import Listeners  # noqa: E402
+from pneumoscope.training.callbacks import Callbacks  # noqa: E402
 from pneumoscope.training.precision import resolve_precision  # noqa: E402
 from pneumoscope.training.predict import class_probabilities  # noqa: E402
 from pneumoscope.training.run_folder import RunFolder  # noqa: E402
@@ -49,17 +49,17 @@ def main():
     config = RunFolder(options.run).config()
     alone = replace(config, detector=DetectorConfig(), split=SplitConfig())
     manifest = load_bundle(options.run / "bundle.zip").manifest
-    dataset = load_dataset(locate(None).root, config.preprocessing, alone.split, places.images_directory())
+    dataset = load_dataset(locate(None).root, config.preprocessing, alone.split, paths.images_directory())
     data = labelled_images(dataset, Split.TEST, config.model.classes)
     made = provenance("experiments/seeds_on_test.py")
     found = {}
     for seed in range(options.seeds):
-        model = trained_mean(alone, dataset, options.run / "final", [seed], Listeners())
+        model = train_and_average(alone, dataset, options.run / "final", [seed], Callbacks())
         answered = class_probabilities(model, data, resolve_precision(config.training.precision))
         probability = manifest.calibration.probabilities(logits_of(answered))
         threshold = manifest.operating_points["balanced"].threshold
         one = np.ones((1, len(data.labels)))
-        told = measures(probability, data.labels, manifest.classes, one, threshold)
+        told = compute_metrics(probability, data.labels, manifest.classes, one, threshold)
         found[str(seed)] = {name: float(told[name][0]) for name in SHOWN}
         append_to_ledger(
             options.ledger,
@@ -67,7 +67,7 @@ def main():
             model=f"{manifest.name} {manifest.version}, its network of seed {seed} alone",
             config_hash=alone.with_training(seed=seed).hash,
             split_hash=dataset.split.hash,
-            images=len(data.labels),
+            films=len(data.labels),
             why=WHY,
             result={name: round(value, 4) for name, value in found[str(seed)].items()},
         )

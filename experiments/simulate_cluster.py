@@ -162,13 +162,13 @@ def measured(folder, images):
 
 def hand_out_nothing(count=3000):
     """Prints how long Ray Data takes until the first of many empty pieces is back, and for each of the others."""
-    from pneumoscope.cluster import connected
+    from pneumoscope.cluster import ray_connection
 
     class Nothing:
         def __call__(self, batch):
             return batch
 
-    with connected(None, 100 * 2**20):
+    with ray_connection(None, 100 * 2**20):
         import ray.data
 
         began = time.perf_counter()

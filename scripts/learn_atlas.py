@@ -12,10 +12,10 @@ import numpy as np
 
 from pneumoscope import paths
 from pneumoscope.config import Preprocessing, SplitConfig
-from pneumoscope.data.alignment import learn_atlas
+from pneumoscope.data.alignment import fit_atlas
 from pneumoscope.data.dataset import load_dataset
 from pneumoscope.data.locate import locate
-from pneumoscope.files import whole_or_nothing
+from pneumoscope.files import atomic_write
 from pneumoscope.types import Split
 
 TARGET = Path(__file__).resolve().parent.parent / "src" / "pneumoscope" / "data" / "chest_atlas.npy"
@@ -30,8 +30,8 @@ def main() -> None:
     label = np.array([dataset.index.rows[i].label for i in positions])
     rng = np.random.default_rng(0)
     chosen = [rng.choice(positions[label == name], options.per_class, replace=False) for name in np.unique(label)]
-    atlas = learn_atlas(dataset.images[np.sort(np.concatenate(chosen))])
-    with whole_or_nothing(TARGET) as temporary, temporary.open("wb") as stream:
+    atlas = fit_atlas(dataset.images[np.sort(np.concatenate(chosen))])
+    with atomic_write(TARGET) as temporary, temporary.open("wb") as stream:
         np.save(stream, atlas.template)
     print(TARGET)
 

@@ -10,6 +10,7 @@ import socket
 import struct
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import lru_cache
 
 _SIOCSIFFLAGS, _IFF_UP = 0x8914, 1
@@ -23,7 +24,7 @@ def can_isolate() -> bool:
     )
 
 
-def isolated(command: list[str]) -> list[str]:
+def isolated(command: Sequence[object]) -> list[str]:
     """The command, wrapped so that it runs in a network namespace of its own."""
     return ["unshare", "-rn", sys.executable, __file__, *map(str, command)]
 

@@ -46,14 +46,14 @@ def test_same_content_gives_same_bytes(bundle_file, manifest, tmp_path):
 def test_altered_part_is_refused(bundle_file, tmp_path, part):
     folder = unpacked(bundle_file, tmp_path / "folder")
     (folder / part).write_bytes((folder / part).read_bytes() + b" ")
-    with pytest.raises(BundleError, match=rf"expected {part} in .* with SHA-256 .*: get the bundle anew"):
+    with pytest.raises(BundleError, match=rf"expected {part} in .* with SHA-256 .*: get the bundle again"):
         load_bundle(folder)
 
 
 @pytest.mark.parametrize("length", [0, 10, 400, -30])
 def test_truncated_bundle_is_refused(bundle_file, length):
     bundle_file.write_bytes(bundle_file.read_bytes()[:length])
-    with pytest.raises(BundleError, match=r"expected a bundle .*: name another or get it anew"):
+    with pytest.raises(BundleError, match=r"expected a bundle .*: name another or get it again"):
         load_bundle(bundle_file)
 
 

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from pneumoscope.config import RunConfig, config_from_table, load_config, parse_config
+from pneumoscope.configs import config_names, shipped_config
 from pneumoscope.errors import ConfigError
 from pneumoscope.study.experiments import EXPERIMENTS
 
@@ -81,11 +82,16 @@ def test_every_key_is_documented():
             assert f"`{section}.{key}`" in page or f"`.{key}`" in page, f"{section}.{key}"
 
 
-CONFIGS = sorted(p for folder in ("configs", "experiments/recipes") for p in (ROOT / folder).glob("*.toml"))
+RECIPES = {"default": "detector", "nano": "detector-nano"}
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_every_configuration_of_the_project_is_valid(path):
-    config = load_config(path)
-    assert config.name == path.stem.replace("nano", "detector-nano") if path.parent.name == "configs" else path.stem
-    assert bool(config.detector.name) == (path.parent.name == "configs")
+@pytest.mark.parametrize("name", config_names())
+def test_every_configuration_that_ships_is_valid(name):
+    config = shipped_config(name)
+    assert config.name == RECIPES.get(name, name.removeprefix("ablation/"))
+    assert bool(config.detector.name) == (name in RECIPES)
+
+
+def test_an_unknown_configuration_is_refused():
+    with pytest.raises(ConfigError, match=r"expected a TOML file, or one of cnn_2_classes, .*nano.*, found 'resnet'"):
+        shipped_config("resnet")

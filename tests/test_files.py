@@ -4,7 +4,7 @@ import math
 import pytest
 
 from pneumoscope.errors import DataError
-from pneumoscope.files import sha256_of_lines, whole_or_nothing, write_json, write_text
+from pneumoscope.files import atomic_write, sha256_of_lines, write_json, write_text
 
 
 def test_block_that_fails_leaves_what_was_there(tmp_path):
@@ -12,7 +12,7 @@ def test_block_that_fails_leaves_what_was_there(tmp_path):
     write_text(file, "before")
 
     def write_half() -> None:
-        with whole_or_nothing(file) as temporary:
+        with atomic_write(file) as temporary:
             temporary.write_text("half")
             raise RuntimeError("midway")
 
@@ -28,9 +28,9 @@ def test_leftovers_of_killed_processes_are_removed(tmp_path):
     assert [f.name for f in tmp_path.iterdir()] == ["a.txt"]
 
 
-def test_place_that_cannot_be_written_is_one_line(tmp_path):
+def test_path_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match=r"expected to be able to write .*: name another folder"):
+    with pytest.raises(DataError, match=r"expected a writable path, found .*; name another folder"):
         write_text(tmp_path / "file" / "a.txt", "text")
 
 

@@ -42,7 +42,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """What takes long to import, when it is first asked for."""
+    """Import attributes that take long to load on first access."""
     if name == "__version__":
         from importlib.metadata import version
 

@@ -1,4 +1,8 @@
-"""TOML becomes a frozen configuration; an unknown key is an error that names the nearest known one."""
+"""Configuration of a training run: frozen dataclasses, and their checked construction from TOML.
+
+An unknown key, a value of another type or a value out of range is a `ConfigError`; that of an unknown key names the nearest
+known one.
+"""
 
 import difflib
 import json
@@ -20,21 +24,22 @@ def _in_range(name: str, value: float, low: float, high: float) -> None:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Which network.
+    """Architecture of the network.
+
+    Settings from `input_side` on apply to the detector's networks only.
 
     Attributes:
-        architecture: A name that `pneumoscope models` lists.
-        classes: 2 (normal / pneumonia) or 3 (normal / bacterial / viral).
-        freeze_base: Whether a network's pre-trained part stays as it is.
-        input_side: Pixels to which the network itself brings the images first; 0 for the images' own size. The detector's
-            networks only.
-        dropout: Share of features left out before the last layer in training; the detector's networks only.
-        stochastic_depth: Share of images for which training leaves out the last block, falling to 0 at the first; the
-            detector's networks only.
-        standardise: Whether each image gets the same mean and deviation of its grey levels first; the detector's networks only.
-        mirrored: Whether the answer is the mean of those for the image and its mirror image; the detector's networks only.
-        style_mixing: Share of the batches in which training mixes the styles of images in the early maps (MixStyle); the
-            detector's networks only.
+        architecture: Name that `pneumoscope models` lists.
+        classes: Number of classes: 2 (normal / pneumonia) or 3 (normal / bacterial / viral).
+        freeze_base: Whether the pre-trained part of a network is not trained.
+        input_side: Side in pixels to which the network resizes its input first; 0 for no resizing.
+        dropout: Fraction of features dropped before the last layer in training, in [0, 0.95].
+        stochastic_depth: Fraction of images for which training skips the last block, in [0, 0.95]; it falls linearly to 0 at
+            the first block.
+        standardise: Whether the grey levels of each image are standardised to the same mean and standard deviation.
+        mirrored: Whether the logits are the mean over the image and its mirror image.
+        style_mixing: Fraction of the batches in which training mixes the statistics of early feature maps between images
+            (MixStyle), in [0, 1].
     """
 
     architecture: str = "cnn"
@@ -57,15 +62,15 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How an image is brought to the network's size. The defaults are the study's.
+    """Preprocessing of an image to the network's input. The defaults are the study's.
 
     Attributes:
-        height: Of the result, pixels.
-        width: Of the result, pixels.
-        fit: `squash` stretches both sides to the result's; `pad` keeps the aspect and adds black borders;
-            `crop` keeps the aspect and cuts what juts out, centred; `chest` stretches and shifts the image until the chest
-            lies as in the atlas (`data/alignment.py`).
-        resampling: Filter; all of them widen with the reduction (antialiasing).
+        height: Height of the result, pixels.
+        width: Width of the result, pixels.
+        fit: Method of fitting: `squash` stretches width and height independently; `pad` keeps the aspect ratio and adds black
+            borders; `crop` keeps the aspect ratio and cuts the longer dimension, centred; `chest` aligns the chest with the
+            atlas (`data/alignment.py`).
+        resampling: Filter; all widen with the reduction (antialiasing).
     """
 
     height: int = 224
@@ -80,21 +85,22 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class AugmentationConfig:
-    """How training images are changed at random, besides the flip. By default not at all, as in the study.
+    """Random augmentation of training images besides the flip. The default is none, as in the study.
 
-    The file gives the class away in the public training images: their normals are stored larger, less compressed and less
-    wide. Stretch, resolution and compression at random take that away; see `data/augmentation.py`.
+    Files of the public training images correlate with the class: normals are stored larger, less compressed and less wide.
+    Random stretch, resolution and compression remove that shortcut; see `data/augmentation.py`.
 
     Attributes:
-        rotation_degrees: At most, to either side.
-        stretch: Largest factor by which width and height are stretched, each on its own, or shrunk; 1 for not at all.
-        shift: At most, to any side, as a share of the image's side.
-        tone: Largest change of gamma, contrast and brightness, as a share; 0 for none.
-        smallest_resolution: Images are reduced to a random side from this on and enlarged again; 0 for never.
-        jpeg_quality: Lowest quality at which images are compressed anew, up to 95; 0 for never.
-        letters: Share of images that get letters and numbers burnt in at the margins, as image rooms do.
-        noise: Largest standard deviation of added noise, grey levels of 255.
-        margins: Widest black margin on each side, as a share of the image's side, as collimators leave it.
+        rotation_degrees: Largest rotation in either direction, degrees.
+        stretch: Largest factor by which width and height are independently stretched or shrunk; 1 for none.
+        shift: Largest shift in any direction, as a fraction of the image's side.
+        tone: Largest relative change of gamma, contrast and brightness; 0 for none.
+        smallest_resolution: Smallest random side in pixels to which images are reduced before they are enlarged again; 0 for
+            none.
+        jpeg_quality: Lowest random JPEG quality at which images are compressed again, up to 95; 0 for none.
+        letters: Fraction of images that get letters and numbers burnt in at the margins, as radiographic markers are.
+        noise: Largest standard deviation of added noise, grey levels out of 255.
+        margins: Widest black margin on each side, as of a collimator, as a fraction of the image's side.
     """
 
     rotation_degrees: float = 0.0
@@ -120,20 +126,20 @@ class AugmentationConfig:
 
     @property
     def is_none(self) -> bool:
-        """Whether images stay as they are."""
+        """Whether there is no augmentation."""
         return self == AugmentationConfig()
 
 
 @dataclass(frozen=True)
 class SplitConfig:
-    """How the validation set is drawn: fold `fold` of `folds`, grouped by patient.
+    """Draw of the validation set from the training images: fold `fold` of `folds`, grouped by patient.
 
     Attributes:
-        seed: Of the draw.
-        folds: Parts of the training images.
-        fold: The part that becomes the validation set.
-        by: `patient` spreads the classes evenly over the folds. `style` also holds out whole image styles of normals that
-            training then knows as pneumonia alone; see `data.split.draw_cluster_validation`.
+        seed: Seed of the draw.
+        folds: Number of folds.
+        fold: Number of the fold that becomes the validation set, from 0.
+        by: Method: `patient` stratifies the folds by class; `style` also holds out the normals of whole acquisition clusters,
+            of which training then has only pneumonias; see `data.split.draw_cluster_validation`.
     """
 
     seed: int = 0
@@ -148,27 +154,29 @@ class SplitConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How the network learns. The defaults are the study's.
+    """Training of the network. The defaults are the study's.
 
     Attributes:
-        epochs: At most this many.
-        batch_size: Images per step, of all processes together.
-        accumulate: Parts that a step's images are cut into, whose gradients are added up: the memory of a part. Layers that
-            look at a batch (normalisation, MixStyle) see a part.
-        optimiser: `keras_adam`, the study's, or `adamw` with a rate that rises and falls once over all epochs.
-        learning_rate: Of keras_adam at step 0; of adamw at its height.
-        decay: Of keras_adam: the rate at step t is learning_rate / (1 + decay * t).
-        weight_decay: Of adamw: share of a weight taken off per step, times the rate; not of biases and normalisations.
-        label_smoothing: Share of the target spread evenly over the classes.
-        balance: Weigh the classes so that each counts alike.
-        odd_repeats: How often an epoch shows each normal of an image style in which normals are in the minority.
-        average: Validate and keep a running mean of the weights with this decay per step; 0 for the weights themselves.
-        patience: Epochs without a better validation loss before training stops.
-        restore_best: Go back to the weights of the best validation loss at the end.
-        flip: Mirror a random half of the images left to right.
-        seed: Of the weights, the order of the images and the flips.
-        precision: `fp32`, `bf16` (mixed), or `auto`: bf16 where the processor computes with it.
-        cache_features: Run a frozen base once per image and flip rather than once per epoch.
+        epochs: Largest number of epochs.
+        batch_size: Number of images per step, over all processes.
+        accumulate: Number of parts that a step's images are divided into, for gradient accumulation; layers with batch
+            statistics (normalisation, MixStyle) use those of a part.
+        optimiser: Optimiser: `keras_adam` as in the study, or `adamw` with a one-cycle learning rate.
+        learning_rate: Learning rate of keras_adam at step 0, peak learning rate of adamw.
+        decay: Decay of keras_adam: the learning rate at step t is learning_rate / (1 + decay * t).
+        weight_decay: Weight decay of adamw: fraction of a weight removed per step, times the learning rate; biases and
+            normalisation layers excluded.
+        label_smoothing: Fraction of the target distributed equally over the classes.
+        balance: Whether the loss weighs the classes to equal total weight.
+        odd_repeats: Number of times that an epoch contains each minority normal: a normal of an acquisition cluster in which
+            most images are pneumonia.
+        average: Decay per step of the running mean of the weights, which is validated and kept; 0 for no mean.
+        patience: Number of epochs without a better validation loss after which training stops.
+        restore_best: Whether the weights of the best validation loss are restored at the end.
+        flip: Whether a random half of the images is mirrored left to right.
+        seed: Seed of the weights, the order of the images and the flips.
+        precision: Precision: `fp32`, `bf16` (mixed), or `auto` for bf16 where the processor supports it.
+        cache_features: Whether a frozen base computes features once per image and flip, not once per epoch.
     """
 
     epochs: int = 30
@@ -205,16 +213,16 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class DetectorConfig:
-    """How a training becomes a bundle; see `study/detector.py`.
+    """Training of a detector and its bundle; see `detector_training/cross_fitting.py`.
 
     Attributes:
-        name: Of the bundle; empty where a training is to give no bundle.
-        version: Of the bundle's weights.
-        folds: Style folds, whose held-out answers give calibration and operating points.
-        members: Networks trained on each fold and for the bundle, from as many seeds; the mean of their weights answers.
-        sensitivity: Of the operating point `sensitive`, on the hard validation.
-        specificity: Of the operating point `specific`, likewise.
-        refer_share: Share of the hard validation that the band around the balanced threshold leaves to a person.
+        name: Name of the bundle; empty for a training without a bundle.
+        version: Version of the bundle's weights.
+        folds: Number of folds by acquisition cluster; their out-of-fold predictions give calibration and operating points.
+        members: Number of networks per fold and for the bundle, with different seeds; the mean of their weights is used.
+        sensitivity: Sensitivity of the operating point `sensitive` in the shortcut stress validation, in [0, 1].
+        specificity: Specificity of the operating point `specific` in the shortcut stress validation, in [0, 1].
+        refer_share: Fraction of the shortcut stress validation that the band around the balanced threshold refers to a reader.
     """
 
     name: str = ""
@@ -235,7 +243,17 @@ class DetectorConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Everything that decides what one training run gives."""
+    """Configuration of one training run.
+
+    Attributes:
+        name: Name of the run.
+        model: Architecture of the network.
+        preprocessing: Preprocessing of the images.
+        split: Draw of the validation set.
+        augmentation: Augmentation of training images.
+        training: Training of the network.
+        detector: Training of a detector and its bundle.
+    """
 
     name: str = "run"
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -246,7 +264,7 @@ class RunConfig:
     detector: DetectorConfig = field(default_factory=DetectorConfig)
 
     def as_json(self) -> dict[str, Any]:
-        """Nested plain data."""
+        """Plain data, nested."""
         return asdict(self)
 
     @property
@@ -255,15 +273,15 @@ class RunConfig:
         return sha256_of_lines([json.dumps(self.as_json(), sort_keys=True)])
 
     def with_training(self, **changes: Any) -> "RunConfig":
-        """The same with some training settings changed."""
+        """Configuration with some training settings changed."""
         return replace(self, training=replace(self.training, **changes))
 
 
 def load_config(path: Path) -> RunConfig:
-    """Reads a TOML file.
+    """Read a TOML file.
 
     Raises:
-        ConfigError: Missing, not TOML, or a key or value that is not allowed.
+        ConfigError: File missing or not TOML, or key or value that is not allowed.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -274,10 +292,10 @@ def load_config(path: Path) -> RunConfig:
 
 
 def parse_config(text: str, origin: str) -> RunConfig:
-    """Reads TOML text; `origin` names it in errors.
+    """Parse TOML text; `origin` names it in errors.
 
     Raises:
-        ConfigError: Not TOML, or a key or value that is not allowed.
+        ConfigError: Text that is not TOML, or key or value that is not allowed.
     """
     try:
         table = tomllib.loads(text)
@@ -287,29 +305,29 @@ def parse_config(text: str, origin: str) -> RunConfig:
 
 
 def config_from_table(table: dict[str, Any], origin: str) -> RunConfig:
-    """A configuration out of nested tables, as in TOML or a run folder's JSON.
+    """Build a configuration from nested tables, as in TOML or a run folder's JSON.
 
     Raises:
-        ConfigError: A key or value that is not allowed.
+        ConfigError: Key or value that is not allowed.
     """
     return from_table(RunConfig, table, origin)
 
 
-def from_table(kind: type[Settings], table: dict[str, Any], origin: str) -> Settings:
-    """A frozen configuration of any kind out of nested tables; `origin` names them in errors.
+def from_table(settings_type: type[Settings], table: dict[str, Any], origin: str) -> Settings:
+    """Build a configuration dataclass from nested tables; `origin` names them in errors.
 
     Raises:
-        ConfigError: A key or value that is not allowed.
+        ConfigError: Key or value that is not allowed.
     """
-    settings: Settings = _build(kind, table, origin, "")
+    settings: Settings = _build(settings_type, table, origin, "")
     return settings
 
 
-def _build(kind: type, table: Any, origin: str, prefix: str) -> Any:
+def _build(settings_type: type, table: Any, origin: str, prefix: str) -> Any:
     if not isinstance(table, dict):
         raise ConfigError(f"expected a table [{prefix.rstrip('.')}] in {origin}, found {table!r}: correct it")
-    types = get_type_hints(kind)
-    known = [entry.name for entry in fields(kind)]
+    types = get_type_hints(settings_type)
+    known = [entry.name for entry in fields(settings_type)]
     values = {}
     for key, value in table.items():
         if key not in known:
@@ -320,17 +338,17 @@ def _build(kind: type, table: Any, origin: str, prefix: str) -> Any:
             values[key] = _build(types[key], value, origin, f"{prefix}{key}.")
         else:
             values[key] = _checked(value, types[key], f"{prefix}{key}", origin)
-    return kind(**values)
+    return settings_type(**values)
 
 
-def _checked(value: Any, kind: Any, key: str, origin: str) -> Any:
-    if get_origin(kind) is Literal:
-        if value not in get_args(kind):
-            allowed = ", ".join(map(str, get_args(kind)))
+def _checked(value: Any, expected: Any, key: str, origin: str) -> Any:
+    if get_origin(expected) is Literal:
+        if value not in get_args(expected):
+            allowed = ", ".join(map(str, get_args(expected)))
             raise ConfigError(f"expected {key} out of {allowed} in {origin}, found {value!r}: change it")
         return value
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+    if expected is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if type(value) is not kind:
-        raise ConfigError(f"expected {key} to be {kind.__name__} in {origin}, found {value!r}: change it")
+    if type(value) is not expected:
+        raise ConfigError(f"expected {key} to be {expected.__name__} in {origin}, found {value!r}: change it")
     return value

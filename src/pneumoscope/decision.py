@@ -14,7 +14,7 @@ from pneumoscope.errors import InputError
 from pneumoscope.types import Decision, OperatingPoint
 
 Floats = NDArray[np.float64]
-# Keeps the logarithm of a probability finite.
+# Smallest probability whose logarithm is taken, so that it is finite.
 _SMALLEST = 1e-30
 
 
@@ -27,7 +27,7 @@ class Calibration:
         bias: (classes,) offsets added to the scaled logits; none where empty.
 
     Raises:
-        InputError: Not finite, or a temperature of 0 or less.
+        InputError: Value that is not finite, or temperature of 0 or less.
     Source: Guo et al., ICML 2017, arXiv 1706.04599; with biases: Alexandari et al., ICML 2020, arXiv 1901.06852.
     """
 
@@ -39,7 +39,7 @@ class Calibration:
             raise InputError(f"expected a finite calibration with a temperature above 0, found {self}: fit it again")
 
     def probabilities(self, logit: NDArray[np.floating]) -> Floats:
-        """(n, classes) float64 in [0, 1], rows summing to 1, of (n, classes) logits."""
+        """Calibrated probabilities of (n, classes) logits: (n, classes) float64 in [0, 1], rows summing to 1."""
         scaled = np.asarray(logit, dtype=np.float64) / self.temperature
         return softmax(scaled + np.asarray(self.bias) if self.bias else scaled)
 
@@ -71,19 +71,19 @@ class DecisionPolicy:
 
 
 def softmax(logit: Floats) -> Floats:
-    """(n, classes) float64 in [0, 1], rows summing to 1."""
+    """Softmax of (n, classes) logits: (n, classes) float64 in [0, 1], rows summing to 1."""
     raised: Floats = np.exp(logit - logit.max(axis=1, keepdims=True))
     return np.asarray(raised / raised.sum(axis=1, keepdims=True))
 
 
 def logits_of(probability: Floats) -> Floats:
-    """(n, classes) finite logarithms of (n, classes) probabilities: logits that `softmax` turns into these again."""
+    """(n, classes) finite logits, whose softmax is the given (n, classes) probabilities."""
     return np.asarray(np.log(np.maximum(probability, _SMALLEST)))
 
 
 def pneumonia_probability(class_probability: Floats) -> Floats:
-    """(n,) in [0, 1], the summed probability of the classes other than normal, of (n, classes) with normal first."""
-    # Rounding may carry the sum a hair beyond 1.
+    """(n,) probability of pneumonia in [0, 1]: sum over the classes other than normal of (n, classes), normal first."""
+    # The sum may exceed 1 by rounding.
     return np.asarray(np.minimum(class_probability[:, 1:].sum(axis=1), 1.0))
 
 
@@ -91,9 +91,9 @@ def predicted_classes(class_probability: Floats, threshold: float | None = None)
     """(n,) int, predicted class of each image, from (n, classes) probabilities, normal first.
 
     Args:
-        class_probability: (n, classes).
+        class_probability: (n, classes) float in [0, 1].
         threshold: Probability of pneumonia below which the prediction is normal, and from which on it is the most probable
-            of the other classes. None for the most probable class of all.
+            of the other classes; None for the most probable class of all.
     """
     if threshold is None:
         return np.asarray(class_probability.argmax(axis=1), dtype=np.int64)
@@ -102,10 +102,9 @@ def predicted_classes(class_probability: Floats, threshold: float | None = None)
 
 
 def at_prevalence(class_probability: Floats, assumed: float, prevalence: float) -> Floats:
-    """Class probabilities at another prevalence of pneumonia.
+    """Class probabilities at another prevalence of pneumonia, by Bayes' rule.
 
-    The images of a class are taken to be distributed alike everywhere; only the frequency of the class changes. The division
-    of the prevalence between bacterial and viral stays as it was.
+    The distribution of images within a class is assumed constant (label shift), as is the ratio of bacterial to viral.
 
     Args:
         class_probability: (n, classes), normal first.
@@ -113,7 +112,7 @@ def at_prevalence(class_probability: Floats, assumed: float, prevalence: float) 
         prevalence: New prevalence, in (0, 1).
 
     Raises:
-        InputError: A prevalence outside (0, 1).
+        InputError: Prevalence outside (0, 1).
     Source: Saerens et al., Neural Computation 2002, doi 10.1162/089976602753284446, equation 2.4.
     """
     if not (0 < assumed < 1 and 0 < prevalence < 1):
@@ -125,7 +124,7 @@ def at_prevalence(class_probability: Floats, assumed: float, prevalence: float) 
 
 
 def point_at_prevalence(point: OperatingPoint, assumed: float, prevalence: float) -> OperatingPoint:
-    """The same operating point, its thresholds on the scale of probabilities at another prevalence."""
+    """Operating point with its thresholds converted to probabilities at another prevalence."""
     edges = np.array([point.threshold, point.refer_from, point.refer_to])
     shown = pneumonia_probability(at_prevalence(np.stack([1 - edges, edges], axis=1), assumed, prevalence))
     threshold, low, high = map(float, shown)
@@ -133,7 +132,7 @@ def point_at_prevalence(point: OperatingPoint, assumed: float, prevalence: float
 
 
 def is_referred(probability: Floats, point: OperatingPoint) -> NDArray[np.bool_]:
-    """(n,) bool, which of (n,) probabilities of pneumonia lie in the band that is referred to a reader."""
+    """(n,) bool, whether each of (n,) probabilities of pneumonia lies in the band that is referred to a reader."""
     return np.asarray((probability >= point.refer_from) & (probability < point.refer_to))
 
 

@@ -1,4 +1,4 @@
-"""Fetching a file from its publisher: with resume, and checked against a hash."""
+"""Download of a file from its publisher: resumed where it broke off, and checked against a hash."""
 
 import hashlib
 import http.client
@@ -17,11 +17,11 @@ _ATTEMPTS = 5
 
 @dataclass(frozen=True)
 class Download:
-    """A file to fetch.
+    """A file to download.
 
     Attributes:
-        url: Where it lies; http or https.
-        hash_name: `sha256` or `md5`, as its publisher gives it.
+        url: Address, http or https.
+        hash_name: Name of the hash that the publisher gives: `sha256` or `md5`.
         digest: Expected hash, hex digits.
     """
 
@@ -30,72 +30,79 @@ class Download:
     digest: str
 
 
-def fetch(wanted: Download, target: Path, progress: Progress | None = None) -> Path:
-    """Fetches a file; a transfer that broke off goes on where it ended, in this call and in the next.
+def fetch(download: Download, target: Path, progress: Progress | None = None) -> Path:
+    """Download a file; an interrupted transfer is resumed, in this call and in the next.
 
     Args:
-        wanted: Address and hash.
-        target: Where it goes; `<target>.part` holds what has come so far.
-        progress: Told of megabytes.
+        download: Address and hash.
+        target: Path of the file; `<target>.part` holds an incomplete transfer.
+        progress: Callback with megabytes.
 
     Returns:
         `target`.
 
     Raises:
-        DownloadError: It could not be had whole.
+        DownloadError: File that could not be downloaded completely, or has another hash.
     """
     part = target.with_name(target.name + ".part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        for _ in range(_ATTEMPTS):
-            before = part.stat().st_size if part.exists() else 0
-            try:
-                if _transfer(wanted.url, part, before, progress):
-                    break
-            except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
-                # An attempt that brought something is worth another; one that brought nothing is not.
-                if part.exists() and part.stat().st_size > before:
-                    continue
-                raise DownloadError(
-                    f"expected to fetch {wanted.url}, found {reason_of(error)}: check the network and run the command "
-                    "again, it goes on where it stopped"
-                ) from error
-        else:
-            raise DownloadError(
-                f"expected {wanted.url} whole, found a transfer that breaks off again and again: run the command again, "
-                "it goes on where it stopped"
-            )
+        _transfer_with_retries(download.url, part, progress)
     except OSError as error:
         raise DownloadError(
             f"expected to write {part}, found {reason_of(error)}: free some space and try again"
         ) from error
-    with part.open("rb") as stream:
-        found = hashlib.file_digest(stream, wanted.hash_name).hexdigest()
-    if found != wanted.digest.lower():
-        part.unlink()
-        raise DownloadError(
-            f"expected {wanted.hash_name} {wanted.digest} of {wanted.url}, found {found}: the file was altered on its way "
-            "and is removed; try again"
-        )
+    _check_hash(download, part)
     part.replace(target)
     return target
 
 
+def _transfer_with_retries(url: str, part: Path, progress: Progress | None) -> None:
+    """Transfer a file completely; a failed attempt is repeated only if it transferred some bytes."""
+    for _ in range(_ATTEMPTS):
+        before = part.stat().st_size if part.exists() else 0
+        try:
+            if _transfer(url, part, before, progress):
+                return
+        except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+            if part.exists() and part.stat().st_size > before:
+                continue
+            raise DownloadError(
+                f"download of {url} failed: {reason_of(error)}; check the network and run the command again, "
+                "it resumes where it stopped"
+            ) from error
+    raise DownloadError(
+        f"download of {url} was interrupted {_ATTEMPTS} times: run the command again, it resumes where it stopped"
+    )
+
+
+def _check_hash(download: Download, part: Path) -> None:
+    """Remove and refuse a file with another hash."""
+    with part.open("rb") as stream:
+        found = hashlib.file_digest(stream, download.hash_name).hexdigest()
+    if found != download.digest.lower():
+        part.unlink()
+        raise DownloadError(
+            f"expected {download.hash_name} {download.digest} of {download.url}, found {found}: "
+            "the altered file is removed; try again"
+        )
+
+
 def _transfer(url: str, part: Path, offset: int, progress: Progress | None) -> bool:
-    """Appends to `part` what follows `offset`; whether the file is whole."""
+    """Append the bytes after `offset` to `part`; returns whether the file is complete."""
     try:
-        answer = open_address(url, offset)
+        response = open_address(url, offset)
     except urllib.error.HTTPError as error:
-        if error.code == 416 and offset:  # nothing follows: it had come whole before
+        if error.code == 416 and offset:  # no bytes after the offset: the file was complete before
             return True
         raise
-    with answer:
-        resumed = answer.status == 206
+    with response:
+        resumed = response.status == 206
         start = offset if resumed else 0
-        expected = int(answer.headers.get("Content-Length", "0")) + start
+        expected = int(response.headers.get("Content-Length", "0")) + start
         done = start
         with part.open("ab" if resumed else "wb") as stream:
-            while chunk := answer.read(_CHUNK):
+            while chunk := response.read(_CHUNK):
                 stream.write(chunk)
                 done += len(chunk)
                 if progress is not None:
@@ -104,16 +111,21 @@ def _transfer(url: str, part: Path, offset: int, progress: Progress | None) -> b
 
 
 def open_address(url: str, offset: int) -> http.client.HTTPResponse:
-    """Opens an address, asking for what follows `offset` bytes; raises urllib's errors and DownloadError."""
+    """Open an address from a byte offset on.
+
+    Raises:
+        DownloadError: Address that is not http or https.
+        urllib.error.URLError: Address that cannot be opened.
+    """
     if not url.startswith(("https://", "http://")):
         raise DownloadError(f"expected an http or https address, found {url}: correct it")
     headers = {"User-Agent": "pneumoscope", "Accept": "*/*"} | ({"Range": f"bytes={offset}-"} if offset else {})
     request = urllib.request.Request(url, headers=headers)  # noqa: S310
-    answer: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=_TIMEOUT_S)  # noqa: S310
-    return answer
+    response: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=_TIMEOUT_S)  # noqa: S310
+    return response
 
 
 def reason_of(error: Exception) -> str:
-    """What went wrong, in the words of the operating system where there are any."""
-    inner = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return str(inner)
+    """Cause of an error, as the operating system describes it where it does."""
+    cause = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return str(cause)

@@ -1,26 +1,26 @@
-"""The errors of pneumoscope, one tree.
+"""Exceptions of pneumoscope, as one tree.
 
-    PneumoscopeError            everything below; the command line prints it as one line, exit code 1
+    PneumoscopeError            base class; the command line prints the message as one line, exit code 1
     ├── ConfigError             a setting or configuration key is unknown or out of range
     ├── InputError              an argument of a function is outside its documented range
     ├── DataError               the images, their table or their layout
     │   ├── UnreadableImage     one file is not a whole image
     │   │   └── UnsupportedDicom  one DICOM object is not a single grey frame that can be decoded
-    │   ├── LeakageError        a patient or an image stands on both sides of a split
-    │   ├── DownloadError       the archive or a weight file could not be had whole
+    │   ├── LeakageError        a patient or an image is in two splits
+    │   ├── DownloadError       a file could not be downloaded completely
     │   └── StorageError        an address cannot be reached, read or written at the moment
     ├── WeightsError            a weight file does not fit the network
     ├── BundleError             a bundle is missing, damaged, altered or of a newer format
     └── RunError                a run folder cannot be started, resumed or read
 
-A message says what was expected, what was found and what to do, in one line.
+A message states in one line what was expected, what was found and what to do.
 """
 
 from collections.abc import Iterable
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names for a message, in one printable line, whatever a file holds for them."""
+    """Names joined for a message; names from files are escaped where they are not printable."""
     return ", ".join(name if name.isprintable() else ascii(name) for name in names)
 
 
@@ -49,15 +49,15 @@ class UnsupportedDicom(UnreadableImage):
 
 
 class LeakageError(DataError):
-    """A patient or an image stands on both sides of a split."""
+    """A patient or an image is in two splits."""
 
 
 class DownloadError(DataError):
-    """A file could not be downloaded whole."""
+    """A file could not be downloaded completely."""
 
 
 class StorageError(DataError):
-    """An address cannot be reached, read or written at the moment; what was written stays."""
+    """An address cannot be reached, read or written at the moment; what was written before is kept."""
 
 
 class WeightsError(PneumoscopeError):

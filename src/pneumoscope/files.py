@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: atomic writes, hashes."""
+"""Atomic writes, file locks, JSON and hashes of files."""
 
 import errno
 import fcntl
@@ -17,11 +17,11 @@ _TEMPORARY = ".partial-"
 
 
 @contextmanager
-def whole_or_nothing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends well and vanishes when it does not.
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Temporary path beside `path` that replaces it when the block succeeds and is removed when it fails.
 
     Raises:
-        DataError: The disk is full or the folder cannot be written.
+        DataError: Full disk, or folder that cannot be written.
     """
     temporary = path.with_name(f"{path.name}{_TEMPORARY}{os.getpid()}")
     try:
@@ -41,7 +41,7 @@ def whole_or_nothing(path: Path) -> Iterator[Path]:
 
 
 def _remove_leftovers(path: Path) -> None:
-    """Drops the temporary files of processes that were killed while they wrote `path`."""
+    """Remove temporary files of processes that were killed while they wrote `path`."""
     for leftover in path.parent.glob(f"{path.name}{_TEMPORARY}*"):
         owner = leftover.name.rpartition("-")[2]
         if not Path(f"/proc/{owner}").exists() or owner == str(os.getpid()):
@@ -53,15 +53,15 @@ def _as_data_error(error: OSError, path: Path) -> DataError:
         folder = next(parent for parent in path.absolute().parents if parent.exists())
         free_mb = shutil.disk_usage(folder).free / 1e6
         return DataError(
-            f"expected room on the disk for {path}, found {free_mb:.0f} MB free: "
+            f"expected free disk space for {path}, found {free_mb:.0f} MB free: "
             "free some space or name another folder, then run the same command again"
         )
-    return DataError(f"expected to be able to write {path}, found: {error.strerror or error}: name another folder")
+    return DataError(f"expected a writable path, found {path}: {error.strerror or error}; name another folder")
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Waits for this file to be this process's alone, and lets go of it when the block, or the process, ends."""
+def file_lock(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock on a file for the block; waits for other processes, and is released when this one ends."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         stream = path.open("a")
@@ -73,18 +73,18 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a UTF-8 text file, atomically."""
-    with whole_or_nothing(path) as temporary:
+    """Write a UTF-8 text file, atomically."""
+    with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes JSON as `as_json` gives it, atomically."""
+    """Write a value as JSON in the format of `as_json`, atomically."""
     write_text(path, as_json(value))
 
 
 def as_json(value: Any) -> str:
-    """JSON with two spaces of indent and a final newline. NaN becomes null."""
+    """JSON text with an indent of two spaces and a final newline; NaN becomes null."""
     return json.dumps(_without_nan(value), indent=2, ensure_ascii=False) + "\n"
 
 

@@ -1,8 +1,8 @@
-"""Where things lie: the environment variables, read lazily and nowhere else.
+"""Paths from environment variables, which are read here only, at each call.
 
-PNEUMOSCOPE_DATA                the data set: a folder, a table or an archive
+PNEUMOSCOPE_DATA                data set: a folder, a table or an archive
 PNEUMOSCOPE_CACHE               decoded images, downloads (default: the user's cache folder)
-PNEUMOSCOPE_INCEPTION_WEIGHTS   an Inception V3 `notop` HDF5 file
+PNEUMOSCOPE_INCEPTION_WEIGHTS   Inception V3 `notop` HDF5 file
 """
 
 import os
@@ -15,24 +15,24 @@ def _from_environment(name: str) -> Path | None:
 
 
 def data_from_environment() -> Path | None:
-    """The data set named by `PNEUMOSCOPE_DATA`, or None."""
+    """Path of the data set from `PNEUMOSCOPE_DATA`, or None."""
     return _from_environment("PNEUMOSCOPE_DATA")
 
 
 def inception_weights_from_environment() -> Path | None:
-    """The weight file named by `PNEUMOSCOPE_INCEPTION_WEIGHTS`, or None."""
+    """Path of the weight file from `PNEUMOSCOPE_INCEPTION_WEIGHTS`, or None."""
     return _from_environment("PNEUMOSCOPE_INCEPTION_WEIGHTS")
 
 
 def cache_directory() -> Path:
-    """The folder for downloads and decoded images; it need not exist yet."""
-    named = _from_environment("PNEUMOSCOPE_CACHE")
-    if named is not None:
-        return named
+    """Folder of downloads and decoded images; may not exist yet."""
+    path = _from_environment("PNEUMOSCOPE_CACHE")
+    if path is not None:
+        return path
     user_cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(user_cache) / "pneumoscope"
 
 
 def images_directory() -> Path:
-    """The folder for decoded images, in the cache; it need not exist yet."""
+    """Folder of decoded images in the cache; may not exist yet."""
     return cache_directory() / "films"

@@ -1,4 +1,4 @@
-"""Processes that train for another, and end with it; imports nothing that takes time."""
+"""Pool of worker processes for trainings, which end with their parent; imports only the standard library."""
 
 import multiprocessing
 import os
@@ -11,10 +11,15 @@ from typing import Any
 
 
 def worker_processes(count: int, prepare: Callable[..., None], *arguments: Any) -> ProcessPoolExecutor:
-    """Pool of processes that have called `prepare` before their first task.
+    """Pool of processes that call `prepare` before their first task.
 
-    They are spawned, not forked: the threads of PyTorch do not survive a fork. Ctrl-C is their parent's to answer, and a
-    parent that is killed leaves none of them behind.
+    Processes are spawned, since PyTorch's threads do not survive a fork. They ignore Ctrl-C, which their parent handles, and
+    exit when the parent is killed.
+
+    Args:
+        count: Number of processes.
+        prepare: Function of a module, called once in each process.
+        *arguments: Arguments of `prepare`.
     """
     context = multiprocessing.get_context("spawn")
     return ProcessPoolExecutor(count, context, initializer=_prepare, initargs=(prepare, *arguments))

@@ -1,14 +1,14 @@
-"""Progress as two plain functions, so that no stage knows who draws it."""
+"""Progress callbacks, independent of how progress is displayed."""
 
 from collections.abc import Callable
 
 Progress = Callable[[int, int], None]
-"""Called with the number done and the number in all."""
+"""Callback with the number of finished items and their total."""
 
 Report = Callable[[str], Progress]
-"""Called with the name of what begins; gives the function that follows it."""
+"""Callback with the name of a stage that begins; returns the progress callback of the stage."""
 
 
 def silent(_: str) -> Progress:
-    """Follows nothing."""
+    """Ignore progress."""
     return lambda done, total: None

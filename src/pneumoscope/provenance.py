@@ -25,7 +25,7 @@ def provenance(program: str = "pneumoscope") -> dict[str, Any]:
     """Plain data for JSON: command, commit, machine, versions, date (UTC).
 
     Args:
-        program: What was run; a script by its path in the repository.
+        program: Name of the program; a script by its path in the repository.
     """
     return {
         "command": " ".join([program, *_arguments()]),
@@ -38,29 +38,29 @@ def provenance(program: str = "pneumoscope") -> dict[str, Any]:
 
 
 def _arguments() -> list[str]:
-    """The command's arguments; a path that leaves this folder is cut to its last part, since it means nothing elsewhere."""
-    return [Path(word).name if word.startswith(("/", "../")) else word for word in sys.argv[1:]]
+    """Arguments of the command; paths outside the working directory are shortened to their last part."""
+    return [Path(value).name if value.startswith(("/", "../")) else value for value in sys.argv[1:]]
 
 
 def commit() -> str:
-    """The commit of the source tree, with `+` where files other than results differ from it; `unknown` outside of one."""
+    """Commit of the source tree, with `+` where files other than results are modified; `unknown` outside a repository."""
     try:
         revision = _git("rev-parse", "--short=12", "HEAD")
-        # What a command writes into results/, the ledger first of all, does not change what it computes.
+        # Files that a command writes to results/, such as the ledger, do not change its results.
         changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":(top)", ":(top,exclude)results")
     except (OSError, subprocess.SubprocessError):
         return "unknown"
     return revision + ("+" if changed else "")
 
 
-def _git(*words: str) -> str:
-    here = Path(__file__).parent
-    done = subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True, timeout=10)  # noqa: S603, S607
+def _git(*arguments: str) -> str:
+    folder = Path(__file__).parent
+    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True, timeout=10)  # noqa: S603, S607
     return done.stdout.strip()
 
 
 def machine() -> str:
-    """Processor, cores in use, memory and system in words."""
+    """Description of processor, threads, memory, GPU and operating system."""
     name = platform.processor() or platform.machine()
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as stream:
@@ -74,7 +74,7 @@ def machine() -> str:
 
 
 def _torch_threads_and_gpu() -> tuple[int, str]:
-    """Threads and GPU that PyTorch uses, where it is loaded; else the cores of this process."""
+    """Number of threads and name of the GPU that PyTorch uses; cores of this process where PyTorch is not loaded."""
     torch = sys.modules.get("torch")
     if torch is None:
         return len(os.sched_getaffinity(0)), ""

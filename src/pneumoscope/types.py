@@ -1,4 +1,4 @@
-"""Records that every stage shares: findings, etiologies, splits, class schemes, index rows, predictions.
+"""Records shared by all stages: findings, etiologies, splits, class schemes, index rows, predictions.
 
 The positive class is always pneumonia. In a two-class scheme it has index 1; in the three-class scheme the
 probability of pneumonia is the sum over the classes other than normal.
@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from pneumoscope.errors import InputError
 
-if TYPE_CHECKING:  # the command line's help needs these words and not the library
+if TYPE_CHECKING:  # the help of the command line needs these records but not numpy
     import numpy as np
     from numpy.typing import NDArray
 
 NOTICE = "Research use only. Not a medical device."
-# Endings of image files, lower case.
+# Suffixes of image files, lower case.
 IMAGE_SUFFIXES = frozenset({".dcm", ".dicom", ".jpeg", ".jpg", ".png"})
 SYNTHETIC_NOTICE = "Synthetic films: this says nothing about accuracy."
 
@@ -28,7 +28,7 @@ class Finding(StrEnum):
 
 
 class Etiology(StrEnum):
-    """Cause of a pneumonia, as the data set's file names give it."""
+    """Cause of a pneumonia, as in the file names of the data set."""
 
     NONE = "none"
     BACTERIAL = "bacterial"
@@ -46,7 +46,7 @@ class Decision(StrEnum):
 
 
 class Reason(StrEnum):
-    """Reason for a rejection or a referral; documented in docs/detecting.md."""
+    """Reason for a rejection or referral; documented in docs/detecting.md."""
 
     # Rejected: no probability is shown.
     UNREADABLE = "unreadable"
@@ -56,7 +56,7 @@ class Reason(StrEnum):
     INVERTED = "inverted"
     NOT_A_RADIOGRAPH = "not_a_radiograph"
     NOT_FRONTAL_CHEST = "not_frontal_chest"
-    # Referred: a person should read the image.
+    # Referred: a reader should read the image.
     NEAR_THRESHOLD = "near_threshold"
     UNLIKE_TRAINING = "unlike_training"
 
@@ -71,7 +71,7 @@ class Split(StrEnum):
 
 @dataclass(frozen=True)
 class ClassScheme:
-    """An ordered list of classes that a network tells apart; `normal` is always first."""
+    """Ordered classes of a network; `normal` is always first."""
 
     names: tuple[str, ...]
 
@@ -115,7 +115,7 @@ class IndexRow:
 
     @property
     def label(self) -> str:
-        """The finest class that is known: normal, bacterial, viral or pneumonia."""
+        """Finest known class: normal, bacterial, viral or pneumonia."""
         if self.finding is Finding.NORMAL:
             return "normal"
         return "pneumonia" if self.etiology is Etiology.UNKNOWN else self.etiology.value
@@ -219,7 +219,7 @@ class NamedImage:
 
 @dataclass(frozen=True)
 class UnreadImage:
-    """An image whose bytes could not be obtained, and why; its prediction is a rejection."""
+    """Image whose bytes could not be obtained, with the cause; its prediction is a rejection."""
 
     name: str
     cause: str
@@ -296,11 +296,17 @@ class Prediction:
 
     @staticmethod
     def from_json(record: dict[str, Any]) -> "Prediction":
-        """The prediction that `as_json` turned into plain data, without maps and statistics."""
+        """Prediction from the plain data of `as_json`, without maps and statistics."""
         shown = record["operating_point"]
-        edge = shown["threshold"]
+        threshold = shown["threshold"]
         point = OperatingPoint(
-            edge, edge, edge, shown["sensitivity"], shown["specificity"], shown["name"], shown["fitted_on"]
+            threshold,
+            threshold,
+            threshold,
+            shown["sensitivity"],
+            shown["specificity"],
+            shown["name"],
+            shown["fitted_on"],
         )
         values = record | {"decision": Decision(record["decision"]), "bundle": BundleUsed(**record["bundle"])}
         return Prediction(**values | {"operating_point": point, "reasons": tuple(map(Reason, record["reasons"]))})

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import confusion_matrix
 
 from pneumoscope.assessment.figures import most_confident_mistakes
-from pneumoscope.assessment.report import ReportContext, measure, words_for, write_report
+from pneumoscope.assessment.report import ReportContext, display_name, measure, write_report
 from pneumoscope.errors import DataError, InputError
 from pneumoscope.evaluation.predictions import PredictionTable, load_predictions, save_predictions
 from pneumoscope.types import NOTICE, SYNTHETIC_NOTICE
@@ -115,6 +115,6 @@ def test_logits_are_refused(table):
 
 
 def test_every_measure_has_words():
-    assert words_for("recall_viral") == "recall, viral"
-    assert words_for("auc_viral") == "AUC, viral"
-    assert words_for("specificity") == "specificity"
+    assert display_name("recall_viral") == "recall, viral"
+    assert display_name("auc_viral") == "AUC, viral"
+    assert display_name("specificity") == "specificity"

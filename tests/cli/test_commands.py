@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from pneumoscope.data.phantom import PhantomPlan, write_phantoms
+from pneumoscope.files import write_text
 
 SMALL = """
 name = "small"
@@ -91,7 +92,7 @@ def test_audit_of_leaking_images_ends_with_exit_code_1(pneumoscope, tmp_path, ph
     shutil.copy(next(phantoms.glob("train/NORMAL/*")), tmp_path / "films/test/NORMAL/IM-0900-0001.jpeg")
     code, _, err = pneumoscope("data", "audit", "--data", tmp_path / "films")
     assert code == 1
-    assert "error: expected every film on one side, found 1 byte-identical groups on two" in err
+    assert "error: expected every film in one split, found 1 byte-identical groups in two" in err
     assert Path("runs/data/audit.json").is_file()
 
 
@@ -103,7 +104,15 @@ def test_train_evaluate_and_their_second_runs(pneumoscope, config, phantoms, tmp
     code, out, err = pneumoscope("evaluate", "runs/small", "--data", phantoms, "--why", "to test", "--json")
     assert code == 0
     assert json.loads(out)["films"] == 12
+    # A ledger is continued where there is one, and begun by --ledger alone.
+    assert not Path("results").exists()
+    write_text(Path("results/test-ledger.jsonl"), "")
+    shutil.rmtree("runs/small/evaluation")
+    pneumoscope("evaluate", "runs/small", "--data", phantoms, "--why", "to test")
     assert json.loads(Path("results/test-ledger.jsonl").read_text())["why"] == "to test"
+    shutil.rmtree("runs/small/evaluation")
+    pneumoscope("evaluate", "runs/small", "--data", phantoms, "--why", "elsewhere", "--ledger", "l.jsonl")
+    assert json.loads(Path("l.jsonl").read_text())["why"] == "elsewhere"
     assert "| accuracy |" in pneumoscope("evaluate", "runs/small", "--data", phantoms, "--split", "validation")[1]
     before = Path("runs/small/model.safetensors").read_bytes()
     code, _, err = pneumoscope("train", config, "--data", phantoms)
@@ -122,7 +131,7 @@ def test_resume_on_other_images_is_refused(pneumoscope, config, phantoms, tmp_pa
     other = write_phantoms(tmp_path / "other", PhantomPlan(train=20, test=4, seed=5))
     code, _, err = pneumoscope("train", config, "--data", other, "--resume", "runs/small")
     assert code == 1
-    assert "found others (split_hash)" in err
+    assert "found different ones (split_hash)" in err
 
 
 def test_stacked_cnn_needs_a_base(pneumoscope, phantoms):
@@ -226,9 +235,9 @@ def test_debug_shows_the_traceback(pneumoscope, tmp_path):
 
 def test_missing_extra_is_one_line(pneumoscope, phantoms, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    for name in [name for name in sys.modules if name.startswith("pneumoscope.models")]:
+    for name in [name for name in sys.modules if name.startswith(("pneumoscope.training", "pneumoscope.models"))]:
         monkeypatch.delitem(sys.modules, name)
-    code, _, err = pneumoscope("models")
+    code, _, err = pneumoscope("train", "cnn_3_classes", "--data", phantoms)
     assert (code, "pip install 'pneumoscope[train]'" in err) == (1, True)
 
 
@@ -236,6 +245,7 @@ def environment(tmp_path):
     return os.environ | {"PNEUMOSCOPE_CACHE": str(tmp_path / "cache")}
 
 
+@pytest.mark.integration
 def test_ctrl_c_ends_a_training_and_says_how_to_resume(tmp_path, config, phantoms):
     config.write_text(SMALL.replace("epochs = 2", "epochs = 5000\npatience = 5000"))
     command = [sys.executable, "-m", "pneumoscope", "train", str(config), "--data", str(phantoms)]

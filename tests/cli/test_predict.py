@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from pneumoscope.bundle import LEARNT, learnt_hashes, load_bundle, save_bundle
+from pneumoscope.bundle import TRAINING_HASHES, load_bundle, save_bundle, training_hashes
 from pneumoscope.inference.detector import load_detector
 
 
@@ -144,7 +144,7 @@ def test_calibrate_makes_a_child_that_judges_otherwise(pneumoscope, phantoms, ph
 def test_calibrate_refuses_images_that_the_network_learnt_from(pneumoscope, phantoms, phantom_bundle, tmp_path):
     known = load_bundle(phantom_bundle)
     digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(phantoms.rglob("*.jpeg"))[:3]]
-    golden = known.golden | {LEARNT: learnt_hashes(digests)}
+    golden = known.golden | {TRAINING_HASHES: training_hashes(digests)}
     save_bundle(tmp_path / "known.zip", known.manifest, known.model, golden, known.guard)
     code, _, err = pneumoscope("calibrate", "--data", phantoms, "--bundle", "known.zip", "--out", "site.zip")
     assert code == 1
@@ -192,7 +192,10 @@ def test_detection_works_where_torch_and_its_friends_are_not(drawn_radiographs, 
         f"import sys\nfor name in {absent}: sys.modules[name] = None\n"
         "from pneumoscope.cli import main\nsys.argv = ['pneumoscope', *sys.argv[1:]]\nmain()"
     )
-    for words in (["predict", drawn_radiographs / "normal-1.png"], ["report", drawn_radiographs, "--out", tmp_path / "r.html"]):
+    for words in (
+        ["predict", drawn_radiographs / "normal-1.png"],
+        ["report", drawn_radiographs, "--out", tmp_path / "r.html"],
+    ):
         done = subprocess.run(
             [sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, check=False
         )

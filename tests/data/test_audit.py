@@ -14,11 +14,11 @@ from pneumoscope.types import Finding, Split
 
 @pytest.fixture
 def images(tmp_path, phantoms):
-    """Eight phantoms to spoil."""
-    for split, kind, count in (("train", "NORMAL", 3), ("train", "PNEUMONIA", 3), ("test", "NORMAL", 2)):
-        folder = tmp_path / split / kind
+    """Eight phantoms to damage."""
+    for split, name, count in (("train", "NORMAL", 3), ("train", "PNEUMONIA", 3), ("test", "NORMAL", 2)):
+        folder = tmp_path / split / name
         folder.mkdir(parents=True)
-        for file in sorted((phantoms / split / kind).iterdir())[: 2 * count : 2]:
+        for file in sorted((phantoms / split / name).iterdir())[: 2 * count : 2]:
             (folder / file.name).write_bytes(file.read_bytes())
     return tmp_path
 
@@ -53,7 +53,7 @@ def test_blank_image_is_a_warning(images):
     assert (finding.severity, finding.images) == ("warning", ("train/NORMAL/IM-0900-0001.png",))
 
 
-def test_copies_on_one_side_are_a_warning(images):
+def test_copies_in_one_split_are_a_warning(images):
     file = sorted((images / "train/NORMAL").iterdir())[0]
     (images / "train/NORMAL/IM-0900-0001.jpeg").write_bytes(file.read_bytes())
     found = codes(audited(images))
@@ -62,10 +62,10 @@ def test_copies_on_one_side_are_a_warning(images):
     assert "duplicate_across_splits" not in found
 
 
-def test_copies_on_two_sides_are_leakage(images):
+def test_copies_in_two_splits_are_leakage(images):
     file = sorted((images / "train/NORMAL").iterdir())[0]
     (images / "test/NORMAL/IM-0900-0001.jpeg").write_bytes(file.read_bytes())
-    with pytest.raises(LeakageError, match="1 byte-identical groups on two"):
+    with pytest.raises(LeakageError, match="1 byte-identical groups in two"):
         audited(images).raise_for_errors()
 
 
@@ -83,34 +83,34 @@ def test_folder_against_name_is_a_conflict(images):
         audited(images).raise_for_errors()
 
 
-def test_a_reworked_copy_on_two_sides_is_leakage(images):
+def test_a_reworked_copy_in_two_splits_is_leakage(images):
     file = sorted((images / "train/PNEUMONIA").iterdir())[0]
     image = Image.open(file)
     copy = ImageEnhance.Brightness(image.resize((image.width * 2 // 3, image.height * 2 // 3))).enhance(0.9)
     (images / "test/PNEUMONIA").mkdir(exist_ok=True)
     copy.save(images / "test/PNEUMONIA/person900_bacteria_1.jpeg", quality=60)
-    with pytest.raises(LeakageError, match="1 pairs that look alike on two"):
+    with pytest.raises(LeakageError, match="1 pairs that look alike in two"):
         audited(images).raise_for_errors()
 
 
-def test_patient_on_two_sides_is_leakage(phantoms):
+def test_patient_in_two_splits_is_leakage(phantoms):
     index = build_index(open_source(phantoms))
     splits = [row.split for row in index.rows]
-    torn = next(i for i, row in enumerate(index.rows) if row.split is Split.TRAIN)
-    splits[torn] = Split.VALIDATION
+    moved = next(i for i, row in enumerate(index.rows) if row.split is Split.TRAIN)
+    splits[moved] = Split.VALIDATION
     result = audit(index, splits)
     assert codes(result)["patient_on_two_sides"].groups == 1
-    with pytest.raises(LeakageError, match="every patient on one side, found 1 on two"):
+    with pytest.raises(LeakageError, match="every patient in one split, found 1 in two"):
         result.raise_for_errors()
 
 
-def test_unknown_names_are_told(images):
+def test_unknown_names_are_reported(images):
     file = next((images / "train/NORMAL").iterdir())
     file.rename(file.with_name("scan.jpeg"))
     assert codes(audited(images))["unknown_name"].images == ("train/NORMAL/scan.jpeg",)
 
 
-def test_near_duplicates_equal_a_plain_comparison_of_all_pairs(phantoms, monkeypatch):
+def test_near_duplicates_equal_a_comparison_of_all_pairs(phantoms, monkeypatch):
     index = build_index(open_source(phantoms))
     hashes = [int(m.difference_hash, 16) for m in index.measurements]
     for bits in (40, 60):

@@ -31,7 +31,7 @@ def changed(image, settings, seed=0):
     return augment(image, settings, np.random.default_rng(seed))
 
 
-def test_nothing_asked_changes_nothing(image):
+def test_default_settings_change_nothing(image):
     np.testing.assert_array_equal(changed(image, AugmentationConfig()), image)
 
 
@@ -54,7 +54,7 @@ def test_every_setting_has_its_own_effect(image, name):
     assert not np.array_equal(changed(image, only), image)
 
 
-def test_width_and_height_are_stretched_independently_and_within_their_reach():
+def test_width_and_height_are_stretched_independently_and_within_their_range():
     disc = np.zeros((200, 200), np.uint8)
     yy, xx = np.mgrid[:200, :200]
     disc[(yy - 99.5) ** 2 + (xx - 99.5) ** 2 < 40**2] = 255
@@ -69,7 +69,7 @@ def test_width_and_height_are_stretched_independently_and_within_their_reach():
     assert max(ratios) > 1.33
 
 
-def test_lower_resolution_takes_sharpness_away(image):
+def test_lower_resolution_reduces_sharpness(image):
     noisy = np.clip(image + np.random.default_rng(0).normal(0, 20, image.shape), 0, 255).astype(np.uint8)
     settings = AugmentationConfig(smallest_resolution=48)
     found = [sharpness(changed(noisy, settings, seed).astype(np.float32)) for seed in range(30)]
@@ -77,10 +77,10 @@ def test_lower_resolution_takes_sharpness_away(image):
     assert min(found) < 0.2 * sharpness(noisy.astype(np.float32))
 
 
-def test_letters_stand_at_the_margins():
+def test_markers_are_near_the_margins():
     black = np.zeros((224, 224), np.uint8)
     drawn = np.max([changed(black, AugmentationConfig(letters=1), seed) for seed in range(40)], axis=0)
     assert drawn.max() > 200
     assert drawn[80:144, 80:144].max() == 0
-    shares = [changed(black, AugmentationConfig(letters=0.5), seed).any() for seed in range(200)]
-    assert 0.4 < np.mean(shares) < 0.6
+    marked = [changed(black, AugmentationConfig(letters=0.5), seed).any() for seed in range(200)]
+    assert 0.4 < np.mean(marked) < 0.6

@@ -26,7 +26,7 @@ def index(source):
 
 
 class Counted:
-    """Counts the images that are decoded."""
+    """Progress callback that counts decoded images."""
 
     def __init__(self):
         self.images = 0
@@ -35,7 +35,7 @@ class Counted:
         self.images = done
 
 
-def test_images_are_what_preprocessing_gives(source, index, tmp_path):
+def test_images_equal_preprocessed_ones(source, index, tmp_path):
     images = cached_images(source, index, SMALL, tmp_path)
     assert isinstance(images, np.memmap)
     assert (images.dtype, images.shape) == (np.uint8, (72, 32, 32))
@@ -59,7 +59,7 @@ def test_other_settings_or_images_get_a_cache_of_their_own(source, index, tmp_pa
 
 
 @pytest.mark.parametrize("damage", ["flip a byte", "cut it short", "remove it", "spoil the manifest", "other key"])
-def test_damaged_or_stale_cache_is_noticed_and_rebuilt(source, index, tmp_path, damage):
+def test_damaged_or_stale_cache_is_rebuilt(source, index, tmp_path, damage):
     good = np.array(cached_images(source, index, SMALL, tmp_path))
     (array,), (manifest,) = tmp_path.glob("*.npy"), tmp_path.glob("*.json")
     content = bytearray(array.read_bytes())
@@ -99,6 +99,6 @@ def tiny_disk(tmp_path):
 
 
 def test_full_disk_is_one_line_and_leaves_nothing(source, index, tiny_disk):
-    with pytest.raises(DataError, match=r"expected room on the disk for .*, found \d+ MB free: free some space"):
+    with pytest.raises(DataError, match=r"expected free disk space for .*, found \d+ MB free: free some space"):
         cached_images(source, index, SMALL, tiny_disk)
     assert list(tiny_disk.iterdir()) == []

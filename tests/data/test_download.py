@@ -1,4 +1,4 @@
-"""The download against a real server on this machine that breaks off, resumes and lies."""
+"""Download from a server on this machine that breaks off, resumes and returns wrong content."""
 
 import hashlib
 import io
@@ -15,13 +15,13 @@ from pneumoscope.errors import DownloadError
 
 
 class Publisher(ThreadingHTTPServer):
-    """Serves one file and its listing.
+    """Server of one file and its listing.
 
     Attributes:
-        content: Of the file.
-        break_after: Bytes after which a transfer breaks off; endless where None.
+        content: Bytes of the file.
+        break_after: Number of bytes after which a transfer breaks off; never where None.
         ranges: Whether a transfer may start in the middle.
-        asked: The Range headers received.
+        requested: Range headers received, in order.
     """
 
     def __init__(self, content: bytes) -> None:
@@ -30,7 +30,7 @@ class Publisher(ThreadingHTTPServer):
         self.digest = hashlib.sha256(content).hexdigest()
         self.break_after: int | None = None
         self.ranges = True
-        self.asked: list[str | None] = []
+        self.requested: list[str | None] = []
 
     @property
     def address(self) -> str:
@@ -53,9 +53,9 @@ class Handler(BaseHTTPRequestHandler):
         if self.path != "/file":
             self.send_error(404)
             return
-        asked = self.headers.get("Range")
-        self.server.asked.append(asked)
-        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and self.server.ranges else 0
+        header = self.headers.get("Range")
+        self.server.requested.append(header)
+        start = int(header.removeprefix("bytes=").rstrip("-")) if header and self.server.ranges else 0
         if start >= len(self.server.content):
             self.send_error(416)
             return
@@ -111,34 +111,34 @@ def test_archive_is_fetched_checked_and_unpacked(publisher, tmp_path, phantoms):
     assert any(name.startswith("downloading") for name, _, _ in steps)
 
 
-def test_second_download_asks_for_nothing(publisher, tmp_path):
+def test_second_download_requests_nothing(publisher, tmp_path):
     listing = f"{publisher.address}/listing"
     download_archive(tmp_path / "films", listing)
-    asked = len(publisher.asked)
+    requests = len(publisher.requested)
     download_archive(tmp_path / "films", listing)
-    assert len(publisher.asked) == asked
+    assert len(publisher.requested) == requests
 
 
 def test_transfer_that_breaks_off_is_resumed(publisher, tmp_path):
     publisher.break_after = len(publisher.content) // 3 + 1
     target = fetch(wanted(publisher), tmp_path / "a.zip")
     assert target.read_bytes() == publisher.content
-    assert publisher.asked == [None, f"bytes={publisher.break_after}-", f"bytes={2 * publisher.break_after}-"]
+    assert publisher.requested == [None, f"bytes={publisher.break_after}-", f"bytes={2 * publisher.break_after}-"]
 
 
-def test_what_came_is_kept_for_the_next_call(publisher, tmp_path):
+def test_partial_download_is_kept_for_the_next_call(publisher, tmp_path):
     publisher.break_after = 1000
-    with pytest.raises(DownloadError, match="it goes on where it stopped"):
+    with pytest.raises(DownloadError, match="it resumes where it stopped"):
         fetch(wanted(publisher), tmp_path / "a.zip")
     came = (tmp_path / "a.zip.part").stat().st_size
     assert came == 5000
     publisher.break_after = None
     fetch(wanted(publisher), tmp_path / "a.zip")
-    assert publisher.asked[-1] == f"bytes={came}-"
+    assert publisher.requested[-1] == f"bytes={came}-"
     assert (tmp_path / "a.zip").read_bytes() == publisher.content
 
 
-def test_server_without_ranges_starts_anew(publisher, tmp_path):
+def test_server_without_ranges_starts_again(publisher, tmp_path):
     (tmp_path / "a.zip.part").write_bytes(b"something else")
     publisher.ranges = False
     assert fetch(wanted(publisher), tmp_path / "a.zip").read_bytes() == publisher.content
@@ -150,7 +150,7 @@ def test_part_that_is_whole_already_is_taken(publisher, tmp_path):
 
 
 def test_wrong_hash_is_refused_and_the_file_removed(publisher, tmp_path):
-    with pytest.raises(DownloadError, match="the file was altered on its way and is removed"):
+    with pytest.raises(DownloadError, match="the altered file is removed"):
         fetch(wanted(publisher, digest="0" * 64), tmp_path / "a.zip")
     assert list(tmp_path.iterdir()) == []
 
@@ -161,7 +161,7 @@ def test_md5_is_checked_where_the_publisher_gives_that(publisher, tmp_path):
 
 
 def test_missing_file_and_no_server_are_one_line(publisher, tmp_path):
-    with pytest.raises(DownloadError, match=r"expected to fetch .*, found Not Found: check the network"):
+    with pytest.raises(DownloadError, match=r"download of .* failed: Not Found; check the network"):
         fetch(wanted(publisher, url=f"{publisher.address}/gone"), tmp_path / "a.zip")
     with pytest.raises(DownloadError, match="refused"):
         fetch(wanted(publisher, url="http://127.0.0.1:9/file"), tmp_path / "a.zip")
@@ -170,18 +170,18 @@ def test_missing_file_and_no_server_are_one_line(publisher, tmp_path):
 
 
 def test_listing_without_the_archive_is_one_line(publisher, tmp_path):
-    with pytest.raises(DownloadError, match="in the publisher's list of files, found another answer"):
+    with pytest.raises(DownloadError, match="in the publisher's list of files, found none"):
         download_archive(tmp_path / "films", f"{publisher.address}/listing-empty")
     with pytest.raises(DownloadError, match="name a folder with the films by --data"):
         download_archive(tmp_path / "films", "http://127.0.0.1:9/listing")
 
 
-def test_archive_that_is_none_leaves_nothing_but_itself(tmp_path):
+def test_file_that_is_no_archive_leaves_nothing_but_itself(tmp_path):
     server = Publisher(b"this is no archive" * 99)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:
-        with pytest.raises(DownloadError, match="expected to unpack"):
+        with pytest.raises(DownloadError, match="cannot unpack"):
             download_archive(tmp_path / "films", f"{server.address}/listing")
     finally:
         server.shutdown()

@@ -10,17 +10,17 @@ from pneumoscope.errors import DataError
 from pneumoscope.types import Split
 
 
-def test_row_says_what_the_file_is(phantoms):
+def test_row_describes_the_file(phantoms):
     source = open_source(phantoms)
-    seen = []
-    index = build_index(source, lambda done, total: seen.append((done, total)))
+    progress = []
+    index = build_index(source, lambda done, total: progress.append((done, total)))
     row = index.rows[0]
     file = phantoms / row.path
     assert row.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
     assert row.bytes == file.stat().st_size
     with Image.open(file) as image:
         assert (row.width, row.height) == image.size
-    assert seen[-1] == (len(source.images), len(source.images)) == (72, 72)
+    assert progress[-1] == (len(source.images), len(source.images)) == (72, 72)
 
 
 def test_rows_are_sorted_and_the_hash_is_of_the_content(phantoms):
@@ -49,7 +49,7 @@ def test_other_tables_are_refused(tmp_path, text):
         load_index(file)
 
 
-def test_unreadable_images_are_set_aside_with_their_reason(tmp_path, rng):
+def test_unreadable_images_are_listed_with_their_reason(tmp_path, rng):
     (tmp_path / "normal").mkdir()
     Image.fromarray(rng.integers(0, 256, (9, 9), dtype=np.uint8)).save(tmp_path / "normal/a.png")
     (tmp_path / "normal/b.png").write_bytes(b"broken")
@@ -59,7 +59,7 @@ def test_unreadable_images_are_set_aside_with_their_reason(tmp_path, rng):
     assert "not an image" in index.unreadable[0][1]
 
 
-def test_table_with_a_missing_file_sets_it_aside(tmp_path, rng):
+def test_missing_file_of_a_table_is_listed_as_unreadable(tmp_path, rng):
     Image.fromarray(rng.integers(0, 256, (9, 9), dtype=np.uint8)).save(tmp_path / "a.png")
     (tmp_path / "films.csv").write_text("path,class\na.png,normal\nnone.png,normal\n")
     index = build_index(open_source(tmp_path / "films.csv"))
@@ -73,7 +73,7 @@ def test_no_whole_image_at_all_is_an_error(tmp_path):
         build_index(open_source(tmp_path))
 
 
-def test_measurements_see_sharpness_contrast_and_compression(tmp_path, rng):
+def test_measurements_reflect_sharpness_contrast_and_compression(tmp_path, rng):
     (tmp_path / "normal").mkdir()
     noise = rng.integers(0, 256, (224, 224), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "normal/a.jpeg", quality=95)

@@ -10,7 +10,7 @@ from pneumoscope.errors import DataError, DownloadError
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path, monkeypatch):
-    """An empty working directory and cache, and a publisher that nobody reaches."""
+    """Empty working directory and cache, and an address without a server as the publisher."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PNEUMOSCOPE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(download.download_archive, "__defaults__", (None, "http://127.0.0.1:9/", download.silent))
@@ -31,7 +31,7 @@ def test_the_working_directory_comes_before_the_cache(tmp_path):
     assert locate(None).root == Path("data/chest_xray_224")
 
 
-def test_named_place_without_anything_is_an_error_and_never_replaced_by_phantoms(tmp_path, monkeypatch):
+def test_named_path_without_data_is_an_error_and_never_replaced_by_phantoms(tmp_path, monkeypatch):
     with pytest.raises(DataError, match=r"named by --data.*check the path"):
         locate_or_make_phantoms(tmp_path / "none")
     monkeypatch.setenv("PNEUMOSCOPE_DATA", str(tmp_path / "none"))
@@ -39,7 +39,7 @@ def test_named_place_without_anything_is_an_error_and_never_replaced_by_phantoms
         locate_or_make_phantoms(None)
 
 
-def test_no_data_and_no_network_is_said(tmp_path):
+def test_no_data_and_no_network_is_an_error(tmp_path):
     with pytest.raises(DownloadError, match="name a folder with the films by --data"):
         locate(None)
     with pytest.raises(DownloadError, match="pneumoscope data download"):

@@ -1,6 +1,6 @@
 import pytest
 
-from pneumoscope.data.names import facts_of_name
+from pneumoscope.data.names import parse_name
 from pneumoscope.types import Etiology, Finding
 
 
@@ -18,13 +18,13 @@ from pneumoscope.types import Etiology, Finding
         ("NORMAL-1003233-0001", "1003233", Etiology.NONE),
     ],
 )
-def test_facts_of_name_reads_both_publishers(stem, patient, etiology):
-    facts = facts_of_name(stem)
-    assert facts is not None
-    assert (facts.patient, facts.etiology) == (patient, etiology)
-    assert facts.finding is (Finding.NORMAL if etiology is Etiology.NONE else Finding.PNEUMONIA)
+def test_names_of_both_publishers_are_parsed(stem, patient, etiology):
+    name = parse_name(stem)
+    assert name is not None
+    assert (name.patient, name.etiology) == (patient, etiology)
+    assert name.finding is (Finding.NORMAL if etiology is Etiology.NONE else Finding.PNEUMONIA)
 
 
 @pytest.mark.parametrize("stem", ["", "scan7", "person_bacteria_1", "person1_fungus_2", "IM-0115", "BACTERIA-1"])
-def test_facts_of_name_does_not_guess(stem):
-    assert facts_of_name(stem) is None
+def test_other_names_are_not_guessed(stem):
+    assert parse_name(stem) is None

@@ -13,14 +13,14 @@ def digest(folder):
     return {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in sorted(folder.rglob("*.jpeg"))}
 
 
-def test_the_seed_decides_every_byte(tmp_path):
+def test_the_seed_determines_every_byte(tmp_path):
     plan = PhantomPlan(train=2, test=1, seed=7)
     one, two = write_phantoms(tmp_path / "a", plan), write_phantoms(tmp_path / "b", plan)
     assert digest(one) == digest(two)
     assert digest(one) != digest(write_phantoms(tmp_path / "c", PhantomPlan(train=2, test=1, seed=8)))
 
 
-def test_images_that_are_there_are_left_and_others_replaced(tmp_path):
+def test_complete_phantoms_are_kept_and_others_replaced(tmp_path):
     write_phantoms(tmp_path / "a", PhantomPlan(train=2, test=1))
     file = next((tmp_path / "a").rglob("*.jpeg"))
     before = file.stat().st_mtime_ns
@@ -34,10 +34,10 @@ def test_phantoms_pass_the_audit(phantoms):
     audit(build_index(open_source(phantoms))).raise_for_errors()
 
 
-@pytest.mark.parametrize("kind", ["bacteria", "virus"])
-def test_opacities_brighten_the_lungs(kind):
+@pytest.mark.parametrize("word", ["bacteria", "virus"])
+def test_opacities_brighten_the_lungs(word):
     def lung_brightness(name):
         images = [phantom_image(name, np.random.default_rng(i), 128) for i in range(12)]
         return np.mean([f[25:80, f.shape[1] // 5 : f.shape[1] * 4 // 5].mean() for f in images])
 
-    assert lung_brightness(kind) > lung_brightness("normal") + 3
+    assert lung_brightness(word) > lung_brightness("normal") + 3

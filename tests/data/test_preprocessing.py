@@ -16,7 +16,7 @@ def test_the_studys_preprocessing_is_pillows_antialiased_bilinear_squash(rng):
 
 
 def test_golden_values_of_a_small_image():
-    """Held here so that another version of the image library cannot change what a network sees unnoticed."""
+    """Stored values: another version of the image library must not change a network's input unnoticed."""
     image = (np.add.outer(np.arange(24) ** 2, np.arange(32) * 5) % 256).astype(np.uint8)
     result = prepare(image, Preprocessing(height=8, width=8))
     assert result[0].tolist() == GOLDEN_FIRST_ROW
@@ -71,7 +71,7 @@ def test_constant_image_stays_constant(height, width, level, fit, resampling):
 
 
 @pytest.mark.parametrize(
-    "film", [np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.float32), np.zeros((0, 4), np.uint8)]
+    "image", [np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.float32), np.zeros((0, 4), np.uint8)]
 )
 def test_other_arrays_are_refused(image):
     with pytest.raises(InputError, match=r"expected a \(height, width\) array"):

@@ -27,7 +27,7 @@ def test_kaggle_layout_folds_val_into_train(tmp_path):
     assert images["train/NORMAL/IM-0115-0001.jpeg"].finding is Finding.NORMAL
 
 
-def test_person_numbers_start_anew_in_the_test_set(tmp_path):
+def test_person_numbers_of_train_and_test_are_separate(tmp_path):
     write_image(tmp_path / "train/PNEUMONIA/person1_bacteria_1.jpeg")
     write_image(tmp_path / "train/PNEUMONIA/person1_virus_2.jpeg")
     write_image(tmp_path / "test/PNEUMONIA/person1_bacteria_3.jpeg")
@@ -45,7 +45,7 @@ def test_mendeley_layout(tmp_path):
     ]
 
 
-def test_kaggle_archives_hold_the_set_twice_and_it_is_taken_once(tmp_path):
+def test_second_copy_in_kaggle_archives_is_ignored(tmp_path):
     write_image(tmp_path / "train/NORMAL/IM-0115-0001.jpeg")
     write_image(tmp_path / "chest_xray/chest_xray/train/NORMAL/IM-0115-0001.jpeg")
     write_image(tmp_path / "__MACOSX/train/NORMAL/IM-0115-0001.jpeg")
@@ -63,7 +63,7 @@ def test_folder_per_class_with_other_names(tmp_path):
     ]
 
 
-def test_name_that_contradicts_its_folder_is_told(tmp_path):
+def test_name_that_contradicts_its_folder_is_reported(tmp_path):
     write_image(tmp_path / "train/NORMAL/person1_bacteria_1.jpeg")
     (image,) = open_source(tmp_path).images
     assert image.conflict == "the folder says normal, the name says bacterial"
@@ -93,7 +93,7 @@ def test_table(tmp_path):
         ("path,class,etiology\na.png,pneumonia,fungal\n", "found 'fungal'"),
     ],
 )
-def test_table_that_is_wrong_says_what_and_where(tmp_path, text, message):
+def test_error_in_a_table_names_value_and_line(tmp_path, text, message):
     table = tmp_path / "films.csv"
     table.write_text(text)
     with pytest.raises(DataError, match=message):
@@ -134,18 +134,18 @@ def test_other_medmnist_archives_are_refused(tmp_path, rng, labels):
         open_source(medmnist(tmp_path / "bloodmnist.npz", rng, val_labels=labels))
 
 
-def test_archive_that_is_none_is_refused(tmp_path):
+def test_file_that_is_no_archive_is_refused(tmp_path):
     (tmp_path / "a.npz").write_bytes(b"not an archive")
     with pytest.raises(DataError, match="download it again"):
         open_source(tmp_path / "a.npz")
 
 
-@pytest.mark.parametrize("kind", ["missing", "empty folder", "text file"])
-def test_place_without_images_says_what_was_expected(tmp_path, kind):
-    place = tmp_path / "place"
-    if kind == "empty folder":
-        place.mkdir()
-    elif kind == "text file":
-        place.write_text("hello")
+@pytest.mark.parametrize("content", ["missing", "empty folder", "text file"])
+def test_path_without_images_is_an_error_that_names_the_layouts(tmp_path, content):
+    path = tmp_path / "path"
+    if content == "empty folder":
+        path.mkdir()
+    elif content == "text file":
+        path.write_text("hello")
     with pytest.raises(DataError, match=r"expected .*, found .*: (check|name)"):
-        open_source(place)
+        open_source(path)

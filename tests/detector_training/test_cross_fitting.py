@@ -1,4 +1,4 @@
-"""From a configuration to a bundle and its evaluation, on phantoms."""
+"""Cross-fitting of a small detector on phantoms, and the evaluation of its bundle."""
 
 import csv
 import json
@@ -6,19 +6,23 @@ import json
 import numpy as np
 import pytest
 import torch
-from pneumoscope.training.single import evaluate_bundle
 
+from pneumoscope.assessment.bundles import evaluate_bundle
+from pneumoscope.assessment.evaluation import Evaluation
+from pneumoscope.bundle import load_bundle
 from pneumoscope.config import DetectorConfig, ModelConfig, Preprocessing, RunConfig, TrainingConfig
 from pneumoscope.data.locate import Location
 from pneumoscope.decision import softmax
 from pneumoscope.detector_training.cross_fitting import make_detector
 from pneumoscope.errors import RunError
 from pneumoscope.evaluation.metrics import roc_auc
+from pneumoscope.evaluation.policy_fitting import fit_policy
 from pneumoscope.inference.detector import load_detector
-from pneumoscope.inference.recalibration import fit_decision
-from pneumoscope.study.study import Listeners
-from pneumoscope.training.averaging import mean_of_trainings
+from pneumoscope.inference.pool import WorkerPool
+from pneumoscope.progress import silent
+from pneumoscope.training.averaging import mean_weights
 from pneumoscope.training.batches import as_network_input
+from pneumoscope.training.callbacks import Callbacks
 from pneumoscope.training.networks import load_network
 from pneumoscope.training.run_folder import RunFolder
 from pneumoscope.types import Split
@@ -37,27 +41,31 @@ CONFIG = RunConfig(
 @pytest.fixture(scope="module")
 def made(phantoms, tmp_path_factory):
     folder = tmp_path_factory.mktemp("detector") / "run"
-    said = []
-    record = make_detector(CONFIG, Location(phantoms, "test", synthetic=True), folder, Listeners(say=said.append))
-    return folder, record, said
+    messages = []
+    record = make_detector(
+        CONFIG, Location(phantoms, "test", synthetic=True), folder, Callbacks(message=messages.append)
+    )
+    return folder, record, messages
 
 
-def evaluated(bundle, phantoms, split, tmp_path, ledger="ledger"):
-    location = Location(phantoms, "test", synthetic=ledger == "none")
-    return evaluate_bundle(bundle, location, split, "a test", tmp_path / ledger, lambda _: None, tmp_path / "report")
+def evaluated(path, phantoms, split, tmp_path):
+    bundle = load_bundle(path)
+    evaluation = Evaluation(split, "a test", tmp_path / "ledger")
+    with WorkerPool(bundle, 1) as pool:
+        return evaluate_bundle(bundle, pool, Location(phantoms, "test"), evaluation, silent, tmp_path / "report")
 
 
-def test_bundle_holds_what_was_fitted_on_held_out_answers(made):
-    folder, _, said = made
+def test_bundle_holds_the_policy_fitted_on_out_of_fold_predictions(made):
+    folder, _, messages = made
     manifest = load_detector(folder / "bundle.zip").bundle.manifest
-    told = json.loads((folder / "decision.json").read_text())
-    decision = told["decision"]
-    assert told["sha256"] == load_detector(folder / "bundle.zip").bundle.sha256
+    record = json.loads((folder / "decision.json").read_text())
+    decision = record["decision"]
+    assert record["sha256"] == load_detector(folder / "bundle.zip").bundle.sha256
     seconds = [
         float(row["seconds"]) for f in folder.rglob("metrics.csv") for row in csv.DictReader(f.read_text().splitlines())
     ]
     assert len(seconds) == 6 * 2, "three networks of two members, two epochs each"
-    assert manifest.training["training_seconds"] == told["training_seconds"] == pytest.approx(sum(seconds))
+    assert manifest.training["training_seconds"] == record["training_seconds"] == pytest.approx(sum(seconds))
     assert (manifest.name, manifest.version, manifest.architecture) == ("small", "7", "nano")
     assert set(manifest.operating_points) == {"balanced", "sensitive", "specific"}
     assert manifest.calibration.temperature == decision["calibration"]["temperature"]
@@ -65,7 +73,7 @@ def test_bundle_holds_what_was_fitted_on_held_out_answers(made):
     assert decision["films"] == 60, "every training film is held out once"
     assert "not for deciding on treatment" in manifest.intended_use.replace("nor", "not")
     members = ["seed 0", "seed 1"]
-    assert said == [
+    assert messages == [
         "style fold 1 of 2",
         *members,
         "style fold 2 of 2",
@@ -81,7 +89,7 @@ def test_shipped_weights_are_the_mean_of_the_members(made):
     states = [model.own_state() for model in models]
     name = "head.dense.weight"
     assert not torch.equal(states[0][name], states[1][name])
-    mean = mean_of_trainings(states)
+    mean = mean_weights(states)
     assert torch.allclose(mean[name], (states[0][name] + states[1][name]) / 2)
     models[0].load_own_state(mean)
     detector = load_detector(folder / "bundle.zip")
@@ -104,8 +112,10 @@ def test_bundle_is_evaluated_from_the_images(made, phantoms, tmp_path):
     assert (tmp_path / "report/report.html").is_file()
 
 
-def test_images_that_a_bundle_learnt_from_never_judge_it(made, phantoms, tmp_path):
-    with pytest.raises(RunError, match=r"expected films that the detector small did not learn from, found 5[0-9] that"):
+def test_a_bundle_is_not_evaluated_on_its_training_images(made, phantoms, tmp_path):
+    with pytest.raises(
+        RunError, match=r"expected images that the detector small was not trained on, found 5[0-9] of its"
+    ):
         evaluated(made[0] / "bundle.zip", phantoms, Split.TRAIN, tmp_path)
 
 
@@ -115,22 +125,22 @@ def test_second_run_trains_nothing(made, phantoms):
     assert len(stamps) == 6
     location = Location(phantoms, "test", synthetic=True)
     with pytest.raises(RunError, match=r"expected no run in .*, found one: go on with it by --resume"):
-        make_detector(CONFIG, location, folder, Listeners())
-    again = make_detector(CONFIG, location, folder, Listeners(), resume=True)
+        make_detector(CONFIG, location, folder, Callbacks())
+    again = make_detector(CONFIG, location, folder, Callbacks(), resume=True)
     assert {f: f.stat().st_mtime_ns for f in folder.rglob("model.safetensors")} == stamps
     assert again["decision"] == record["decision"]
 
 
-def test_decision_reaches_what_was_asked_for(rng):
+def test_fitted_policy_reaches_its_targets(rng):
     label = rng.integers(0, 3, 900)
     logit = rng.normal(size=(900, 3)) + 2 * np.eye(3)[label]
     weight = np.where(label == 0, 2.0, 1.0)
-    decision = fit_decision(logit, label, DetectorConfig(sensitivity=0.95, specificity=0.9), weight)
-    points = decision["operating_points"]
-    assert points["sensitive"]["sensitivity"] >= 0.95
-    assert points["specific"]["specificity"] >= 0.9
-    assert points["sensitive"]["threshold"] < points["specific"]["threshold"]
+    fitted = fit_policy(logit, label, DetectorConfig(sensitivity=0.95, specificity=0.9), weight)
+    points = fitted.policy.operating_points
+    assert points["sensitive"].sensitivity >= 0.95
+    assert points["specific"].specificity >= 0.9
+    assert points["sensitive"].threshold < points["specific"].threshold
     for point in points.values():
-        assert point["refer_from"] <= point["threshold"] <= point["refer_to"]
-    assert decision["auc"] == pytest.approx(roc_auc(-softmax(logit)[:, 0], label > 0), abs=0.01)
-    assert set(decision["conformal"]) == {"0.9", "0.95"}
+        assert point.refer_from <= point.threshold <= point.refer_to
+    assert fitted.auc == pytest.approx(roc_auc(-softmax(logit)[:, 0], label > 0), abs=0.01)
+    assert set(fitted.policy.conformal) == {"0.9", "0.95"}

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from pneumoscope.errors import InputError
-from pneumoscope.evaluation.drift import BINS, FEWEST, Drift, Histogram, Reference, rejections, stability
+from pneumoscope.evaluation.drift import BINS, FEWEST, Drift, Histogram, Reference, rejection_drift, statistic_drift
 
 
 @pytest.fixture
@@ -12,7 +12,7 @@ def reference(rng):
 
 def test_the_index_is_that_of_the_definition(reference, rng):
     values = rng.normal(0.5, size=300)
-    moved = stability(reference, "contrast", values)
+    moved = statistic_drift(reference, "contrast", values)
     histogram = reference.histograms["contrast"]
     counts = np.histogram(values, [-np.inf, *histogram.edges, np.inf])[0]
     p = (counts + 0.5) / (counts + 0.5).sum()
@@ -27,7 +27,7 @@ def test_chance_alone_stays_below_its_limit(rng):
     over = 0
     for _ in range(1000):
         reference = Reference.of({"contrast": rng.choice(population, 500)}, 0)
-        moved = stability(reference, "contrast", rng.choice(population, 300))
+        moved = statistic_drift(reference, "contrast", rng.choice(population, 300))
         over += moved.index > moved.by_chance
     # One in a thousand is promised.
     assert over <= 5
@@ -35,23 +35,23 @@ def test_chance_alone_stays_below_its_limit(rng):
 
 @pytest.mark.parametrize(("shift", "drift"), [(0.0, Drift.STEADY), (0.45, Drift.MOVED), (1.5, Drift.DRIFTED)])
 def test_what_has_moved_is_called_so(reference, rng, shift, drift):
-    assert stability(reference, "contrast", rng.normal(shift, size=2000)).drift is drift
+    assert statistic_drift(reference, "contrast", rng.normal(shift, size=2000)).drift is drift
 
 
 def test_few_images_tell_nothing(reference, rng):
-    assert stability(reference, "contrast", rng.normal(5, size=FEWEST - 1)).drift is Drift.TOO_FEW
-    assert stability(reference, "contrast", np.zeros(0)).index >= 0
-    assert rejections(reference, 0, 0) == (Drift.TOO_FEW, 0.0, 1.0)
-    assert rejections(reference, 20, 40)[0] is Drift.TOO_FEW
+    assert statistic_drift(reference, "contrast", rng.normal(5, size=FEWEST - 1)).drift is Drift.TOO_FEW
+    assert statistic_drift(reference, "contrast", np.zeros(0)).index >= 0
+    assert rejection_drift(reference, 0, 0) == (Drift.TOO_FEW, 0.0, 1.0)
+    assert rejection_drift(reference, 20, 40)[0] is Drift.TOO_FEW
 
 
 def test_rejections_have_wilsons_interval(reference):
     # 12 of 100: Newcombe 1998, by Wilson's method without correction for continuity.
-    word, low, high = rejections(reference, 12, 100)
+    word, low, high = rejection_drift(reference, 12, 100)
     assert (low, high) == pytest.approx((0.0700, 0.1981), abs=1e-4)
     assert word is Drift.DRIFTED
-    assert rejections(reference, 5, 200)[0] is Drift.STEADY
-    assert rejections(reference, 10, 300)[0] is Drift.MOVED
+    assert rejection_drift(reference, 5, 200)[0] is Drift.STEADY
+    assert rejection_drift(reference, 10, 300)[0] is Drift.MOVED
 
 
 @pytest.mark.parametrize(

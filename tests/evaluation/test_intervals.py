@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 
 from pneumoscope.errors import InputError
-from pneumoscope.evaluation.intervals import Estimate, estimates, patient_weights
+from pneumoscope.evaluation.intervals import Estimate, estimate_metrics, patient_weights
 
 NAMES = ("normal", "pneumonia")
 
@@ -27,7 +27,7 @@ def test_resamples_draw_whole_patients(rng):
 
 def test_interval_of_independent_images_is_near_the_exact_one(rng):
     probability, label = answers(rng.random(400) < 0.8)
-    found = estimates(probability, label, [str(i) for i in range(400)], NAMES)["accuracy"]
+    found = estimate_metrics(probability, label, [str(i) for i in range(400)], NAMES)["accuracy"]
     exact = stats.binomtest(round(found.value * 400), 400).proportion_ci()
     assert found.low == pytest.approx(exact.low, abs=0.008)
     assert found.high == pytest.approx(exact.high, abs=0.008)
@@ -36,8 +36,8 @@ def test_interval_of_independent_images_is_near_the_exact_one(rng):
 def test_images_of_one_patient_widen_the_interval(rng):
     right = np.repeat(rng.random(40) < 0.8, 10)
     probability, label = answers(right)
-    alone = estimates(probability, label, [str(i) for i in range(400)], NAMES)["accuracy"]
-    grouped = estimates(probability, label, [str(i // 10) for i in range(400)], NAMES)["accuracy"]
+    alone = estimate_metrics(probability, label, [str(i) for i in range(400)], NAMES)["accuracy"]
+    grouped = estimate_metrics(probability, label, [str(i // 10) for i in range(400)], NAMES)["accuracy"]
     assert grouped.value == alone.value
     assert grouped.high - grouped.low > 2 * (alone.high - alone.low)
 
@@ -47,7 +47,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
     for seed in range(120):
         rng = np.random.default_rng(seed)
         probability, label = answers(np.repeat(rng.random(150) < 0.85, 2))
-        found = estimates(probability, label, [str(i // 2) for i in range(300)], NAMES, seed, 300)["accuracy"]
+        found = estimate_metrics(probability, label, [str(i // 2) for i in range(300)], NAMES, seed, 300)["accuracy"]
         held += found.low <= 0.85 <= found.high
     assert 106 <= held <= 120  # 95 % of 120 is 114; outside of this by chance once in a thousand
 
@@ -55,11 +55,13 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
 def test_the_seed_decides(rng):
     probability, label = answers(rng.random(60) < 0.7)
     patients = [str(i // 3) for i in range(60)]
-    assert estimates(probability, label, patients, NAMES) == estimates(probability, label, patients, NAMES)
+    assert estimate_metrics(probability, label, patients, NAMES) == estimate_metrics(
+        probability, label, patients, NAMES
+    )
 
 
 def test_undefined_measures_stay_undefined():
-    found = estimates(np.array([[0.9, 0.1]] * 4), np.zeros(4, dtype=int), list("abcd"), NAMES)
+    found = estimate_metrics(np.array([[0.9, 0.1]] * 4), np.zeros(4, dtype=int), list("abcd"), NAMES)
     assert str(found["sensitivity"]) == "undefined"
     assert np.isnan(found["auc"].low)
     assert str(Estimate(0.5, 0.4, 0.6)) == "50.0 % (40.0-60.0)"
@@ -67,4 +69,4 @@ def test_undefined_measures_stay_undefined():
 
 def test_lengths_must_agree():
     with pytest.raises(InputError, match="one patient per film"):
-        estimates(np.array([[0.9, 0.1]]), np.array([0]), [], NAMES)
+        estimate_metrics(np.array([[0.9, 0.1]]), np.array([0]), [], NAMES)

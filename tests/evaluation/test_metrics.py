@@ -11,8 +11,8 @@ from pneumoscope.evaluation.metrics import (
     accuracy,
     balanced_accuracy,
     check_probabilities,
+    compute_metrics,
     confusion_matrices,
-    measures,
     precision,
     recall,
     roc_auc,
@@ -33,7 +33,9 @@ def answers(rng, count=300, classes=3, ties=False):
 
 
 def plain(label, probability, names=NAMES):
-    return {name: value[0] for name, value in measures(probability, label, names, np.ones((1, len(label)))).items()}
+    return {
+        name: value[0] for name, value in compute_metrics(probability, label, names, np.ones((1, len(label)))).items()
+    }
 
 
 def _reference_ece(score, positive, bins=15):
@@ -87,7 +89,7 @@ def test_two_classes_equal_scikit_learn(rng):
 
 def test_with_a_threshold_the_class_follows_from_the_decision(rng):
     label, probability = answers(rng)
-    values = measures(probability, label, NAMES, np.ones((1, 300)), threshold=0.7)
+    values = compute_metrics(probability, label, NAMES, np.ones((1, 300)), threshold=0.7)
     positive = probability[:, 1:].sum(axis=1) >= 0.7
     answer = np.where(positive, 1 + probability[:, 1:].argmax(axis=1), 0)
     assert values["accuracy"][0] == pytest.approx(reference.accuracy_score(label, answer))
@@ -98,7 +100,7 @@ def test_with_a_threshold_the_class_follows_from_the_decision(rng):
 def test_weights_count_images_as_often_as_they_say(rng):
     label, probability = answers(rng, 80)
     times = rng.integers(0, 4, 80)
-    weighted = measures(probability, label, NAMES, times[None].astype(float))
+    weighted = compute_metrics(probability, label, NAMES, times[None].astype(float))
     repeated = plain(np.repeat(label, times), np.repeat(probability, times, axis=0))
     assert {name: value[0] for name, value in weighted.items()} == pytest.approx(repeated, abs=1e-12)
 

@@ -64,6 +64,7 @@ def test_a_batch_gives_what_the_detector_gives(listed, bundle, pool):
     assert found == [p.as_json() for p in detector.predict_many(files[:40])]
 
 
+@pytest.mark.integration
 def test_killed_again_and_again_it_loses_nothing_and_does_nothing_twice(listed, phantom_bundle, undisturbed, tmp_path):
     out = tmp_path / "p.jsonl"
     command = [sys.executable, "-m", "pneumoscope", "predict", str(listed), "--out", str(out)]

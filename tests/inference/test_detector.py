@@ -64,9 +64,9 @@ def test_what_is_no_chest_is_unlike_the_images_learnt_from(images, nano, tmp_pat
     placed = np.stack([prepare(image, settings) for image in images])
     noise = rng.integers(0, 256, placed.shape, dtype=np.uint8)
     everything = np.concatenate([placed, 255 - placed, noise, np.zeros_like(placed)])
-    model, path = nano
-    placing = replace(manifest, preprocessing=settings, least_similarity=0.3)
-    detector = Detector(bundle_of(model, images, tmp_path / "b.zip", placing))
+    path = nano[1]
+    placing, made = replace(manifest, preprocessing=settings, least_similarity=0.3), load_bundle(path)
+    detector = Detector(save_bundle(tmp_path / "b.zip", placing, made.model, made.golden, made.guard))
     np.testing.assert_array_equal(detector.is_unlike_training(everything), [False] * 7 + [True] * 21)
     assert detector.is_unlike_training(everything[:0]).shape == (0,)
     assert not load_detector(path).is_unlike_training(everything).any()
@@ -84,15 +84,14 @@ def test_batches_of_any_size_give_the_same(nano, images):
 def test_wrong_images_are_refused(nano, images):
     detector = load_detector(nano[1])
     for wrong in (images[:, :100], images.astype(np.float32), images[0]):
-        with pytest.raises(InputError, match=r"expected films of \(n, 224, 224\) uint8, found"):
+        with pytest.raises(InputError, match=r"expected images of \(n, 224, 224\) uint8, found"):
             detector.logits(wrong)
 
 
-def test_other_weights_than_the_golden_outputs_are_noticed(nano, images, tmp_path, manifest):
-    model, _ = nano
-    golden = golden_outputs(model, images[:2])
-    golden["logits"] = golden["logits"] + 1
-    bundle = save_bundle(tmp_path / "b.zip", manifest, export_onnx(model, 224, 224), golden, permissive_guard(112))
+def test_other_weights_than_the_golden_outputs_are_noticed(nano, tmp_path, manifest):
+    made = load_bundle(nano[1])
+    golden = made.golden | {"logits": made.golden["logits"] + 1}
+    bundle = save_bundle(tmp_path / "b.zip", manifest, made.model, golden, made.guard)
     with pytest.raises(BundleError, match=r"expected the golden outputs within 0.001, found a difference of "):
         Detector(bundle).verify()
 
@@ -111,7 +110,7 @@ def test_what_is_no_network_is_refused(tmp_path, manifest):
 
 
 def test_a_detector_that_does_not_ship_is_one_line(tmp_path, monkeypatch):
-    monkeypatch.setattr("pneumoscope.bundle.files", lambda _: tmp_path)
+    monkeypatch.setattr("pneumoscope.bundle.archive.files", lambda _: tmp_path)
     with pytest.raises(BundleError, match="expected the detector nano in this version of pneumoscope, found none"):
         load_detector("nano")
 

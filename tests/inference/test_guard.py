@@ -5,7 +5,7 @@ from PIL import Image
 from pneumoscope.bundle import SHIPPED
 from pneumoscope.data.reading import read_grey
 from pneumoscope.inference.detector import load_detector
-from pneumoscope.inference.guard import SMALLEST_SIDE, fit_guard, screen_pixels
+from pneumoscope.inference.guard import MIN_EDGE, fit_guard, screen_pixels
 
 
 @pytest.fixture(scope="module", params=SHIPPED)
@@ -50,7 +50,7 @@ def test_half_precision_of_the_components_changes_little(rng):
 @pytest.mark.parametrize(
     ("image", "reason"),
     [
-        (np.zeros((SMALLEST_SIDE - 1, 500), np.uint8), "too_small"),
+        (np.zeros((MIN_EDGE - 1, 500), np.uint8), "too_small"),
         (np.tile(np.arange(256, dtype=np.uint8), (64, 2)), "not_a_radiograph"),
         (np.full((300, 300), 200, np.uint8), "poor_exposure"),
         (np.full((300, 300), 30_000, np.uint16), "poor_exposure"),

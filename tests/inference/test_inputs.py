@@ -1,11 +1,13 @@
 import io
+import os
+import socket
 
 import pyarrow
 import pytest
 from pyarrow import parquet
 
 from pneumoscope.errors import DataError
-from pneumoscope.inference.inputs import open_inputs
+from pneumoscope.inference.inputs import open_inputs, walk_folder
 
 
 @pytest.fixture
@@ -20,6 +22,17 @@ def folder(tmp_path):
     return tmp_path
 
 
+@pytest.fixture
+def special(folder):
+    """Names of pipes, a socket and a link to a pipe in the folder, which would block a reader for ever."""
+    for name in ("pipe.jpeg", "pipe", "3.4", "archive.tar"):
+        os.mkfifo(folder / name)
+    (folder / "linked").symlink_to("pipe")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(folder / "socket"))
+    return ["pipe.jpeg", "pipe", "3.4", "archive.tar", "linked", "socket"]
+
+
 def names(inputs, folder):
     return [file.removeprefix(f"{folder}/") for file in inputs.walk()]
 
@@ -29,6 +42,26 @@ def test_a_folder_gives_its_images_in_the_same_order_each_time(folder):
     expected = ["1.2.840", "a.PNG", "b.jpeg", "extensionless", "inner/c.dcm"]
     assert names(inputs, folder) == names(inputs, folder) == expected
     assert inputs.count() == 5
+
+
+def test_a_folder_gives_regular_files_and_links_to_them_alone(folder, special):
+    (folder / "link.jpeg").symlink_to("b.jpeg")
+    (folder / "link").symlink_to("extensionless")
+    (folder / "broken.jpeg").symlink_to("gone.jpeg")
+    found = names(open_inputs([str(folder)]), folder)
+    assert not set(found) & set(special)
+    # A broken link is passed on, so that its name is among the rejected images.
+    assert set(found) == {
+        *("1.2.840", "a.PNG", "b.jpeg", "extensionless", "inner/c.dcm", "link.jpeg", "link", "broken.jpeg")
+    }
+    assert not [file for file in walk_folder(str(folder), (".tar",)) if file.endswith(".tar")]
+
+
+def test_a_pipe_that_is_named_is_passed_on_unopened(folder, special):
+    named = [str(folder / name) for name in special]
+    assert list(open_inputs(named).walk()) == named
+    os.mkfifo(folder / "table.csv")
+    assert names(open_inputs([str(folder / "table.csv")]), folder) == ["table.csv"]
 
 
 def test_files_patterns_and_folders_come_in_the_order_of_the_arguments(folder):
@@ -62,13 +95,13 @@ def test_a_list_on_standard_input_keeps_spaces_and_drops_empty_lines():
         ("t.parquet", b"PAR1 and no more", "expected a Parquet table"),
     ],
 )
-def test_a_table_that_is_none_is_told_at_once(tmp_path, name, content, message):
+def test_a_table_of_another_format_is_an_error_at_once(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=message):
         open_inputs([str(tmp_path / name)])
 
 
-def test_what_is_not_there_is_told_at_once(tmp_path):
+def test_a_path_that_does_not_exist_is_an_error_at_once(tmp_path):
     for name in ("gone.jpeg", "*.jpeg", "gone/"):
         with pytest.raises(DataError, match="expected an image, a folder, a pattern or a table at"):
             open_inputs([str(tmp_path / name)])

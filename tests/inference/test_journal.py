@@ -8,7 +8,7 @@ from pneumoscope.errors import DataError
 from pneumoscope.inference.journal import Journal, discard
 from pneumoscope.types import BundleUsed, Decision, OperatingPoint, Prediction, Reason
 
-ASKED = {"bundle": "b" * 64, "operating_point": "balanced"}
+HEADER = {"bundle": "b" * 64, "operating_point": "balanced"}
 
 
 def prediction(file, rejected=False):
@@ -31,7 +31,7 @@ PREDICTIONS = [prediction(file, rejected=file.startswith("c")) for file in FILES
 
 
 def written(out):
-    with Journal(out, ASKED) as journal:
+    with Journal(out, HEADER) as journal:
         journal.append(PREDICTIONS[:2])
         journal.append(PREDICTIONS[2:])
         journal.finish()
@@ -65,12 +65,12 @@ def test_tables_have_one_row_a_image_and_one_name_a_column(tmp_path):
 @pytest.mark.parametrize("left", [0, 1, 40, -1, -2, -60])
 def test_a_journal_cut_anywhere_goes_on_behind_its_last_whole_line(tmp_path, left):
     out = tmp_path / "p.jsonl"
-    with Journal(out, ASKED) as journal:
+    with Journal(out, HEADER) as journal:
         journal.append(PREDICTIONS)
         path = journal.path
     content = path.read_bytes()
     path.write_bytes(content[:left])
-    with Journal(out, ASKED) as journal:
+    with Journal(out, HEADER) as journal:
         done = [earlier.file for earlier in journal.done()]
         assert done == FILES[: len(done)]
         assert len(done) == max(0, content[:left].count(b"\n") - 1)
@@ -84,34 +84,34 @@ def test_a_journal_cut_anywhere_goes_on_behind_its_last_whole_line(tmp_path, lef
 def test_blocks_that_the_disk_lost_are_taken_off(tmp_path):
     """After a loss of power a file may have its length and not its content."""
     out = tmp_path / "p.jsonl"
-    with Journal(out, ASKED) as journal:
+    with Journal(out, HEADER) as journal:
         journal.append(PREDICTIONS[:1])
         path = journal.path
     with path.open("ab") as stream:
         stream.write(bytes(100) + b"\n" + bytes(50))
-    with Journal(out, ASKED) as journal:
+    with Journal(out, HEADER) as journal:
         assert [earlier.file for earlier in journal.done()] == FILES[:1]
 
 
 def test_another_batch_is_not_gone_on_with(tmp_path):
-    with Journal(tmp_path / "p.jsonl", ASKED):
+    with Journal(tmp_path / "p.jsonl", HEADER):
         pass
     with pytest.raises(DataError, match="found a batch of another bundle or other settings"):
-        Journal(tmp_path / "p.jsonl", ASKED | {"operating_point": "sensitive"})
+        Journal(tmp_path / "p.jsonl", HEADER | {"operating_point": "sensitive"})
     discard(tmp_path / "p.jsonl")
-    with Journal(tmp_path / "p.jsonl", ASKED | {"operating_point": "sensitive"}):
+    with Journal(tmp_path / "p.jsonl", HEADER | {"operating_point": "sensitive"}):
         pass
 
 
 def test_two_runs_do_not_write_one_journal(tmp_path):
-    with Journal(tmp_path / "p.jsonl", ASKED), pytest.raises(DataError, match="found another writing it"):
-        Journal(tmp_path / "p.jsonl", ASKED)
+    with Journal(tmp_path / "p.jsonl", HEADER), pytest.raises(DataError, match="found another writing it"):
+        Journal(tmp_path / "p.jsonl", HEADER)
 
 
 def test_a_file_that_is_there_and_an_unknown_format_are_told_at_once(tmp_path):
     (tmp_path / "p.csv").write_text("mine")
     with pytest.raises(DataError, match=r"expected no file at .*p.csv, found one"):
-        Journal(tmp_path / "p.csv", ASKED)
+        Journal(tmp_path / "p.csv", HEADER)
     with pytest.raises(DataError, match=r"expected a file ending in .jsonl, .csv, .parquet, found .*p.xlsx"):
-        Journal(tmp_path / "p.xlsx", ASKED)
+        Journal(tmp_path / "p.xlsx", HEADER)
     assert (tmp_path / "p.csv").read_text() == "mine"

@@ -3,16 +3,16 @@ import io
 import numpy as np
 from PIL import Image
 
-from pneumoscope.inference.overlay import overlay, overlay_png, place_on_image
+from pneumoscope.inference.overlay import overlay, overlay_png, resample_evidence
 
 
 def test_evidence_lies_within_its_frame():
     evidence = np.ones((5, 5), np.float32)
-    placed = place_on_image(evidence, (0.25, 0.5, 0.75, 1.5), 80, 40)
+    placed = resample_evidence(evidence, (0.25, 0.5, 0.75, 1.5), 80, 40)
     expected = np.zeros((80, 40), np.float32)
     expected[20:60, 20:] = 1
     np.testing.assert_allclose(placed, expected, atol=1e-6)
-    assert place_on_image(evidence, (-0.5, -0.5, 1.5, 1.5), 80, 40).min() == 1
+    assert resample_evidence(evidence, (-0.5, -0.5, 1.5, 1.5), 80, 40).min() == 1
 
 
 def test_what_speaks_for_pneumonia_is_warm_and_for_normal_cool_and_the_rest_the_image(rng):

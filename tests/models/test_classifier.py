@@ -8,7 +8,7 @@ from pneumoscope.errors import ConfigError, WeightsError
 from pneumoscope.models.catalogue import architectures
 from pneumoscope.models.classifier import FlattenFeatures, GreyConv2d, initialise_as_keras
 from pneumoscope.models.cnn import build_cnn
-from pneumoscope.models.registry import build_model, builds
+from pneumoscope.models.registry import build_model, register_builder
 from pneumoscope.models.stacked import build_stacked_cnn
 
 ALL = [(a.name, classes) for a in architectures() for classes in (2, 3)]
@@ -28,7 +28,7 @@ def test_parameter_counts_are_the_studys(architecture, classes, trainable, froze
     assert (count.trainable, count.frozen) == (trainable, frozen)
 
 
-def test_thawing_moves_the_base_to_the_trainable_side():
+def test_fine_tuning_makes_the_base_trainable():
     count = build_model(ModelConfig("stacked_cnn", freeze_base=False)).count_parameters()
     assert (count.trainable, count.frozen) == (129_635 + 93_248, 0)
 
@@ -135,9 +135,9 @@ def test_unknown_architecture_is_refused():
 
 def test_name_cannot_be_registered_twice():
     with pytest.raises(ValueError, match="has a builder already"):
-        builds("cnn")(lambda request: build_cnn(2, 0))
+        register_builder("cnn")(lambda request: build_cnn(2, 0))
     with pytest.raises(ConfigError, match="expected an architecture out of cnn"):
-        builds("resnet")
+        register_builder("resnet")
 
 
 @pytest.mark.parametrize("architecture", architectures(), ids=lambda architecture: architecture.name)

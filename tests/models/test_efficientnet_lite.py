@@ -41,7 +41,7 @@ def test_trunk_is_the_published_network(published):
 
 
 def test_grey_images_are_three_equal_colours(published):
-    trunk = LiteTrunk(LITE0[:2], wide_end=False)
+    trunk = LiteTrunk(LITE0[:2], final_convolution=False)
     load_lite_weights(trunk, published.path)
     images = torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -72,11 +72,9 @@ def test_resizing_is_pillows_bilinear(source, target, rng):
 
 
 @pytest.mark.parametrize("side", [112, 224])
-def test_maps_lie_channels_last_in_every_layer(split):
+def test_maps_are_channels_last_in_every_layer(side):
     """Otherwise a processor needs several times longer."""
-    model = build_model(
-        ModelConfig("lite0", freeze_base=False, input_side=112, mirrored=True), height=split, width=split
-    )
+    model = build_model(ModelConfig("lite0", freeze_base=False, input_side=112, mirrored=True), height=side, width=side)
     model.to(memory_format=torch.channels_last)
     strides = []
     for layer in model.modules():
@@ -84,12 +82,12 @@ def test_maps_lie_channels_last_in_every_layer(split):
             layer.register_forward_hook(
                 lambda _, __, out: strides.append(out.is_contiguous(memory_format=torch.channels_last))
             )
-    model.eval()(torch.rand(2, split, split, 1).permute(0, 3, 1, 2))
+    model.eval()(torch.rand(2, side, side, 1).permute(0, 3, 1, 2))
     assert len(strides) == 2 * sum(isinstance(layer, torch.nn.Conv2d) for layer in model.modules())
     assert all(strides)
 
 
-def test_a_mirrored_detector_answers_alike_for_both_sides_but_is_trained_on_one(rng):
+def test_a_mirrored_detector_predicts_the_same_for_an_image_and_its_mirror_image(rng):
     plain, mirrored = (
         build_model(ModelConfig("nano", freeze_base=False, mirrored=m), height=64, width=64) for m in (False, True)
     )
@@ -111,7 +109,7 @@ def test_dropped_blocks_follow_from_the_generator_and_only_in_training():
     with torch.no_grad():
         assert torch.equal(model.eval()(images), model(images))
         model.train()
-        for layer in model.modules():  # the statistics of the batch are not what is asked here
+        for layer in model.modules():  # batch statistics are not what this test is about
             if isinstance(layer, torch.nn.BatchNorm2d):
                 layer.eval()
         torch.manual_seed(1)
@@ -140,7 +138,7 @@ def test_style_mixing_moves_mean_and_deviation_and_nothing_else():
     torch.testing.assert_close(MixStyle(0.0).train()(maps), maps)
 
 
-def test_a_standardised_image_does_not_tell_its_exposure():
+def test_standardising_removes_exposure_and_contrast():
     images = torch.rand(3, 1, 20, 20, generator=torch.Generator().manual_seed(0))
     normalise = Normalise(standardise=True)
     torch.testing.assert_close(normalise(images), normalise(0.4 * images + 0.3), atol=1e-4, rtol=1e-4)
@@ -168,5 +166,5 @@ def test_missing_package_is_named(monkeypatch):
 
 
 def test_images_must_be_square():
-    with pytest.raises(ConfigError, match="expected square films for the detector, found 224 x 200"):
+    with pytest.raises(ConfigError, match="expected square images for the detector, found 224 x 200"):
         build_model(ModelConfig("lite0"), width=200)

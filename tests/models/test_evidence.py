@@ -5,13 +5,13 @@ from pneumoscope.config import ModelConfig
 from pneumoscope.models.evidence import ExplainedClassifier
 from pneumoscope.models.registry import build_model
 
-# Rows and columns of the maps that the evidence is about, for images of 224 x 224.
-PLACES = {"cnn": 26, "inception_v3": 5, "stacked_cnn": 26, "lite0": 7, "nano": 14}
+# Rows and columns of the evidence maps for images of 224 x 224.
+MAP_SIZE = {"cnn": 26, "inception_v3": 5, "stacked_cnn": 26, "lite0": 7, "nano": 14}
 CHANNELS = {"cnn": 128, "inception_v3": 2048, "stacked_cnn": 128, "lite0": 112, "nano": 112}
 
 
 def lively(architecture):
-    """A network whose weights are not those of a start: every layer has a say."""
+    """A network whose weights are not those of a start: every layer contributes."""
     model = build_model(ModelConfig(architecture, freeze_base=False), seed=1).eval()
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
@@ -23,7 +23,7 @@ def lively(architecture):
     return model
 
 
-@pytest.mark.parametrize("architecture", PLACES)
+@pytest.mark.parametrize("architecture", MAP_SIZE)
 def test_evidence_is_slope_times_maps_and_logits_are_the_networks(architecture):
     model = lively(architecture)
     images = torch.rand(2, 1, 224, 224, generator=torch.Generator().manual_seed(0))
@@ -32,23 +32,23 @@ def test_evidence_is_slope_times_maps_and_logits_are_the_networks(architecture):
         logits, evidence, features = explained(images)
         expected = model(images)
     torch.testing.assert_close(logits, expected)
-    split = PLACES[architecture]
-    assert evidence.shape == (2, 3, split, split)
+    size = MAP_SIZE[architecture]
+    assert evidence.shape == (2, 3, size, size)
     maps = explained.maps(images).detach().requires_grad_()
-    if architecture != "lite0":  # there the maps half way are not the last
+    if architecture != "lite0":  # its intermediate maps are not the last
         torch.testing.assert_close(features, maps.mean(dim=(2, 3)))
     assert features.shape == (2, CHANNELS[architecture])
     rest = maps
     for layer in explained.rest:
         rest = torch.relu(rest) if isinstance(layer, torch.nn.ReLU) else layer(rest)
-    for kind in range(3):
-        (slope,) = torch.autograd.grad(rest[:, kind].sum(), maps, retain_graph=True)
-        by_autograd = (slope * maps).sum(dim=1) * split * split
-        torch.testing.assert_close(evidence[:, kind], by_autograd.detach(), rtol=1e-3, atol=1e-4)
+    for each in range(3):
+        (slope,) = torch.autograd.grad(rest[:, each].sum(), maps, retain_graph=True)
+        by_autograd = (slope * maps).sum(dim=1) * size * size
+        torch.testing.assert_close(evidence[:, each], by_autograd.detach(), rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("architecture", PLACES)
-def test_evidence_and_biases_are_the_whole_answer(architecture):
+@pytest.mark.parametrize("architecture", MAP_SIZE)
+def test_evidence_and_biases_sum_to_the_logits(architecture):
     model = lively(architecture)
     with torch.no_grad():
         for module in model.head.modules():
@@ -59,7 +59,7 @@ def test_evidence_and_biases_are_the_whole_answer(architecture):
     torch.testing.assert_close(evidence.mean(dim=(2, 3)), logits, rtol=1e-3, atol=1e-4)
 
 
-def test_equal_maxima_share_what_they_add():
+def test_equal_maxima_divide_their_contribution():
     """A blank image has the same value everywhere, so that every maximum is reached four times."""
     model = lively("stacked_cnn")
     with torch.no_grad():

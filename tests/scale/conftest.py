@@ -21,8 +21,8 @@ def archive(phantoms, tmp_path_factory):
     """A folder of 72 images under names of their own and two files that cannot be read."""
     folder = tmp_path_factory.mktemp("archive") / "films"
     folder.mkdir()
-    for place, image in enumerate(sorted(phantoms.rglob("*.jpeg"))):
-        (folder / f"{place:03d}.jpeg").write_bytes(image.read_bytes())
+    for position, image in enumerate(sorted(phantoms.rglob("*.jpeg"))):
+        (folder / f"{position:03d}.jpeg").write_bytes(image.read_bytes())
     (folder / "010-broken.jpeg").write_bytes(b"\xff\xd8 and no more")
     (folder / "040-empty.png").write_bytes(b"")
     return folder
@@ -39,18 +39,18 @@ def tarred(tmp_path):
 
     def write(name, members):
         file = tmp_path / name
-        with tarfile.open(file, "w:gz" if name.endswith("gz") else "w") as held:
+        with tarfile.open(file, "w:gz" if name.endswith("gz") else "w") as archive:
             for member, content in members.items():
-                told = tarfile.TarInfo(member)
-                told.size = len(content)
-                held.addfile(told, io.BytesIO(content))
+                header = tarfile.TarInfo(member)
+                header.size = len(content)
+                archive.addfile(header, io.BytesIO(content))
         return file
 
     return write
 
 
 class Proxy:
-    """Passes bytes on to a server, until it is told to cut every connection and take no more."""
+    """Passes bytes on to a server; `cut` closes every connection and refuses new ones."""
 
     def __init__(self, port):
         self._server = port
@@ -128,14 +128,14 @@ def s3_server():
 def store(s3_server, monkeypatch):
     """A way to the server that can be cut; everything in this process and its children goes by it."""
     proxy = Proxy(s3_server)
-    told = {
+    environment = {
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",  # of no account
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{proxy.port}",
         "AWS_MAX_ATTEMPTS": "2",
     }
-    for name, value in told.items():
+    for name, value in environment.items():
         monkeypatch.setenv(name, value)
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
         monkeypatch.delenv(name)

@@ -1,68 +1,76 @@
-"""A real Ray cluster of several nodes on this machine, in a network namespace of its own."""
+"""A real Ray cluster on this machine, in a network namespace of its own: Ray listens on every interface."""
 
 import json
-import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from pyarrow import dataset
 
-ROOT = Path(__file__).resolve().parents[2]
+from own_network import can_isolate, isolated
+
+pytestmark = pytest.mark.integration
+SCRIPT = Path(__file__).with_name("cluster_script.py")
+SCORE = [sys.executable, "-m", "pneumoscope", "scale", "score"]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def own_network():
+def needs_a_cluster():
     pytest.importorskip("ray")
-    if shutil.which("unshare") is None or subprocess.run(["unshare", "-rn", "true"], capture_output=True).returncode:
-        pytest.skip("no network namespace of its own can be had here, and Ray listens on every interface")
+    if not can_isolate():
+        pytest.skip("no network namespace of its own can be had here")
 
 
-@pytest.mark.parametrize(
-    ("films", "partition"), [(480, 12), pytest.param(20_000, 250, marks=pytest.mark.slow)], ids=["480", "20000"]
-)
-def test_every_image_is_scored_once_whoever_dies(images, partition, phantoms, phantom_bundle, tmp_path):
-    """Workers, their judges, a node and the command are killed; the local engine's bytes come out."""
-    out = tmp_path / "told.json"
-    command = [sys.executable, "experiments/cluster_under_fire.py", "--films", str(images), "--out", str(out)]
-    command += ["--source", str(phantoms), "--bundle", str(phantom_bundle), "--partition-films", str(partition)]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    told = json.loads(out.read_text())
-    assert told["exactly_once"]
-    assert told["same_bytes"]
-    assert told["rows"] == images
-    assert told["leftovers"] == []
-    assert told["kills"] == {"worker": 3, "judge": 2, "node": 1, "command": 1}
-    assert told["nodes"] == 3
-    # Broken off once by the kill; then to its end, with images that cannot be read.
-    assert told["exit_codes"] == [-9, 0 if images < 997 else 3]
+def run(command):
+    return subprocess.run(isolated(command), capture_output=True, text=True)
 
 
-@pytest.mark.slow
+def test_every_image_is_scored_once_whoever_dies(phantoms, phantom_bundle, tmp_path):
+    """Workers, their processes, a node and the command are killed; the local engine's bytes come out."""
+    originals, names = sorted(phantoms.rglob("*.jpeg")), []
+    for number in range(480):
+        names.append(tmp_path / f"{number:03d}.jpeg")
+        names[-1].symlink_to(originals[number % len(originals)])
+    (tmp_path / "images.csv").write_text("path\n" + "\n".join(map(str, names)) + "\n")
+    command = [*SCORE, tmp_path / "images.csv", "--bundle", phantom_bundle, "--partition-films", "12"]
+    alone = run([*command, "--engine", "local", "--out", tmp_path / "local"])
+    assert alone.returncode == 0, alone.stderr
+    under_fire = run([sys.executable, SCRIPT, tmp_path, *command])
+    assert under_fire.returncode == 0, under_fire.stderr
+    record = json.loads((tmp_path / "kills.json").read_text())
+    assert record["kills"] == {"worker": 3, "predictor": 2, "node": 1, "command": 1}
+    assert record["exit_codes"] == [-9, 0], under_fire.stderr
+    scored = dataset.dataset(tmp_path / "ray", format="parquet").to_table(["file"]).column(0).to_pylist()
+    assert Counter(scored) == Counter(map(str, names))
+
+    def results(folder):
+        return {
+            file.name: file.read_bytes() for file in folder.iterdir() if file.name.startswith(("part-", "_summary"))
+        }
+
+    assert results(tmp_path / "ray") == results(tmp_path / "local")
+    assert not list((tmp_path / "ray").glob("*partial*"))
+
+
 def test_a_cluster_of_this_machine_alone_tells_of_nothing_but_the_images(archive, phantom_bundle, tmp_path):
-    command = [sys.executable, "experiments/own_network.py", sys.executable, "-m", "pneumoscope", "scale", "score"]
-    command += [str(archive), "--out", str(tmp_path / "out"), "--bundle", str(phantom_bundle)]
-    command += ["--partition-films", "40", "--json", "--core-hour-price", "0.04"]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert run.returncode == 3, run.stderr
-    told = json.loads(run.stdout)
-    assert told["films"] == 74
-    assert told["run"]["engine"] == "ray"
-    assert told["cost"] == pytest.approx(0.04 * told["core_hours"])
-    assert run.stderr == "74 images: " + run.stderr.removeprefix("74 images: ").splitlines()[0] + "\n"
+    command = [*SCORE, archive, "--out", tmp_path / "out", "--bundle", phantom_bundle]
+    done = run([*command, "--partition-films", "40", "--json", "--core-hour-price", "0.04"])
+    assert done.returncode == 3, done.stderr
+    record = json.loads(done.stdout)
+    assert record["films"] == 74
+    assert record["run"]["engine"] == "ray"
+    assert record["cost"] == pytest.approx(0.04 * record["core_hours"])
+    assert done.stderr == "74 images: " + done.stderr.removeprefix("74 images: ").splitlines()[0] + "\n"
 
 
-@pytest.mark.slow
 def test_partitions_that_fail_are_told_when_the_others_are_done(archive, phantom_bundle, tmp_path):
     images = sorted(archive.iterdir())
-    (tmp_path / "films.csv").write_text("path\n" + "\n".join([*map(str, images[:20]), "unknown://film.jpeg"]) + "\n")
-    command = [sys.executable, "experiments/own_network.py", sys.executable, "-m", "pneumoscope", "scale", "score"]
-    command += [str(tmp_path / "films.csv"), "--out", str(tmp_path / "out"), "--bundle", str(phantom_bundle)]
-    run = subprocess.run([*command, "--partition-films", "10"], cwd=ROOT, capture_output=True, text=True)
-    assert (run.returncode, run.stdout) == (1, "")
-    assert run.stderr.startswith(
-        "error: expected to finish every partition, found 1 that failed; the first: expected an "
-    )
-    assert run.stderr.count("\n") == 1
+    (tmp_path / "images.csv").write_text("path\n" + "\n".join([*map(str, images[:20]), "unknown://film.jpeg"]) + "\n")
+    command = [*SCORE, tmp_path / "images.csv", "--out", tmp_path / "out", "--bundle", phantom_bundle]
+    done = run([*command, "--partition-films", "10"])
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: 1 partitions failed; the first: expected an ")
+    assert done.stderr.count("\n") == 1
     assert len(list((tmp_path / "out").glob("part-*"))) == 2

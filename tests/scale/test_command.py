@@ -24,11 +24,11 @@ def score(pneumoscope, archive, phantom_bundle, out, *more):
 
 def test_it_tells_what_came_out_and_what_it_cost(pneumoscope, archive, phantom_bundle, tmp_path):
     code, out, err = score(pneumoscope, archive, phantom_bundle, "scored", "--json", "--core-hour-price", "100")
-    told = json.loads(out)
+    record = json.loads(out)
     assert code == 3
-    assert (told["films"], told["partitions"], told["unreadable"]) == (74, 2, 2)
-    assert told["run"] | {"engine": "local", "cores": 1, "films": 74, "partitions": 2} == told["run"]
-    assert told["cost"] == pytest.approx(100 * told["core_hours"])
+    assert (record["films"], record["partitions"], record["unreadable"]) == (74, 2, 2)
+    assert record["run"] | {"engine": "local", "cores": 1, "films": 74, "partitions": 2} == record["run"]
+    assert record["cost"] == pytest.approx(100 * record["core_hours"])
     assert err.startswith("74 images: ")
     assert "2 could not be read" in err
     code, out, err = score(pneumoscope, archive, phantom_bundle, "scored")
@@ -53,7 +53,7 @@ def test_where_no_bar_can_be_drawn_a_line_tells_how_far_it_is(pneumoscope, archi
         (("gs://films", "--out", "scored"), "error: expected the package behind gs://films, found it missing"),
         ((".", "--out", "scored", "--bundle", "none.zip"), "error: expected a bundle"),
         ((".", "--out", "scored", "--gpus-per-worker", "1"), "error: expected images behind"),
-        ((".", "--out", "scored", "--partition-films", "0"), "error: expected 1 to 1,000,000 films to a partition"),
+        ((".", "--out", "scored", "--partition-films", "0"), "error: expected 1 to 1,000,000 images per partition"),
     ],
 )
 def test_what_is_wrong_is_one_line(pneumoscope, words, message):

@@ -5,7 +5,7 @@ from pyarrow import parquet
 from pneumoscope.errors import DataError, StorageError
 from pneumoscope.scale.images import ImageReader
 from pneumoscope.scale.manifest import open_manifest
-from pneumoscope.scale.storage import Place
+from pneumoscope.scale.storage import StoragePath
 from pneumoscope.types import NamedImage, UnreadImage
 
 
@@ -106,7 +106,7 @@ def test_a_damaged_archive_gives_what_comes_before_the_damage(tarred, archive, t
     first, second = read(cut)
     assert first == NamedImage(f"{cut}#1.jpeg", image)
     assert isinstance(second, UnreadImage)
-    assert "a damaged archive" in second.found
+    assert "a damaged archive" in second.cause
     cut.write_bytes(b"no archive at all, but long enough to hold a header" * 40)
     (only,) = read(cut)
     assert isinstance(only, UnreadImage)
@@ -115,9 +115,9 @@ def test_a_damaged_archive_gives_what_comes_before_the_damage(tarred, archive, t
 
 
 def test_images_arrive_in_the_order_of_their_addresses(memory, tarred):
-    for place in range(40):
-        memory.pipe_file(f"/films/{place}.jpeg", bytes([place]))
-    addresses = [f"memory://films/{place}.jpeg" for place in range(40)]
+    for number in range(40):
+        memory.pipe_file(f"/films/{number}.jpeg", bytes([number]))
+    addresses = [f"memory://films/{number}.jpeg" for number in range(40)]
     shard = tarred("shard.tar", {"x.jpeg": b"x"})
     addresses[20:20] = ["/somewhere/else.jpeg", str(shard), "memory://films/none.jpeg"]
     found = read(*addresses)
@@ -132,19 +132,19 @@ def test_images_arrive_in_the_order_of_their_addresses(memory, tarred):
 
 
 def test_what_is_written_elsewhere_is_there_whole(memory):
-    place = Place("memory://out") / "a" / "b.json"
-    assert not place.exists()
-    place.write(b"{}")
-    assert place.read() == b"{}"
-    assert place.read(1) == b"{"
-    assert (Place("memory://out") / "a").names() == ["b.json"]
-    assert Place("memory://out/none").names() == []
-    assert place.parent == Place("memory://out/a")
+    path = StoragePath("memory://out") / "a" / "b.json"
+    assert not path.exists()
+    path.write(b"{}")
+    assert path.read() == b"{}"
+    assert path.read(1) == b"{"
+    assert (StoragePath("memory://out") / "a").names() == ["b.json"]
+    assert StoragePath("memory://out/none").names() == []
+    assert path.parent == StoragePath("memory://out/a")
 
 
 def test_where_objects_are_not_atomic_they_are_moved_to_their_names(tmp_path):
     """As over sftp or hdfs: what is half written has another name."""
-    place = Place(f"file://{tmp_path}/x/b.json")
-    place.write(b"{}")
+    path = StoragePath(f"file://{tmp_path}/x/b.json")
+    path.write(b"{}")
     assert [file.name for file in (tmp_path / "x").iterdir()] == ["b.json"]
-    assert place.read() == b"{}"
+    assert path.read() == b"{}"

@@ -8,7 +8,9 @@ from test_score import parts
 
 from pneumoscope.errors import StorageError
 from pneumoscope.scale.score import LocalEngine, score
-from pneumoscope.scale.storage import Place
+from pneumoscope.scale.storage import StoragePath
+
+pytestmark = pytest.mark.integration
 
 s3fs = pytest.importorskip("s3fs")
 
@@ -39,16 +41,16 @@ def test_a_run_that_is_cut_off_goes_on_and_ends_with_the_same_bytes(store, bucke
     source, out = f"s3://{name}/films", f"s3://{name}/out"
     # Undisturbed, into a folder of this machine.
     whole = score(source, str(tmp_path / "whole"), bundle, LocalEngine(1), 10)
-    assert (whole.all.images, whole.plan.partitions, whole.plan.archives) == (74 + 37, 9, 1)
+    assert (whole.total.images, whole.plan.partitions, whole.plan.archives) == (74 + 37, 9, 1)
     done = []
 
-    def cut_after_two(account):
-        done.append(account.partitions)
-        if account.partitions == 2:
+    def cut_after_two(run):
+        done.append(run.partitions)
+        if run.partitions == 2:
             store.cut()
 
     with pytest.raises(
-        StorageError, match=f"s3://{name}/.*see that it can be reached, then run the same command again"
+        StorageError, match=f"s3://{name}/.*check that it can be reached, then run the same command again"
     ):
         score(source, out, bundle, LocalEngine(1), 10, cut_after_two)
     assert max(done) < 9
@@ -57,10 +59,10 @@ def test_a_run_that_is_cut_off_goes_on_and_ends_with_the_same_bytes(store, bucke
     assert 2 <= len(left) < 9
     assert not [file for file in system.find(f"{name}/out") if "partial" in file]
     scored = score(source, out, bundle, LocalEngine(1), 10)
-    assert scored.account.earlier == len(left)
+    assert scored.run.earlier == len(left)
     found = {file.rpartition("/")[2]: system.cat_file(file) for file in names_in(system, f"{name}/out")}
     assert found == parts(tmp_path / "whole")
-    assert scored.all == whole.all
+    assert scored.total == whole.total
 
 
 def test_connections_that_break_for_a_moment_are_not_noticed(store, bucket, bundle, tmp_path):
@@ -80,8 +82,8 @@ def test_connections_that_break_for_a_moment_are_not_noticed(store, bucket, bund
     finally:
         stop.set()
         thread.join()
-    assert scored.all.images == 37
-    assert scored.all.reasons.get("unreadable", 0) == 1
+    assert scored.total.images == 37
+    assert scored.total.reasons.get("unreadable", 0) == 1
 
 
 def test_a_image_that_is_gone_is_a_row_and_a_bucket_that_is_gone_is_told(store, bucket, bundle, tmp_path):
@@ -89,7 +91,7 @@ def test_a_image_that_is_gone_is_a_row_and_a_bucket_that_is_gone_is_told(store, 
     listed = tmp_path / "films.csv"
     listed.write_text(f"path\ns3://{name}/films/000.jpeg\ns3://{name}/films/none.jpeg\n")
     scored = score(str(listed), str(tmp_path / "out"), bundle, LocalEngine(1), 10)
-    assert scored.all.reasons == {"unreadable": 1}
+    assert scored.total.reasons == {"unreadable": 1}
     store.cut()
-    with pytest.raises(StorageError, match="expected to look at s3://none/films"):
-        Place("s3://none/films").exists()
+    with pytest.raises(StorageError, match="cannot access s3://none/films"):
+        StoragePath("s3://none/films").exists()

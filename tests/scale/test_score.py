@@ -15,7 +15,7 @@ from pneumoscope.inference.inputs import open_inputs
 from pneumoscope.inference.journal import COLUMNS, table_row
 from pneumoscope.inference.pool import WorkerPool
 from pneumoscope.scale import plan as plans
-from pneumoscope.scale.partition import counted
+from pneumoscope.scale.partition import read_result
 from pneumoscope.scale.score import LocalEngine, score
 from pneumoscope.types import PredictionRequest
 
@@ -32,7 +32,7 @@ def rows(out):
 def undisturbed(archive, bundle, tmp_path_factory):
     out = tmp_path_factory.mktemp("undisturbed") / "out"
     scored = score(str(archive), str(out), bundle, LocalEngine(2), partition_size=10)
-    assert (scored.all.images, scored.plan.partitions) == (74, 8)
+    assert (scored.total.images, scored.plan.partitions) == (74, 8)
     return out
 
 
@@ -48,15 +48,15 @@ def test_results_are_those_of_the_batch_command_in_its_order(archive, bundle, un
 
 
 def test_a_partition_says_what_it_is(undisturbed, bundle):
-    told = json.loads((undisturbed / "_summary.json").read_text())
+    summary = json.loads((undisturbed / "_summary.json").read_text())
     first = parquet.read_schema(min(undisturbed.glob("part-*")))
     mine = json.loads(first.metadata[b"pneumoscope"])
-    assert mine["bundle"] == told["bundle"] == rows(undisturbed)[0]["bundle_sha256"]
-    assert mine["plan"] == told["plan"]
-    assert min(undisturbed.glob("part-*")).name == f"part-000000-{told['plan'][:12]}.parquet"
-    assert told["films"] == 74
-    assert told["reasons"]["unreadable"] == 2
-    assert sum(told["decisions"].values()) == 74
+    assert mine["bundle"] == summary["bundle"] == rows(undisturbed)[0]["bundle_sha256"]
+    assert mine["plan"] == summary["plan"]
+    assert min(undisturbed.glob("part-*")).name == f"part-000000-{summary['plan'][:12]}.parquet"
+    assert summary["films"] == 74
+    assert summary["reasons"]["unreadable"] == 2
+    assert sum(summary["decisions"].values()) == 74
     # As Spark, DuckDB and Arrow read a folder: what begins with _ is not part of the table.
     assert dataset.dataset(undisturbed, format="parquet").count_rows() == 74
 
@@ -70,22 +70,23 @@ def test_the_number_of_processes_changes_no_byte(archive, bundle, undisturbed, t
 def test_a_second_run_does_only_what_is_missing(archive, bundle, undisturbed, tmp_path):
     out = tmp_path / "out"
     followed = []
-    score(str(archive), str(out), bundle, LocalEngine(1), 10, lambda account: followed.append(account.partitions))
+    score(str(archive), str(out), bundle, LocalEngine(1), 10, lambda run: followed.append(run.partitions))
     assert followed == [0, 1, 2, 3, 4, 5, 6, 7, 8]
     gone = sorted(out.glob("part-*"))[3]
     kept = {file: file.stat().st_mtime_ns for file in out.glob("part-*") if file != gone}
     gone.unlink()
     scored = score(str(archive), str(out), bundle, LocalEngine(1), 10)
-    assert (scored.account.earlier, scored.account.partitions, scored.account.images) == (7, 1, 10)
+    assert (scored.run.earlier, scored.run.partitions, scored.run.images) == (7, 1, 10)
     assert {file: file.stat().st_mtime_ns for file in kept} == kept
     assert parts(out) == parts(undisturbed)
     scored = score(str(archive), str(out), bundle, LocalEngine(1), 10)
-    assert (scored.account.earlier, scored.account.partitions, scored.all.images) == (8, 0, 74)
+    assert (scored.run.earlier, scored.run.partitions, scored.total.images) == (8, 0, 74)
     assert len(list((out / "_runs").iterdir())) == 2
     hours = [json.loads(file.read_text())["core_hours"] for file in (out / "_runs").iterdir()]
-    assert scored.account.core_hours == pytest.approx(sum(hours), abs=1e-3)
+    assert scored.run.core_hours == pytest.approx(sum(hours), abs=1e-3)
 
 
+@pytest.mark.integration
 def test_killed_again_and_again_it_ends_with_the_same_bytes(archive, phantom_bundle, undisturbed, tmp_path):
     out = tmp_path / "out"
     command = [sys.executable, "-m", "pneumoscope", "scale", "score", str(archive), "--out", str(out)]
@@ -144,7 +145,7 @@ def test_what_cannot_be_scored_is_told_before_anything_is_written(archive, bundl
             score(str(manifest), str(out), bundle, LocalEngine(1))
     with pytest.raises(InputError, match="operating point"):
         score(str(archive), str(out), bundle, LocalEngine(1), request=PredictionRequest("none"))
-    with pytest.raises(ConfigError, match="films to a partition, found 0"):
+    with pytest.raises(ConfigError, match="images per partition, found 0"):
         score(str(archive), str(out), bundle, LocalEngine(1), 0)
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="expected images behind"):
@@ -163,9 +164,9 @@ def test_damaged_results_are_found_when_they_are_counted(archive, bundle, tmp_pa
     table = parquet.read_table(arrow.BufferReader(whole))
     parquet.write_table(table.slice(1), first)
     with pytest.raises(DataError, match="expected 39 results of partition 0"):
-        counted(scored.plan, 0)
+        read_result(scored.plan, 0)
     first.unlink()
-    assert score(str(archive), str(out), bundle, LocalEngine(1), 40).all == scored.all
+    assert score(str(archive), str(out), bundle, LocalEngine(1), 40).total == scored.total
     assert first.read_bytes() == whole
 
 
@@ -182,8 +183,8 @@ def test_a_damaged_or_missing_plan_is_told(archive, bundle, tmp_path):
 
 def test_a_long_plan_is_cut_into_files(tmp_path, monkeypatch):
     """Each partition is found again wherever the plan's files are cut; an archive is a partition of its own."""
-    monkeypatch.setattr(plans, "_ENTRIES_TO_A_FILE", 6)
-    names = [f"/films/{place}.jpeg" for place in range(23)]
+    monkeypatch.setattr(plans, "_ENTRIES_PER_FILE", 6)
+    names = [f"/films/{number}.jpeg" for number in range(23)]
     names.insert(5, "/films/a.tar")
     (tmp_path / "films.csv").write_text("path\n" + "\n".join(names) + "\n")
     terms = plans.Terms("0" * 64, "balanced", None, "1")

@@ -1,11 +1,17 @@
 """The page in a real browser: Debian's Chromium, headless, on a service with the detector that ships."""
 
 import base64
+import contextlib
 import csv
+import http.server
 import io
 import json
 import re
 import shutil
+import threading
+import time
+import unicodedata
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +26,8 @@ from pneumoscope.data.reading import read_grey
 from pneumoscope.inference.detector import load_detector
 from pneumoscope.inference.journal import flat
 from serving.conftest import running
+
+pytestmark = pytest.mark.integration
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
 ARGUMENTS += ["--disable-component-update", "--disable-sync"]
@@ -414,6 +422,163 @@ def test_a_service_with_keys_asks_for_one(browser, phantom_bundle, pneumoscope, 
         choose_files(page, six[:1])
         expect(page.locator(".films .decision")).to_have_count(1)
         context.close()
+
+
+@pytest.fixture
+def with_keys(browser, phantom_bundle, pneumoscope, tmp_path):
+    """A page of a service with keys, and the key."""
+    _, key, _ = pneumoscope("serve", "--api-keys", tmp_path / "keys", "--new-key", "me")
+    with running(bundle=str(phantom_bundle), keys=tmp_path / "keys") as service:
+        context = browser.new_context(locale="en-GB", accept_downloads=True)
+        page = context.new_page()
+        page.set_default_timeout(SECONDS)
+        page.goto(str(service.base_url))
+        service.headers["Authorization"] = f"Bearer {key.strip()}"
+        yield page, key.strip(), service
+        context.close()
+
+
+def offer(page, key):
+    page.get_by_label("Key", exact=True).fill(key)
+    page.keyboard.press("Enter")
+
+
+@pytest.mark.parametrize("wrong", ["pns_wrong", "clé \u202e"])
+def test_a_key_that_is_not_accepted_is_told(with_keys, wrong):
+    page, key, _ = with_keys
+    refused = page.locator("#key-dialog [role=alert]")
+    expect(page.locator("#key-dialog")).to_contain_text("A key is needed")
+    expect(refused).to_have_count(0)
+    offer(page, wrong)
+    expect(refused).to_have_text("This key is not accepted.")
+    expect(page.get_by_label("Key", exact=True)).to_have_accessible_description("This key is not accepted.")
+    offer(page, key)
+    expect(page.locator("html[data-ready]")).to_have_count(1)
+    expect(page.locator("#key-dialog")).to_be_hidden()
+
+
+def test_a_key_that_is_no_longer_accepted_is_told(with_keys):
+    page, key, _ = with_keys
+    page.evaluate("() => sessionStorage.setItem('key', 'pns_of-before')")
+    page.reload()
+    expect(page.locator("#key-dialog [role=alert]")).to_have_text("This key is not accepted.")
+    offer(page, key)
+    expect(page.locator("html[data-ready]")).to_have_count(1)
+
+
+def test_the_links_for_programs_lead_there_with_a_key_too(with_keys):
+    page, key, service = with_keys
+    offer(page, key)
+    expect(page.locator("html[data-ready]")).to_have_count(1)
+    page.click("a[href='#about']")
+    contents = {}
+    for path, name in (("/v1/openapi.json", "openapi.json"), ("/metrics", "metrics.txt")):
+        with page.expect_download() as caught:
+            page.get_by_role("link", name=path, exact=True).click()
+        assert caught.value.suggested_filename == name
+        contents[path] = Path(caught.value.path()).read_text(encoding="utf-8")
+    assert json.loads(contents["/v1/openapi.json"]) == service.get("/v1/openapi.json").json()
+    assert "pneumoscope_requests_total" in contents["/metrics"]
+
+
+def test_the_links_for_programs_lead_there_without_keys(page):
+    page.click("a[href='#about']")
+    page.get_by_role("link", name="/metrics", exact=True).click()
+    expect(page.locator("body")).to_contain_text("pneumoscope_requests_total")
+
+
+HIDDEN = "x\u202egpj.\u2066evil\u200b\x07\U000e0041.png"
+VISIBLE = "x\\u202egpj.\\u2066evil\\u200b\\u0007\\u{e0041}.png"
+
+
+def test_what_a_files_name_hides_is_shown(page, workbench, six):
+    workbench.delete("/v1/history")
+    drop(page, HIDDEN, six[0].read_bytes())
+    drop(page, f"broken{HIDDEN}", b"no image")
+    all_judged(page, 2)
+    page.locator(".films button").first.click()
+    expect(page.locator(".films .file").first).to_have_text(VISIBLE)
+    expect(page.locator(".films .file").first).to_have_attribute("title", VISIBLE)
+    expect(page.locator(".stage .caption").first).to_have_text(VISIBLE)
+    shown(page)
+    assert VISIBLE in page.locator(".stage canvas").first.get_attribute("aria-label")
+    page.locator(".films button").last.click()
+    expect(page.locator("#verdict")).to_contain_text(f"broken{VISIBLE}")
+    page.evaluate("() => { window.print = () => { document.title = 'printed'; }; }")
+    page.click("#print")
+    expect(page).to_have_title("printed")
+    assert VISIBLE in page.locator("#report").text_content()
+    page.click("a[href='#watch']")
+    expect(page.locator("#page-watch table").last).to_contain_text(VISIBLE)
+    assert not hidden_characters(page.content())
+
+
+def hidden_characters(text):
+    return [one for one in text if unicodedata.category(one) in ("Cc", "Cf") and one not in "\n\t"]
+
+
+def test_a_page_of_another_origin_sends_nothing(browser, workbench, six):
+    def refused():
+        found = re.search(r'^pneumoscope_requests_total\{.*status="403"\} (\S+)$', workbench.get("/metrics").text, re.M)
+        return float(found[1]) if found else 0.0
+
+    before = refused()
+    workbench.delete("/v1/history")
+    content = base64.b64encode(six[0].read_bytes()).decode()
+    with elsewhere() as address:
+        context = browser.new_context()
+        page = context.new_page()
+        page.goto(address)
+        for path in ("/v1/predict", "/v1/predict/batch"):
+            page.evaluate(SEND, [f"{str(workbench.base_url).rstrip('/')}{path}", content])
+        until = time.monotonic() + SECONDS / 1000
+        while refused() < before + 6:
+            assert time.monotonic() < until
+            page.wait_for_timeout(50)
+        context.close()
+    assert refused() == before + 6
+    assert workbench.get("/v1/history").json() == {"entries": []}
+
+
+# As a blob without a type, as a form by fetch, and as a form that a frame is sent by.
+SEND = """async ([url, content]) => {
+    const blob = new Blob([Uint8Array.from(atob(content), (c) => c.charCodeAt(0))]);
+    const form = new FormData();
+    form.append("files", blob, "foreign");
+    // The page may not even learn that there is an answer.
+    for (const body of [blob, form]) await fetch(url, { method: "POST", mode: "no-cors", body }).catch(() => {});
+    const frame = Object.assign(document.createElement("iframe"), { name: "hidden" });
+    const sent = Object.assign(document.createElement("form"), { method: "post", action: url, enctype: "multipart/form-data", target: "hidden" });
+    const input = Object.assign(document.createElement("input"), { type: "file", name: "files" });
+    const transfer = new DataTransfer();
+    transfer.items.add(new File([blob], "foreign"));
+    input.files = transfer.files;
+    sent.append(input);
+    document.body.append(frame, sent);
+    sent.submit();
+}"""
+
+
+@contextlib.contextmanager
+def elsewhere():
+    """The address of an empty page of another origin."""
+
+    class Empty(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(b"<!doctype html><title>elsewhere</title><body></body>")
+
+        def log_message(self, *args):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Empty) as server:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            yield f"http://localhost:{server.server_port}/"
+        finally:
+            server.shutdown()
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])

@@ -30,6 +30,7 @@ def api(phantom_bundle, films, tmp_path_factory):
 
 
 @pytest.mark.parametrize("mode", list(GenerationMode))
+@pytest.mark.integration
 def test_the_service_keeps_to_its_schema(api, mode):
     asked = set()
     for found in api.get_all_operations():

@@ -16,7 +16,7 @@ from pydicom.data import get_testdata_file
 
 from pneumoscope.data.reading import read_grey
 from pneumoscope.inference.detector import load_detector
-from pneumoscope.inference.overlay import layer, overlay_png
+from pneumoscope.inference.overlay import evidence_layer, overlay_png
 from pneumoscope.serving.problems import PROBLEM_JSON, Problem
 from pneumoscope.types import NOTICE
 from serving.conftest import running
@@ -83,7 +83,7 @@ def test_evidence_is_given_as_numbers_and_as_a_picture(service, films, phantom_b
     alone = service.post("/v1/evidence?alone=true", content=film.read_bytes()).content
     with Image.open(io.BytesIO(alone)) as picture:
         assert picture.mode == "RGBA"
-        expected_layer = layer(expected.evidence_map, expected.frame, *read_grey(film).shape)
+        expected_layer = evidence_layer(expected.evidence_map, expected.frame, *read_grey(film).shape)
         assert np.array_equal(np.asarray(picture), np.asarray(expected_layer))
     assert problem_of(service.post("/v1/evidence", content=b"nothing")) == "unreadable"
 

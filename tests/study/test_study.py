@@ -6,15 +6,17 @@ from dataclasses import replace
 
 import pytest
 
-from pneumoscope.assessment.runs import assess
-from pneumoscope.data.download import Download
+from pneumoscope.assessment.evaluation import Evaluation
+from pneumoscope.assessment.runs import assess_run
 from pneumoscope.data.locate import Location
+from pneumoscope.downloading import Download
 from pneumoscope.errors import ConfigError, DataError, DownloadError, RunError
 from pneumoscope.evaluation.predictions import load_predictions
 from pneumoscope.models import weights
 from pneumoscope.study.comparison import table_row
 from pneumoscope.study.experiments import EXPERIMENTS, experiment, with_prerequisites
-from pneumoscope.study.study import Listeners, StudyPlan, run_study
+from pneumoscope.study.study import Study, StudyPlan, run_study
+from pneumoscope.training.callbacks import Callbacks
 from pneumoscope.training.networks import load_network
 from pneumoscope.training.run_folder import RunFolder
 from pneumoscope.types import NOTICE, SYNTHETIC_NOTICE, Split
@@ -32,20 +34,15 @@ def no_weight_file():
 
 @pytest.fixture(scope="module")
 def finished(phantoms, tmp_path_factory):
-    """A finished study of phantoms: folder, comparison, what was said, ledger."""
+    """A finished study of phantoms: folder, comparison, messages, ledger."""
     out = tmp_path_factory.mktemp("study")
-    said = []
+    messages = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PNEUMOSCOPE_CACHE", str(out / "cache"))
         patch.delenv("PNEUMOSCOPE_INCEPTION_WEIGHTS", raising=False)
-        record = run_study(
-            Location(phantoms, "test", synthetic=True),
-            PLAN,
-            out / "out",
-            out / "ledger.jsonl",
-            Listeners(say=said.append),
-        )
-    return out / "out", record, said, out / "ledger.jsonl"
+        study = Study(Location(phantoms, "test", synthetic=True), PLAN, out / "out", out / "ledger.jsonl")
+        record = run_study(study, Callbacks(message=messages.append))
+    return out / "out", record, messages, out / "ledger.jsonl"
 
 
 def test_every_network_is_trained_and_measured_with_every_seed(finished):
@@ -72,9 +69,9 @@ def test_every_output_of_a_synthetic_study_says_so(finished):
     assert not ledger.exists(), "phantoms are not the official test films"
 
 
-def test_random_weights_are_told(finished):
-    _, record, said, _ = finished
-    assert any("Inception V3 starts from random weights" in line for line in said)
+def test_random_weights_are_reported(finished):
+    _, record, messages, _ = finished
+    assert any("Inception V3 starts from random weights" in line for line in messages)
     model = next(m for m in record["models"] if m["name"] == "inception_v3")
     assert model["weights"]["description"].startswith("random weights")
 
@@ -85,8 +82,8 @@ def test_stacked_cnn_builds_on_the_cnn_of_the_same_seed(finished):
         cnn = load_network(RunFolder(out / f"runs/cnn_3_classes/seed-{seed}"))
         stacked = load_network(RunFolder(out / f"runs/stacked_cnn/seed-{seed}"))
         assert (stacked.base[0].weight == cnn.head[0][0].weight).all()
-        told = RunFolder(out / f"runs/stacked_cnn/seed-{seed}").provenance()["facts"]["weights"]
-        assert told["run"] == f"cnn_3_classes/seed-{seed}"
+        origin = RunFolder(out / f"runs/stacked_cnn/seed-{seed}").provenance()["facts"]["weights"]
+        assert origin["run"] == f"cnn_3_classes/seed-{seed}"
 
 
 def test_features_do_not_stay_behind(finished):
@@ -94,34 +91,37 @@ def test_features_do_not_stay_behind(finished):
 
 
 def test_data_is_described(finished):
-    out, record, said, _ = finished
+    out, record, messages, _ = finished
     assert {"index.csv", "split.csv", "audit.json", "overview.html"} <= {f.name for f in (out / "data").iterdir()}
     audit = json.loads((out / "data/audit.json").read_text())
-    assert audit["verdict"] in said
+    assert audit["verdict"] in messages
     assert audit["split_hash"] == record["data"]["split_hash"]
 
 
-def test_second_run_trains_nothing_and_says_the_same(finished, phantoms):
+def test_second_run_trains_nothing_and_gives_the_same(finished, phantoms):
     out, record, _, ledger = finished
     stamps = {f: f.stat().st_mtime_ns for f in out.rglob("model.safetensors")}
-    said = []
-    again = run_study(Location(phantoms, "test", synthetic=True), PLAN, out, ledger, Listeners(say=said.append))
+    messages = []
+    study = Study(Location(phantoms, "test", synthetic=True), PLAN, out, ledger)
+    again = run_study(study, Callbacks(message=messages.append))
     assert again["models"] == record["models"]
-    assert sum("trained already" in line for line in said) == 10
+    assert sum("trained already" in line for line in messages) == 10
     assert {f: f.stat().st_mtime_ns for f in out.rglob("model.safetensors")} == stamps
 
 
 def test_other_settings_do_not_go_into_the_same_folder(finished, phantoms):
     out, _, _, ledger = finished
     before = {f: f.read_bytes() for f in out.rglob("*.json")}
-    with pytest.raises(RunError, match=r"expected the study that was begun in .* \(epochs differ\): change --out"):
-        run_study(Location(phantoms, "test", synthetic=True), replace(PLAN, epochs=2), out, ledger, Listeners())
+    other = Study(Location(phantoms, "test", synthetic=True), replace(PLAN, epochs=2), out, ledger)
+    with pytest.raises(RunError, match=r"expected the same study as before in .* \(epochs differ\): change --out"):
+        run_study(other, Callbacks())
     assert {f: f.read_bytes() for f in out.rglob("*.json")} == before
 
 
 def test_real_images_without_weights_are_refused_before_any_training(phantoms, tmp_path):
+    study = Study(Location(phantoms, "test"), PLAN, tmp_path / "out", tmp_path / "ledger")
     with pytest.raises(DownloadError, match="--inception-weights, or leave it out by --only"):
-        run_study(Location(phantoms, "test"), PLAN, tmp_path / "out", tmp_path / "ledger", Listeners())
+        run_study(study, Callbacks())
     assert not (tmp_path / "out").exists()
 
 
@@ -129,9 +129,10 @@ def test_real_test_images_leave_a_line_in_the_ledger(finished, phantom_dataset, 
     run = tmp_path / "seed-0"
     shutil.copytree(finished[0] / "runs/cnn_3_classes/seed-0", run, ignore=shutil.ignore_patterns("evaluation"))
     ledger = tmp_path / "results" / "ledger.jsonl"
-    record = assess(RunFolder(run), phantom_dataset, Split.TEST, "a test", ledger, synthetic=False)
-    assess(RunFolder(run), phantom_dataset, Split.VALIDATION, "a test", ledger, synthetic=False)
-    again = assess(RunFolder(run), phantom_dataset, Split.TEST, "a test", ledger, synthetic=False)
+    on_test, on_validation = (Evaluation(split, "a test", ledger) for split in (Split.TEST, Split.VALIDATION))
+    record = assess_run(RunFolder(run), phantom_dataset, on_test, "CNN")
+    assess_run(RunFolder(run), phantom_dataset, on_validation, "CNN")
+    again = assess_run(RunFolder(run), phantom_dataset, on_test, "CNN")
     assert again["measures"] == record["measures"]
     (line,) = [json.loads(text) for text in ledger.read_text().splitlines()]
     assert line["model"] == "cnn_3_classes, seed 0"
@@ -141,12 +142,13 @@ def test_real_test_images_leave_a_line_in_the_ledger(finished, phantom_dataset, 
     assert {"date", "commit", "config_hash", "films"} <= line.keys()
 
 
-def test_images_that_a_run_learnt_from_never_judge_it(finished, phantom_dataset, tmp_path):
+def test_training_images_of_a_run_never_evaluate_it(finished, phantom_dataset, tmp_path):
     run = RunFolder(finished[0] / "runs/cnn_3_classes/seed-0")
     splits = [Split.TEST if split is Split.TRAIN else split for split in phantom_dataset.split.splits]
     other = replace(phantom_dataset, split=replace(phantom_dataset.split, splits=tuple(splits), hash="other"))
-    with pytest.raises(RunError, match=r"did not learn from, found 5[0-9] that it did"):
-        assess(run, other, Split.TEST, "a test", tmp_path / "ledger", synthetic=True)
+    evaluation = Evaluation(Split.TEST, "a test", tmp_path / "ledger", synthetic=True)
+    with pytest.raises(RunError, match=r"was not trained on, found 5[0-9] of its training images"):
+        assess_run(run, other, evaluation, "CNN")
 
 
 def test_unfinished_run_is_not_measured(finished, phantom_dataset, tmp_path):
@@ -154,7 +156,7 @@ def test_unfinished_run_is_not_measured(finished, phantom_dataset, tmp_path):
     shutil.copytree(finished[0] / "runs/cnn_3_classes/seed-0", run)
     (run / "model.safetensors").unlink()
     with pytest.raises(RunError, match="finish it with --resume"):
-        assess(RunFolder(run), phantom_dataset, Split.TEST, "a test", tmp_path / "ledger", synthetic=True)
+        assess_run(RunFolder(run), phantom_dataset, Evaluation(Split.TEST, "a test", synthetic=True), "CNN")
 
 
 def test_prerequisites_come_along():

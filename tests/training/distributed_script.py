@@ -1,4 +1,4 @@
-"""Trains small networks as one of a team, for test_distributed.py: `python distributed_script.py FOLDER PROCESSES [fp64] [NAME ...]`."""
+"""Trains small networks as one rank of several, for test_distributed.py: `python distributed_script.py FOLDER PROCESSES [fp64] [NAME ...]`."""
 
 import json
 import sys
@@ -49,26 +49,28 @@ class Steps(SilentObserver):
 
 def main(folder, processes, names):
     if "fp64" in names:
-        # Rounding is out of the way then: what is left over is a difference.
+        # Rounding errors are small then: a larger deviation is a difference.
         names.remove("fp64")
         precision._FABRIC_NAMES["fp32"], torch.Tensor.float = "64-true", torch.Tensor.double
     torch.set_num_threads(1)
-    distributed.assemble(processes)
-    told = {}
+    distributed.launch(processes)
+    record = {}
     for name in names:
         model, changes, augmentation = TRAININGS[name]
         settings = {"epochs": EPOCHS, "batch_size": BATCH, "patience": 100, "precision": "fp32"} | changes
         config = RunConfig("test", model, augmentation=augmentation, training=TrainingConfig(**settings))
-        split = 190 if name == "frozen" else SIDE
+        side = 190 if name == "frozen" else SIDE
         run = RunFolder(folder / name)
-        distributed.first(lambda run=run, config=config: run.start(config, {}, (run.path / "config.json").exists()))
-        network, observer = build_model(model, seed=0, height=split, width=split), Steps()
-        state = train(
-            network, images(IMAGES, 0, split), images(13, 1, split), config, run, run.path / "features", observer
+        distributed.on_first_rank(
+            lambda run=run, config=config: run.start(config, {}, (run.path / "config.json").exists())
         )
-        told[name] = {"steps": observer.losses, "validation": [epoch.val_loss for epoch in state.history]}
-    if distributed.is_first():
-        (folder / "told.json").write_text(json.dumps(told))
+        network, observer = build_model(model, seed=0, height=side, width=side), Steps()
+        state = train(
+            network, images(IMAGES, 0, side), images(13, 1, side), config, run, run.path / "features", observer
+        )
+        record[name] = {"steps": observer.losses, "validation": [epoch.val_loss for epoch in state.history]}
+    if distributed.is_first_rank():
+        (folder / "record.json").write_text(json.dumps(record))
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def test_adam_follows_the_formula_step_by_step():
         np.testing.assert_allclose(found, weight, rtol=1e-5)
 
 
-def test_the_place_of_epsilon_is_seen_by_this_comparison():
+def test_the_position_of_epsilon_matters_to_this_comparison():
     """PyTorch's own Adam goes elsewhere on the tiny gradients, so the two tests above can fail."""
     weight = nn.Parameter(torch.from_numpy(seeded_values.ADAM_START.copy()))
     plain = torch.optim.Adam([weight], lr=seeded_values.ADAM_RATE, eps=1e-7)

@@ -112,7 +112,7 @@ def test_epochs_differ_and_an_epoch_is_always_the_same():
     inputs = AugmentedInputs(images(10, 0), AUGMENTATION)
 
     def epoch(seed, number):
-        return torch.cat([step.portions[0].images for step in training_steps(inputs, 4, True, seed, number)])
+        return torch.cat([step.micro_batches[0].images for step in training_steps(inputs, 4, True, seed, number)])
 
     assert torch.equal(epoch(0, 1), epoch(0, 1))
     assert not torch.equal(epoch(0, 1), epoch(0, 2))
@@ -120,7 +120,7 @@ def test_epochs_differ_and_an_epoch_is_always_the_same():
 
 
 def test_changed_images_do_not_depend_on_the_batch():
-    inputs = AugmentedInputs(images(10, 0), AUGMENTATION).of_epoch(3, 4)
+    inputs = AugmentedInputs(images(10, 0), AUGMENTATION).for_epoch(3, 4)
     no_flip = np.zeros(10, dtype=bool)
     whole = inputs.take(np.arange(10), no_flip)
     torch.testing.assert_close(inputs.take(np.arange(4, 7), no_flip[:3]), whole[4:7])

@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,23 +13,22 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from own_network import can_isolate, isolated
 from pneumoscope.errors import ConfigError, RunError
 from pneumoscope.models.batch_shard import BatchShard, Dropout, sharded
 from pneumoscope.training import distributed
 
-ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = Path(__file__).with_name("distributed_script.py")
 
 
-def own_network():
-    """What a command begins with that opens ports; where no network of its own can be had, nothing."""
-    able = shutil.which("unshare") and not subprocess.run(["unshare", "-rn", "true"], capture_output=True).returncode
-    return [sys.executable, str(ROOT / "experiments" / "own_network.py")] if able else []
+def in_own_network(*words):
+    """The command, in a network namespace of its own where one can be had."""
+    return isolated(words) if can_isolate() else list(words)
 
 
 def run(*words, **environment):
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "TORCHELASTIC_"))}
-    done = subprocess.run([*own_network(), *words], env=kept | environment, capture_output=True, text=True)
+    done = subprocess.run(in_own_network(*words), env=kept | environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done
 
@@ -38,7 +36,7 @@ def run(*words, **environment):
 def trained(folder, processes, *names):
     folder.mkdir(exist_ok=True)
     run(sys.executable, str(SCRIPT), str(folder), str(processes), *names)
-    return json.loads((folder / "told.json").read_text())
+    return json.loads((folder / "record.json").read_text())
 
 
 def apart(one, other, what="steps"):
@@ -48,6 +46,7 @@ def apart(one, other, what="steps"):
 EVERY = ["cnn", "cnn balanced", "nano 2 accumulated"]
 
 
+@pytest.mark.integration
 def test_in_double_precision_two_processes_do_exactly_what_one_does(tmp_path):
     """Dropout, stochastic depth, mixed styles, normalisation, class weights, accumulation, a batch of one image: all of it."""
     one, two = trained(tmp_path / "one", 1, "fp64", *EVERY), trained(tmp_path / "two", 2, "fp64", *EVERY)
@@ -60,6 +59,7 @@ def test_in_double_precision_two_processes_do_exactly_what_one_does(tmp_path):
             torch.testing.assert_close(first[key], second[key], rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.integration
 def test_two_processes_keep_to_the_loss_of_one_over_fifty_steps(tmp_path):
     names = ["cnn", "frozen", "cnn 2 accumulated", "bf16", "bf16 2 accumulated"]
     one, two = trained(tmp_path / "one", 1, *names), trained(tmp_path / "two", 2, *names)
@@ -72,7 +72,8 @@ def test_two_processes_keep_to_the_loss_of_one_over_fifty_steps(tmp_path):
     assert apart(one["bf16"], two["bf16"]) < 0.02
 
 
-def test_a_training_goes_on_with_another_number_of_processes(tmp_path, phantoms):
+@pytest.mark.integration
+def test_a_training_resumes_with_another_number_of_processes(tmp_path, phantoms):
     """One epoch alone, one with two processes: as two alone; from the command line."""
     config = tmp_path / "small.toml"
 
@@ -83,7 +84,7 @@ def test_a_training_goes_on_with_another_number_of_processes(tmp_path, phantoms)
         )
         command = [sys.executable, "-m", "pneumoscope", "train", str(config), "--data", str(phantoms)]
         done = run(*command, "--processes", str(processes), *more, str(folder))
-        # The first speaks for all.
+        # Only rank 0 prints.
         assert done.stdout.count("validation loss") == 1
         assert done.stderr.count(f"epoch {epochs:>2}/{epochs}") == 1
 
@@ -107,8 +108,8 @@ def test_a_training_goes_on_with_another_number_of_processes(tmp_path, phantoms)
     assert len(losses[1]) == 2
 
 
-@pytest.mark.slow
-def test_torchrun_and_srun_start_teams(tmp_path):
+@pytest.mark.integration
+def test_torchrun_and_srun_start_the_ranks(tmp_path):
     alone = trained(tmp_path / "alone", 1, "cnn")
     words = [str(SCRIPT), "", "1", "cnn"]
 
@@ -134,35 +135,35 @@ def test_torchrun_and_srun_start_teams(tmp_path):
     both = " & ".join(f"SLURM_PROCID={rank} SLURM_NODEID={rank} {command} & one{rank}=$!" for rank in (0, 1))
     run("sh", "-c", both.replace("& one0=$! &", "& one0=$!;") + "; wait $one0 && wait $one1", **slurm)
     for name in ("torchrun", "srun"):
-        told = json.loads((tmp_path / name / "told.json").read_text())
-        assert apart(told["cnn"], alone["cnn"]) < 1e-4
-        assert apart(told["cnn"], alone["cnn"]) > 0
+        record = json.loads((tmp_path / name / "record.json").read_text())
+        assert apart(record["cnn"], alone["cnn"]) < 1e-4
+        assert apart(record["cnn"], alone["cnn"]) > 0
 
 
-@pytest.mark.slow
-def test_what_stops_the_first_stops_all(tmp_path, phantoms):
+@pytest.mark.integration
+def test_an_error_on_rank_0_stops_all_ranks(tmp_path, phantoms):
     (tmp_path / "small.toml").write_text('name = "small"\n')
     taken = tmp_path / "taken"
     taken.mkdir()
     (taken / "something").touch()
     command = [sys.executable, "-m", "pneumoscope", "train", str(tmp_path / "small.toml"), "--data", str(phantoms)]
     command += ["--processes", "2", "--out", str(taken)]
-    done = subprocess.run([*own_network(), *command], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(in_own_network(*command), capture_output=True, text=True, timeout=120)
     assert done.returncode == 1
     assert done.stderr.count("error: expected a new or empty folder") == 1
     assert "Traceback" not in done.stderr
 
 
-def test_a_process_alone_is_a_team_of_one():
-    distributed.assemble(1)
-    assert (distributed.size(), distributed.rank(), distributed.is_first()) == (1, 0, True)
-    assert distributed.first(lambda: 3) == 3
-    assert distributed.in_turn(lambda: 4) == 4
-    assert distributed.summed(1.5, 2) == [1.5, 2]
+def test_one_process_is_rank_0_of_1():
+    distributed.launch(1)
+    assert (distributed.world_size(), distributed.rank(), distributed.is_first_rank()) == (1, 0, True)
+    assert distributed.on_first_rank(lambda: 3) == 3
+    assert distributed.first_rank_then_others(lambda: 4) == 4
+    assert distributed.all_sum(1.5, 2) == [1.5, 2]
     with pytest.raises(RunError):
-        distributed.first(lambda: (_ for _ in ()).throw(RunError("no")))
+        distributed.on_first_rank(lambda: (_ for _ in ()).throw(RunError("no")))
     with pytest.raises(ConfigError, match="expected 1 process or more"):
-        distributed.assemble(0)
+        distributed.launch(0)
 
 
 def test_random_numbers_of_a_shard_are_those_of_the_whole_batch():

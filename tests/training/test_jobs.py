@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -11,18 +10,18 @@ from pathlib import Path
 
 import pytest
 
+from own_network import can_isolate, isolated
 from pneumoscope.config import DetectorConfig, ModelConfig, Preprocessing, RunConfig, TrainingConfig
 from pneumoscope.data.locate import Location
 from pneumoscope.detector_training.cross_fitting import make_detector
 from pneumoscope.errors import ConfigError, DataError, RunError
-from pneumoscope.study.study import Listeners, StudyPlan, run_study
+from pneumoscope.study.study import Study, StudyPlan, run_study
+from pneumoscope.training.callbacks import Callbacks
 from pneumoscope.training.jobs import Job, Workers, run_jobs
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def note(folder, name, seconds):
-    """Leaves word of when it began and ended."""
+    """Record when the job began and ended, and in which process."""
     began = time.time()
     time.sleep(seconds)
     (folder / f"{name}.json").write_text(json.dumps([began, time.time(), os.getpid()]))
@@ -42,22 +41,24 @@ def noted(folder):
     return {file.stem: json.loads(file.read_text()) for file in folder.glob("*.json")}
 
 
-def test_what_others_build_on_comes_first_and_no_more_run_than_asked(tmp_path):
-    said = []
+@pytest.mark.integration
+def test_prerequisites_run_first_and_no_more_jobs_run_than_allowed(tmp_path):
+    messages = []
     jobs = [
         Job(name, note, (tmp_path, name, 0.2), after) for name, after in (("d", "a"), ("a", ""), ("b", ""), ("c", ""))
     ]
-    run_jobs(jobs, Workers(2), said.append)
-    told = noted(tmp_path)
-    assert sorted(said) == ["a: a done", "b: b done", "c: c done", "d: d done"]
-    assert told["d"][0] >= told["a"][1]
-    for began, _, _ in told.values():
-        assert sum(first <= began < last for first, last, _ in told.values()) <= 2
-    assert len({pid for _, _, pid in told.values()}) == 2
-    assert os.getpid() not in {pid for _, _, pid in told.values()}
+    run_jobs(jobs, Workers(2), messages.append)
+    times = noted(tmp_path)
+    assert sorted(messages) == ["a: a done", "b: b done", "c: c done", "d: d done"]
+    assert times["d"][0] >= times["a"][1]
+    for began, _, _ in times.values():
+        assert sum(first <= began < last for first, last, _ in times.values()) <= 2
+    assert len({pid for _, _, pid in times.values()}) == 2
+    assert os.getpid() not in {pid for _, _, pid in times.values()}
 
 
-def test_a_failure_is_told_when_what_runs_has_ended(tmp_path):
+@pytest.mark.integration
+def test_a_failure_is_raised_when_running_jobs_have_ended(tmp_path):
     jobs = [Job("bad", fail, (tmp_path, "bad", 0.0)), Job("good", note, (tmp_path, "good", 0.5))]
     jobs += [Job("later", note, (tmp_path, "later", 0.0), after="bad")]
     with pytest.raises(DataError, match="expected bad to do well"):
@@ -65,10 +66,9 @@ def test_a_failure_is_told_when_what_runs_has_ended(tmp_path):
     assert set(noted(tmp_path)) == {"good"}
 
 
-def test_a_killed_process_is_told(tmp_path):
-    with pytest.raises(
-        RunError, match="expected bad to end, found its process killed, as where memory is short: lower --jobs"
-    ):
+@pytest.mark.integration
+def test_a_killed_process_is_reported(tmp_path):
+    with pytest.raises(RunError, match="bad failed: its process was killed, probably for lack of memory; lower --jobs"):
         run_jobs([Job("bad", die, (tmp_path, "bad", 0.0))], Workers(2), lambda line: None)
 
 
@@ -84,15 +84,15 @@ def losses(folder):
         return [float(row["val_loss"]) for row in csv.DictReader(stream)]
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_a_study_by_jobs_is_the_study(phantoms, tmp_path):
     """Two networks, one of which builds on the other, each with two seeds."""
     plan = StudyPlan(("stacked_cnn",), seeds=2, epochs=1, precision="fp32")
     location = Location(phantoms, "test", synthetic=True)
-    said, records = [], []
+    messages, records = [], []
     for name, workers in (("alone", None), ("jobs", Workers(2))):
-        listeners = Listeners(say=said.append)
-        records.append(run_study(location, plan, tmp_path / name, tmp_path / "ledger", listeners, workers))
+        study = Study(location, plan, tmp_path / name, tmp_path / "ledger")
+        records.append(run_study(study, Callbacks(message=messages.append), workers))
     alone, jobs = (
         [run["path"] if "path" in run else run["seed"] for m in r["models"] for run in m["runs"]] for r in records
     )
@@ -101,11 +101,11 @@ def test_a_study_by_jobs_is_the_study(phantoms, tmp_path):
     assert len(runs) == 4
     for run in runs:
         assert losses(tmp_path / "jobs" / run) == pytest.approx(losses(tmp_path / "alone" / run), abs=1e-4)
-    assert sum(line.endswith("trained already") for line in said) == 4
+    assert sum(line.endswith("trained already") for line in messages) == 4
     assert not list((tmp_path / "jobs").rglob("features*"))
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_a_detector_by_jobs_is_the_detector(phantoms, tmp_path):
     config = RunConfig(
         "small",
@@ -114,20 +114,20 @@ def test_a_detector_by_jobs_is_the_detector(phantoms, tmp_path):
         training=TrainingConfig(epochs=1, optimiser="adamw", learning_rate=1e-3, precision="fp32", batch_size=16),
         detector=DetectorConfig("small", "1", folds=2, members=1),
     )
-    location, said = Location(phantoms, "test", synthetic=True), []
-    make_detector(config, location, tmp_path / "run", Listeners(say=said.append), workers=Workers(2))
-    assert sorted(line.partition(":")[0] for line in said[:3]) == [
+    location, messages = Location(phantoms, "test", synthetic=True), []
+    make_detector(config, location, tmp_path / "run", Callbacks(message=messages.append), workers=Workers(2))
+    assert sorted(line.partition(":")[0] for line in messages[:3]) == [
         *("style fold 1 of 2, seed 0", "style fold 2 of 2, seed 0", "the final network, seed 0")
     ]
     assert (tmp_path / "run" / "bundle.zip").is_file()
     assert len(list((tmp_path / "run").rglob("metrics.csv"))) == 3
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_jobs_run_on_a_ray_cluster(phantoms, tmp_path):
     """A cluster as `ray start` starts one, with its token, in a network of its own."""
     pytest.importorskip("ray")
-    if shutil.which("unshare") is None or subprocess.run(["unshare", "-rn", "true"], capture_output=True).returncode:
+    if not can_isolate():
         pytest.skip("no network namespace of its own can be had here, and Ray listens on every interface")
     binaries = Path(sys.executable).parent
     study = f"{sys.executable} -m pneumoscope study --data {phantoms} --only cnn_3_classes --seeds 2 --epochs 1 --precision fp32"
@@ -142,8 +142,8 @@ export RAY_AUTH_MODE=token
 {study} --jobs 2 --address 127.0.0.1:6399 --out study --ledger ledger.jsonl
 """
     )
-    command = [sys.executable, str(ROOT / "experiments" / "own_network.py"), "sh", str(tmp_path / "run.sh")]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    command = ["sh", str(tmp_path / "run.sh")]
+    done = subprocess.run(isolated(command), cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     for seed in (0, 1):
         assert f"CNN, 3 classes, seed {seed}: 1 epochs" in done.stderr

@@ -26,13 +26,13 @@ from pneumoscope.training.run_folder import RunFolder
 SIDE = 48  # pixels: small enough for a training in a second
 
 
-def images(count, seed, split=SIDE):
+def images(count, seed, side=SIDE):
     """Images whose class can be seen: a bright left or right half, or none."""
     rng = np.random.default_rng(seed)
     labels = np.arange(count) % 3
-    pixels = rng.integers(0, 90, (count, split, split), dtype=np.uint8)
-    pixels[labels == 1, : split // 2] += 120
-    pixels[labels == 2, split // 2 :] += 120
+    pixels = rng.integers(0, 90, (count, side, side), dtype=np.uint8)
+    pixels[labels == 1, : side // 2] += 120
+    pixels[labels == 2, side // 2 :] += 120
     return LabelledImages(pixels, np.arange(count), labels.astype(np.int64))
 
 
@@ -41,18 +41,18 @@ def config_of(**changes):
     return RunConfig("test", ModelConfig("cnn", 3), training=replace(settings, **changes))
 
 
-def network(config, architecture="cnn", split=SIDE):
-    return build_model(ModelConfig(architecture), seed=config.training.seed, height=split, width=split)
+def network(config, architecture="cnn", side=SIDE):
+    return build_model(ModelConfig(architecture), seed=config.training.seed, height=side, width=side)
 
 
-def run_training(folder, config, model=None, observer=None, count=40, split=SIDE):
+def run_training(folder, config, model=None, observer=None, count=40, side=SIDE):
     run = RunFolder(folder)
     run.start(config, {"split_hash": "0"}, resume=(folder / "config.json").exists())
     model = model or network(config)
     state = train(
         model,
-        images(count, 0, split),
-        images(12, 1, split),
+        images(count, 0, side),
+        images(12, 1, side),
         config,
         run,
         folder / "features",
@@ -86,14 +86,14 @@ def test_the_seed_decides_every_bit(tmp_path):
         assert_same_weights(tmp_path / "a/model.safetensors", tmp_path / "c/model.safetensors")
 
 
-def test_run_folder_tells_what_was_done(tmp_path):
+def test_run_folder_records_the_training(tmp_path):
     run, state, _ = run_training(tmp_path / "run", config_of())
     assert run.config() == config_of()
-    told = run.provenance()
-    assert told["seed"] == 0
-    assert told["facts"] == {"split_hash": "0"}
-    assert told["packages"]["torch"].startswith("2.")
-    assert {"commit", "machine", "date", "command"} <= told.keys()
+    provenance = run.provenance()
+    assert provenance["seed"] == 0
+    assert provenance["facts"] == {"split_hash": "0"}
+    assert provenance["packages"]["torch"].startswith("2.")
+    assert {"commit", "machine", "date", "command"} <= provenance.keys()
     with (run.path / "metrics.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert [float(row["val_loss"]) for row in rows] == [result.val_loss for result in state.history]
@@ -134,14 +134,13 @@ def test_interrupted_training_resumes_bit_for_bit(tmp_path, batches):
 CHILD = """
 import sys
 sys.path.insert(0, {here!r})
-import torch
-torch.set_num_threads(2)
 from pathlib import Path
 from test_loop import config_of, run_training
 run_training(Path(sys.argv[1]), config_of(epochs=16), count=96)
 """
 
 
+@pytest.mark.integration
 def test_training_killed_at_any_moment_resumes_bit_for_bit(tmp_path):
     """A real process is really killed, several times over, at moments that fall where they fall."""
     script = tmp_path / "child.py"
@@ -185,7 +184,7 @@ def test_damaged_checkpoint_is_one_line(tmp_path):
         run_training(tmp_path / "run", config_of())
 
 
-def test_best_weights_are_restored_where_asked(tmp_path):
+def test_best_weights_are_restored_with_restore_best(tmp_path):
     wild = {"learning_rate": 0.05, "epochs": 6}
     _, last, _ = run_training(tmp_path / "last", config_of(**wild))
     _, best, model = run_training(tmp_path / "best", config_of(**wild, restore_best=True))
@@ -205,26 +204,26 @@ def test_loss_that_is_no_number_stops_the_training(tmp_path):
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_kept_features_train_like_computed_ones(tmp_path, precision):
-    split = 192
+    side = 192
     for cached in (True, False):
         config = config_of(precision=precision, cache_features=cached, epochs=2)
-        model = build_model(ModelConfig("stacked_cnn"), seed=0, height=split, width=split)
-        run_training(tmp_path / str(cached), config, model, count=24, split=split)
+        model = build_model(ModelConfig("stacked_cnn"), seed=0, height=side, width=side)
+        run_training(tmp_path / str(cached), config, model, count=24, side=side)
     one, two = (load_file(tmp_path / str(cached) / "model.safetensors") for cached in (True, False))
     # Batches of other sizes may be summed in another order; in bf16 one rounding is 2**-8.
     tolerance = 1e-5 if precision == "fp32" else 4e-3
     for name in one:
         assert (one[name] - two[name]).abs().max() <= tolerance, name
-    base = build_model(ModelConfig("stacked_cnn"), seed=0, height=split, width=split).base.state_dict()
+    base = build_model(ModelConfig("stacked_cnn"), seed=0, height=side, width=side).base.state_dict()
     for name, tensor in base.items():
         assert torch.equal(one[f"base.{name}"], tensor), "a frozen base must not move"
 
 
-def test_thawed_base_learns(tmp_path):
-    split = 192
-    model = build_model(ModelConfig("stacked_cnn", freeze_base=False), seed=0, height=split, width=split)
+def test_fine_tuned_base_changes(tmp_path):
+    side = 192
+    model = build_model(ModelConfig("stacked_cnn", freeze_base=False), seed=0, height=side, width=side)
     before = {name: tensor.clone() for name, tensor in model.base.state_dict().items()}
-    run_training(tmp_path / "run", config_of(epochs=1), model, count=16, split=split)
+    run_training(tmp_path / "run", config_of(epochs=1), model, count=16, side=side)
     assert any(not torch.equal(model.base.state_dict()[name], tensor) for name, tensor in before.items())
 
 
@@ -237,9 +236,9 @@ class Stages(SilentObserver):
 
 
 def test_features_are_computed_once_per_image_and_flip_and_damage_is_noticed(tmp_path):
-    split = 192
-    base = FrozenBase(build_model(ModelConfig("stacked_cnn"), seed=0, height=split, width=split), torch.float32)
-    data = images(10, 3, split)
+    side = 192
+    base = FrozenBase(build_model(ModelConfig("stacked_cnn"), seed=0, height=side, width=side), torch.float32)
+    data = images(10, 3, side)
     for damage, expected in ((None, [("f", 20)]), (None, []), ("flip", [("f", 20)])):
         file = tmp_path / "f.bin"
         if damage:
@@ -257,11 +256,11 @@ def test_features_are_computed_once_per_image_and_flip_and_damage_is_noticed(tmp
 
 
 def test_features_of_another_base_or_other_images_are_not_taken(tmp_path):
-    split = 192
+    side = 192
     for seed, count in ((0, 6), (1, 6), (1, 7)):
-        base = FrozenBase(build_model(ModelConfig("stacked_cnn"), seed=seed, height=split, width=split), torch.float32)
+        base = FrozenBase(build_model(ModelConfig("stacked_cnn"), seed=seed, height=side, width=side), torch.float32)
         stages = Stages()
-        with frozen_features(base, images(count, 3, split), False, tmp_path, "f", stages) as kept:
+        with frozen_features(base, images(count, 3, side), False, tmp_path, "f", stages) as kept:
             assert len(kept) == count
         assert stages.names == [("f", count)]
 
@@ -274,10 +273,12 @@ def test_epochs_differ_in_order_and_flips_and_cover_every_image():
     for epoch in (0, 1):
         steps = list(training_steps(ImageInputs(data), 8, True, 0, epoch))
         assert [len(step.labels) for step in steps] == [8, 8, 8, 6]
-        corner = np.rint(torch.cat([step.portions[0].images[:, 0, 0, 0] for step in steps]).numpy() * 255).astype(int)
+        corner = np.rint(torch.cat([step.micro_batches[0].images[:, 0, 0, 0] for step in steps]).numpy() * 255).astype(
+            int
+        )
         mirrored.append(corner >= 100)
         orders.append(corner % 100)
-        labels = torch.cat([step.portions[0].label for step in steps]).numpy()
+        labels = torch.cat([step.micro_batches[0].label for step in steps]).numpy()
         assert np.array_equal(data.labels[orders[-1]], labels)
         assert sorted(orders[-1].tolist()) == list(range(30))
     assert not np.array_equal(*orders)
@@ -285,5 +286,5 @@ def test_epochs_differ_in_order_and_flips_and_cover_every_image():
 
 
 def test_no_images_are_refused():
-    with pytest.raises(InputError, match="at least one film"):
+    with pytest.raises(InputError, match="at least one image"):
         LabelledImages(np.zeros((3, 8, 8), np.uint8), np.array([], dtype=np.int64), np.array([], dtype=np.int64))

@@ -1,4 +1,4 @@
-"""Assessment of a bundle: every image goes through the detector as `predict` takes it. Needs no PyTorch."""
+"""Assessment of a bundle: every image goes through the detector as in `predict`. Needs no PyTorch."""
 
 from collections.abc import Sequence
 from itertools import islice
@@ -12,7 +12,7 @@ from pneumoscope.assessment.evaluation import Evaluation, prediction_table
 from pneumoscope.assessment.report import ReportContext
 from pneumoscope.bundle import Bundle
 from pneumoscope.config import SplitConfig
-from pneumoscope.data.acquisition_clusters import CLUSTERS
+from pneumoscope.data.acquisition_clusters import CLUSTER_COUNT
 from pneumoscope.data.dataset import Dataset, acquisition_clusters, load_dataset
 from pneumoscope.data.labelled import LabelledImages, labelled_images
 from pneumoscope.data.locate import Location
@@ -37,7 +37,7 @@ def evaluate_bundle(
     folder: Path,
     skip_unreadable: bool = False,
 ) -> dict[str, Any]:
-    """Evaluates a bundle on one split of a data set; see `assess_bundle`."""
+    """Evaluate a bundle on one split of a data set; see `assess_bundle`."""
     dataset = load_dataset(
         location.root, bundle.manifest.preprocessing, SplitConfig(), paths.images_directory(), report, skip_unreadable
     )
@@ -47,7 +47,7 @@ def evaluate_bundle(
 def assess_bundle(
     bundle: Bundle, pool: WorkerPool, dataset: Dataset, evaluation: Evaluation, folder: Path, progress: Progress
 ) -> dict[str, Any]:
-    """Evaluates a bundle at its balanced operating point and writes a report.
+    """Evaluate a bundle at its balanced operating point and write a report.
 
     Args:
         bundle: Bundle of the pool.
@@ -55,14 +55,14 @@ def assess_bundle(
         dataset: Data set with the manifest's preprocessing and images of the wanted split.
         evaluation: Split, purpose and ledger.
         folder: Folder of the report.
-        progress: Called with the number of images done and in all.
+        progress: Callback with the number of images done and their total.
 
     Returns:
         The report, as in `report.json`.
 
     Raises:
-        RunError: The bundle was trained on some of these images.
-        DataError: The data set lacks the split or a class, or an image changed since it was indexed.
+        RunError: Training image of the bundle among the images.
+        DataError: Missing split or class, or image that changed since it was indexed.
     """
     manifest = bundle.manifest
     scheme = SCHEMES[len(manifest.classes)]
@@ -86,21 +86,23 @@ def assess_bundle(
 
 
 def score_images(pool: WorkerPool, dataset: Dataset, data: LabelledImages, progress: Progress) -> list[ImageScore]:
-    """Scores of images of a data set, rejected ones included, as the detector gives them for the files.
+    """Scores of images of a data set as the detector gives them for the files, rejected images included.
 
     Raises:
-        DataError: An image cannot be read any more.
+        DataError: Unreadable image.
     """
     source, rows = dataset.source, [dataset.index.rows[i] for i in data.positions]
-    in_archive = source.kind == "medmnist"
+    in_archive = source.layout == "medmnist"
     images = (source.read(row.path) if in_archive else str(source.file_of(row.path)) for row in rows)
     tasks = iter(lambda: list(islice(images, _TASK)), [])
     scores: list[ImageScore] = []
-    for found in pool.run(map(ScoreImages, tasks)):
-        scores += found
+    for batch in pool.run(map(ScoreImages, tasks)):
+        scores += batch
         progress(len(scores), len(rows))
     if unread := [row.path for row, score in zip(rows, scores, strict=True) if score.class_probability is None]:
-        raise DataError(f"expected {unread[0]} as it was indexed, found it unreadable: run the command again")
+        raise DataError(
+            f"expected {unread[0]} as it was indexed, found it unreadable: check the file and run the command again"
+        )
     return scores
 
 
@@ -110,8 +112,8 @@ def outcomes(bundle: Bundle, scores: Sequence[ImageScore]) -> DecisionOutcomes:
     predictions = {name: list(map(Decider(bundle, PredictionRequest(name)), scores)) for name in names}
     return DecisionOutcomes(
         {
-            name: np.array([each.decision is Decision.REFER for each in found], dtype=np.bool_)
-            for name, found in predictions.items()
+            name: np.array([each.decision is Decision.REFER for each in of_point], dtype=np.bool_)
+            for name, of_point in predictions.items()
         },
         np.array([Reason.UNLIKE_TRAINING in each.reasons for each in predictions["balanced"]], dtype=np.bool_),
         np.array([each.decision is Decision.REJECTED for each in predictions["balanced"]], dtype=np.bool_),
@@ -119,9 +121,9 @@ def outcomes(bundle: Bundle, scores: Sequence[ImageScore]) -> DecisionOutcomes:
 
 
 def _check_unseen(bundle: Bundle, dataset: Dataset, data: LabelledImages) -> None:
-    if learnt := bundle.learnt_from(dataset.index.rows[i].sha256 for i in data.positions):
+    if count := bundle.count_training_images(dataset.index.rows[i].sha256 for i in data.positions):
         raise RunError(
-            f"expected images that the detector {bundle.manifest.name} was not trained on, found {learnt} of its training "
+            f"expected images that the detector {bundle.manifest.name} was not trained on, found {count} of its training "
             "images: evaluate it on --split test, or on images of another origin"
         )
 
@@ -138,7 +140,7 @@ def _facts(bundle: Bundle, dataset: Dataset) -> dict[str, Any]:
 
 
 def _clusters(dataset: Dataset, data: LabelledImages) -> Any:
-    """(n,) int, acquisition cluster of each image; None where there are too few training images to find clusters in."""
-    if len(dataset.index.positions(Split.TRAIN)) < CLUSTERS:
+    """(n,) int, acquisition cluster of each image; None where there are too few training images to find clusters."""
+    if len(dataset.index.positions(Split.TRAIN)) < CLUSTER_COUNT:
         return None
     return acquisition_clusters(dataset, paths.images_directory()).cluster_of[data.positions]

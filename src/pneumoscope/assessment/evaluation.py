@@ -1,4 +1,4 @@
-"""One evaluation: which split, why, and where it is recorded; the same for runs and for bundles."""
+"""Evaluation of runs and bundles: split, purpose, ledger, and the report that it writes."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +21,9 @@ class Evaluation:
     """An evaluation on one split of a data set.
 
     Attributes:
-        split: Validation or test; train to look for overfitting.
+        split: Split to evaluate: validation or test; train to detect overfitting.
         why: Purpose, for the ledger.
-        ledger: JSON lines; gets a line where `split` is test and the images are real; none is kept where None.
+        ledger: File of JSON lines that gets a line where `split` is test and the images are real; none is kept where None.
         synthetic: Whether the images are phantoms.
     """
 
@@ -35,7 +35,7 @@ class Evaluation:
     def write(
         self, table: PredictionTable, images: NDArray[np.uint8], context: ReportContext, folder: Path
     ) -> dict[str, Any]:
-        """Measures, records the evaluation in the ledger, and writes the report.
+        """Measure, record the evaluation in the ledger, and write the report.
 
         Args:
             table: Probabilities and labels.
@@ -47,7 +47,7 @@ class Evaluation:
             The report, as in `report.json`.
         """
         record = measure(table, context)
-        # The ledger first: a run killed while it writes the report has looked all the same.
+        # The ledger comes first, so that an evaluation killed while it writes the report is counted.
         if self.ledger is not None and self.split is Split.TEST and not self.synthetic:
             record_evaluation(self.ledger, record, self.why)
         return write_report(record, table, images, context, folder)

@@ -1,4 +1,4 @@
-"""Answers become a report: report.json, report.md, report.html and the figures, self-contained."""
+"""Report of an evaluation: report.json, report.md, a self-contained report.html, predictions.csv and figures."""
 
 import json
 from collections.abc import Sequence
@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from pneumoscope.assessment.decision_tables import Table, decision_tables, format_estimate
 from pneumoscope.assessment.figures import (
-    draw_answered,
+    draw_accuracy_over_coverage,
     draw_calibration,
     draw_confusion_matrix,
     draw_mistakes,
@@ -20,7 +22,7 @@ from pneumoscope.assessment.figures import (
 )
 from pneumoscope.decision import DecisionPolicy
 from pneumoscope.evaluation.decisions import DecisionOutcomes, measure_decisions
-from pneumoscope.evaluation.intervals import LEVEL, RESAMPLES, Estimate, estimates
+from pneumoscope.evaluation.intervals import LEVEL, RESAMPLES, Estimate, estimate_metrics
 from pneumoscope.evaluation.metrics import confusion_matrices
 from pneumoscope.evaluation.predictions import PredictionTable, save_predictions
 from pneumoscope.files import as_json, write_json, write_text
@@ -30,7 +32,7 @@ from pneumoscope.reporting.style import png_of, save_png
 from pneumoscope.types import NOTICE, SYNTHETIC_NOTICE
 
 MISTAKES = 8
-_WORDS = {
+_DISPLAY_NAMES = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
     "binary_accuracy": "accuracy, normal vs pneumonia",
@@ -42,16 +44,32 @@ _WORDS = {
     "ece": "expected calibration error",
     "brier": "Brier score",
 }
+_METRICS_HEADER = ["measure", "value (95 % interval)"]
+# Title and caption of each figure, in the order of the report.
+_CAPTIONS = {
+    "confusion-matrix": ("Confusion matrix", "Counts and shares of each reference class."),
+    "roc": ("ROC curve", "Pneumonia against normal; the band holds 95 % of resampled patients."),
+    "training": ("Training", "Loss and accuracy per epoch."),
+    "mistakes": ("The surest mistakes", "Wrong answers with the highest probability."),
+    "calibration": (
+        "Calibration",
+        "What is said against what is so, in tenths of the films; filled: told how frequent pneumonia is.",
+    ),
+    "answered": (
+        "Leaving films to a person",
+        "Accuracy, normal against pneumonia, on the share of films about which the detector is surest.",
+    ),
+}
 
 
 @dataclass(frozen=True)
 class ReportContext:
-    """What a report says besides its numbers.
+    """Content of a report besides its numbers.
 
     Attributes:
         title: Name of the network.
-        split: Whose images.
-        synthetic: Whether they are phantoms.
+        split: Split of the images.
+        synthetic: Whether the images are phantoms.
         history: Epochs of the training; empty where unknown.
         facts: Provenance: model, data, weights, commit, machine, date.
         policy: Decision policy of a detector; None for a network alone.
@@ -68,24 +86,31 @@ class ReportContext:
     clusters: NDArray[np.int64] | None = None
     outcomes: DecisionOutcomes | None = None
 
+    @property
+    def heading(self) -> str:
+        """Heading of the report: title and split."""
+        return f"{self.title}, {self.split}"
 
-def words_for(measure: str) -> str:
-    """The name of a measure for people."""
-    if measure in _WORDS:
-        return _WORDS[measure]
-    kind, _, name = measure.partition("_")
+
+def display_name(metric: str) -> str:
+    """Name of a metric as reports show it."""
+    if metric in _DISPLAY_NAMES:
+        return _DISPLAY_NAMES[metric]
+    kind, _, name = metric.partition("_")
     return f"{'AUC' if kind == 'auc' else kind}, {name}"
 
 
 def measure(table: PredictionTable, context: ReportContext) -> dict[str, Any]:
-    """Every number of a report, as in `report.json`, before anything is drawn or written.
+    """Compute the numbers of a report, as in `report.json`, before anything is drawn or written.
 
     Args:
-        table: Answers and labels.
+        table: Probabilities and labels.
         context: Title and provenance.
     """
-    found = estimates(table.probability, table.label, table.patients, table.class_names, threshold=table.threshold)
-    record = _record(table, found, most_confident_mistakes(table, MISTAKES), context)
+    estimates = estimate_metrics(
+        table.probability, table.label, table.patients, table.class_names, threshold=table.threshold
+    )
+    record = _record(table, estimates, context)
     if context.policy and context.outcomes:
         record["decisions"] = measure_decisions(table, context.policy, context.outcomes, context.clusters)
     return record
@@ -98,50 +123,53 @@ def write_report(
     context: ReportContext,
     folder: Path,
 ) -> dict[str, Any]:
-    """Writes predictions, report and figures.
+    """Write predictions, report and figures.
 
     Args:
-        record: From `measure`, of the same table and context.
-        table: Answers and labels.
+        record: Result of `measure` for the same table and context.
+        table: Probabilities and labels.
         images: (n, height, width) uint8, in the order of the table; only the mistakes are shown.
         context: Title and provenance.
-        folder: To write into.
+        folder: Folder of the report.
 
     Returns:
         The report as it is read back from `report.json`.
     """
-    found = {name: Estimate(**told) for name, told in record["measures"].items()}
-    mistakes = most_confident_mistakes(table, MISTAKES)
-    pictures = {
-        "confusion-matrix": draw_confusion_matrix(table, f"{context.title}, {context.split}", context.synthetic),
-        "roc": draw_roc(table, found["auc"], f"{context.title}, {context.split}", context.synthetic),
-        "mistakes": draw_mistakes(
-            table, images[mistakes], mistakes, f"{context.title}: the surest mistakes", context.synthetic
-        ),
-    }
-    if context.policy:
-        pictures["calibration"] = draw_calibration(table, context.policy.prevalence, context.title, context.synthetic)
-        balanced = context.policy.operating_points["balanced"]
-        pictures["answered"] = draw_answered(table, balanced, context.title, context.synthetic)
-    if context.history:
-        pictures["training"] = draw_training(context.history, context.title, context.synthetic)
-    pngs = {name: png_of(figure) for name, figure in pictures.items()}
+    estimates = {name: Estimate(**values) for name, values in record["measures"].items()}
+    pngs = {name: png_of(figure) for name, figure in _figures(table, images, estimates["auc"], context).items()}
     for name, png in pngs.items():
         save_png(png, folder / f"{name}.png")
     save_predictions(table, folder / "predictions.csv")
-    write_text(folder / "report.md", _markdown(found, record, context))
-    _write_html(found, record, context, pngs, folder / "report.html")
+    write_text(folder / "report.md", _markdown(estimates, record, context))
+    sections = _sections(estimates, record, context, pngs)
+    write_page(folder / "report.html", context.heading, _lead(record), sections, context.synthetic)
     write_json(folder / "report.json", record)
     plain: dict[str, Any] = json.loads(as_json(record))
     return plain
 
 
-def _record(
-    table: PredictionTable, found: dict[str, Estimate], mistakes: NDArray[np.int64], context: ReportContext
-) -> dict[str, Any]:
-    classes = len(table.class_names)
-    answer = table.answer
-    matrix = confusion_matrices(table.label, answer, classes, np.ones((1, len(table))))[0]
+def _figures(
+    table: PredictionTable, images: NDArray[np.uint8], auc: Estimate, context: ReportContext
+) -> dict[str, Figure]:
+    """Figures of a report by the names of their files."""
+    title, synthetic = context.title, context.synthetic
+    mistakes = most_confident_mistakes(table, MISTAKES)
+    figures = {
+        "confusion-matrix": draw_confusion_matrix(table, context.heading, synthetic),
+        "roc": draw_roc(table, auc, context.heading, synthetic),
+        "mistakes": draw_mistakes(table, images[mistakes], mistakes, f"{title}: the surest mistakes", synthetic),
+    }
+    if context.policy:
+        balanced = context.policy.operating_points["balanced"]
+        figures["calibration"] = draw_calibration(table, context.policy.prevalence, title, synthetic)
+        figures["answered"] = draw_accuracy_over_coverage(table, balanced, title, synthetic)
+    if context.history:
+        figures["training"] = draw_training(context.history, title, synthetic)
+    return figures
+
+
+def _record(table: PredictionTable, estimates: dict[str, Estimate], context: ReportContext) -> dict[str, Any]:
+    matrix = confusion_matrices(table.label, table.predicted, len(table.class_names), np.ones((1, len(table))))[0]
     return {
         "title": context.title,
         "split": context.split,
@@ -151,25 +179,32 @@ def _record(
         "patients": len(set(table.patients)),
         "films_per_class": {n: int((table.label == i).sum()) for i, n in enumerate(table.class_names)},
         "prevalence_of_pneumonia": float((table.label > 0).mean()),
-        "threshold": (
-            "the most probable class; pneumonia where its probability is at least 0.5"
-            if table.threshold is None
-            else f"pneumonia where its probability is at least {table.threshold:.4f}; of which kind, the more probable"
-        ),
+        "threshold": _describe_threshold(table.threshold),
         "interval": {"level": LEVEL, "method": "percentile bootstrap over patients", "resamples": RESAMPLES},
         "confusion_matrix": {"classes": list(table.class_names), "counts": matrix.astype(int).tolist()},
-        "measures": {name: asdict(estimate) for name, estimate in found.items()},
-        "surest_mistakes": [
-            {
-                "file": table.paths[i],
-                "reference": table.class_names[table.label[i]],
-                "answer": table.class_names[answer[i]],
-                "probability": round(float(table.probability[i, answer[i]]), 4),
-            }
-            for i in mistakes
-        ],
+        "measures": {name: asdict(estimate) for name, estimate in estimates.items()},
+        "surest_mistakes": _mistakes(table),
         "provenance": context.facts,
     }
+
+
+def _describe_threshold(threshold: float | None) -> str:
+    if threshold is None:
+        return "the most probable class; pneumonia where its probability is at least 0.5"
+    return f"pneumonia where its probability is at least {threshold:.4f}; of which kind, the more probable"
+
+
+def _mistakes(table: PredictionTable) -> list[dict[str, Any]]:
+    predicted = table.predicted
+    return [
+        {
+            "file": table.paths[i],
+            "reference": table.class_names[table.label[i]],
+            "answer": table.class_names[predicted[i]],
+            "probability": round(float(table.probability[i, predicted[i]]), 4),
+        }
+        for i in most_confident_mistakes(table, MISTAKES)
+    ]
 
 
 def _lead(record: dict[str, Any]) -> str:
@@ -179,155 +214,42 @@ def _lead(record: dict[str, Any]) -> str:
     )
 
 
-def _measure_rows(found: dict[str, Estimate]) -> list[list[str]]:
-    return [[words_for(name), _shown(name, estimate)] for name, estimate in found.items()]
+def _metric_rows(estimates: dict[str, Estimate]) -> list[list[str]]:
+    return [[display_name(name), format_estimate(name, estimate)] for name, estimate in estimates.items()]
 
 
-def _shown(name: str, estimate: Estimate) -> str:
-    """Percent, but an AUC or an error of a probability as a number of its own."""
-    if not name.startswith(("auc", "ece", "brier")) or estimate.value != estimate.value:
-        return str(estimate)
-    return f"{estimate.value:.3f} ({estimate.low:.3f}-{estimate.high:.3f})"
+def _decision_tables(record: dict[str, Any]) -> list[Table]:
+    """Tables on a detector's decisions; none for a network alone."""
+    if "decisions" not in record:
+        return []
+    return decision_tables(record["decisions"], record["confusion_matrix"]["classes"])
 
 
-def _markdown(found: dict[str, Estimate], record: dict[str, Any], context: ReportContext) -> str:
+def _markdown(estimates: dict[str, Estimate], record: dict[str, Any], context: ReportContext) -> str:
     matrix = record["confusion_matrix"]
     counts = [[name, *map(str, line)] for name, line in zip(matrix["classes"], matrix["counts"], strict=True)]
     parts = [
-        f"# {context.title}, {context.split}",
+        f"# {context.heading}",
         f"**{SYNTHETIC_NOTICE}**" if context.synthetic else "",
         f"{NOTICE} {_lead(record)}",
-        markdown_table(["measure", "value (95 % interval)"], _measure_rows(found)),
+        markdown_table(_METRICS_HEADER, _metric_rows(estimates)),
         "Confusion matrix (rows: reference, columns: answer):",
         markdown_table(["", *matrix["classes"]], counts),
-        *(f"{words}\n\n{markdown_table(header, rows)}" for _, words, header, rows in _decision_tables(record)),
+        *(f"{table.description}\n\n{markdown_table(table.header, table.rows)}" for table in _decision_tables(record)),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.1f} %"
-
-
-def _line(slope: float, intercept: float) -> str:
-    return f"{slope:.2f}, {intercept:.2f}" if slope == slope else "undefined: told apart without a mistake"
-
-
-def _decision_tables(record: dict[str, Any]) -> list[tuple[str, str, list[str], list[list[str]]]]:
-    """Title, what it shows, header and rows of each table on a detector's decisions; none for a network alone."""
-    if (told := record.get("decisions")) is None:
-        return []
-    own = told["calibration"].get("at_own_prevalence")
-    points = [
-        [name, f"{point['threshold']:.3f}", *(str(Estimate(**value)) for value in point["measured"].values())]
-        for name, point in told["operating_points"].items()
-    ]
-    calibration = [
-        ["AUC with DeLong's interval", _shown("auc", Estimate(**told["auc_delong"]))],
-        [
-            "calibration error that chance alone shows, were every probability right",
-            _shown("ece", Estimate(**told["calibration"]["ece_by_chance"])),
-        ],
-        ["prevalence that the probabilities assume", _percent(told["calibration"]["assumed_prevalence"])],
-    ]
-    if own:
-        calibration += [
-            ["slope and intercept", _line(told["calibration"]["slope"], told["calibration"]["intercept"])],
-            [f"calibration error, told the prevalence of {_percent(own['prevalence'])}", f"{own['ece']:.3f}"],
-            ["Brier score, likewise", f"{own['brier']:.3f}"],
-        ]
-    answered = [[_percent(entry["answered"]), _percent(entry["accuracy"])] for entry in told["answered"]]
-    sets = [
-        [
-            _percent(float(promised)),
-            *map(_percent, found["coverage"].values()),
-            f"{found['mean_size']:.2f}",
-            _percent(found["empty"]),
-        ]
-        for promised, found in told["conformal"].items()
-    ]
-    header = ["point", "threshold", "sensitivity", "specificity", "accuracy", "referred", "accuracy of the others"]
-    tables = [
-        (
-            "Operating points",
-            "Chosen on validation films. Referred are the films near the threshold and those unlike the films learnt from "
-            f"({Estimate(**told['unlike'])}). The input guard rejects {Estimate(**told['rejected'])} of the films; they count "
-            "as wrong or right here as if it did not.",
-            header,
-            points,
-        ),
-        ("Calibration in numbers", "Of the probability of pneumonia.", ["measure", "value"], calibration),
-        (
-            "The surest films",
-            "Normal or pneumonia, when the least sure films are left out.",
-            ["answered", "right"],
-            answered,
-        ),
-        (
-            "Prediction sets",
-            "How often the set of classes holds the right one, where validation promised it.",
-            ["promised", *record["confusion_matrix"]["classes"], "classes per set", "empty sets"],
-            sets,
-        ),
-    ]
-    if "styles" in told:
-        header = ["style", "normal", "pneumonia", "specificity", "sensitivity", "AUC"]
-        rows = [
-            [
-                str(entry["style"]),
-                str(entry["normal"]),
-                str(entry["pneumonia"]),
-                _percent(entry["specificity"]),
-                _percent(entry["sensitivity"]),
-                "-" if entry["auc"] is None else f"{entry['auc']:.3f}",
-            ]
-            for entry in told["styles"]
-        ]
-        tables.append(("Film styles", "At the balanced point; styles as found in the training films.", header, rows))
-    return tables
-
-
-def _write_html(
-    found: dict[str, Estimate],
-    record: dict[str, Any],
-    context: ReportContext,
-    pngs: dict[str, bytes],
-    path: Path,
-) -> None:
+def _sections(
+    estimates: dict[str, Estimate], record: dict[str, Any], context: ReportContext, pngs: dict[str, bytes]
+) -> list[Section]:
+    """Sections of `report.html`."""
     facts = [[key, str(value)] for key, value in context.facts.items() if not isinstance(value, dict | list)]
-    sections = [
-        Section("Measures", header=["measure", "value (95 % interval)"], rows=_measure_rows(found)),
-        Section(
-            "Confusion matrix",
-            picture=pngs["confusion-matrix"],
-            caption="Counts and shares of each reference class.",
-        ),
-        Section(
-            "ROC curve",
-            picture=pngs["roc"],
-            caption="Pneumonia against normal; the band holds 95 % of resampled patients.",
-        ),
-        Section(
-            "The surest mistakes",
-            picture=pngs["mistakes"],
-            caption="Wrong answers with the highest probability.",
-        ),
+    names = [name for name in _CAPTIONS if name in pngs]
+    shown = {name: Section(_CAPTIONS[name][0], picture=pngs[name], caption=_CAPTIONS[name][1]) for name in names}
+    return [
+        Section("Measures", header=_METRICS_HEADER, rows=_metric_rows(estimates)),
+        *shown.values(),
+        *(Section(each.title, [each.description], each.header, each.rows) for each in _decision_tables(record)),
+        Section("How this was made", header=["fact", "value"], rows=facts),
     ]
-    if "answered" in pngs:
-        sections += [
-            Section(
-                "Calibration",
-                picture=pngs["calibration"],
-                caption="What is said against what is so, in tenths of the films; filled: told how frequent pneumonia is.",
-            ),
-            Section(
-                "Leaving films to a person",
-                picture=pngs["answered"],
-                caption="Accuracy, normal against pneumonia, on the share of films about which the detector is surest.",
-            ),
-        ]
-    sections += [Section(title, [words], header, rows) for title, words, header, rows in _decision_tables(record)]
-    if "training" in pngs:
-        sections.insert(3, Section("Training", picture=pngs["training"], caption="Loss and accuracy per epoch."))
-    sections.append(Section("How this was made", header=["fact", "value"], rows=facts))
-    write_page(path, f"{context.title}, {context.split}", _lead(record), sections, context.synthetic)

@@ -1,4 +1,4 @@
-"""Assessment of a training run: probabilities by PyTorch, report, and a line in the ledger where they are test images."""
+"""Assessment of a training run: probabilities by PyTorch, a report, and a ledger line for test images."""
 
 import json
 from collections.abc import Mapping
@@ -30,15 +30,15 @@ def evaluate_run(
     inception_weights: Path | None = None,
     skip_unreadable: bool = False,
 ) -> dict[str, Any]:
-    """Evaluates a finished run on one split of a data set and writes `RUN/evaluation/SPLIT/`; see `assess_run`.
+    """Evaluate a finished run on one split of a data set and write `RUN/evaluation/SPLIT/`; see `assess_run`.
 
     Args:
         folder: Run folder.
         location: Data set.
         evaluation: Split, purpose and ledger.
         report: Progress of data stages.
-        titles: Name of a configuration to the title of its network, where it has one.
-        inception_weights: For an Inception V3 run: its weight file; found where None.
+        titles: Name of a configuration to the title of its network; the name is the title where it is missing.
+        inception_weights: Weight file of an Inception V3 run; found where None.
         skip_unreadable: Whether to go on without images that cannot be read.
     """
     run = RunFolder(folder)
@@ -52,28 +52,28 @@ def evaluate_run(
 def assess_run(
     run: RunFolder, dataset: Dataset, evaluation: Evaluation, title: str, inception_weights: Path | None = None
 ) -> dict[str, Any]:
-    """Evaluates a run and writes `RUN/evaluation/SPLIT/`; a report of the same weights and images is taken as it is.
+    """Evaluate a run and write `RUN/evaluation/SPLIT/`, unless a report of the same weights and images exists.
 
     Args:
         run: Finished run.
         dataset: Data set with images of the wanted split.
         evaluation: Split, purpose and ledger.
         title: Title of the network.
-        inception_weights: For an Inception V3 run: its weight file; found where None.
+        inception_weights: Weight file of an Inception V3 run; found where None.
 
     Returns:
         The report, as in `report.json`.
 
     Raises:
-        RunError: The run is not finished, or was trained on some of these images.
-        DataError: The data set lacks the split or a class.
+        RunError: Unfinished run, or training image of the run among the images.
+        DataError: Missing split or class.
     """
     if not run.is_finished:
         raise RunError(f"expected a finished run in {run.path}, found one without weights: finish it with --resume")
     folder = run.path / "evaluation" / evaluation.split.value
     facts = _facts(run, dataset)
-    if (earlier := _earlier(folder, facts)) is not None:
-        return earlier
+    if (existing := _existing_report(folder, facts)) is not None:
+        return existing
     _check_unseen(run, dataset, evaluation.split)
     config = run.config()
     scheme = SCHEMES[config.model.classes]
@@ -81,45 +81,45 @@ def assess_run(
     model = load_network(run, inception_weights)
     probability = class_probabilities(model, data, resolve_precision(config.training.precision))
     table = prediction_table(dataset, data, scheme, probability)
-    made = facts | provenance()
-    context = ReportContext(title, evaluation.split.value, evaluation.synthetic, run.read_metrics(), made)
+    context = ReportContext(
+        title, evaluation.split.value, evaluation.synthetic, run.read_metrics(), facts | provenance()
+    )
     return evaluation.write(table, dataset.images[data.positions], context, folder)
 
 
 def _facts(run: RunFolder, dataset: Dataset) -> dict[str, Any]:
-    made = run.provenance()
+    trained = run.provenance()
     return {
-        "model": f"{run.config().name}, seed {made['seed']}",
-        "config_hash": made["config_hash"],
-        "weights": made["facts"]["weights"],
-        "trained_at_commit": made["commit"],
+        "model": f"{run.config().name}, seed {trained['seed']}",
+        "config_hash": trained["config_hash"],
+        "weights": trained["facts"]["weights"],
+        "trained_at_commit": trained["commit"],
         "index_hash": dataset.index.hash,
         "split_hash": dataset.split.hash,
     }
 
 
-def _earlier(folder: Path, facts: dict[str, Any]) -> dict[str, Any] | None:
-    """The report that is there already, if it is of the same run and images."""
+def _existing_report(folder: Path, facts: dict[str, Any]) -> dict[str, Any] | None:
+    """Report in a folder if it is of the same run and images, otherwise None."""
     try:
         record: dict[str, Any] = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-        made = record["provenance"]
-        return record if all(made[key] == value for key, value in facts.items()) else None
+        recorded = record["provenance"]
+        return record if all(recorded[key] == value for key, value in facts.items()) else None
     except (OSError, ValueError, KeyError):
         return None
 
 
 def _check_unseen(run: RunFolder, dataset: Dataset, split: Split) -> None:
-    """Refuses images that the run was trained on.
+    """Refuse images that the run was trained on.
 
-    Under the split it was trained with, its validation images stopped its training and may still be evaluated; any other
-    overlap is refused.
+    Validation images of the run's own split may be evaluated although they stopped its training; any other overlap is refused.
     """
     if run.provenance()["facts"]["split_hash"] == dataset.split.hash:
         return
     evaluated = {dataset.index.rows[i].sha256 for i in dataset.positions(split)}
-    if learnt := evaluated & _training_hashes(run):
+    if overlap := evaluated & _training_hashes(run):
         raise RunError(
-            f"expected images that the run in {run.path} was not trained on, found {len(learnt)} of its training images: "
+            f"expected images that the run in {run.path} was not trained on, found {len(overlap)} of its training images: "
             "evaluate it on the data set that it was trained with, or on images of another origin"
         )
 

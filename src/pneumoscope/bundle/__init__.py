@@ -1,4 +1,4 @@
-"""Bundles: a trained network with everything that inference needs, in one file."""
+"""Bundles: trained networks with everything that inference needs, in one file each."""
 
 from pneumoscope.bundle.archive import (
     EVIDENCE,
@@ -7,17 +7,17 @@ from pneumoscope.bundle.archive import (
     GUARD,
     GUARD_MODEL,
     INPUT,
-    LEARNT,
     LOGITS,
     MANIFEST,
     MODEL,
     OUTPUTS,
     SHIPPED,
+    TRAINING_HASHES,
     Bundle,
     find_bundle,
-    learnt_hashes,
     load_bundle,
     save_bundle,
+    training_hashes,
 )
 from pneumoscope.bundle.manifest import FORMAT, GuardLimits, Manifest
 
@@ -29,17 +29,17 @@ __all__ = [
     "GUARD",
     "GUARD_MODEL",
     "INPUT",
-    "LEARNT",
     "LOGITS",
     "MANIFEST",
     "MODEL",
     "OUTPUTS",
     "SHIPPED",
+    "TRAINING_HASHES",
     "Bundle",
     "GuardLimits",
     "Manifest",
     "find_bundle",
-    "learnt_hashes",
     "load_bundle",
     "save_bundle",
+    "training_hashes",
 ]

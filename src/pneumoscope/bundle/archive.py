@@ -1,10 +1,10 @@
-"""Bundle: everything that inference needs, in a folder or one zip file; data only, nothing that could be executed.
+"""Bundle: a network with everything that inference needs, as a folder or zip file of data without executable code.
 
 manifest.json   description of the network, its preprocessing, calibration and limits, and the hashes of the parts
 model.onnx      images in; logits, evidence map and features out
-golden.npz      a few inputs with the outputs they must give
+golden.npz      inputs with the outputs they must give, and hashes of the training images
 guard.npz       distribution of the features of chest radiographs, for the input guard
-guard.onnx      network that computes these features, where it is another one than model.onnx
+guard.onnx      network that computes these features, where it is not model.onnx
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from pneumoscope.bundle.manifest import FORMAT, Manifest, manifest_from_json
 from pneumoscope.errors import BundleError, PneumoscopeError
-from pneumoscope.files import as_json, whole_or_nothing
+from pneumoscope.files import as_json, atomic_write
 
 # The detectors that come with the package.
 SHIPPED = ("default", "nano")
@@ -33,13 +33,11 @@ INPUT = "films"
 OUTPUTS = LOGITS, EVIDENCE, FEATURES = ("logits", "evidence", "features")
 MODEL, MANIFEST, GOLDEN, GUARD = "model.onnx", "manifest.json", "golden.npz", "guard.npz"
 GUARD_MODEL = "guard.onnx"
-# Array of golden.npz: hashes of the training images.
-LEARNT = "learnt"
-
-
-# A part is read into memory whole.
+# Name of the array of training image hashes in golden.npz.
+TRAINING_HASHES = "learnt"
+# Largest part in bytes, since parts are read into memory whole.
 _LARGEST_PART = 2_000_000_000
-# What json, zipfile and numpy raise on damaged files.
+# Exceptions of json, zipfile and numpy on damaged files.
 _DAMAGE = (
     OSError,
     ValueError,
@@ -64,7 +62,7 @@ class Bundle:
         manifest: Description of the bundle.
         sha256: SHA-256 of the manifest's bytes, which hold the hashes of the parts: the identity of the whole.
         model: Bytes of the ONNX file.
-        golden: Name to array: the input `images` and the outputs it must give.
+        golden: Name to array: the input `films` and the outputs it must give.
         guard: Name to array, for `inference.guard.Guard`.
         guard_model: Bytes of the ONNX file of the guard's own network; empty where it uses the features of `model`.
     """
@@ -76,12 +74,12 @@ class Bundle:
     guard: dict[str, NDArray[Any]]
     guard_model: bytes = b""
 
-    def learnt_from(self, sha256: Iterable[str]) -> int:
-        """Number of these images, by the SHA-256 of their files, that are among the network's training images."""
-        return int(np.isin(learnt_hashes(sha256), self.golden.get(LEARNT, np.zeros(0, np.uint64))).sum())
+    def count_training_images(self, sha256: Iterable[str]) -> int:
+        """Number of images, given by the SHA-256 of their files, that the network was trained on."""
+        return int(np.isin(training_hashes(sha256), self.golden.get(TRAINING_HASHES, np.zeros(0, np.uint64))).sum())
 
 
-def learnt_hashes(sha256: Iterable[str]) -> NDArray[np.uint64]:
+def training_hashes(sha256: Iterable[str]) -> NDArray[np.uint64]:
     """Hashes of training images as a bundle stores them: the first 64 bits of each SHA-256, sorted."""
     return np.sort(np.array([int(digest[:16], 16) for digest in sha256], dtype=np.uint64))
 
@@ -94,39 +92,39 @@ def save_bundle(
     guard: dict[str, NDArray[Any]],
     guard_model: bytes = b"",
 ) -> Bundle:
-    """Writes a bundle as a zip file, atomically; the same content always gives the same bytes.
+    """Write a bundle as a zip file, atomically; equal content gives equal bytes.
 
     Args:
         path: File to write, ending in `.zip`.
         manifest: Description; its `parts` are filled in here.
         model: Bytes of the ONNX file.
-        golden: Name to array, inputs and outputs.
+        golden: Name to array: inputs and the outputs they must give.
         guard: Name to array of the input guard.
         guard_model: Bytes of the ONNX file of the guard's own network; empty for none.
     """
     parts = {MODEL: model, GOLDEN: _npz(golden), GUARD: _npz(guard)}
     parts |= {GUARD_MODEL: guard_model} if guard_model else {}
     table = manifest.as_json() | {"parts": {name: _hash(content) for name, content in parts.items()}}
-    with whole_or_nothing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(_zip({MANIFEST: as_json(table).encode(), **parts}))
     return load_bundle(path)
 
 
 def load_bundle(path: Path) -> Bundle:
-    """Reads a bundle and checks every part against its hash.
+    """Read a bundle and check every part against its hash.
 
     Args:
         path: Zip file or folder of the bundle.
 
     Raises:
-        BundleError: Missing, cut short, altered, of a newer format, or not a bundle.
+        BundleError: File missing, cut short, altered, of a newer format, or not a bundle.
     """
     try:
         read = _folder_reader(path) if path.is_dir() else _zip_reader(path)
         raw = read(MANIFEST)
         manifest = _manifest(json.loads(raw), path)
-        own = manifest.guard_preprocessing is not None
-        parts = {name: read(name) for name in (MODEL, GOLDEN, GUARD, *([GUARD_MODEL] if own else []))}
+        guard_parts = [GUARD] if manifest.guard_preprocessing is None else [GUARD, GUARD_MODEL]
+        parts = {name: read(name) for name in (MODEL, GOLDEN, *guard_parts)}
     except _DAMAGE as error:
         raise BundleError(
             f"expected a bundle (folder or zip with {MANIFEST}, {MODEL}, {GOLDEN}, {GUARD}) at {path}, found {_reason(error)}: "
@@ -143,17 +141,17 @@ def load_bundle(path: Path) -> Bundle:
 
 def _arrays(content: bytes, name: str, path: Path) -> dict[str, NDArray[Any]]:
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as held:
-            return {key: held[key] for key in held.files}
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            return {key: archive[key] for key in archive.files}
     except _DAMAGE as error:
         raise BundleError(f"expected plain arrays in {name} of {path}, found {error}: get the bundle again") from error
 
 
 def find_bundle(bundle: Path | str | Bundle = "default") -> Bundle:
-    """A bundle by name (shipped with the package) or by path; a loaded bundle is returned as it is.
+    """Load a bundle by its name, if shipped with the package, or by its path; a loaded bundle is returned unchanged.
 
     Raises:
-        BundleError: Missing, damaged, altered, or of a newer format.
+        BundleError: File missing, damaged, altered, or of a newer format.
     """
     if isinstance(bundle, Bundle):
         return bundle
@@ -203,7 +201,7 @@ def _zip(parts: dict[str, bytes]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, content in parts.items():
-            # Stored, not deflated: weights do not shrink, and a fixed date keeps the bytes the same.
+            # Stored, not deflated, since weights do not compress; a fixed date makes the bytes deterministic.
             archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content)
     return buffer.getvalue()
 
@@ -224,5 +222,5 @@ def _hash(content: bytes) -> str:
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    words = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-    return " ".join(words.split()) or type(error).__name__
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    return " ".join(text.split()) or type(error).__name__

@@ -22,8 +22,8 @@ class GuardLimits:
         usual: (2,) mean of the two parts of the distance, logarithms, over held-out chest radiographs.
         spread: (2,) standard deviation of the two parts, logarithms.
         farthest: Largest accepted excess over `usual`, in units of `spread`.
-        suspicious_similarity: Correlation with the mean chest, in [-1, 1], below which inverted and upside-down images are
-            looked for.
+        suspicious_similarity: Correlation with the mean chest, in [-1, 1], below which an image is tested for being inverted or
+            upside down.
     """
 
     usual: tuple[float, ...]
@@ -95,7 +95,7 @@ class Manifest:
         return DecisionPolicy(self.calibration, self.prevalence, self.operating_points, self.conformal)
 
     def with_policy(self, policy: DecisionPolicy, fitted_on: str) -> "Manifest":
-        """The same manifest with another decision policy and the description of the images it was fitted on."""
+        """Manifest with another decision policy and the description of the images it was fitted on."""
         return replace(
             self,
             calibration=policy.calibration,
@@ -109,7 +109,7 @@ class Manifest:
         """Operating point for calibrated probabilities at the manifest's prevalence.
 
         Raises:
-            InputError: There is none of this name.
+            InputError: Unknown name.
         """
         if name not in self.operating_points:
             raise InputError(
@@ -121,7 +121,7 @@ class Manifest:
         """Operating point of a request, its thresholds at the prevalence that the request names.
 
         Raises:
-            InputError: There is none of this name, or the prevalence lies outside (0, 1).
+            InputError: Unknown name, or prevalence outside (0, 1).
         """
         point = self.operating_point(request.operating_point)
         wanted = self.prevalence if request.prevalence is None else request.prevalence
@@ -136,19 +136,19 @@ class Manifest:
 
 
 def manifest_from_json(table: dict[str, Any], origin: str) -> Manifest:
-    """Manifest from plain data, checked.
+    """Build a manifest from plain data, and check it.
 
     Args:
         table: Parsed `manifest.json`.
         origin: Path for messages.
 
     Raises:
-        ValueError: A value that no detector can work with.
-        TypeError: A value of another type.
-        KeyError: A missing key.
-        PneumoscopeError: A setting out of range.
+        ValueError: Value that no detector can use.
+        TypeError: Value of another type.
+        KeyError: Missing key.
+        PneumoscopeError: Setting out of range.
     """
-    guard, own = dict(table["guard"]), table.get("guard_preprocessing")
+    guard, guard_preprocessing = dict(table["guard"]), table.get("guard_preprocessing")
     typed = {
         "classes": tuple(table["classes"]),
         "preprocessing": from_table(Preprocessing, table["preprocessing"], f"{origin}: preprocessing"),
@@ -156,13 +156,13 @@ def manifest_from_json(table: dict[str, Any], origin: str) -> Manifest:
         "operating_points": {name: OperatingPoint(**point) for name, point in table["operating_points"].items()},
         "conformal": {coverage: tuple(values) for coverage, values in table["conformal"].items()},
         "guard_preprocessing": None
-        if own is None
-        else from_table(Preprocessing, own, f"{origin}: guard_preprocessing"),
+        if guard_preprocessing is None
+        else from_table(Preprocessing, guard_preprocessing, f"{origin}: guard_preprocessing"),
         "reference": _reference(table.get("reference")),
         "guard": GuardLimits(tuple(guard.pop("usual")), tuple(guard.pop("spread")), **guard),
     }
     manifest = Manifest(**(table | typed))
-    _check_words(manifest)
+    _check_texts(manifest)
     _check_numbers(manifest)
     _check_reference(manifest.reference)
     if "balanced" not in manifest.operating_points or not isinstance(manifest.parts, dict):
@@ -174,16 +174,16 @@ def _reference(table: dict[str, Any] | None) -> Reference | None:
     if table is None:
         return None
     histograms = {
-        name: Histogram(tuple(map(float, one["edges"])), tuple(map(float, one["share"])))
-        for name, one in table["histograms"].items()
+        name: Histogram(tuple(map(float, histogram["edges"])), tuple(map(float, histogram["share"])))
+        for name, histogram in table["histograms"].items()
     }
     return Reference(int(table["films"]), float(table["rejected"]), histograms)
 
 
-def _check_words(manifest: Manifest) -> None:
-    words = [manifest.name, manifest.version, manifest.architecture, manifest.fitted_on, manifest.intended_use]
-    words += [manifest.licence, manifest.citation, manifest.notice, manifest.parent, *manifest.classes]
-    if not all(isinstance(word, str) for word in words):
+def _check_texts(manifest: Manifest) -> None:
+    texts = [manifest.name, manifest.version, manifest.architecture, manifest.fitted_on, manifest.intended_use]
+    texts += [manifest.licence, manifest.citation, manifest.notice, manifest.parent, *manifest.classes]
+    if not all(isinstance(text, str) for text in texts):
         raise ValueError("a name that is no text")
     if len(manifest.classes) not in SCHEMES or manifest.classes != SCHEMES[len(manifest.classes)].names:
         raise ValueError(f"the classes {', '.join(manifest.classes)}")
@@ -205,8 +205,8 @@ def _check_numbers(manifest: Manifest) -> None:
 def _check_reference(reference: Reference | None) -> None:
     if reference is None:
         return
-    known = set(reference.histograms) == set(STATISTICS)
-    if reference.images < 1 or not 0 <= reference.rejected <= 1 or not known:
+    complete = set(reference.histograms) == set(STATISTICS)
+    if reference.images < 1 or not 0 <= reference.rejected <= 1 or not complete:
         raise ValueError("a reference for other statistics")
 
 

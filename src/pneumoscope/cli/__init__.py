@@ -42,7 +42,7 @@ app.add_typer(scale_commands.app, name="scale")
 app.command(name="evaluate")(evaluate_command.evaluate)
 
 
-# What a missing package comes with; all others are for training.
+# Package to the extra that installs it; all others belong to `train`.
 _EXTRAS = {
     "fsspec": "scale",
     "pyarrow": "parquet",
@@ -54,8 +54,8 @@ _EXTRAS = {
 }
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(requested: bool) -> None:
+    if requested:
         from pneumoscope import __version__
 
         typer.echo(f"pneumoscope {__version__}")
@@ -89,12 +89,12 @@ def main() -> None:
         )
         sys.exit(1)
     except BrokenPipeError:
-        # The reader of our output (a pager, head) has left: nothing is wrong.
+        # The reader of the output, such as head, has closed the pipe: no error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:
         if os.environ.get("PNEUMOSCOPE_DEBUG"):
             raise
-        place = f" {error.filename}" if error.filename else ""
-        typer.echo(f"error: expected to use{place}, found: {error.strerror or error}: check path and disk", err=True)
+        path = f" {error.filename}" if error.filename else ""
+        typer.echo(f"error: cannot use{path}: {error.strerror or error}; check path and disk", err=True)
         sys.exit(1)

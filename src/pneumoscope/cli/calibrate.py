@@ -10,8 +10,8 @@ from pneumoscope.cli.options import (
     JsonOption,
     WorkersOption,
     check_new_bundle,
-    count_of_workers,
     print_json,
+    worker_count,
 )
 
 
@@ -37,11 +37,11 @@ def calibrate(
     from pneumoscope.inference.recalibration import predict_site, recalibrate
 
     check_new_bundle(out)
-    import scipy  # noqa: F401 - where it is missing, that is told before the images are judged
+    import scipy  # noqa: F401 - fails before the predictions where the package is missing, not after them
 
     parent = find_bundle(bundle)
     source = open_source(data)
-    with display() as shown, WorkerPool(parent, count_of_workers(workers, len(source.images))) as pool:
+    with display() as shown, WorkerPool(parent, worker_count(workers, len(source.images))) as pool:
         shown.stage("films judged", len(source.images))
         images = predict_site(parent, pool, source, shown.advance)
     made = recalibrate(parent, images, DetectorConfig(sensitivity=sensitivity, specificity=specificity), out)

@@ -18,7 +18,7 @@ _DEFAULT_OUT = Path("runs") / "data"
 
 
 def _indexed(data: Path | None) -> "Index":
-    """The index of the data set that is meant, with progress."""
+    """Builds the index of a data set, with progress."""
     from pneumoscope.cli.progress import display
     from pneumoscope.data.index import build_index
     from pneumoscope.data.locate import locate

@@ -13,8 +13,8 @@ from pneumoscope.cli.options import (
     LedgerOption,
     SkipOption,
     WorkersOption,
-    count_of_workers,
     print_json,
+    worker_count,
 )
 from pneumoscope.types import Split
 
@@ -59,8 +59,8 @@ def evaluate(
         if run
         else out or Path("evaluation") / Path(bundle or "default").stem / split.value
     )
-    inputs = Inputs(data, split, why, ledger, inception_weights, skip_unreadable)
-    record = _run(run, inputs) if run else _bundle(bundle or "default", folder, inputs, workers)
+    options = EvaluationOptions(data, split, why, ledger, inception_weights, skip_unreadable)
+    record = _run(run, options) if run else _bundle(bundle or "default", folder, options, workers)
     if as_json:
         print_json(record)
     else:
@@ -69,8 +69,8 @@ def evaluate(
 
 
 @dataclass(frozen=True)
-class Inputs:
-    """Options that runs and bundles share."""
+class EvaluationOptions:
+    """Options that runs and bundles have in common; named as on the command line."""
 
     data: Path | None
     split: Split
@@ -80,17 +80,14 @@ class Inputs:
     skip_unreadable: bool
 
     def evaluation(self, synthetic: bool) -> "Evaluation":
-        """Evaluation of these options, with the ledger that is in use."""
+        """Evaluation with these options and the ledger in use."""
         from pneumoscope.assessment.evaluation import Evaluation
         from pneumoscope.assessment.ledger import ledger_in_use
 
         return Evaluation(self.split, self.why, ledger_in_use(self.ledger), synthetic)
 
 
-def _run(run: Path, inputs: Inputs) -> dict[str, Any]:
-    from pneumoscope.training.allocator import keep_freed_memory
-
-    keep_freed_memory()
+def _run(run: Path, options: EvaluationOptions) -> dict[str, Any]:
     from pneumoscope.assessment.runs import evaluate_run
     from pneumoscope.cli.progress import display
     from pneumoscope.data.locate import locate
@@ -98,22 +95,22 @@ def _run(run: Path, inputs: Inputs) -> dict[str, Any]:
 
     titles = {each.name: each.title for each in EXPERIMENTS}
     with display() as shown:
-        location = locate(inputs.data, shown.report)
-        evaluation = inputs.evaluation(location.synthetic)
-        weights, skip = inputs.inception_weights, inputs.skip_unreadable
+        location = locate(options.data, shown.report)
+        evaluation = options.evaluation(location.synthetic)
+        weights, skip = options.inception_weights, options.skip_unreadable
         return evaluate_run(run, location, evaluation, shown.report, titles, weights, skip)
 
 
-def _bundle(named: str, folder: Path, inputs: Inputs, workers: int) -> dict[str, Any]:
+def _bundle(name: str, folder: Path, options: EvaluationOptions, workers: int) -> dict[str, Any]:
     from pneumoscope.assessment.bundles import evaluate_bundle
     from pneumoscope.bundle import find_bundle
     from pneumoscope.cli.progress import display
     from pneumoscope.data.locate import locate
     from pneumoscope.inference.pool import WorkerPool
 
-    bundle = find_bundle(named)
+    bundle = find_bundle(name)
     with display() as shown:
-        location = locate(inputs.data, shown.report)
-        evaluation = inputs.evaluation(location.synthetic)
-        with WorkerPool(bundle, count_of_workers(workers, None)) as pool:
-            return evaluate_bundle(bundle, pool, location, evaluation, shown.report, folder, inputs.skip_unreadable)
+        location = locate(options.data, shown.report)
+        evaluation = options.evaluation(location.synthetic)
+        with WorkerPool(bundle, worker_count(workers, None)) as pool:
+            return evaluate_bundle(bundle, pool, location, evaluation, shown.report, folder, options.skip_unreadable)

@@ -1,4 +1,4 @@
-"""What Ctrl-C does to a command."""
+"""Handling of Ctrl-C in commands."""
 
 import os
 from collections.abc import Iterator
@@ -11,10 +11,10 @@ INTERRUPTED = 130
 
 @contextmanager
 def interruptible(advice: str) -> Iterator[None]:
-    """Ctrl-C ends the block, and the process, with one line that says how to go on, and exit code 130."""
+    """Context in which Ctrl-C ends the process with one line of advice on how to resume, and exit code 130."""
     try:
         yield
     except KeyboardInterrupt:
         typer.echo(f"interrupted; to go on, {advice}", err=True)
-        # Not sys.exit, which would wait for decoding threads: what is on disk is whole at every moment.
+        # sys.exit would wait for decoding threads; files on disk are whole at every moment.
         os._exit(INTERRUPTED)

@@ -58,17 +58,17 @@ LedgerOption = Annotated[
 ]
 
 
-# Exit code: some images could not be read; all others were answered.
+# Exit code where some images could not be read and all others have predictions.
 SOME_UNREADABLE = 3
-# Fewer images than this are judged sooner by one process than several are started.
-_WORTH_WORKERS = 64
+# Number of images below which one process is done sooner than several have started.
+_MIN_IMAGES_FOR_WORKERS = 64
 
 
 def check_new_bundle(out: Path) -> None:
-    """Whether a bundle may be written there; asked before the work, not after it.
+    """Checks, before the work, that a new bundle can be written to a path.
 
     Raises:
-        DataError: Another ending than `.zip`, or a file that is there already.
+        DataError: Another ending than `.zip`, or a file that exists.
     """
     from pneumoscope.errors import DataError
 
@@ -78,40 +78,45 @@ def check_new_bundle(out: Path) -> None:
         raise DataError(f"expected no file at {out}, found one: name another")
 
 
-def count_of_workers(asked: int, images: int | None) -> int:
-    """Processes for so many images, where that is known; 0 asks for what suits."""
+def worker_count(requested: int, images: int | None) -> int:
+    """Number of worker processes.
+
+    Args:
+        requested: Number that the user requested; 0 for as many as there are cores.
+        images: Number of images, where known: a few are predicted by a single process.
+    """
     import os
 
-    if asked:
-        return asked
-    return 1 if images is not None and images < _WORTH_WORKERS else os.cpu_count() or 1
+    if requested:
+        return requested
+    return 1 if images is not None and images < _MIN_IMAGES_FOR_WORKERS else os.cpu_count() or 1
 
 
-def assemble(processes: int) -> None:
-    """Finds or starts the processes that train together; the first of them alone speaks.
+def launch_processes(processes: int) -> None:
+    """Finds or starts the processes of a distributed training; only the first rank keeps its output.
 
     Raises:
-        ConfigError: More than there are GPUs.
+        ConfigError: More processes than GPUs.
     """
     import os
     import sys
 
     from pneumoscope.training import distributed
 
-    distributed.assemble(processes)
-    if not distributed.is_first() and not os.environ.get("PNEUMOSCOPE_DEBUG"):
+    distributed.launch(processes)
+    if not distributed.is_first_rank() and not os.environ.get("PNEUMOSCOPE_DEBUG"):
         sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - until the process ends
 
 
-def tell_counts(decisions: Mapping[str, int], unreadable: int) -> None:
-    """One line on stderr: how many images came to what."""
+def print_counts(decisions: Mapping[str, int], unreadable: int) -> None:
+    """Prints the number of images by decision, one line on stderr."""
     parts = ", ".join(f"{count:,} {name}" for name, count in sorted(decisions.items()))
-    broken = f"; {unreadable:,} could not be read" if unreadable else ""
-    typer.echo(f"{sum(decisions.values()):,} images: {parts}{broken}", err=True)
+    failed = f"; {unreadable:,} could not be read" if unreadable else ""
+    typer.echo(f"{sum(decisions.values()):,} images: {parts}{failed}", err=True)
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on stdout; NaN becomes null."""
+    """Prints one JSON document on stdout; NaN becomes null."""
     from pneumoscope.files import as_json
 
     typer.echo(as_json(value).rstrip("\n"))
@@ -131,9 +136,9 @@ __all__ = [
     "RayOption",
     "SkipOption",
     "WorkersOption",
-    "assemble",
     "check_new_bundle",
-    "count_of_workers",
+    "launch_processes",
+    "print_counts",
     "print_json",
-    "tell_counts",
+    "worker_count",
 ]

@@ -15,8 +15,9 @@ from pneumoscope.cli.options import (
     OperatingPointOption,
     PrevalenceOption,
     WorkersOption,
-    count_of_workers,
-    tell_counts,
+    print_counts,
+    print_json,
+    worker_count,
 )
 from pneumoscope.types import NOTICE
 
@@ -64,19 +65,17 @@ def predict(
     request = PredictionRequest(operating_point, prevalence)
     inputs = open_inputs(paths, sys.stdin)
     total = inputs.count()
-    with WorkerPool(bundle, count_of_workers(workers, total)) as pool:
+    with WorkerPool(bundle, worker_count(workers, total)) as pool:
         if out is None:
             summary = _print_each(inputs, pool, request, evidence, as_json)
         else:
             summary = _write(Batch(out, inputs, total, bundle, overwrite), pool, request, evidence)
     if out is not None and as_json:
-        from pneumoscope.cli.options import print_json
-
         print_json({"out": str(out), "images": summary.images, **_counts(summary)})
     elif out is not None:
         typer.echo(out)
     if summary.images > 1 or out is not None:
-        tell_counts(summary.decisions, summary.unreadable)
+        print_counts(summary.decisions, summary.unreadable)
     if summary.unreadable:
         raise typer.Exit(SOME_UNREADABLE)
 
@@ -134,7 +133,7 @@ def _write(batch: Batch, pool: "WorkerPool", request: "PredictionRequest", evide
 
 
 def _line(prediction: "Prediction") -> str:
-    """One image for human readers: decision, probability, reasons or etiologies, file."""
+    """Line about an image: decision, probability, reasons or etiologies, file."""
     why = ", ".join(prediction.reasons)
     etiologies = {k: v for k, v in (prediction.class_probability or {}).items() if k not in ("normal", "pneumonia")}
     if prediction.decision == "pneumonia" and etiologies:

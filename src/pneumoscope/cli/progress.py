@@ -13,7 +13,7 @@ from pneumoscope.training.callbacks import EpochResult
 
 
 class Display:
-    """Draws what data stages and trainings tell."""
+    """Display of the progress of data stages and trainings."""
 
     def __init__(self, console: Console, progress: Progress) -> None:
         self._console = console
@@ -22,12 +22,12 @@ class Display:
         self._began = time.monotonic()
         self._done = 0
 
-    def say(self, line: str) -> None:
+    def print_line(self, line: str) -> None:
         """Prints a line."""
         self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def report(self, name: str) -> Follow:
-        """Follows a data stage."""
+        """Begins a data stage; gives the callback that follows it."""
         began = time.monotonic()
         self._progress.reset(self._task, total=None, description=name, visible=True, note="")
 
@@ -36,34 +36,34 @@ class Display:
             if done == total:
                 seconds = time.monotonic() - began
                 self._progress.update(self._task, visible=False)
-                self.say(f"{total:,} {name} in {seconds:.1f} s")
+                self.print_line(f"{total:,} {name} in {seconds:.1f} s")
 
         return follow
 
     def stage(self, name: str, total: int | None) -> None:
-        """An epoch, a pass of a frozen base or a batch of images begins; of how many, where that is known."""
+        """Begins an epoch, a pass of a frozen base or a batch of `total` images; None where the number is unknown."""
         self._began, self._done = time.monotonic(), 0
         self._progress.reset(self._task, total=total, description=name, visible=True, note="")
 
     def advance(self, parts: int, loss: float | None = None) -> None:
-        """So many more images are done."""
+        """Counts `parts` more images as done."""
         self._done += parts
         self._show(parts, loss)
 
     @property
-    def is_drawn(self) -> bool:
-        """Whether there is a terminal to draw bars on."""
+    def on_terminal(self) -> bool:
+        """Whether stderr is a terminal, on which a bar is drawn."""
         return self._console.is_terminal
 
     def note(self, parts: int, note: str) -> None:
-        """So many more parts are done; the note stands behind the bar."""
+        """Counts `parts` more parts as done and shows a note behind the bar."""
         self._progress.update(self._task, advance=parts, note=note)
 
     def skip(self, parts: int) -> None:
-        """So many were done by an earlier run; they do not count for the rate."""
+        """Counts `parts` parts as done by an earlier run; they do not count for the rate."""
         if parts:
             self._progress.update(self._task, advance=parts)
-            self.say(f"{parts:,} were done already")
+            self.print_line(f"{parts:,} were done already")
 
     def _show(self, parts: int, loss: float | None) -> None:
         rate = self._done / max(time.monotonic() - self._began, 1e-9)
@@ -71,10 +71,10 @@ class Display:
         self._progress.update(self._task, advance=parts, note=note)
 
     def epoch_done(self, result: EpochResult, epochs: int, waited: int) -> None:
-        """An epoch ended."""
+        """Prints the line of an epoch that has ended."""
         self._progress.update(self._task, visible=False)
         patience = f"  (no better for {waited})" if waited else ""
-        self.say(
+        self.print_line(
             f"  epoch {result.epoch:>2}/{epochs}  loss {result.loss:.4f}  acc {result.accuracy:.3f}  "
             f"val_loss {result.val_loss:.4f}  val_acc {result.val_accuracy:.3f}  "
             f"{result.films_per_second:.0f} img/s  {result.seconds:.1f} s{patience}"
@@ -83,13 +83,13 @@ class Display:
 
 @contextmanager
 def display(advice: str = "run the same command again") -> Iterator[Display]:
-    """A display for the time of a command; Ctrl-C ends it with one line that says how to go on, and exit code 130."""
-    with interruptible(advice), _drawn() as shown:
+    """Display during a command; Ctrl-C ends the command with one line of advice on how to resume, and exit code 130."""
+    with interruptible(advice), _on_stderr() as shown:
         yield shown
 
 
 @contextmanager
-def _drawn() -> Iterator[Display]:
+def _on_stderr() -> Iterator[Display]:
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pneumoscope.cli.options import BundleOption, JsonOption, WorkersOption, count_of_workers, print_json
+from pneumoscope.cli.options import BundleOption, JsonOption, WorkersOption, print_json, worker_count
 
 
 def report(
@@ -33,7 +33,7 @@ def report(
     with display() as shown:
         shown.stage("images judged", total)
         found, request = find_bundle(bundle), PredictionRequest(operating_point, prevalence)
-        with WorkerPool(found, count_of_workers(workers, total)) as pool:
+        with WorkerPool(found, worker_count(workers, total)) as pool:
             summary = write_report(out, inputs, found, pool, request, shown.advance)
     if as_json:
         print_json({"page": str(out), "images": summary.images, "decisions": dict(summary.decisions)})

@@ -12,71 +12,80 @@ from pneumoscope.cli.options import (
     JsonOption,
     OperatingPointOption,
     PrevalenceOption,
-    count_of_workers,
+    print_counts,
     print_json,
-    tell_counts,
+    worker_count,
 )
 
 if TYPE_CHECKING:
     from pneumoscope.cli.progress import Display
-    from pneumoscope.scale.score import Account, Engine
+    from pneumoscope.scale.score import Engine, RunStatistics, ScoredArchive
 
 app = typer.Typer(no_args_is_help=True, help="Score archives of any size, on this machine or on a cluster.")
-# Between the lines that say how far it is, where no bar can be drawn.
+# Time between lines of progress, where no bar can be drawn.
 _SECONDS_BETWEEN_LINES = 30.0
 
 
 class EngineName(StrEnum):
-    """What judges."""
+    """Engine that scores the partitions."""
 
     RAY = "ray"
     LOCAL = "local"
 
 
+ManifestArgument = Annotated[
+    str,
+    typer.Argument(
+        help="Folder, pattern, CSV, TSV or Parquet table, or tar archives; a path, or s3://, gs://, hdfs://, ..."
+    ),
+]
+OutOption = Annotated[str, typer.Option("--out", help="Folder of the results; the same command goes on after a break.")]
+EngineOption = Annotated[EngineName, typer.Option("--engine", help="A Ray cluster, or this machine's processes.")]
+AddressOption = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        help="Of Ray's head, host:port, or auto; else a cluster of this machine alone is started.",
+        show_default=False,
+    ),
+]
+ScaleWorkersOption = Annotated[
+    int, typer.Option("--workers", min=0, help="Detectors at work; 0 for as many as there are cores.")
+]
+CoresOption = Annotated[
+    int, typer.Option("--cores-per-worker", min=1, help="Of Ray's workers, with a judging process for each.")
+]
+GpusOption = Annotated[
+    float, typer.Option("--gpus-per-worker", min=0, help="Of Ray's workers, on which they judge; else on cores.")
+]
+PartitionOption = Annotated[
+    int, typer.Option("--partition-films", help="Films that are judged, and put in place, together.")
+]
+PriceOption = Annotated[
+    float | None,
+    typer.Option("--core-hour-price", min=0, help="To tell what it costs, in any currency.", show_default=False),
+]
+
+
 @app.callback()
 def _scale() -> None:
-    pass
+    """Keeps `score` a subcommand: typer merges an application's only command into the application."""
 
 
 @app.command()
 def score(
-    manifest: Annotated[
-        str,
-        typer.Argument(
-            help="Folder, pattern, CSV, TSV or Parquet table, or tar archives; a path, or s3://, gs://, hdfs://, ..."
-        ),
-    ],
-    out: Annotated[str, typer.Option("--out", help="Folder of the results; the same command goes on after a break.")],
+    manifest: ManifestArgument,
+    out: OutOption,
     bundle: BundleOption = "default",
     operating_point: OperatingPointOption = "balanced",
     prevalence: PrevalenceOption = None,
-    engine: Annotated[
-        EngineName, typer.Option("--engine", help="A Ray cluster, or this machine's processes.")
-    ] = EngineName.RAY,
-    address: Annotated[
-        str | None,
-        typer.Option(
-            "--address",
-            help="Of Ray's head, host:port, or auto; else a cluster of this machine alone is started.",
-            show_default=False,
-        ),
-    ] = None,
-    workers: Annotated[
-        int, typer.Option("--workers", min=0, help="Detectors at work; 0 for as many as there are cores.")
-    ] = 0,
-    cores_per_worker: Annotated[
-        int, typer.Option("--cores-per-worker", min=1, help="Of Ray's workers, with a judging process for each.")
-    ] = 1,
-    gpus_per_worker: Annotated[
-        float, typer.Option("--gpus-per-worker", min=0, help="Of Ray's workers, on which they judge; else on cores.")
-    ] = 0.0,
-    partition_images: Annotated[
-        int, typer.Option("--partition-films", help="Films that are judged, and put in place, together.")
-    ] = 1000,
-    core_hour_price: Annotated[
-        float | None,
-        typer.Option("--core-hour-price", min=0, help="To tell what it costs, in any currency.", show_default=False),
-    ] = None,
+    engine: EngineOption = EngineName.RAY,
+    address: AddressOption = None,
+    workers: ScaleWorkersOption = 0,
+    cores_per_worker: CoresOption = 1,
+    gpus_per_worker: GpusOption = 0.0,
+    partition_images: PartitionOption = 1000,
+    core_hour_price: PriceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Judge every image of an archive, exactly once, into Parquet files.
@@ -94,28 +103,31 @@ def score(
     device = "cuda" if gpus_per_worker else "cpu"
     chosen = _engine(engine, address, workers, cores_per_worker, gpus_per_worker)
     with display("run the same command again: it goes on where it was broken off") as shown:
-        follow = _Follow(shown, core_hour_price)
+        follow = _RunProgress(shown, core_hour_price)
         scored = score_archive(manifest, out, found, chosen, partition_images, follow, request, device)
-    account, unreadable = scored.account, count_unreadable(scored.all.reasons)
-    cost = None if core_hour_price is None else account.core_hours * core_hour_price
+    unreadable = count_unreadable(scored.total.reasons)
     if as_json:
-        record: dict[str, Any] = {
-            "out": out,
-            "films": scored.all.images,
-            "partitions": scored.plan.partitions,
-            "decisions": scored.all.decisions,
-            "reasons": scored.all.reasons,
-            "unreadable": unreadable,
-            "run": account.as_json(),
-            "core_hours": account.core_hours,
-            "cost": cost,
-        }
-        print_json(record)
+        print_json({"out": out, **_record(scored, unreadable, core_hour_price)})
     else:
         typer.echo(out)
-    tell_counts(scored.all.decisions, unreadable)
+    print_counts(scored.total.decisions, unreadable)
     if unreadable:
         raise typer.Exit(SOME_UNREADABLE)
+
+
+def _record(scored: "ScoredArchive", unreadable: int, core_hour_price: float | None) -> dict[str, Any]:
+    """Result of a run as plain data."""
+    total, run = scored.total, scored.run
+    return {
+        "films": total.images,
+        "partitions": scored.plan.partitions,
+        "decisions": total.decisions,
+        "reasons": total.reasons,
+        "unreadable": unreadable,
+        "run": run.as_json(),
+        "core_hours": run.core_hours,
+        "cost": None if core_hour_price is None else run.core_hours * core_hour_price,
+    }
 
 
 def _engine(
@@ -124,44 +136,44 @@ def _engine(
     if name is EngineName.LOCAL:
         from pneumoscope.scale.score import LocalEngine
 
-        return LocalEngine(count_of_workers(workers, None))
+        return LocalEngine(worker_count(workers, None))
     from pneumoscope.scale.ray_engine import RayEngine
 
     return RayEngine(address, workers or None, cores_per_worker, gpus_per_worker)
 
 
-class _Follow:
-    """Tells how far a run is: on a terminal all the time, elsewhere by a line now and then."""
+class _RunProgress:
+    """Progress of a run: a bar on a terminal, elsewhere a line every half minute."""
 
     def __init__(self, shown: "Display", core_hour_price: float | None) -> None:
         self._shown = shown
         self._price = core_hour_price
-        self._told = time.monotonic()
+        self._printed = time.monotonic()
         self._begun = False
 
-    def __call__(self, account: "Account") -> None:
+    def __call__(self, run: "RunStatistics") -> None:
+        """Shows the progress; the first call begins the stage."""
         if not self._begun:
             self._begun = True
-            self._shown.stage("partitions judged", account.plan.partitions)
-            self._shown.skip(account.earlier)
+            self._shown.stage("partitions judged", run.plan.partitions)
+            self._shown.skip(run.earlier)
             return
-        line = self._line(account)
+        line = self._line(run)
         self._shown.note(1, line)
-        if not self._shown.is_drawn and time.monotonic() - self._told > _SECONDS_BETWEEN_LINES:
-            self._told = time.monotonic()
-            self._shown.say(
-                f"{account.earlier + account.partitions:,} of {account.plan.partitions:,} partitions: {line}"
-            )
+        if not self._shown.on_terminal and time.monotonic() - self._printed > _SECONDS_BETWEEN_LINES:
+            self._printed = time.monotonic()
+            self._shown.print_line(f"{run.earlier + run.partitions:,} of {run.plan.partitions:,} partitions: {line}")
 
-    def _line(self, account: "Account") -> str:
-        parts = [f"{account.images:,} films", f"{account.rate:.0f} img/s", f"{_duration(account.seconds_left)} left"]
-        parts.append(f"{account.core_hours:.2f} core-hours")
+    def _line(self, run: "RunStatistics") -> str:
+        parts = [f"{run.images:,} films", f"{run.rate:.0f} img/s", f"{_duration(run.seconds_left)} left"]
+        parts.append(f"{run.core_hours:.2f} core-hours")
         if self._price is not None:
-            parts.append(f"cost {account.core_hours * self._price:.2f}")
+            parts.append(f"cost {run.core_hours * self._price:.2f}")
         return ", ".join(parts)
 
 
 def _duration(seconds: float) -> str:
+    """Hours, minutes and seconds of a duration, as 1:05:00; a question mark for an infinite one."""
     if seconds == float("inf"):
         return "?"
     minutes, rest = divmod(round(seconds), 60)

@@ -30,6 +30,10 @@ def serve(
             "--history", help="SQLite file that keeps what was decided; else nothing is kept.", show_default=False
         ),
     ] = None,
+    history_required: Annotated[
+        bool,
+        typer.Option("--history-required", help="Answer 503 where a decision cannot be kept in --history."),
+    ] = False,
     keys: Annotated[
         Path | None,
         typer.Option("--api-keys", help="File of keys; else everybody who reaches it may ask.", show_default=False),
@@ -84,6 +88,7 @@ def serve(
         origins=tuple(allow_origin or ()),
         hosts=tuple(allow_host or ()),
         history=history,
+        history_required=history_required,
         request_log=request_log,
     )
     settings = replace(settings, workers=workers) if workers else settings

@@ -14,7 +14,7 @@ from pneumoscope.cli.options import (
     ProcessesOption,
     RayOption,
     SkipOption,
-    assemble,
+    launch_processes,
     print_json,
 )
 
@@ -47,11 +47,11 @@ def study(
     from pneumoscope.training.allocator import keep_freed_memory
 
     keep_freed_memory()
-    assemble(processes)
+    launch_processes(processes)
     from pneumoscope.assessment.ledger import ledger_in_use
     from pneumoscope.cli.progress import display
     from pneumoscope.data.locate import locate_or_make_phantoms
-    from pneumoscope.study.study import StudyPlan, run_study
+    from pneumoscope.study.study import Study, StudyPlan, run_study
     from pneumoscope.training import distributed
     from pneumoscope.training.callbacks import Callbacks
     from pneumoscope.training.jobs import Workers
@@ -61,14 +61,14 @@ def study(
     plan = StudyPlan(names, seeds, epochs, limit, precision, skip_unreadable, inception_weights)
     _ = plan.experiments  # a misspelt name is an error before any data is looked for
     with display("run the same command again: it goes on after the last whole epoch") as shown:
-        location, reason = distributed.in_turn(lambda: locate_or_make_phantoms(data, shown.report))
+        location, reason = distributed.first_rank_then_others(lambda: locate_or_make_phantoms(data, shown.report))
         if location.synthetic:
-            shown.say(reason)
-            shown.say("going on with phantom films: synthetic, says nothing about accuracy")
+            shown.print_line(reason)
+            shown.print_line("going on with phantom films: synthetic, says nothing about accuracy")
             out = out.with_name(f"{out.name}-synthetic")
-        shown.say(f"data: {location.root} ({location.how})")
-        callbacks = Callbacks(shown.report, shown, shown.say)
-        record = run_study(location, plan, out, ledger_in_use(ledger), callbacks, workers)
+        shown.print_line(f"data: {location.root} ({location.origin})")
+        callbacks = Callbacks(shown.report, shown, shown.print_line)
+        record = run_study(Study(location, plan, out, ledger_in_use(ledger)), callbacks, workers)
     if as_json:
         print_json(record)
         return

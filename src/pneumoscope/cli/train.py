@@ -13,7 +13,7 @@ from pneumoscope.cli.options import (
     ProcessesOption,
     RayOption,
     SkipOption,
-    assemble,
+    launch_processes,
     print_json,
 )
 
@@ -50,7 +50,7 @@ def train(
     from pneumoscope.training.allocator import keep_freed_memory
 
     keep_freed_memory()
-    assemble(processes)
+    launch_processes(processes)
     from pneumoscope.cli.progress import display
     from pneumoscope.data.locate import locate
     from pneumoscope.errors import ConfigError
@@ -65,15 +65,15 @@ def train(
     folder = resume or out or Path("runs") / settings.name
     named = "".join(f" {option} {value}" for option, value in (("--data", data), ("--base", base)) if value)
     with display(f"pneumoscope train {config} --resume {folder}{named}") as shown:
-        location = distributed.in_turn(lambda: locate(data, shown.report))
-        callbacks = Callbacks(shown.report, shown, shown.say)
+        location = distributed.first_rank_then_others(lambda: locate(data, shown.report))
+        callbacks = Callbacks(shown.report, shown, shown.print_line)
         if settings.detector.name:
             record, line = _train_detector(settings, location, folder, callbacks, resume is not None, workers)
         else:
             from pneumoscope.training.single_run import SingleRun
 
-            asked = SingleRun(settings, location, folder, base, inception_weights, skip_unreadable)
-            record, line = _train_network(asked, callbacks, resume is not None)
+            run = SingleRun(settings, location, folder, base, inception_weights, skip_unreadable)
+            record, line = _train_network(run, callbacks, resume is not None)
     if as_json:
         print_json(record)
     else:
@@ -102,17 +102,17 @@ def _train_detector(
     )
 
 
-def _train_network(asked: "SingleRun", callbacks: "Callbacks", resume: bool) -> tuple[dict[str, Any], str]:
+def _train_network(run: "SingleRun", callbacks: "Callbacks", resume: bool) -> tuple[dict[str, Any], str]:
     from pneumoscope.training.single_run import train_run
 
-    last = train_run(asked, callbacks, resume)
+    last = train_run(run, callbacks, resume)
     record = {
-        "run": str(asked.folder),
+        "run": str(run.folder),
         "epochs": last.epoch,
         "val_loss": last.val_loss,
         "val_accuracy": last.val_accuracy,
     }
     return record, (
         f"{last.epoch} epochs, validation loss {last.val_loss:.4f}, accuracy {last.val_accuracy:.3f}; "
-        f"next: pneumoscope evaluate {asked.folder}"
+        f"next: pneumoscope evaluate {run.folder}"
     )

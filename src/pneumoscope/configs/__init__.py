@@ -1,8 +1,8 @@
-"""Configurations that ship with the package: the study's, the detectors' and those of the ablation.
+"""Configurations that ship with the package: of the study, of the detectors and of the ablation.
 
-study/       the slides' networks, by their names
-detectors/   the recipes of the shipped detectors, `default` and `nano`
-ablation/    the recipes that were compared on the way to them, as `ablation/NAME`
+study/       networks on the slides, by their names
+detectors/   shipped detectors, `default` and `nano`
+ablation/    configurations compared in the ablation, as `ablation/NAME`
 """
 
 from importlib.resources import files
@@ -20,10 +20,10 @@ def config_names() -> list[str]:
 
 
 def shipped_config(name: str) -> RunConfig:
-    """Configuration of a name.
+    """Shipped configuration by its name.
 
     Raises:
-        ConfigError: There is none.
+        ConfigError: Unknown name.
     """
     known = _files()
     if name not in known:
@@ -33,10 +33,10 @@ def shipped_config(name: str) -> RunConfig:
 
 
 def _files() -> dict[str, Traversable]:
-    home = files("pneumoscope.configs")
+    root = files("pneumoscope.configs")
     return {
         f"{prefix}{file.name.removesuffix(_ENDING)}": file
         for folder, prefix in (("study", ""), ("detectors", ""), ("ablation", "ablation/"))
-        for file in home.joinpath(folder).iterdir()
+        for file in root.joinpath(folder).iterdir()
         if file.name.endswith(_ENDING)
     }

@@ -1,1 +1,1 @@
-"""Image files become an index, an audit, a split and an array: the first two steps of an image to a decision."""
+"""Data: image files to an index, an audit, a split and preprocessed arrays."""

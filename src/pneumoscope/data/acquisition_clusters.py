@@ -1,9 +1,9 @@
-"""Image styles: which images look as if they came from the same device and room, whatever they show.
+"""Acquisition clusters: images of one device and room, found by k-means over properties that a device leaves on an image.
 
-What a device, its room and its image scanner leave behind (how fine the picture is, how its grey levels lie, what is burnt
-into its corners) is measured on each image; images whose measures lie together are called a style. A style is no class: in
-the public training images the share of normals within a style runs from nearly none to nearly all, and it is other in the
-test images, so that a network which learns the style reads validation well and the test badly.
+Features of an image: log power in 16 rings of spatial frequency (resolution, noise, compression), 9 quantiles of the grey
+levels (exposure, tone curve), bright fraction and contrast of the 4 corners (burnt-in markers). In the public training images
+the fraction of normals in a cluster ranges from nearly 0 to nearly 1, and it differs in the test images: a network that
+recognises the cluster does well on validation images and badly on test images.
 """
 
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from scipy import fft
 
 from pneumoscope.errors import InputError
 
-CLUSTERS = 12
+CLUSTER_COUNT = 12
 _BANDS = 16
 _QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
-# A corner mark is bright on a dark ground; these shares of an image's side hold the corners and the margins between.
-_CORNER = 0.18
-_BRIGHT = 200
+# Size of the corners, as a fraction of the image's size, and grey level from which a pixel counts as part of a marker.
+_CORNER_FRACTION = 0.18
+_BRIGHT_LEVEL = 200
 _BATCH = 256
 
 Features = NDArray[np.float64]
@@ -27,61 +27,63 @@ Features = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ClusterModel:
-    """Styles found in some images, to be recognised in others.
+    """Cluster centres fitted to some images, to assign others to.
 
     Attributes:
-        mean: (features,) of the images the styles were found in.
-        scale: (features,) standard deviation, likewise.
-        centres: (styles, features) in units of `scale` about `mean`, the largest style first.
+        mean: (features,) float64, mean of the features of the fitted images.
+        scale: (features,) float64, standard deviation of these features.
+        centres: (clusters, features) float64, in units of `scale` about `mean`, the largest cluster first.
     """
 
     mean: Features
     scale: Features
     centres: Features
 
-    def of(self, images: NDArray[np.uint8]) -> NDArray[np.int64]:
-        """(n,) int, the nearest style of each image (n, height, width) uint8, 0 for the largest."""
+    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.int64]:
+        """(n,) int, nearest cluster of each image of (n, height, width) uint8; 0 is the largest cluster."""
         offset = (acquisition_features(images) - self.mean) / self.scale
         distance = ((offset[:, None, :] - self.centres[None, :, :]) ** 2).sum(axis=2)
         nearest: NDArray[np.int64] = distance.argmin(axis=1)
         return nearest
 
 
-def fit_clusters(images: NDArray[np.uint8], count: int = CLUSTERS, seed: int = 0) -> ClusterModel:
-    """Gathers images into styles by k-means over `acquisition_features`.
+def fit_clusters(images: NDArray[np.uint8], count: int = CLUSTER_COUNT, seed: int = 0) -> ClusterModel:
+    """Cluster images by k-means over their standardised `acquisition_features`.
 
     Args:
         images: (n, height, width) uint8.
-        count: Of styles.
-        seed: Of k-means' starts.
+        count: Number of clusters.
+        seed: Seed of the initial centres.
 
     Raises:
-        InputError: Fewer images than styles.
+        InputError: Fewer images than clusters.
     """
     from sklearn.cluster import KMeans
 
     if len(images) < count:
-        raise InputError(f"expected at least {count} films to find {count} styles in, found {len(images)}: add films")
+        raise InputError(
+            f"expected at least {count} films for {count} acquisition clusters, found {len(images)}: add films"
+        )
     features = acquisition_features(images)
     mean, scale = features.mean(axis=0), features.std(axis=0)
     scale[scale == 0] = 1
-    found = KMeans(count, n_init=10, random_state=seed).fit((features - mean) / scale)
-    largest_first = np.argsort(-np.bincount(found.labels_, minlength=count), kind="stable")
-    return ClusterModel(mean, scale, found.cluster_centers_[largest_first])
+    fitted = KMeans(count, n_init=10, random_state=seed).fit((features - mean) / scale)
+    largest_first = np.argsort(-np.bincount(fitted.labels_, minlength=count), kind="stable")
+    return ClusterModel(mean, scale, fitted.cluster_centers_[largest_first])
 
 
 def acquisition_features(images: NDArray[np.uint8]) -> Features:
-    """(n, 16 + 9 + 8) float64 of images (n, height, width) uint8: spectrum, grey levels, corner marks."""
+    """(n, 16 + 9 + 8) float64 features of (n, height, width) uint8 images: spectrum, grey levels, corner markers."""
     parts = [_features(images[start : start + _BATCH]) for start in range(0, len(images), _BATCH)]
     return np.concatenate(parts) if parts else np.zeros((0, _BANDS + len(_QUANTILES) + 8))
 
 
 def _features(images: NDArray[np.uint8]) -> Features:
-    return np.concatenate([_spectrum(images), _grey_levels(images), _corner_marks(images)], axis=1)
+    return np.concatenate([_spectrum(images), _grey_level_quantiles(images), _corner_markers(images)], axis=1)
 
 
 def _spectrum(images: NDArray[np.uint8]) -> Features:
-    """Logarithm of the power in 16 rings of spatial frequency, each relative to all of it; tapered against the edges."""
+    """(n, 16) log of the fraction of the power in each ring of spatial frequency, under a Hann window."""
     height, width = images.shape[1:]
     taper = np.outer(np.hanning(height), np.hanning(width)).astype(np.float32)
     centred = images.astype(np.float32)
@@ -96,17 +98,17 @@ def _spectrum(images: NDArray[np.uint8]) -> Features:
     return np.asarray(np.log(rings / total + 1e-9), dtype=np.float64)
 
 
-def _grey_levels(images: NDArray[np.uint8]) -> Features:
-    """Grey levels below which a share of the pixels lies; by counting, since sorting takes a hundred times as long."""
+def _grey_level_quantiles(images: NDArray[np.uint8]) -> Features:
+    """(n, 9) quantiles of the grey levels, from histograms: sorting the pixels takes a hundred times as long."""
     counts = np.stack([np.bincount(image.ravel(), minlength=256) for image in images])
-    reached = np.cumsum(counts, axis=1) / images[0].size
-    return np.stack([(reached < share).sum(axis=1) for share in _QUANTILES], axis=1).astype(np.float64)
+    cumulative = np.cumsum(counts, axis=1) / images[0].size
+    return np.stack([(cumulative < quantile).sum(axis=1) for quantile in _QUANTILES], axis=1).astype(np.float64)
 
 
-def _corner_marks(images: NDArray[np.uint8]) -> Features:
-    """Share of bright pixels and contrast in each corner."""
-    split = max(1, round(_CORNER * min(images.shape[1:])))
-    near, far = slice(0, split), slice(-split, None)
-    corners = [images[:, rows, columns] for rows in (near, far) for columns in (near, far)]
-    measures = [((c >= _BRIGHT).mean(axis=(1, 2)), c.std(axis=(1, 2)) / 255) for c in corners]
+def _corner_markers(images: NDArray[np.uint8]) -> Features:
+    """(n, 8) fraction of bright pixels and contrast of each corner."""
+    size = max(1, round(_CORNER_FRACTION * min(images.shape[1:])))
+    first, last = slice(0, size), slice(-size, None)
+    corners = [images[:, rows, columns] for rows in (first, last) for columns in (first, last)]
+    measures = [((c >= _BRIGHT_LEVEL).mean(axis=(1, 2)), c.std(axis=(1, 2)) / 255) for c in corners]
     return np.stack([value for pair in measures for value in pair], axis=1)

@@ -1,11 +1,24 @@
-"""Every chest brought into the same frame: stretched and shifted until it lies as the mean chest does.
+"""Alignment of chest radiographs: the stretches and shifts that bring a chest into the frame of the mean chest.
 
-An image shows more or less of the neck, the arms and the belly, and a file squashed to a square stretches the chest by the
-aspect of the image; both go with the class in the public training images (see the data card). The atlas is the mean of many
-chests, each moved to where it agrees best with the mean of the others: nobody drew a lung for it. An image is placed by the two
-stretches and two shifts that make it most like the atlas.
+An image shows more or less of the neck, the arms and the abdomen, and a file squashed to a square stretches the chest by the
+aspect ratio of the image; both differ between the classes of the public training images (see the data card). The atlas is the
+mean of many chests, each aligned to the mean of all of them (congealing); no organ is outlined by hand.
 
-Source of the idea: congealing, Learned-Miller, IEEE TPAMI 2006, doi 10.1109/TPAMI.2006.34.
+Search. A frame has a scale and a shift along each axis. The one sought has the largest correlation with the atlas, at
+32 x 32, less a penalty for unusual frames. The axes are searched in turn (coordinate ascent): three sweeps over a grid of
+19 scales x 21 shifts, then two refinements over 5 x 5 within three quarters of a grid step.
+
+Correlation. A warp along one axis is an interpolation matrix W (32 x 32) with two neighbouring entries 1 - w and w in a row.
+With H the image warped along the other axis already, and T the atlas (mean 0, length 1), a candidate W has the correlation
+    <T, W H> / sqrt(|W H|^2 - sum(W H)^2 / 32^2)
+whose terms follow, for all 399 candidates at once, from products of rows that do not depend on W:
+    <T, W H>   = sum over r of (1 - w_r) <T_r, H_i(r)> + w_r <T_r, H_i(r)+1>    from the matrix T H'
+    sum(W H)   = sum over i of (column sum of W)_i sum(H_i)
+    |W H|^2    = sum over i of (column sum of W^2)_i |H_i|^2 + 2 sum over i of (sum over r of W_ri W_r,i+1) <H_i, H_i+1>
+so that no candidate is warped.
+
+Source: Learned-Miller, Data driven image models through continuous joint alignment, IEEE TPAMI 2006,
+doi 10.1109/TPAMI.2006.34.
 """
 
 from collections.abc import Sequence
@@ -24,271 +37,276 @@ Pixels = NDArray[np.uint8]
 Map = NDArray[np.float64]
 Levels = TypeVar("Levels", NDArray[np.float32], NDArray[np.float64])
 
-SIDE = 32
-# How much of an image's side the frame covers, and where its centre lies, in half sides: what was ever needed, and a bit more.
+_SIZE = 32
+# Grid of frame sizes, as fractions of the image, and of centres, in half images: the range that occurs, with a margin.
 _SCALES = np.exp(np.linspace(np.log(0.52), np.log(1.25), 19))
 _SHIFTS = np.linspace(-0.4, 0.4, 21)
-# The frame is closer than most images, so that even an image that ends at the ribs holds it whole.
-_USUAL_SCALE = 0.84
-# Loss of similarity for unusual placements: decides only where the image says nothing.
-_SCALE_COST, _SHIFT_COST = 0.02 / 0.3**2, 0.01 / 0.25**2
+# Scale at which the search starts and mean scale of the atlas: smaller than the chest in most images, so that even an image
+# that ends at the ribs contains the whole frame.
+_MEAN_SCALE = 0.84
+# Penalties on the correlation for unusual frames, small enough to decide only where the image shows little.
+_SCALE_PENALTY, _SHIFT_PENALTY = 0.02 / 0.3**2, 0.01 / 0.25**2
 _SWEEPS = 3
-# Shorter maps are blank: they have no direction.
-_BLANK = 1e-6
 _REFINEMENTS = 2
+# Length below which a map counts as blank: it has no direction to correlate.
+_BLANK = 1e-6
 
 
 @dataclass(frozen=True)
-class Placement:
-    """Where the chest frame lies in an image.
+class ChestFrame:
+    """Frame around the chest in an image.
 
     Attributes:
-        scale_down: Share of the image's height that the frame covers.
-        shift_down: Of its centre from the image's, in halves of the image's height, positive downwards.
-        scale_across: Share of the width.
-        shift_across: In halves of the width, positive to the right.
-        similarity: Correlation of the placed image with the atlas, in [-1, 1]; low for what is no frontal chest image.
+        scale_y: Height of the frame, as a fraction of the image's height.
+        shift_y: Offset of its centre from the image's centre, in half heights of the image, positive downwards.
+        scale_x: Width of the frame, as a fraction of the image's width.
+        shift_x: Offset of its centre, in half widths of the image, positive to the right.
+        similarity: Correlation of the frame's content with the atlas, in [-1, 1]; low for anything but a frontal chest image.
     """
 
-    scale_down: float
-    shift_down: float
-    scale_across: float
-    shift_across: float
+    scale_y: float
+    shift_y: float
+    scale_x: float
+    shift_x: float
     similarity: float
 
     @property
-    def frame(self) -> tuple[float, float, float, float]:
-        """Top, left, bottom and right as shares of the image's height and width."""
-        down, across = (1 + self.shift_down) / 2, (1 + self.shift_across) / 2
+    def edges(self) -> tuple[float, float, float, float]:
+        """Top, left, bottom and right, as fractions of the image's height and width."""
+        centre_y, centre_x = (1 + self.shift_y) / 2, (1 + self.shift_x) / 2
         return (
-            down - self.scale_down / 2,
-            across - self.scale_across / 2,
-            down + self.scale_down / 2,
-            across + self.scale_across / 2,
+            centre_y - self.scale_y / 2,
+            centre_x - self.scale_x / 2,
+            centre_y + self.scale_y / 2,
+            centre_x + self.scale_x / 2,
         )
 
 
 @dataclass(frozen=True)
 class ChestAtlas:
-    """The mean chest.
+    """Mean chest.
 
     Attributes:
-        template: (SIDE, SIDE), mean 0 and length 1.
+        template: (32, 32) float64, mean 0 and length 1.
     """
 
     template: Map
 
-    def place(self, image: Pixels) -> Placement:
-        """The frame in which an image, (height, width) uint8, is most like the atlas."""
-        small = _small(image)
-        down = across = _Axis.usual()
+    def locate_chest(self, image: Pixels) -> ChestFrame:
+        """Frame of an image, (height, width) uint8, whose content is most similar to the atlas."""
+        reduced = _reduce(image)
+        y = x = _AxisWarp.default()
         for _ in range(_SWEEPS):
-            down = self._best(_every_axis(), small @ across.matrix.T, self.template)
-            across = self._best(_every_axis(), small.T @ down.matrix.T, self.template.T)
+            y = _full_grid().best(reduced @ x.matrix.T, self.template)
+            x = _full_grid().best(reduced.T @ y.matrix.T, self.template.T)
         for _ in range(_REFINEMENTS):
-            down = self._best(down.neighbours(), small @ across.matrix.T, self.template)
-            across = self._best(across.neighbours(), small.T @ down.matrix.T, self.template.T)
-        similarity = self._similarity(down.matrix @ small @ across.matrix.T)
-        return Placement(down.scale, down.shift, across.scale, across.shift, similarity)
+            y = y.neighbours().best(reduced @ x.matrix.T, self.template)
+            x = x.neighbours().best(reduced.T @ y.matrix.T, self.template.T)
+        similarity = self._correlation(y.matrix @ reduced @ x.matrix.T)
+        return ChestFrame(y.scale, y.shift, x.scale, x.shift, similarity)
 
     def similarity(self, image: Pixels) -> float:
-        """Correlation, in [-1, 1], of an image, (height, width) uint8, that is in its frame already."""
-        return self._similarity(_small(image))
+        """Correlation with the atlas, in [-1, 1], of an aligned image, (height, width) uint8."""
+        return self._correlation(_reduce(image))
 
-    def _similarity(self, placed: Map) -> float:
-        return float((_normalised(placed) * self.template).sum())
-
-    @staticmethod
-    def _best(candidates: "_Axes", half_placed: Map, template: Map) -> "_Axis":
-        """The candidate for one axis that makes a map, placed along the other axis already, most like the template.
-
-        Each row of a placed map lies between two rows of the map, so that its correlation with the template follows from
-        products of rows with rows: no candidate is carried out.
-        """
-        with_template = (template @ half_placed.T).ravel()
-        agreement = _between(
-            with_template[candidates.first], with_template[candidates.first + 1], candidates.share
-        ).sum(axis=1)
-        total = candidates.once @ half_placed.sum(axis=1)
-        products = (half_placed[1:] * half_placed[:-1]).sum(axis=1)
-        squares = candidates.squared @ np.square(half_placed).sum(axis=1) + candidates.twice @ products
-        length = np.sqrt(np.maximum(squares - total**2 / SIDE**2, 0.0))
-        return candidates.axis(int((agreement / np.maximum(length, _BLANK) - candidates.cost).argmax()))
+    def _correlation(self, warped: Map) -> float:
+        return float((_normalise(warped) * self.template).sum())
 
 
-def aligned(image: Pixels, placement: Placement, height: int, width: int) -> Pixels:
-    """The frame of an image as (height, width) uint8, bilinear; beyond the image its edge goes on.
+def resample_frame(image: Pixels, frame: ChestFrame, height: int, width: int) -> Pixels:
+    """Content of a frame as (height, width) uint8, bilinear; pixels beyond the image repeat its edge.
 
-    Sums of two products in a fixed order, so that every machine gives the same bytes.
+    Each pixel is a sum of two products in a fixed order, so that every machine gives the same bytes.
     """
-    down, down_share = _samples(placement.scale_down, placement.shift_down, height, image.shape[0])
-    across, across_share = _samples(placement.scale_across, placement.shift_across, width, image.shape[1])
+    row, row_weight = _sample_positions(frame.scale_y, frame.shift_y, height, image.shape[0])
+    column, column_weight = _sample_positions(frame.scale_x, frame.shift_x, width, image.shape[1])
     levels = image.astype(np.float32)
-    rows = _between(levels[down], levels[down + 1], down_share.astype(np.float32)[:, None])
-    result = _between(rows[:, across], rows[:, across + 1], across_share.astype(np.float32))
+    rows = _interpolate(levels[row], levels[row + 1], row_weight.astype(np.float32)[:, None])
+    result = _interpolate(rows[:, column], rows[:, column + 1], column_weight.astype(np.float32))
     return np.ascontiguousarray(np.rint(result), dtype=np.uint8)
 
 
-def learn_atlas(images: NDArray[np.uint8], rounds: int = 3) -> ChestAtlas:
-    """The mean of images, each placed by the mean of all.
+def fit_atlas(images: NDArray[np.uint8], rounds: int = 3) -> ChestAtlas:
+    """Fit the mean chest: align every image to the mean, average the aligned images, repeat.
 
     Args:
         images: (n, height, width) uint8.
-        rounds: Of placing and averaging.
+        rounds: Number of alternations of alignment and averaging.
 
     Raises:
-        InputError: There is no image.
+        InputError: No image.
     """
     if len(images) == 0:
         raise InputError("expected films to learn the atlas from, found none: add films")
-    smalls = [_small(image) for image in images]
-    usual = _Axis.usual().matrix
-    atlas = _mean([usual @ small @ usual.T for small in smalls])
+    reduced = [_reduce(image) for image in images]
+    default = _AxisWarp.default().matrix
+    atlas = _mean_atlas([default @ each @ default.T for each in reduced])
     for _ in range(rounds):
-        places = _centred([atlas.place(image) for image in images])
-        atlas = _mean([_moved(small, place) for small, place in zip(smalls, places, strict=True)])
+        frames = _recentre([atlas.locate_chest(image) for image in images])
+        atlas = _mean_atlas([_warp(each, frame) for each, frame in zip(reduced, frames, strict=True)])
     return atlas
 
 
-def _centred(places: list[Placement]) -> list[Placement]:
-    """With the usual scale and no shift on average: otherwise the frame creeps from round to round."""
-    scales = np.log([(p.scale_down, p.scale_across) for p in places])
-    scales += np.log(_USUAL_SCALE) - scales.mean(axis=0)
-    shifts = np.array([(p.shift_down, p.shift_across) for p in places])
+def _recentre(frames: list[ChestFrame]) -> list[ChestFrame]:
+    """Frames with the default scale and no shift on average; without this they drift from round to round."""
+    scales = np.log([(frame.scale_y, frame.scale_x) for frame in frames])
+    scales += np.log(_MEAN_SCALE) - scales.mean(axis=0)
+    shifts = np.array([(frame.shift_y, frame.shift_x) for frame in frames])
     shifts -= shifts.mean(axis=0)
-    moved = zip(np.exp(scales), shifts, strict=True)
-    return [Placement(float(a), float(c), float(b), float(d), 0.0) for (a, b), (c, d) in moved]
+    return [
+        ChestFrame(float(scale_y), float(shift_y), float(scale_x), float(shift_x), 0.0)
+        for (scale_y, scale_x), (shift_y, shift_x) in zip(np.exp(scales), shifts, strict=True)
+    ]
 
 
 @lru_cache
 def load_atlas() -> ChestAtlas:
-    """The atlas that ships with the package, learnt from training images by `scripts/learn_atlas.py`."""
+    """Load the atlas that ships with the package; `scripts/learn_atlas.py` fitted it to training images."""
     with files("pneumoscope.data").joinpath("chest_atlas.npy").open("rb") as stream:
         return ChestAtlas(np.load(stream, allow_pickle=False).astype(np.float64))
 
 
-def _mean(maps: Sequence[NDArray[np.floating]]) -> ChestAtlas:
-    return ChestAtlas(_normalised(np.mean([_normalised(m) for m in maps], axis=0)))
+def _mean_atlas(maps: Sequence[NDArray[np.floating]]) -> ChestAtlas:
+    return ChestAtlas(_normalise(np.mean([_normalise(m) for m in maps], axis=0)))
 
 
-def _moved(small: Map, place: Placement) -> Map:
-    down = _mover(place.scale_down, place.shift_down)
-    across = _mover(place.scale_across, place.shift_across)
-    return np.asarray(down @ small @ across.T)
+def _warp(reduced: Map, frame: ChestFrame) -> Map:
+    """(32, 32) float64, content of a frame of a reduced image."""
+    y = _interpolation_matrix(frame.scale_y, frame.shift_y)
+    x = _interpolation_matrix(frame.scale_x, frame.shift_x)
+    return np.asarray(y @ reduced @ x.T)
 
 
-def _small(image: Pixels) -> Map:
-    resized = Image.fromarray(np.ascontiguousarray(image)).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+def _reduce(image: Pixels) -> Map:
+    """(32, 32) float64, an image at the atlas' size."""
+    resized = Image.fromarray(np.ascontiguousarray(image)).resize((_SIZE, _SIZE), Image.Resampling.BILINEAR)
     return np.asarray(resized, dtype=np.float64)
 
 
-def _normalised(maps: NDArray[np.floating]) -> Map:
-    """Mean 0 and length 1 over the last two axes; a blank map stays 0."""
+def _normalise(maps: NDArray[np.floating]) -> Map:
+    """Maps of mean 0 and length 1 over the last two axes; a blank map stays 0."""
     centred = maps - maps.mean(axis=(-2, -1), keepdims=True)
     length = np.sqrt(np.square(centred).sum(axis=(-2, -1), keepdims=True))
     return np.asarray(centred / np.maximum(length, _BLANK))
 
 
 @dataclass(frozen=True)
-class _Axis:
-    """One axis of a placement, with the matrix that carries it out."""
+class _AxisWarp:
+    """Scale and shift of a frame along one axis."""
 
     scale: float
     shift: float
 
     @property
     def matrix(self) -> Map:
-        return _mover(self.scale, self.shift)
+        """(32, 32) float64 interpolation matrix."""
+        return _interpolation_matrix(self.scale, self.shift)
 
     @staticmethod
-    def usual() -> "_Axis":
-        return _Axis(_USUAL_SCALE, 0.0)
+    def default() -> "_AxisWarp":
+        return _AxisWarp(_MEAN_SCALE, 0.0)
 
-    def neighbours(self) -> "_Axes":
-        """Itself and what lies within a step of the grid around it."""
+    def neighbours(self) -> "_WarpGrid":
+        """This warp and those within three quarters of a grid step around it."""
         return _neighbours(self.scale, self.shift)
 
 
 @dataclass(frozen=True)
-class _Axes:
-    """Candidates for one axis; the row `r` of a map that one of them places lies between two rows of the map.
+class _WarpGrid:
+    """Candidate warps along one axis, with the sums over their matrices W that correlations follow from.
 
     Attributes:
-        scale: (n,).
-        shift: (n,).
-        first: (n, SIDE) int, SIDE * r plus the first of the two.
-        share: (n, SIDE) of the second.
-        once: (n, SIDE), what each row of the map gives to all rows of the placed one together.
-        squared: (n, SIDE), likewise, the shares squared.
-        twice: (n, SIDE - 1), twice the products of the shares of neighbouring rows.
-        cost: (n,), what is taken off their similarity.
+        scale: (n,) scale of each candidate.
+        shift: (n,) shift of each candidate.
+        flat_index: (n, 32) int, 32 * r + i, where row r of the warped map lies between rows i and i + 1 of the map.
+        upper_weight: (n, 32) weight w_r of row i + 1, in [0, 1]; row i has the weight 1 - w_r.
+        column_sum: (n, 32) sum over r of W_ri.
+        square_sum: (n, 32) sum over r of W_ri^2.
+        cross_sum: (n, 31) twice the sum over r of W_ri W_r,i+1.
+        penalty: (n,) reduction of the correlation for an unusual scale or shift.
     """
 
     scale: Map
     shift: Map
-    first: NDArray[np.int64]
-    share: Map
-    once: Map
-    squared: Map
-    twice: Map
-    cost: Map
+    flat_index: NDArray[np.int64]
+    upper_weight: Map
+    column_sum: Map
+    square_sum: Map
+    cross_sum: Map
+    penalty: Map
 
     @staticmethod
-    def grid(scales: Map, shifts: Map) -> "_Axes":
+    def product(scales: Map, shifts: Map) -> "_WarpGrid":
+        """All combinations of scales and shifts."""
         scale, shift = (grid.ravel() for grid in np.meshgrid(scales, shifts, indexing="ij"))
-        first, share = _samples(scale[:, None], shift[:, None], SIDE, SIDE)
-        matrices = _movers(first, share)
-        return _Axes(
+        lower, upper_weight = _sample_positions(scale[:, None], shift[:, None], _SIZE, _SIZE)
+        matrices = _interpolation_matrices(lower, upper_weight)
+        return _WarpGrid(
             scale,
             shift,
-            first + SIDE * np.arange(SIDE),
-            share,
-            once=matrices.sum(axis=1),
-            squared=np.square(matrices).sum(axis=1),
-            twice=2 * (matrices[:, :, 1:] * matrices[:, :, :-1]).sum(axis=1),
-            cost=_SCALE_COST * np.log(scale / _USUAL_SCALE) ** 2 + _SHIFT_COST * shift**2,
+            lower + _SIZE * np.arange(_SIZE),
+            upper_weight,
+            column_sum=matrices.sum(axis=1),
+            square_sum=np.square(matrices).sum(axis=1),
+            cross_sum=2 * (matrices[:, :, 1:] * matrices[:, :, :-1]).sum(axis=1),
+            penalty=_SCALE_PENALTY * np.log(scale / _MEAN_SCALE) ** 2 + _SHIFT_PENALTY * shift**2,
         )
 
-    def axis(self, position: int) -> _Axis:
-        return _Axis(float(self.scale[position]), float(self.shift[position]))
+    def best(self, half_warped: Map, template: Map) -> _AxisWarp:
+        """Candidate with the largest penalised correlation; the formulas stand at the top of the module.
+
+        Args:
+            half_warped: (32, 32) H, the map warped along the other axis already.
+            template: (32, 32) T, mean 0 and length 1, its rows along this axis.
+        """
+        row_products = (template @ half_warped.T).ravel()
+        numerator = _interpolate(
+            row_products[self.flat_index], row_products[self.flat_index + 1], self.upper_weight
+        ).sum(axis=1)
+        total = self.column_sum @ half_warped.sum(axis=1)
+        neighbour_products = (half_warped[1:] * half_warped[:-1]).sum(axis=1)
+        square = self.square_sum @ np.square(half_warped).sum(axis=1) + self.cross_sum @ neighbour_products
+        length = np.sqrt(np.maximum(square - total**2 / _SIZE**2, 0.0))
+        best = int((numerator / np.maximum(length, _BLANK) - self.penalty).argmax())
+        return _AxisWarp(float(self.scale[best]), float(self.shift[best]))
 
 
 @lru_cache
-def _every_axis() -> _Axes:
-    return _Axes.grid(_SCALES, _SHIFTS)
+def _full_grid() -> _WarpGrid:
+    return _WarpGrid.product(_SCALES, _SHIFTS)
 
 
-# Images are placed alike, so that few grids and matrices serve most of them.
+# Chests lie alike in most images, so that a few grids and matrices serve most calls.
 @lru_cache(maxsize=512)
-def _neighbours(scale: float, shift: float) -> _Axes:
-    near = np.linspace(-0.75, 0.75, 5)
-    scales = scale * np.exp(near * np.log(_SCALES[1] / _SCALES[0]))
-    return _Axes.grid(scales, shift + near * (_SHIFTS[1] - _SHIFTS[0]))
+def _neighbours(scale: float, shift: float) -> _WarpGrid:
+    steps = np.linspace(-0.75, 0.75, 5)
+    scales = scale * np.exp(steps * np.log(_SCALES[1] / _SCALES[0]))
+    return _WarpGrid.product(scales, shift + steps * (_SHIFTS[1] - _SHIFTS[0]))
 
 
 @lru_cache(maxsize=512)
-def _mover(scale: float, shift: float) -> Map:
-    first, share = _samples(scale, shift, SIDE, SIDE)
-    return np.asarray(_movers(first[None], share[None])[0])
+def _interpolation_matrix(scale: float, shift: float) -> Map:
+    lower, upper_weight = _sample_positions(scale, shift, _SIZE, _SIZE)
+    return np.asarray(_interpolation_matrices(lower[None], upper_weight[None])[0])
 
 
-def _movers(first: NDArray[np.int64], share: Map) -> Map:
-    """(n, SIDE, SIDE), the matrices that carry candidates out."""
-    matrices = np.zeros((*first.shape, SIDE))
-    np.put_along_axis(matrices, first[..., None], 1 - share[..., None], axis=2)
-    np.put_along_axis(matrices, first[..., None] + 1, share[..., None], axis=2)
+def _interpolation_matrices(lower: NDArray[np.int64], upper_weight: Map) -> Map:
+    """(n, 32, 32) matrices of linear interpolation between rows `lower` and `lower` + 1, both (n, 32)."""
+    matrices = np.zeros((*lower.shape, _SIZE))
+    np.put_along_axis(matrices, lower[..., None], 1 - upper_weight[..., None], axis=2)
+    np.put_along_axis(matrices, lower[..., None] + 1, upper_weight[..., None], axis=2)
     return matrices
 
 
-def _between(one: Levels, other: Levels, share: Levels) -> Levels:
-    return np.asarray(one * (1 - share) + other * share)
+def _interpolate(lower: Levels, upper: Levels, upper_weight: Levels) -> Levels:
+    return np.asarray(lower * (1 - upper_weight) + upper * upper_weight)
 
 
-def _samples(
+def _sample_positions(
     scale: float | NDArray[np.float64], shift: float | NDArray[np.float64], count: int, size: int
 ) -> tuple[NDArray[np.int64], Map]:
-    """For each of `count` pixels the first of the two of `size` that it lies between, and the share of the second."""
-    place = (np.arange(count) + 0.5) / count * 2 - 1
-    pixel = np.clip((scale * place + shift + 1) / 2 * size - 0.5, 0, size - 1)
-    first = np.minimum(pixel.astype(np.int64), size - 2)
-    return first, pixel - first
+    """Positions of `count` evenly spaced samples of a frame among `size` pixels: lower neighbour and weight of the upper."""
+    centre = (np.arange(count) + 0.5) / count * 2 - 1
+    position = np.clip((scale * centre + shift + 1) / 2 * size - 0.5, 0, size - 1)
+    lower = np.minimum(position.astype(np.int64), size - 2)
+    return lower, position - lower

@@ -1,4 +1,9 @@
-"""Is the data sound, and does the file give the label away? Findings, not repairs: nothing is changed here."""
+"""Audit of an index: damage, duplicates, contradictions, leakage, and properties of the files that predict the label.
+
+The audit reports; it changes nothing. A file cue is a property that needs no network, such as bytes per pixel; its AUC for
+pneumonia measures how far the file alone predicts the label. Near duplicates are pairs whose difference hashes (256 bits)
+differ in at most 8 bits; the Hamming distances of all pairs are matrix products of +-1 vectors, (256 - a.b) / 2.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -13,12 +18,12 @@ from pneumoscope.errors import DataError, LeakageError
 from pneumoscope.evaluation.metrics import roc_auc
 from pneumoscope.types import Finding, Split
 
-# Images of one child taken minutes apart differ by more; copies re-encoded or rescaled by less.
+# Images of one child taken minutes apart differ in more bits; re-encoded or rescaled copies in fewer.
 NEAR_DUPLICATE_BITS = 8
-# Grey levels: an exposed image has a standard deviation of 30-80.
+# Standard deviation of the grey levels below which an image is blank; an exposed image has 30-80.
 BLANK_CONTRAST = 3.0
-# An AUC this far from chance says that the file alone ranks most images by their label.
-TELLING_AUC = 0.80
+# AUC from which a file cue ranks most images by their label, and AUC from which it is worth mentioning.
+LEAKING_AUC = 0.80
 NOTICEABLE_AUC = 0.65
 
 Severity = Literal["error", "warning", "note"]
@@ -26,14 +31,14 @@ Severity = Literal["error", "warning", "note"]
 
 @dataclass(frozen=True)
 class AuditFinding:
-    """One thing the audit found.
+    """Finding of the audit.
 
     Attributes:
         code: Short, stable name.
-        severity: `error` stops a study, `warning` belongs into its report, `note` is for the record.
-        message: One line for a person.
-        images: Paths concerned, all of them.
-        groups: How many groups the images form (pairs or sets of duplicates); 0 where they form none.
+        severity: `error` stops a study, `warning` belongs in its report, `note` is informative.
+        message: Description in one line.
+        images: Paths of all images concerned.
+        groups: Number of groups that the images form (pairs or sets of duplicates); 0 where they form none.
     """
 
     code: str
@@ -55,14 +60,15 @@ class AuditFinding:
 
 @dataclass(frozen=True)
 class FileCue:
-    """How well one property of the file separates pneumonia from normal, with no network at all.
+    """Separation of pneumonia from normal by one property of the file, without a network.
 
     Attributes:
-        split: Whose images.
-        name: What was measured.
-        auc: Chance that a random pneumonia image has the higher value, in [0, 1]; NaN where it is constant or unknown.
-        normal_median: Over the normal images.
-        pneumonia_median: Over the images with pneumonia.
+        split: Split of the images.
+        name: Name of the property.
+        auc: Probability that a random pneumonia image has a higher value than a random normal one, in [0, 1]; NaN where the
+            property is constant or unknown.
+        normal_median: Median over the normal images; NaN where only one class occurs.
+        pneumonia_median: Median over the images with pneumonia; NaN where only one class occurs.
     """
 
     split: Split
@@ -73,13 +79,19 @@ class FileCue:
 
     @property
     def strength(self) -> float:
-        """AUC with its direction removed, in [0.5, 1]; NaN like `auc`."""
+        """AUC regardless of direction, max(auc, 1 - auc), in [0.5, 1]; NaN where `auc` is."""
         return max(self.auc, 1 - self.auc) if self.auc == self.auc else self.auc
 
 
 @dataclass(frozen=True)
 class Audit:
-    """All findings, and the file cues with their verdict."""
+    """Result of the audit.
+
+    Attributes:
+        findings: Findings of every severity.
+        cues: File cues for the training and the test images.
+        verdict: Summary of the file cues in words.
+    """
 
     findings: tuple[AuditFinding, ...]
     cues: tuple[FileCue, ...]
@@ -94,39 +106,39 @@ class Audit:
         }
 
     def raise_for_errors(self, skip_unreadable: bool = False) -> None:
-        """Stops where the data cannot be used as it is.
+        """Raise the first finding of severity `error`.
 
         Args:
-            skip_unreadable: Go on without the images that cannot be read.
+            skip_unreadable: Accept images that cannot be read.
 
         Raises:
-            LeakageError: A patient or an image stands on two sides.
+            LeakageError: A patient or an image in two splits.
             DataError: Unreadable images or contradictory labels.
         """
         for finding in self.findings:
             if finding.severity != "error" or (finding.code == "unreadable" and skip_unreadable):
                 continue
-            kind = LeakageError if finding.code in _LEAKS else DataError
+            error_type = LeakageError if finding.code in _LEAKS else DataError
             first = ", ".join(finding.images[:3]) + (" and more" if len(finding.images) > 3 else "")
-            raise kind(f"{finding.message}: {first}. {_REMEDIES[finding.code]}")
+            raise error_type(f"{finding.message}: {first}. {_REMEDIES[finding.code]}")
 
 
 _LEAKS = ("patient_on_two_sides", "duplicate_across_splits", "near_duplicate_across_splits")
 _REMEDIES = {
     "unreadable": "Replace or remove them, or go on without them by --skip-unreadable",
     "label_conflict": "Correct the class of these films",
-    "patient_on_two_sides": "Put all films of a patient on one side",
+    "patient_on_two_sides": "Put all films of a patient into one split",
     "duplicate_across_splits": "Remove one copy of each",
-    "near_duplicate_across_splits": "Remove one copy of each, or put both on one side",
+    "near_duplicate_across_splits": "Remove one copy of each, or put both into one split",
 }
 
 
 def audit(index: Index, split: Sequence[Split] | None = None) -> Audit:
-    """Looks for damage, duplicates, contradictions, leakage and tell-tale files.
+    """Search an index for damage, duplicates, contradictions, leakage and file cues.
 
     Args:
-        index: With measurements.
-        split: The side of every row after a validation set was drawn; the rows' own where None.
+        index: Index with measurements.
+        split: Split of every row after a validation set was drawn; the rows' own where None.
     """
     splits = [row.split for row in index.rows] if split is None else list(split)
     findings = [
@@ -134,7 +146,7 @@ def audit(index: Index, split: Sequence[Split] | None = None) -> Audit:
         *_duplicates(index, splits),
         *_near_duplicates(index, splits),
         *_contradictions(index),
-        *_patients_on_two_sides(index, splits),
+        *_patients_in_two_splits(index, splits),
     ]
     cues = tuple(_file_cues(index))
     return Audit(tuple(findings), cues, _verdict(cues))
@@ -160,9 +172,9 @@ def _damage(index: Index) -> Iterable[AuditFinding]:
 
 
 def _duplicates(index: Index, splits: list[Split]) -> Iterable[AuditFinding]:
-    groups = [members for members in _by(index, [row.sha256 for row in index.rows]).values() if len(members) > 1]
+    groups = [members for members in _positions_by([row.sha256 for row in index.rows]).values() if len(members) > 1]
     if groups:
-        images = tuple(index.rows[i].path for members in groups for i in members)
+        images = _paths(index, groups)
         yield AuditFinding(
             "duplicate",
             "warning",
@@ -171,11 +183,11 @@ def _duplicates(index: Index, splits: list[Split]) -> Iterable[AuditFinding]:
             len(groups),
         )
     if across := [members for members in groups if len({splits[i] for i in members}) > 1]:
-        images = tuple(index.rows[i].path for members in across for i in members)
-        message = f"expected every film on one side, found {len(across)} byte-identical groups on two"
+        images = _paths(index, across)
+        message = f"expected every film in one split, found {len(across)} byte-identical groups in two"
         yield AuditFinding("duplicate_across_splits", "error", message, images, len(across))
     if conflicting := [members for members in groups if len({index.rows[i].label for i in members}) > 1]:
-        images = tuple(index.rows[i].path for members in conflicting for i in members)
+        images = _paths(index, conflicting)
         message = f"expected one label for one film, found {len(conflicting)} byte-identical groups with two"
         yield AuditFinding("label_conflict", "error", message, images, len(conflicting))
 
@@ -183,11 +195,11 @@ def _duplicates(index: Index, splits: list[Split]) -> Iterable[AuditFinding]:
 def _near_duplicates(index: Index, splits: list[Split]) -> Iterable[AuditFinding]:
     pairs = near_duplicate_pairs(index)
     if pairs:
-        images = tuple(index.rows[i].path for pair in pairs for i in pair)
+        images = _paths(index, pairs)
         yield AuditFinding("near_duplicate", "note", f"{len(pairs)} pairs of films look alike", images, len(pairs))
     if across := [pair for pair in pairs if splits[pair[0]] is not splits[pair[1]]]:
-        images = tuple(index.rows[i].path for pair in across for i in pair)
-        message = f"expected every film on one side, found {len(across)} pairs that look alike on two"
+        images = _paths(index, across)
+        message = f"expected every film in one split, found {len(across)} pairs that look alike in two"
         yield AuditFinding("near_duplicate_across_splits", "error", message, images, len(across))
 
 
@@ -198,26 +210,29 @@ def _contradictions(index: Index) -> Iterable[AuditFinding]:
         yield AuditFinding("label_conflict", "error", message, paths)
 
 
-def _patients_on_two_sides(index: Index, splits: list[Split]) -> Iterable[AuditFinding]:
-    members_of = _by(index, [row.patient for row in index.rows])
-    torn = {name: members for name, members in members_of.items() if len({splits[i] for i in members}) > 1}
-    if torn:
-        images = tuple(index.rows[i].path for members in torn.values() for i in members)
-        message = f"expected every patient on one side, found {len(torn)} on two"
-        yield AuditFinding("patient_on_two_sides", "error", message, images, len(torn))
+def _patients_in_two_splits(index: Index, splits: list[Split]) -> Iterable[AuditFinding]:
+    patients = _positions_by([row.patient for row in index.rows]).values()
+    if across := [members for members in patients if len({splits[i] for i in members}) > 1]:
+        message = f"expected every patient in one split, found {len(across)} in two"
+        yield AuditFinding("patient_on_two_sides", "error", message, _paths(index, across), len(across))
 
 
-def _by(index: Index, keys: list[str]) -> dict[str, list[int]]:
-    members: dict[str, list[int]] = defaultdict(list)
+def _positions_by(keys: list[str]) -> dict[str, list[int]]:
+    """Positions of each key."""
+    positions: dict[str, list[int]] = defaultdict(list)
     for position, key in enumerate(keys):
-        members[key].append(position)
-    return members
+        positions[key].append(position)
+    return positions
+
+
+def _paths(index: Index, groups: Iterable[Iterable[int]]) -> tuple[str, ...]:
+    return tuple(index.rows[i].path for members in groups for i in members)
 
 
 def near_duplicate_pairs(index: Index) -> list[tuple[int, int]]:
-    """Positions of images that differ in at most `NEAR_DUPLICATE_BITS` of 256 bits but not in none of their bytes.
+    """Pairs of positions of images whose hashes differ in at most `NEAR_DUPLICATE_BITS` of 256 bits, and whose bytes differ.
 
-    Blank images are left out: they all look alike.
+    Blank images are left out, since they are all alike.
     """
     usable = np.array([m.contrast >= BLANK_CONTRAST for m in index.measurements], dtype=bool)
     positions = np.flatnonzero(usable)
@@ -236,6 +251,7 @@ def near_duplicate_pairs(index: Index) -> list[tuple[int, int]]:
 
 
 def _hash_signs(hashes: list[str]) -> NDArray[np.float32]:
+    """(n, 256) float32, bits of the hashes as -1 and 1."""
     packed = np.frombuffer(bytes.fromhex("".join(hashes)), dtype=np.uint8).reshape(len(hashes), -1)
     return np.unpackbits(packed, axis=1).astype(np.float32) * 2 - 1
 
@@ -263,33 +279,33 @@ def _file_cues(index: Index) -> Iterable[FileCue]:
 def _cue(split: Split, name: str, value: NDArray[np.float64], pneumonia: NDArray[np.bool_]) -> FileCue:
     known = np.isfinite(value)
     value, pneumonia = value[known], pneumonia[known]
-    both = pneumonia.any() and not pneumonia.all()
-    telling = both and value.min() < value.max()
+    two_classes = pneumonia.any() and not pneumonia.all()
+    varies = two_classes and value.min() < value.max()
     return FileCue(
         split,
         name,
-        roc_auc(value, pneumonia) if telling else float("nan"),
-        float(np.median(value[~pneumonia])) if both else float("nan"),
-        float(np.median(value[pneumonia])) if both else float("nan"),
+        roc_auc(value, pneumonia) if varies else float("nan"),
+        float(np.median(value[~pneumonia])) if two_classes else float("nan"),
+        float(np.median(value[pneumonia])) if two_classes else float("nan"),
     )
 
 
 def _verdict(cues: tuple[FileCue, ...]) -> str:
-    """The plain answer to: does the file give the label away?"""
+    """Summary of the file cues in words: whether the file alone predicts the label."""
     known = [cue for cue in cues if cue.strength == cue.strength]
     constant = sorted({cue.name for cue in cues} - {cue.name for cue in known})
     tail = f" Not to be seen here, being the same for every film or unknown: {', '.join(constant)}." if constant else ""
     strongest = max((cue for cue in known if cue.split is Split.TRAIN), key=lambda cue: cue.strength, default=None)
     if strongest is None:
         return "The files cannot give the label away: nothing about them varies." + tail
-    said = f"{strongest.name} alone separates pneumonia from normal in train with AUC {strongest.strength:.3f}"
-    twin = next((c for c in known if c.split is Split.TEST and c.name == strongest.name), None)
-    shift = f", in test with {twin.strength:.3f}" if twin else ""
-    if strongest.strength >= TELLING_AUC:
-        judgement = "The file gives the label away"
+    evidence = f"{strongest.name} alone separates pneumonia from normal in train with AUC {strongest.strength:.3f}"
+    in_test = next((c for c in known if c.split is Split.TEST and c.name == strongest.name), None)
+    test_evidence = f", in test with {in_test.strength:.3f}" if in_test else ""
+    if strongest.strength >= LEAKING_AUC:
+        conclusion = "The file gives the label away"
     elif strongest.strength >= NOTICEABLE_AUC:
-        judgement = "The file hints at the label"
+        conclusion = "The file hints at the label"
     else:
-        judgement = "The file hardly tells the label"
+        conclusion = "The file hardly tells the label"
     advice = "" if strongest.strength < NOTICEABLE_AUC else " A network can learn this instead of the lung."
-    return f"{judgement}: {said}{shift}.{advice}{tail}"
+    return f"{conclusion}: {evidence}{test_evidence}.{advice}{tail}"

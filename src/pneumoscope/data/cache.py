@@ -1,4 +1,4 @@
-"""Images decoded once: a memory-mapped array on disk, keyed by the images' contents and the preprocessing."""
+"""Cache of decoded images: a memory-mapped array on disk, keyed by the images' contents and the preprocessing."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from pneumoscope.data.index import Index
 from pneumoscope.data.preprocessing import PREPROCESSING_VERSION, prepare
 from pneumoscope.data.sources import Source
 from pneumoscope.errors import DataError
-from pneumoscope.files import sha256_of_file, sha256_of_lines, whole_or_nothing, write_json
+from pneumoscope.files import atomic_write, sha256_of_file, sha256_of_lines, write_json
 from pneumoscope.progress import Progress
 
 _THREADS = 4
@@ -23,22 +23,22 @@ _THREADS = 4
 def cached_images(
     source: Source, index: Index, settings: Preprocessing, folder: Path, progress: Progress | None = None
 ) -> NDArray[np.uint8]:
-    """Every image of the index at the network's size, decoded at the first call only.
+    """Images of an index at the network's size, decoded at the first call and read from the cache later.
 
-    A cache that is missing, cut short, altered, or made for other images or settings is built anew.
+    A cache that is missing, truncated, altered, or of other images or settings is built again.
 
     Args:
-        source: Where the images' pixels come from.
-        index: Which images, in which order.
-        settings: Size and fit.
-        folder: Where caches lie; made where it does not exist.
-        progress: Told how many images are decoded.
+        source: Source of the images.
+        index: Index of the images, in the order of the result.
+        settings: Size, fit and resampling filter.
+        folder: Folder of the caches; created if missing.
+        progress: Callback for the number of decoded images.
 
     Returns:
         (images, height, width) uint8, memory-mapped, read-only, in the index' order.
 
     Raises:
-        DataError: The disk is full, or an image changed since it was indexed.
+        DataError: Full disk, or an image that changed since it was indexed.
     """
     key = _key(index, settings)
     array_file = folder / f"films-{key[:20]}.npy"
@@ -83,8 +83,8 @@ def _build(source: Source, index: Index, settings: Preprocessing, array_file: Pa
             raise DataError(f"expected {row.path} as it was indexed, found other bytes: run the command again")
         return prepare(source.read(row.path, content), settings)
 
-    # Written as a plain stream, not through a memory map: a full disk is then an error and not a crash.
-    with whole_or_nothing(array_file) as temporary, temporary.open("wb") as stream:
+    # Written as a stream, not through a memory map: a full disk then raises an error instead of killing the process.
+    with atomic_write(array_file) as temporary, temporary.open("wb") as stream:
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(stream, header)
         with ThreadPoolExecutor(_THREADS) as pool:

@@ -1,4 +1,4 @@
-"""A data set ready for use: indexed, audited, split and decoded."""
+"""Data sets: images indexed, audited, split and decoded."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,34 +20,40 @@ from pneumoscope.types import ClassScheme, Etiology, Finding, Split
 
 @dataclass(frozen=True)
 class AcquisitionClusters:
-    """What the images look like as files, whatever the network is shown of them.
+    """Acquisition clusters of the images of a data set, in the index' order.
 
     Attributes:
-        squashed: (n, 224, 224) uint8, memory-mapped: the images with the study's preprocessing.
-        cluster_of: (n,) int, the style of each image.
-        minority: The clusters in which normals are in the minority of the training images but not absent.
+        squashed_images: (n, 224, 224) uint8, memory-mapped, images with the study's preprocessing, which the clusters are
+            found on whatever the network's preprocessing.
+        cluster_of: (n,) int, cluster of each image.
+        minority_clusters: Clusters in which normals are a minority of the training images but not absent.
     """
 
-    squashed: NDArray[np.uint8]
+    squashed_images: NDArray[np.uint8]
     cluster_of: NDArray[np.int64]
-    minority: tuple[int, ...]
+    minority_clusters: tuple[int, ...]
 
     def minority_normals(self, positions: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """(n,) bool, which images, of positions and classes (n,), are normals of an odd style."""
-        return np.asarray((labels == 0) & np.isin(self.cluster_of[positions], self.minority))
+        """(n,) bool, whether each image is a minority normal.
+
+        Args:
+            positions: (n,) int, positions of the images in the data set.
+            labels: (n,) int, classes of these images.
+        """
+        return np.asarray((labels == 0) & np.isin(self.cluster_of[positions], self.minority_clusters))
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images with everything that is known of them.
+    """Images of a data set with their index, audit and split.
 
     Attributes:
-        source: Where they came from.
-        index: One row per image.
-        audit: What is wrong with them.
-        split: The side of each.
+        source: Source that the images were read from.
+        index: Index, one row per image.
+        audit: Findings of the audit.
+        split: Split of each image.
         images: (n, height, width) uint8, memory-mapped, in the index' order.
-        clusters: What the images look like as files, for a split by style; `acquisition_clusters` finds it for others.
+        clusters: Acquisition clusters, for a split by cluster; None otherwise, see `acquisition_clusters`.
     """
 
     source: Source
@@ -58,10 +64,10 @@ class Dataset:
     clusters: AcquisitionClusters | None = None
 
     def positions(self, split: Split) -> NDArray[np.int64]:
-        """Positions of the images of one side.
+        """(n,) int, positions of the images of a split, ascending.
 
         Raises:
-            DataError: There are none.
+            DataError: No image in this split.
         """
         found = self.split.positions(split)
         if len(found) == 0:
@@ -69,10 +75,10 @@ class Dataset:
         return found
 
     def labels(self, scheme: ClassScheme, positions: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Classes of chosen images, as positions in the scheme.
+        """(n,) int, classes of the images at some positions, as positions in the scheme.
 
         Raises:
-            DataError: The scheme tells etiologies apart and the images do not.
+            DataError: Three classes, and a pneumonia of unknown etiology.
         """
         rows = [self.index.rows[i] for i in positions]
         if len(scheme) == 2:
@@ -86,11 +92,11 @@ class Dataset:
         return np.array([scheme.names.index(row.label) for row in rows], dtype=np.int64)
 
     def patients(self, positions: NDArray[np.int64]) -> list[str]:
-        """Patients of chosen images."""
+        """Patient identifiers of the images at some positions."""
         return [self.index.rows[i].patient for i in positions]
 
     def paths(self, positions: NDArray[np.int64]) -> list[str]:
-        """Paths of chosen images."""
+        """Paths of the images at some positions."""
         return [self.index.rows[i].path for i in positions]
 
 
@@ -103,62 +109,63 @@ def load_dataset(
     skip_unreadable: bool = False,
     limit: int | None = None,
 ) -> Dataset:
-    """Indexes, audits, splits and decodes the images at `root`.
+    """Index, audit, split and decode the images at `root`.
 
     Args:
         root: Folder, table or archive.
         preprocessing: Size and fit of the decoded images.
-        split: How the validation set is drawn.
-        cache_folder: Where decoded images are kept.
-        report: Told of progress.
-        skip_unreadable: Go on without images that cannot be read.
-        limit: About this many images, evenly out of every class and split; all where None.
+        split: Configuration of the validation set.
+        cache_folder: Folder for decoded images.
+        report: Progress of the stages.
+        skip_unreadable: Leave out images that cannot be read, instead of raising.
+        limit: Approximate number of images, drawn evenly from every class and split; all where None.
 
     Raises:
         DataError: No known layout, damaged images, contradictory labels, or too few images for a validation set.
-        LeakageError: A patient or image on two sides.
+        LeakageError: A patient or image in two splits.
     """
     source = open_source(root)
     if limit is not None:
-        source = _thinned(source, limit)
+        source = _subsample(source, limit)
     index = build_index(source, report("films indexed"))
-    found = audit(index)
-    found.raise_for_errors(skip_unreadable)
+    findings = audit(index)
+    findings.raise_for_errors(skip_unreadable)
     clusters = None
     if split.by == "style":
-        clusters = _clusters_of(source, index, cache_folder, report)
+        clusters = _find_clusters(source, index, cache_folder, report)
         assignment = draw_cluster_validation(index, clusters.cluster_of, split.seed, split.folds, split.fold)
-    else:  # before the decoding, which takes longer
+    else:  # before the images are decoded, which takes longer
         assignment = draw_validation(index, split.seed, split.folds, split.fold)
     images = cached_images(source, index, preprocessing, cache_folder, report("films decoded"))
-    return Dataset(source, index, found, assignment, images, clusters)
+    return Dataset(source, index, findings, assignment, images, clusters)
 
 
 def acquisition_clusters(dataset: Dataset, cache_folder: Path, report: Report = silent) -> AcquisitionClusters:
-    """What the images of a data set look like as files; at once where it was split by style.
+    """Acquisition clusters of a data set, found here unless it was split by cluster.
 
     Raises:
-        InputError: Fewer training images than styles.
+        InputError: Fewer training images than clusters.
     """
-    return dataset.clusters or _clusters_of(dataset.source, dataset.index, cache_folder, report)
+    return dataset.clusters or _find_clusters(dataset.source, dataset.index, cache_folder, report)
 
 
-def _clusters_of(source: Source, index: Index, cache_folder: Path, report: Report) -> AcquisitionClusters:
-    squashed = cached_images(source, index, Preprocessing(), cache_folder, report("films decoded"))
-    learnable = index.positions(Split.TRAIN)
-    cluster_of = fit_clusters(squashed[learnable]).of(squashed)
-    normal = np.array([index.rows[i].finding is Finding.NORMAL for i in learnable])
-    return AcquisitionClusters(squashed, cluster_of, tuple(minority_clusters(cluster_of[learnable], normal)))
+def _find_clusters(source: Source, index: Index, cache_folder: Path, report: Report) -> AcquisitionClusters:
+    """Fit clusters to the training images, before a validation set is drawn from them, and assign all images."""
+    squashed_images = cached_images(source, index, Preprocessing(), cache_folder, report("films decoded"))
+    train = index.positions(Split.TRAIN)
+    cluster_of = fit_clusters(squashed_images[train]).predict(squashed_images)
+    normal = np.array([index.rows[i].finding is Finding.NORMAL for i in train])
+    return AcquisitionClusters(squashed_images, cluster_of, tuple(minority_clusters(cluster_of[train], normal)))
 
 
-def _thinned(source: Source, limit: int) -> Source:
-    """Every k-th image of each class and split, in the order of the paths."""
-    share = min(1.0, limit / len(source.images))
+def _subsample(source: Source, limit: int) -> Source:
+    """Source with every k-th image of each class and split, in the order of the paths."""
+    fraction = min(1.0, limit / len(source.images))
     kept = []
     groups: dict[tuple[str, ...], list[SourceImage]] = {}
     for image in source.images:
         groups.setdefault((image.split, image.finding, image.etiology), []).append(image)
     for images in groups.values():
-        count = max(1, round(share * len(images)))
+        count = max(1, round(fraction * len(images)))
         kept += [images[i * len(images) // count] for i in range(count)]
-    return Source(source.root, source.kind, kept)
+    return Source(source.root, source.layout, kept)

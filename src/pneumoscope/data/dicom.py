@@ -1,21 +1,30 @@
-"""One DICOM object becomes grey levels as a viewer would show them: rescale, window or VOI table, MONOCHROME1 turned over.
+"""One DICOM object becomes grey levels as a viewer would show them: rescale, window or VOI table, MONOCHROME1 inverted.
 
-Single grey frames are read, whatever their compression; what is refused is told by reason.
+Single grey frames are read, whatever their compression; what is refused is refused with its reason. Reading is bounded
+(`data/limits.py`): only the attributes that the pixels depend on are kept, a deflated dataset is inflated piece by piece,
+and pydicom stops after so many reads.
 """
 
 import io
 import logging
-import struct
 import warnings
 import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
 
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
-from pydicom.encaps import generate_frames
+from pydicom.encaps import generate_fragments, generate_frames
+from pydicom.filereader import _read_file_meta_info, read_dataset, read_preamble
 from pydicom.pixels.processing import apply_modality_lut, apply_voi, apply_windowing
-from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
+from pydicom.tag import Tag
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from pneumoscope.data import limits
+from pneumoscope.data.codecs import SIGN_IN_STREAM, decode_frame
 from pneumoscope.errors import UnsupportedDicom
 
 # Shares of the stored values shown as black and as white where the object does not say: hot and dead pixels do not count.
@@ -25,67 +34,131 @@ _FAR = 1e9
 _LARGEST_VALUE = 65535
 _PIECE = 1 << 20
 _GREY = ("MONOCHROME1", "MONOCHROME2")
+_PIXEL_DATA = Tag("PixelData")
+# All that the pixels and how they are shown depend on. Other elements are passed over, not kept.
+_WANTED = [
+    *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "PixelData"),
+    *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit"),
+    *("RescaleSlope", "RescaleIntercept", "RescaleType", "ModalityLUTSequence"),
+    *("WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence"),
+]
+_WANTED_TAGS: list[Any] = [Tag(keyword) for keyword in _WANTED]
+_TABLES = (Tag("ModalityLUTSequence"), Tag("VOILUTSequence"))
+# Bytes of an element outside of a sequence; explicit lengths of two bytes allow no more.
+_LONGEST_ELEMENT = 65_536
+# Pixels that are mapped at once: NumPy widens their values to eight bytes for it.
+_STRIP = 1 << 21
 
 # Values are taken as they are; what they mean is checked here.
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 
 
-def decode_dicom(content: bytes, most_pixels: int) -> NDArray[np.uint16]:
+def decode_dicom(content: bytes) -> NDArray[np.uint16]:
     """Grey levels of a DICOM file.
 
     Args:
-        content: Of the file.
-        most_pixels: More are refused before they are decoded.
+        content: Bytes of the file.
 
     Returns:
         (height, width) uint16, its full range in use; bright is dense.
 
     Raises:
-        UnsupportedDicom: No image, several frames, colour, or more pixels.
-        Exception: Any of pydicom's and its codecs', for what is damaged.
+        UnsupportedDicom: No image, several frames, colour, or more than `MAX_PIXELS` pixels.
+        Exception: Any of pydicom's and its codecs', for a damaged object; ValueError for one that costs too much.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        _check_inflated(content, most_pixels)
-        dataset = pydicom.dcmread(io.BytesIO(content), force=True)
+        dataset = _parse(content)
+        _check_lengths(dataset)
         _fill_in(dataset)
-        _check(dataset, most_pixels)
-        if dataset.file_meta.TransferSyntaxUID == RLELossless:
-            # The library's own decoder: the compiled one panics, with a page of traces, on damaged runs.
-            dataset.pixel_array_options(decoding_plugin="pydicom")
-        stored = dataset.pixel_array
-        return _levels(dataset, stored)[stored.astype(np.int32) - int(stored.min())]
+        _check(dataset)
+        stored = _stored(dataset, len(content))
+        del dataset[_PIXEL_DATA]
+        return _shown(dataset, stored)
 
 
-def _check_inflated(content: bytes, most_pixels: int) -> None:
-    """A deflated object is inflated whole by the library, so its size is found first, piece by piece."""
-    if DeflatedExplicitVRLittleEndian.encode() not in content[:1024]:
-        return
-    meta_length = struct.unpack("<I", content[140:144])[0]
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    left, size, most = content[144 + meta_length :], 0, 2 * most_pixels + _PIECE
-    while left and not inflater.eof:
-        size += len(inflater.decompress(left, _PIECE))
-        left = inflater.unconsumed_tail
+class _BoundedStream(io.BytesIO):
+    """Bytes in memory that can be read from so many times.
+
+    pydicom reads at least once for each element, item and fragment; a file of 200 MB may hold 25 million of them, each of
+    which becomes an object of a kilobyte.
+    """
+
+    reads_left = limits.MAX_READS
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.reads_left -= 1
+        if self.reads_left < 0:
+            raise ValueError("more elements than the object of one image has")
+        return super().read(size)
+
+
+def _parse(content: bytes) -> pydicom.Dataset:
+    """Wanted attributes of a file, and its file meta information."""
+    stream = _BoundedStream(content)
+    read_preamble(stream, force=True)
+    file_meta = _read_file_meta_info(stream)
+    if file_meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+        stream.seek(0)
+        return pydicom.dcmread(stream, force=True, specific_tags=_WANTED_TAGS)
+    inflated = _inflated(memoryview(content)[stream.tell() :])
+    dataset = read_dataset(inflated, is_implicit_VR=False, is_little_endian=True, specific_tags=_WANTED_TAGS)
+    dataset.file_meta = file_meta
+    dataset.set_original_encoding(is_implicit_vr=False, is_little_endian=True)
+    return dataset
+
+
+def _inflated(deflated: memoryview) -> _BoundedStream:
+    """Inflated dataset; pydicom would inflate it whole, whatever its size."""
+    most, size = 2 * limits.MAX_PIXELS + _PIECE, 0
+    for piece in _pieces(deflated):
+        size += len(piece)
         if size > most:
             raise UnsupportedDicom(f"more than {most} bytes once inflated")
+    stream = _BoundedStream()
+    for piece in _pieces(deflated):
+        stream.write(piece)
+    stream.seek(0)
+    return stream
+
+
+def _pieces(deflated: memoryview) -> Iterator[bytes]:
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    for start in range(0, len(deflated), _PIECE):
+        left: bytes | memoryview = deflated[start : start + _PIECE]
+        while left and not inflater.eof:
+            yield inflater.decompress(left, _PIECE)
+            left = inflater.unconsumed_tail
+    if not inflater.eof:
+        raise ValueError("truncated deflated dataset")
+
+
+def _check_lengths(dataset: pydicom.Dataset, longest: int = _LONGEST_ELEMENT) -> None:
+    """Raise ValueError for elements too long for what they are to say: a list of numbers becomes a list of objects."""
+    for element in dataset.values():
+        if isinstance(element.value, pydicom.Sequence):
+            for item in element.value:
+                _check_lengths(item, limits.MAX_DESCRIPTION)
+            continue
+        # A table in a sequence of known length has not been parsed yet.
+        most = limits.MAX_DESCRIPTION if element.tag in _TABLES else longest
+        if element.tag != _PIXEL_DATA and isinstance(element.value, bytes) and len(element.value) > most:
+            raise ValueError(f"{len(element.value)} bytes in element {element.tag}")
 
 
 def _fill_in(dataset: pydicom.Dataset) -> None:
-    """What the standard asks for and objects leave out all the same, where there is a usual value."""
+    """Set what the standard asks for and objects leave out all the same, where there is a usual value."""
     if not hasattr(dataset.file_meta, "TransferSyntaxUID"):
         implicit = dataset.original_encoding[0] is not False
-        dataset.file_meta.TransferSyntaxUID = (
-            pydicom.uid.ImplicitVRLittleEndian if implicit else pydicom.uid.ExplicitVRLittleEndian
-        )
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
     usual = {"SamplesPerPixel": 1, "PixelRepresentation": 0, "PhotometricInterpretation": "MONOCHROME2"}
     for keyword, value in (usual | {"BitsStored": dataset.get("BitsAllocated")}).items():
         if dataset.get(keyword) in (None, "") and value is not None:
             setattr(dataset, keyword, value)
 
 
-def _check(dataset: pydicom.Dataset, most_pixels: int) -> None:
+def _check(dataset: pydicom.Dataset) -> None:
     if "PixelData" not in dataset:
         raise UnsupportedDicom("no image in it")
     if missing := [name for name in ("Rows", "Columns", "BitsAllocated") if not dataset.get(name)]:
@@ -96,37 +169,117 @@ def _check(dataset: pydicom.Dataset, most_pixels: int) -> None:
         raise UnsupportedDicom(f"colour ({dataset.PhotometricInterpretation})")
     if dataset.BitsAllocated not in (8, 16):
         raise UnsupportedDicom(f"{dataset.BitsAllocated} bits a pixel")
-    sizes = [(dataset.Rows, dataset.Columns)]
-    if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
-        frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
-        sizes.append(_coded_size(frame) or sizes[0])
-    for rows, columns in sizes:
-        if rows * columns > most_pixels:
-            raise UnsupportedDicom(f"{columns} x {rows} pixels, more than {most_pixels}")
-    if sizes[-1] != sizes[0]:
-        raise UnsupportedDicom(f"{sizes[-1]} pixels encoded as {sizes[0]}")
+    if dataset.Rows * dataset.Columns > limits.MAX_PIXELS:
+        raise UnsupportedDicom(f"{dataset.Columns} x {dataset.Rows} pixels, more than {limits.MAX_PIXELS}")
+    if not 1 <= dataset.BitsStored <= dataset.BitsAllocated or dataset.PixelRepresentation not in (0, 1):
+        raise ValueError(f"{dataset.BitsStored} bits stored, pixel representation {dataset.PixelRepresentation}")
 
 
-def _coded_size(frame: bytes) -> tuple[int, int] | None:
-    """Rows and columns that a JPEG, JPEG-LS or JPEG 2000 stream announces; None for RLE and what says nothing."""
-    if frame[:4] == b"\xff\x4f\xff\x51":  # JPEG 2000: the extent of its grid less the offset in it
-        right, lower, left, upper = struct.unpack(">4I", frame[8:24])
-        return lower - upper, right - left
-    place = 2
-    while frame[:2] == b"\xff\xd8" and frame[place : place + 1] == b"\xff":
-        marker, length = frame[place + 1], int.from_bytes(frame[place + 2 : place + 4], "big")
-        if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
-            return struct.unpack(">HH", frame[place + 5 : place + 9])
-        place += 2 + length
-    return None
+@dataclass(frozen=True)
+class _Stored:
+    """Pixels as they are stored.
 
-
-def _levels(dataset: pydicom.Dataset, stored: NDArray[np.integer]) -> NDArray[np.uint16]:
-    """(values,) what the first view that the object describes shows for each stored value from the lowest to the highest.
-
-    What a viewer does goes by the value alone, so it is done once for each value, not for each pixel.
+    Attributes:
+        codes: (rows, columns) uint8 or uint16 of any byte order, the bits of each pixel.
+        values: (256,) or (65536,), signed or unsigned: the value that each of the codes means.
     """
-    values = np.arange(int(stored.min()), int(stored.max()) + 1).astype(stored.dtype)
+
+    codes: NDArray[np.integer]
+    values: NDArray[np.integer]
+
+
+def _stored(dataset: pydicom.Dataset, held: int) -> _Stored:
+    """Pixels of a checked dataset.
+
+    Args:
+        dataset: Checked attributes and the pixel data.
+        held: Bytes of the file, which stay in memory.
+    """
+    syntax = dataset.file_meta.TransferSyntaxUID
+    shape, bits = (int(dataset.Rows), int(dataset.Columns)), int(dataset.BitsAllocated)
+    # Bits above those stored may hold anything (PS3.5, section 8.1.1).
+    unused = bits - int(dataset.BitsStored)
+    if not syntax.is_encapsulated:
+        return _Stored(codes := _native(dataset, shape, held), _values(dataset, codes.itemsize, unused))
+    decoded = decode_frame(_frame(dataset[_PIXEL_DATA].value), syntax, shape, bits)
+    if 8 * decoded.samples.itemsize > bits:
+        raise ValueError(f"{decoded.precision} bits a sample in a stream where {bits} are allocated")
+    if decoded.precision is not None and syntax in SIGN_IN_STREAM:
+        # JPEG-LS has no signed samples, and JPEG 2000 may say otherwise than the dataset: the sign bit is the stream's.
+        unused = bits - decoded.precision if decoded.signed != bool(dataset.PixelRepresentation) else 0
+    codes = decoded.samples.view(f"u{decoded.samples.itemsize}")
+    return _Stored(codes, _values(dataset, codes.itemsize, unused))
+
+
+def _values(dataset: pydicom.Dataset, size: int, unused: int) -> NDArray[np.integer]:
+    """Value of each code of `size` bytes, the `unused` high bits of the allocated ones taken from the sign bit or zero."""
+    kind = "ui"[int(dataset.PixelRepresentation)]
+    codes = np.arange(1 << (8 * size), dtype=f"u{size}").view(f"{kind}{size}")
+    values = codes.astype(f"{kind}{int(dataset.BitsAllocated) // 8}")
+    return np.asarray((values << unused) >> unused)
+
+
+def _native(dataset: pydicom.Dataset, shape: tuple[int, int], held: int) -> NDArray[np.integer]:
+    """(rows, columns) codes of uncompressed pixel data."""
+    element, size = dataset[_PIXEL_DATA], int(dataset.BitsAllocated) // 8
+    content: bytes = element.value
+    pixels = shape[0] * shape[1]
+    expected = pixels * size
+    if len(content) < expected:
+        raise ValueError(f"{len(content)} bytes of pixel data where {expected} were expected")
+    if len(content) > expected + expected % 2 and len(content) >= 2 * expected:
+        raise ValueError(f"pixel data for {len(content) // expected} frames of {shape[1]} x {shape[0]}, one expected")
+    limits.check_memory(held + len(content) + 2 * pixels)
+    little = dataset.file_meta.TransferSyntaxUID.is_little_endian
+    if size == 1 and not little and element.VR == "OW":
+        # Words of two pixels, the first of them in the low byte.
+        words = np.frombuffer(content.ljust(expected + expected % 2, b"\x00"), "u2", (expected + 1) // 2)
+        return words.byteswap().view(np.uint8)[:pixels].reshape(shape)
+    return np.frombuffer(content, f"{'<' if little else '>'}u{size}", pixels).reshape(shape)
+
+
+def _frame(encapsulated: bytes) -> bytes:
+    """Stream of the only frame in encapsulated pixel data."""
+    if sum(1 for _ in islice(generate_fragments(encapsulated), limits.MAX_FRAGMENTS + 1)) > limits.MAX_FRAGMENTS:
+        raise ValueError(f"more than {limits.MAX_FRAGMENTS} fragments")
+    frames = list(islice(generate_frames(encapsulated, number_of_frames=1), 2))
+    if len(frames) != 1:
+        raise ValueError("pixel data for several frames, one expected")
+    return frames[0]
+
+
+def _shown(dataset: pydicom.Dataset, stored: _Stored) -> NDArray[np.uint16]:
+    """(rows, columns) what the first view that the object describes shows.
+
+    What a viewer does depends on the value alone, so it is done once for each value and not for each pixel.
+    """
+    codes = stored.codes.reshape(-1)
+    strips = [slice(start, start + _STRIP) for start in range(0, codes.size, _STRIP)]
+    count = sum(np.bincount(codes[strip], minlength=len(stored.values)) for strip in strips)
+    used = np.flatnonzero(count)
+    values = stored.values[used].astype(np.int64)
+    lowest = int(values.min())
+    frequency = np.zeros(int(values.max()) - lowest + 1, dtype=np.int64)
+    np.add.at(frequency, values - lowest, np.asarray(count)[used])
+    domain = np.arange(lowest, lowest + len(frequency)).astype(stored.values.dtype)
+    table = np.zeros(len(stored.values), dtype=np.uint16)
+    table[used] = _levels(dataset, domain, frequency)[values - lowest]
+    shown = np.empty(codes.size, dtype=np.uint16)
+    for strip in strips:
+        np.take(table, codes[strip], out=shown[strip], mode="clip")
+    return shown.reshape(stored.codes.shape)
+
+
+def _levels(
+    dataset: pydicom.Dataset, values: NDArray[np.integer], frequency: NDArray[np.integer]
+) -> NDArray[np.uint16]:
+    """(values,) grey level of each value from the lowest to the highest that is stored.
+
+    Args:
+        dataset: Describes the view.
+        values: (values,) one after the other.
+        frequency: (values,) number of pixels that have each.
+    """
     padding = _padding(dataset, values)
     meant = np.asarray(apply_modality_lut(values, dataset), dtype=np.float64)
     if table := dataset.get("VOILUTSequence"):
@@ -136,9 +289,7 @@ def _levels(dataset: pydicom.Dataset, stored: NDArray[np.integer]) -> NDArray[np
         levels = apply_windowing(np.concatenate([meant, [-_FAR, _FAR]]), dataset)
         shown = _stretched(levels[:-2], levels[-2], levels[-1])
     else:
-        shown = _stretched(
-            meant, *_usual_range(meant, np.bincount(stored.ravel().astype(np.int64) - int(values[0])) * ~padding)
-        )
+        shown = _stretched(meant, *_usual_range(meant, frequency * ~padding))
     if dataset.PhotometricInterpretation == "MONOCHROME1":
         shown = 1 - shown
     shown[padding] = 0

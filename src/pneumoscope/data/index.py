@@ -1,4 +1,4 @@
-"""A source becomes an index: one row per radiograph, in the order of the paths, and what was measured on it."""
+"""Index of a source: one row and one measurement per radiograph, sorted by path."""
 
 import csv
 import hashlib
@@ -18,15 +18,15 @@ from pneumoscope.files import sha256_of_lines, write_text
 from pneumoscope.progress import Progress
 from pneumoscope.types import Etiology, Finding, IndexRow, Split
 
-# Decoding releases the interpreter lock; more threads than this only crowd two cores.
+# Decoding releases the interpreter lock; more threads are no faster on two cores.
 _THREADS = 4
-_HASH_SIDE = 16
-_MEASURED_SIDE = 224
+_HASH_SIZE = 16
+_MEASURED_SIZE = 224
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What the file and its grey levels show without looking at the lung.
+    """Properties of an image's file and grey levels that need no knowledge of the chest.
 
     Attributes:
         bytes_per_pixel: Size of the file over width times height; NaN for an array in an archive.
@@ -52,9 +52,9 @@ class Index:
     Attributes:
         rows: Sorted by path.
         measurements: One per row; empty for an index that was read back from disk.
-        unreadable: Path and reason of every image that is left out.
+        unreadable: Path and reason of every image that could not be read.
         conflicts: Path and reason of every image whose name contradicts its folder.
-        unknown_names: Paths whose names tell no patient; each stands for a patient of its own.
+        unknown_names: Paths whose names identify no patient; each counts as a patient of its own.
     """
 
     rows: tuple[IndexRow, ...]
@@ -65,21 +65,21 @@ class Index:
 
     @property
     def hash(self) -> str:
-        """SHA-256 over every row but its sizes, 64 hex digits: the identity of the data."""
+        """SHA-256 over all rows without their sizes, 64 hex digits: the identity of the data."""
         return sha256_of_lines(
             [f"{row.path} {row.sha256} {row.finding} {row.etiology} {row.patient} {row.split}" for row in self.rows]
         )
 
     def positions(self, split: Split) -> NDArray[np.int64]:
-        """Positions in `rows` of the images of one split, ascending."""
+        """(n,) int, positions in `rows` of the images of a split, ascending."""
         return np.array([i for i, row in enumerate(self.rows) if row.split is split], dtype=np.int64)
 
 
 def build_index(source: Source, progress: Progress | None = None) -> Index:
-    """Reads, hashes and measures every image of a source.
+    """Read, hash and measure every image of a source.
 
     Raises:
-        DataError: No image can be read.
+        DataError: No readable image.
     """
     rows, measurements, unreadable = [], [], []
     with ThreadPoolExecutor(_THREADS) as pool:
@@ -105,7 +105,7 @@ def build_index(source: Source, progress: Progress | None = None) -> Index:
 
 
 def _index_image(source: Source, source_image: SourceImage) -> tuple[IndexRow, Measurement] | UnreadableImage:
-    archived = source.kind == "medmnist"
+    archived = source.layout == "medmnist"
     try:
         content = source.bytes_of(source_image.path)
     except OSError as error:
@@ -131,30 +131,28 @@ def _index_image(source: Source, source_image: SourceImage) -> tuple[IndexRow, M
 
 
 def _measure(image: NDArray[np.uint8] | NDArray[np.uint16], content: bytes, archived: bool) -> Measurement:
-    grey = image if image.dtype == np.uint8 else (image // 257).astype(np.uint8)
-    source_image = Image.fromarray(np.ascontiguousarray(grey))
-    small = np.asarray(
-        source_image.resize((_MEASURED_SIDE, _MEASURED_SIDE), Image.Resampling.BILINEAR), dtype=np.float32
-    )
+    grey = Image.fromarray(np.ascontiguousarray(image if image.dtype == np.uint8 else (image // 257).astype(np.uint8)))
+    resized = grey.resize((_MEASURED_SIZE, _MEASURED_SIZE), Image.Resampling.BILINEAR)
+    levels = np.asarray(resized, dtype=np.float32)
     return Measurement(
         bytes_per_pixel=float("nan") if archived else len(content) / image.size,
         quantisation=float("nan") if archived else _quantisation(content),
-        sharpness=sharpness(small),
-        contrast=float(small.std()),
-        brightness=float(small.mean()),
-        difference_hash=_difference_hash(source_image),
+        sharpness=sharpness(levels),
+        contrast=float(levels.std()),
+        brightness=float(levels.mean()),
+        difference_hash=_difference_hash(grey),
     )
 
 
 def sharpness(levels: NDArray[np.float32]) -> float:
-    """Variance of the second differences of (height, width) grey levels, squared, mean of both directions."""
-    across = levels[:, 2:] - 2 * levels[:, 1:-1] + levels[:, :-2]
-    down = levels[2:] - 2 * levels[1:-1] + levels[:-2]
-    return float((across.var() + down.var()) / 2)
+    """Variance of the second differences of (height, width) grey levels, mean of both axes, in grey levels squared."""
+    horizontal = levels[:, 2:] - 2 * levels[:, 1:-1] + levels[:, :-2]
+    vertical = levels[2:] - 2 * levels[1:-1] + levels[:-2]
+    return float((horizontal.var() + vertical.var()) / 2)
 
 
 def _quantisation(content: bytes) -> float:
-    """Mean of the first quantisation table of a JPEG, NaN for another format."""
+    """Mean of the first quantisation table of a JPEG; NaN for another format."""
     if not content.startswith(b"\xff\xd8"):
         return float("nan")
     with Image.open(io.BytesIO(content)) as image:
@@ -163,40 +161,40 @@ def _quantisation(content: bytes) -> float:
 
 
 def _difference_hash(image: Image.Image) -> str:
-    """Whether each of 16 x 16 cells is brighter than its left neighbour (Krawetz' dHash), as hex."""
-    cells = np.asarray(image.resize((_HASH_SIDE + 1, _HASH_SIDE), Image.Resampling.BOX), dtype=np.int16)
+    """Difference hash (dHash, Krawetz 2013): a bit for each of 16 x 16 cells brighter than its left neighbour; 64 hex digits."""
+    cells = np.asarray(image.resize((_HASH_SIZE + 1, _HASH_SIZE), Image.Resampling.BOX), dtype=np.int16)
     return np.packbits(cells[:, 1:] > cells[:, :-1]).tobytes().hex()
 
 
 def save_index(index: Index, path: Path) -> None:
-    """Writes `index.csv`: the rows and, beside them, the measurements, atomically."""
+    """Write `index.csv`, rows and measurements side by side, atomically."""
     text = io.StringIO()
     names = [field.name for field in fields(IndexRow)]
     measured = [field.name for field in fields(Measurement)] if index.measurements else []
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(names + measured)
-    for row, values in _paired(index):
+    for row, values in _rows_with_measurements(index):
         record = asdict(row) | values
         writer.writerow([f"{record[n]:.6g}" if isinstance(record[n], float) else record[n] for n in names + measured])
     write_text(path, text.getvalue())
 
 
-def _paired(index: Index) -> Iterator[tuple[IndexRow, dict[str, float | str]]]:
+def _rows_with_measurements(index: Index) -> Iterator[tuple[IndexRow, dict[str, float | str]]]:
     for position, row in enumerate(index.rows):
         yield row, asdict(index.measurements[position]) if index.measurements else {}
 
 
 def load_index(path: Path) -> Index:
-    """Reads the rows of an `index.csv`; the measurements stay behind.
+    """Read the rows of an `index.csv`, without the measurements.
 
     Raises:
-        DataError: The file is missing or is not such a table.
+        DataError: Missing file, or another table.
     """
     try:
         with path.open(newline="", encoding="utf-8") as stream:
             rows = tuple(_row(record) for record in csv.DictReader(stream))
     except (OSError, KeyError, ValueError) as error:
-        raise DataError(f"expected an index.csv at {path}, found {error}: write it anew with `data index`") from error
+        raise DataError(f"expected an index.csv at {path}, found {error}: write it again with `data index`") from error
     return Index(rows)
 
 

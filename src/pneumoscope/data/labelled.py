@@ -1,4 +1,4 @@
-"""Images of a data set with their classes, as training and evaluation take them."""
+"""Labelled images: the input of training and evaluation."""
 
 from dataclasses import dataclass
 
@@ -15,12 +15,12 @@ class LabelledImages:
     """Images with their classes.
 
     Attributes:
-        images: (all, height, width) uint8, may be memory-mapped.
-        positions: (n,) int, positions in `images` of the images that belong here.
+        images: (m, height, width) uint8, possibly memory-mapped.
+        positions: (n,) int, positions in `images` of the images that are used.
         labels: (n,) int, classes of these images.
 
     Raises:
-        InputError: No image, or not a label for each.
+        InputError: No image, or another number of labels than of positions.
     """
 
     images: NDArray[np.uint8]
@@ -38,16 +38,16 @@ class LabelledImages:
 
 
 def labelled_images(dataset: Dataset, split: Split, classes: int) -> LabelledImages:
-    """Images of one split of a data set with their classes, two or three.
+    """Images of a split of a data set with their classes, two or three.
 
     Raises:
-        DataError: There are none, or three classes are wanted and the etiology is not known.
+        DataError: No image in this split, or three classes and a pneumonia of unknown etiology.
     """
     positions = dataset.positions(split)
     return LabelledImages(dataset.images, positions, dataset.labels(SCHEMES[classes], positions))
 
 
-def repeated(data: LabelledImages, chosen: NDArray[np.bool_], times: int) -> LabelledImages:
-    """The same images, the chosen ones, (n,) bool, repeated so many times."""
+def oversample(data: LabelledImages, chosen: NDArray[np.bool_], times: int) -> LabelledImages:
+    """Repeat some images, those with True in `chosen`, (n,) bool, so that each occurs `times` times."""
     positions = np.repeat(np.arange(len(data)), np.where(chosen, times, 1))
     return LabelledImages(data.images, data.positions[positions], data.labels[positions])

@@ -1,4 +1,4 @@
-"""Finds the data set: named, in the environment, in the working directory, in the cache, or at its publisher."""
+"""Location of the data set: an option, the environment, the working directory, the cache, or a download."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,34 +12,39 @@ from pneumoscope.progress import Report, silent
 
 @dataclass(frozen=True)
 class Location:
-    """A data set's place.
+    """Location of a data set.
 
     Attributes:
         root: Folder, table or archive.
-        how: How it was found, for the user.
+        origin: Explanation for the user of how it was found.
         synthetic: Whether its images are phantoms.
     """
 
     root: Path
-    how: str
+    origin: str
     synthetic: bool = False
 
 
 def locate(named: Path | None, report: Report = silent, download: bool = True) -> Location:
-    """The data set to use: `named`, else PNEUMOSCOPE_DATA, else data/chest_xray* here, else the cache, else a download.
+    """Find the data set: `named`, else PNEUMOSCOPE_DATA, else ./data/chest_xray*, else the cache, else a download.
+
+    Args:
+        named: Path given by the user, or None.
+        report: Progress of a download.
+        download: Whether to download the data set where it is not found.
 
     Raises:
-        DataError: A place was named and nothing is there.
-        DownloadError: No data is at hand and none can be had.
+        DataError: Nothing at a path that was named.
+        DownloadError: No data set found, and none downloaded.
     """
-    for place, how in (
+    for path, origin in (
         (named, "named by --data"),
         (paths.data_from_environment(), "named by PNEUMOSCOPE_DATA"),
     ):
-        if place is not None:
-            if not place.exists():
-                raise DataError(f"expected a data set at {place} ({how}), found nothing there: check the path")
-            return Location(place, how)
+        if path is not None:
+            if not path.exists():
+                raise DataError(f"expected a data set at {path} ({origin}), found nothing there: check the path")
+            return Location(path, origin)
     for candidate in sorted(Path("data").glob("chest_xray*")):
         return Location(candidate, "found in the working directory")
     if downloaded_folder().is_dir():
@@ -50,10 +55,10 @@ def locate(named: Path | None, report: Report = silent, download: bool = True) -
 
 
 def locate_or_make_phantoms(named: Path | None, report: Report = silent) -> tuple[Location, str]:
-    """`locate`; where nothing is at hand and nothing can be had, phantom images.
+    """Find the data set as `locate` does; where none is found or downloaded, write phantom images.
 
     Returns:
-        The location, and why phantoms had to do (empty where they had not).
+        Location, and the reason for phantoms (empty for a data set that was found).
     """
     try:
         return locate(named, report), ""

@@ -1,4 +1,4 @@
-"""File names of the Guangzhou radiographs: what they say of patient and etiology.
+"""File names of the Guangzhou radiographs: patient and etiology.
 
 Kaggle's copy: `person1_bacteria_1.jpeg`, `person447_virus_921_1.jpeg`, `IM-0115-0001.jpeg`,
 `NORMAL2-IM-1427-0001.jpeg`. Mendeley's original: `BACTERIA-1008087-0001.jpeg`, `VIRUS-...`, `NORMAL-...`.
@@ -16,28 +16,33 @@ _MENDELEY = re.compile(r"(?P<word>BACTERIA|VIRUS|NORMAL)-(?P<patient>\d+)-\d+")
 
 
 @dataclass(frozen=True)
-class NameFacts:
-    """What a file name says: a patient and, where the name has a word for it, an etiology."""
+class ParsedName:
+    """Patient and etiology given by a file name.
+
+    Attributes:
+        patient: Patient identifier within the publisher's train or test images.
+        etiology: Bacterial or viral; none for a normal radiograph.
+    """
 
     patient: str
     etiology: Etiology
 
     @property
     def finding(self) -> Finding:
-        """Normal where the etiology is none, else pneumonia."""
+        """Normal where the etiology is none, pneumonia otherwise."""
         return Finding.NORMAL if self.etiology is Etiology.NONE else Finding.PNEUMONIA
 
 
-def facts_of_name(stem: str) -> NameFacts | None:
-    """Patient and etiology in a file name without its ending; None for a name of neither publisher.
+def parse_name(stem: str) -> ParsedName | None:
+    """Parse a file name without its suffix; None for a name of neither publisher.
 
-    The word (bacteria or virus) is no part of the patient: 808 person numbers of the training images occur with
-    both words, and whether they are one child is not known, so they are kept together.
+    The word bacteria or virus is not part of the patient identifier: 808 person numbers of the training images occur with
+    both words, and whether they are the same child is unknown, so they count as one patient.
     """
     if match := _KAGGLE_PNEUMONIA.fullmatch(stem):
-        return NameFacts(match["patient"], _WORDS[match["word"]])
+        return ParsedName(match["patient"], _WORDS[match["word"]])
     if match := _KAGGLE_NORMAL.fullmatch(stem):
-        return NameFacts(match["patient"], Etiology.NONE)
+        return ParsedName(match["patient"], Etiology.NONE)
     if match := _MENDELEY.fullmatch(stem):
-        return NameFacts(match["patient"], _WORDS[match["word"].lower()])
+        return ParsedName(match["patient"], _WORDS[match["word"].lower()])
     return None

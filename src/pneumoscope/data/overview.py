@@ -1,14 +1,16 @@
-"""The data set at a glance: counts, shapes, example images, resizing, what the audit found; PNGs and one HTML page."""
+"""Overview of a data set: counts, shapes, example images, resizing, chest frames and audit findings, as PNGs and an HTML page."""
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
 
 from pneumoscope.config import Preprocessing
-from pneumoscope.data.alignment import aligned, load_atlas
+from pneumoscope.data.alignment import load_atlas, resample_frame
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.data.preprocessing import prepare
 from pneumoscope.reporting.page import Section, write_page
@@ -16,79 +18,97 @@ from pneumoscope.reporting.style import CLASS_COLOURS, NEUTRAL, bare, drawing, p
 from pneumoscope.types import Split
 
 _EXAMPLES = 4
+_LISTED_PATHS = 6
 
 
 def write_overview(dataset: Dataset, folder: Path, synthetic: bool) -> Path:
-    """Writes `overview.html` and its pictures.
+    """Write `overview.html` and its figures.
 
     Args:
-        dataset: What to show.
-        folder: To write into.
+        dataset: Data set to describe.
+        folder: Folder to write into.
         synthetic: Whether the images are phantoms.
 
     Returns:
-        The page.
+        Path of the page.
     """
-    pictures = {
-        "counts": (_counts, "Films per split and class."),
-        "shapes": (_shapes, "Width, height and aspect ratio of the files, per class."),
-        "examples": (_examples, "Example films of each class, at the network's size."),
-        "resizing": (_resizing, "Films as stored, and squashed to the network's size."),
-        "chest-frames": (_chest_frames, "Where the chest lies in squashed films, and the frame brought to one size."),
-        "file-cues": (_file_cues, "How well a property of the file alone separates pneumonia from normal."),
-    }
-    drawn = {}
-    for name, (draw, _) in pictures.items():
-        drawn[name] = png_of(draw(dataset, synthetic))
-        save_png(drawn[name], folder / f"{name}.png")
+    figures = {name: png_of(draw(dataset, synthetic)) for name, (draw, _) in _FIGURES.items()}
+    for name, png in figures.items():
+        save_png(png, folder / f"{name}.png")
+    page = folder / "overview.html"
     sections = [
         Section("Does the file give the label away?", [dataset.audit.verdict]),
-        Section(
-            "Films and patients",
-            header=["split", "class", "films", "patients"],
-            rows=_count_rows(dataset),
-            picture=drawn["counts"],
-            caption=pictures["counts"][1],
-        ),
-        Section("Shapes", [_shape_words(dataset)], picture=drawn["shapes"], caption=pictures["shapes"][1]),
-        Section("Films", picture=drawn["examples"], caption=pictures["examples"][1]),
-        Section("Resizing", picture=drawn["resizing"], caption=pictures["resizing"][1]),
-        Section("The chest frame", picture=drawn["chest-frames"], caption=pictures["chest-frames"][1]),
-        Section(
-            "What the file tells",
-            header=["split", "property", "AUC", "median normal", "median pneumonia"],
-            rows=[
-                [c.split, c.name, _number(c.auc), _number(c.normal_median), _number(c.pneumonia_median)]
-                for c in dataset.audit.cues
-            ],
-            picture=drawn["file-cues"],
-            caption=pictures["file-cues"][1],
-        ),
-        Section(
-            "What the audit found",
-            ["Nothing but what stands above."] if not dataset.audit.findings else [],
-            header=["severity", "finding", "films"] if dataset.audit.findings else [],
-            rows=[
-                [f.severity, f.message, ", ".join(f.images[:6]) + (" …" if len(f.images) > 6 else "")]
-                for f in dataset.audit.findings
-            ],
-        ),
+        *_image_sections(dataset, figures),
+        _cue_section(dataset, figures["file-cues"]),
+        _findings_section(dataset),
     ]
-    lead = (
+    write_page(page, "The data set", _lead(dataset), sections, synthetic)
+    return page
+
+
+def _lead(dataset: Dataset) -> str:
+    return (
         f"{len(dataset.index.rows):,} films of {len({r.patient for r in dataset.index.rows}):,} patients; the validation "
         f"set is fold {dataset.split.fold} of {dataset.split.folds} of the training films, grouped by patient "
         f"(seed {dataset.split.seed}, split {dataset.split.hash[:12]})."
     )
-    page = folder / "overview.html"
-    write_page(page, "The data set", lead, sections, synthetic)
-    return page
+
+
+def _image_sections(dataset: Dataset, figures: dict[str, bytes]) -> list[Section]:
+    """Sections on counts, shapes, examples, resizing and chest frames."""
+    caption = {name: caption for name, (_, caption) in _FIGURES.items()}
+    return [
+        Section(
+            "Films and patients",
+            header=["split", "class", "films", "patients"],
+            rows=_count_rows(dataset),
+            picture=figures["counts"],
+            caption=caption["counts"],
+        ),
+        Section("Shapes", [_describe_shapes(dataset)], picture=figures["shapes"], caption=caption["shapes"]),
+        Section("Films", picture=figures["examples"], caption=caption["examples"]),
+        Section("Resizing", picture=figures["resizing"], caption=caption["resizing"]),
+        Section("The chest frame", picture=figures["chest-frames"], caption=caption["chest-frames"]),
+    ]
+
+
+def _cue_section(dataset: Dataset, figure: bytes) -> Section:
+    return Section(
+        "What the file tells",
+        header=["split", "property", "AUC", "median normal", "median pneumonia"],
+        rows=[
+            [c.split, c.name, _number(c.auc), _number(c.normal_median), _number(c.pneumonia_median)]
+            for c in dataset.audit.cues
+        ],
+        picture=figure,
+        caption=_FIGURES["file-cues"][1],
+    )
+
+
+def _findings_section(dataset: Dataset) -> Section:
+    findings = dataset.audit.findings
+    return Section(
+        "What the audit found",
+        ["Nothing but what stands above."] if not findings else [],
+        header=["severity", "finding", "films"] if findings else [],
+        rows=[
+            [
+                f.severity,
+                f.message,
+                ", ".join(f.images[:_LISTED_PATHS]) + (" …" if len(f.images) > _LISTED_PATHS else ""),
+            ]
+            for f in findings
+        ],
+    )
 
 
 def _number(value: float) -> str:
+    """Three decimals below 10, none above, a dash for NaN."""
     return "–" if value != value else f"{value:.3f}" if abs(value) < 10 else f"{value:.0f}"
 
 
 def _classes(dataset: Dataset) -> list[str]:
+    """Names of the classes that occur, in a fixed order."""
     present = {row.label for row in dataset.index.rows}
     return [name for name in CLASS_COLOURS if name in present]
 
@@ -107,14 +127,14 @@ def _count_rows(dataset: Dataset) -> list[list[str]]:
     return rows
 
 
-def _counts(dataset: Dataset, synthetic: bool) -> Figure:
-    found = Counter((s, r.label) for r, s in zip(dataset.index.rows, dataset.split.splits, strict=True))
+def _draw_counts(dataset: Dataset, synthetic: bool) -> Figure:
+    count = Counter((s, r.label) for r, s in zip(dataset.index.rows, dataset.split.splits, strict=True))
     names = _classes(dataset)
     with drawing(8, 1.0 + 1.1 * len(Split), synthetic) as figure:
         axes = figure.subplots()
         height = 0.8 / len(names)
         for k, name in enumerate(names):
-            values = [found[split, name] for split in Split]
+            values = [count[split, name] for split in Split]
             bars = axes.barh(
                 np.arange(len(Split)) + k * height,
                 values,
@@ -131,7 +151,7 @@ def _counts(dataset: Dataset, synthetic: bool) -> Figure:
     return figure
 
 
-def _shape_words(dataset: Dataset) -> str:
+def _describe_shapes(dataset: Dataset) -> str:
     width = np.array([row.width for row in dataset.index.rows])
     height = np.array([row.height for row in dataset.index.rows])
     if _is_uniform(dataset):
@@ -151,10 +171,10 @@ def _is_uniform(dataset: Dataset) -> bool:
     return len({(row.width, row.height) for row in dataset.index.rows}) == 1
 
 
-def _shapes(dataset: Dataset, synthetic: bool) -> Figure:
+def _draw_shapes(dataset: Dataset, synthetic: bool) -> Figure:
     if _is_uniform(dataset):
         with drawing(9, 0.9, synthetic) as figure:
-            figure.text(0.01, 0.5, _shape_words(dataset).split(":")[0] + ".", va="center", fontsize=12)
+            figure.text(0.01, 0.5, _describe_shapes(dataset).split(":")[0] + ".", va="center", fontsize=12)
         return figure
     with drawing(9, 3.8, synthetic) as figure:
         scatter, histogram = figure.subplots(1, 2)
@@ -175,21 +195,20 @@ def _shapes(dataset: Dataset, synthetic: bool) -> Figure:
     return figure
 
 
-def _spread(positions: list[int], count: int) -> list[int]:
-    """So many positions, evenly out of the list."""
+def _training_examples(dataset: Dataset, name: str, count: int) -> list[int]:
+    """Positions of training images of a class, evenly spaced in the index."""
+    positions = [i for i in dataset.split.positions(Split.TRAIN).tolist() if dataset.index.rows[i].label == name]
     return [positions[i * len(positions) // count] for i in range(min(count, len(positions)))]
 
 
-def _examples(dataset: Dataset, synthetic: bool) -> Figure:
+def _draw_examples(dataset: Dataset, synthetic: bool) -> Figure:
     names = _classes(dataset)
     with drawing(2.1 * _EXAMPLES, 2.35 * len(names), synthetic) as figure:
         grid = figure.subplots(len(names), _EXAMPLES, squeeze=False)
         for line, name in zip(grid, names, strict=True):
-            train = [i for i in dataset.split.positions(Split.TRAIN).tolist() if dataset.index.rows[i].label == name]
-            chosen = _spread(train, _EXAMPLES)
             for axes in line:
                 bare(axes)
-            for axes, position in zip(line, chosen, strict=False):
+            for axes, position in zip(line, _training_examples(dataset, name, _EXAMPLES), strict=False):
                 axes.imshow(dataset.images[position], cmap="gray", vmin=0, vmax=255)
                 axes.set_title(
                     Path(dataset.index.rows[position].path).stem,
@@ -201,22 +220,21 @@ def _examples(dataset: Dataset, synthetic: bool) -> Figure:
     return figure
 
 
-def _resizing(dataset: Dataset, synthetic: bool) -> Figure:
+def _draw_resizing(dataset: Dataset, synthetic: bool) -> Figure:
     names = _classes(dataset)
     with drawing(2.9 * len(names), 5.4, synthetic) as figure:
         grid = figure.subplots(2, len(names), squeeze=False)
         for column, name in enumerate(names):
-            train = [i for i in dataset.split.positions(Split.TRAIN).tolist() if dataset.index.rows[i].label == name]
-            position = _spread(train, 3)[-1]
+            position = _training_examples(dataset, name, 3)[-1]
             original = dataset.source.read(dataset.index.rows[position].path)
             resized = dataset.images[position]
-            for axes, image, words in (
+            for axes, image, state in (
                 (grid[0, column], original, "as stored"),
                 (grid[1, column], resized, "resized"),
             ):
                 axes.imshow(image, cmap="gray")
                 axes.set_title(
-                    f"{name}, {words}: {image.shape[1]} x {image.shape[0]}",
+                    f"{name}, {state}: {image.shape[1]} x {image.shape[0]}",
                     fontsize=9,
                     color=CLASS_COLOURS[name],
                 )
@@ -224,30 +242,34 @@ def _resizing(dataset: Dataset, synthetic: bool) -> Figure:
     return figure
 
 
-def _chest_frames(dataset: Dataset, synthetic: bool) -> Figure:
+def _draw_chest_frames(dataset: Dataset, synthetic: bool) -> Figure:
     names, each = _classes(dataset), 2
     with drawing(2.0 * each * len(names), 4.5, synthetic) as figure:
         grid = figure.subplots(2, each * len(names), squeeze=False)
         for axes in grid.flat:
             bare(axes)
         for block, name in enumerate(names):
-            train = [i for i in dataset.split.positions(Split.TRAIN).tolist() if dataset.index.rows[i].label == name]
-            for place, position in enumerate(_spread(train, each)):
-                column = grid[:, each * block + place]
+            for offset, position in enumerate(_training_examples(dataset, name, each)):
                 image = prepare(dataset.source.read(dataset.index.rows[position].path), Preprocessing())
-                found = load_atlas().place(image)
-                height, width = image.shape
-                size = (found.scale_across * width, found.scale_down * height)
-                middle = ((found.shift_across + 1) / 2 * width, (found.shift_down + 1) / 2 * height)
-                corner = (middle[0] - size[0] / 2, middle[1] - size[1] / 2)
-                column[0].imshow(image, cmap="gray", vmin=0, vmax=255)
-                column[0].add_patch(Rectangle(corner, *size, fill=False, color=CLASS_COLOURS[name], linewidth=1.5))
-                column[0].set_title(f"{name} ({found.similarity:.2f})", fontsize=9, color=CLASS_COLOURS[name])
-                column[1].imshow(aligned(image, found, height, width), cmap="gray", vmin=0, vmax=255)
+                _draw_chest_frame(grid[:, each * block + offset], image, name)
     return figure
 
 
-def _file_cues(dataset: Dataset, synthetic: bool) -> Figure:
+def _draw_chest_frame(column: NDArray[np.object_], image: NDArray[np.uint8], name: str) -> None:
+    """Draw an image with its chest frame into the upper axes, the frame's content into the lower ones."""
+    frame = load_atlas().locate_chest(image)
+    height, width = image.shape
+    size = (frame.scale_x * width, frame.scale_y * height)
+    centre = ((frame.shift_x + 1) / 2 * width, (frame.shift_y + 1) / 2 * height)
+    corner = (centre[0] - size[0] / 2, centre[1] - size[1] / 2)
+    upper, lower = column
+    upper.imshow(image, cmap="gray", vmin=0, vmax=255)
+    upper.add_patch(Rectangle(corner, *size, fill=False, color=CLASS_COLOURS[name], linewidth=1.5))
+    upper.set_title(f"{name} ({frame.similarity:.2f})", fontsize=9, color=CLASS_COLOURS[name])
+    lower.imshow(resample_frame(image, frame, height, width), cmap="gray", vmin=0, vmax=255)
+
+
+def _draw_file_cues(dataset: Dataset, synthetic: bool) -> Figure:
     properties = list(dict.fromkeys(cue.name for cue in dataset.audit.cues))
     with drawing(8, 0.9 + 0.36 * len(properties), synthetic) as figure:
         axes = figure.subplots()
@@ -271,3 +293,14 @@ def _file_cues(dataset: Dataset, synthetic: bool) -> Figure:
         )
         axes.legend(loc="lower right")
     return figure
+
+
+# File name of each figure: the function that draws it, and its caption.
+_FIGURES: dict[str, tuple[Callable[[Dataset, bool], Figure], str]] = {
+    "counts": (_draw_counts, "Films per split and class."),
+    "shapes": (_draw_shapes, "Width, height and aspect ratio of the files, per class."),
+    "examples": (_draw_examples, "Example films of each class, at the network's size."),
+    "resizing": (_draw_resizing, "Films as stored, and squashed to the network's size."),
+    "chest-frames": (_draw_chest_frames, "Where the chest lies in squashed films, and the frame brought to one size."),
+    "file-cues": (_draw_file_cues, "How well a property of the file alone separates pneumonia from normal."),
+}

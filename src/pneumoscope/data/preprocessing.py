@@ -1,4 +1,4 @@
-"""Grey levels of any size become the array that a network sees: one path for training, evaluation and detection."""
+"""Preprocessing: grey levels of any size to the network's input, one code path for training, evaluation and prediction."""
 
 from dataclasses import dataclass
 
@@ -7,13 +7,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pneumoscope.config import Preprocessing
-from pneumoscope.data.alignment import aligned, load_atlas
+from pneumoscope.data.alignment import load_atlas, resample_frame
 from pneumoscope.errors import InputError
 
-# Raised whenever the same settings give other pixels than before, the atlas included, so that no cache outlives its meaning.
+# Increased whenever the same settings give other pixels than before (a new atlas included): it is part of the cache key.
 PREPROCESSING_VERSION = 1
-# The chest is looked for in a square of this side, whatever the size of the image.
-_SQUARE = 224
+# Height and width of the square in which the chest is located, whatever the size of the image.
+_SQUARE_SIZE = 224
 
 _FILTERS = {
     "bilinear": Image.Resampling.BILINEAR,
@@ -24,13 +24,13 @@ _FILTERS = {
 
 @dataclass(frozen=True)
 class PreparedImage:
-    """An image at the network's size, and where that frame lies in it.
+    """Input of a network, with the frame of the original image that it shows.
 
     Attributes:
-        image: (height, width) uint8.
-        frame: Top, left, bottom and right of what the network sees, as shares of the image's height and width; beyond 0 and
-            1 where the frame juts out.
-        similarity: Correlation of the placed chest with the mean chest, in [-1, 1].
+        image: (height, width) uint8, the network's input.
+        frame: Top, left, bottom and right of the input, as fractions of the original image's height and width; below 0 or
+            above 1 where the frame extends beyond the image.
+        similarity: Correlation of the aligned chest with the mean chest, in [-1, 1].
     """
 
     image: NDArray[np.uint8]
@@ -39,56 +39,56 @@ class PreparedImage:
 
 
 def prepare(image: NDArray[np.uint8] | NDArray[np.uint16], settings: Preprocessing) -> NDArray[np.uint8]:
-    """The image at the network's size.
+    """Bring an image to the network's size.
 
     Args:
         image: (height, width) uint8, or uint16 with its full range in use; 65535 becomes 255.
-        settings: Size, fit and filter.
+        settings: Size, fit and resampling filter.
 
     Returns:
         (settings.height, settings.width) uint8.
 
     Raises:
-        InputError: Not a two-dimensional uint8 or uint16 array, or an empty one.
+        InputError: Array of another shape or dtype, or an empty one.
     """
     if settings.fit == "chest":
         square = chest_square(image, settings)
-        return aligned(square, load_atlas().place(square), settings.height, settings.width)
-    return _as_bytes(_fit(_picture(image), settings)[0])
+        return resample_frame(square, load_atlas().locate_chest(square), settings.height, settings.width)
+    return _to_uint8(_fit(_to_pillow(image), settings)[0])
 
 
-def prepare_placed(image: NDArray[np.uint8] | NDArray[np.uint16], settings: Preprocessing) -> PreparedImage:
-    """Like `prepare`, and tells where the network looks; the chest is placed whatever the fit.
+def prepare_with_frame(image: NDArray[np.uint8] | NDArray[np.uint16], settings: Preprocessing) -> PreparedImage:
+    """Bring an image to the network's size, and report the frame that it shows; the chest is located whatever the fit.
 
     Args:
-        image: As for `prepare`.
-        settings: Size, fit and filter.
+        image: (height, width) uint8 or uint16, as for `prepare`.
+        settings: Size, fit and resampling filter.
 
     Raises:
-        InputError: As for `prepare`.
+        InputError: Array of another shape or dtype, or an empty one.
     """
     square = chest_square(image, settings)
-    place = load_atlas().place(square)
+    chest = load_atlas().locate_chest(square)
     if settings.fit == "chest":
-        prepared = aligned(square, place, settings.height, settings.width)
-        return PreparedImage(prepared, place.frame, place.similarity)
-    fitted, frame = _fit(_picture(image), settings)
-    return PreparedImage(_as_bytes(fitted), frame, place.similarity)
+        prepared = resample_frame(square, chest, settings.height, settings.width)
+        return PreparedImage(prepared, chest.edges, chest.similarity)
+    fitted, frame = _fit(_to_pillow(image), settings)
+    return PreparedImage(_to_uint8(fitted), frame, chest.similarity)
 
 
 def chest_square(
     image: NDArray[np.uint8] | NDArray[np.uint16], settings: Preprocessing | None = None
 ) -> NDArray[np.uint8]:
-    """(224, 224) uint8, the image squashed to the square in which the chest is looked for."""
+    """(224, 224) uint8, the image squashed to the square in which the chest is located."""
     resampling = _FILTERS[(settings or Preprocessing()).resampling]
-    return _as_bytes(_picture(image).resize((_SQUARE, _SQUARE), resampling))
+    return _to_uint8(_to_pillow(image).resize((_SQUARE_SIZE, _SQUARE_SIZE), resampling))
 
 
 def check_image(image: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
-    """Whether an array can be an image.
+    """Check that an array can be an image.
 
     Raises:
-        InputError: Not a two-dimensional uint8 or uint16 array, or an empty one.
+        InputError: Array of another shape or dtype than (height, width) uint8 or uint16, or an empty one.
     """
     if image.ndim != 2 or image.dtype not in (np.uint8, np.uint16) or image.size == 0:
         raise InputError(
@@ -96,18 +96,19 @@ def check_image(image: NDArray[np.uint8] | NDArray[np.uint16]) -> None:
         )
 
 
-def _picture(image: NDArray[np.uint8] | NDArray[np.uint16]) -> Image.Image:
+def _to_pillow(image: NDArray[np.uint8] | NDArray[np.uint16]) -> Image.Image:
+    """Pillow image of 8-bit grey levels; of float32 in 0-255 for a uint16 array."""
     check_image(image)
     deep = image.dtype == np.uint16
     return Image.fromarray(image.astype(np.float32) / 257.0 if deep else np.ascontiguousarray(image))
 
 
-def _as_bytes(image: Image.Image) -> NDArray[np.uint8]:
+def _to_uint8(image: Image.Image) -> NDArray[np.uint8]:
     return np.rint(np.asarray(image, dtype=np.float32)).clip(0, 255).astype(np.uint8)
 
 
 def _fit(image: Image.Image, settings: Preprocessing) -> tuple[Image.Image, tuple[float, float, float, float]]:
-    """The image at its size, and where that frame lies in the image."""
+    """Image at the configured size, and the frame of the original that it shows, as fractions: top, left, bottom, right."""
     target = (settings.width, settings.height)
     resampling = _FILTERS[settings.resampling]
     if settings.fit == "squash":
@@ -115,7 +116,7 @@ def _fit(image: Image.Image, settings: Preprocessing) -> tuple[Image.Image, tupl
     ratios = (settings.width / image.width, settings.height / image.height)
     if settings.fit == "crop":
         scale = max(ratios)
-        # Rounding may put a side that fits exactly a hair outside of the image.
+        # Rounding can put an edge that fits exactly slightly outside of the image.
         spare = (max(0.0, image.width - settings.width / scale), max(0.0, image.height - settings.height / scale))
         box = (spare[0] / 2, spare[1] / 2, image.width - spare[0] / 2, image.height - spare[1] / 2)
         left, top = spare[0] / 2 / image.width, spare[1] / 2 / image.height
@@ -130,5 +131,5 @@ def _fit(image: Image.Image, settings: Preprocessing) -> tuple[Image.Image, tupl
 
 
 def to_unit_range(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Grey levels 0-255 as float32 in [0, 1], same shape."""
+    """Scale grey levels 0-255 to float32 in [0, 1], same shape."""
     return images.astype(np.float32) / np.float32(255.0)

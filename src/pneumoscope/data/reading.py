@@ -1,37 +1,40 @@
 """One image file becomes grey levels: JPEG, PNG or DICOM; grey or colour, 8 to 16 bits, turned the right way up."""
 
 import io
+import os
+import stat
+import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
+from pneumoscope.data import jpeg, png
+from pneumoscope.data.limits import MAX_BYTES, MAX_INFLATED, check_bytes, check_memory, check_size
 from pneumoscope.errors import UnreadableImage, UnsupportedDicom
-
-# The largest digital radiographs have about 20 million pixels; more is a decompression bomb or not a film.
-MAX_PIXELS = 100_000_000
-MAX_BYTES = 2 * MAX_PIXELS + 10_000_000
 
 Grey = NDArray[np.uint8] | NDArray[np.uint16]
 
-_JPEG_START = b"\xff\xd8"
 _DICOM_MARK = slice(128, 132)
 # A DICOM file without the preamble that the standard asks for begins with an element of group 2 or 8, little endian.
 _BARE_DICOM_STARTS = tuple(bytes((group, 0, element, 0)) for group in (2, 8) for element in (0, 1, 5, 8))
 # Bits that detectors and converters give; a PNG of 16 bits may use fewer.
 _DEPTHS = (8, 10, 12, 14, 16)
-# EXIF's orientation, the tag and what brings each back upright.
-_ORIENTATION = 0x0112
+# Pixels converted at once, so that what is needed in between takes little memory.
+_STRIP = 1 << 21
+_LARGEST_VALUE = 65535
+# What brings each EXIF orientation back upright.
 _UPRIGHT: dict[int, Callable[[Grey], Grey]] = {
     2: np.fliplr,
-    3: lambda film: np.rot90(film, 2),
+    3: lambda image: np.rot90(image, 2),
     4: np.flipud,
     5: np.transpose,
-    6: lambda film: np.rot90(film, -1),
-    7: lambda film: np.rot90(film, 2).T,
+    6: lambda image: np.rot90(image, -1),
+    7: lambda image: np.rot90(image, 2).T,
     8: np.rot90,
 }
 
@@ -48,38 +51,51 @@ def read_grey(file: Path, content: bytes | None = None) -> Grey:
         content: Its bytes where they are at hand; the file is then not opened.
 
     Returns:
-        (height, width), uint8 or uint16.
+        (height, width), not empty, uint8 or uint16.
 
     Raises:
-        UnreadableImage: Missing, truncated, of another format, or larger than `MAX_BYTES` or `MAX_PIXELS`; such are found
-            before they are decoded.
+        UnreadableImage: Missing, no regular file, truncated, of another format, or beyond the bounds of `data/limits.py`
+            in bytes, pixels, memory or processor time, which are checked before it is decoded.
         UnsupportedDicom: A DICOM object that is no single grey frame.
     """
     data = read_bytes(file) if content is None else content
     try:
         if not data:
             raise ValueError("the file is empty")
-        _check_bytes(len(data))
-        if data[:2] == _JPEG_START:
-            return _decode_jpeg(data)
-        return _decode_dicom(data) if _is_dicom(data) else _decode_other(data)
+        check_bytes(len(data), MAX_BYTES)
+        return _checked(_decode(data))
     except UnsupportedDicom as error:
         raise UnsupportedDicom(f"expected one grey frame, found {file} ({error}): export it as such") from error
-    except (OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError) as error:
+    except Exception as error:  # decoders raise whatever comes over them on damaged files
         raise _unreadable(file, error) from error
 
 
 def read_bytes(file: Path) -> bytes:
-    """The bytes of an image file.
+    """Bytes of an image file.
 
     Raises:
-        UnreadableImage: Missing, not to be read, or more than `MAX_BYTES`.
+        UnreadableImage: Missing, not to be read, no regular file, or more than `MAX_BYTES`.
     """
     try:
-        _check_bytes(file.stat().st_size)
-        return file.read_bytes()
-    except (OSError, ValueError) as error:
+        return _read_regular(file)
+    except (OSError, ValueError, MemoryError) as error:
         raise _unreadable(file, error) from error
+
+
+def _read_regular(file: Path) -> bytes:
+    # Without O_NONBLOCK opening a named pipe waits until somebody writes to it.
+    handle = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with open(handle, "rb", buffering=0) as stream:
+        state = os.fstat(handle)
+        if not stat.S_ISREG(state.st_mode):
+            raise ValueError("not a regular file")
+        check_bytes(state.st_size, MAX_BYTES)
+        # One read for a file that stays as it is; the size of one that grows, or says zero as those in /proc, is bounded.
+        content = stream.read(state.st_size + 1) or b""
+        while len(content) > state.st_size and (more := stream.read(_STRIP)):
+            content += more
+            check_bytes(len(content), MAX_BYTES)
+        return content
 
 
 def _unreadable(file: Path, error: Exception) -> UnreadableImage:
@@ -89,30 +105,77 @@ def _unreadable(file: Path, error: Exception) -> UnreadableImage:
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    if "cannot identify image" in str(error):
-        return "not an image"
+    if isinstance(error, UnidentifiedImageError):  # its message is an address in memory
+        return "not a valid header"
     return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _decode(data: bytes) -> Grey:
+    if data.startswith(jpeg.START):
+        return _decode_jpeg(data)
+    if _is_dicom(data):
+        return _decode_dicom(data)
+    if data.startswith(png.SIGNATURE):
+        return _decode_png(data)
+    raise ValueError("not an image")
+
+
+def _checked(image: Grey) -> Grey:
+    if image.ndim != 2 or image.size == 0 or image.dtype not in (np.uint8, np.uint16):
+        raise ValueError(f"decoded to {image.dtype} of shape {image.shape}")
+    return image
 
 
 def _decode_jpeg(data: bytes) -> Grey:
     height, width, colour_space, _ = simplejpeg.decode_jpeg_header(data)
-    _check_size(width, height)
-    if colour_space not in ("Gray", "YCbCr"):
-        return _decode_other(data)  # CMYK and RGB-coded JPEGs have no Y channel to take
+    check_size(width, height)
+    process = jpeg.frame_header(data).process
+    if process not in jpeg.HUFFMAN_FRAMES:
+        raise ValueError(f"arithmetic-coded or hierarchical JPEG, process {process:#x}")
+    # Several scans, or a progressive one, are collected as coefficients of two bytes.
+    collected = jpeg.check_scans(data, width * height) > 1 or process == jpeg.PROGRESSIVE
+    if colour_space not in ("Gray", "YCbCr"):  # CMYK and RGB-coded JPEGs have no Y channel to take
+        check_memory((4 + 1 + 8 * collected) * width * height + 2 * len(data))
+        grey, _ = _converted(jpeg.without_metadata(data), "JPEG", (width, height))
+        return _upright(grey, jpeg.jpeg_orientation(data))
+    check_memory((2 + (2 if colour_space == "Gray" else 6) * collected) * width * height + len(data))
     decoded: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, colorspace="GRAY")[:, :, 0]
-    if b"Exif\x00\x00" not in data[:64]:
-        return decoded
-    with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
-        return _upright(decoded, image)
+    return _upright(decoded, jpeg.jpeg_orientation(data)) if b"Exif\x00\x00" in data[:64] else decoded
 
 
-def _decode_other(data: bytes) -> Grey:
-    with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
-        _check_size(*image.size)
-        image.load()
-        if image.mode.startswith("I"):  # 16-bit PNG
-            return _upright(_full_range(np.asarray(image).clip(0, 65535).astype(np.uint16)), image)
-        return _upright(np.asarray(image.convert("L")), image)
+def _decode_png(data: bytes) -> Grey:
+    header = png.png_header(data)
+    check_size(header.width, header.height)
+    check_bytes(header.row_bytes * header.height, MAX_INFLATED)
+    check_memory(header.pixel_bytes * header.width * header.height + 2 * header.row_bytes + 2 * len(data))
+    grey, info = _converted(png.without_metadata(data), "PNG", (header.width, header.height))
+    return _upright(_full_range(grey), _png_orientation(info))
+
+
+def _converted(data: bytes, kind: str, size: tuple[int, int]) -> tuple[Grey, dict[Any, Any]]:
+    """Grey levels of what Pillow decodes, not yet upright, and what it says about the image."""
+    with warnings.catch_warnings():
+        # What Pillow warns of, it either copes with or is checked here; a user can do nothing about it.
+        warnings.simplefilter("ignore")
+        with Image.open(io.BytesIO(data), formats=(kind,)) as image:
+            if image.size != size:
+                raise ValueError(f"{image.size} pixels in a file of {size}")
+            image.load()
+            deep = image.mode.startswith("I")  # 16-bit PNG
+            grey = np.empty(size[::-1], dtype=np.uint16 if deep else np.uint8)
+            rows = max(1, _STRIP // size[0])
+            for top in range(0, size[1], rows):
+                strip = image.crop((0, top, size[0], min(top + rows, size[1]))) if rows < size[1] else image
+                grey[top : top + rows] = np.asarray(strip).clip(0, 65535) if deep else np.asarray(strip.convert("L"))
+            return grey, dict(image.info)
+
+
+def _png_orientation(info: dict[Any, Any]) -> int:
+    exif = info.get("exif")
+    if exif is None and "Raw profile type exif" in info:
+        exif = bytes.fromhex("".join(info["Raw profile type exif"].split("\n")[3:]))
+    xmp = info.get("XML:com.adobe.xmp") or info.get("xmp") or b""
+    return jpeg.orientation(exif or b"", xmp if isinstance(xmp, bytes) else xmp.encode())
 
 
 def _is_dicom(data: bytes) -> bool:
@@ -124,29 +187,25 @@ def _decode_dicom(data: bytes) -> Grey:
     from pneumoscope.data.dicom import decode_dicom
 
     try:
-        return decode_dicom(data, MAX_PIXELS)
+        return decode_dicom(data)
     except UnsupportedDicom:
         raise
-    except Exception as error:  # the library and its codecs raise whatever comes over them on damaged files
+    except Exception as error:
         raise ValueError(f"damaged DICOM: {_reason(error)}") from error
 
 
-def _upright(film: Grey, image: Image.Image) -> Grey:
-    turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
-    return turn(film).copy() if turn else film
+def _upright(image: Grey, orientation: int) -> Grey:
+    turn = _UPRIGHT.get(orientation)
+    return turn(image).copy() if turn else image
 
 
-def _full_range(film: NDArray[np.uint16]) -> NDArray[np.uint16]:
-    largest = int(film.max(initial=0))
+def _full_range(image: Grey) -> Grey:
+    """Stretch, in place, a 16-bit image to the full range of the fewest bits that hold its largest value."""
+    largest = int(image.max(initial=0))
     most = next(2**bits - 1 for bits in _DEPTHS if largest < 2**bits)
-    return film if most == 65535 else np.rint(film * (65535 / most)).astype(np.uint16)
-
-
-def _check_bytes(count: int) -> None:
-    if count > MAX_BYTES:
-        raise ValueError(f"{count} bytes are more than {MAX_BYTES}")
-
-
-def _check_size(width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise ValueError(f"{width} x {height} pixels are more than {MAX_PIXELS}")
+    if image.dtype == np.uint16 and most < _LARGEST_VALUE:
+        stretched = np.rint(np.arange(most + 1, dtype=np.uint16) * (_LARGEST_VALUE / most)).astype(np.uint16)
+        levels = image.reshape(-1)
+        for start in range(0, levels.size, _STRIP):
+            levels[start : start + _STRIP] = stretched[levels[start : start + _STRIP]]
+    return image

@@ -1,6 +1,6 @@
-"""Where images come from: folders in Kaggle's or Mendeley's layout, a folder per class, a CSV table, MedMNIST.
+"""Sources of images: folders in Kaggle's or Mendeley's layout, a folder per class, a CSV table, MedMNIST.
 
-Every source gives the same thing, a list of `SourceImage`; nothing is decoded here.
+Every layout becomes a list of `SourceImage`; images are decoded on request only.
 """
 
 import csv
@@ -11,12 +11,12 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumoscope.data.names import facts_of_name
+from pneumoscope.data.names import parse_name
 from pneumoscope.data.reading import read_grey
 from pneumoscope.errors import DataError, listed
 from pneumoscope.types import IMAGE_SUFFIXES, Etiology, Finding, Split
 
-# Kaggle's `val` holds 16 of the 5,232 training images: too few to measure anything, so they go back.
+# Kaggle's `val` holds 16 of the 5,232 training images: too few to measure anything, so they count as training images.
 _SPLIT_FOLDERS = {"train": Split.TRAIN, "training": Split.TRAIN, "val": Split.TRAIN, "valid": Split.TRAIN,
                   "validation": Split.TRAIN, "test": Split.TEST}  # fmt: skip
 _CLASS_WORDS = {
@@ -35,7 +35,17 @@ _LAYOUTS = (
 
 @dataclass(frozen=True)
 class SourceImage:
-    """One image as its source names it: where it lies and what is said of it."""
+    """Image of a source, before it is read.
+
+    Attributes:
+        path: Path relative to the source's root, with forward slashes; `file.npz#part/i` in an archive.
+        finding: Normal or pneumonia.
+        etiology: Bacterial, viral, none or unknown.
+        patient: Patient identifier, unique within the source.
+        split: Train or test.
+        conflict: Contradiction between folder and file name, in words; empty where there is none.
+        known_name: Whether the patient is known, from a table or a file name of either publisher.
+    """
 
     path: str
     finding: Finding
@@ -47,41 +57,41 @@ class SourceImage:
 
 
 class Source:
-    """A data set before it is indexed: its images, and how to get the pixels of one.
+    """Data set before it is indexed: the list of its images, and access to their bytes and pixels.
 
     Attributes:
-        root: The folder, table or archive that the paths are relative to.
+        root: Folder, table or archive that the paths are relative to.
+        layout: `folders`, `table` or `medmnist`.
         images: All images, sorted by path.
-        kind: `folders`, `table` or `medmnist`.
     """
 
-    def __init__(self, root: Path, kind: str, images: list[SourceImage]) -> None:
+    def __init__(self, root: Path, layout: str, images: list[SourceImage]) -> None:
         self.root = root
-        self.kind = kind
+        self.layout = layout
         self.images = sorted(images, key=lambda image: image.path)
         self._archive: dict[str, NDArray[np.uint8]] = {}
 
     def file_of(self, path: str) -> Path:
-        """The file that holds the image named `path`."""
-        if self.kind == "medmnist":
+        """Path of the file that contains an image."""
+        if self.layout == "medmnist":
             return self.root
         return (self.root if self.root.is_dir() else self.root.parent) / path
 
     def bytes_of(self, path: str) -> bytes:
-        """The image's file as it is on disk; the pixel bytes for an image in an archive."""
-        return self._array_of(path).tobytes() if self.kind == "medmnist" else self.file_of(path).read_bytes()
+        """Bytes of an image's file; pixel bytes for an image in an archive."""
+        return self._array_of(path).tobytes() if self.layout == "medmnist" else self.file_of(path).read_bytes()
 
     def read(self, path: str, content: bytes | None = None) -> NDArray[np.uint8] | NDArray[np.uint16]:
-        """Grey levels of one image, (height, width), uint8 or uint16.
+        """Read the grey levels of an image, (height, width) uint8 or uint16.
 
         Args:
-            path: As in `images`.
-            content: The file's bytes where they are at hand, so that it is read once only.
+            path: Path of the image, as in `images`.
+            content: Bytes of the file, if they have been read already.
 
         Raises:
-            UnreadableImage: The image is not a whole, supported image.
+            UnreadableImage: Damaged or unsupported image.
         """
-        if self.kind == "medmnist":
+        if self.layout == "medmnist":
             return self._array_of(path)
         return read_grey(self.file_of(path), content)
 
@@ -95,10 +105,10 @@ class Source:
 
 
 def open_source(root: Path) -> Source:
-    """The images of a folder, table or archive.
+    """List the images of a folder, table or archive.
 
     Raises:
-        DataError: Nothing is there, or its layout is not one of the known ones.
+        DataError: Missing file or folder, or an unknown layout.
     """
     if not root.exists():
         raise DataError(f"expected a data set at {root}, found nothing there: check the path of --data")
@@ -117,7 +127,7 @@ def _folder_images(root: Path) -> list[SourceImage]:
         if file.suffix.lower() not in IMAGE_SUFFIXES or file.name.startswith("."):
             continue
         relative = PurePosixPath(file.relative_to(root).as_posix())
-        # macOS archives carry a shadow `__MACOSX` tree, and Kaggle's zip holds the whole set a second time.
+        # macOS archives contain a shadow `__MACOSX` tree, and Kaggle's zip contains the whole set a second time.
         if "__MACOSX" in relative.parts or relative.parts[:2] == ("chest_xray", "chest_xray"):
             continue
         if (image := _image_in_folders(relative)) is not None:
@@ -128,21 +138,21 @@ def _folder_images(root: Path) -> list[SourceImage]:
 
 
 def _image_in_folders(relative: PurePosixPath) -> SourceImage | None:
-    """The image at `[.../split/].../class/.../name`, or None where no folder of its path names a class."""
+    """Image at `[.../split/].../class/.../name`; None where no folder of its path names a class."""
     folders = [part.lower() for part in relative.parts[:-1]]
     word = next((part for part in reversed(folders) if part in _CLASS_WORDS), None)
     if word is None:
         return None
     split = next((_SPLIT_FOLDERS[part] for part in folders if part in _SPLIT_FOLDERS), Split.TRAIN)
     finding, etiology = _CLASS_WORDS[word]
-    facts = facts_of_name(relative.stem)
+    name = parse_name(relative.stem)
     conflict = ""
-    if facts is not None:
-        if facts.finding is not finding or (etiology not in (Etiology.UNKNOWN, facts.etiology)):
-            conflict = f"the folder says {word}, the name says {facts.etiology.value}"
+    if name is not None:
+        if name.finding is not finding or (etiology not in (Etiology.UNKNOWN, name.etiology)):
+            conflict = f"the folder says {word}, the name says {name.etiology.value}"
         elif etiology is Etiology.UNKNOWN:
-            etiology = facts.etiology
-    patient = facts.patient if facts is not None else relative.stem
+            etiology = name.etiology
+    patient = name.patient if name is not None else relative.stem
     return SourceImage(
         path=str(relative),
         finding=finding,
@@ -150,17 +160,17 @@ def _image_in_folders(relative: PurePosixPath) -> SourceImage | None:
         patient=f"{_name_space(split)}/{patient}",
         split=split,
         conflict=conflict,
-        known_name=facts is not None,
+        known_name=name is not None,
     )
 
 
 def _name_space(split: Split) -> str:
-    """Patient numbers start anew in the test set: 170 of its 202 person numbers recur in train as other children."""
+    """Prefix of patient identifiers: 170 of the 202 person numbers of the test set recur in train as other children."""
     return "test" if split is Split.TEST else "train"
 
 
 def _table_images(table: Path) -> list[SourceImage]:
-    """Images of a CSV table with the columns path, class and, where known, etiology, patient and split."""
+    """Images of a CSV table with the columns path, class and, optionally, etiology, patient and split."""
     try:
         with table.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream)
@@ -179,42 +189,46 @@ def _table_images(table: Path) -> list[SourceImage]:
 
 
 def _image_of_row(table: Path, line: int, row: dict[str, str]) -> SourceImage:
-    word = (row["class"] or "").strip().lower()
+    cell = {column: (row.get(column) or "").strip() for column in ("path", "class", "etiology", "patient")}
+    finding, etiology = _class_of_row(table, line, cell)
+    split_word = (row.get("split") or "train").strip().lower()
+    if split_word not in _SPLIT_FOLDERS:
+        raise DataError(f"expected train or test as split in line {line} of {table}, found {split_word!r}: correct it")
+    split = _SPLIT_FOLDERS[split_word]
+    stem = PurePosixPath(cell["path"]).stem
+    name = parse_name(stem)
+    # Patients named by a table are one name space; numbers taken from file names are two.
+    patient = cell["patient"] or f"{_name_space(split)}/{name.patient if name else stem}"
+    return SourceImage(
+        path=cell["path"],
+        finding=finding,
+        etiology=etiology,
+        patient=patient,
+        split=split,
+        known_name=bool(cell["patient"]) or name is not None,
+    )
+
+
+def _class_of_row(table: Path, line: int, cell: dict[str, str]) -> tuple[Finding, Etiology]:
+    word = cell["class"].lower()
     if word not in _CLASS_WORDS:
         raise DataError(
             f"expected a class out of {', '.join(_CLASS_WORDS)} in line {line} of {table}, found {word!r}: correct it"
         )
     finding, etiology = _CLASS_WORDS[word]
-    named_etiology = (row.get("etiology") or "").strip().lower()
-    if named_etiology and finding is Finding.PNEUMONIA:
-        if named_etiology not in [*_CLASS_WORDS, "unknown"]:
-            raise DataError(
-                f"expected bacterial, viral or unknown as etiology in line {line} of {table}, "
-                f"found {named_etiology!r}: correct it"
-            )
-        etiology = _CLASS_WORDS.get(named_etiology, (finding, Etiology.UNKNOWN))[1]
-    split_word = (row.get("split") or "train").strip().lower()
-    if split_word not in _SPLIT_FOLDERS:
-        raise DataError(f"expected train or test as split in line {line} of {table}, found {split_word!r}: correct it")
-    split = _SPLIT_FOLDERS[split_word]
-    path = (row["path"] or "").strip()
-    facts = facts_of_name(PurePosixPath(path).stem)
-    patient = (row.get("patient") or "").strip() or (facts.patient if facts else PurePosixPath(path).stem)
-    # A table that names its patients speaks of one name space; numbers read off file names do not.
-    named = bool((row.get("patient") or "").strip())
-    return SourceImage(
-        path=path,
-        finding=finding,
-        etiology=etiology,
-        patient=patient if named else f"{_name_space(split)}/{patient}",
-        split=split,
-        known_name=named or facts is not None,
-    )
+    named_etiology = cell["etiology"].lower()
+    if not named_etiology or finding is Finding.NORMAL:
+        return finding, etiology
+    if named_etiology not in [*_CLASS_WORDS, "unknown"]:
+        raise DataError(
+            f"expected bacterial, viral or unknown as etiology in line {line} of {table}, "
+            f"found {named_etiology!r}: correct it"
+        )
+    return finding, _CLASS_WORDS.get(named_etiology, (finding, Etiology.UNKNOWN))[1]
 
 
 def _medmnist_images(archive: Path) -> list[SourceImage]:
-    """Images of MedMNIST's PneumoniaMNIST: label 0 is normal, 1 pneumonia; no patients, no etiology."""
-    images = []
+    """Images of MedMNIST's PneumoniaMNIST: label 0 is normal, 1 pneumonia; patients and etiologies are unknown."""
     try:
         with np.load(archive, allow_pickle=False) as arrays:
             names = set(arrays.files)
@@ -224,6 +238,7 @@ def _medmnist_images(archive: Path) -> list[SourceImage]:
             f"expected MedMNIST's pneumoniamnist*.npz with train, val and test images and labels, found {archive} "
             f"({error}): download it again"
         ) from error
+    images = []
     for part, values in labels.items():
         if f"{part}_images" not in names or not set(values.tolist()) <= {0, 1}:
             raise DataError(
@@ -231,8 +246,8 @@ def _medmnist_images(archive: Path) -> list[SourceImage]:
                 "name pneumoniamnist*.npz with --data"
             )
         split = _SPLIT_FOLDERS[part]
-        for index, value in enumerate(values.tolist()):
+        for position, value in enumerate(values.tolist()):
             finding, etiology = _CLASS_WORDS["pneumonia" if value else "normal"]
-            name = f"{part}/{index}"
-            images.append(SourceImage(f"{archive.name}#{name}", finding, etiology, f"{part}-{index}", split))
+            path = f"{archive.name}#{part}/{position}"
+            images.append(SourceImage(path, finding, etiology, f"{part}-{position}", split))
     return images

@@ -1,4 +1,4 @@
-"""A validation set out of the training images: grouped by patient, stratified by class, seeded, saved and hashed."""
+"""Validation split: a fold of the training images, grouped by patient, stratified by class, seeded, saved and hashed."""
 
 import csv
 import io
@@ -17,14 +17,14 @@ from pneumoscope.types import Finding, Split
 
 @dataclass(frozen=True)
 class SplitAssignment:
-    """The side of every image of an index.
+    """Split of every image of an index.
 
     Attributes:
-        splits: One per row of the index.
-        hash: SHA-256 over paths, contents and sides, 64 hex digits.
-        seed: That drew the validation set.
-        folds: The training images were cut into this many.
-        fold: The one that became the validation set.
+        splits: Split of each row of the index, in its order.
+        hash: SHA-256 over paths, contents and splits, 64 hex digits.
+        seed: Seed that the validation set was drawn with.
+        folds: Number of folds of the training images.
+        fold: Fold that became the validation set, 0 to folds - 1.
     """
 
     splits: tuple[Split, ...]
@@ -34,92 +34,98 @@ class SplitAssignment:
     fold: int
 
     def positions(self, split: Split) -> NDArray[np.int64]:
-        """Positions in the index of the images of one side, ascending."""
+        """(n,) int, positions in the index of the images of a split, ascending."""
         return np.array([i for i, assigned in enumerate(self.splits) if assigned is split], dtype=np.int64)
 
 
 def draw_validation(index: Index, seed: int, folds: int = 10, fold: int = 0) -> SplitAssignment:
-    """Makes one of `folds` parts of the training images the validation set.
+    """Make one fold of the training images the validation set.
 
-    A data set without training images keeps its sides: there is nothing to draw from. Images stay together that share a patient (whatever the etiology in their name), their bytes or their look.
+    Images of one patient (whatever the etiology in their names), identical files and near duplicates stay in one fold. A data
+    set without training images keeps its splits.
 
     Args:
-        index: With measurements.
-        seed: Of the draw.
-        folds: Parts, 2 or more; 10 gives a validation set of a tenth.
-        fold: Which part, 0 to folds - 1.
+        index: Index with measurements.
+        seed: Seed of the draw.
+        folds: Number of folds, 2 or more; 10 gives a validation set of a tenth.
+        fold: Fold that becomes the validation set, 0 to folds - 1.
 
     Raises:
         ConfigError: Folds or fold out of range.
         DataError: Fewer groups of some class than folds.
-        LeakageError: The two sides are not apart; never expected, always checked.
+        LeakageError: Training and validation images share a patient or an image; checked, though the draw excludes it.
     """
     _check_folds(folds, fold)
     train = index.positions(Split.TRAIN)
     if len(train) == 0:
         return _assignment(index, set(), seed, folds, fold)
-    chosen = _stratified(index, train, _groups(index), seed, folds)[fold]
-    return _assignment(index, set(chosen), seed, folds, fold)
+    validation = _stratified_folds(index, train, _groups(index), seed, folds)[fold]
+    return _assignment(index, set(validation), seed, folds, fold)
 
 
 def draw_cluster_validation(
     index: Index, cluster_of: NDArray[np.int64], seed: int, folds: int = 3, fold: int = 0
 ) -> SplitAssignment:
-    """A validation set that hurts: its odd normals come from image styles that training knows as pneumonia alone.
+    """Make a validation set for shortcut stress validation: minority normals from clusters seen only as pneumonia.
 
-    A style is odd where normals are in the minority. Odd styles are dealt out over the folds; the normals of those dealt to
-    this fold are all held out, while their pneumonias are spread over the folds like every other image: grouped by patient,
-    stratified by class. So a network may learn in training that such an image is always ill, and is judged here on whether it
-    did. Every training image is held out in one fold.
+    In a minority cluster most training images are pneumonia. These clusters are distributed over the folds: all normals of a
+    fold's minority clusters are held out, while their pneumonias are spread over the folds like every other image, grouped by
+    patient and stratified by class. A network can therefore learn in training that such images are always pneumonia, and the
+    validation set measures whether it did. Every training image is held out in exactly one fold.
 
     Args:
-        index: With measurements.
-        cluster_of: (rows,) int, the style of each image of the index.
-        seed: Of the draw of the other images.
-        folds: Parts, 2 or more.
-        fold: Which part, 0 to folds - 1.
+        index: Index with measurements.
+        cluster_of: (rows,) int, acquisition cluster of each image of the index.
+        seed: Seed of the draw of the other images.
+        folds: Number of folds, 2 or more.
+        fold: Fold that becomes the validation set, 0 to folds - 1.
 
     Raises:
         ConfigError: Folds or fold out of range.
         DataError: Fewer groups of some class than folds.
-        LeakageError: The two sides are not apart; never expected, always checked.
+        LeakageError: Training and validation images share a patient or an image; checked, though the draw excludes it.
     """
     _check_folds(folds, fold)
     train = index.positions(Split.TRAIN)
     normal = np.array([row.finding is Finding.NORMAL for row in index.rows])
-    dealt = _deal_odd_styles(cluster_of[train], normal[train], folds)
+    fold_of_cluster = _distribute_minority_clusters(cluster_of[train], normal[train], folds)
     groups = _groups(index)
     fold_of_group = {
-        int(groups[i]): dealt[style] for i in train if normal[i] and (style := int(cluster_of[i])) in dealt
+        int(groups[i]): fold_of_cluster[cluster]
+        for i in train
+        if normal[i] and (cluster := int(cluster_of[i])) in fold_of_cluster
     }
-    ordinary = np.array([i for i in train if int(groups[i]) not in fold_of_group], dtype=np.int64)
-    held = {int(i) for i in train if fold_of_group.get(int(groups[i])) == fold}
-    held |= set(_stratified(index, ordinary, groups, seed, folds)[fold])
-    return _assignment(index, held, seed, folds, fold)
+    other = np.array([i for i in train if int(groups[i]) not in fold_of_group], dtype=np.int64)
+    validation = {int(i) for i in train if fold_of_group.get(int(groups[i])) == fold}
+    validation |= set(_stratified_folds(index, other, groups, seed, folds)[fold])
+    return _assignment(index, validation, seed, folds, fold)
 
 
 def minority_clusters(cluster_of: NDArray[np.int64], normal: NDArray[np.bool_]) -> list[int]:
-    """The styles in which normals are in the minority but not absent, those with the most normals first.
+    """Clusters in which normals are a minority but not absent, those with the most normals first.
 
     Args:
-        cluster_of: (n,) int, of training images.
-        normal: (n,) bool.
+        cluster_of: (n,) int, clusters of training images.
+        normal: (n,) bool, whether each image is normal.
     """
     count = {
-        int(s): (int(normal[cluster_of == s].sum()), int((~normal[cluster_of == s]).sum()))
-        for s in np.unique(cluster_of)
+        int(c): (int(normal[cluster_of == c].sum()), int((~normal[cluster_of == c]).sum()))
+        for c in np.unique(cluster_of)
     }
-    return sorted((s for s, (well, positive) in count.items() if 0 < well < positive), key=lambda s: (-count[s][0], s))
+    minority = [c for c, (normals, pneumonias) in count.items() if 0 < normals < pneumonias]
+    return sorted(minority, key=lambda c: (-count[c][0], c))
 
 
-def _deal_odd_styles(cluster_of: NDArray[np.int64], normal: NDArray[np.bool_], folds: int) -> dict[int, int]:
-    """Odd style to fold: the largest first, each to the fold with the fewest odd normals so far."""
-    held = [0] * folds
-    dealt = {}
-    for style in minority_clusters(cluster_of, normal):
-        dealt[style] = held.index(min(held))
-        held[dealt[style]] += int(normal[cluster_of == style].sum())
-    return dealt
+def _distribute_minority_clusters(
+    cluster_of: NDArray[np.int64], normal: NDArray[np.bool_], folds: int
+) -> dict[int, int]:
+    """Fold of each minority cluster: the largest first, each into the fold with the fewest minority normals so far."""
+    normals_in_fold = [0] * folds
+    fold_of_cluster = {}
+    for cluster in minority_clusters(cluster_of, normal):
+        fold_of_cluster[cluster] = normals_in_fold.index(min(normals_in_fold))
+        normals_in_fold[fold_of_cluster[cluster]] += int(normal[cluster_of == cluster].sum())
+    return fold_of_cluster
 
 
 def _check_folds(folds: int, fold: int) -> None:
@@ -127,10 +133,17 @@ def _check_folds(folds: int, fold: int) -> None:
         raise ConfigError(f"expected 2 or more folds and a fold in 0 to folds - 1, found {folds} and {fold}")
 
 
-def _stratified(
+def _stratified_folds(
     index: Index, images: NDArray[np.int64], groups: NDArray[np.int64], seed: int, folds: int
 ) -> list[list[int]]:
-    """Positions of the chosen images of each fold: groups, a number per row of the index, stay whole; classes are spread evenly.
+    """Positions of the images of each fold; groups stay whole, classes are spread evenly.
+
+    Args:
+        index: Index of the images.
+        images: (n,) int, positions of the images to divide.
+        groups: (rows,) int, group of each row of the index.
+        seed: Seed of the draw.
+        folds: Number of folds.
 
     Raises:
         DataError: Fewer groups of some class than folds.
@@ -146,19 +159,22 @@ def _stratified(
                 "add films or ask for fewer folds"
             )
     drawn = StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(labels, labels, own_groups)
-    return [[int(images[i]) for i in held] for _, held in drawn]
+    return [[int(images[i]) for i in held_out] for _, held_out in drawn]
 
 
-def _assignment(index: Index, chosen: set[int], seed: int, folds: int, fold: int) -> SplitAssignment:
-    """The chosen images become the validation set; checked for leaks."""
-    splits = tuple(Split.VALIDATION if i in chosen else row.split for i, row in enumerate(index.rows))
-    if chosen:
+def _assignment(index: Index, validation: set[int], seed: int, folds: int, fold: int) -> SplitAssignment:
+    """Assignment with some positions as the validation set, checked for leakage."""
+    splits = tuple(Split.VALIDATION if i in validation else row.split for i, row in enumerate(index.rows))
+    if validation:
         audit(index, splits).raise_for_errors(skip_unreadable=True)
     return SplitAssignment(splits, _hash(index, splits), seed, folds, fold)
 
 
 def _groups(index: Index) -> NDArray[np.int64]:
-    """A number per image, the same for images that must stand on one side."""
+    """(rows,) int, group of each image; images of one group must stay in one split.
+
+    Groups are the connected components of the graph that links images of one patient, identical files and near duplicates.
+    """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -178,7 +194,7 @@ def _hash(index: Index, splits: tuple[Split, ...]) -> str:
 
 
 def save_split(index: Index, assignment: SplitAssignment, path: Path) -> None:
-    """Writes `split.csv` (path, sha256, patient, class, side), atomically; its first line holds seed, folds and hash."""
+    """Write `split.csv` (path, sha256, patient, class, side) atomically; its first line holds seed, folds, fold and hash."""
     text = io.StringIO()
     text.write(f"# seed={assignment.seed} folds={assignment.folds} fold={assignment.fold} hash={assignment.hash}\n")
     writer = csv.writer(text, lineterminator="\n")
@@ -189,19 +205,19 @@ def save_split(index: Index, assignment: SplitAssignment, path: Path) -> None:
 
 
 def load_split(index: Index, path: Path) -> SplitAssignment:
-    """Reads a `split.csv` back and checks it against the index.
+    """Read a `split.csv` and check it against the index.
 
     Raises:
-        DataError: Missing, damaged, or made for other images.
+        DataError: Missing or damaged file, or a split of other images.
     """
     try:
         with path.open(newline="", encoding="utf-8") as stream:
             settings = dict(item.split("=") for item in stream.readline().lstrip("# ").split())
-            side_of = {record["path"]: Split(record["side"]) for record in csv.DictReader(stream)}
-        splits = tuple(side_of[row.path] for row in index.rows)
+            split_of = {record["path"]: Split(record["side"]) for record in csv.DictReader(stream)}
+        splits = tuple(split_of[row.path] for row in index.rows)
         seed, folds, fold = (int(settings[name]) for name in ("seed", "folds", "fold"))
     except (OSError, KeyError, ValueError) as error:
-        raise DataError(f"expected a split of these films at {path}, found {error}: draw it anew") from error
+        raise DataError(f"expected a split of these films at {path}, found {error}: draw it again") from error
     if (found := _hash(index, splits)) != settings.get("hash"):
-        raise DataError(f"expected the split {settings.get('hash')} at {path}, found {found}: draw it anew")
+        raise DataError(f"expected the split {settings.get('hash')} at {path}, found {found}: draw it again")
     return SplitAssignment(splits, found, seed, folds, fold)

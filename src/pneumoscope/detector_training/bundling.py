@@ -1,4 +1,9 @@
-"""A trained network, with what its validation says, becomes a bundle."""
+"""Bundles of trained networks: export to ONNX, parity check, input guard, reference statistics, manifest.
+
+The exported network is compared with torch on training images; the guard is fitted to its features of training images, with
+limits from validation images, both also with random variations; the bundle is written, and run over the validation images
+for the reference statistics of drift.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,18 +17,18 @@ from numpy.typing import NDArray
 from pneumoscope import paths
 from pneumoscope.bundle import (
     FEATURES,
-    LEARNT,
     LOGITS,
+    TRAINING_HASHES,
     Bundle,
     GuardLimits,
     Manifest,
     find_bundle,
-    learnt_hashes,
     save_bundle,
+    training_hashes,
 )
 from pneumoscope.config import AugmentationConfig, DetectorConfig, Preprocessing, RunConfig
 from pneumoscope.data.alignment import load_atlas
-from pneumoscope.data.augmentation import augment, with_lines
+from pneumoscope.data.augmentation import add_lines, augment
 from pneumoscope.data.cache import cached_images
 from pneumoscope.data.dataset import Dataset, load_dataset
 from pneumoscope.data.labelled import labelled_images
@@ -34,7 +39,7 @@ from pneumoscope.errors import BundleError, RunError
 from pneumoscope.evaluation.drift import Reference
 from pneumoscope.evaluation.policy_fitting import fit_policy
 from pneumoscope.inference.detector import Detector
-from pneumoscope.inference.drift import reference_of
+from pneumoscope.inference.drift import fit_reference
 from pneumoscope.inference.guard import Guard, fit_guard
 from pneumoscope.inference.network import Network
 from pneumoscope.models.classifier import ImageClassifier
@@ -49,16 +54,16 @@ from pneumoscope.training.run_folder import RunFolder
 from pneumoscope.types import Split
 
 _GOLDEN_IMAGES = 4
-# Architectures whose features tell what is no chest image, and the shipped detector that does it for the others.
-_GUARDING, _GUARD_OF_OTHERS = ("lite0", "nano"), "nano"
-# Share of the images watched by the training that a guard taken over may reject: phantoms, say, it rejects all.
-_UNKNOWN = 0.02
-# Share of the images learnt from that are called unlike them.
-_UNLIKE = 0.01
-# Share of the chest images, changed ones among them, that the guard may reject.
-_REJECTED = 0.004
-# How real images differ beyond those learnt from; the guard must let such pass.
-_CHANGES = AugmentationConfig(
+# Architectures with a guard on their own features, and the shipped detector whose guard the others get.
+_GUARD_ARCHITECTURES, _GUARD_DETECTOR = ("lite0", "nano"), "nano"
+# Greatest fraction of the validation images that the guard of another detector may reject; it rejects all phantoms, say.
+_GREATEST_REJECTED_FRACTION = 0.02
+# Fraction of the training images whose similarity is below the limit for `unlike_training`.
+_DISSIMILAR_FRACTION = 0.01
+# Fraction of the validation images, variations included, that the fitted guard rejects.
+_REJECTED_FRACTION = 0.004
+# Variation of real images beyond the training images, which the guard must accept.
+_VARIATION = AugmentationConfig(
     rotation_degrees=12,
     stretch=1.2,
     shift=0.05,
@@ -68,9 +73,10 @@ _CHANGES = AugmentationConfig(
     jpeg_quality=10,
     noise=8,
 )
-# So many images, and no more difference of a probability, for the exported network to count as the trained one.
+# Parity of the exported network: number of images, batch size, greatest difference of a probability.
 _PARITY_IMAGES, _PARITY_BATCH, _PARITY_TOLERANCE = 200, 16, 1e-4
-_CHANGED_TRAINING, _CHANGED_HELD_OUT = 2, 4
+# Number of random variations of each image, beside the image itself.
+_TRAINING_VARIATIONS, _VALIDATION_VARIATIONS = 2, 4
 INTENDED_USE = (
     "Research on frontal chest radiographs of children of 1 to 5 years: normal or pneumonia, and of pneumonia, as weak "
     "evidence, bacterial or viral. Not for adults, lateral films, other body parts, CT or MR, nor for deciding on treatment."
@@ -84,21 +90,21 @@ CITATION = (
 
 @dataclass(frozen=True)
 class BundleDescription:
-    """Part of a manifest that neither the network nor its policy tells.
+    """Entries of a manifest that follow neither from the network nor from its decision policy.
 
     Attributes:
         name: Name of the detector.
         version: Version of its weights.
         fitted_on: Description of the images that calibration and operating points were fitted on.
-        metrics: Measures of the network on these images.
-        made: Facts of the training beside configuration and hashes.
+        metrics: Metrics of the network on these images.
+        training_facts: Facts of the training beside configuration and hashes.
     """
 
     name: str
     version: str
     fitted_on: str
     metrics: dict[str, Any]
-    made: dict[str, Any]
+    training_facts: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -108,7 +114,7 @@ class TrainedNetwork:
     Attributes:
         config: Configuration of the training.
         model: Network with its trained weights.
-        dataset: Data set, split into the images it was trained on and those that watched the training.
+        dataset: Data set, split into training and validation images of this training.
     """
 
     config: RunConfig
@@ -119,56 +125,56 @@ class TrainedNetwork:
 def export_run(
     folder: Path, location: Location, out: Path, inception_weights: Path | None = None, report: Report = silent
 ) -> Bundle:
-    """A finished run becomes a bundle: one of the study's networks, or any other.
+    """Export a finished run, of the study or any other, as a bundle.
 
-    Calibration and operating points come from the run's own validation images, which also stopped its training; they are
-    easier than the official test images (docs/detector.md), so that what they promise is not kept there.
+    Calibration and operating points are fitted on the run's own validation images, which also stopped its training. These
+    are easier than the official test images (docs/detector.md), where performance is lower than the operating points state.
 
     Args:
-        folder: Of the run.
-        location: Of the data set that it was trained on.
-        out: Of the bundle, ending in `.zip`.
-        inception_weights: For an Inception V3 run: its weight file; found where None.
-        report: Told of progress.
+        folder: Folder of the run.
+        location: Data set that the run was trained on.
+        out: Path of the bundle, ending in `.zip`.
+        inception_weights: Weight file of an Inception V3 run; found where None.
+        report: Progress of data stages.
 
     Raises:
         RunError: The run is not finished, or was trained on other images.
-        BundleError: ONNX Runtime answers otherwise than torch.
+        BundleError: The probabilities of ONNX Runtime differ from those of torch.
     """
     run = RunFolder(folder)
     if not run.is_finished:
         raise RunError(f"expected a finished run in {folder}, found one without weights: finish it with --resume")
-    config, told = run.config(), run.provenance()
+    config, record = run.config(), run.provenance()
     dataset = load_dataset(location.root, config.preprocessing, config.split, paths.images_directory(), report)
-    if told["facts"]["split_hash"] != dataset.split.hash:
+    if record["facts"]["split_hash"] != dataset.split.hash:
         raise RunError(
-            f"expected the films that the run in {folder} was trained on, found others at {location.root}: name these by --data"
+            f"expected the images that the run in {folder} was trained on, found others at {location.root}: name their data set with --data"
         )
     model = load_network(run, inception_weights)
-    watched = labelled_images(dataset, Split.VALIDATION, config.model.classes)
-    answered = class_probabilities(model, watched, resolve_precision(config.training.precision))
-    fitted = fit_policy(logits_of(answered), watched.labels, DetectorConfig())
+    validation = labelled_images(dataset, Split.VALIDATION, config.model.classes)
+    probability = class_probabilities(model, validation, resolve_precision(config.training.precision))
+    fitted = fit_policy(logits_of(probability), validation.labels, DetectorConfig())
     description = BundleDescription(
         config.name,
         "1",
-        f"{len(watched)} validation films of the training, drawn by {config.split.by}",
-        {"validation": {"auc": fitted.auc, "films": len(watched)}},
-        {"weights": told["facts"]["weights"], "seed": told["seed"], "trained_at_commit": told["commit"]},
+        f"{len(validation)} validation films of the training, drawn by {config.split.by}",
+        {"validation": {"auc": fitted.auc, "films": len(validation)}},
+        {"weights": record["facts"]["weights"], "seed": record["seed"], "trained_at_commit": record["commit"]},
     )
-    guard_of = None if config.model.architecture in _GUARDING else _better_guard(dataset)
-    return make_bundle(out, description, TrainedNetwork(config, model, dataset), fitted.policy, guard_of)
+    guard_bundle = None if config.model.architecture in _GUARD_ARCHITECTURES else _shipped_guard_bundle(dataset)
+    return make_bundle(out, description, TrainedNetwork(config, model, dataset), fitted.policy, guard_bundle)
 
 
-def _better_guard(dataset: Dataset) -> Bundle | None:
-    """The shipped detector whose guard a network of the study takes over, if that knows the images it is trained on.
+def _shipped_guard_bundle(dataset: Dataset) -> Bundle | None:
+    """Shipped detector whose guard a network of the study gets; None if that guard rejects the validation images.
 
-    What the study's networks make of an image tells hands from chests badly: with guards fitted to it, 272 of 300 foreign
-    images passed those of the CNNs, 230 that of Inception V3.
+    The features of the study's networks separate hands from chests badly: of 300 images that show no chest, guards on these
+    features accepted 272 with the CNNs and 230 with Inception V3.
     """
-    detector = Detector(find_bundle(_GUARD_OF_OTHERS))
+    detector = Detector(find_bundle(_GUARD_DETECTOR))
     images = cached_images(dataset.source, dataset.index, detector.guard_preprocessing, paths.images_directory())
-    unknown = (detector.distances(images[dataset.positions(Split.VALIDATION)]) > 1).mean()
-    return detector.bundle if unknown <= _UNKNOWN else None
+    rejected_fraction = (detector.distances(images[dataset.positions(Split.VALIDATION)]) > 1).mean()
+    return detector.bundle if rejected_fraction <= _GREATEST_REJECTED_FRACTION else None
 
 
 def make_bundle(
@@ -176,40 +182,45 @@ def make_bundle(
     description: BundleDescription,
     trained: TrainedNetwork,
     policy: DecisionPolicy,
-    guard_of: Bundle | None = None,
+    guard_bundle: Bundle | None = None,
 ) -> Bundle:
-    """Exports a network and writes its bundle.
+    """Export a network and write its bundle.
 
     Args:
-        path: File to write, ending in `.zip`.
+        path: Path of the bundle, ending in `.zip`.
         description: Name, version, metrics and history for the manifest.
-        trained: The network.
+        trained: Network with its configuration and data.
         policy: Calibration, operating points and prediction sets, fitted on validation images.
-        guard_of: Bundle whose guard is taken over, network included; one is fitted to the network's own features where None.
+        guard_bundle: Bundle whose guard is copied, with the network that it needs; None to fit a guard to the network's own
+            features.
+
+    Raises:
+        BundleError: The probabilities of ONNX Runtime differ from those of torch.
     """
     dataset, settings = trained.dataset, trained.config.preprocessing
-    learnt = [*dataset.positions(Split.TRAIN), *dataset.positions(Split.VALIDATION)]
+    used = [*dataset.positions(Split.TRAIN), *dataset.positions(Split.VALIDATION)]
     onnx = export_onnx(trained.model, settings.height, settings.width)
     network = Network(onnx, settings.height, settings.width)
-    parity = _check_parity(trained.model, network, dataset.images[learnt[:: max(1, len(learnt) // _PARITY_IMAGES)]])
-    guard = Guard.of(guard_of) if guard_of else _guard(network, dataset)
+    parity = _check_parity(trained.model, network, dataset.images[used[:: max(1, len(used) // _PARITY_IMAGES)]])
+    guard = Guard.from_bundle(guard_bundle) if guard_bundle else _fit_guard(network, dataset)
     manifest = replace(
         _manifest(description, trained, policy, parity),
         guard=guard.limits,
-        guard_preprocessing=guard_of.manifest.preprocessing if guard_of else None,
-        least_similarity=_least_similarity(settings, dataset, learnt),
+        guard_preprocessing=guard_bundle.manifest.preprocessing if guard_bundle else None,
+        least_similarity=_least_similarity(settings, dataset, used),
     )
     golden = _golden(trained.model, settings)
-    golden[LEARNT] = learnt_hashes(dataset.index.rows[i].sha256 for i in learnt)
-    parts = (onnx, golden, guard.arrays(), guard_of.model if guard_of else b"")
-    bare = save_bundle(path, manifest, *parts)
-    return save_bundle(path, replace(manifest, reference=_reference(bare, dataset)), *parts)
+    golden[TRAINING_HASHES] = training_hashes(dataset.index.rows[i].sha256 for i in used)
+    parts = (onnx, golden, guard.arrays(), guard_bundle.model if guard_bundle else b"")
+    without_reference = save_bundle(path, manifest, *parts)
+    reference = _fit_reference(without_reference, dataset)
+    return save_bundle(path, replace(manifest, reference=reference), *parts)
 
 
 def _manifest(
     description: BundleDescription, trained: TrainedNetwork, policy: DecisionPolicy, parity: float
 ) -> Manifest:
-    """Manifest without the limits of the guard."""
+    """Manifest without guard limits, least similarity and reference statistics."""
     config, dataset = trained.config, trained.dataset
     return Manifest(
         name=description.name,
@@ -233,7 +244,7 @@ def _manifest(
             "index_hash": dataset.index.hash,
             "split_hash": dataset.split.hash,
             "largest_difference_of_onnx": parity,
-            **description.made,
+            **description.training_facts,
             **provenance(),
         },
         metrics=description.metrics,
@@ -241,29 +252,33 @@ def _manifest(
 
 
 def _golden(model: ImageClassifier, settings: Preprocessing) -> dict[str, NDArray[Any]]:
-    """Golden inputs and outputs. The inputs are noise: the data set's images stay out of the bundle."""
+    """Golden inputs and outputs; the inputs are noise, so that the bundle holds no images of the data set."""
     size = (_GOLDEN_IMAGES, settings.height, settings.width)
     return golden_outputs(model, np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8))
 
 
-def _reference(bundle: Bundle, dataset: Dataset) -> Reference | None:
-    """Of the images that watched the training, as a user would hand them in; None where all are rejected."""
+def _fit_reference(bundle: Bundle, dataset: Dataset) -> Reference | None:
+    """Fit reference statistics to the detector's predictions of the validation images; None where all are rejected."""
     squares = cached_images(dataset.source, dataset.index, Preprocessing(), paths.images_directory())
     predictions = Detector(bundle).predict_many(squares[i] for i in dataset.positions(Split.VALIDATION))
     found = [prediction.statistics for prediction in predictions]
-    judged = [statistics for statistics in found if statistics]
-    return reference_of(judged, rejected=len(found) - len(judged)) if judged else None
+    accepted = [statistics for statistics in found if statistics]
+    return fit_reference(accepted, rejected=len(found) - len(accepted)) if accepted else None
 
 
 def _check_parity(model: ImageClassifier, network: Network, images: NDArray[np.uint8]) -> float:
-    """The largest difference of a probability between torch and ONNX Runtime; images as (n, height, width) uint8."""
+    """Largest difference of a probability between torch and ONNX Runtime for images (n, height, width) uint8.
+
+    Raises:
+        BundleError: The difference exceeds the tolerance.
+    """
     model.cpu().eval()
     largest = 0.0
     for start in range(0, len(images), _PARITY_BATCH):
-        some = images[start : start + _PARITY_BATCH]
+        batch = images[start : start + _PARITY_BATCH]
         with torch.no_grad():
-            expected = model(as_network_input(some)).double().numpy()
-        found = softmax(network.run(some, LOGITS)[0].astype(np.float64))
+            expected = model(as_network_input(batch)).double().numpy()
+        found = softmax(network.run(batch, LOGITS)[0].astype(np.float64))
         largest = max(largest, float(np.abs(found - softmax(expected)).max()))
     if not largest <= _PARITY_TOLERANCE:
         raise BundleError(
@@ -273,31 +288,32 @@ def _check_parity(model: ImageClassifier, network: Network, images: NDArray[np.u
     return largest
 
 
-def _least_similarity(settings: Preprocessing, dataset: Dataset, learnt: Sequence[int]) -> float:
+def _least_similarity(settings: Preprocessing, dataset: Dataset, positions: Sequence[int]) -> float:
+    """Similarity to the mean chest below which an image is unlike the training images; -1 without alignment."""
     if settings.fit != "chest":
         return -1.0
-    return float(np.quantile([load_atlas().similarity(dataset.images[i]) for i in learnt], _UNLIKE))
+    return float(np.quantile([load_atlas().similarity(dataset.images[i]) for i in positions], _DISSIMILAR_FRACTION))
 
 
-def _guard(network: Network, dataset: Dataset) -> Guard:
-    """Fitted on the images that the network learnt from, its limits on those that watched."""
-    learnt, watched = dataset.positions(Split.TRAIN), dataset.positions(Split.VALIDATION)
+def _fit_guard(network: Network, dataset: Dataset) -> Guard:
+    """Fit a guard to the features of the training images, and its limits to the validation images."""
+    training, validation = dataset.positions(Split.TRAIN), dataset.positions(Split.VALIDATION)
     squares = cached_images(dataset.source, dataset.index, Preprocessing(), paths.images_directory())
-    similarity = np.array([load_atlas().place(squares[i]).similarity for i in watched])
-    features, held_out = (
-        np.concatenate([_features(network, dataset, chosen, change) for change in range(1 + times)])
-        for chosen, times in ((learnt, _CHANGED_TRAINING), (watched, _CHANGED_HELD_OUT))
+    similarity = np.array([load_atlas().locate_chest(squares[i]).similarity for i in validation])
+    training_features, validation_features = (
+        np.concatenate([_features(network, dataset, positions, variation) for variation in range(1 + variations)])
+        for positions, variations in ((training, _TRAINING_VARIATIONS), (validation, _VALIDATION_VARIATIONS))
     )
-    return fit_guard(features, held_out, similarity, _REJECTED)
+    return fit_guard(training_features, validation_features, similarity, _REJECTED_FRACTION)
 
 
-def _features(network: Network, dataset: Dataset, chosen: NDArray[np.int64], change: int) -> NDArray[np.float32]:
-    """(n, channels) of images as they are (0) or changed at random, in one of several ways."""
+def _features(network: Network, dataset: Dataset, positions: NDArray[np.int64], variation: int) -> NDArray[np.float32]:
+    """Features (n, channels) of unchanged images (variation 0) or of a random variation of each (1 and more)."""
     parts = []
-    for position in chosen:
-        image, rng = dataset.images[position], np.random.default_rng([change, int(position)])
-        if change:
-            image = augment(image, _CHANGES, rng)
-            image = with_lines(image, rng) if rng.random() < 0.5 else image
+    for position in positions:
+        image, rng = dataset.images[position], np.random.default_rng([variation, int(position)])
+        if variation:
+            image = augment(image, _VARIATION, rng)
+            image = add_lines(image, rng) if rng.random() < 0.5 else image
         parts.append(network.run(image[None], FEATURES)[0])
     return np.concatenate(parts)

@@ -1,10 +1,10 @@
-"""A configuration becomes a bundle: networks on style folds, their held-out answers, a network on all images, the export.
+"""Cross-fitting of a detector over folds of acquisition clusters: out-of-fold predictions, final network, bundle.
 
-RUN/folds/fold-K/      trained without the odd styles dealt to fold K, a run seed-S for each member; hard-*.npz holds what
-                       the mean of them answers for what none of them saw
-RUN/decision.json      calibration and operating points, fitted on those answers
-RUN/final/             trained on all training images but a tenth that watches, likewise
-RUN/bundle.zip         the final network, the mean of these, with that calibration
+RUN/folds/fold-K/      networks trained without the minority clusters of fold K, a run seed-S for each member; hard-*.npz
+                       holds the out-of-fold predictions of the network with their mean weights
+RUN/decision.json      calibration and operating points, fitted on the out-of-fold predictions of all folds
+RUN/final/             networks trained on all training images but a tenth for validation, a run seed-S for each member
+RUN/bundle.zip         the final network with the mean weights of these, calibration and operating points
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ from pneumoscope.files import write_json
 from pneumoscope.models.classifier import ImageClassifier
 from pneumoscope.provenance import provenance
 from pneumoscope.training import distributed
-from pneumoscope.training.averaging import mean_of_trainings
+from pneumoscope.training.averaging import mean_weights
 from pneumoscope.training.callbacks import Callbacks
 from pneumoscope.training.jobs import Job, Workers, run_jobs
 from pneumoscope.training.networks import InitialWeights, find_pretrained, load_network
@@ -36,8 +36,8 @@ from pneumoscope.training.precision import resolve_precision
 from pneumoscope.training.run_folder import RunFolder
 from pneumoscope.training.single_run import TrainingSetup, train_network
 
-# The study's validation set; it only shows that the final training went well.
-_WATCHING = SplitConfig()
+# Split of the final training: the study's validation set, which monitors that training and fits nothing.
+_FINAL_SPLIT = SplitConfig()
 
 
 def make_detector(
@@ -48,41 +48,46 @@ def make_detector(
     resume: bool = False,
     workers: Workers | None = None,
 ) -> dict[str, Any]:
-    """Trains a detector and writes its bundle; what a killed run has finished is kept.
+    """Train a detector and write its bundle; finished trainings of an interrupted run are kept.
 
     Args:
-        config: With `detector.name`; its split is not looked at.
-        location: Of the data set.
-        folder: Of the run.
+        config: Configuration with `detector.name`; its split is not used.
+        location: Data set.
+        folder: Run folder.
         callbacks: Progress.
-        resume: Go on with the run in `folder`.
-        workers: Where several trainings run at the same time; one after the other where None.
+        resume: Whether to resume the run in `folder`.
+        workers: Resources for concurrent trainings; None to train one network after the other.
 
     Returns:
-        Path of the bundle, and what calibration and operating points gave on the hard validation.
+        Path and SHA-256 of the bundle, and calibration and operating points with their performance on the stress set.
 
     Raises:
         PneumoscopeError: Settings, data, weights or folder are not as expected.
     """
-    part = replace(config, detector=DetectorConfig())
+    network_config = replace(config, detector=DetectorConfig())
     seeds = _seeds(config)
-    watched = _dataset(part, _WATCHING, location, callbacks)
-    distributed.first(lambda: RunFolder(folder).start(config, {"index_hash": watched.index.hash}, resume))
-    run_jobs(_jobs(part, config.detector.folds, seeds, location, folder), workers or Workers(), callbacks.message)
-    folds = _judge_folds(part, config.detector.folds, seeds, location, folder, callbacks)
-    hard = stress_set(folds)
-    fitted = fit_policy(hard.logit, hard.label, config.detector, hard.weight)
+    dataset = _load_dataset(network_config, _FINAL_SPLIT, location, callbacks)
+    distributed.on_first_rank(lambda: RunFolder(folder).start(config, {"index_hash": dataset.index.hash}, resume))
+    jobs = _jobs(network_config, config.detector.folds, seeds, location, folder)
+    run_jobs(jobs, workers or Workers(), callbacks.message)
+    folds = [
+        held_out_predictions(each, location, _fold_folder(folder, each.split.fold), seeds, callbacks)
+        for each in _fold_configs(network_config, config.detector.folds)
+    ]
+    stress = stress_set(folds)
+    fitted = fit_policy(stress.logit, stress.label, config.detector, stress.weight)
     callbacks.message("the final network, on all training films")
-    model = trained_mean(replace(part, split=_WATCHING), watched, folder / "final", seeds, callbacks)
-    return distributed.first(lambda: _finish(config, watched, folder, seeds[0], model, fitted))
+    final_config = replace(network_config, split=_FINAL_SPLIT)
+    model = train_and_average(final_config, dataset, folder / "final", seeds, callbacks)
+    return distributed.on_first_rank(lambda: _write_bundle(config, dataset, folder, seeds[0], model, fitted))
 
 
-def _finish(
-    config: RunConfig, watched: Dataset, folder: Path, seed: int, model: ImageClassifier, fitted: FittedPolicy
+def _write_bundle(
+    config: RunConfig, dataset: Dataset, folder: Path, seed: int, model: ImageClassifier, fitted: FittedPolicy
 ) -> dict[str, Any]:
-    """Writes the bundle, and beside it what `make_detector` returns."""
-    made = {
-        "weights": _member(folder / "final", seed).provenance()["facts"]["weights"],
+    """Write the bundle and `decision.json`, which holds the record that `make_detector` returns."""
+    training_facts = {
+        "weights": _member_run(folder / "final", seed).provenance()["facts"]["weights"],
         "training_seconds": _training_seconds(folder),
     }
     fitted_on = (
@@ -94,11 +99,16 @@ def _finish(
         config.detector.version,
         fitted_on,
         {"hard_validation": {"auc": fitted.auc, "films": fitted.images}},
-        made,
+        training_facts,
     )
-    trained = TrainedNetwork(config, model, watched)
+    trained = TrainedNetwork(config, model, dataset)
     bundle = make_bundle(folder / "bundle.zip", description, trained, fitted.policy)
-    record = {"bundle": str(folder / "bundle.zip"), "sha256": bundle.sha256, "decision": fitted.as_json(), **made}
+    record = {
+        "bundle": str(folder / "bundle.zip"),
+        "sha256": bundle.sha256,
+        "decision": fitted.as_json(),
+        **training_facts,
+    }
     write_json(folder / "decision.json", record | provenance())
     return record
 
@@ -107,24 +117,16 @@ def _seeds(config: RunConfig) -> range:
     return range(config.training.seed, config.training.seed + config.detector.members)
 
 
-def _dataset(config: RunConfig, split: SplitConfig, location: Location, callbacks: Callbacks) -> Dataset:
-    return distributed.in_turn(
+def _load_dataset(config: RunConfig, split: SplitConfig, location: Location, callbacks: Callbacks) -> Dataset:
+    return distributed.first_rank_then_others(
         lambda: load_dataset(location.root, config.preprocessing, split, paths.images_directory(), callbacks.progress)
     )
 
 
-def _judge_folds(
-    config: RunConfig, folds: int, seeds: Sequence[int], location: Location, folder: Path, callbacks: Callbacks
-) -> list[StressValidation]:
-    """The held-out answers of every fold, trained where they are not there yet."""
-    return [
-        held_out_answers(_of_fold(config, folds, fold), location, _fold_folder(folder, fold), seeds, callbacks)
-        for fold in range(folds)
-    ]
-
-
-def _of_fold(config: RunConfig, folds: int, fold: int) -> RunConfig:
-    return replace(config, split=SplitConfig(seed=0, folds=folds, fold=fold, by="style"))
+def _fold_configs(config: RunConfig, folds: int) -> list[RunConfig]:
+    """Configurations of the networks of each fold."""
+    splits = [SplitConfig(seed=0, folds=folds, fold=fold, by="style") for fold in range(folds)]
+    return [replace(config, split=split) for split in splits]
 
 
 def _fold_folder(folder: Path, fold: int) -> Path:
@@ -132,75 +134,86 @@ def _fold_folder(folder: Path, fold: int) -> Path:
 
 
 def _jobs(config: RunConfig, folds: int, seeds: Sequence[int], location: Location, folder: Path) -> list[Job]:
-    """Every training that the bundle and its decision need: none waits for another."""
-    wanted = [
-        (f"style fold {k + 1} of {folds}", _of_fold(config, folds, k), _fold_folder(folder, k)) for k in range(folds)
+    """Jobs for all trainings of a detector; none depends on another."""
+    networks = [
+        (f"style fold {each.split.fold + 1} of {folds}", each, _fold_folder(folder, each.split.fold))
+        for each in _fold_configs(config, folds)
     ]
-    wanted.append(("the final network", replace(config, split=_WATCHING), folder / "final"))
+    networks.append(("the final network", replace(config, split=_FINAL_SPLIT), folder / "final"))
     return [
-        Job(f"{name}, seed {seed}", _train_alone, (own, location, place, seed))
-        for name, own, place in wanted
+        Job(f"{name}, seed {seed}", _train_job, (network_config, location, network_folder, seed))
+        for name, network_config, network_folder in networks
         for seed in seeds
     ]
 
 
-def _train_alone(config: RunConfig, location: Location, folder: Path, seed: int) -> str:
-    """What a process of its own does of it."""
-    if not _member(folder, seed).is_finished:
-        dataset = _dataset(config, config.split, location, Callbacks())
+def _train_job(config: RunConfig, location: Location, folder: Path, seed: int) -> str:
+    """Train one member in a worker process unless it is finished; summary of its run."""
+    if not _member_run(folder, seed).is_finished:
+        dataset = _load_dataset(config, config.split, location, Callbacks())
         _train_member(config, dataset, folder, seed, Callbacks())
-    return _member(folder, seed).summary()
+    return _member_run(folder, seed).summary()
 
 
-def held_out_answers(
+def held_out_predictions(
     config: RunConfig, location: Location, folder: Path, seeds: Sequence[int], callbacks: Callbacks
 ) -> StressValidation:
-    """What a network says of the images that its style fold holds out; trained, and asked, where that is not done yet.
+    """Train the network of a fold and predict the images that the fold holds out; finished parts are read from the folder.
 
     Args:
-        config: With the fold as its split.
-        location: Of the data set.
-        folder: Of the fold; keeps the trainings and the answers.
-        seeds: Of the trainings whose mean answers.
+        config: Configuration with the fold as its split.
+        location: Data set.
+        folder: Folder of the fold, which gets the runs and the predictions.
+        seeds: Seeds of the trainings whose weights are averaged.
         callbacks: Progress.
+
+    Returns:
+        Out-of-fold predictions.
     """
     file = folder / f"hard-{'-'.join(map(str, seeds))}.npz"
-    if not distributed.first(file.exists):
-        dataset = _dataset(config, config.split, location, callbacks)
+    if not distributed.on_first_rank(file.exists):
+        dataset = _load_dataset(config, config.split, location, callbacks)
         callbacks.message(f"style fold {config.split.fold + 1} of {config.split.folds}")
-        model = trained_mean(config, dataset, folder, seeds, callbacks)
+        model = train_and_average(config, dataset, folder, seeds, callbacks)
         precision = resolve_precision(config.training.precision)
-        distributed.first(lambda: run_stress_validation(model, dataset, config.preprocessing, precision).save(file))
+        distributed.on_first_rank(
+            lambda: run_stress_validation(model, dataset, config.preprocessing, precision).save(file)
+        )
     return load_stress_validation(file)
 
 
-def trained_mean(
+def train_and_average(
     config: RunConfig, dataset: Dataset, folder: Path, seeds: Sequence[int], callbacks: Callbacks
 ) -> ImageClassifier:
-    """The network whose weights are the mean of trainings that differ in their seed alone; made where not done yet.
+    """Train networks that differ only in their seed, unless finished, and average their weights.
 
     Args:
-        config: Its own seed is not looked at.
-        dataset: Split as it says.
-        folder: Gets or has a run `seed-S` for each.
-        seeds: At least one.
+        config: Configuration; its own seed is not used.
+        dataset: Data set with the split of the configuration.
+        folder: Folder that gets a run `seed-S` for each seed.
+        seeds: Seeds, at least one.
         callbacks: Progress.
+
+    Returns:
+        Network with the mean weights.
     """
     for seed in seeds:
-        # Asked one by one: a process that is behind may find finished what the team has just finished.
-        if distributed.first(lambda seed=seed: _member(folder, seed).is_finished):  # type: ignore[misc]
+        # Rank 0 decides for each member: a slower rank could find a run finished that the others have just finished.
+        if distributed.on_first_rank(lambda seed=seed: _member_run(folder, seed).is_finished):  # type: ignore[misc]
             continue
         if len(seeds) > 1:
             callbacks.message(f"seed {seed}")
         _train_member(config, dataset, folder, seed, callbacks)
-    model = load_network(_member(folder, seeds[0]))
-    model.load_own_state(mean_of_trainings([_member(folder, seed).load_weights() for seed in seeds]))
+    model = load_network(_member_run(folder, seeds[0]))
+    model.load_own_state(mean_weights([_member_run(folder, seed).load_weights() for seed in seeds]))
     return model
 
 
 def _train_member(config: RunConfig, dataset: Dataset, folder: Path, seed: int, callbacks: Callbacks) -> None:
-    run = _member(folder, seed)
-    pretrained = distributed.in_turn(lambda: find_pretrained(config.model.architecture, None, callbacks.progress))
+    run = _member_run(folder, seed)
+    pretrained = distributed.first_rank_then_others(
+        lambda: find_pretrained(config.model.architecture, None, callbacks.progress)
+    )
     weights = InitialWeights(pretrained=pretrained)
     resume = (run.path / "config.json").exists()
     setup = TrainingSetup(config.with_training(seed=seed), dataset, run, weights, run.path / "features")
@@ -208,10 +221,11 @@ def _train_member(config: RunConfig, dataset: Dataset, folder: Path, seed: int, 
 
 
 def _training_seconds(folder: Path) -> float:
-    """Of all networks together; what resumed trainings had begun in vain is not counted."""
+    """Total duration of the epochs of all networks; unfinished epochs before a resume are not counted."""
     runs = [RunFolder(file.parent) for file in folder.glob("*/**/metrics.csv")]
     return sum(epoch["seconds"] for run in runs for epoch in run.read_metrics())
 
 
-def _member(folder: Path, seed: int) -> RunFolder:
+def _member_run(folder: Path, seed: int) -> RunFolder:
+    """Run folder of the member with a seed."""
     return RunFolder(folder / f"seed-{seed}")

@@ -1,4 +1,10 @@
-"""A validation that hurts like the test: normals of styles that training knew as pneumonia, and normals stored like pneumonias."""
+"""Shortcut stress validation: normals from acquisition clusters seen only as pneumonia.
+
+Training images of some acquisition clusters are nearly all pneumonia, so that a network can learn the cluster instead of the
+finding. The minority normals of such clusters are held out of training by folds; the other held-out normals are altered as if
+they were stored like pneumonias (`data/stress_images.py`). Calibration and operating points are fitted on both together with
+the held-out pneumonias.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,65 +17,67 @@ from pneumoscope.config import Preprocessing
 from pneumoscope.data.dataset import AcquisitionClusters, Dataset
 from pneumoscope.data.labelled import LabelledImages, labelled_images
 from pneumoscope.data.preprocessing import prepare
-from pneumoscope.data.shift import as_pneumonia_files
+from pneumoscope.data.stress_images import store_like_pneumonias
 from pneumoscope.decision import logits_of, pneumonia_probability
 from pneumoscope.errors import InputError
 from pneumoscope.evaluation.metrics import roc_auc
-from pneumoscope.files import whole_or_nothing
+from pneumoscope.files import atomic_write
 from pneumoscope.models.classifier import ImageClassifier
 from pneumoscope.training.precision import Precision
 from pneumoscope.training.predict import class_probabilities
 from pneumoscope.types import Split
 
-_LEAST_OF_A_KIND = 3
-# Names of the arrays on disk, where they differ from the attributes.
-_STORED = {"cluster": "style", "minority": "odd"}
+# Smallest number of normals, and of pneumonias, for the AUC within a cluster.
+_LEAST_PER_CLASS = 3
+# Attribute to array name in the file, where they differ.
+_ARRAY_NAMES = {"cluster": "style", "minority": "odd", "unchanged": "plain", "stressed": "shifted"}
 
 
 @dataclass(frozen=True)
 class StressValidation:
-    """What a network answers on the validation images, as they are and shifted.
+    """Predictions for the validation images of a fold, unchanged and as stress images.
 
     Attributes:
-        positions: (n,) int, of the images in the index.
-        label: (n,) int, 0 for normal.
-        cluster: (n,) int, acquisition cluster of each image as it is.
+        positions: (n,) int, positions of the images in the index.
+        label: (n,) int classes, 0 for normal.
+        cluster: (n,) int, acquisition cluster of each unchanged image.
         minority: (n,) bool, minority normals: normal images of a cluster in which most images are pneumonia.
-        plain: (n, classes) float64, probabilities for the images as they are.
-        shifted: (n, classes) float64, likewise, every normal stored as a pneumonia image is; pneumonias as they are.
+        unchanged: (n, classes) float64 probabilities of the unchanged images.
+        stressed: (n, classes) float64 probabilities with every normal stored like a pneumonia; pneumonias unchanged.
     """
 
     positions: NDArray[np.int64]
     label: NDArray[np.int64]
     cluster: NDArray[np.int64]
     minority: NDArray[np.bool_]
-    plain: NDArray[np.float64]
-    shifted: NDArray[np.float64]
+    unchanged: NDArray[np.float64]
+    stressed: NDArray[np.float64]
 
     def save(self, path: Path) -> None:
-        """Writes an npz file, atomically."""
-        with whole_or_nothing(path) as temporary, temporary.open("wb") as stream:
-            np.savez_compressed(stream, **{_STORED.get(name, name): values for name, values in vars(self).items()})
+        """Write an npz file, atomically."""
+        arrays = {_ARRAY_NAMES.get(name, name): values for name, values in vars(self).items()}
+        with atomic_write(path) as temporary, temporary.open("wb") as stream:
+            np.savez_compressed(stream, **arrays)
 
 
 def load_stress_validation(path: Path) -> StressValidation:
-    """Reads what `save` wrote."""
-    with np.load(path, allow_pickle=False) as held:
-        stored = {name: key for key, name in _STORED.items()}
-        return StressValidation(**{stored.get(name, name): held[name] for name in held.files})
+    """Read a file that `StressValidation.save` wrote."""
+    attributes = {array: attribute for attribute, array in _ARRAY_NAMES.items()}
+    with np.load(path, allow_pickle=False) as archive:
+        return StressValidation(**{attributes.get(name, name): archive[name] for name in archive.files})
 
 
 @dataclass(frozen=True)
 class StressSet:
-    """Images on which calibration and operating points are fitted, from all folds together.
+    """Out-of-fold predictions of all folds, on which calibration and operating points are fitted.
 
-    Each kind of pneumonia shares half of the weight alike, as they are; a quarter are normals of odd styles as they are; a
-    quarter the other normals, stored like pneumonias.
+    Half of the weight is on pneumonias, unchanged, with the same weight for each etiology; a quarter on minority normals,
+    unchanged; a quarter on the other normals, as stress images.
 
     Attributes:
         logit: (n, classes) float64, logarithms of the probabilities.
-        label: (n,) int.
-        weight: (n,) float64, mean 1.
+        label: (n,) int classes, 0 for normal.
+        weight: (n,) float64 weights with mean 1.
     """
 
     logit: NDArray[np.float64]
@@ -77,57 +85,63 @@ class StressSet:
     weight: NDArray[np.float64]
 
 
-def auc_within_clusters(found: StressValidation) -> float:
-    """AUC of pneumonias against shifted normals of the same style, the mean over the styles: the style tells nothing here.
+def auc_within_clusters(validation: StressValidation) -> float:
+    """Weighted mean over acquisition clusters of the AUC of pneumonias against stress normals of the same cluster.
 
-    Each style counts by the smaller number of its two kinds; those with fewer than three of either are left out.
+    Within a cluster the acquisition does not distinguish the classes. The weight of a cluster is the number of its normals or
+    of its pneumonias, whichever is smaller; clusters with fewer than three of either are left out.
 
     Returns:
-        In [0, 1]; NaN where no style has enough images.
+        AUC in [0, 1]; NaN where no cluster has enough images.
     """
-    score, positive = pneumonia_probability(found.shifted), found.label > 0
-    total = weight = 0.0
-    for cluster in np.unique(found.cluster):
-        own = found.cluster == cluster
-        smaller = min(int(positive[own].sum()), int((~positive)[own].sum()))
-        if smaller >= _LEAST_OF_A_KIND:
-            total += smaller * roc_auc(score[own], positive[own])
-            weight += smaller
-    return total / weight if weight else float("nan")
+    score, positive = pneumonia_probability(validation.stressed), validation.label > 0
+    total = total_weight = 0.0
+    for cluster in np.unique(validation.cluster):
+        members = validation.cluster == cluster
+        smaller = min(int(positive[members].sum()), int((~positive)[members].sum()))
+        if smaller >= _LEAST_PER_CLASS:
+            total += smaller * roc_auc(score[members], positive[members])
+            total_weight += smaller
+    return total / total_weight if total_weight else float("nan")
 
 
 def stress_set(folds: Sequence[StressValidation]) -> StressSet:
-    """The hard set of the held-out answers of all folds.
+    """Stress set of the out-of-fold predictions of all folds.
 
     Args:
-        folds: Each image held out in one of them.
+        folds: Predictions of each fold; every image is held out in one of them.
     """
-    label, odd = (np.concatenate([getattr(fold, name) for fold in folds]) for name in ("label", "odd"))
-    plain, shifted = (np.concatenate([getattr(fold, name) for fold in folds]) for name in ("plain", "shifted"))
+    label, minority = (np.concatenate([getattr(fold, name) for fold in folds]) for name in ("label", "minority"))
+    unchanged, stressed = (
+        np.concatenate([getattr(fold, name) for fold in folds]) for name in ("unchanged", "stressed")
+    )
     normal = label == 0
-    common = normal & ~odd
-    probability = np.where(common[:, None], shifted, plain)
-    kinds = np.unique(label[~normal])
+    majority = normal & ~minority
+    probability = np.where(majority[:, None], stressed, unchanged)
+    etiologies = np.unique(label[~normal])
+    groups = [(minority, 0.25), (majority, 0.25), *((label == each, 0.5 / len(etiologies)) for each in etiologies)]
     weight = np.zeros(len(label))
-    for chosen, share in ((odd, 0.25), (common, 0.25), *((label == kind, 0.5 / len(kinds)) for kind in kinds)):
-        weight[chosen] = share / max(1, chosen.sum())
+    for members, fraction in groups:
+        weight[members] = fraction / max(1, members.sum())
     return StressSet(logits_of(probability), label, weight / weight.mean())
 
 
-def shifted_images(dataset: Dataset, data: LabelledImages, settings: Preprocessing, seed: int = 0) -> LabelledImages:
-    """The same images, the normals among them with stretch, sharpness and compression of the pneumonias among them.
+def make_stress_images(
+    dataset: Dataset, data: LabelledImages, settings: Preprocessing, seed: int = 0
+) -> LabelledImages:
+    """Give the normal images aspect ratio, sharpness and compression of pneumonia images; leave pneumonias unchanged.
 
     Args:
-        dataset: With its looks.
-        data: Images of it, of both kinds.
-        settings: The preprocessing, which the altered images go through as any file would.
-        seed: Of the draws.
+        dataset: Data set with acquisition clusters.
+        data: Normal and pneumonia images of the data set.
+        settings: Preprocessing of the network, which the altered images pass through as files do.
+        seed: Seed of the random alterations.
     """
     clusters = _clusters_of(dataset)
-    squashed = clusters.squashed[data.positions]
+    squashed = clusters.squashed_images[data.positions]
     images = data.images[data.positions]
     normal = data.labels == 0
-    altered = as_pneumonia_files(squashed[normal], squashed[~normal], np.random.default_rng(seed))
+    altered = store_like_pneumonias(squashed[normal], squashed[~normal], np.random.default_rng(seed))
     images[normal] = [prepare(image, settings) for image in altered]
     return LabelledImages(images, np.arange(len(images)), data.labels)
 
@@ -135,13 +149,13 @@ def shifted_images(dataset: Dataset, data: LabelledImages, settings: Preprocessi
 def run_stress_validation(
     model: ImageClassifier, dataset: Dataset, settings: Preprocessing, precision: Precision
 ) -> StressValidation:
-    """Runs a trained network over the validation images of its style fold, as they are and shifted.
+    """Predict the validation images of a fold, unchanged and as stress images.
 
     Args:
-        model: Trained.
-        dataset: Split by style, its images prepared with `settings`.
-        settings: The network's preprocessing.
-        precision: `fp32` or `bf16`.
+        model: Trained network.
+        dataset: Data set split by acquisition cluster, its images prepared with `settings`.
+        settings: Preprocessing of the network.
+        precision: Precision of the computation, `fp32` or `bf16`.
     """
     clusters = _clusters_of(dataset)
     data = labelled_images(dataset, Split.VALIDATION, len(model.scheme))
@@ -151,7 +165,7 @@ def run_stress_validation(
         clusters.cluster_of[data.positions],
         clusters.minority_normals(data.positions, data.labels),
         class_probabilities(model, data, precision),
-        class_probabilities(model, shifted_images(dataset, data, settings), precision),
+        class_probabilities(model, make_stress_images(dataset, data, settings), precision),
     )
 
 

@@ -1,1 +1,1 @@
-"""Probabilities and labels become numbers with intervals, figures and a report. NumPy only; no torch."""
+"""Evaluation: metrics, intervals, calibration, operating points and drift, from arrays. No files but `predictions.csv`, no torch."""

@@ -1,26 +1,30 @@
-"""Whether a probability means what it says, and the calibration that makes it so. Fit on validation images only."""
+"""Calibration of class probabilities: fitting by maximum likelihood, and measures of miscalibration.
+
+A calibration divides logits by a temperature and adds a bias per class; L-BFGS minimises the weighted cross-entropy over the
+logarithm of the inverse temperature and over the biases. To be fitted on validation images only.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pneumoscope.decision import Calibration, softmax
 from pneumoscope.errors import InputError
-from pneumoscope.evaluation.metrics import Floats, Ints, check_chances, expected_calibration_error
+from pneumoscope.evaluation.metrics import Floats, Ints, check_binary_probabilities, expected_calibration_error
 
 
 def fit_calibration(
     logit: NDArray[np.floating], label: Ints, biases: bool = True, weight: Floats | None = None
 ) -> Calibration:
-    """The calibration with the lowest cross-entropy.
+    """Fit the calibration with the lowest cross-entropy.
 
     Args:
         logit: (n, classes) float.
         label: (n,) int in 0 to classes - 1.
-        biases: Fit a bias per class too (their mean is 0); else the temperature alone.
-        weight: (n,) how much each image counts; all alike where None.
+        biases: Whether to fit a bias per class too, of mean 0; otherwise the temperature alone.
+        weight: (n,) weight of each image; equal where None.
 
     Raises:
-        InputError: A class has no image.
+        InputError: Class without images.
     """
     from scipy.optimize import minimize
 
@@ -28,17 +32,18 @@ def fit_calibration(
     missing = sorted(set(range(classes)) - set(np.unique(label).tolist()))
     if missing or len(label) != count:
         raise InputError(f"expected a label per film and films of every class, found none of {missing}: add films")
-    share = np.ones(count) if weight is None else weight
-    share = share / share.sum()
+    fraction = np.ones(count) if weight is None else weight
+    fraction = fraction / fraction.sum()
     logits = np.asarray(logit, dtype=np.float64)
     target = np.eye(classes)[label]
 
-    def loss_and_gradient(values: Floats) -> tuple[float, Floats]:
-        steepness, bias = np.exp(values[0]), values[1:] - values[1:].mean() if biases else 0.0
-        probability = softmax(logits * steepness + bias)
-        loss = -(share * np.log(np.maximum(probability[np.arange(count), label], 1e-300))).sum()
-        error = share[:, None] * (probability - target)
-        gradient = [(error * logits).sum() * steepness]
+    def loss_and_gradient(parameters: Floats) -> tuple[float, Floats]:
+        # parameters: logarithm of the inverse temperature, then the biases
+        scale, bias = np.exp(parameters[0]), parameters[1:] - parameters[1:].mean() if biases else 0.0
+        probability = softmax(logits * scale + bias)
+        loss = -(fraction * np.log(np.maximum(probability[np.arange(count), label], 1e-300))).sum()
+        error = fraction[:, None] * (probability - target)
+        gradient = [(error * logits).sum() * scale]
         if biases:
             per_class = error.sum(axis=0)
             gradient += list(per_class - per_class.mean())
@@ -56,46 +61,48 @@ def fit_calibration(
 
 
 def fit_pneumonia_calibration(logit: NDArray[np.floating], positive: NDArray[np.bool_], weight: Floats) -> Calibration:
-    """The calibration with the lowest cross-entropy of normal against pneumonia, for labels that do not say which kind.
+    """Fit the calibration with the lowest cross-entropy of normal against pneumonia, for labels without etiology.
 
-    How the kinds share the pneumonia changes by the temperature alone.
+    The bias of normal is fitted against an equal one of all etiologies, so that only the temperature changes their ratio.
 
     Args:
         logit: (n, classes) float, normal first.
-        positive: (n,) bool, of both kinds.
-        weight: (n,) how much each image counts.
+        positive: (n,) bool, with at least one image of each class.
+        weight: (n,) weight of each image.
     """
     from scipy.optimize import minimize
 
     logits = np.asarray(logit, dtype=np.float64)
-    share = weight / weight.sum()
+    fraction = weight / weight.sum()
 
-    def calibration(values: Floats) -> Calibration:
-        bias = np.full(logits.shape[1], float(values[1]) / logits.shape[1])
-        bias[0] -= float(values[1])
-        return Calibration(float(np.exp(-values[0])), tuple(bias.tolist()))
+    def calibration(parameters: Floats) -> Calibration:
+        bias = np.full(logits.shape[1], float(parameters[1]) / logits.shape[1])
+        bias[0] -= float(parameters[1])
+        return Calibration(float(np.exp(-parameters[0])), tuple(bias.tolist()))
 
-    def loss(values: Floats) -> float:
-        normal = calibration(values).probabilities(logits)[:, 0]
+    def loss(parameters: Floats) -> float:
+        normal = calibration(parameters).probabilities(logits)[:, 0]
         right = np.where(positive, 1 - normal, normal)
-        return float(-(share * np.log(np.maximum(right, 1e-12))).sum())
+        return float(-(fraction * np.log(np.maximum(right, 1e-12))).sum())
 
     found = minimize(loss, np.zeros(2), method="L-BFGS-B", bounds=[(-5.0, 5.0), (-20.0, 20.0)])
     return calibration(found.x)
 
 
 def calibration_line(probability: Floats, positive: NDArray[np.bool_]) -> tuple[float, float]:
-    """Slope and intercept of the logistic regression of what is so on the logit of what is logits; (1, 0) is perfect.
+    """Calibration slope and intercept: logistic regression of the label on the logit of the probability.
 
-    A slope below 1 says that the probabilities are too extreme, an intercept below 0 that they are too high. Both are NaN
-    where a threshold tells the two kinds apart without a mistake: no slope is steep enough then.
+    Perfect calibration gives (1, 0). A slope below 1 means too extreme probabilities, an intercept below 0 too high ones.
 
     Args:
         probability: (n,) float in [0, 1].
-        positive: (n,) bool, of both kinds.
-    Source: Cox, Biometrika 1958; as TRIPOD+AI asks for.
+        positive: (n,) bool, with at least one image of each class.
+
+    Returns:
+        Slope and intercept; NaN where a threshold separates the two classes, since the slope then grows without bound.
+    Source: Cox, Biometrika 1958; required by TRIPOD+AI.
     """
-    check_chances(probability)
+    check_binary_probabilities(probability)
     from scipy.optimize import minimize
     from scipy.special import expit, logit
 
@@ -104,9 +111,9 @@ def calibration_line(probability: Floats, positive: NDArray[np.bool_]) -> tuple[
         return float("nan"), float("nan")
 
     def loss_and_gradient(line: Floats) -> tuple[float, Floats]:
-        raised = line[0] * logits + line[1]
-        error = expit(raised) - is_positive
-        loss = np.logaddexp(0, raised) - raised * is_positive
+        predicted = line[0] * logits + line[1]
+        error = expit(predicted) - is_positive
+        loss = np.logaddexp(0, predicted) - predicted * is_positive
         return float(loss.mean()), np.array([(error * logits).mean(), error.mean()])
 
     found = minimize(loss_and_gradient, np.array([1.0, 0.0]), jac=True, method="BFGS", options={"gtol": 1e-9})
@@ -116,12 +123,15 @@ def calibration_line(probability: Floats, positive: NDArray[np.bool_]) -> tuple[
 def calibration_curve(
     probability: Floats, positive: NDArray[np.bool_], bins: int = 10
 ) -> list[tuple[float, float, int]]:
-    """Mean of what is said, share of what is so, and number of images, in bins of equal counts.
+    """Calibration curve over bins of equal counts.
 
     Args:
         probability: (n,) float in [0, 1].
         positive: (n,) bool.
-        bins: At most this many.
+        bins: Largest number of bins.
+
+    Returns:
+        Mean probability, observed rate and number of images of each bin, by increasing probability.
     """
     order = np.argsort(probability, kind="stable")
     parts = [part for part in np.array_split(order, bins) if len(part)]
@@ -129,16 +139,16 @@ def calibration_curve(
 
 
 def ece_under_perfect_calibration(probability: Floats, draws: int = 1000) -> Floats:
-    """Expected calibration error that chance alone shows on as many images, were every probability right.
+    """Expected calibration errors of labels drawn from the probabilities, as perfect calibration would give them.
 
-    A measured error within their range is no sign of a wrong calibration; few images never show an error of 0.
+    An observed error within their range is no evidence of miscalibration; on few images the error is above 0 by chance.
 
     Args:
         probability: (n,) float in [0, 1].
-        draws: Of what the images might have been.
+        draws: Number of random label vectors.
 
     Returns:
-        (draws,) in [0, 1].
+        (draws,) expected calibration errors in [0, 1].
     """
     rng = np.random.default_rng(0)
     one = np.ones((1, len(probability)))

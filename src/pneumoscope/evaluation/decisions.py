@@ -1,4 +1,4 @@
-"""How a detector's decisions fare: operating points, referred images, calibration, prediction sets, image styles."""
+"""Performance of decisions: operating points, referrals, calibration, prediction sets, and acquisition clusters."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -14,20 +14,19 @@ from pneumoscope.evaluation.intervals import Estimate, delong_interval, interval
 from pneumoscope.evaluation.metrics import Floats, brier_score, expected_calibration_error, roc_auc
 from pneumoscope.evaluation.predictions import PredictionTable
 from pneumoscope.evaluation.selective import risk_coverage
-from pneumoscope.types import OperatingPoint
 
 Flags = NDArray[np.bool_]
-# Shares of images answered for which the report tells how many answers are right.
-_ANSWERED = (1.0, 0.98, 0.95, 0.9, 0.8, 0.7)
+# Coverages at which the report gives the accuracy: fractions of images that are not referred.
+_COVERAGES = (1.0, 0.98, 0.95, 0.9, 0.8, 0.7)
 
 
 @dataclass(frozen=True)
 class DecisionOutcomes:
-    """Images that a detector did not answer.
+    """Images that a detector referred or rejected.
 
     Attributes:
         referred: Operating point to (n,) bool, images referred to a reader.
-        unlike: (n,) bool, images referred for being unlike the training images, at any operating point.
+        unlike: (n,) bool, images referred as unlike the training images, at any operating point.
         rejected: (n,) bool, images rejected, at any operating point.
     """
 
@@ -42,13 +41,16 @@ def measure_decisions(
     outcomes: DecisionOutcomes,
     clusters: NDArray[np.int64] | None = None,
 ) -> dict[str, Any]:
-    """Plain data for `report.json`; fractions in [0, 1], with 95 % intervals by bootstrap over patients.
+    """Measure a detector's decisions.
 
     Args:
         table: Probabilities and labels.
         policy: Operating points, prediction sets and assumed prevalence of the detector.
         outcomes: Images that the detector referred and rejected.
-        clusters: (n,) int, acquisition cluster of each image, where known.
+        clusters: (n,) int, acquisition cluster of each image; None where unknown.
+
+    Returns:
+        Plain data, as in `report.json`; fractions in [0, 1], with 95 % intervals by bootstrap over patients.
     """
     probability, positive = pneumonia_probability(table.probability), table.label > 0
     everything = np.ones_like(positive)
@@ -57,23 +59,27 @@ def measure_decisions(
     measured = {
         "auc_delong": asdict(delong_interval(probability, positive)),
         "operating_points": {
-            name: _point(point, probability, positive, outcomes.referred[name], outcomes.rejected, weight)
+            name: {
+                "measured": _measure_point(
+                    probability >= point.threshold, positive, outcomes.referred[name], outcomes.rejected, weight
+                )
+            }
             | point.fitted
             for name, point in policy.operating_points.items()
         },
         "rejected": _fraction(outcomes.rejected, everything, weight),
         "unlike": _fraction(outcomes.unlike, everything, weight),
-        "calibration": _calibration(table, probability, positive, policy.prevalence),
-        "answered": _answered(probability, positive, balanced),
-        "conformal": {coverage: _sets(table, lowest) for coverage, lowest in policy.conformal.items()},
+        "calibration": _measure_calibration(table, probability, positive, policy.prevalence),
+        "answered": _accuracy_at_coverages(probability, positive, balanced),
+        "conformal": {coverage: _measure_sets(table, lowest) for coverage, lowest in policy.conformal.items()},
     }
     if clusters is not None:
-        measured["styles"] = _clusters(clusters, probability, positive, balanced)
+        measured["styles"] = _measure_clusters(clusters, probability, positive, balanced)
     return measured
 
 
 def _fraction(hit: Flags, among: Flags, weight: Floats) -> dict[str, float]:
-    """Fraction of images with a property among some of them."""
+    """Estimate of the fraction of `among`, (n,) bool, in which `hit`, (n,) bool, is true."""
     if not among.any():
         return asdict(Estimate(float("nan"), float("nan"), float("nan")))
     with np.errstate(invalid="ignore"):
@@ -81,83 +87,83 @@ def _fraction(hit: Flags, among: Flags, weight: Floats) -> dict[str, float]:
     return asdict(interval_of(float(hit[among].mean()), resampled))
 
 
-def _point(
-    point: OperatingPoint, probability: Floats, positive: Flags, referred: Flags, rejected: Flags, weight: Floats
-) -> dict[str, Any]:
-    answer = probability >= point.threshold
-    right = answer == positive
+def _measure_point(
+    predicted: Flags, positive: Flags, referred: Flags, rejected: Flags, weight: Floats
+) -> dict[str, dict[str, float]]:
+    correct = predicted == positive
     everything = np.ones_like(positive)
     return {
-        "measured": {
-            "sensitivity": _fraction(answer, positive, weight),
-            "specificity": _fraction(~answer, ~positive, weight),
-            "accuracy": _fraction(right, everything, weight),
-            "referred": _fraction(referred, everything, weight),
-            "accuracy_of_answered": _fraction(right, ~(referred | rejected), weight),
-        }
+        "sensitivity": _fraction(predicted, positive, weight),
+        "specificity": _fraction(~predicted, ~positive, weight),
+        "accuracy": _fraction(correct, everything, weight),
+        "referred": _fraction(referred, everything, weight),
+        "accuracy_of_answered": _fraction(correct, ~(referred | rejected), weight),
     }
 
 
-def _calibration(table: PredictionTable, probability: Floats, positive: Flags, assumed: float) -> dict[str, Any]:
-    known = float(positive.mean())
+def _measure_calibration(
+    table: PredictionTable, probability: Floats, positive: Flags, assumed: float
+) -> dict[str, Any]:
+    observed = float(positive.mean())
     by_chance = ece_under_perfect_calibration(probability)
-    told: dict[str, Any] = {
+    measured: dict[str, Any] = {
         "curve": calibration_curve(probability, positive),
         "assumed_prevalence": assumed,
         "ece_by_chance": asdict(interval_of(float(by_chance.mean()), by_chance)),
     }
-    if 0 < known < 1:
+    if 0 < observed < 1:
         slope, intercept = calibration_line(probability, positive)
-        moved = pneumonia_probability(at_prevalence(table.probability, assumed, known))
-        one = np.ones((1, len(positive)))
-        told |= {
+        at_observed = pneumonia_probability(at_prevalence(table.probability, assumed, observed))
+        weight = np.ones((1, len(positive)))
+        measured |= {
             "slope": slope,
             "intercept": intercept,
             "at_own_prevalence": {
-                "prevalence": known,
-                "ece": float(expected_calibration_error(moved, positive, one)[0]),
-                "brier": float(brier_score(moved, positive, one)[0]),
+                "prevalence": observed,
+                "ece": float(expected_calibration_error(at_observed, positive, weight)[0]),
+                "brier": float(brier_score(at_observed, positive, weight)[0]),
             },
         }
-    return told
+    return measured
 
 
-def _answered(probability: Floats, positive: Flags, threshold: float) -> list[dict[str, float]]:
+def _accuracy_at_coverages(probability: Floats, positive: Flags, threshold: float) -> list[dict[str, float]]:
     coverage, risk = risk_coverage(probability, positive, threshold)
-    places = [min(len(coverage), max(1, round(share * len(coverage)))) - 1 for share in _ANSWERED]
-    return [{"answered": float(coverage[p]), "accuracy": float(1 - risk[p])} for p in places]
+    positions = [min(len(coverage), max(1, round(fraction * len(coverage)))) - 1 for fraction in _COVERAGES]
+    return [{"answered": float(coverage[i]), "accuracy": float(1 - risk[i])} for i in positions]
 
 
-def _sets(table: PredictionTable, lowest: tuple[float, ...]) -> dict[str, Any]:
+def _measure_sets(table: PredictionTable, lowest: tuple[float, ...]) -> dict[str, Any]:
     sets = prediction_sets(table.probability, lowest)
     size = sets.sum(axis=1)
-    found = coverage_per_class(sets, table.label)
+    coverage = coverage_per_class(sets, table.label)
     return {
-        "coverage": dict(zip(table.class_names, map(float, found), strict=True)),
+        "coverage": dict(zip(table.class_names, map(float, coverage), strict=True)),
         "mean_size": float(size.mean()),
         "one_class": float((size == 1).mean()),
         "empty": float((size == 0).mean()),
     }
 
 
-def _clusters(
+def _measure_clusters(
     clusters: NDArray[np.int64], probability: Floats, positive: Flags, threshold: float
 ) -> list[dict[str, Any]]:
     """Performance within each acquisition cluster, the largest first."""
-    told = []
-    for cluster in sorted(np.unique(clusters).tolist(), key=lambda s: (-int((clusters == s).sum()), s)):
-        own = clusters == cluster
-        answer, own_positive = probability[own] >= threshold, positive[own]
-        told.append(
-            {
-                "style": cluster,
-                "normal": int((~own_positive).sum()),
-                "pneumonia": int(own_positive.sum()),
-                "specificity": float((~answer[~own_positive]).mean()) if (~own_positive).any() else None,
-                "sensitivity": float(answer[own_positive].mean()) if own_positive.any() else None,
-                "auc": roc_auc(probability[own], own_positive)
-                if own_positive.any() and (~own_positive).any()
-                else None,
-            }
-        )
-    return told
+    names, sizes = np.unique(clusters, return_counts=True)
+    order = sorted(zip(names.tolist(), sizes.tolist(), strict=True), key=lambda pair: (-pair[1], pair[0]))
+    return [
+        {"style": name} | _measure_cluster(probability[clusters == name], positive[clusters == name], threshold)
+        for name, _ in order
+    ]
+
+
+def _measure_cluster(probability: Floats, positive: Flags, threshold: float) -> dict[str, Any]:
+    """Counts and performance of the images of one cluster; None where undefined."""
+    predicted, normal = probability >= threshold, ~positive
+    return {
+        "normal": int(normal.sum()),
+        "pneumonia": int(positive.sum()),
+        "specificity": float((~predicted[normal]).mean()) if normal.any() else None,
+        "sensitivity": float(predicted[positive].mean()) if positive.any() else None,
+        "auc": roc_auc(probability, positive) if positive.any() and normal.any() else None,
+    }

@@ -1,8 +1,8 @@
-"""Have the images changed? What a detector is asked about, against what it was fitted on: counts in bins, NumPy only.
+"""Drift of image statistics: population stability index of a window of images against the reference of a bundle.
 
-The population stability index of counts with shares p against a reference with shares q is the sum over bins of
-(p - q) ln(p / q). Chance alone makes it (1 / n + 1 / m) times a chi-squared variable with one degree of freedom less than
-there are bins, for n images against m of the reference.
+The reference cuts each statistic into bins of equal counts. The index of a window with bin fractions p against reference
+fractions q is the sum over bins of (p - q) ln(p / q). Without drift it is distributed as (1 / n + 1 / m) times a chi-squared
+variable with BINS - 1 degrees of freedom, for n images in the window and m in the reference.
 
 Source: Yurdakul and Naranjo, Statistical properties of the population stability index, Journal of Risk Model Validation 2020,
 doi 10.21314/JRMV.2020.227.
@@ -22,18 +22,18 @@ from pneumoscope.evaluation.metrics import Floats
 BINS = 10
 # 99.9 % of the chi-squared distribution with BINS - 1 degrees of freedom.
 _CHI_SQUARED = 27.877
-# Customary limits: below the first nothing has changed that matters, above the second much has.
+# Conventional limits of the index: no relevant drift up to the first, strong drift above the second.
 _MOVED, _DRIFTED = 0.1, 0.25
-# Added to every count, so that an empty bin does not make the index infinite.
+# Added to every count, so that the index of an empty bin is finite.
 _HALF = 0.5
-# With fewer images nothing can be told.
+# Smallest window in which drift is assessed.
 FEWEST = 50
 # Standard normal quantile of a two-sided 95 % interval.
 _Z = 1.959964
 
 
 class Drift(StrEnum):
-    """How far something has moved from its reference."""
+    """Level of drift from the reference."""
 
     TOO_FEW = "too_few"
     STEADY = "steady"
@@ -43,11 +43,11 @@ class Drift(StrEnum):
 
 @dataclass(frozen=True)
 class Histogram:
-    """How one statistic was distributed.
+    """Distribution of one statistic over bins.
 
     Attributes:
-        edges: (BINS - 1,) between the bins, rising; the outer bins are open.
-        share: (BINS,) of the images in each bin, summing to 1.
+        edges: (BINS - 1,) edges between the bins, increasing; the outer bins are open.
+        share: (BINS,) fraction of the images in each bin, summing to 1.
     """
 
     edges: tuple[float, ...]
@@ -55,29 +55,29 @@ class Histogram:
 
     def __post_init__(self) -> None:
         if len(self.edges) != BINS - 1 or len(self.share) != BINS or not np.isfinite([*self.edges, *self.share]).all():
-            raise InputError(f"expected {BINS - 1} edges and {BINS} shares, found {self}: fit it anew")
+            raise InputError(f"expected {BINS - 1} edges and {BINS} shares, found {self}: fit it again")
         if min(self.share) < 0 or not np.isclose(sum(self.share), 1, atol=1e-6) or (np.diff(self.edges) < 0).any():
-            raise InputError(f"expected rising edges and shares that sum to 1, found {self}: fit it anew")
+            raise InputError(f"expected rising edges and shares that sum to 1, found {self}: fit it again")
 
     @staticmethod
     def of(values: Floats) -> "Histogram":
-        """Bins with a tenth each of (n,) values, as far as ties allow."""
+        """Histogram of (n,) values with bins of equal counts, as far as ties allow."""
         edges = np.quantile(values, np.linspace(0, 1, BINS + 1)[1:-1])
         return Histogram(tuple(edges.tolist()), tuple((_counts(values, edges) / len(values)).tolist()))
 
     def counts(self, values: Floats) -> NDArray[np.int64]:
-        """(BINS,) how many of (n,) values lie in each bin."""
+        """(BINS,) number of (n,) values in each bin."""
         return _counts(values, np.asarray(self.edges))
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What images were like when a detector was fitted.
+    """Reference statistics: distribution of the images that a bundle was fitted on.
 
     Attributes:
-        images: How many.
-        rejected: Share of them that the input guard rejected, in [0, 1].
-        histograms: By the names in `types.ImageStatistics`.
+        images: Number of images, rejected ones included.
+        rejected: Fraction of the images that the input guard rejected, in [0, 1].
+        histograms: Name in `types.ImageStatistics` to histogram.
     """
 
     images: int
@@ -91,21 +91,21 @@ class Reference:
 
     @staticmethod
     def of(values: Mapping[str, Floats], rejected: int) -> "Reference":
-        """Of statistics of judged images, (n,) each, and how many more were rejected."""
-        judged = len(next(iter(values.values())))
-        histograms = {name: Histogram.of(found) for name, found in values.items()}
-        return Reference(judged + rejected, rejected / (judged + rejected), histograms)
+        """Reference from the statistics of accepted images, name to (n,) values, and the number of rejected ones."""
+        images = len(next(iter(values.values()))) + rejected
+        histograms = {name: Histogram.of(column) for name, column in values.items()}
+        return Reference(images, rejected / images, histograms)
 
 
 @dataclass(frozen=True)
-class Moved:
-    """How a statistic has moved.
+class StatisticDrift:
+    """Drift of one statistic.
 
     Attributes:
-        drift: In a word.
-        index: Population stability index, from 0.
-        by_chance: What it stays below in 99.9 % of windows of images that have not changed.
-        share: (BINS,) of the images in each bin of the reference.
+        drift: Level of drift.
+        index: Population stability index, 0 or more.
+        by_chance: 99.9 % quantile of the index without drift.
+        share: (BINS,) fraction of the window's images in each bin of the reference.
     """
 
     drift: Drift
@@ -114,20 +114,20 @@ class Moved:
     share: tuple[float, ...]
 
 
-def stability(reference: Reference, name: str, values: Floats) -> Moved:
-    """How (n,) values of a statistic have moved from the reference."""
+def statistic_drift(reference: Reference, name: str, values: Floats) -> StatisticDrift:
+    """Drift of a statistic, from its (n,) values in a window."""
     histogram = reference.histograms[name]
     counts = histogram.counts(values)
-    found = (counts + _HALF) / (len(values) + BINS * _HALF)
+    observed = (counts + _HALF) / (len(values) + BINS * _HALF)
     expected = np.asarray(histogram.share) * reference.images
     expected = (expected + _HALF) / (reference.images + BINS * _HALF)
-    index = float(((found - expected) * np.log(found / expected)).sum())
+    index = float(((observed - expected) * np.log(observed / expected)).sum())
     by_chance = _CHI_SQUARED * (1 / max(1, len(values)) + 1 / reference.images)
-    share = tuple((counts / max(1, len(values))).tolist())
-    return Moved(_word(len(values), index, by_chance), index, by_chance, share)
+    fractions = tuple((counts / max(1, len(values))).tolist())
+    return StatisticDrift(_level(len(values), index, by_chance), index, by_chance, fractions)
 
 
-def _word(images: int, index: float, by_chance: float) -> Drift:
+def _level(images: int, index: float, by_chance: float) -> Drift:
     if images < FEWEST:
         return Drift.TOO_FEW
     if index <= max(by_chance, _MOVED):
@@ -135,20 +135,24 @@ def _word(images: int, index: float, by_chance: float) -> Drift:
     return Drift.DRIFTED if index > _DRIFTED else Drift.MOVED
 
 
-def rejections(reference: Reference, rejected: int, images: int) -> tuple[Drift, float, float]:
-    """Whether more images are rejected than should be: in a word, and the ends of Wilson's 95 % interval of their share.
+def rejection_drift(reference: Reference, rejected: int, images: int) -> tuple[Drift, float, float]:
+    """Drift of the fraction of rejected images, with the ends of its 95 % interval by Wilson's method.
 
-    Moved where all of the interval lies above twice the reference's share, drifted above five times.
+    StatisticDrift where the whole interval lies above twice the reference's fraction, drifted above five times.
 
+    Args:
+        reference: Reference statistics.
+        rejected: Number of rejected images in the window.
+        images: Number of images in the window.
     Source: Wilson, Journal of the American Statistical Association 1927, doi 10.1080/01621459.1927.10502953.
     """
     if images == 0:
         return Drift.TOO_FEW, 0.0, 1.0
-    share, z2 = rejected / images, _Z**2
-    middle = (share + z2 / (2 * images)) / (1 + z2 / images)
-    half = _Z / (1 + z2 / images) * float(np.sqrt(share * (1 - share) / images + z2 / (4 * images**2)))
+    fraction, z2 = rejected / images, _Z**2
+    middle = (fraction + z2 / (2 * images)) / (1 + z2 / images)
+    half = _Z / (1 + z2 / images) * float(np.sqrt(fraction * (1 - fraction) / images + z2 / (4 * images**2)))
     low, high = max(0.0, middle - half), min(1.0, middle + half)
-    # A reference without a single rejection still allows for the half per cent that the guard is fitted to.
+    # The guard is fitted to reject 0.5 % of chest radiographs, even where the reference has no rejected image.
     usual = max(reference.rejected, 0.005)
     if images < FEWEST:
         return Drift.TOO_FEW, low, high

@@ -1,4 +1,8 @@
-"""Intervals by bootstrap over patients: images of one child are not independent."""
+"""Confidence intervals of metrics by a bootstrap over patients, since images of one patient are not independent.
+
+Each resample draws patients with replacement and counts all their images; the interval consists of the 2.5 % and 97.5 %
+percentiles of the metric over the resamples. DeLong's interval of the AUC, from the variance of ranks, is for comparison.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumoscope.errors import InputError
-from pneumoscope.evaluation.metrics import Floats, Ints, check_probabilities, measures, roc_auc
+from pneumoscope.evaluation.metrics import Floats, Ints, check_probabilities, compute_metrics, roc_auc
 
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -15,12 +19,12 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its interval.
+    """Value of a metric with its 95 % interval.
 
     Attributes:
-        value: On all images; NaN where undefined.
+        value: Value on all images; NaN where undefined.
         low: Lower end of the interval; NaN where undefined.
-        high: Upper end.
+        high: Upper end of the interval; NaN where undefined.
     """
 
     value: float
@@ -34,12 +38,12 @@ class Estimate:
 
 
 def patient_weights(patients: Sequence[str], rng: np.random.Generator, resamples: int = RESAMPLES) -> Floats:
-    """How often each image counts when patients are drawn with replacement.
+    """Multiplicity of each image in bootstrap resamples of patients.
 
     Args:
-        patients: (n,) identity per image.
-        rng: Source of the draws.
-        resamples: Number of draws.
+        patients: (n,) patient identifier of each image.
+        rng: Random generator.
+        resamples: Number of resamples.
 
     Returns:
         (resamples, n) float, whole numbers.
@@ -50,7 +54,7 @@ def patient_weights(patients: Sequence[str], rng: np.random.Generator, resamples
     return drawn[:, patient].astype(np.float64)
 
 
-def estimates(
+def estimate_metrics(
     probability: Floats,
     label: Ints,
     patients: Sequence[str],
@@ -59,19 +63,19 @@ def estimates(
     resamples: int = RESAMPLES,
     threshold: float | None = None,
 ) -> dict[str, Estimate]:
-    """Every measure with its 95 % interval, percentiles of a bootstrap over patients.
+    """Metrics of a report with their 95 % intervals, percentiles of a bootstrap over patients.
 
     Args:
         probability: (n, classes) float in [0, 1], rows summing to 1.
-        label: (n,) int.
-        patients: (n,) identity per image.
-        class_names: One per class; the first is normal.
-        seed: Of the resampling.
-        resamples: Number of draws.
-        threshold: Pneumonia from this probability on; None for the most probable class.
+        label: (n,) int, reference class.
+        patients: (n,) patient identifier of each image.
+        class_names: (classes,) names; the first is normal.
+        seed: Seed of the resampling.
+        resamples: Number of resamples.
+        threshold: Probability of pneumonia from which on the prediction is pneumonia, in [0, 1]; None for the most probable class.
 
     Returns:
-        Name to estimate. A resample in which a measure is undefined does not count towards its interval.
+        Name to estimate; resamples in which a metric is undefined are left out of its interval.
 
     Raises:
         InputError: Lengths or values out of range, or no image.
@@ -81,14 +85,14 @@ def estimates(
     check_probabilities(probability, label)
     if len(patients) != len(label) or len(label) == 0:
         raise InputError(f"expected one patient per film and at least one film, found {len(patients)} and {len(label)}")
-    plain = measures(probability, label, class_names, np.ones((1, len(label))), threshold)
+    plain = compute_metrics(probability, label, class_names, np.ones((1, len(label))), threshold)
     weight = patient_weights(patients, np.random.default_rng(seed), resamples)
-    resampled = measures(probability, label, class_names, weight, threshold)
+    resampled = compute_metrics(probability, label, class_names, weight, threshold)
     return {name: interval_of(float(plain[name][0]), resampled[name]) for name in plain}
 
 
 def interval_of(value: float, resampled: Floats) -> Estimate:
-    """A value with the percentile interval of its resamples; those in which it is undefined do not count."""
+    """Value with the percentile interval of its (resamples,) values; undefined ones are left out."""
     defined = resampled[np.isfinite(resampled)]
     if value != value or len(defined) == 0:
         return Estimate(value, float("nan"), float("nan"))
@@ -98,14 +102,14 @@ def interval_of(value: float, resampled: Floats) -> Estimate:
 
 
 def delong_interval(score: Floats, positive: NDArray[np.bool_]) -> Estimate:
-    """AUC with its 95 % interval by DeLong's variance, which takes images, not patients, as independent.
+    """AUC with its 95 % interval by DeLong's variance, which assumes independent images, not patients.
 
     Args:
-        score: (n,) float, higher speaks for pneumonia.
+        score: (n,) float, higher for pneumonia.
         positive: (n,) bool.
 
     Returns:
-        NaN where one of the two kinds is missing; the interval is cut at 0 and 1.
+        Estimate, its interval clipped to [0, 1]; NaN where one of the two classes is missing.
     Source: DeLong et al., Biometrics 1988, doi 10.2307/2531595; by ranks as in Sun and Xu, IEEE Signal Processing
         Letters 2014, doi 10.1109/LSP.2014.2337313.
     """
@@ -115,7 +119,7 @@ def delong_interval(score: Floats, positive: NDArray[np.bool_]) -> Estimate:
     if count < 2 or rest < 2:
         return Estimate(roc_auc(score, positive), float("nan"), float("nan"))
     rank = rankdata(score)
-    # How often each image is on the right side of those of the other kind.
+    # Fraction of the images of the other class that each image is ranked correctly against.
     above = (rank[positive] - rankdata(score[positive])) / rest
     below = 1 - (rank[~positive] - rankdata(score[~positive])) / count
     deviation = float(np.sqrt(above.var(ddof=1) / count + below.var(ddof=1) / rest))

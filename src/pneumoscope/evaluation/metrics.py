@@ -1,7 +1,8 @@
-"""Labels and probabilities become numbers. Every function takes weights, so that a bootstrap needs no second code.
+"""Metrics of classification, ranking and calibration, each for all bootstrap resamples at once.
 
-A weight is how often an image counts: all ones for the plain metric, a resample's multiplicities for an interval.
-Weights are (resamples, n); results have one value per resample. A metric without the images it needs is NaN.
+Metrics take weights, (resamples, n): the number of times that a resample holds each image, all ones for the plain metric.
+Confusion matrices and calibration bins are matrix products of the weights with one-hot rows; the AUC is a cumulative sum over
+sorted scores. Results have one value per resample; a metric without the images it needs is NaN.
 """
 
 from collections.abc import Sequence
@@ -18,14 +19,14 @@ BINS = 15
 
 
 def check_probabilities(probability: Floats, label: Ints) -> None:
-    """Refuses what is not a table of class probabilities with labels.
+    """Check that class probabilities and labels are valid.
 
     Args:
-        probability: (n, classes) float in [0, 1], rows summing to 1. Logits are refused, not guessed.
+        probability: (n, classes) float in [0, 1], rows summing to 1; logits are refused, not converted.
         label: (n,) int in 0 to classes - 1.
 
     Raises:
-        InputError: A shape, value or sum outside these ranges.
+        InputError: Shape, value or sum outside these ranges.
     """
     if probability.ndim != 2 or label.shape != probability.shape[:1]:
         raise InputError(
@@ -40,39 +41,39 @@ def check_probabilities(probability: Floats, label: Ints) -> None:
 
 
 def confusion_matrices(label: Ints, predicted: Ints, classes: int, weight: Floats) -> Floats:
-    """Confusion matrices of all resamples.
+    """Confusion matrix of every resample.
 
     Args:
-        label: (n,) int, the reference class.
-        predicted: (n,) int, the answered class.
-        classes: Their number.
-        weight: (resamples, n) float, how often each image counts.
+        label: (n,) int, reference class.
+        predicted: (n,) int, predicted class.
+        classes: Number of classes.
+        weight: (resamples, n) float, multiplicity of each image.
 
     Returns:
-        (resamples, classes, classes) float; rows are reference classes, columns answers.
+        (resamples, classes, classes) float; rows are reference classes, columns predicted classes.
     """
     cell = np.eye(classes * classes)[label * classes + predicted]
     return np.asarray((weight @ cell).reshape(-1, classes, classes))
 
 
 def _ratio(numerator: Floats, denominator: Floats) -> Floats:
-    """Quotient; NaN where there is nothing to divide by."""
+    """Quotient; NaN where the denominator is 0."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(denominator > 0, numerator / denominator, np.nan)
 
 
 def accuracy(matrix: Floats) -> Floats:
-    """Share of images answered right, from (..., classes, classes) confusion matrices; in [0, 1]."""
+    """Accuracy from (..., classes, classes) confusion matrices, (...) in [0, 1]."""
     return _ratio(np.trace(matrix, axis1=-2, axis2=-1), matrix.sum(axis=(-2, -1)))
 
 
 def recall(matrix: Floats) -> Floats:
-    """Share of each reference class answered right, (..., classes) in [0, 1]; NaN for a class without images."""
+    """Recall of each class from (..., classes, classes) confusion matrices, (..., classes) in [0, 1]; NaN without images."""
     return _ratio(np.diagonal(matrix, axis1=-2, axis2=-1), matrix.sum(axis=-1))
 
 
 def precision(matrix: Floats) -> Floats:
-    """Share of each answer that is right, (..., classes) in [0, 1]; NaN for an answer never given."""
+    """Precision of each class from (..., classes, classes) confusion matrices, (..., classes) in [0, 1]; NaN if never predicted."""
     return _ratio(np.diagonal(matrix, axis1=-2, axis2=-1), matrix.sum(axis=-2))
 
 
@@ -82,14 +83,14 @@ def balanced_accuracy(matrix: Floats) -> Floats:
 
 
 def roc_auc(score: NDArray[np.floating], positive: NDArray[np.bool_] | Ints) -> float:
-    """Area under the ROC curve: the chance that a random positive scores higher than a random negative, ties half.
+    """Area under the ROC curve: probability that a random positive scores higher than a random negative, ties counted half.
 
     Args:
-        score: (n,) float, higher speaks for positive.
+        score: (n,) float, higher for positive.
         positive: (n,) bool or 0/1.
 
     Returns:
-        In [0, 1]; NaN where one of the two kinds is missing.
+        Area in [0, 1]; NaN where one of the two classes is missing.
     Source: Hanley and McNeil, Radiology 1982, doi 10.1148/radiology.143.1.7063747.
     """
     scores = np.asarray(score, dtype=np.float64)
@@ -98,12 +99,12 @@ def roc_auc(score: NDArray[np.floating], positive: NDArray[np.bool_] | Ints) -> 
 
 
 def weighted_roc_auc(score: Floats, positive: NDArray[np.bool_], weight: Floats) -> Floats:
-    """`roc_auc` of every resample, (resamples,).
+    """Area under the ROC curve of every resample, (resamples,) in [0, 1]; see `roc_auc`.
 
     Args:
-        score: (n,) float.
+        score: (n,) float, higher for positive.
         positive: (n,) bool.
-        weight: (resamples, n) float, how often each image counts.
+        weight: (resamples, n) float, multiplicity of each image.
     """
     if len(score) == 0:
         return np.full(len(weight), np.nan)
@@ -117,7 +118,7 @@ def weighted_roc_auc(score: Floats, positive: NDArray[np.bool_], weight: Floats)
 
 
 def roc_curve(score: Floats, positive: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """False and true positive rates at every threshold from the strictest on, both starting at 0 and ending at 1."""
+    """False and true positive rates at descending thresholds, (k,) each, both from 0 to 1."""
     order = np.argsort(-score, kind="stable")
     last_of_tie = np.r_[np.diff(score[order]) != 0, True]
     true = np.cumsum(positive[order])[last_of_tie]
@@ -128,22 +129,22 @@ def roc_curve(score: Floats, positive: NDArray[np.bool_]) -> tuple[Floats, Float
 def expected_calibration_error(
     probability: Floats, positive: NDArray[np.bool_], weight: Floats, bins: int = BINS
 ) -> Floats:
-    """Mean distance of what is said from what is so, over bins of equal width, for every resample.
+    """Expected calibration error of every resample: mean |observed rate - mean probability| over bins of equal width.
 
     Args:
-        probability: (n,) float in [0, 1], chance of pneumonia. Logits are refused, not guessed.
+        probability: (n,) float in [0, 1], probability of pneumonia; logits are refused, not converted.
         positive: (n,) bool.
-        weight: (resamples, n) float, how often each image counts.
-        bins: Of [0, 1].
+        weight: (resamples, n) float, multiplicity of each image.
+        bins: Number of bins on [0, 1]; each is weighted by its images.
 
     Returns:
         (resamples,) in [0, 1]; NaN without images.
 
     Raises:
-        InputError: A value outside its range.
+        InputError: Probability outside [0, 1].
     Source: Naeini et al., AAAI 2015.
     """
-    check_chances(probability)
+    check_binary_probabilities(probability)
     if len(probability) == 0:
         return np.full(len(weight), np.nan)
     bin_of = np.minimum((probability * bins).astype(np.int64), bins - 1)
@@ -152,74 +153,92 @@ def expected_calibration_error(
 
 
 def brier_score(probability: Floats, positive: NDArray[np.bool_], weight: Floats) -> Floats:
-    """Mean squared distance of the probability of pneumonia from 1 or 0, (resamples,) in [0, 1]; NaN without images.
+    """Brier score of every resample: mean squared difference of probability and outcome, (resamples,) in [0, 1].
 
     Args:
-        probability: (n,) float in [0, 1].
+        probability: (n,) float in [0, 1], probability of pneumonia.
         positive: (n,) bool.
-        weight: (resamples, n) float.
+        weight: (resamples, n) float, multiplicity of each image.
+
+    Returns:
+        (resamples,) in [0, 1]; NaN without images.
+
+    Raises:
+        InputError: Probability outside [0, 1].
     Source: Brier, Monthly Weather Review 1950.
     """
-    check_chances(probability)
+    check_binary_probabilities(probability)
     if len(probability) == 0:
         return np.full(len(weight), np.nan)
     return np.asarray((weight @ np.square(probability - positive)) / weight.sum(axis=1))
 
 
-def check_chances(probability: Floats) -> None:
-    """Refuses what is not (n,) probabilities.
+def check_binary_probabilities(probability: Floats) -> None:
+    """Check that (n,) probabilities are finite and in [0, 1].
 
     Raises:
-        InputError: A value outside [0, 1].
+        InputError: Probability outside [0, 1].
     """
     if not np.isfinite(probability).all() or probability.min(initial=0) < 0 or probability.max(initial=0) > 1:
         raise InputError("expected probabilities in [0, 1], found a value outside: calibrate the logits first")
 
 
-def measures(
+def compute_metrics(
     probability: Floats, label: Ints, class_names: Sequence[str], weight: Floats, threshold: float | None = None
 ) -> dict[str, Floats]:
-    """Every number of the report, for every resample.
+    """Metrics of a report, for every resample.
 
-    Without a threshold the answer is the class of the highest probability, and of more than two classes the binary answer
-    is pneumonia where the summed probability of the classes other than normal reaches 0.5, as in the study. With one, the
-    answer is `decision.predicted_classes`, and the binary answer follows from it.
+    Without a threshold the predicted class is the most probable one; with more than two classes, the binary prediction is
+    pneumonia where the summed probability of the classes other than normal is at least 0.5, as in the study. With a threshold,
+    both follow from `decision.predicted_classes`.
 
     Args:
         probability: (n, classes) float in [0, 1]; class 0 is normal.
-        label: (n,) int.
-        class_names: One per class.
-        weight: (resamples, n) float, how often each image counts.
-        threshold: Pneumonia from this probability on.
+        label: (n,) int, reference class.
+        class_names: (classes,) names.
+        weight: (resamples, n) float, multiplicity of each image.
+        threshold: Probability of pneumonia from which on the prediction is pneumonia, in [0, 1]; None for the most probable class.
 
     Returns:
         Name to (resamples,) values.
     """
     classes = len(class_names)
     matrix = confusion_matrices(label, predicted_classes(probability, threshold), classes, weight)
-    pneumonia = label > 0
-    binary_probability = pneumonia_probability(probability)
     result = {"accuracy": accuracy(matrix), "balanced_accuracy": balanced_accuracy(matrix)}
+    binary = matrix
     if classes > 2:
-        answer = (binary_probability >= (0.5 if threshold is None else threshold)).astype(np.int64)
-        binary = confusion_matrices(pneumonia.astype(np.int64), answer, 2, weight)
+        binary = _binary_confusion_matrices(probability, label, weight, 0.5 if threshold is None else threshold)
         result["binary_accuracy"] = accuracy(binary)
         result["binary_balanced_accuracy"] = balanced_accuracy(binary)
-    else:
-        binary = matrix
     result["sensitivity"] = recall(binary)[:, 1]
     result["specificity"] = recall(binary)[:, 0]
-    result["auc"] = weighted_roc_auc(binary_probability, pneumonia, weight)
-    result["ece"] = expected_calibration_error(binary_probability, pneumonia, weight)
-    result["brier"] = brier_score(binary_probability, pneumonia, weight)
-    if classes > 2:
-        share = probability[:, 2] / np.maximum(binary_probability, 1e-300)
-        result["auc_viral_vs_bacterial"] = weighted_roc_auc(
-            share[pneumonia], label[pneumonia] == 2, weight[:, pneumonia]
-        )
-    for position, name in enumerate(class_names):
-        result[f"recall_{name}"] = recall(matrix)[:, position]
-        result[f"precision_{name}"] = precision(matrix)[:, position]
+    result |= _probability_metrics(probability, label, weight)
+    for index, name in enumerate(class_names):
+        result[f"recall_{name}"] = recall(matrix)[:, index]
+        result[f"precision_{name}"] = precision(matrix)[:, index]
         if classes > 2:
-            result[f"auc_{name}"] = weighted_roc_auc(probability[:, position], label == position, weight)
+            result[f"auc_{name}"] = weighted_roc_auc(probability[:, index], label == index, weight)
+    return result
+
+
+def _binary_confusion_matrices(probability: Floats, label: Ints, weight: Floats, threshold: float) -> Floats:
+    """Confusion matrices of normal against pneumonia, (resamples, 2, 2)."""
+    predicted = (pneumonia_probability(probability) >= threshold).astype(np.int64)
+    return confusion_matrices((label > 0).astype(np.int64), predicted, 2, weight)
+
+
+def _probability_metrics(probability: Floats, label: Ints, weight: Floats) -> dict[str, Floats]:
+    """Metrics that need no threshold: of pneumonia against normal and, with three classes, of viral against bacterial."""
+    pneumonia = label > 0
+    binary_probability = pneumonia_probability(probability)
+    result = {
+        "auc": weighted_roc_auc(binary_probability, pneumonia, weight),
+        "ece": expected_calibration_error(binary_probability, pneumonia, weight),
+        "brier": brier_score(binary_probability, pneumonia, weight),
+    }
+    if probability.shape[1] > 2:
+        viral = probability[:, 2] / np.maximum(binary_probability, 1e-300)
+        result["auc_viral_vs_bacterial"] = weighted_roc_auc(
+            viral[pneumonia], label[pneumonia] == 2, weight[:, pneumonia]
+        )
     return result

@@ -48,7 +48,7 @@ def fit_policy(
     weight: Floats | None = None,
     etiologies: bool = True,
 ) -> FittedPolicy:
-    """Calibration, operating points and prediction sets.
+    """Fit calibration, operating points and prediction sets.
 
     Args:
         logit: (n, classes) logits of images that the network was not trained on.
@@ -66,21 +66,22 @@ def fit_policy(
         calibration = fit_pneumonia_calibration(logit, positive, counts)
     class_probability = calibration.probabilities(logit)
     probability = pneumonia_probability(class_probability)
-    points = {
-        "balanced": best_operating_point(probability, positive, "balanced_accuracy", counts),
-        "sensitive": operating_point_at_sensitivity(probability, positive, settings.sensitivity, counts),
-        "specific": operating_point_at_specificity(probability, positive, settings.specificity, counts),
-    }
-    policy = DecisionPolicy(
-        calibration,
-        0.5,
-        {name: _with_refer_band(point, probability, settings.refer_share) for name, point in points.items()},
-        {
-            str(coverage): tuple(fit_conformal(class_probability, label, coverage))
-            for coverage in (_COVERAGES if etiologies else ())
-        },
-    )
+    points = _operating_points(probability, positive, settings, counts)
+    coverages = _COVERAGES if etiologies else ()
+    conformal = {str(coverage): fit_conformal(class_probability, label, coverage) for coverage in coverages}
+    policy = DecisionPolicy(calibration, 0.5, points, conformal)
     return FittedPolicy(policy, len(label), roc_auc(probability, positive))
+
+
+def _operating_points(
+    probability: Floats, positive: NDArray[np.bool_], settings: DetectorConfig, weight: Floats
+) -> dict[str, OperatingPoint]:
+    points = {
+        "balanced": best_operating_point(probability, positive, "balanced_accuracy", weight),
+        "sensitive": operating_point_at_sensitivity(probability, positive, settings.sensitivity, weight),
+        "specific": operating_point_at_specificity(probability, positive, settings.specificity, weight),
+    }
+    return {name: _with_refer_band(point, probability, settings.refer_share) for name, point in points.items()}
 
 
 def _with_refer_band(point: OperatingPoint, probability: Floats, fraction: float) -> OperatingPoint:

@@ -1,4 +1,4 @@
-"""What a network answered on a set of images, as a table on disk."""
+"""Table of predicted probabilities and reference labels, in memory and as `predictions.csv`."""
 
 import csv
 import io
@@ -15,15 +15,16 @@ from pneumoscope.files import write_text
 
 @dataclass(frozen=True)
 class PredictionTable:
-    """Answers and reference labels.
+    """Predicted probabilities and reference labels.
 
     Attributes:
-        class_names: The first is normal.
-        paths: (n,) one per image.
-        patients: (n,) identity per image.
-        label: (n,) int, the reference class.
+        class_names: (classes,) names; the first is normal.
+        paths: (n,) path of each image.
+        patients: (n,) patient identifier of each image.
+        label: (n,) int, reference class.
         probability: (n, classes) float in [0, 1], rows summing to 1.
-        threshold: Pneumonia from this probability on; None for the most probable class, as in the study.
+        threshold: Probability of pneumonia from which on the prediction is pneumonia, in [0, 1]; None for the most probable
+            class, as in the study.
     """
 
     class_names: tuple[str, ...]
@@ -40,13 +41,13 @@ class PredictionTable:
         return len(self.label)
 
     @property
-    def answer(self) -> Ints:
-        """(n,) int, the class answered."""
+    def predicted(self) -> Ints:
+        """(n,) int, predicted class of each image."""
         return predicted_classes(self.probability, self.threshold)
 
 
 def save_predictions(table: PredictionTable, path: Path) -> None:
-    """Writes `predictions.csv`: path, patient, label and a probability per class with 6 decimals."""
+    """Write `predictions.csv`: path, patient, label and a probability per class with 6 decimals."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["path", "patient", "label", *(f"probability_{name}" for name in table.class_names)])
@@ -57,10 +58,10 @@ def save_predictions(table: PredictionTable, path: Path) -> None:
 
 
 def load_predictions(path: Path) -> PredictionTable:
-    """Reads a `predictions.csv`.
+    """Read a `predictions.csv`.
 
     Raises:
-        DataError: Missing or not such a table.
+        DataError: File missing or not such a table.
     """
     try:
         with path.open(newline="", encoding="utf-8") as stream:

@@ -1,4 +1,8 @@
-"""Selective prediction: accuracy when low-confidence images are deferred."""
+"""Selective prediction: accuracy when low-confidence images are deferred to a reader.
+
+Confidence is the absolute distance of the probability from the threshold in log-odds; deferring images by rising confidence
+gives the coverage and the selective risk, and a quantile of the confidence gives the band to refer.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +18,7 @@ def confidence_margin(probability: Floats, threshold: float) -> Floats:
 
 
 def fit_refer_band(probability: Floats, threshold: float, fraction: float) -> tuple[float, float]:
-    """Edges of the band around the threshold, equally wide in log-odds to both sides, that holds this fraction of the images.
+    """Edges of the band around the threshold, symmetric in log-odds, that contains a given fraction of the images.
 
     Args:
         probability: (n,) probabilities of pneumonia of validation images.

@@ -1,4 +1,8 @@
-"""Operating points: thresholds on a score, and the performance of each. To be fitted on validation images only."""
+"""Operating points: thresholds on a score and the performance of each, to be fitted on validation images only.
+
+Cumulative sums of the weights of positives and negatives over the sorted scores give sensitivity, specificity and accuracy at
+all thresholds; an operating point is the threshold with the best value of a goal, or the first to reach a target.
+"""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -15,13 +19,13 @@ Goal = Literal["accuracy", "balanced_accuracy"]
 
 @dataclass(frozen=True)
 class ThresholdSweep:
-    """Performance of every threshold that tells the images apart, from the lowest (all positive) to the highest (none).
+    """Performance at every distinct threshold, from the lowest (all images positive) to the highest (none).
 
     Attributes:
         threshold: (k,) thresholds, each midway between two neighbouring scores; positive from it on.
-        sensitivity: (k,) in [0, 1].
-        specificity: (k,) in [0, 1].
-        accuracy: (k,) in [0, 1].
+        sensitivity: (k,) sensitivity in [0, 1].
+        specificity: (k,) specificity in [0, 1].
+        accuracy: (k,) accuracy in [0, 1].
     """
 
     threshold: Floats
@@ -36,14 +40,14 @@ class ThresholdSweep:
 
     def point(self, position: int) -> OperatingPoint:
         """Operating point at a position in the sweep, without a band to refer."""
-        # Behind the highest score, where nothing is positive, the sweep goes a hair beyond 1.
+        # The last threshold, at which no image is positive, may exceed 1 by one rounding step.
         threshold = min(float(self.threshold[position]), 1.0)
         rates = float(self.sensitivity[position]), float(self.specificity[position])
         return OperatingPoint(threshold, threshold, threshold, *rates)
 
 
 def sweep_thresholds(score: Floats, positive: NDArray[np.bool_], weight: Floats | None = None) -> ThresholdSweep:
-    """Performance of every threshold.
+    """Compute the performance at every distinct threshold.
 
     Args:
         score: (n,) float in [0, 1], higher for pneumonia.
@@ -51,7 +55,7 @@ def sweep_thresholds(score: Floats, positive: NDArray[np.bool_], weight: Floats 
         weight: (n,) float, weight of each image; equal where None.
 
     Raises:
-        InputError: One of the two classes is missing, or a score is not finite.
+        InputError: Missing class, or score that is not finite.
     """
     counts = np.ones(len(score)) if weight is None else weight
     positives, negatives = float(counts[positive].sum()), float(counts[~positive].sum())
@@ -63,16 +67,17 @@ def sweep_thresholds(score: Floats, positive: NDArray[np.bool_], weight: Floats 
     levels, level = np.unique(score, return_inverse=True)
     cuts = np.r_[levels[0], (levels[:-1] + levels[1:]) / 2, np.nextafter(levels[-1], np.inf)]
     below = np.zeros((2, len(cuts)))
-    for row, chosen in enumerate((positive, ~positive)):
-        below[row, 1:] = np.cumsum(np.bincount(level[chosen], counts[chosen], len(levels)))
-    found, spared = positives - below[0], below[1]
-    return ThresholdSweep(cuts, found / positives, spared / negatives, (found + spared) / (positives + negatives))
+    for row, of_class in enumerate((positive, ~positive)):
+        below[row, 1:] = np.cumsum(np.bincount(level[of_class], counts[of_class], len(levels)))
+    true_positives, true_negatives = positives - below[0], below[1]
+    accuracy = (true_positives + true_negatives) / (positives + negatives)
+    return ThresholdSweep(cuts, true_positives / positives, true_negatives / negatives, accuracy)
 
 
 def best_operating_point(
     score: Floats, positive: NDArray[np.bool_], goal: Goal = "accuracy", weight: Floats | None = None
 ) -> OperatingPoint:
-    """Operating point with the highest value of the goal; of equal ones the middle one, furthest from both sides."""
+    """Operating point with the highest value of the goal; the middle one of several equal ones."""
     sweep = sweep_thresholds(score, positive, weight)
     values = sweep.accuracy if goal == "accuracy" else sweep.balanced_accuracy
     best = np.flatnonzero(values >= values.max() - 1e-12)

@@ -1,1 +1,1 @@
-"""Images to answers by ONNX Runtime, without PyTorch."""
+"""Predictions for images by ONNX Runtime, without PyTorch."""

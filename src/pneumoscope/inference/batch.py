@@ -72,15 +72,15 @@ def in_tasks(
     images: Iterable[Any], request: PredictionRequest, overlays: Path | None = None
 ) -> Iterator[PredictImages]:
     """Tasks that predict images, a few dozen each, in their order."""
-    left = iter(images)
-    while some := list(islice(left, _TASK)):
-        yield PredictImages(some, request, overlays)
+    remaining = iter(images)
+    while batch := list(islice(remaining, _TASK)):
+        yield PredictImages(batch, request, overlays)
 
 
 def predict_files(
     files: Iterable[Any], pool: WorkerPool, request: PredictionRequest | None = None, overlays: Path | None = None
 ) -> Iterator[list[Prediction]]:
-    """Predictions for files, a few at a time.
+    """Predicts files, a few at a time.
 
     Args:
         files: Paths, images with their names, or names of images that could not be obtained.
@@ -116,19 +116,19 @@ def predict_into(
         pool: Worker processes.
         request: Settings of the predictions; the usual ones where None.
         overlays: Folder for overlays of the evidence; none are drawn where None.
-        skip: Called once with the number of predictions of earlier runs.
-        follow: Called with the number of new predictions, again and again.
+        skip: Callback, called once with the number of predictions of earlier runs.
+        follow: Callback, called with the number of new predictions after every few.
 
     Raises:
         DataError: `out` exists already, or an earlier batch there is of other files, settings or bundle.
         PneumoscopeError: Bundle, device or settings are not as expected.
     """
-    asked = request or PredictionRequest()
-    bundle.manifest.point_shown(asked)
+    request = request or PredictionRequest()
+    bundle.manifest.point_shown(request)  # an unknown operating point is an error before a journal is begun
     header = {
         "bundle": bundle.sha256,
-        "operating_point": asked.operating_point,
-        "prevalence": asked.prevalence,
+        "operating_point": request.operating_point,
+        "prevalence": request.prevalence,
         "evidence": str(overlays) if overlays else None,
     }
     files, summary = inputs.walk(), Summary()
@@ -141,7 +141,7 @@ def predict_into(
                 )
             summary.add(earlier)
         skip(summary.images)
-        for predictions in predict_files(files, pool, asked, overlays):
+        for predictions in predict_files(files, pool, request, overlays):
             journal.append(predictions)
             for prediction in predictions:
                 summary.add(prediction)

@@ -1,4 +1,4 @@
-"""From the score of an image to its prediction: the only place where a bundle's decisions are made."""
+"""Decision for the score of an image: the only code that makes a bundle's decisions."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from pneumoscope.types import BundleUsed, Decision, ImageStatistics, Prediction,
 
 @dataclass(frozen=True, eq=False)
 class ImageScore:
-    """Everything that is known of an image before a decision.
+    """Score of an image, before a decision.
 
     Attributes:
         file: Name of the file as it was given; empty for an array or bytes without a name.
@@ -39,7 +39,7 @@ class ImageScore:
 
 
 class Decider:
-    """Turns scores into predictions as one request asks."""
+    """Turns scores into predictions for one request."""
 
     def __init__(self, bundle: Bundle, request: PredictionRequest) -> None:
         """Prepares the decisions.
@@ -55,7 +55,7 @@ class Decider:
         self._bundle = BundleUsed(manifest.name, manifest.version, bundle.sha256)
 
     def __call__(self, score: ImageScore) -> Prediction:
-        """Prediction for an image with this score."""
+        """Predicts for an image with this score."""
         if score.rejection is not None or score.class_probability is None:
             return self._rejected(score)
         calibrated = score.class_probability[None]

@@ -1,4 +1,4 @@
-"""The one detector behind every interface: an image in; a decision, its reasons and its evidence out.
+"""Detector behind every interface: image in; decision, reasons and evidence out.
 
 read -> screen the pixels -> prepare -> network -> screen the features -> decide
 """
@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from pneumoscope.bundle import EVIDENCE, FEATURES, INPUT, LOGITS, OUTPUTS, Bundle, find_bundle
 from pneumoscope.config import Preprocessing
 from pneumoscope.data.alignment import load_atlas
-from pneumoscope.data.preprocessing import PREPROCESSING_VERSION, PreparedImage, check_image, prepare_placed
+from pneumoscope.data.preprocessing import PREPROCESSING_VERSION, PreparedImage, check_image, prepare_with_frame
 from pneumoscope.data.reading import read_bytes, read_grey
 from pneumoscope.decision import Floats, pneumonia_probability
 from pneumoscope.errors import BundleError, UnreadableImage, UnsupportedDicom
 from pneumoscope.inference.decide import Decider, ImageScore
-from pneumoscope.inference.guard import Guard, screen_pixels
+from pneumoscope.inference.guard import MIN_EDGE, Guard, screen_pixels
 from pneumoscope.inference.network import Network
 from pneumoscope.types import ImageStatistics, NamedImage, Prediction, PredictionRequest, Reason, UnreadImage
 
@@ -59,7 +59,7 @@ class Detector:
         self.bundle = bundle
         settings, own = manifest.preprocessing, manifest.guard_preprocessing
         self._network = Network(bundle.model, settings.height, settings.width, threads, device)
-        self._guard = Guard.of(bundle)
+        self._guard = Guard.from_bundle(bundle)
         self._guard_network = (
             Network(bundle.guard_model, own.height, own.width, threads, device) if own else self._network
         )
@@ -115,7 +115,7 @@ class Detector:
             images: Images as for `predict`.
             evidence: Whether to compute evidence maps.
             rejected_too: Whether images that are rejected for their pixels alone get probabilities as well, to measure what
-                the network makes of them.
+                the network predicts for them.
 
         Raises:
             InputError: An array of another shape or dtype.
@@ -133,7 +133,7 @@ class Detector:
         return self._network.run(images, LOGITS)[0]
 
     def evidence(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(n, classes, rows, columns) float32 contributions to the logits; their mean over the map, but for biases.
+        """(n, classes, rows, columns) float32 evidence maps, whose mean over rows and columns is the logit less its bias.
 
         Raises:
             InputError: Images of another size or dtype.
@@ -158,9 +158,9 @@ class Detector:
         return self._guard.distance(self._guard_network.run(images, FEATURES)[0])
 
     def is_unlike_training(self, images: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        """(n,) bool, which prepared images (n, height, width) uint8 are too unlike the training images.
+        """(n,) bool, True for prepared images (n, height, width) uint8 that are too unlike the training images.
 
-        Only a radiograph's outlines count here, so one that passes may still be of another age group or country.
+        The criterion is the correlation with the mean chest, so a radiograph of another age group or country may pass.
         """
         least = self.bundle.manifest.least_similarity
         if least <= -1:
@@ -168,7 +168,7 @@ class Detector:
         return np.array([load_atlas().similarity(image) < least for image in images], dtype=np.bool_)
 
     def verify(self) -> float:
-        """Runs the golden inputs; gives the largest relative difference from the stored outputs.
+        """Runs the golden inputs and returns the largest relative difference from the stored outputs.
 
         Raises:
             BundleError: The difference is more than rounding.
@@ -224,10 +224,10 @@ class Detector:
                 yield ImageScore(image.name, image.sha256, image.rejection, _in_words(image.rejection, image.pixels))
 
     def _score(self, images: Sequence["_Prepared"], evidence: bool) -> Iterator[ImageScore]:
-        """Scores of readable images, which go through the network together."""
+        """Scores of readable images, which are one batch of the network."""
         manifest, own = self.bundle.manifest, self.bundle.manifest.guard_preprocessing
-        inputs = [prepare_placed(image.pixels, manifest.preprocessing) for image in images]
-        guarded = [prepare_placed(image.pixels, own) for image in images] if own else inputs
+        inputs = [prepare_with_frame(image.pixels, manifest.preprocessing) for image in images]
+        guarded = [prepare_with_frame(image.pixels, own) for image in images] if own else inputs
         network_input = np.stack([each.image for each in inputs])
         names = (LOGITS, *(() if own else (FEATURES,)), *((EVIDENCE,) if evidence else ()))
         outputs = dict(zip(names, self._network.run(network_input, *names), strict=True))
@@ -263,6 +263,7 @@ class _Prepared:
 
 
 def _content(image: Path | str | bytes | NamedImage) -> bytes:
+    """Bytes of an image file."""
     if isinstance(image, NamedImage):
         return image.content
     return image if isinstance(image, bytes) else read_bytes(Path(image))
@@ -288,8 +289,8 @@ def _in_words(reason: Reason, pixels: NDArray[Any]) -> str:
     """Explanation of a rejection."""
     height, width = pixels.shape
     return {
-        Reason.TOO_SMALL: f"expected at least 64 pixels a side, found {width} x {height}: take the original",
-        Reason.POOR_EXPOSURE: "expected a film with light and dark, found one grey nearly everywhere: expose it anew",
+        Reason.TOO_SMALL: f"expected at least {MIN_EDGE} pixels a side, found {width} x {height}: take the original",
+        Reason.POOR_EXPOSURE: "expected a film with light and dark, found one grey nearly everywhere: expose it again",
         Reason.INVERTED: "expected bone bright and air dark, found the opposite: invert the image",
         Reason.NOT_A_RADIOGRAPH: "expected a frontal chest radiograph, found nothing like one",
         Reason.NOT_FRONTAL_CHEST: "expected an upright frontal chest radiograph, found another view or part of the body",

@@ -1,4 +1,4 @@
-"""What a detector was asked about lately, beside what images were like when it was fitted."""
+"""Drift of the last images that a detector predicted, against the reference statistics of its bundle."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,31 +6,31 @@ from dataclasses import dataclass
 import numpy as np
 
 from pneumoscope.decision import Floats
-from pneumoscope.evaluation.drift import Drift, Moved, Reference, rejections, stability
+from pneumoscope.evaluation.drift import Drift, Reference, StatisticDrift, rejection_drift, statistic_drift
 from pneumoscope.types import STATISTICS, ImageStatistics, Prediction, Reason
 
-# So many of the last images are looked at.
+# Number of images in the window.
 WINDOW = 1000
-# An image that cannot be decoded says nothing of the images.
+# Reasons of images that were not decoded: files of other formats are no drift of the images.
 _NOT_DECODED = {Reason.UNREADABLE, Reason.UNSUPPORTED_DICOM}
 
 
-def reference_of(judged: Sequence[ImageStatistics], rejected: int) -> Reference:
-    """What images are like, from those that a detector judged and how many more it rejected; at least one judged."""
-    return Reference.of(_columns(judged), rejected)
+def fit_reference(statistics: Sequence[ImageStatistics], rejected: int) -> Reference:
+    """Fits reference statistics to at least one assessed image, and the number of further images that were rejected."""
+    return Reference.of(_columns(statistics), rejected)
 
 
 @dataclass(frozen=True)
 class DriftReport:
-    """How the last images compare with the reference.
+    """Comparison of the last images with the reference.
 
     Attributes:
-        images: How many of them, unreadable ones left out.
-        rejected: Of these.
-        rejected_share: The same as a share with the ends of its 95 % interval; None before the first image.
-        rejected_reference: The reference's share.
-        rejections: In a word.
-        statistics: Name to how it has moved; empty where the bundle has no reference.
+        images: Number of images in the window, unreadable ones excluded.
+        rejected: Number of rejected images among them.
+        rejected_share: Fraction of rejected images with the ends of its 95 % interval; None before the first image.
+        rejected_reference: Fraction of rejected images in the reference; None where the bundle has no reference.
+        rejections: Drift of the fraction of rejected images.
+        statistics: Name of a statistic to its drift; empty where the bundle has no reference.
     """
 
     images: int
@@ -38,44 +38,50 @@ class DriftReport:
     rejected_share: tuple[float, float, float] | None
     rejected_reference: float | None
     rejections: Drift
-    statistics: dict[str, Moved]
+    statistics: dict[str, StatisticDrift]
 
 
-class DriftWatch:
-    """Keeps the statistics of the last images under their hashes, and nothing of the images."""
+class DriftMonitor:
+    """Window over the statistics of the last images, by the hashes of their files; the images themselves are not kept.
+
+    Attributes:
+        reference: Reference statistics of the bundle; None where it has none.
+    """
 
     def __init__(self, reference: Reference | None, window: int = WINDOW) -> None:
-        """Begins with an empty window of at most `window` images."""
+        """Starts with an empty window of at most `window` images."""
         self.reference = reference
-        self._window = window
-        self._last: dict[str, ImageStatistics | None] = {}
+        self._size = window
+        # Hash to statistics, oldest first; None for a rejected image.
+        self._window: dict[str, ImageStatistics | None] = {}
 
     def add(self, prediction: Prediction) -> None:
-        """Takes note of a prediction; an image that is asked about again is no new one."""
-        if _NOT_DECODED.intersection(prediction.reasons) or prediction.sha256 in self._last:
+        """Adds a prediction to the window, unless its image is in the window already or was not decoded."""
+        if _NOT_DECODED.intersection(prediction.reasons) or prediction.sha256 in self._window:
             return
-        self._last[prediction.sha256] = prediction.statistics
-        if len(self._last) > self._window:
-            del self._last[next(iter(self._last))]
+        self._window[prediction.sha256] = prediction.statistics
+        if len(self._window) > self._size:
+            del self._window[next(iter(self._window))]
 
     def report(self) -> DriftReport:
-        """How the window compares with the reference."""
-        judged = [statistics for statistics in self._last.values() if statistics]
-        images = len(self._last)
-        rejected = images - len(judged)
+        """Compares the window with the reference."""
+        assessed = [statistics for statistics in self._window.values() if statistics]
+        images = len(self._window)
+        rejected = images - len(assessed)
         if self.reference is None:
             return DriftReport(images, rejected, None, None, Drift.TOO_FEW, {})
-        word, low, high = rejections(self.reference, rejected, images)
-        columns = _columns(judged)
+        drift, low, high = rejection_drift(self.reference, rejected, images)
+        columns = _columns(assessed)
         return DriftReport(
             images,
             rejected,
             (rejected / images, low, high) if images else None,
             self.reference.rejected,
-            word,
-            {name: stability(self.reference, name, columns[name]) for name in STATISTICS},
+            drift,
+            {name: statistic_drift(self.reference, name, columns[name]) for name in STATISTICS},
         )
 
 
-def _columns(judged: Sequence[ImageStatistics]) -> dict[str, Floats]:
-    return {name: np.array([getattr(image, name) for image in judged], dtype=np.float64) for name in STATISTICS}
+def _columns(statistics: Sequence[ImageStatistics]) -> dict[str, Floats]:
+    """Name of a statistic to its (n,) values."""
+    return {name: np.array([getattr(image, name) for image in statistics], dtype=np.float64) for name in STATISTICS}

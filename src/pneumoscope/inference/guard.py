@@ -1,12 +1,19 @@
-"""Is this a frontal chest radiograph of usable quality? Asked before any probability is shown.
+"""Input guard: rejects images that are no frontal chest radiograph of usable quality, before any probability is shown.
 
-First the image by itself: large enough, not blank. Then the image as the network sees it: its features may lie no farther
-from those of the chest images that it learnt from than these lie from each other. Last, where the chest agrees badly with the
-mean chest, whether it agrees better turned over (black for white) or upside down.
+    pixels     size, aspect ratio, contrast                                          `screen_pixels`
+    features   distance of the network's features from those of training images     `Guard.distance`
+    position   correlation with the mean chest, as it is, inverted and upside down   `Guard.screen`
 
-The distance has two parts, both of them in standard deviations of real images: outside of the principal components of the
-features of real images, and inside of them (Mahalanobis). What is no chest image excites features that no chest image does, so
-that the first part finds it, whatever it is; no image of anything else was needed to fit the guard.
+Distance of features x, with mean m and standard deviation s of the training images, z = (x - m) / s, principal components V of
+z (98 % of the variance) and their standard deviations d:
+
+    outside = |z - V V'z|          residual, from the norms: |z|^2 - |V'z|^2
+    inside  = rms(V'z / d)         Mahalanobis distance within the components
+    distance = sum over both of max(0, (ln part - usual) / spread) / farthest
+
+`usual` and `spread` are mean and standard deviation of ln part over held-out images, `farthest` the quantile of the sum that
+rejects the wanted fraction of them. Images of other subjects excite features that no chest image does: the residual finds
+them, and none were needed to fit the guard.
 
 Source: residual of principal components, Jackson and Mudholkar, Technometrics 1979, doi 10.1080/00401706.1979.10489779;
 Mahalanobis distance of a network's features, Lee et al., NeurIPS 2018, arXiv 1807.03888.
@@ -26,33 +33,33 @@ from pneumoscope.types import Reason
 
 Image = NDArray[np.uint8] | NDArray[np.uint16]
 
-# Below this many pixels on the shorter side the lung's markings cannot be told from noise.
-SMALLEST_SIDE = 64
-# No chest image is this many times as long as it is wide.
-_LONGEST = 4.0
-# Share of the grey levels' full range between the darkest and the brightest twentieth, below which nothing can be seen.
-_LEAST_CONTRAST = 0.06
-_DARKEST, _BRIGHTEST = 5, 95
-# About this many pixels to a side are enough to judge the exposure.
-_EXPOSURE_SIDE = 200
-# By how much an image must agree better with the mean chest when turned, and how well, to be taken as a chest turned.
-_CLEARLY, _LIKE_A_CHEST = 0.02, 0.65
-# From so many times the limit on an image has nothing of a radiograph.
-_NOTHING_LIKE = 1.8
-_SHARE_OF_VARIANCE = 0.98
-_SMALLEST_DEVIATION = 1e-3
+# Pixels of the shorter edge below which lung markings cannot be distinguished from noise.
+MIN_EDGE = 64
+# Ratio of the longer to the shorter edge; no chest radiograph is longer.
+_MAX_ASPECT_RATIO = 4.0
+# Range between two percentiles of the grey levels, as a fraction of the full range, below which nothing can be seen.
+_MIN_CONTRAST = 0.06
+_CONTRAST_PERCENTILES = (5, 95)
+# Rows and columns that are sampled to measure the contrast, about.
+_CONTRAST_SAMPLES = 200
+# Gain in correlation with the mean chest, and correlation, from which an inverted or turned image is taken for a chest.
+_MIN_GAIN, _MIN_TURNED_SIMILARITY = 0.02, 0.65
+# Distance from which an image is called no radiograph, rather than no frontal chest radiograph.
+_NO_RADIOGRAPH_DISTANCE = 1.8
+_EXPLAINED_VARIANCE = 0.98
+_MIN_DEVIATION = 1e-3
 
 
 @dataclass(frozen=True)
 class Guard:
-    """What is known of the images that a network learnt from.
+    """Distribution of a network's features over its training images, with limits of acceptance.
 
     Attributes:
-        limits: Where acceptance ends.
-        mean: (channels,) of the features.
-        scale: (channels,) their standard deviations.
-        components: (channels, k) principal components of the standardised features.
-        deviation: (k,) standard deviations along these.
+        limits: Limits of acceptance.
+        mean: (channels,) float64 mean of the features.
+        scale: (channels,) float64 standard deviation of the features.
+        components: (channels, k) float64 principal components of the standardised features.
+        deviation: (k,) float64 standard deviation along each component.
     """
 
     limits: GuardLimits
@@ -62,11 +69,11 @@ class Guard:
     deviation: Floats
 
     @staticmethod
-    def of(bundle: Bundle) -> "Guard":
-        """The guard of a bundle.
+    def from_bundle(bundle: Bundle) -> "Guard":
+        """Guard of a bundle.
 
         Raises:
-            BundleError: An array is missing or of another shape than the others.
+            BundleError: An array is missing, or its shape does not fit the others.
         """
         try:
             arrays = {
@@ -78,10 +85,10 @@ class Guard:
             found = "arrays of different shapes"
         except (KeyError, ValueError, TypeError) as error:
             found = str(error)
-        raise BundleError(f"expected the arrays of an input guard in the bundle, found {found}: get it anew")
+        raise BundleError(f"expected the arrays of an input guard in the bundle, found {found}: get it again")
 
     def arrays(self) -> dict[str, NDArray[np.floating]]:
-        """For the bundle; half precision changes the distance by less than a thousandth."""
+        """Arrays for a bundle; half precision of the components changes the distance by less than a thousandth."""
         return {
             "mean": self.mean.astype(np.float32),
             "scale": self.scale.astype(np.float32),
@@ -90,13 +97,13 @@ class Guard:
         }
 
     def distance(self, features: NDArray[np.floating]) -> Floats:
-        """(n,) how far features (n, channels) lie from those of chest images; up to 1 is accepted."""
-        parts = self._parts(features)
-        beyond = (parts - self.limits.usual) / self.limits.spread
-        return np.asarray(np.maximum(beyond, 0).sum(axis=1) / self.limits.farthest)
+        """(n,) float64 distances from 0, accepted up to 1, of features (n, channels) from those of chest radiographs."""
+        parts = self._log_parts(features)
+        excess = (parts - self.limits.usual) / self.limits.spread
+        return np.asarray(np.maximum(excess, 0).sum(axis=1) / self.limits.farthest)
 
-    def _parts(self, features: NDArray[np.floating]) -> Floats:
-        """(n, 2) logarithms of the distance outside of the components and inside of them."""
+    def _log_parts(self, features: NDArray[np.floating]) -> Floats:
+        """(n, 2) logarithms of the distances outside and inside the components."""
         standard = (features - self.mean) / self.scale
         inside = standard @ self.components
         outside = np.sqrt(np.maximum((standard**2).sum(axis=1) - (inside**2).sum(axis=1), 1e-12))
@@ -104,70 +111,68 @@ class Guard:
         return np.asarray(np.log(np.stack([outside, along], axis=1)))
 
     def screen(self, image: Image, similarity: float, distance: float) -> Reason | None:
-        """Why an image is no chest image to answer for; None where it is one.
+        """Reason to reject an image for what it shows; None for a frontal chest radiograph.
 
         Args:
-            image: (height, width), as read, passed by `screen_pixels`.
-            similarity: Of the placed chest with the mean chest, in [-1, 1].
-            distance: As `distance` gives it.
+            image: (height, width) uint8 or uint16 as read, accepted by `screen_pixels`.
+            similarity: Correlation of the aligned chest with the mean chest, in [-1, 1].
+            distance: Distance of the image's features, as `distance` computes it.
         """
-        strange = distance > 1
-        if strange or similarity < self.limits.suspicious_similarity:
-            turned, upside_down = _similarity_of_turned(image)
-            enough = max(similarity + _CLEARLY, _LIKE_A_CHEST)
-            if turned > max(enough, upside_down):
+        rejected = distance > 1
+        if rejected or similarity < self.limits.suspicious_similarity:
+            inverted, upside_down = _turned_similarities(image)
+            needed = max(similarity + _MIN_GAIN, _MIN_TURNED_SIMILARITY)
+            if inverted > max(needed, upside_down):
                 return Reason.INVERTED
-            if upside_down > enough:
-                return Reason.NOT_A_RADIOGRAPH if distance > _NOTHING_LIKE else Reason.NOT_FRONTAL_CHEST
-        if strange:
-            return Reason.NOT_A_RADIOGRAPH if distance > _NOTHING_LIKE else Reason.NOT_FRONTAL_CHEST
+            rejected = rejected or upside_down > needed
+        if rejected:
+            return Reason.NOT_A_RADIOGRAPH if distance > _NO_RADIOGRAPH_DISTANCE else Reason.NOT_FRONTAL_CHEST
         return None
 
 
 def screen_pixels(image: Image) -> Reason | None:
-    """Why an image (height, width) as read cannot be a usable image, whatever it shows; None where it can."""
+    """Reason to reject an image (height, width), as read, for its pixels alone; None for a usable one."""
     height, width = image.shape
-    if min(height, width) < SMALLEST_SIDE:
+    if min(height, width) < MIN_EDGE:
         return Reason.TOO_SMALL
-    if max(height, width) > _LONGEST * min(height, width):
+    if max(height, width) > _MAX_ASPECT_RATIO * min(height, width):
         return Reason.NOT_A_RADIOGRAPH
-    few = image[:: max(1, height // _EXPOSURE_SIDE), :: max(1, width // _EXPOSURE_SIDE)]
-    dark, bright = np.percentile(few, (_DARKEST, _BRIGHTEST))
-    if bright - dark < _LEAST_CONTRAST * np.iinfo(image.dtype).max:
+    sample = image[:: max(1, height // _CONTRAST_SAMPLES), :: max(1, width // _CONTRAST_SAMPLES)]
+    dark, bright = np.percentile(sample, _CONTRAST_PERCENTILES)
+    if bright - dark < _MIN_CONTRAST * np.iinfo(image.dtype).max:
         return Reason.POOR_EXPOSURE
     return None
 
 
-def _similarity_of_turned(image: Image) -> tuple[float, float]:
-    """Best agreement with the mean chest of the image black for white, and of the image upside down."""
+def _turned_similarities(image: Image) -> tuple[float, float]:
+    """Correlations with the mean chest of the inverted image and of the image upside down, in [-1, 1]."""
     square = chest_square(image)
-    turned, upside_down = 255 - square, np.ascontiguousarray(square[::-1, ::-1])
-    return load_atlas().place(turned).similarity, load_atlas().place(upside_down).similarity
+    inverted, upside_down = 255 - square, np.ascontiguousarray(square[::-1, ::-1])
+    return load_atlas().locate_chest(inverted).similarity, load_atlas().locate_chest(upside_down).similarity
 
 
 def fit_guard(
     features: NDArray[np.floating], held_out: NDArray[np.floating], similarity: Floats, rejected: float
 ) -> Guard:
-    """A guard for a network.
+    """Fits the guard of a network.
 
     Args:
-        features: (n, channels) of images that it learnt from, as they are and changed as real images differ.
-        held_out: (m, channels) of images that it did not learn from, likewise; the limits come from them.
-        similarity: (m,) of held-out images as they are, with the mean chest.
-        rejected: Share of the held-out images that may be rejected.
+        features: (n, channels) features of training images, unchanged and altered as real images differ.
+        held_out: (m, channels) features of held-out images, unchanged and altered; the limits are fitted to these.
+        similarity: (k,) correlations of unchanged held-out images with the mean chest, in [-1, 1].
+        rejected: Fraction of the held-out images that may be rejected, in [0, 1].
     """
-    mean, scale = features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64) + _SMALLEST_DEVIATION
+    mean, scale = features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64) + _MIN_DEVIATION
     standard = (features - mean) / scale
     variance, vectors = np.linalg.eigh(standard.T @ standard / len(standard))
-    share = np.cumsum(variance[::-1]) / variance.sum()
-    kept = int(np.searchsorted(share, _SHARE_OF_VARIANCE)) + 1
+    explained = np.cumsum(variance[::-1]) / variance.sum()
+    kept = int(np.searchsorted(explained, _EXPLAINED_VARIANCE)) + 1
     components, deviation = vectors[:, ::-1][:, :kept], np.sqrt(np.maximum(variance[::-1][:kept], 1e-12))
     suspicious = float(np.quantile(similarity, 0.1))
     unscaled = Guard(GuardLimits((0.0, 0.0), (1.0, 1.0), 1.0, suspicious), mean, scale, components, deviation)
-    parts = unscaled._parts(held_out)
+    parts = unscaled._log_parts(held_out)
     usual, spread = parts.mean(axis=0), parts.std(axis=0)
-    beyond = np.maximum((parts - usual) / spread, 0).sum(axis=1)
-    limits = GuardLimits(
-        tuple(usual.tolist()), tuple(spread.tolist()), float(np.quantile(beyond, 1 - rejected)), suspicious
-    )
+    excess = np.maximum((parts - usual) / spread, 0).sum(axis=1)
+    farthest = float(np.quantile(excess, 1 - rejected))
+    limits = GuardLimits(tuple(usual.tolist()), tuple(spread.tolist()), farthest, suspicious)
     return Guard(limits, mean, scale, components, deviation)

@@ -1,9 +1,10 @@
-"""What `predict` is given becomes a stream of image files: files, folders, patterns, tables, a list on standard input."""
+"""Input arguments of commands as a stream of image files: files, folders, patterns, tables, a list on standard input."""
 
 import csv
 import glob
 import io
 import os
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -14,44 +15,46 @@ from pneumoscope.errors import DataError, listed
 from pneumoscope.types import IMAGE_SUFFIXES
 
 STANDARD_INPUT = "-"
-# Names for the column of a table that holds the files.
+# Names of the column of a table that holds the paths; the first that the table has counts.
 COLUMNS = ("path", "file", "filename", "image")
 TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".parquet"})
-_DICOM_MARK_AT, _DICOM_MARK = 128, b"DICM"
+# Offset, bytes, and content of the mark behind the preamble of a DICOM file (DICOM PS3.10, 7.1).
+_DICOM_OFFSET, _DICOM_MARK = 128, b"DICM"
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Image files, named one after the other in an order that does not change while the files do not.
+    """Paths of image files, in an order that is the same at every walk while the files are.
 
     Attributes:
-        walk: Starts over at each call; standard input can be walked once.
-        countable: Whether walking through all of them first does no harm.
+        walk: Iterator over the paths, from the beginning at each call; standard input can be walked once.
+        countable: Whether the paths can be walked more than once.
     """
 
     walk: Callable[[], Iterator[str]]
     countable: bool
 
     def count(self) -> int | None:
-        """How many there are; None where only reading them would tell."""
+        """Number of paths; None for standard input."""
         return sum(1 for _ in self.walk()) if self.countable else None
 
 
-def open_inputs(named: Sequence[str], standard_input: IO[str] | None = None) -> Inputs:
-    """The files behind the arguments of a command, in the order of the arguments; folders by name, with what lies in them.
+def open_inputs(arguments: Sequence[str], standard_input: IO[str] | None = None) -> Inputs:
+    """Opens the image files that the arguments of a command name, in the order of the arguments.
 
-    A folder gives its images by their endings, and DICOM files without one. A table is a CSV, TSV or Parquet file with one
-    of the columns `path`, `file`, `filename`, `image`, relative to where the table lies.
+    A folder stands for the images in it and in its subfolders: files with an image's ending, and DICOM files without one.
+    A table is a CSV, TSV or Parquet file with one of the columns `path`, `file`, `filename`, `image`; its paths are
+    relative to the folder of the table.
 
     Args:
-        named: Files, folders, patterns with `*`, `?` or `[...]`, tables, or `-` for one path a line on standard input.
-        standard_input: Read for `-`.
+        arguments: Files, folders, patterns with `*`, `?` or `[...]`, tables, or `-` for one path a line on standard input.
+        standard_input: Text stream that is read for `-`.
 
     Raises:
-        DataError: One that is not there, a pattern that fits nothing, a table without such a column.
+        DataError: A path does not exist, a pattern matches nothing, or a table has no such column.
     """
-    parts = [_open(name, standard_input) for name in named]
-    return Inputs(lambda: chain.from_iterable(walk() for walk in parts), STANDARD_INPUT not in named)
+    parts = [_open(argument, standard_input) for argument in arguments]
+    return Inputs(lambda: chain.from_iterable(walk() for walk in parts), STANDARD_INPUT not in arguments)
 
 
 def _open(name: str, standard_input: IO[str] | None) -> Callable[[], Iterator[str]]:
@@ -71,36 +74,47 @@ def _open(name: str, standard_input: IO[str] | None) -> Callable[[], Iterator[st
     return lambda: chain.from_iterable(walk_folder(f) if Path(f).is_dir() else iter([f]) for f in found)
 
 
-def walk_folder(name: str, also: tuple[str, ...] = ()) -> Iterator[str]:
-    """The images in a folder and in those in it, hidden ones left out; a second walk meets them in the same order.
+def walk_folder(folder: str, also: tuple[str, ...] = ()) -> Iterator[str]:
+    """Paths of the images in a folder and its subfolders, without hidden ones; every walk has the same order.
+
+    Pipes, sockets and devices are left out, whatever their names: opening one may wait for ever.
 
     Args:
-        name: Of the folder.
-        also: Endings, small letters, of other files that are wanted.
+        folder: Path of the folder.
+        also: Endings, lower case, of further files to include.
     """
     # Plain strings throughout: a million Path objects take seconds.
-    for entry in sorted(os.listdir(name)):  # noqa: PTH208
-        if entry.startswith("."):
+    for name in sorted(os.listdir(folder)):  # noqa: PTH208
+        if name.startswith("."):
             continue
-        inner = os.path.join(name, entry)  # noqa: PTH118
-        if os.path.isdir(inner):  # noqa: PTH112
-            yield from walk_folder(inner, also)
-        elif _is_image(inner) or inner.lower().endswith(also):
-            yield inner
+        path = os.path.join(folder, name)  # noqa: PTH118
+        mode = _mode(path)
+        if stat.S_ISDIR(mode):
+            yield from walk_folder(path, also)
+        elif (mode == 0 or stat.S_ISREG(mode)) and (_is_image(path) or path.lower().endswith(also)):
+            yield path
 
 
-def _is_image(name: str) -> bool:
-    if (told := is_image_name(name)) is not None:
-        return told
+def _mode(path: str) -> int:
+    """File type and mode behind a path, symbolic links followed; 0 where there is no file, as behind a broken link."""
     try:
-        with open(name, "rb") as stream:
-            return is_dicom(stream.read(_DICOM_MARK_AT + len(_DICOM_MARK)))
+        return os.stat(path).st_mode  # noqa: PTH116
+    except OSError:
+        return 0
+
+
+def _is_image(path: str) -> bool:
+    if (by_name := is_image_name(path)) is not None:
+        return by_name
+    try:
+        with open(path, "rb") as stream:
+            return is_dicom(stream.read(_DICOM_OFFSET + len(_DICOM_MARK)))
     except OSError:
         return False
 
 
 def is_image_name(name: str) -> bool | None:
-    """Whether a file is an image, by its name's ending; None where only its bytes would tell: `is_dicom`."""
+    """Whether a file is an image, by the ending of its name; None where its content decides: `is_dicom`."""
     suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
     if suffix in IMAGE_SUFFIXES:
         return True
@@ -109,8 +123,8 @@ def is_image_name(name: str) -> bool | None:
 
 
 def is_dicom(content: bytes) -> bool:
-    """Whether a file's first bytes say that it is a DICOM object."""
-    return content[_DICOM_MARK_AT:].startswith(_DICOM_MARK)
+    """Whether the first bytes of a file are those of a DICOM file."""
+    return content[_DICOM_OFFSET:].startswith(_DICOM_MARK)
 
 
 def _check_column(table: Path) -> None:
@@ -125,14 +139,14 @@ def _table(table: Path) -> Iterator[str]:
 
 
 def table_column(stream: BinaryIO, table: str) -> Iterator[str]:
-    """The files that a table names, as they stand there; empty cells are left out.
+    """Paths in a table, unchanged, without empty cells.
 
     Args:
-        stream: Of the table's bytes.
-        table: Its name; the ending says what it is.
+        stream: Binary stream of the table.
+        table: Name of the table; its ending decides the format.
 
     Raises:
-        DataError: It is no such table, or has no column of the names in `COLUMNS`.
+        DataError: The table is of another format, or has no column named in `COLUMNS`.
     """
     suffix = Path(table).suffix.lower()
     values = _parquet_column(stream, table) if suffix == ".parquet" else _csv_column(stream, table, suffix == ".tsv")
@@ -147,9 +161,9 @@ def _csv_column(stream: BinaryIO, table: str, tabs: bool) -> Iterator[str]:
         for row in reader:
             yield row[column] or ""
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"expected a table of UTF-8 text at {table}, found: {error}: save it anew") from error
+        raise DataError(f"expected a table of UTF-8 text at {table}, found: {error}: save it again") from error
     finally:
-        text.detach()  # the stream is closed by who opened it
+        text.detach()  # the caller closes the stream
 
 
 def _parquet_column(stream: BinaryIO, table: str) -> Iterator[str]:
@@ -162,7 +176,7 @@ def _parquet_column(stream: BinaryIO, table: str) -> Iterator[str]:
             for batch in file.iter_batches(columns=[column]):
                 yield from (str(value or "") for value in batch.column(0).to_pylist())
     except (arrow.ArrowException, OSError) as error:
-        raise DataError(f"expected a Parquet table at {table}, found: {error}: save it anew") from error
+        raise DataError(f"expected a Parquet table at {table}, found: {error}: save it again") from error
 
 
 def _column(names: Sequence[str], table: str) -> str:

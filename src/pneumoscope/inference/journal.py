@@ -1,8 +1,8 @@
-"""The predictions of a batch on disk: a journal while it runs, the asked file once it is whole.
+"""Predictions of a batch on disk: a journal while the batch runs, the output file once it is complete.
 
-The journal lies beside the asked file and has one line per image, in the order of the images. After a kill the last line may
-be cut short; it is taken off, and the batch goes on behind what is left. The first line says what was asked, so that a batch
-goes on only with the same bundle and settings.
+The journal lies beside the output file. Its first line is a header with bundle and settings, so that a batch is resumed only
+with the same ones; then follows one line per image, in the order of the images. After a kill the last line may be cut short:
+it is removed, and the batch is resumed behind the lines that are left.
 """
 
 import csv
@@ -18,13 +18,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pneumoscope.errors import DataError
-from pneumoscope.files import whole_or_nothing
+from pneumoscope.files import atomic_write
 from pneumoscope.types import Prediction
 
 if TYPE_CHECKING:
     import pyarrow as arrow
 
-# Of a table of predictions, in the order in which `table_row` gives them.
+# Columns of a table of predictions, in the order of `table_row`.
 COLUMNS = (
     *("file", "sha256", "decision", "reasons", "detail", "pneumonia_probability"),
     *("normal_probability", "bacterial_probability", "viral_probability"),
@@ -37,27 +37,32 @@ _ROWS_PER_GROUP = 10_000
 
 
 class Journal:
-    """Predictions that survive a kill."""
+    """Predictions of a batch, which survive a kill.
 
-    def __init__(self, out: Path, asked: dict[str, Any]) -> None:
-        """Opens the journal of a batch, a new one or that of a batch that was broken off.
+    Attributes:
+        out: Output file.
+        path: Journal.
+    """
+
+    def __init__(self, out: Path, header: dict[str, Any]) -> None:
+        """Opens the journal of a batch: a new one, or the one of an interrupted batch.
 
         Args:
-            out: The asked file; its ending decides the format.
-            asked: What decides the predictions, as plain data.
+            out: Output file; its ending decides the format.
+            header: Bundle and settings that determine the predictions, as plain data.
 
         Raises:
-            DataError: An unknown format, a file that is there already, a journal of another batch, or no room to write.
+            DataError: An unknown format, an output file that exists, a journal of another batch, or no room to write.
         """
         if out.suffix.lower() not in FORMATS:
             raise DataError(f"expected a file ending in {', '.join(FORMATS)}, found {out}: name it so")
         if out.exists():
             raise DataError(f"expected no file at {out}, found one: name another, or add --overwrite")
         if out.suffix.lower() == ".parquet":
-            import pyarrow  # noqa: F401 - where it is missing, that is told before the work and not after it
+            import pyarrow  # noqa: F401 - fails before the predictions where the package is missing, not after them
         self.out = out
         self.path = out.with_name(f"{out.name}.journal")
-        self._asked = json.dumps(asked, sort_keys=True)
+        self._header = json.dumps(header, sort_keys=True)
         self._synced = time.monotonic()
         try:
             out.parent.mkdir(parents=True, exist_ok=True)
@@ -75,12 +80,12 @@ class Journal:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stream.close()
 
     def _lock(self) -> None:
-        """Held until the process ends, however it ends."""
+        """Locks the journal until the stream is closed or the process ends, however it ends."""
         try:
             fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -89,37 +94,38 @@ class Journal:
             ) from error
 
     def _begin(self) -> None:
+        """Writes the header of a new journal, or checks that of an earlier one and removes a line that is cut short."""
         end = self._stream.seek(0, os.SEEK_END)
         self._stream.seek(0)
         first = self._stream.readline()
-        if not first.endswith(b"\n"):  # new, or killed in its first line
+        if not first.endswith(b"\n"):  # a new journal, or one cut short in its first line
             self._stream.truncate(0)
-            self._stream.write(self._asked.encode() + b"\n")
+            self._stream.write(self._header.encode() + b"\n")
             self._stream.flush()
             return
-        if first.decode(errors="replace").rstrip("\n") != self._asked:
+        if first.decode(errors="replace").rstrip("\n") != self._header:
             raise DataError(
-                f"expected in {self.path} what this command asks for, found a batch of another bundle or other settings: "
+                f"expected the journal of this command in {self.path}, found a batch of another bundle or other settings: "
                 "finish that one with its own command, or add --overwrite"
             )
-        whole = self._stream.tell()
+        intact = self._stream.tell()
         for line in self._stream:
-            if not line.endswith(b"\n") or not _is_whole(line):
+            if not line.endswith(b"\n") or not _is_record(line):
                 break
-            whole += len(line)
-        if whole < end:
-            self._stream.truncate(whole)
+            intact += len(line)
+        if intact < end:
+            self._stream.truncate(intact)
         self._stream.seek(0, os.SEEK_END)
 
     def done(self) -> Iterator[Prediction]:
-        """Predictions so far, in their order."""
+        """Predictions that the journal holds, in their order."""
         with self.path.open("rb") as stream:
             stream.readline()
             for line in stream:
                 yield Prediction.from_json(json.loads(line))
 
     def append(self, predictions: list[Prediction]) -> None:
-        """Adds predictions; they survive a kill from here on, and the loss of power from a few seconds later on.
+        """Appends predictions, which survive a kill at once and a loss of power after a few seconds.
 
         Raises:
             DataError: The disk is full.
@@ -137,23 +143,24 @@ class Journal:
             ) from error
 
     def finish(self) -> None:
-        """Makes the asked file from the journal, and drops that.
+        """Writes the output file from the journal, and removes the journal.
 
         Raises:
             DataError: The file cannot be written.
         """
-        with whole_or_nothing(self.out) as temporary:
+        with atomic_write(self.out) as temporary:
             _WRITERS[self.out.suffix.lower()](self.done(), temporary)
         self.path.unlink()
 
 
 def discard(out: Path) -> None:
-    """Drops the file and the journal of an earlier batch, where there are such."""
+    """Removes the output file and the journal of an earlier batch, where they exist."""
     for path in (out, out.with_name(f"{out.name}.journal")):
         path.unlink(missing_ok=True)
 
 
-def _is_whole(line: bytes) -> bool:
+def _is_record(line: bytes) -> bool:
+    """Whether a line is a JSON object: after a loss of power a line may have its length and not its content."""
     try:
         return isinstance(json.loads(line), dict)
     except ValueError:
@@ -161,7 +168,7 @@ def _is_whole(line: bytes) -> bool:
 
 
 def table_row(prediction: Prediction) -> dict[str, Any]:
-    """One row of a table of predictions: nested names joined by `_`, reasons by `;`."""
+    """Row of a table of predictions: nested names joined by `_`, reasons by `;`."""
     classes = prediction.class_probability or {}
     row: dict[str, Any] = {"file": prediction.file, "sha256": prediction.sha256, "decision": prediction.decision.value}
     row |= {"reasons": ";".join(prediction.reasons), "detail": prediction.detail}
@@ -192,8 +199,8 @@ def _write_parquet(predictions: Iterator[Prediction], file: Path) -> None:
 
     writer = None
     try:
-        while some := list(islice(predictions, _ROWS_PER_GROUP)):
-            table = as_table(some)
+        while group := list(islice(predictions, _ROWS_PER_GROUP)):
+            table = as_table(group)
             if writer is None:
                 writer = parquet.ParquetWriter(file, table.schema)
             writer.write_table(table)
@@ -203,11 +210,11 @@ def _write_parquet(predictions: Iterator[Prediction], file: Path) -> None:
 
 
 def as_table(predictions: Iterable[Prediction]) -> "arrow.Table":
-    """An Arrow table of predictions, with `table_row`'s columns: float64 for numbers, else text."""
+    """Arrow table of predictions, with the columns of `table_row`: float64 for numbers, text for all others."""
     import pyarrow as arrow
 
-    kinds = [(name, arrow.float64() if _is_number(name) else arrow.string()) for name in COLUMNS]
-    return arrow.Table.from_pylist([table_row(each) for each in predictions], schema=arrow.schema(kinds))
+    columns = [(name, arrow.float64() if _is_number(name) else arrow.string()) for name in COLUMNS]
+    return arrow.Table.from_pylist([table_row(each) for each in predictions], schema=arrow.schema(columns))
 
 
 def _is_number(column: str) -> bool:

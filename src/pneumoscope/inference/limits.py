@@ -36,29 +36,30 @@ class ImageLimits:
     memory_bytes: int | None = 900_000_000
 
     def limit_memory(self) -> None:
-        """Limits the memory of this process to what it has now and `memory_bytes`; for good."""
+        """Limits the memory of this process, until it ends, to its present memory and `memory_bytes` more."""
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        if self.memory_bytes is not None and (held := _private_bytes()):
-            resource.setrlimit(resource.RLIMIT_DATA, (held + self.memory_bytes, resource.RLIM_INFINITY))
+        if self.memory_bytes is not None and (used := _private_bytes()):
+            resource.setrlimit(resource.RLIMIT_DATA, (used + self.memory_bytes, resource.RLIM_INFINITY))
 
     def each(self, images: Iterable[Item]) -> Iterator[Item]:
-        """The same images; each has the full time from when it is taken until the next one is."""
-        with open(os.devnull, "w", encoding="utf-8") as nothing:
+        """Iterates over images; each has the full time, from when it is drawn until the next one is."""
+        with open(os.devnull, "w", encoding="utf-8") as null:
             try:
                 for image in images:
-                    self._restart(nothing.fileno())
+                    self._restart(null.fileno())
                     yield image
             finally:
                 faulthandler.cancel_dump_traceback_later()
                 resource.setrlimit(resource.RLIMIT_CPU, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
-    def _restart(self, nothing: int) -> None:
-        faulthandler.dump_traceback_later(self.wall_seconds, exit=True, file=nothing)
+    def _restart(self, null: int) -> None:
+        """Restarts both clocks; `null` is a file descriptor for the watchdog's traceback, which nobody needs."""
+        faulthandler.dump_traceback_later(self.wall_seconds, exit=True, file=null)
         used = int(time.process_time())
         resource.setrlimit(resource.RLIMIT_CPU, (used + self.processor_seconds, resource.RLIM_INFINITY))
 
     def cause(self, exit_code: int) -> str:
-        """Why a worker process ended while it had an image, in words."""
+        """Cause in words for the end of a worker process that had an image."""
         if exit_code == -signal.SIGXCPU:
             return f"decoding it took more than {self.processor_seconds} s of processor time"
         if exit_code == _TIMED_OUT:
@@ -67,7 +68,7 @@ class ImageLimits:
 
 
 def _private_bytes() -> int:
-    """Memory of this process that counts for RLIMIT_DATA, bytes; 0 where the system does not tell."""
+    """Memory of this process that counts for RLIMIT_DATA, bytes; 0 where the system does not report it."""
     try:
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData:"))

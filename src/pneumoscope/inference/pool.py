@@ -48,7 +48,7 @@ _PROGRAM = (
 
 @dataclass(frozen=True)
 class WorkerSettings:
-    """What each worker process is told when it starts.
+    """Settings of a worker process.
 
     Attributes:
         bundle: `default`, `nano`, a bundle's path, or a loaded bundle.
@@ -90,9 +90,9 @@ class WorkerPool:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close(wait=kind is None)
+        self.close(wait=error_type is None)
 
     @property
     def replaced(self) -> int:
@@ -170,7 +170,7 @@ class _Worker(threading.Thread):
         ending = False
         try:
             self._wait_until_loaded()
-        except PneumoscopeError as error:
+        except Exception as error:  # raised for every task
             self._refuse_all(error)
             return
         self.ready.set_result(None)
@@ -246,7 +246,7 @@ class _Worker(threading.Thread):
             "use fewer --workers or free memory"
         )
 
-    def _refuse_all(self, error: PneumoscopeError) -> None:
+    def _refuse_all(self, error: Exception) -> None:
         """Fails every task: no process can load the bundle."""
         self._process.close()
         self.ready.set_exception(error)
@@ -309,7 +309,7 @@ class _Process:
 
 
 def _spawned(theirs: socket.socket) -> "subprocess.Popen[bytes]":
-    """A new interpreter. Of a process group of its own: Ctrl-C in the terminal is the caller's to answer."""
+    """Starts a new interpreter, in its own process group: only the caller is to get Ctrl-C from the terminal."""
     command = [sys.executable, "-c", _PROGRAM, json.dumps(sys.path), str(theirs.fileno())]
     return subprocess.Popen(command, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL, process_group=0)  # noqa: S603
 
@@ -317,7 +317,7 @@ def _spawned(theirs: socket.socket) -> "subprocess.Popen[bytes]":
 def _may_fork() -> bool:
     """Whether a fork is safe and cheap: no other thread, and no library that starts any has been loaded yet.
 
-    The first process of a command that has just begun starts so, which saves a tenth of the time to the first answer.
+    The first process of a command starts like this, which saves a tenth of the time to the first prediction.
     """
     return threading.active_count() == 1 and not {"numpy", "onnxruntime", "torch", "ray"} & set(sys.modules)
 

@@ -16,7 +16,7 @@ from pneumoscope.evaluation.intervals import interval_of, patient_weights
 from pneumoscope.evaluation.metrics import Floats, Ints
 from pneumoscope.evaluation.policy_fitting import fit_policy
 from pneumoscope.inference.batch import predict_files
-from pneumoscope.inference.drift import reference_of
+from pneumoscope.inference.drift import fit_reference
 from pneumoscope.inference.pool import WorkerPool
 from pneumoscope.types import Etiology, Finding, ImageStatistics
 
@@ -27,7 +27,7 @@ _FOLDS = 5
 
 @dataclass(frozen=True)
 class SiteImages:
-    """A detector's answers for a site's labelled images.
+    """Predictions for a site's labelled images.
 
     Attributes:
         probability: (n, classes) probabilities as the bundle calibrates them.
@@ -53,20 +53,20 @@ class SiteImages:
 def predict_site(
     bundle: Bundle, pool: WorkerPool, source: Source, follow: Callable[[int], None] = lambda more: None
 ) -> SiteImages:
-    """Predictions for a site's labelled images.
+    """Predicts a site's labelled images.
 
     Args:
         bundle: Bundle of the pool.
         pool: Worker processes.
         source: The site's images.
-        follow: Called with the number of new predictions, again and again.
+        follow: Callback, called with the number of new predictions after every few.
 
     Raises:
         DataError: The images lie in an archive, where each has no file of its own.
     """
-    if source.kind == "medmnist":
+    if source.layout == "medmnist":
         raise DataError(
-            f"expected images as files of their own, found the archive {source.root}: unpack it into a folder"
+            f"expected each image in a file of its own, found the archive {source.root}: unpack it into a folder"
         )
     classes = bundle.manifest.classes
     etiologies = all(image.etiology is not Etiology.UNKNOWN for image in source.images) or len(classes) == 2
@@ -102,20 +102,20 @@ def _label(image: SourceImage, classes: tuple[str, ...], etiologies: bool) -> in
 
 
 def recalibrate(bundle: Bundle, images: SiteImages, settings: DetectorConfig, out: Path) -> Bundle:
-    """A new bundle with the same network and guard, its calibration and operating points fitted to a site's images.
+    """Makes a bundle with the same network and guard, whose calibration and operating points are fitted to a site's images.
 
     Its performance at the site is measured by cross-validation over patients and kept in the manifest's metrics.
 
     Args:
         bundle: Parent of the new bundle.
-        images: Answers for the site's images.
+        images: Predictions for the site's images.
         settings: Targets of the operating points.
         out: File of the new bundle, ending in `.zip`.
 
     Raises:
         DataError: Too few images of a class, or images that the network was trained on.
     """
-    if learnt := bundle.learnt_from(images.sha256):
+    if learnt := bundle.count_training_images(images.sha256):
         raise DataError(
             f"expected images that the detector was not trained on, found {learnt} of its training images, which it knows too "
             "well to set thresholds by: take the site's own"
@@ -136,19 +136,19 @@ def recalibrate(bundle: Bundle, images: SiteImages, settings: DetectorConfig, ou
     }
     policy = fitted.policy
     probability = pneumonia_probability(policy.calibration.probabilities(logit))
-    now = [replace(one, probability=float(p)) for one, p in zip(images.statistics, probability, strict=True)]
+    recalibrated = [replace(one, probability=float(p)) for one, p in zip(images.statistics, probability, strict=True)]
     whole = replace(policy, calibration=_composed(bundle.manifest, policy.calibration))
     manifest = replace(
         bundle.manifest.with_policy(whole, f"{len(images.label)} films of {images.origin}"),
         metrics={"site": site},
-        reference=reference_of(now, images.rejected),
+        reference=fit_reference(recalibrated, images.rejected),
         parent=bundle.sha256,
     )
     return save_bundle(out, manifest, bundle.model, bundle.golden, bundle.guard, bundle.guard_model)
 
 
 def _composed(manifest: Manifest, second: Calibration) -> Calibration:
-    """One calibration that does what the manifest's and then the second one do."""
+    """Composes the manifest's calibration and a second one, fitted to the logits of its probabilities."""
     first = manifest.calibration
     bias = np.zeros(len(manifest.classes)) + (np.asarray(first.bias) if first.bias else 0)
     bias = bias / second.temperature + (np.asarray(second.bias) if second.bias else 0)
@@ -159,7 +159,7 @@ def _cross_validated(logit: Floats, images: SiteImages, settings: DetectorConfig
     """Sensitivity and specificity of the balanced point on held-out images, with intervals over patients."""
     positive = images.label > 0
     fold = np.unique(np.asarray(images.patients), return_inverse=True)[1] % _FOLDS
-    answer = np.zeros(len(positive), dtype=bool)
+    predicted = np.zeros(len(positive), dtype=bool)
     for held_out in range(_FOLDS):
         own = fold == held_out
         if min(np.bincount(positive[~own], minlength=2)) == 0 or not own.any():
@@ -168,9 +168,9 @@ def _cross_validated(logit: Floats, images: SiteImages, settings: DetectorConfig
             continue
         policy = fit_policy(logit[~own], images.label[~own], settings, etiologies=images.etiologies).policy
         probability = pneumonia_probability(policy.calibration.probabilities(logit[own]))
-        answer[own] = probability >= policy.operating_points["balanced"].threshold
+        predicted[own] = probability >= policy.operating_points["balanced"].threshold
     weight = patient_weights(list(images.patients), np.random.default_rng(0))
     return {
         name: asdict(interval_of(float(hit[among].mean()), (weight @ (hit & among)) / (weight @ among)))
-        for name, hit, among in (("sensitivity", answer, positive), ("specificity", ~answer, ~positive))
+        for name, hit, among in (("sensitivity", predicted, positive), ("specificity", ~predicted, ~positive))
     }

@@ -1,4 +1,4 @@
-"""Page over a folder of images: how they were decided, the most urgent with their evidence, and the rejected ones."""
+"""Page over a folder of images: the decisions, the most urgent images with their evidence, and the rejected ones."""
 
 import base64
 import io
@@ -14,7 +14,7 @@ from pneumoscope.bundle import Bundle
 from pneumoscope.data.reading import read_grey
 from pneumoscope.inference.batch import Summary, predict_files
 from pneumoscope.inference.inputs import Inputs
-from pneumoscope.inference.overlay import as_shown, overlay
+from pneumoscope.inference.overlay import overlay, to_uint8
 from pneumoscope.inference.pool import WorkerPool
 from pneumoscope.inference.tasks import Each, Task
 from pneumoscope.reporting.page import write_template
@@ -57,16 +57,16 @@ class DrawPictures(Task[Pictures | None]):
         return [self._draw(detector, image) for image in each(self.images)]
 
     def _draw(self, detector: "Detector", image: str) -> Pictures | None:
-        asked = self.request
-        explained = detector.predict(image, asked.operating_point, asked.prevalence, evidence=True)
+        request = self.request
+        explained = detector.predict(image, request.operating_point, request.prevalence, evidence=True)
         if explained.evidence_map is None or explained.frame is None:
             return None
         pixels = read_grey(Path(image))
         drawn = overlay(pixels, explained.evidence_map, explained.frame)
-        return Pictures(_jpeg(Image.fromarray(as_shown(pixels))), _jpeg(drawn))
+        return Pictures(_jpeg(Image.fromarray(to_uint8(pixels))), _jpeg(drawn))
 
     def reject(self, detector: "Detector", cause: str) -> list[Pictures | None]:
-        """No pictures."""
+        """Gives no pictures."""
         return [None] * len(self.images)
 
 
@@ -86,7 +86,7 @@ def write_report(
         bundle: Bundle of the pool.
         pool: Worker processes.
         request: Settings of the predictions.
-        follow: Called with the number of new predictions, again and again.
+        follow: Callback, called with the number of new predictions after every few.
 
     Raises:
         DataError: There is no image.
@@ -165,7 +165,7 @@ def _row(prediction: Prediction) -> dict[str, Any]:
 def _with_pictures(
     predictions: Sequence[Prediction], pool: WorkerPool, request: PredictionRequest
 ) -> list[dict[str, Any]]:
-    """Predicted once more, for their evidence: a map for each of a million images would not fit into memory."""
+    """Rows with pictures of images, which are predicted again: evidence maps of a million images would not fit into memory."""
     drawn = pool.run(DrawPictures([prediction.file], request) for prediction in predictions)
     return [
         _row(prediction) | {"plain": pictures.plain, "evidence": pictures.evidence}

@@ -25,7 +25,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Task(ABC, Generic[Result]):
-    """Work on a few images; gives one result for each, in their order.
+    """Work on a few images, with one result for each image in their order.
 
     Attributes:
         images: Paths, images with their names, or grey levels.
@@ -35,18 +35,18 @@ class Task(ABC, Generic[Result]):
 
     @abstractmethod
     def run(self, detector: "Detector", each: Each) -> list[Result]:
-        """Results of all images; the images are taken through `each`, which limits the time of every one."""
+        """Computes the results of all images; images are drawn through `each`, which limits the time of each."""
 
     @abstractmethod
     def reject(self, detector: "Detector", cause: str) -> list[Result]:
         """Results where the images could not be decoded, for a cause in words."""
 
     def split(self) -> list["Task[Result]"]:
-        """The same work, one image at a time."""
+        """Splits the task into tasks of one image."""
         return [replace(self, images=[image]) for image in self.images]
 
     def without_content(self) -> "Task[Result]":
-        """The same task with the names of its images alone, for `reject`."""
+        """Copies the task with the names of its images alone, for `reject`."""
         return replace(self, images=[name_of(image) for image in self.images])
 
 
@@ -69,10 +69,8 @@ class PredictImages(Task[Prediction]):
 
     def run(self, detector: "Detector", each: Each) -> list[Prediction]:
         """Predictions of all images."""
-        asked = self.request
-        predictions = detector.predict_many(
-            each(self.images), asked.operating_point, asked.prevalence, asked.evidence or self.overlays is not None
-        )
+        request, evidence = self.request, self.request.evidence or self.overlays is not None
+        predictions = detector.predict_many(each(self.images), request.operating_point, request.prevalence, evidence)
         return [with_overlay(p, self.overlays) if self.overlays else p for p in predictions]
 
     def reject(self, detector: "Detector", cause: str) -> list[Prediction]:
@@ -99,13 +97,13 @@ def with_overlay(prediction: Prediction, folder: Path) -> Prediction:
     if prediction.evidence_map is None or prediction.frame is None:
         return prediction
     from pneumoscope.data.reading import read_grey
-    from pneumoscope.files import whole_or_nothing
+    from pneumoscope.files import atomic_write
     from pneumoscope.inference.overlay import overlay_png
 
     source = Path(prediction.file)
     drawn = overlay_png(read_grey(source), prediction.evidence_map, prediction.frame)
     # Files of one name in several folders keep apart by their contents.
     path = folder / f"{source.stem}-{prediction.sha256[:12]}.png"
-    with whole_or_nothing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(drawn)
     return replace(prediction, evidence=str(path), evidence_map=None)

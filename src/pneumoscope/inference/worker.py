@@ -26,15 +26,16 @@ class WorkerFault(Exception):
 
 def worker_main(file_descriptor: int) -> None:
     """Serves tasks from a connection that the parent has opened."""
-    # Ctrl-C is the parent's to answer; what images make libraries write does not reach the user.
+    # The parent handles Ctrl-C; warnings of libraries about an image do not reach the user.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     warnings.simplefilter("ignore")
     connection = Connection(file_descriptor)
     try:
         bundle, device, threads, limits = connection.recv()
         detector = _load(bundle, device, threads)
-        connection.send(detector if isinstance(detector, PneumoscopeError) else None)
-        if not isinstance(detector, PneumoscopeError):
+        failed = isinstance(detector, Exception)
+        connection.send(detector if failed else None)
+        if not failed:
             limits.limit_memory()
             _serve(connection, detector, limits)
     except (EOFError, OSError):
@@ -42,11 +43,12 @@ def worker_main(file_descriptor: int) -> None:
 
 
 def _load(bundle: Any, device: str, threads: int) -> Any:
-    from pneumoscope.inference.detector import load_detector
-
+    """The detector, or the exception that says why there is none, such as a package that is not installed."""
     try:
+        from pneumoscope.inference.detector import load_detector
+
         return load_detector(bundle, threads, device)
-    except PneumoscopeError as error:
+    except Exception as error:  # raised again where the results are waited for
         return error
 
 

@@ -1,1 +1,1 @@
-"""The networks: images in, logits out. Nothing here knows of files of images, of training or of decisions."""
+"""Networks: images in, logits out; independent of image files, training and decisions."""

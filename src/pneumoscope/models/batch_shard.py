@@ -1,7 +1,8 @@
-"""Layers for a batch that several ranks share: what depends on other images or on chance is computed for the whole batch.
+"""Layers for batches that are divided among ranks: batch statistics and random numbers are those of the whole batch.
 
-Without this a network trained by several processes would differ from one trained by one: normalisation would see a shard of
-the batch, and each rank would draw its own random numbers. A layer learns of its shard by `sharded`, for one forward pass.
+With PyTorch's own layers a network trained by several processes would differ from one trained by one process: each rank
+would normalise by the statistics of its shard and draw its own random numbers. Here normalisation sums over all ranks, and
+every rank draws the random numbers of the whole batch and takes its rows. `sharded` sets the shard for one forward pass.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ class BatchShard:
     """Images of a batch that this rank holds.
 
     Attributes:
-        total: Number of images in the batch.
+        total: Number of images in the whole batch.
         start: Position of the first image of this rank.
         stop: Position behind its last image.
     """
@@ -29,25 +30,26 @@ class BatchShard:
 
 
 class ShardAware:
-    """Mixin of layers whose result depends on other images of the batch, or on chance.
+    """Mixin of layers whose output depends on other images of the batch, or on random numbers.
 
     Attributes:
-        shard: Shard of the batch in this forward pass; None where this rank holds all of it.
+        shard: Shard of the batch in the current forward pass; None where this rank holds the whole batch.
     """
 
     shard: BatchShard | None = None
 
-    def drawn(self, images: int, draw: Callable[[int], Tensor]) -> Tensor:
-        """Random rows for the images of this rank.
+    def draw_rows(self, images: int, draw: Callable[[int], Tensor]) -> Tensor:
+        """Draw random rows for the images of this rank.
 
         Args:
             images: Number of images of this rank.
-            draw: Draws rows for so many images. All ranks draw the same, for they draw for the whole batch.
+            draw: Function from a number of images to as many random rows; called for the whole batch, so that all ranks draw
+                the same numbers.
         """
         return draw(images) if self.shard is None else draw(self.shard.total)[self.shard.start : self.shard.stop]
 
-    def gathered(self, rows: Tensor) -> Tensor:
-        """Rows of all images of the batch, (total, ...), from those of this rank; without gradients."""
+    def gather_rows(self, rows: Tensor) -> Tensor:
+        """Gather the rows of all images of the batch, (total, ...), from those of each rank; without gradients."""
         if self.shard is None:
             return rows
         batch = torch.zeros(self.shard.total, *rows.shape[1:], dtype=rows.dtype, device=rows.device)
@@ -58,7 +60,7 @@ class ShardAware:
 
 @contextmanager
 def sharded(network: nn.Module, shard: BatchShard | None) -> Iterator[None]:
-    """Tells the layers of a network, for the time of a forward pass, which shard of the batch it is given; None for all."""
+    """Set the batch shard of a network's layers for one forward pass; None for the whole batch."""
     layers = [layer for layer in network.modules() if isinstance(layer, ShardAware)] if shard else []
     for layer in layers:
         layer.shard = shard
@@ -70,14 +72,14 @@ def sharded(network: nn.Module, shard: BatchShard | None) -> Iterator[None]:
 
 
 class Dropout(ShardAware, nn.Dropout):
-    """Dropout that leaves out the same features however many ranks share the batch."""
+    """Dropout that zeroes the same features for any number of ranks."""
 
     def forward(self, features: Tensor) -> Tensor:
-        """Same shape, (n, features)."""
+        """Features (n, features) with some set to zero and the others scaled, same shape."""
         if self.shard is None or not self.training or self.p == 0:
             return super().forward(features)
-        # Drawn as PyTorch itself draws for a whole batch.
-        kept = self.drawn(
+        # PyTorch draws the mask of a whole batch in this way.
+        kept = self.draw_rows(
             len(features),
             lambda images: torch.empty(
                 images, *features.shape[1:], dtype=torch.bool, device=features.device
@@ -87,14 +89,14 @@ class Dropout(ShardAware, nn.Dropout):
 
 
 class BatchNorm2d(ShardAware, nn.BatchNorm2d):
-    """Batch normalisation by mean and variance of the whole batch; PyTorch's own synchronised one needs GPUs."""
+    """Batch normalisation by mean and variance of the whole batch; PyTorch's SyncBatchNorm needs GPUs."""
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Same shape, (n, channels, height, width)."""
+        """Normalised maps (n, channels, height, width), same shape."""
         if self.shard is None or not self.training:
             return super().forward(maps)
-        moments = _SynchronisedNorm.apply(maps, self.weight, self.bias, self.eps)  # type: ignore[no-untyped-call]
-        normalised, mean, variance, count = moments
+        outputs = _SynchronisedNorm.apply(maps, self.weight, self.bias, self.eps)  # type: ignore[no-untyped-call]
+        normalised, mean, variance, count = outputs
         with torch.no_grad():
             momentum = float(self.momentum or 0.0)
             self.running_mean.lerp_(mean, momentum)  # type: ignore[union-attr]
@@ -107,6 +109,10 @@ class BatchNorm2d(ShardAware, nn.BatchNorm2d):
 class _SynchronisedNorm(torch.autograd.Function):
     """Batch normalisation over the images of all ranks.
 
+    Forward: each rank computes mean, variance and count of its images; with n = sum n_i, the mean is sum n_i m_i / n and the
+    variance sum n_i (v_i + (m_i - mean)^2) / n. Backward: with standardised maps s and gradient g, summed over all ranks,
+    dx = (g - sum(g) / n - s * sum(g * s) / n) * weight / deviation.
+
     Source: Ioffe and Szegedy, ICML 2015, arXiv 1502.03167; variances of parts combined as by Chan, Golub and LeVeque 1983.
     """
 
@@ -116,9 +122,9 @@ class _SynchronisedNorm(torch.autograd.Function):
         own_variance, own_mean = torch.var_mean(wide, dim=(0, 2, 3), correction=0)
         count = torch.full_like(own_mean[:1], float(maps.numel() // maps.shape[1]))
         moments = torch.cat([own_mean, own_variance, count])
-        every_rank = [torch.empty_like(moments) for _ in range(distributed.get_world_size())]
-        distributed.all_gather(every_rank, moments)
-        parts = torch.stack(every_rank)
+        gathered = [torch.empty_like(moments) for _ in range(distributed.get_world_size())]
+        distributed.all_gather(gathered, moments)
+        parts = torch.stack(gathered)
         channels = maps.shape[1]
         means, variances, counts = parts[:, :channels], parts[:, channels:-1], parts[:, -1:]
         total = counts.sum()
@@ -135,9 +141,9 @@ class _SynchronisedNorm(torch.autograd.Function):
         shape = (1, -1, 1, 1)
         wide = gradient.float()
         standard = (maps.float() - mean.view(shape)) * scale.view(shape)
-        of_bias, of_weight = wide.sum(dim=(0, 2, 3)), (wide * standard).sum(dim=(0, 2, 3))
-        sums = torch.cat([of_bias, of_weight])
+        bias_gradient, weight_gradient = wide.sum(dim=(0, 2, 3)), (wide * standard).sum(dim=(0, 2, 3))
+        sums = torch.cat([bias_gradient, weight_gradient])
         distributed.all_reduce(sums)
-        common, along = (part.view(shape) for part in (sums / total).chunk(2))
-        of_maps = (wide - common - standard * along) * (weight * scale).view(shape)
-        return of_maps.to(maps.dtype), of_weight, of_bias, None
+        mean_gradient, mean_product = (part.view(shape) for part in (sums / total).chunk(2))
+        maps_gradient = (wide - mean_gradient - standard * mean_product) * (weight * scale).view(shape)
+        return maps_gradient.to(maps.dtype), weight_gradient, bias_gradient, None

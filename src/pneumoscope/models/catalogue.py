@@ -1,4 +1,4 @@
-"""Architectures by name, with what is known of them without PyTorch; `models/registry.py` builds them."""
+"""Catalogue of architectures, readable without PyTorch; `models/registry.py` builds them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class ParameterCount:
 
     Attributes:
         trainable: Parameters that training changes.
-        frozen: Parameters that stay as they are, moving statistics included.
+        frozen: Parameters that training does not change, moving statistics included.
     """
 
     trainable: int
@@ -24,13 +24,13 @@ class ParameterCount:
 
 @dataclass(frozen=True)
 class Architecture:
-    """An architecture.
+    """Entry of the catalogue: a network that a configuration can name.
 
     Attributes:
         name: Name in configurations.
-        description: Description for people.
-        parameters: Number of classes to the number of parameters, with the default settings.
-        pretrained: Published weights that it starts from; empty for none.
+        description: Description in one line.
+        parameters: Number of classes to number of parameters, with the default settings.
+        pretrained: Published weights that training starts from; empty for none.
     """
 
     name: str
@@ -72,15 +72,15 @@ _ARCHITECTURES = (
 
 
 def architectures() -> tuple[Architecture, ...]:
-    """All architectures, the study's first."""
+    """All architectures, those of the study first."""
     return _ARCHITECTURES
 
 
 def architecture(name: str) -> Architecture:
-    """Architecture of a name.
+    """Architecture with a name.
 
     Raises:
-        ConfigError: There is none.
+        ConfigError: The name is unknown.
     """
     for each in _ARCHITECTURES:
         if each.name == name:

@@ -1,4 +1,4 @@
-"""What every network of the study is: a base that may be frozen, and a head; images in, logits out."""
+"""Image classifier: a base, which may be frozen, and a head; images in, logits out."""
 
 import torch
 from torch import Tensor, nn
@@ -8,14 +8,15 @@ from pneumoscope.types import ClassScheme
 
 
 class ImageClassifier(nn.Module):
-    """A base followed by a head.
+    """Base followed by a head.
 
     Attributes:
-        scheme: The classes, in the order of the logits.
-        base: Images to features; an identity where there is nothing to freeze.
-        head: Features to logits.
-        base_is_frozen: Whether training leaves the base alone.
-        base_origin: Where a base comes from that is not saved with the network: a weight file's name and SHA-256.
+        scheme: Classes in the order of the logits.
+        base: Module from images to features; identity for a network without a separate base.
+        head: Module from features to logits.
+        base_is_frozen: Whether training leaves the base unchanged.
+        base_origin: Name, SHA-256 and description of the weight file of a base that is not saved with the network; None
+            where the base is saved.
     """
 
     def __init__(
@@ -35,31 +36,31 @@ class ImageClassifier(nn.Module):
         return logits
 
     def count_parameters(self) -> ParameterCount:
-        """Trainable and frozen numbers."""
+        """Count trainable and frozen parameters."""
         trainable = sum(p.numel() for p in self.parameters() if p.requires_grad)
-        every = sum(p.numel() for p in self.parameters()) + sum(b.numel() for b in self.buffers())
-        return ParameterCount(trainable, every - trainable)
+        total = sum(p.numel() for p in self.parameters()) + sum(b.numel() for b in self.buffers())
+        return ParameterCount(trainable, total - trainable)
 
     def own_state(self) -> dict[str, Tensor]:
-        """The tensors to save: all of them, but for a frozen base that comes from a file of its own."""
+        """Tensors to save: all of them, without a frozen base that has a weight file of its own."""
         by_reference = self.base_is_frozen and self.base_origin is not None
         return {k: v for k, v in self.state_dict().items() if not (by_reference and k.startswith("base."))}
 
     def load_own_state(self, state: dict[str, Tensor]) -> None:
-        """Takes back what `own_state` gave."""
+        """Load tensors that `own_state` returned."""
         self.load_state_dict({**self.state_dict(), **state})
 
 
 class GreyConv2d(nn.Conv2d):
-    """A first convolution for images whose three channels are the same grey.
+    """First convolution for grey images, with the kernels of a network for three colour channels.
 
-    It has a kernel per channel, as a network for colour photographs. Given an image with one channel it adds up the
-    kernels of the three and convolves once: the same sum in another order, a third of the arithmetic and of the
-    memory. The gradient reaches each of the three kernels as it would through three equal channels.
+    For an image with one channel the kernels of the three channels are summed and convolved once: the same sum in another
+    order as for three equal channels, with a third of the arithmetic and of the memory. Each of the three kernels gets the
+    gradient that it would get from three equal channels.
     """
 
     def forward(self, images: Tensor) -> Tensor:
-        """Convolves (n, 1, height, width) grey images or (n, channels, height, width) ones."""
+        """Convolve images (n, 1, height, width) or (n, channels, height, width)."""
         if images.shape[1] == self.in_channels:
             return super().forward(images)
         kernel = self.weight.sum(dim=1, keepdim=True)
@@ -67,15 +68,15 @@ class GreyConv2d(nn.Conv2d):
 
 
 class FlattenFeatures(nn.Module):
-    """(n, channels, height, width) to (n, height * width * channels): Keras' order, and no copy of a channels-last map."""
+    """Flattening of maps (n, channels, height, width) in Keras' order, without a copy of a channels-last map."""
 
     def forward(self, maps: Tensor) -> Tensor:
-        """The maps as one vector per image."""
+        """Flatten maps to (n, height * width * channels)."""
         return maps.permute(0, 2, 3, 1).flatten(1)
 
 
 def initialise_as_keras(module: nn.Module, generator: torch.Generator) -> None:
-    """Glorot-uniform kernels and zero biases in every convolution and dense layer, in the order of the modules.
+    """Draw Glorot-uniform kernels and set biases to zero, for every convolution and dense layer in the order of the modules.
 
     Source: Glorot and Bengio, AISTATS 2010, equation 16; Keras' defaults.
     """

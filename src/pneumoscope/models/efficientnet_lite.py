@@ -1,4 +1,7 @@
-"""EfficientNet-lite: inverted residuals with ReLU6, without squeeze-and-excitation; the detector's family.
+"""EfficientNet-lite, the architecture of the detectors: inverted residuals with ReLU6, without squeeze-and-excitation.
+
+Images are resized and normalised by fixed layers, then pass through the trunk (stem, inverted residuals, last convolution),
+mean pooling and one dense layer. In inference a mirrored network averages the maps of an image and of its mirror image.
 
 Source: Tan and Le, ICML 2019, arXiv 1905.11946; the lite variants as published with TensorFlow's TPU models.
 """
@@ -19,19 +22,27 @@ from pneumoscope.types import SCHEMES
 
 # The lite networks were trained on (pixel - 127) / 128 of 0-255, for all three colours alike.
 _MEAN, _SCALE = 127 / 255, 128 / 255
-# TensorFlow's settings, kept so that the pre-trained statistics mean the same.
+# TensorFlow's settings, which the pre-trained moving statistics were computed with.
 _NORM_EPSILON, _NORM_MOMENTUM = 1e-3, 0.01
 _STEM_CHANNELS = 32
 _HEAD_CHANNELS = 1280
-# Style lies in the early maps; mixing later ones would mix findings.
+# Number of stages followed by MixStyle: acquisition shows in the early maps, and mixing later maps would mix findings.
 _MIXED_STAGES = 2
-# The block, counted from 0, whose maps tell what is no chest image: nano's last, and lite0's at the same depth.
-_MIDDLE = 8
+# Number of the block, from 0, whose maps the input guard uses: nano's last, and lite0's at the same depth.
+_INTERMEDIATE_BLOCK = 8
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A row of blocks: the first changes channels and stride, the others keep them."""
+    """Sequence of blocks: the first changes channels and resolution, the others keep them.
+
+    Attributes:
+        blocks: Number of blocks.
+        kernel: Size of the depthwise kernel in pixels.
+        stride: Stride of the first block.
+        expansion: Factor of the channels inside a block.
+        channels: Number of output channels.
+    """
 
     blocks: int
     kernel: int
@@ -50,39 +61,41 @@ LITE0 = (
     Stage(1, 3, 1, 6, 320),
 )
 
-# lite0's first four stages and one block of the fifth: a tenth of its parameters, and its weights fit.
+# First four stages of lite0 and one block of the fifth: a tenth of the parameters, and lite0's weights fit.
 NANO = (*LITE0[:4], Stage(1, 5, 1, 6, 112))
 
 
 def scaled_stages(width: float, depth: float) -> tuple[Stage, ...]:
-    """lite0's stages with more channels and blocks, as lite1 to lite4 have them; first and last keep their blocks.
+    """Scale lite0's stages to those of lite1 to lite4; the first and the last stage keep their number of blocks.
 
     Args:
-        width: Factor of the channels; the result is a multiple of 8.
-        depth: Factor of the blocks, rounded up.
+        width: Factor of the number of channels; the result is a multiple of 8.
+        depth: Factor of the number of blocks; the result is rounded up.
     """
     last = len(LITE0) - 1
     return tuple(
         Stage(
-            stage.blocks if place in (0, last) else ceil(depth * stage.blocks),
+            stage.blocks if index in (0, last) else ceil(depth * stage.blocks),
             stage.kernel,
             stage.stride,
             stage.expansion,
             _channels(width * stage.channels),
         )
-        for place, stage in enumerate(LITE0)
+        for index, stage in enumerate(LITE0)
     )
 
 
-def _channels(wanted: float) -> int:
-    nearest = max(8, int(wanted + 4) // 8 * 8)
-    return nearest + 8 if nearest < 0.9 * wanted else nearest
+def _channels(target: float) -> int:
+    """Multiple of 8 nearest to a number of channels, and not below 90 % of it."""
+    nearest = max(8, int(target + 4) // 8 * 8)
+    return nearest + 8 if nearest < 0.9 * target else nearest
 
 
 class Resize(nn.Module):
-    """Brings square images to another size by two products with fixed matrices: the same everywhere it is exported to.
+    """Antialiased bilinear resizing of square images, M @ image @ M^T with a fixed matrix M.
 
-    Each output pixel is the mean of the input pixels under a triangle as wide as the reduction (antialiased bilinear).
+    Each output pixel is the mean of the input pixels under a triangle as wide as the reduction. Matrix products give the same
+    result in every runtime that the network is exported to.
     """
 
     def __init__(self, source: int, target: int) -> None:
@@ -91,17 +104,17 @@ class Resize(nn.Module):
         self.register_buffer("matrix", torch.from_numpy(resize_matrix(source, target)), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(n, 1, source, source) to (n, 1, target, target)."""
+        """Resize images (n, 1, source, source) to (n, 1, target, target)."""
         matrix: Tensor = self.matrix  # type: ignore[assignment]
-        # In float32 whatever the training computes in: rounding twice here would show as noise in the image.
+        # In float32 for every precision of the training: bf16 products would add visible noise to the image.
         with torch.autocast(images.device.type, enabled=False):
             resized = matrix @ images[:, 0].float() @ matrix.t()
-        # These strides say channels last; see `as_network_input`.
+        # Strides of the channels-last format; see `as_network_input`.
         return resized.unsqueeze(3).permute(0, 3, 1, 2)
 
 
 def resize_matrix(source: int, target: int) -> NDArray[np.float32]:
-    """(target, source) float32, rows summing to 1, of antialiased bilinear resizing as Pillow defines it."""
+    """Matrix of antialiased bilinear resizing as Pillow defines it, (target, source) float32, rows summing to 1."""
     scale = source / target
     support = max(scale, 1.0)
     centre = (np.arange(target)[:, None] + 0.5) * scale
@@ -112,29 +125,29 @@ def resize_matrix(source: int, target: int) -> NDArray[np.float32]:
 
 
 class Normalise(nn.Module):
-    """Grey levels in [0, 1] to the range of the pre-training.
+    """Normalisation of grey levels in [0, 1] to the range of the pre-training.
 
-    Standardised, each image gets the same mean and deviation first, so that exposure and contrast tell nothing.
+    With `standardise` each image gets the same mean and standard deviation, which removes exposure and contrast.
     """
 
-    # Of grey levels in [0, 1]: about what images have; and so small that a blank image stays finite.
-    _USUAL_DEVIATION, _LEAST_DEVIATION = 0.24, 0.02
+    # Standard deviations of grey levels in [0, 1]: of a typical radiograph, and the smallest divisor, for blank images.
+    _TYPICAL_DEVIATION, _LEAST_DEVIATION = 0.24, 0.02
 
     def __init__(self, standardise: bool = False) -> None:
         super().__init__()
         self.standardise = standardise
 
     def forward(self, images: Tensor) -> Tensor:
-        """Same shape, (n, 1, height, width)."""
+        """Normalised images (n, 1, height, width), same shape."""
         if not self.standardise:
             return (images - _MEAN) / _SCALE
         centred = images - images.mean(dim=(2, 3), keepdim=True)
         deviation = centred.square().mean(dim=(2, 3), keepdim=True).sqrt()
-        return centred / deviation.clamp_min(self._LEAST_DEVIATION) * (self._USUAL_DEVIATION / _SCALE)
+        return centred / deviation.clamp_min(self._LEAST_DEVIATION) * (self._TYPICAL_DEVIATION / _SCALE)
 
 
 class _SameConvolution(nn.Conv2d):
-    """Padded as TensorFlow's SAME: with a stride the odd pixel goes below and to the right."""
+    """Convolution with TensorFlow's SAME padding: with a stride, the larger padding is below and on the right."""
 
     def __init__(self, channels_in: int, channels_out: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
         padding = kernel // 2 if stride == 1 else 0
@@ -145,6 +158,8 @@ class _SameConvolution(nn.Conv2d):
 
 
 class _Stem(GreyConv2d):
+    """First convolution, stride 2, with SAME padding."""
+
     def __init__(self) -> None:
         super().__init__(3, _STEM_CHANNELS, 3, stride=2, bias=False)
 
@@ -153,6 +168,7 @@ class _Stem(GreyConv2d):
 
 
 def _pad_as_same(maps: Tensor, kernel: int, stride: int) -> Tensor:
+    """Pad maps for a strided convolution as TensorFlow's SAME does; unchanged with stride 1."""
     if stride == 1:
         return maps
     missing = [max((ceil(size / stride) - 1) * stride + kernel - size, 0) for size in maps.shape[2:]]
@@ -165,10 +181,10 @@ def _norm(channels: int) -> BatchNorm2d:
 
 
 class InvertedResidual(ShardAware, nn.Module):
-    """Widen by 1 x 1, convolve each channel, narrow by 1 x 1; added to its input where the shapes agree.
+    """Inverted residual: 1 x 1 expansion, depthwise convolution, 1 x 1 projection; added to the input of equal shape.
 
     Attributes:
-        drop: Share of images for which training leaves the block out (stochastic depth, arXiv 1603.09382).
+        drop: Probability, in [0, 1), with which training skips the block for an image (stochastic depth, arXiv 1603.09382).
     """
 
     def __init__(self, channels_in: int, channels_out: int, kernel: int, stride: int, expansion: int) -> None:
@@ -184,18 +200,22 @@ class InvertedResidual(ShardAware, nn.Module):
         self.drop = 0.0
 
     def forward(self, maps: Tensor) -> Tensor:
-        """(n, channels in, height, width) to (n, channels out, height / stride, width / stride)."""
+        """Maps (n, channels out, height / stride, width / stride) of maps (n, channels in, height, width)."""
         result: Tensor = self.layers(maps)
         if not self.has_shortcut:
             return result
         if self.training and self.drop > 0:
-            kept = self.drawn(len(maps), lambda images: torch.rand(images, 1, 1, 1, device=maps.device)) >= self.drop
+            uniform = self.draw_rows(len(maps), lambda images: torch.rand(images, 1, 1, 1, device=maps.device))
+            kept = uniform >= self.drop
             result = result * (kept / (1 - self.drop)).to(result.dtype)
         return maps + result
 
 
 class MixStyle(ShardAware, nn.Module):
-    """Mixes, in training, the mean and deviation of each channel between the images of a batch; what a device does to them.
+    """MixStyle: in training, mixes mean and deviation of each channel between the images of a batch.
+
+    With weight w ~ Beta(0.1, 0.1) and a random other image: (x - mean) / deviation * mixed deviation + mixed mean, where a
+    mixed statistic is w * own + (1 - w) * other. Devices and exposures differ in these statistics.
 
     Source: Zhou et al., ICLR 2021, arXiv 2104.02008.
     """
@@ -203,75 +223,83 @@ class MixStyle(ShardAware, nn.Module):
     # As in the paper.
     _ALPHA = 0.1
 
-    def __init__(self, share: float) -> None:
-        """Mixes this share of the batches, in [0, 1]."""
+    def __init__(self, probability: float) -> None:
+        """Create the layer.
+
+        Args:
+            probability: Probability of mixing a batch, in [0, 1].
+        """
         super().__init__()
-        self.share = share
+        self.probability = probability
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Same shape; the maps themselves outside of training."""
-        if not self.training or torch.rand(()).item() >= self.share:
+        """Mixed maps, same shape; unchanged in inference."""
+        if not self.training or torch.rand(()).item() >= self.probability:
             return maps
         wide = maps.float()
         mean = wide.mean(dim=(2, 3), keepdim=True).detach()
         deviation = (wide.var(dim=(2, 3), keepdim=True) + 1e-6).sqrt().detach()
-        other = self.drawn(len(maps), lambda images: torch.randperm(images, device=maps.device))
-        share = torch.distributions.Beta(self._ALPHA, self._ALPHA)
-        own = self.drawn(len(maps), lambda images: share.sample((images, 1, 1, 1))).to(maps.device)
-        mixed_mean = own * mean + (1 - own) * self.gathered(mean)[other]
-        mixed_deviation = own * deviation + (1 - own) * self.gathered(deviation)[other]
+        other = self.draw_rows(len(maps), lambda images: torch.randperm(images, device=maps.device))
+        beta = torch.distributions.Beta(self._ALPHA, self._ALPHA)
+        own = self.draw_rows(len(maps), lambda images: beta.sample((images, 1, 1, 1))).to(maps.device)
+        mixed_mean = own * mean + (1 - own) * self.gather_rows(mean)[other]
+        mixed_deviation = own * deviation + (1 - own) * self.gather_rows(deviation)[other]
         factor = mixed_deviation / deviation
         return maps * factor.to(maps.dtype) + (mixed_mean - mean * factor).to(maps.dtype)
 
 
 class LiteTrunk(nn.Sequential):
-    """Stem, blocks and, unless left out, the last 1 x 1 convolution: images to maps."""
+    """Trunk: stem, blocks and, optionally, the final 1 x 1 convolution; images to maps.
+
+    Attributes:
+        channels: Number of channels of the last maps.
+    """
 
     def __init__(
         self,
         stages: tuple[Stage, ...],
-        wide_end: bool = True,
+        final_convolution: bool = True,
         stochastic_depth: float = 0.0,
         style_mixing: float = 0.0,
     ) -> None:
         layers: list[nn.Module] = [_Stem(), _norm(_STEM_CHANNELS), nn.ReLU6(inplace=True)]
         channels, blocks = _STEM_CHANNELS, []
-        for place, stage in enumerate(stages):
+        for index, stage in enumerate(stages):
             for number in range(stage.blocks):
                 stride = stage.stride if number == 0 else 1
                 blocks.append(InvertedResidual(channels, stage.channels, stage.kernel, stride, stage.expansion))
                 layers.append(blocks[-1])
                 channels = stage.channels
-            if style_mixing and place < _MIXED_STAGES:
+            if style_mixing and index < _MIXED_STAGES:
                 layers.append(MixStyle(style_mixing))
         for number, block in enumerate(blocks):
             block.drop = stochastic_depth * number / len(blocks)
-        if wide_end:
+        if final_convolution:
             layers += [_SameConvolution(channels, _HEAD_CHANNELS, 1), _norm(_HEAD_CHANNELS), nn.ReLU6(inplace=True)]
             channels = _HEAD_CHANNELS
         super().__init__(*layers)
         self.channels = channels
-        places = [place for place, layer in enumerate(layers) if isinstance(layer, InvertedResidual)]
-        self._middle = places[min(_MIDDLE, len(places) - 1)]
+        block_indices = [index for index, layer in enumerate(layers) if isinstance(layer, InvertedResidual)]
+        self._intermediate = block_indices[min(_INTERMEDIATE_BLOCK, len(block_indices) - 1)]
 
-    def with_middle(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """The last maps, and those of a block half way."""
-        maps = middle = images
-        for place, layer in enumerate(self):
+    def forward_intermediates(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Last maps, and the maps of an intermediate block, of images (n, 1, height, width)."""
+        maps = intermediate = images
+        for index, layer in enumerate(self):
             maps = layer(maps)
-            if place == self._middle:
-                middle = maps
-        return maps, middle
+            if index == self._intermediate:
+                intermediate = maps
+        return maps, intermediate
 
-    def pretrained_parts(self) -> Iterator[nn.Module]:
-        """Convolutions and normalisations in the order in which the published weight files hold them."""
+    def pretrained_layers(self) -> Iterator[nn.Module]:
+        """Convolutions and normalisations in the order of the published weight files."""
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d | nn.BatchNorm2d):
                 yield layer
 
 
 class PooledHead(nn.Module):
-    """Mean over the maps, then one dense layer: what each place adds to the answer can be told (`models/evidence.py`)."""
+    """Mean over the maps, dropout, and one dense layer."""
 
     def __init__(self, channels: int, classes: int, dropout: float) -> None:
         super().__init__()
@@ -279,7 +307,7 @@ class PooledHead(nn.Module):
         self.dense = nn.Linear(channels, classes)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Maps (n, channels, height, width) to logits (n, classes)."""
+        """Logits (n, classes) of maps (n, channels, height, width)."""
         logits: Tensor = self.dense(self.dropout(maps.mean(dim=(2, 3))))
         return logits
 
@@ -295,18 +323,18 @@ def build_lite(
     standardise: bool = False,
     mirrored: bool = False,
 ) -> ImageClassifier:
-    """An image classifier around a trunk.
+    """Build an image classifier from a trunk.
 
     Args:
-        classes: 2 or 3.
-        seed: Of the new weights of the head.
-        trunk: With its weights.
-        image_side: Pixels of the images given, height and width.
-        input_side: Pixels that the trunk sees.
-        dropout: Before the dense layer.
-        frozen: Whether training leaves the trunk alone.
-        standardise: Give each image the same mean and deviation of its grey levels.
-        mirrored: Answer with the mean over the image and its mirror image; twice the arithmetic.
+        classes: Number of classes, 2 or 3.
+        seed: Seed of the new weights of the head.
+        trunk: Trunk with its weights.
+        image_side: Height and width of the images in pixels.
+        input_side: Height and width of the trunk's input in pixels.
+        dropout: Dropout probability before the dense layer, in [0, 1).
+        frozen: Whether training leaves the trunk unchanged.
+        standardise: Whether each image gets the same mean and standard deviation of grey levels.
+        mirrored: Whether inference averages the maps of an image and its mirror image, with twice the arithmetic.
     """
     head = PooledHead(trunk.channels, classes, dropout)
     generator = torch.Generator().manual_seed(seed)
@@ -318,37 +346,40 @@ def build_lite(
 
 
 class ImageMaps(nn.Sequential):
-    """Images to maps; outside of training, where asked, to the mean of the image's maps and its mirror image's."""
+    """Maps of images; in inference, with `mirrored`, the mean of the maps of an image and of its mirror image."""
 
     def __init__(self, mirrored: bool, *layers: nn.Module) -> None:
         super().__init__(*layers)
         self.mirrored = mirrored
 
     def forward(self, images: Tensor) -> Tensor:
-        """The maps of images (n, 1, height, width)."""
-        return self.with_middle(images)[0]
+        """Maps (n, channels, rows, columns) of images (n, 1, height, width)."""
+        return self.forward_intermediates(images)[0]
 
-    def with_middle(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """The maps, and those half way, which tell better what is no chest image: they are less taken up with the task."""
-        maps, middle = self._maps(images)
+    def forward_intermediates(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Last maps and intermediate maps of images.
+
+        Intermediate maps separate other images from chest radiographs better: they are less specific to the classes.
+        """
+        maps, intermediate = self._maps(images)
         if self.training or not self.mirrored:
-            return maps, middle
-        # Mirrored as (n, height, width, 1): the strides go on saying channels last; see `as_network_input`.
+            return maps, intermediate
+        # Flipped as (n, height, width, 1), which keeps channels-last strides; see `as_network_input`.
         mirrored = images.permute(0, 2, 3, 1).flip(2).permute(0, 3, 1, 2)
-        other, other_middle = self._maps(mirrored)
-        return (maps + other.flip(3)) / 2, (middle + other_middle.flip(3)) / 2
+        other, other_intermediate = self._maps(mirrored)
+        return (maps + other.flip(3)) / 2, (intermediate + other_intermediate.flip(3)) / 2
 
     def _maps(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        *before, trunk = self
+        *preprocessing, trunk = self
         prepared = images
-        for layer in before:
+        for layer in preprocessing:
             prepared = layer(prepared)
-        maps: tuple[Tensor, Tensor] = trunk.with_middle(prepared)  # type: ignore[operator]
+        maps: tuple[Tensor, Tensor] = trunk.forward_intermediates(prepared)  # type: ignore[operator]
         return maps
 
 
 def initialise_convolutions(trunk: nn.Module, generator: torch.Generator) -> None:
-    """He-normal kernels by fan-out, for a trunk that starts from nothing.
+    """Draw He-normal kernels by fan-out, for a trunk without pre-trained weights.
 
     Source: He et al., ICCV 2015, arXiv 1502.01852; as EfficientNet was initialised.
     """

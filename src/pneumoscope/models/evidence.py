@@ -1,9 +1,9 @@
-"""Where a network's answer comes from: its maps' exact share in the logits, from the forward pass alone.
+"""Evidence maps: the exact contribution of each position of the feature maps to the logits.
 
-Every network here is, for a given image, linear from its last maps with places on: dense layers, ReLU, maximum and
-convolution only choose which linear function it is. So the logits are the sum of what each place of those maps adds, and of
-what the biases add. Nothing is approximated, and no second pass or automatic differentiation is needed, so that the maps
-can be computed wherever the network runs.
+For a given image, every network here is a linear function of its last feature maps: dense layers, ReLU, maximum and
+convolution are piecewise linear. So each logit is the sum over positions of slope * maps, and of the contribution of the
+biases. The slope is computed layer by layer from the logits back to the maps, by explicit formulas instead of automatic
+differentiation, so that the exported network can compute it too. Nothing is approximated.
 
 For a head that pools its maps this is the class activation map (Zhou et al., CVPR 2016, arXiv 1512.04150).
 """
@@ -17,10 +17,19 @@ from pneumoscope.models.efficientnet_lite import ImageMaps, PooledHead
 
 
 class ExplainedClassifier(nn.Module):
-    """An image classifier that tells what each place adds to its logits, and what its maps hold on average."""
+    """Image classifier with logits, evidence and features as outputs.
+
+    Attributes:
+        maps: Module from images to the last feature maps.
+        rest: Layers from these maps to the logits.
+    """
 
     def __init__(self, model: ImageClassifier) -> None:
-        """Shares the weights of a trained network; meant for evaluation mode."""
+        """Wrap a network.
+
+        Args:
+            model: Trained network, whose weights are shared; use it in evaluation mode.
+        """
         super().__init__()
         maps, rest = _parts(model)
         self.maps = maps
@@ -30,78 +39,91 @@ class ExplainedClassifier(nn.Module):
         """Logits, evidence and features of images.
 
         Args:
-            images: (n, 1 or 3, height, width) in [0, 1].
+            images: Images (n, 1 or 3, height, width) in [0, 1].
 
         Returns:
-            Logits (n, classes); evidence (n, classes, rows, columns), whose mean over the places is the logits but for
-            what the biases add; features (n, channels), the means of these maps, or of those half way where the network
-            tells them.
+            Logits (n, classes); evidence (n, classes, rows, columns), whose mean over the positions is the logits without
+            the contribution of the biases; features (n, channels), the means of the intermediate maps, or of the last maps
+            where the network has none.
         """
-        maps, middle = self.maps.with_middle(images) if isinstance(self.maps, ImageMaps) else 2 * (self.maps(images),)
-        passed = [maps]
+        maps, intermediate = (
+            self.maps.forward_intermediates(images) if isinstance(self.maps, ImageMaps) else 2 * (self.maps(images),)
+        )
+        values = [maps]
         for layer in self.rest:
-            passed.append(_forward(layer, passed[-1]))
-        logits = passed[-1]
+            values.append(_forward(layer, values[-1]))
+        logits = values[-1]
         classes = logits.shape[1]
         slope = torch.eye(classes, dtype=logits.dtype).expand(logits.shape[0], classes, classes)
-        for layer, given, taken in zip(reversed(self.rest), reversed(passed[:-1]), reversed(passed[1:]), strict=True):
-            slope = _backward(layer, slope, given, taken)
+        for layer, before, after in zip(reversed(self.rest), reversed(values[:-1]), reversed(values[1:]), strict=True):
+            slope = _backward(layer, slope, before, after)
         evidence = (slope * maps.unsqueeze(1)).sum(dim=2) * (maps.shape[2] * maps.shape[3])
-        return logits, evidence, middle.mean(dim=(2, 3))
+        return logits, evidence, intermediate.mean(dim=(2, 3))
 
 
 def _parts(model: ImageClassifier) -> tuple[nn.Module, list[nn.Module]]:
-    """The part up to the last maps that still have places, and the layers after it."""
+    """Module up to the last feature maps, and the layers after it."""
     head = model.head
     if isinstance(head, PooledHead):
-        return model.base, [_Pooled(), head.dense]
+        return model.base, [_MeanPooling(), head.dense]
     layers = list(head.children())
     if isinstance(model.base, nn.Identity):
         return layers[0], layers[1:]
     return model.base, layers
 
 
-class _Pooled(nn.Module):
-    """(n, channels, height, width) to the means over the places, (n, channels)."""
+class _MeanPooling(nn.Module):
+    """Mean over the positions of maps (n, channels, height, width), (n, channels)."""
 
     def forward(self, maps: Tensor) -> Tensor:
         return maps.mean(dim=(2, 3))
 
 
-def _forward(layer: nn.Module, given: Tensor) -> Tensor:
-    # The layers' own ReLU works in place and would spoil what the way back needs.
-    return functional.relu(given) if isinstance(layer, nn.ReLU) else layer(given)
+def _forward(layer: nn.Module, before: Tensor) -> Tensor:
+    # The networks' own ReLU works in place and would overwrite values that the backward formulas need.
+    return functional.relu(before) if isinstance(layer, nn.ReLU) else layer(before)
 
 
-def _backward(layer: nn.Module, slope: Tensor, given: Tensor, taken: Tensor) -> Tensor:
-    """How the logits change with what a layer was given, (n, classes, ...), from how they change with what it gave."""
+def _backward(layer: nn.Module, slope: Tensor, before: Tensor, after: Tensor) -> Tensor:
+    """Derivative of the logits by a layer's input from that by its output.
+
+    Args:
+        layer: Layer.
+        slope: (n, classes, ...), derivative by the output.
+        before: Input of the layer.
+        after: Output of the layer.
+
+    Returns:
+        (n, classes, ...), derivative by the input.
+    """
     if isinstance(layer, nn.Linear):
         through: Tensor = slope @ layer.weight
         return through
     if isinstance(layer, nn.ReLU):
-        return slope * (taken > 0).unsqueeze(1)
-    if isinstance(layer, _Pooled):
-        height, width = given.shape[2:]
+        return slope * (after > 0).unsqueeze(1)
+    if isinstance(layer, _MeanPooling):
+        height, width = before.shape[2:]
         return (slope / (height * width))[..., None, None].expand(*slope.shape, height, width)
     if isinstance(layer, FlattenFeatures):
-        channels, height, width = given.shape[1:]
+        channels, height, width = before.shape[1:]
         return slope.reshape(*slope.shape[:2], height, width, channels).permute(0, 1, 4, 2, 3)
     if isinstance(layer, nn.MaxPool2d):
-        return _unpooled(slope, given, taken)
+        return _through_maximum(slope, before, after)
     if isinstance(layer, nn.Conv2d):
         back = functional.conv_transpose2d(slope.flatten(0, 1), layer.weight)
         return back.reshape(*slope.shape[:2], *back.shape[1:])
-    raise TypeError(f"no way back through {type(layer).__name__}")
+    raise TypeError(f"no backward formula for {type(layer).__name__}")
 
 
-def _unpooled(slope: Tensor, given: Tensor, taken: Tensor) -> Tensor:
-    """Through a maximum over 2 x 2: to where the maximum stood, in equal parts where it stood several times."""
-    height, width = given.shape[2] - given.shape[2] % 2, given.shape[3] - given.shape[3] % 2
-    largest = (given[:, :, :height, :width] == _twofold(taken)).to(slope.dtype)
-    share = largest / _twofold(functional.avg_pool2d(largest, 2) * 4)
-    back = _twofold(slope.flatten(0, 1)).reshape(*slope.shape[:3], height, width) * share.unsqueeze(1)
-    return functional.pad(back, (0, given.shape[3] - width, 0, given.shape[2] - height))
+def _through_maximum(slope: Tensor, before: Tensor, after: Tensor) -> Tensor:
+    """Derivative by the input of a maximum over 2 x 2: at the maximum, in equal parts where several pixels reach it."""
+    height, width = before.shape[2] - before.shape[2] % 2, before.shape[3] - before.shape[3] % 2
+    largest = (before[:, :, :height, :width] == _upsampled(after)).to(slope.dtype)
+    fraction = largest / _upsampled(functional.avg_pool2d(largest, 2) * 4)
+    back = _upsampled(slope.flatten(0, 1)).reshape(*slope.shape[:3], height, width) * fraction.unsqueeze(1)
+    return functional.pad(back, (0, before.shape[3] - width, 0, before.shape[2] - height))
 
 
-def _twofold(maps: Tensor) -> Tensor:
+def _upsampled(maps: Tensor) -> Tensor:
+    """Maps with each pixel repeated to 2 x 2 pixels."""
     return maps.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)

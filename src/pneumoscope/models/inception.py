@@ -20,7 +20,7 @@ Size = int | tuple[int, int]
 class NormalisedConv(nn.Module):
     """Convolution, batch normalisation with fixed statistics, ReLU.
 
-    The statistics never move: a frozen base must not, and Keras' guide keeps them fixed in fine-tuning too.
+    The statistics are never updated: a frozen base must not change, and Keras' guide keeps them fixed in fine-tuning too.
     """
 
     def __init__(self, channels_in: int, channels_out: int, size: Size, stride: int, same: bool, first: bool) -> None:
@@ -36,7 +36,7 @@ class NormalisedConv(nn.Module):
         self.variance: Tensor
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Maps of the next layer."""
+        """Maps (n, channels out, height, width) of maps (n, channels in, height, width)."""
         out = self.convolution(maps)
         if self.convolution.bias is None:
             out = functional.batch_norm(out, self.mean, self.variance, None, self.beta, eps=_EPSILON)
@@ -44,7 +44,7 @@ class NormalisedConv(nn.Module):
 
     @torch.no_grad()
     def fold(self) -> None:
-        """Draws the normalisation into the convolution's kernels and a bias: one pass over the maps instead of two."""
+        """Fold the normalisation into the convolution's kernels and a bias: one pass over the maps instead of two."""
         if self.convolution.bias is None:
             scale = torch.rsqrt(self.variance + _EPSILON)
             self.convolution.weight.mul_(scale[:, None, None, None])
@@ -53,14 +53,14 @@ class NormalisedConv(nn.Module):
 
 
 class Branches(nn.Module):
-    """Several paths over the same maps, their results side by side along the channels."""
+    """Parallel paths over the same maps, concatenated along the channels."""
 
     def __init__(self, *paths: nn.Module) -> None:
         super().__init__()
         self.paths = nn.ModuleList(paths)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """(n, sum of the paths' channels, height, width)."""
+        """Concatenated maps (n, sum of the paths' channels, height, width)."""
         return torch.cat([path(maps) for path in self.paths], dim=1)
 
 
@@ -113,9 +113,9 @@ def _block_8(channels_in: int) -> Branches:
 
 
 class InceptionV3(nn.Sequential):
-    """Images (n, 1 or 3, height, width) to maps (n, 2048, 5, 5) for 224 x 224; 21,802,784 numbers.
+    """Inception V3 without its top: images (n, 1 or 3, 224, 224) to maps (n, 2048, 5, 5); 21,802,784 parameters.
 
-    The modules stand in the order in which Keras creates its layers, so that weights match by number.
+    The modules are in the order in which Keras creates its layers, so that weights match by number.
     """
 
     def __init__(self) -> None:
@@ -152,11 +152,11 @@ class InceptionV3(nn.Sequential):
         )
 
     def convolutions(self) -> Iterator[NormalisedConv]:
-        """The 94 normalised convolutions in Keras' order of creation."""
+        """Normalised convolutions, 94, in Keras' order of creation."""
         return (module for module in self.modules() if isinstance(module, NormalisedConv))
 
     def fold(self) -> None:
-        """Draws every normalisation into its convolution; for a base that stays as it is."""
+        """Fold every normalisation into its convolution; for a frozen base."""
         for convolution in self.convolutions():
             convolution.fold()
 
@@ -164,13 +164,13 @@ class InceptionV3(nn.Sequential):
 def build_inception_v3(
     classes: int, seed: int, base: InceptionV3 | None = None, frozen: bool = True
 ) -> ImageClassifier:
-    """Model 3: the base, then dense layers of 256 and 128 with ReLU and the classes; for images of 224 x 224.
+    """Build model 3: the base, dense layers of 256 and 128 with ReLU, and a dense layer of the classes, for 224 x 224.
 
     Args:
-        classes: 2 or 3.
-        seed: Of the new weights.
-        base: With pre-trained weights; Keras' initial ones where None.
-        frozen: Whether training leaves the base alone.
+        classes: Number of classes, 2 or 3.
+        seed: Seed of the new weights.
+        base: Base with pre-trained weights; one with Keras' initial weights where None.
+        frozen: Whether training leaves the base unchanged.
     """
     generator = torch.Generator().manual_seed(seed)
     head = nn.Sequential(

@@ -1,4 +1,4 @@
-"""Builders of the catalogue's architectures, and one way to build a network."""
+"""Registry of the functions that build the catalogue's architectures."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +20,16 @@ from pneumoscope.models.weights import load_inception_weights
 
 @dataclass(frozen=True)
 class BuildRequest:
-    """What a builder gets: the arguments of `build_model`."""
+    """Arguments of `build_model`, as a builder gets them.
+
+    Attributes:
+        model: Model settings of the configuration.
+        seed: Seed of the new weights.
+        height: Height of the images in pixels.
+        width: Width of the images in pixels.
+        pretrained: Weight file that the network starts from; None for random weights.
+        trained_cnn: Network whose convolutions a stacked cnn takes over; None for random weights.
+    """
 
     model: ModelConfig
     seed: int
@@ -34,22 +43,22 @@ Builder = Callable[[BuildRequest], ImageClassifier]
 _BUILDERS: dict[str, Builder] = {}
 
 
-def builds(name: str) -> Callable[[Builder], Builder]:
-    """Decorator that makes a function the builder of an architecture of the catalogue.
+def register_builder(name: str) -> Callable[[Builder], Builder]:
+    """Register the decorated function as the builder of an architecture of the catalogue.
 
     Raises:
         ConfigError: The catalogue has no such architecture.
-        ValueError: It has a builder already.
+        ValueError: The architecture has a builder already.
     """
     architecture(name)
 
-    def remember(build: Builder) -> Builder:
+    def register(build: Builder) -> Builder:
         if name in _BUILDERS:
             raise ValueError(f"the architecture {name} has a builder already")
         _BUILDERS[name] = build
         return build
 
-    return remember
+    return register
 
 
 def build_model(
@@ -60,39 +69,39 @@ def build_model(
     pretrained: Path | None = None,
     trained_cnn: ImageClassifier | None = None,
 ) -> ImageClassifier:
-    """A network with its initial weights.
+    """Build a network with its initial weights.
 
     Args:
-        model: Which network.
-        seed: Of the new weights.
-        height: Of the images, pixels.
-        width: Of the images, pixels.
-        pretrained: File with the weights that the architecture starts from; new weights where None.
-        trained_cnn: For the stacked cnn: the network whose convolutions it takes over.
+        model: Model settings of the configuration.
+        seed: Seed of the new weights.
+        height: Height of the images in pixels.
+        width: Width of the images in pixels.
+        pretrained: Weight file that the network starts from; None for random weights.
+        trained_cnn: Network whose convolutions a stacked cnn takes over; None for random weights.
 
     Raises:
-        ConfigError: No such architecture, or it cannot be built for these images.
+        ConfigError: The architecture is unknown, or does not take images of this size.
     """
     name = architecture(model.architecture).name
     return _BUILDERS[name](BuildRequest(model, seed, height, width, pretrained, trained_cnn))
 
 
-@builds("cnn")
+@register_builder("cnn")
 def _cnn(request: BuildRequest) -> ImageClassifier:
     return build_cnn(request.model.classes, request.seed, request.height, request.width)
 
 
-@builds("inception_v3")
+@register_builder("inception_v3")
 def _inception_v3(request: BuildRequest) -> ImageClassifier:
     if (request.height, request.width) != (224, 224):
         raise ConfigError(
-            f"expected films of 224 x 224 for inception_v3, found {request.height} x {request.width}: change preprocessing"
+            f"expected images of 224 x 224 for inception_v3, found {request.height} x {request.width}: change preprocessing"
         )
     base = load_inception_weights(request.pretrained) if request.pretrained else None
     return build_inception_v3(request.model.classes, request.seed, base, request.model.freeze_base)
 
 
-@builds("stacked_cnn")
+@register_builder("stacked_cnn")
 def _stacked_cnn(request: BuildRequest) -> ImageClassifier:
     model = request.model
     return build_stacked_cnn(
@@ -100,23 +109,23 @@ def _stacked_cnn(request: BuildRequest) -> ImageClassifier:
     )
 
 
-@builds("lite0")
+@register_builder("lite0")
 def _lite0(request: BuildRequest) -> ImageClassifier:
-    return _lite(request, LITE0, wide_end=True)
+    return _lite(request, LITE0, final_convolution=True)
 
 
-@builds("nano")
+@register_builder("nano")
 def _nano(request: BuildRequest) -> ImageClassifier:
-    return _lite(request, NANO, wide_end=False)
+    return _lite(request, NANO, final_convolution=False)
 
 
-def _lite(request: BuildRequest, stages: tuple[Stage, ...], wide_end: bool) -> ImageClassifier:
+def _lite(request: BuildRequest, stages: tuple[Stage, ...], final_convolution: bool) -> ImageClassifier:
     if request.height != request.width:
         raise ConfigError(
-            f"expected square films for the detector, found {request.height} x {request.width}: change preprocessing"
+            f"expected square images for the detector, found {request.height} x {request.width}: change preprocessing"
         )
     model = request.model
-    trunk = LiteTrunk(stages, wide_end, model.stochastic_depth, model.style_mixing)
+    trunk = LiteTrunk(stages, final_convolution, model.stochastic_depth, model.style_mixing)
     if request.pretrained:
         load_lite_weights(trunk, request.pretrained)
     else:

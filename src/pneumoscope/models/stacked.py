@@ -17,18 +17,18 @@ def build_stacked_cnn(
     height: int = 224,
     width: int = 224,
 ) -> ImageClassifier:
-    """Model 4.
+    """Build model 4.
 
     Args:
-        classes: 2 or 3.
-        seed: Of the new weights.
-        trained: The network whose convolutions are taken over (copied); fresh ones where None.
-        frozen: Whether training leaves the taken convolutions alone.
-        height: Of the images, pixels.
-        width: Of the images, pixels.
+        classes: Number of classes, 2 or 3.
+        seed: Seed of the new weights.
+        trained: Network whose convolutions are copied; new ones where None.
+        frozen: Whether training leaves the copied convolutions unchanged.
+        height: Height of the images in pixels.
+        width: Width of the images in pixels.
 
     Raises:
-        WeightsError: `trained` is not a network of `build_cnn`.
+        WeightsError: `trained` is not a network of `build_cnn`, or the images are too small.
     """
     source = trained if trained is not None else build_cnn(classes, seed, height, width)
     if not isinstance(source.head, nn.Sequential) or not isinstance(source.head[0], nn.Sequential):
@@ -38,7 +38,7 @@ def build_stacked_cnn(
         height, width = (height - 2) // 2, (width - 2) // 2
     if height < 1 or width < 1:
         raise WeightsError(
-            "expected films of at least 190 x 190 pixels for a stacked cnn, found smaller ones: enlarge them"
+            "expected images of at least 190 x 190 pixels for a stacked cnn, found smaller ones: enlarge them"
         )
     head = nn.Sequential(
         *convolution_block(FEATURE_CHANNELS, 32),

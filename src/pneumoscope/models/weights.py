@@ -1,4 +1,4 @@
-"""Keras' weight file of Inception V3: found or downloaded, checked, read into our layers."""
+"""Weight file of Keras' Inception V3: found or downloaded, checked and loaded."""
 
 import hashlib
 import re
@@ -18,7 +18,7 @@ from pneumoscope.files import sha256_of_file
 from pneumoscope.models.inception import InceptionV3
 from pneumoscope.progress import Report, silent
 
-# keras.applications.inception_v3 names this address and MD5 for include_top=False.
+# Address and MD5 for include_top=False, from keras.applications.inception_v3.
 KERAS_FILE = Download(
     "https://storage.googleapis.com/tensorflow/keras-applications/inception_v3/"
     "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5",
@@ -30,12 +30,12 @@ _IMAGENET = "Keras' own ImageNet weights"
 
 @dataclass(frozen=True)
 class WeightFile:
-    """A weight file: which one it is, for the report.
+    """Weight file with its identity.
 
     Attributes:
-        path: Where it lies.
-        sha256: Of its bytes, 64 hex digits.
-        description: What it was trained on, as far as known.
+        path: Path of the file.
+        sha256: SHA-256 of the file, 64 hex digits.
+        description: Images that the weights were trained on, as far as known.
     """
 
     path: Path
@@ -44,16 +44,16 @@ class WeightFile:
 
     @property
     def origin(self) -> dict[str, str]:
-        """Plain data for a run folder; the path is left out, since it means nothing elsewhere."""
+        """Name, SHA-256 and description, as a run folder records them; the path would mean nothing elsewhere."""
         return {"file": self.path.name, "sha256": self.sha256, "description": self.description}
 
 
 def find_inception_weights(named: Path | None, report: Report = silent) -> WeightFile:
-    """The weight file to use: `named`, else PNEUMOSCOPE_INCEPTION_WEIGHTS, else Keras' own from the cache or its publisher.
+    """Find the weight file: `named`, else PNEUMOSCOPE_INCEPTION_WEIGHTS, else Keras' own, cached or downloaded.
 
     Raises:
-        WeightsError: A file was named and is not there.
-        DownloadError: Keras' file is not at hand and cannot be had.
+        WeightsError: The named file does not exist.
+        DownloadError: Keras' file is not cached and cannot be downloaded.
     """
     chosen = named or paths.inception_weights_from_environment()
     if chosen is not None:
@@ -71,13 +71,13 @@ def find_inception_weights(named: Path | None, report: Report = silent) -> Weigh
 
 
 def load_inception_weights(path: Path) -> InceptionV3:
-    """The base with the weights of Keras' `inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5` or its like.
+    """Load the base of model 3 from an HDF5 file as Keras' `inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5`.
 
-    Layers are matched by the number in their name, which is the order in which Keras creates them. Kernels turn from
-    Keras' (height, width, in, out) to (out, in, height, width).
+    Layers are matched by the number in their name, which is the order in which Keras creates them. Kernels are transposed
+    from Keras' (height, width, in, out) to (out, in, height, width).
 
     Raises:
-        WeightsError: Missing, not HDF5, or not the 94 convolutions and normalisations of this network.
+        WeightsError: The file is missing, is not HDF5, or does not hold the 94 convolutions and normalisations.
     """
     base = InceptionV3()
     try:
@@ -104,7 +104,7 @@ def load_inception_weights(path: Path) -> InceptionV3:
 
 
 def _numbered(layers: Any, stem: str) -> list[dict[str, NDArray[np.float32]]]:
-    """The arrays of every layer called `stem` or `stem_<number>`, by ascending number."""
+    """Arrays of every layer named `stem` or `stem_<number>`, by ascending number."""
     found = {}
     for name in layers:
         if match := re.fullmatch(rf"{stem}(?:_(\d+))?", name):
@@ -123,10 +123,10 @@ def _numbered(layers: Any, stem: str) -> list[dict[str, NDArray[np.float32]]]:
 
 @torch.no_grad()
 def assign_weight(target: torch.Tensor, values: NDArray[np.float32], path: Path) -> None:
-    """Copies values from a weight file into a tensor.
+    """Copy values from a weight file into a tensor.
 
     Raises:
-        WeightsError: Their shapes differ.
+        WeightsError: The shapes differ.
     """
     if tuple(target.shape) != values.shape:
         raise WeightsError(

@@ -1,1 +1,1 @@
-"""How results are shown: figures in one style, self-contained pages, progress."""
+"""Presentation of results: figures in one style, self-contained HTML pages, Markdown tables."""

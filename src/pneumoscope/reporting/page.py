@@ -1,4 +1,4 @@
-"""A self-contained HTML page: text, tables and pictures in one file, readable without a network."""
+"""Self-contained HTML page: text, tables and figures in one file, without external resources."""
 
 import base64
 from collections.abc import Sequence
@@ -14,15 +14,15 @@ from pneumoscope.types import NOTICE, SYNTHETIC_NOTICE
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a page.
+    """Section of a page.
 
     Attributes:
-        title: Its heading.
-        text: A paragraph each.
-        header: Of the table; empty where there is none.
-        rows: Of the table.
-        picture: PNG bytes; empty where there is none.
-        caption: What the picture shows; its text for who cannot see it.
+        title: Heading.
+        text: Paragraphs.
+        header: Column names of the table; empty for no table.
+        rows: Rows of the table, a cell per column.
+        picture: PNG bytes of the figure; empty for no figure.
+        caption: Caption of the figure, also its alternative text.
     """
 
     title: str
@@ -34,18 +34,18 @@ class Section:
 
     @property
     def picture_data(self) -> str:
-        """The picture as base64."""
+        """Figure as base64."""
         return base64.b64encode(self.picture).decode("ascii")
 
 
 def write_page(path: Path, title: str, lead: str, sections: Sequence[Section], synthetic: bool) -> None:
-    """Writes the page, atomically; every page carries the research notice, a synthetic one its own."""
+    """Write a page with the research notice, and with a warning where the images are synthetic, atomically."""
     warning = SYNTHETIC_NOTICE if synthetic else ""
     write_template(path, "page.html.jinja", title=title, lead=lead, sections=sections, warning=warning)
 
 
 def write_template(path: Path, template: str, **values: Any) -> None:
-    """Writes a page from one of the package's templates, atomically; the research notice is at hand as `notice`."""
+    """Render a template of the package into a file, atomically; the template gets the research notice as `notice`."""
     environment = Environment(
         loader=PackageLoader("pneumoscope.reporting", "templates"), autoescape=select_autoescape(["jinja"])
     )

@@ -1,4 +1,4 @@
-"""One style for every figure: quiet axes, colours that colour-blind readers tell apart."""
+"""Style of all figures: few axis lines, and a palette that colour-blind readers can distinguish."""
 
 import io
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pneumoscope.files import whole_or_nothing
+from pneumoscope.files import atomic_write
 
 # Okabe and Ito's palette.
 CLASS_COLOURS = {"normal": "#0072B2", "bacterial": "#D55E00", "viral": "#CC79A7", "pneumonia": "#E69F00"}
@@ -32,7 +32,7 @@ _RC: Any = {
 
 @contextmanager
 def drawing(width: float, height: float, synthetic: bool = False) -> Iterator[Figure]:
-    """A figure in the house style; inches. A synthetic one says so across its foot."""
+    """Figure in the package's style, inches; marked at its foot where the images are synthetic."""
     with mpl.rc_context(_RC):
         figure = Figure(figsize=(width, height), layout="constrained")
         yield figure
@@ -41,7 +41,7 @@ def drawing(width: float, height: float, synthetic: bool = False) -> Iterator[Fi
 
 
 def png_of(figure: Figure) -> bytes:
-    """The figure as PNG, the same bytes for the same figure."""
+    """PNG bytes of a figure, deterministic."""
     buffer = io.BytesIO()
     with mpl.rc_context(_RC):
         figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
@@ -49,13 +49,13 @@ def png_of(figure: Figure) -> bytes:
 
 
 def save_png(png: bytes, path: Path) -> None:
-    """Writes a picture, atomically."""
-    with whole_or_nothing(path) as temporary:
+    """Write PNG bytes, atomically."""
+    with atomic_write(path) as temporary:
         temporary.write_bytes(png)
 
 
 def bare(axes: Axes) -> None:
-    """No ticks and no frame, for images."""
+    """Remove ticks and frame, for images."""
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():

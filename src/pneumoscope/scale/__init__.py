@@ -1,1 +1,1 @@
-"""Scoring archives of any size: partitions, judged by one machine's processes or by a cluster."""
+"""Scoring of archives of any size: partitions, predicted by the processes of one machine or by a cluster."""

@@ -1,4 +1,4 @@
-"""Addresses become images: paths as they are, everything else as bytes, read ahead; archives image by image."""
+"""Images behind addresses: local paths unchanged, all others as bytes that are read ahead; archives image by image."""
 
 import tarfile
 from collections import deque
@@ -7,22 +7,22 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import PurePosixPath
 from types import TracebackType
 
-from pneumoscope.data.reading import MAX_BYTES
+from pneumoscope.data.limits import MAX_BYTES
 from pneumoscope.inference.inputs import is_dicom, is_image_name
 from pneumoscope.scale.manifest import is_archive
-from pneumoscope.scale.storage import Place, is_path
+from pneumoscope.scale.storage import StoragePath, is_path
 from pneumoscope.types import NamedImage, UnreadImage
 
-Named = str | NamedImage | UnreadImage
-"""A path; or an image's bytes, or the reason why there are none, with its name."""
+AddressedImage = str | NamedImage | UnreadImage
+"""Local path of an image; or its name with its bytes, or with the reason why these could not be read."""
 
-# A store answers after tens of milliseconds; an image is judged in five.
+# Images that are read ahead: a store answers after tens of milliseconds, a prediction takes five.
 _AHEAD = 16
 _TOO_LARGE = f"more than {MAX_BYTES:,} bytes"
 
 
 class ImageReader:
-    """Reads images by several threads."""
+    """Reader of images with several threads."""
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(_AHEAD, thread_name_prefix="read")
@@ -31,44 +31,45 @@ class ImageReader:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def images(self, addresses: Iterable[str]) -> Iterator[Named]:
-        """The images behind addresses, in their order; those of an archive are named `archive#member`.
+    def images(self, addresses: Iterable[str]) -> Iterator[AddressedImage]:
+        """Reads the images behind addresses, in their order; images of an archive are named `archive#member`.
 
         Raises:
-            StorageError: An address cannot be reached; an image that is not there is an `UnreadImage` one.
+            StorageError: An address cannot be reached. An image that does not exist is an `UnreadImage` instead.
         """
-        waiting: deque[Named | Future[Named]] = deque()
+        pending: deque[AddressedImage | Future[AddressedImage]] = deque()
         for address in addresses:
             if is_archive(address):
-                yield from _arrived(waiting, 0)
-                yield from _archived(address)
+                yield from _drain(pending, 0)
+                yield from _archive_images(address)
             else:
-                waiting.append(address if is_path(address) else self._threads.submit(_read, address))
-                yield from _arrived(waiting, _AHEAD)
-        yield from _arrived(waiting, 0)
+                pending.append(address if is_path(address) else self._threads.submit(_read, address))
+                yield from _drain(pending, _AHEAD)
+        yield from _drain(pending, 0)
 
 
-def _arrived(waiting: "deque[Named | Future[Named]]", left: int) -> Iterator[Named]:
-    while len(waiting) > left:
-        first = waiting.popleft()
+def _drain(pending: "deque[AddressedImage | Future[AddressedImage]]", remaining: int) -> Iterator[AddressedImage]:
+    """Takes images from the front, waiting for those that are being read, until `remaining` are left."""
+    while len(pending) > remaining:
+        first = pending.popleft()
         yield first.result() if isinstance(first, Future) else first
 
 
-def _read(address: str) -> Named:
+def _read(address: str) -> AddressedImage:
     try:
-        content = Place(address).read(MAX_BYTES + 1)
+        content = StoragePath(address).read(MAX_BYTES + 1)
     except FileNotFoundError:
         return UnreadImage(address, "no such file")
     return NamedImage(address, content) if len(content) <= MAX_BYTES else UnreadImage(address, _TOO_LARGE)
 
 
-def _archived(address: str) -> Iterator[Named]:
-    """An archive is read once, from its beginning to its end; where it is damaged it ends with an image that says so."""
-    with Place(address).opened() as stream:
+def _archive_images(address: str) -> Iterator[AddressedImage]:
+    """Images of a tar archive, which is read once from beginning to end; an unread image stands for damage."""
+    with StoragePath(address).open() as stream:
         try:
             with tarfile.open(fileobj=stream, mode="r|*", tarinfo=_Header) as archive:
                 for member in archive:
@@ -79,23 +80,23 @@ def _archived(address: str) -> Iterator[Named]:
 
 
 class _Header(tarfile.TarInfo):
-    """Tells an archive that breaks off from one that ends; to the library both are the end."""
+    """Header that distinguishes a truncated archive from a complete one; for tarfile both have ended."""
 
     @classmethod
     def fromtarfile(cls, archive: tarfile.TarFile) -> "_Header":
         try:
             return super().fromtarfile(archive)
         except (tarfile.EmptyHeaderError, tarfile.TruncatedHeaderError) as error:  # type: ignore[attr-defined]
-            raise tarfile.ReadError("it breaks off") from error
+            raise tarfile.ReadError("it is truncated") from error
 
 
-def _member(archive: tarfile.TarFile, member: tarfile.TarInfo, name: str) -> Named | None:
-    """The image that a file in an archive holds; None where it is none, as far as name and first bytes tell."""
-    told = False if PurePosixPath(member.name).name.startswith(".") else is_image_name(member.name)
-    if told is False:
+def _member(archive: tarfile.TarFile, member: tarfile.TarInfo, name: str) -> AddressedImage | None:
+    """Image of a file in an archive; None where the file is no image by its name or first bytes."""
+    by_name = False if PurePosixPath(member.name).name.startswith(".") else is_image_name(member.name)
+    if by_name is False:
         return None
     if member.size > MAX_BYTES:
-        return UnreadImage(name, _TOO_LARGE) if told else None
+        return UnreadImage(name, _TOO_LARGE) if by_name else None
     stream = archive.extractfile(member)
     content = stream.read() if stream else b""
-    return NamedImage(name, content) if told or is_dicom(content) else None
+    return NamedImage(name, content) if by_name or is_dicom(content) else None

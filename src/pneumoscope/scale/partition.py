@@ -1,4 +1,8 @@
-"""One partition: its images are judged and its results put in their place, whole or not at all. The same for every engine."""
+"""Scoring of partitions, the same for every engine: images are predicted, results are written whole or not at all.
+
+A result file is a table with one row per image; the metadata of its schema holds plan, settings and counts, so that a
+partition can be counted and checked without reading its rows.
+"""
 
 import io
 import json
@@ -13,20 +17,20 @@ from pneumoscope.errors import DataError
 from pneumoscope.inference.batch import Summary, predict_files
 from pneumoscope.inference.journal import as_table
 from pneumoscope.inference.pool import WorkerPool
-from pneumoscope.scale.images import ImageReader, Named
+from pneumoscope.scale.images import AddressedImage, ImageReader
 from pneumoscope.scale.plan import Plan
 from pneumoscope.types import Prediction
 
-# Of the results' schema, where `counted` finds what the partition came to.
-_TOLD = b"pneumoscope"
+# Key in the metadata of a result file's schema.
+_METADATA = b"pneumoscope"
 
 
 @dataclass(frozen=True)
-class Done:
-    """What a partition came to.
+class PartitionResult:
+    """Counts of a scored partition.
 
     Attributes:
-        partition: Its number.
+        partition: Number of the partition; -1 for several together.
         decisions: Decision to number of images.
         reasons: Reason to number of images.
     """
@@ -37,99 +41,98 @@ class Done:
 
     @property
     def images(self) -> int:
-        """All of them."""
+        """Number of images."""
         return sum(self.decisions.values())
 
 
-def score_partitions(plan: Plan, numbers: Iterable[int], pool: WorkerPool) -> Iterator[Done]:
-    """Judges partitions, one after the other, and puts the results of each in place as soon as it is whole.
+def score_partitions(plan: Plan, numbers: Iterable[int], pool: WorkerPool) -> Iterator[PartitionResult]:
+    """Scores partitions, one after the other, and writes the results of each as soon as it is complete.
 
-    Images of the next partition are judged while the results of one are written. The same partition always gives the same
-    bytes, so that one done twice, by a worker that was taken for dead, is there once.
+    Images of the next partition are predicted while the results of one are written. A partition always has the same
+    bytes, so that one scored twice, as by a worker that was taken for dead, has one result file.
 
     Args:
-        plan: That they are part of.
-        numbers: Of the partitions.
-        pool: Judges.
+        plan: Plan of the partitions.
+        numbers: Numbers of the partitions.
+        pool: Worker processes.
 
     Yields:
-        What is done.
+        Counts of each scored partition.
 
     Raises:
-        StorageError: An address cannot be reached; what is in place stays.
-        DataError: The plan's file is gone.
+        StorageError: An address cannot be reached; results that are written stay.
+        DataError: The plan's file is missing.
     """
-    images: deque[tuple[int, int]] = deque()
+    sizes: deque[tuple[int, int]] = deque()
     waiting: deque[Prediction] = deque()
     with ImageReader() as reader:
-        for predictions in predict_files(_counted(plan, numbers, reader, images), pool, plan.terms.request):
+        for predictions in predict_files(_read_images(plan, numbers, reader, sizes), pool, plan.terms.request):
             waiting.extend(predictions)
-            # `images` tells of a partition once all its images are handed out, so of the first ones before they are judged.
-            while images and len(waiting) >= images[0][1]:
-                number, count = images.popleft()
-                yield _commit(plan, number, [waiting.popleft() for _ in range(count)])
-        # Archives without an image, of which no prediction tells.
-        yield from (_commit(plan, number, []) for number, _ in images)
+            # The size of a partition is known once all its images are read, and these are read ahead of the predictions.
+            while sizes and len(waiting) >= sizes[0][1]:
+                number, count = sizes.popleft()
+                yield _write_result(plan, number, [waiting.popleft() for _ in range(count)])
+        # Archives without images at the end, which no prediction follows.
+        yield from (_write_result(plan, number, []) for number, _ in sizes)
 
 
-def _counted(
-    plan: Plan, numbers: Iterable[int], reader: ImageReader, images: deque[tuple[int, int]]
-) -> Iterator[Named]:
+def _read_images(
+    plan: Plan, numbers: Iterable[int], reader: ImageReader, sizes: deque[tuple[int, int]]
+) -> Iterator[AddressedImage]:
+    """Images of partitions; number and size of each partition are appended to `sizes` behind its last image."""
     for number in numbers:
         count = 0
         for image in reader.images(plan.addresses(number)):
             count += 1
             yield image
-        images.append((number, count))
+        sizes.append((number, count))
 
 
-def _commit(plan: Plan, number: int, predictions: list[Prediction]) -> Done:
+def _write_result(plan: Plan, number: int, predictions: list[Prediction]) -> PartitionResult:
     summary = Summary()
     for prediction in predictions:
         summary.add(prediction)
-    # Counters in the order of their names, whatever the order in which they were met: the bytes are to be the same.
-    done = Done(number, *(dict(sorted(each.items())) for each in (summary.decisions, summary.reasons)))
-    told = {"plan": plan.hash, "manifest": plan.manifest_hash, **asdict(plan.terms), **asdict(done)}
+    # Counts sorted by name, not by first occurrence, so that a partition always has the same bytes.
+    result = PartitionResult(number, *(dict(sorted(each.items())) for each in (summary.decisions, summary.reasons)))
+    metadata = {"plan": plan.hash, "manifest": plan.manifest_hash, **asdict(plan.terms), **asdict(result)}
     versions = arrow.array([plan.terms.code_version] * len(predictions), arrow.string())
-    table = (
-        as_table(predictions).append_column("code_version", versions).replace_schema_metadata({_TOLD: json.dumps(told)})
-    )
+    table = as_table(predictions).append_column("code_version", versions)
     buffer = io.BytesIO()
-    parquet.write_table(table, buffer, compression="zstd")
+    parquet.write_table(table.replace_schema_metadata({_METADATA: json.dumps(metadata)}), buffer, compression="zstd")
     plan.part(number).write(buffer.getvalue())
-    return done
+    return result
 
 
-def counted(plan: Plan, number: int) -> Done:
-    """What a partition came to whose results are in place, as they say themselves.
+def read_result(plan: Plan, number: int) -> PartitionResult:
+    """Reads the counts of a partition from the metadata of its result file.
 
     Raises:
-        DataError: They are damaged, or of another plan.
-        StorageError: They cannot be read.
+        DataError: The file is damaged, or of another plan.
+        StorageError: The file cannot be read.
     """
-    place = plan.part(number)
+    path = plan.part(number)
     try:
-        held = parquet.ParquetFile(io.BytesIO(place.read()))
-        told = json.loads(held.schema_arrow.metadata[_TOLD])
-        done = Done(told["partition"], told["decisions"], told["reasons"])
-        rows = held.metadata.num_rows
+        file = parquet.ParquetFile(io.BytesIO(path.read()))
+        metadata = json.loads(file.schema_arrow.metadata[_METADATA])
+        result = PartitionResult(metadata["partition"], metadata["decisions"], metadata["reasons"])
+        rows = file.metadata.num_rows
     except (arrow.ArrowException, KeyError, TypeError, ValueError) as error:
         raise DataError(
-            f"expected results in {place.address}, found {error}: delete it and run the same command again"
+            f"expected results in {path.address}, found {error}: delete it and run the same command again"
         ) from error
-    if (told["plan"], done.partition, done.images) != (plan.hash, number, rows):
+    if (metadata["plan"], result.partition, result.images) != (plan.hash, number, rows):
         raise DataError(
-            f"expected {rows} results of partition {number} in {place.address}, found {done.images} of {done.partition}: "
-            "delete it and run the same command again"
+            f"expected {rows} results of partition {number} in {path.address}, found {result.images} of "
+            f"{result.partition}: delete it and run the same command again"
         )
-    return done
+    return result
 
 
-def total(parts: Iterable[Done]) -> Done:
-    """Partitions together, as one numbered -1."""
+def sum_results(results: Iterable[PartitionResult]) -> PartitionResult:
+    """Sums the counts of partitions, as one partition numbered -1."""
     decisions: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
-    for part in parts:
-        decisions.update(part.decisions)
-        reasons.update(part.reasons)
-    return Done(-1, dict(sorted(decisions.items())), dict(sorted(reasons.items())))
+    for result in results:
+        decisions.update(result.decisions)
+        reasons.update(result.reasons)
+    return PartitionResult(-1, dict(sorted(decisions.items())), dict(sorted(reasons.items())))

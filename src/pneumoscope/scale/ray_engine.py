@@ -1,7 +1,7 @@
-"""Partitions judged by a Ray cluster: Ray Data hands each to a free worker, and hands it out again where one dies.
+"""Scoring by a Ray cluster: Ray Data assigns each partition to a free worker, and again to another where one dies.
 
-What travels is a partition's number to a worker and what it came to back: a few hundred bytes, however large the images.
-Workers read the plan and the images, and write the results, themselves.
+Only the number of a partition is sent to a worker, and its counts are sent back: a few hundred bytes, however large the
+images. Workers read the plan and the images, and write the results, themselves.
 """
 
 import json
@@ -15,26 +15,26 @@ import ray.data
 from ray.exceptions import RayError
 
 from pneumoscope.bundle import Bundle
-from pneumoscope.cluster import connected
+from pneumoscope.cluster import ray_connection
 from pneumoscope.errors import DataError, PneumoscopeError, StorageError
 from pneumoscope.inference.pool import WorkerPool
-from pneumoscope.scale.partition import Done, counted, score_partitions
+from pneumoscope.scale.partition import PartitionResult, read_result, score_partitions
 from pneumoscope.scale.plan import Plan, code_version
 
-# Pieces of work to a run at most, so that what the cluster knows of them stays small; of more partitions each has several.
-_MOST_PIECES = 10_000
-# Partitions that fail one after the other before the rest is not tried.
-_GIVE_UP_AFTER = 8
-# Only numbers pass through the store of a cluster that this command starts itself.
-_OWN_STORE_BYTES = 100 * 2**20
+# Blocks of partitions per run at most, so that the cluster's record of them stays small.
+_MAX_BLOCKS = 10_000
+# Partitions that fail one after the other before the run gives up.
+_MAX_CONSECUTIVE_FAILURES = 8
+# Object store of a cluster that this command starts itself: only numbers and counts pass through it.
+_STORE_BYTES = 100 * 2**20
 
 
 class RayEngine:
-    """A Ray cluster.
+    """Ray cluster.
 
     Attributes:
-        name: For people.
-        cores: At work, once it has begun.
+        name: Name of the engine.
+        cores: Number of cores in use, once the scoring has begun.
     """
 
     name = "ray"
@@ -46,13 +46,14 @@ class RayEngine:
         cores_per_worker: int = 1,
         gpus_per_worker: float = 0.0,
     ) -> None:
-        """Says which cluster, and how much of it.
+        """Selects a cluster and the resources to use.
 
         Args:
-            address: Of its head, host:port, or `auto` for the one that this machine is part of; None starts one here.
-            workers: Detectors at work; None for as many as the cluster has room for.
-            cores_per_worker: Of each, with a process that decodes and judges for each core.
-            gpus_per_worker: Of each, shared by its processes; a part of one where several workers are to share it.
+            address: Address of the cluster's head, host:port, or `auto` for the cluster that this machine belongs to; None
+                starts a cluster on this machine.
+            workers: Number of workers; None for as many as the cluster has room for.
+            cores_per_worker: Cores of each worker, with one process for each core.
+            gpus_per_worker: GPUs of each worker, used by all its processes; below 1 where several workers use one GPU.
         """
         self.cores = 0
         self._address = address
@@ -60,30 +61,30 @@ class RayEngine:
         self._cores_per_worker = cores_per_worker
         self._gpus_per_worker = gpus_per_worker
 
-    def score(self, plan: Plan, numbers: Sequence[int], bundle: Bundle) -> Iterator[Done]:
-        """Judges partitions.
+    def score(self, plan: Plan, numbers: Sequence[int], bundle: Bundle) -> Iterator[PartitionResult]:
+        """Scores partitions.
 
         Args:
-            plan: That they are part of.
-            numbers: Of the partitions, at least one.
-            bundle: Loaded bundle: workers need no file of it.
+            plan: Plan of the partitions.
+            numbers: Numbers of the partitions, at least one.
+            bundle: Loaded bundle, which is sent to the workers.
 
         Yields:
-            What is done, in any order.
+            Counts of each scored partition, in any order.
 
         Raises:
-            DataError: The cluster cannot be reached, or has no room for a worker.
-            StorageError: Partitions failed; told after all others were done, or when many failed in a row.
+            DataError: The cluster cannot be reached, fails, or has no room for a worker.
+            StorageError: Partitions failed; raised after all others are done, or after many failures in a row.
         """
-        with connected(self._address, _OWN_STORE_BYTES):
-            workers = self._workers or _room({"CPU": self._cores_per_worker, "GPU": self._gpus_per_worker})
+        with ray_connection(self._address, _STORE_BYTES):
+            workers = self._workers or _worker_capacity({"CPU": self._cores_per_worker, "GPU": self._gpus_per_worker})
             self.cores = workers * self._cores_per_worker
-            pieces = ray.data.from_items(
-                [{"partition": number} for number in numbers], override_num_blocks=min(len(numbers), _MOST_PIECES)
+            partitions = ray.data.from_items(
+                [{"partition": number} for number in numbers], override_num_blocks=min(len(numbers), _MAX_BLOCKS)
             )
-            # Within a list a reference travels as it is: the bundle itself would be part of every order to start a worker.
+            # A reference within a list is not resolved: otherwise every start of a worker would carry the bundle.
             shared = [ray.put(bundle)]
-            answers = pieces.map_batches(
+            results = partitions.map_batches(
                 _Worker,
                 fn_constructor_args=(plan, shared, self._cores_per_worker),
                 batch_size=1,
@@ -91,39 +92,39 @@ class RayEngine:
                 num_gpus=self._gpus_per_worker or None,
                 compute=ray.data.ActorPoolStrategy(size=min(workers, len(numbers))),
             )
-            yield from _told(answers)
+            yield from _results(results)
 
 
-def _told(answers: "ray.data.Dataset") -> Iterator[Done]:
-    failed: list[str] = []
-    in_a_row = 0
-    for answer in _rows(answers):
-        told = json.loads(answer["told"])
-        if "failed" not in told:
-            in_a_row = 0
-            yield Done(**told)
+def _results(dataset: "ray.data.Dataset") -> Iterator[PartitionResult]:
+    """Counts of each scored partition; failures are raised at the end, or after many in a row."""
+    failures: list[str] = []
+    consecutive = 0
+    for row in _rows(dataset):
+        record = json.loads(row["result"])
+        if "failed" not in record:
+            consecutive = 0
+            yield PartitionResult(**record)
             continue
-        failed.append(told["failed"])
-        in_a_row += 1
-        if in_a_row == _GIVE_UP_AFTER:
+        failures.append(record["failed"])
+        consecutive += 1
+        if consecutive == _MAX_CONSECUTIVE_FAILURES:
             break
-    if failed:
-        raise StorageError(
-            f"expected to finish every partition, found {len(failed)} that failed; the first: {failed[0]}"
-        )
+    if failures:
+        raise StorageError(f"{len(failures)} partitions failed; the first: {failures[0]}")
 
 
-def _rows(answers: "ray.data.Dataset") -> Iterator[dict[str, Any]]:
+def _rows(dataset: "ray.data.Dataset") -> Iterator[dict[str, Any]]:
     try:
-        yield from answers.iter_rows()
+        yield from dataset.iter_rows()
     except RayError as error:
+        cause = str(error).splitlines()[0]
         raise DataError(
-            f"expected the cluster to go on, found {str(error).splitlines()[0]}: see its logs, then run the same command again"
+            f"Ray cluster failed: {cause}; check its logs and run the same command again to resume"
         ) from error
 
 
 class _Worker:
-    """Judges partitions in a process of the cluster."""
+    """Worker that scores partitions in a process of the cluster."""
 
     def __init__(self, plan: Plan, bundle: "list[ray.ObjectRef[Bundle]]", cores: int) -> None:
         self._plan = plan
@@ -131,29 +132,29 @@ class _Worker:
         self._pool = WorkerPool(ray.get(bundle[0]), cores, plan.terms.device)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
-        return {"told": [json.dumps(self._score(int(number))) for number in batch["partition"]]}
+        return {"result": [json.dumps(self._score(int(number))) for number in batch["partition"]]}
 
     def _score(self, number: int) -> dict[str, Any]:
-        if (wanted := self._plan.terms.code_version) != self._code_version:
-            return {
-                "failed": f"expected pneumoscope {wanted} on {platform.node()}, found {self._code_version}: install the same there"
-            }
+        """Counts of a partition as plain data, or the message of its failure."""
+        if (expected := self._plan.terms.code_version) != self._code_version:
+            host, found = platform.node(), self._code_version
+            return {"failed": f"expected pneumoscope {expected} on {host}, found {found}: install the same there"}
         try:
             if self._plan.part(number).exists():
-                # A worker that died had put the results in place and not told it.
-                return asdict(counted(self._plan, number))
-            (done,) = score_partitions(self._plan, [number], self._pool)
+                # Another worker wrote the results and died before it returned the counts.
+                return asdict(read_result(self._plan, number))
+            (result,) = score_partitions(self._plan, [number], self._pool)
         except PneumoscopeError as error:
             return {"failed": str(error)}
-        return asdict(done)
+        return asdict(result)
 
 
-def _room(wanted: dict[str, float]) -> int:
-    """How many workers the cluster has room for, each on one node."""
+def _worker_capacity(wanted: dict[str, float]) -> int:
+    """Number of workers with these resources, each on one node, that the cluster has room for."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    room = sum(min(int(node.get(name, 0) // each) for name, each in wanted.items() if each) for node in nodes)
-    if room == 0:
-        told = ", ".join(f"{each:g} {name}" for name, each in wanted.items() if each)
+    capacity = sum(min(int(node.get(name, 0) // each) for name, each in wanted.items() if each) for node in nodes)
+    if capacity == 0:
+        needed = ", ".join(f"{each:g} {name}" for name, each in wanted.items() if each)
         found = "; ".join(", ".join(f"{node.get(name, 0):g} {name}" for name in wanted) for node in nodes)
-        raise DataError(f"expected a node with {told} in the cluster, found {found or 'none'}: ask for less per worker")
-    return room
+        raise DataError(f"expected a node with {needed} in the cluster, found {found or 'none'}: use less per worker")
+    return capacity

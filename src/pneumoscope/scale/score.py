@@ -1,16 +1,15 @@
-"""An archive is scored: the plan, the partitions that are missing, the account of what was done and what it took.
+"""Scoring of an archive: the plan, the partitions that are missing, statistics of the run, a summary of all results.
 
-OUT/_runs/*.json     what each run did and how long it took, a file to a run, also of runs that were broken off
-OUT/_summary.json    what the images came to; there only once all partitions are
+OUT/_runs/*.json     statistics of each run, one file per run, also of interrupted runs
+OUT/_summary.json    counts of all images; exists once all partitions do
 """
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 from uuid import uuid4
@@ -19,57 +18,63 @@ from pneumoscope.bundle import Bundle
 from pneumoscope.errors import DataError
 from pneumoscope.files import as_json
 from pneumoscope.inference.pool import WorkerPool
-from pneumoscope.scale.partition import Done, counted, score_partitions, total
+from pneumoscope.scale.partition import PartitionResult, read_result, score_partitions, sum_results
 from pneumoscope.scale.plan import Plan, Terms, code_version, open_plan
-from pneumoscope.scale.storage import Place, is_path
+from pneumoscope.scale.storage import StoragePath, is_path
 from pneumoscope.types import PredictionRequest
 
 _RUNS, _SUMMARY = "_runs", "_summary.json"
-_SECONDS_BETWEEN_NOTES = 30.0
+_SECONDS_BETWEEN_WRITES = 30.0
 _HOUR = 3600.0
-# Results that are read at a time in the end: a store answers after tens of milliseconds.
-_COUNTING = 32
-_HELD = 1000
+# Threads that read the counts of partitions: a store answers after tens of milliseconds.
+_THREADS = 32
+# Partitions whose counts are read at a time, so that millions of them are not queued at once.
+_CHUNK = 1000
 
 
 class Engine(Protocol):
-    """Judges partitions.
+    """Engine that scores partitions.
 
     Attributes:
-        name: For people.
-        cores: At work, once it has begun.
+        name: Name of the engine.
+        cores: Number of cores in use, once the scoring has begun.
     """
 
     name: str
     cores: int
 
-    def score(self, plan: Plan, numbers: Sequence[int], bundle: Bundle) -> Iterator[Done]:
-        """Judges partitions of a plan; yields what is done, in any order."""
+    def score(self, plan: Plan, numbers: Sequence[int], bundle: Bundle) -> Iterator[PartitionResult]:
+        """Scores partitions of a plan; yields the counts of each, in any order."""
         ...
 
 
 class LocalEngine:
-    """The processes of this machine, as in `predict`."""
+    """Worker processes of this machine, as in `predict`.
+
+    Attributes:
+        name: Name of the engine.
+        cores: Number of worker processes.
+    """
 
     name = "local"
 
     def __init__(self, workers: int) -> None:
         self.cores = workers
 
-    def score(self, plan: Plan, numbers: Sequence[int], bundle: Bundle) -> Iterator[Done]:
-        """Judges partitions; see `score_partitions`."""
+    def score(self, plan: Plan, numbers: Sequence[int], bundle: Bundle) -> Iterator[PartitionResult]:
+        """Scores partitions; see `score_partitions`."""
         with WorkerPool(bundle, self.cores, plan.terms.device) as pool:
             yield from score_partitions(plan, numbers, pool)
 
 
-class Account:
-    """What a run has done so far, and what that took.
+class RunStatistics:
+    """Progress and cost of a run.
 
     Attributes:
-        plan: That it works on.
-        earlier: Partitions that earlier runs have done.
-        partitions: Done by this run.
-        images: Likewise.
+        plan: Plan of the run.
+        earlier: Number of partitions that earlier runs scored.
+        partitions: Number of partitions that this run scored.
+        images: Number of images that this run scored.
     """
 
     def __init__(self, plan: Plan, earlier: int, core_hours: float, engine: Engine) -> None:
@@ -79,41 +84,41 @@ class Account:
         self.images = 0
         self._earlier_core_hours = core_hours
         self._engine = engine
-        self._began = time.monotonic()
+        self._start = time.monotonic()
         self._seconds: float | None = None
 
     def close(self) -> None:
-        """The run is over: its time stands still."""
+        """Stops the clock at the end of the run."""
         self._seconds = self.seconds
 
-    def add(self, done: Done) -> None:
-        """A partition more."""
+    def add(self, result: PartitionResult) -> None:
+        """Counts a scored partition."""
         self.partitions += 1
-        self.images += done.images
+        self.images += result.images
 
     @property
     def seconds(self) -> float:
-        """Since the run began, until it ended."""
-        return time.monotonic() - self._began if self._seconds is None else self._seconds
+        """Duration of the run so far, or until its end, seconds."""
+        return time.monotonic() - self._start if self._seconds is None else self._seconds
 
     @property
     def rate(self) -> float:
-        """Images a second."""
+        """Images per second."""
         return self.images / max(self.seconds, 1e-9)
 
     @property
     def seconds_left(self) -> float:
-        """Until all is done, if it goes on as it went; infinite before anything is done."""
+        """Estimated time until all partitions are scored, at the rate so far; infinite before the first."""
         left = self.plan.partitions - self.earlier - self.partitions
         return left * self.seconds / self.partitions if self.partitions else float("inf")
 
     @property
     def core_hours(self) -> float:
-        """Cores times hours, of this run and those before it."""
+        """Cores times hours, of this and earlier runs together."""
         return self._earlier_core_hours + self._engine.cores * self.seconds / _HOUR
 
     def as_json(self) -> dict[str, Any]:
-        """This run alone, as plain data."""
+        """Statistics of this run alone, as plain data."""
         return {
             "engine": self._engine.name,
             "cores": self._engine.cores,
@@ -125,18 +130,18 @@ class Account:
 
 
 @dataclass(frozen=True)
-class Scored:
-    """What an archive came to.
+class ScoredArchive:
+    """Result of scoring an archive.
 
     Attributes:
-        plan: By which it was scored.
-        all: All partitions together.
-        account: Of the run that finished it.
+        plan: Plan of the scoring.
+        total: Counts of all partitions together.
+        run: Statistics of the run that scored the last partition.
     """
 
     plan: Plan
-    all: Done
-    account: Account
+    total: PartitionResult
+    run: RunStatistics
 
 
 def score(
@@ -145,98 +150,102 @@ def score(
     bundle: Bundle,
     engine: Engine,
     partition_size: int = 1000,
-    follow: Callable[[Account], None] = lambda account: None,
+    follow: Callable[[RunStatistics], None] = lambda statistics: None,
     request: PredictionRequest | None = None,
     device: str = "cpu",
-) -> Scored:
-    """Scores an archive, or what an earlier run has left of it, into a folder of Parquet files.
+) -> ScoredArchive:
+    """Scores an archive, or the partitions that earlier runs have not scored, into a folder of Parquet files.
 
     Args:
-        manifest: Folder, table, tar archive or pattern of them; a path, or an address that fsspec reaches.
-        out: Folder of the results, likewise.
+        manifest: Folder, table, tar archive or pattern of these; a local path, or an address that fsspec reaches.
+        out: Folder of the results; a local path, or an address that fsspec reaches.
         bundle: Bundle that makes the predictions.
-        engine: Engine that works on the partitions.
-        partition_size: Images that are judged and put in place together.
-        follow: Called whenever a partition is done, and once before the first.
+        engine: Engine that scores the partitions.
+        partition_size: Number of images per partition, which are predicted and written together.
+        follow: Callback, called once before the first partition and after every one.
         request: Settings of the predictions; the usual ones where None. No evidence is drawn.
         device: `cpu`, or `cuda` for a GPU.
 
     Raises:
-        ConfigError: An address behind a protocol that cannot be reached.
-        DataError: Nothing to score, or a run of something else in `out`.
-        StorageError: An address cannot be reached; the same call later goes on where this ended.
+        ConfigError: The protocol of an address is unknown or its package is missing.
+        DataError: No images, or a run with other files or settings in `out`.
+        StorageError: An address cannot be reached; the same call resumes the run later.
         PneumoscopeError: The settings are not as expected.
     """
-    asked = request or PredictionRequest()
-    bundle.manifest.point_shown(asked)
-    terms = Terms(bundle.sha256, asked.operating_point, asked.prevalence, code_version(), device)
+    request = request or PredictionRequest()
+    bundle.manifest.point_shown(request)  # an unknown operating point is an error before anything is written
+    terms = Terms(bundle.sha256, request.operating_point, request.prevalence, code_version(), device)
     plan = open_plan(_absolute(manifest), _absolute(out), terms, partition_size)
-    there = plan.done()
-    missing = [number for number in range(plan.partitions) if number not in there]
-    account = Account(plan, len(there), _core_hours(plan), engine)
-    follow(account)
+    done = plan.done()
+    missing = [number for number in range(plan.partitions) if number not in done]
+    statistics = RunStatistics(plan, len(done), _core_hours(plan), engine)
+    follow(statistics)
     if not missing:
-        account.close()
+        statistics.close()
     else:
-        with _noted(account) as note:
-            for done in engine.score(plan, missing, bundle):
-                account.add(done)
-                note.now_and_then()
-                follow(account)
-    every = _count(plan)
+        with _RunRecord(statistics) as record:
+            for result in engine.score(plan, missing, bundle):
+                statistics.add(result)
+                record.write_if_due()
+                follow(statistics)
+    total = _read_total(plan)
+    _write_summary(plan, total)
+    return ScoredArchive(plan, total, statistics)
+
+
+def _write_summary(plan: Plan, total: PartitionResult) -> None:
     summary = {
-        "films": every.images,
+        "films": total.images,
         "partitions": plan.partitions,
-        "decisions": every.decisions,
-        "reasons": every.reasons,
+        "decisions": total.decisions,
+        "reasons": total.reasons,
         "plan": plan.hash,
         "manifest": plan.manifest_hash,
-        **asdict(terms),
+        **asdict(plan.terms),
     }
-    (Place(plan.out) / _SUMMARY).write(as_json(summary).encode())
-    return Scored(plan, every, account)
+    (StoragePath(plan.out) / _SUMMARY).write(as_json(summary).encode())
 
 
 def _absolute(address: str) -> str:
-    """The same for every worker, wherever it was started."""
+    """Address that is valid for every worker, whatever its working directory."""
     return str(Path(address).absolute()) if is_path(address) else address
 
 
-class _noted:
-    """Keeps the account of a run on disk while it lasts."""
+class _RunRecord:
+    """Record of a run in `_runs`, written every half minute and at the end of the run."""
 
-    def __init__(self, account: Account) -> None:
-        began = datetime.now(UTC)
-        name = f"{began:%Y%m%dT%H%M%SZ}-{uuid4().hex[:8]}.json"
-        self._place = Place(account.plan.out) / _RUNS / name
-        self._account = account
-        self._began = began.isoformat(timespec="seconds")
-        self._noted = time.monotonic()
+    def __init__(self, statistics: RunStatistics) -> None:
+        start = datetime.now(UTC)
+        name = f"{start:%Y%m%dT%H%M%SZ}-{uuid4().hex[:8]}.json"
+        self._path = StoragePath(statistics.plan.out) / _RUNS / name
+        self._statistics = statistics
+        self._start = start.isoformat(timespec="seconds")
+        self._written = time.monotonic()
 
-    def __enter__(self) -> "_noted":
+    def __enter__(self) -> "_RunRecord":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._account.close()
+        self._statistics.close()
         self._write()
 
-    def now_and_then(self) -> None:
-        if time.monotonic() - self._noted > _SECONDS_BETWEEN_NOTES:
+    def write_if_due(self) -> None:
+        if time.monotonic() - self._written > _SECONDS_BETWEEN_WRITES:
             self._write()
 
     def _write(self) -> None:
-        self._noted = time.monotonic()
-        self._place.write(as_json({"began": self._began, **self._account.as_json()}).encode())
+        self._written = time.monotonic()
+        self._path.write(as_json({"began": self._start, **self._statistics.as_json()}).encode())
 
 
 def _core_hours(plan: Plan) -> float:
-    """Of earlier runs together."""
-    folder = Place(plan.out) / _RUNS
+    """Core-hours of earlier runs together."""
+    folder = StoragePath(plan.out) / _RUNS
     return sum(float(json.loads((folder / name).read())["core_hours"]) for name in folder.names())
 
 
-def _count(plan: Plan) -> Done:
-    """What all partitions came to, as what is in place says itself.
+def _read_total(plan: Plan) -> PartitionResult:
+    """Counts of all partitions together, from their result files.
 
     Raises:
         DataError: A partition is missing or damaged.
@@ -246,15 +255,10 @@ def _count(plan: Plan) -> Done:
             f"expected results of all {plan.partitions:,} partitions in {plan.out}, found {len(missing):,} missing: "
             "run the same command again"
         )
-    with ThreadPoolExecutor(_COUNTING) as threads:
-        return total(
-            done
-            for some in _batched(range(plan.partitions), _HELD)
-            for done in threads.map(lambda number: counted(plan, number), some)
+    numbers = range(plan.partitions)
+    with ThreadPoolExecutor(_THREADS) as threads:
+        return sum_results(
+            result
+            for start in range(0, plan.partitions, _CHUNK)
+            for result in threads.map(lambda number: read_result(plan, number), numbers[start : start + _CHUNK])
         )
-
-
-def _batched(numbers: Iterable[int], size: int) -> Iterator[list[int]]:
-    left = iter(numbers)
-    while some := list(islice(left, size)):
-        yield some

@@ -1,4 +1,4 @@
-"""Files and folders at any address: paths, and what fsspec reaches, such as s3://, gs://, abfs:// and hdfs://."""
+"""Files and folders at any address: local paths, and stores that fsspec reaches, such as s3://, gs://, abfs:// and hdfs://."""
 
 import posixpath
 from collections.abc import Iterator
@@ -11,179 +11,186 @@ from uuid import uuid4
 from fsspec.core import url_to_fs
 
 from pneumoscope.errors import ConfigError, PneumoscopeError, StorageError
-from pneumoscope.files import whole_or_nothing
+from pneumoscope.files import atomic_write
 
-# Where an object appears whole or not at all once it is put; elsewhere it is moved to its name once it is written.
+# Protocols that put an object whole or not at all; with all others a file is moved to its name once it is written.
 _ATOMIC = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "oss", "r2", "memory"})
 
 
 def is_path(address: str) -> bool:
-    """Whether an address is a path of this machine, and not behind a protocol."""
+    """Whether an address is a path of this machine, without a protocol."""
     return "://" not in address
 
 
 @dataclass(frozen=True)
-class Place:
-    """A file or folder, whether it is there or not.
+class StoragePath:
+    """Path of a file or folder on this machine or in a store, whether it exists or not.
 
     Attributes:
-        address: As it was named.
+        address: Local path, or address with a protocol, as the user gave it.
     """
 
     address: str
 
-    def __truediv__(self, name: str) -> "Place":
-        return Place(f"{self.address.rstrip('/')}/{name}")
+    def __truediv__(self, name: str) -> "StoragePath":
+        return StoragePath(f"{self.address.rstrip('/')}/{name}")
 
     @property
-    def parent(self) -> "Place":
-        """The folder around it."""
-        return Place(posixpath.dirname(self.address) or ".") if "/" in self.address else Place(".")
+    def parent(self) -> "StoragePath":
+        """Folder that contains this file or folder."""
+        return StoragePath(posixpath.dirname(self.address) or ".") if "/" in self.address else StoragePath(".")
 
     def exists(self) -> bool:
-        """Whether a file is there.
+        """Whether this is an existing file.
 
         Raises:
             StorageError: The address cannot be reached.
         """
-        return self._kind() == "file"
+        return self._type() == "file"
 
     def is_folder(self) -> bool:
-        """Whether a folder is there.
+        """Whether this is an existing folder.
 
         Raises:
             StorageError: The address cannot be reached.
         """
-        return self._kind() == "directory"
+        return self._type() == "directory"
 
-    def _kind(self) -> str | None:
-        # Not by `isfile` and `isdir`, which say no as well where the address cannot be reached.
-        with self._told("to look at"):
+    def _type(self) -> str | None:
+        """Type that fsspec reports, such as file or directory; None where nothing exists."""
+        # `isfile` and `isdir` are also False where the address cannot be reached.
+        with self._storage_errors("access"):
             try:
-                self._system.invalidate_cache(self._path)
-                return str(self._system.info(self._path)["type"])
+                self._filesystem.invalidate_cache(self._path)
+                return str(self._filesystem.info(self._path)["type"])
             except FileNotFoundError:
                 return None
 
     def names(self) -> list[str]:
-        """Names of the files directly in this folder; none where it is not there.
+        """Names of the files directly in this folder; none where the folder does not exist.
 
         Raises:
             StorageError: The address cannot be reached.
         """
-        with self._told("to list"):
-            self._system.invalidate_cache(self._path)
+        with self._storage_errors("list"):
+            self._filesystem.invalidate_cache(self._path)
             try:
-                found = self._system.ls(self._path, detail=True)
+                found = self._filesystem.ls(self._path, detail=True)
             except FileNotFoundError:
                 return []
             return [posixpath.basename(each["name"]) for each in found if each["type"] == "file"]
 
     def walk(self) -> Iterator[str]:
-        """Addresses of all files in this folder and those in it, sorted within each; hidden ones are left out.
+        """Addresses of all files in this folder and its subfolders, sorted within each, without hidden ones.
 
         Raises:
             StorageError: The address cannot be reached.
         """
-        with self._told("to list"):
-            for folder, folders, files in self._system.walk(self._path):
-                # The walk goes on with what is left in `folders`, in this order.
+        with self._storage_errors("list"):
+            for folder, folders, files in self._filesystem.walk(self._path):
+                # fsspec descends into what is left in `folders`, in this order.
                 folders[:] = sorted(name for name in folders if not name.startswith("."))
                 for name in sorted(files):
                     if name and not name.startswith("."):
-                        yield self._system.unstrip_protocol(f"{folder}/{name}")
+                        yield self._filesystem.unstrip_protocol(f"{folder}/{name}")
 
     def matching(self) -> list[str]:
-        """Addresses that fit this one as a pattern, sorted.
+        """Addresses that match this one as a pattern, sorted.
 
         Raises:
             StorageError: The address cannot be reached.
         """
-        with self._told("to list"):
-            return sorted(map(self._system.unstrip_protocol, self._system.glob(self._path)))
+        with self._storage_errors("list"):
+            return sorted(map(self._filesystem.unstrip_protocol, self._filesystem.glob(self._path)))
 
-    def read(self, most: int | None = None) -> bytes:
-        """The file's bytes, at most so many.
+    def read(self, max_bytes: int | None = None) -> bytes:
+        """Reads the file.
+
+        Args:
+            max_bytes: Number of bytes to read at most, from the beginning; all where None.
 
         Raises:
             FileNotFoundError: There is no such file.
             StorageError: The address cannot be reached or read.
         """
-        with self._told("to read"):
+        with self._storage_errors("read"):
             try:
-                content: bytes = self._system.cat_file(self._path, end=most)
+                content: bytes = self._filesystem.cat_file(self._path, end=max_bytes)
             except OSError:
-                # A store has no range of an empty file to give.
-                if most is None or self._system.size(self._path) != 0:
+                # Stores refuse a range of an empty file.
+                if max_bytes is None or self._filesystem.size(self._path) != 0:
                     raise
                 return b""
             return content
 
     @contextmanager
-    def opened(self) -> Iterator[BinaryIO]:
-        """The file, for reading.
+    def open(self) -> Iterator[BinaryIO]:
+        """Opens the file for reading.
 
         Raises:
-            StorageError: There is no such file, or the address cannot be reached.
+            StorageError: The file does not exist, or the address cannot be reached.
         """
         try:
-            with self._told("to read"), self._system.open(self._path, "rb") as stream:
+            with self._storage_errors("read"), self._filesystem.open(self._path, "rb") as stream:
                 yield stream
         except FileNotFoundError as error:
             raise StorageError(f"expected a file at {self.address}, found none: check the address") from error
 
     def write(self, content: bytes) -> None:
-        """Writes the file so that it is there whole or not at all, also after a kill.
+        """Writes the file so that it exists whole or not at all, also after a kill.
 
         Raises:
             StorageError: The address cannot be written.
             DataError: The disk is full or the folder cannot be written.
         """
         if is_path(self.address):
-            with whole_or_nothing(Path(self.address)) as temporary:
+            with atomic_write(Path(self.address)) as temporary:
                 temporary.write_bytes(content)
             return
-        with self._told("to write"):
-            if _ATOMIC.intersection(_protocols(self._system)):
-                self._system.pipe_file(self._path, content)
+        with self._storage_errors("write"):
+            if _ATOMIC.intersection(_protocols(self._filesystem)):
+                self._filesystem.pipe_file(self._path, content)
                 return
-            self._system.makedirs(posixpath.dirname(self._path), exist_ok=True)
-            # Of its own: a worker taken for dead may still be writing the same file, with the same bytes.
+            self._filesystem.makedirs(posixpath.dirname(self._path), exist_ok=True)
+            # A name of its own: a worker taken for dead may still be writing the same file, with the same bytes.
             temporary_path = f"{self._path}.partial-{uuid4().hex}"
-            self._system.pipe_file(temporary_path, content)
-            self._system.mv(temporary_path, self._path)
+            self._filesystem.pipe_file(temporary_path, content)
+            self._filesystem.mv(temporary_path, self._path)
 
     @property
-    def _system(self) -> Any:
-        return _reached(self.address)[0]
+    def _filesystem(self) -> Any:
+        return _filesystem_and_path(self.address)[0]
 
     @property
     def _path(self) -> str:
-        return _reached(self.address)[1]
+        return _filesystem_and_path(self.address)[1]
 
     @contextmanager
-    def _told(self, wanted: str) -> Iterator[None]:
+    def _storage_errors(self, action: str) -> Iterator[None]:
+        """Turns the errors of a protocol's library into a `StorageError`, except for missing files."""
         try:
             yield
         except (FileNotFoundError, PneumoscopeError):
             raise
-        except Exception as error:  # every protocol's library has exceptions of its own
+        except Exception as error:  # every protocol's library has its own exceptions
+            cause = str(error).splitlines()[0] if str(error) else repr(error)
             raise StorageError(
-                f"expected {wanted} {self.address}, found {str(error).splitlines()[0] if str(error) else error!r}: see that "
-                "it can be reached, then run the same command again"
+                f"cannot {action} {self.address}: {cause}; check that it can be reached, then run the same command again to "
+                "resume"
             ) from error
 
 
-def _reached(address: str) -> tuple[Any, str]:
+def _filesystem_and_path(address: str) -> tuple[Any, str]:
     try:
-        system, path = url_to_fs(address)
+        filesystem, path = url_to_fs(address)
     except ImportError as error:
-        advice = "pip install 'pneumoscope[s3]'" if address.startswith(("s3://", "s3a://")) else "do as it says"
+        advice = "pip install 'pneumoscope[s3]'" if address.startswith(("s3://", "s3a://")) else "install it"
         raise ConfigError(f"expected the package behind {address}, found it missing ({error}): {advice}") from error
     except ValueError as error:
         raise ConfigError(f"expected an address that fsspec knows, found {address} ({error}): change it") from error
-    return system, path
+    return filesystem, path
 
 
-def _protocols(system: Any) -> tuple[str, ...]:
-    return (system.protocol,) if isinstance(system.protocol, str) else tuple(system.protocol)
+def _protocols(filesystem: Any) -> tuple[str, ...]:
+    protocol = filesystem.protocol
+    return (protocol,) if isinstance(protocol, str) else tuple(protocol)

@@ -1,7 +1,7 @@
 """The application: the routes and the page, within the edge."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.resources import files
 from pathlib import Path
 
@@ -15,18 +15,19 @@ from starlette.routing import Match
 from starlette.types import ASGIApp
 
 from pneumoscope import __version__
-from pneumoscope.bundle import find_bundle
+from pneumoscope.bundle import Bundle, find_bundle
 from pneumoscope.inference.limits import ImageLimits
 from pneumoscope.inference.pool import WorkerPool
 from pneumoscope.serving.edge import Edge
-from pneumoscope.serving.history import History
+from pneumoscope.serving.history import History, HistoryLockedError
 from pneumoscope.serving.keys import load_keys
 from pneumoscope.serving.monitoring import Monitoring
-from pneumoscope.serving.openapi import complete_schema
+from pneumoscope.serving.openapi import complete_schema, problem_responses
+from pneumoscope.serving.parameters import KnownParameters
 from pneumoscope.serving.problems import Problem, ProblemError
 from pneumoscope.serving.queueing import PredictionQueue
-from pneumoscope.serving.routes import add_history, add_judging, add_knowledge
-from pneumoscope.serving.service import Service
+from pneumoscope.serving.routes import add_drawing, add_history, add_judging, add_knowledge, add_operation, add_problems
+from pneumoscope.serving.service import Service, history_unavailable
 from pneumoscope.serving.settings import Settings
 from pneumoscope.serving.uploads import Uploads
 from pneumoscope.types import NOTICE
@@ -44,21 +45,7 @@ def create_app(settings: Settings) -> ASGIApp:
     """
     bundle = find_bundle(settings.bundle)
     keys = load_keys(settings.keys) if settings.keys else {}
-    history = History(settings.history) if settings.history else None
-    limits = ImageLimits(wall_seconds=settings.judge_seconds)
-    pool = WorkerPool(settings.bundle, settings.workers, limits=limits)
-    queue = PredictionQueue(pool, settings.workers, settings.queue)
-    monitoring = Monitoring(bundle, settings.request_log)
-    service = Service(bundle, queue, monitoring, history, Uploads(settings))
-
-    @asynccontextmanager
-    async def alive(app: FastAPI) -> AsyncIterator[None]:
-        await queue.start()
-        yield
-        await queue.stop()
-        if history:
-            history.close()
-
+    service = _service(settings, bundle)
     app = FastAPI(
         title="pneumoscope",
         version=__version__,
@@ -66,24 +53,45 @@ def create_app(settings: Settings) -> ASGIApp:
         openapi_url="/v1/openapi.json",
         docs_url=None,  # its page would come from elsewhere
         redoc_url=None,
-        lifespan=alive,
+        lifespan=_lifespan(service),
+        responses=problem_responses(),
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
     complete_schema(app, bundle)
     _answer_problems(app)
-    add_judging(app, service)
-    add_knowledge(app, service)
-    add_history(app, service)
+    for add in (add_judging, add_drawing, add_knowledge, add_operation, add_problems, add_history):
+        add(app, service)
     _add_page(app)
-    guarded: ASGIApp = app
+    guarded: ASGIApp = KnownParameters(app)
     if settings.origins:
         guarded = CORSMiddleware(
-            app,
+            guarded,
             allow_origins=settings.origins,
             allow_methods=["GET", "POST"],
             allow_headers=["Authorization", "Content-Type"],
         )
-    return Edge(guarded, settings, keys, monitoring)
+    return Edge(guarded, settings, keys, service.monitoring)
+
+
+def _service(settings: Settings, bundle: Bundle) -> Service:
+    history = History(settings.history) if settings.history else None
+    limits = ImageLimits(wall_seconds=settings.judge_seconds)
+    pool = WorkerPool(settings.bundle, settings.workers, limits=limits)
+    queue = PredictionQueue(pool, settings.workers, settings.queue)
+    monitoring = Monitoring(bundle, settings.request_log)
+    return Service(bundle, queue, monitoring, history, Uploads(settings), settings.history_required)
+
+
+def _lifespan(service: Service) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def alive(app: FastAPI) -> AsyncIterator[None]:
+        await service.queue.start()
+        yield
+        await service.queue.stop()
+        if service.history:
+            service.history.close()
+
+    return alive
 
 
 def _add_page(app: FastAPI) -> None:
@@ -113,6 +121,10 @@ def _answer_problems(app: FastAPI) -> None:
         errors = [{"where": ".".join(map(str, each["loc"])), "found": each["msg"]} for each in error.errors()]
         detail = "; ".join(f"{each['where']}: {each['found']}" for each in errors)
         return ProblemError(Problem.INVALID_REQUEST, detail, errors=errors).response(request.state.request_id)
+
+    @app.exception_handler(HistoryLockedError)
+    async def locked(request: Request, error: HistoryLockedError) -> Response:
+        return history_unavailable(str(error)).response(request.state.request_id)
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:

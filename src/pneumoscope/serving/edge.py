@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pneumoscope.serving.keys import owner
 from pneumoscope.serving.monitoring import Monitoring
+from pneumoscope.serving.origins import check_origin
 from pneumoscope.serving.problems import Problem, ProblemError
 from pneumoscope.serving.settings import Settings
 
@@ -43,7 +44,7 @@ class Edge:
     def __init__(self, app: ASGIApp, settings: Settings, keys: Mapping[str, str], monitoring: Monitoring) -> None:
         """Around `app`; asks for a key where there are any."""
         self._app, self._keys, self._monitoring = app, keys, monitoring
-        self._hosts = settings.known_hosts
+        self._hosts, self._origins = settings.known_hosts, settings.origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -87,6 +88,7 @@ class Edge:
             raise ProblemError(
                 Problem.UNKNOWN_HOST, f"expected one of {', '.join(sorted(self._hosts))}, found {name[:100]!r}"
             )
+        check_origin(scope["method"], scope["scheme"], headers, self._origins)
         path = scope["path"]
         if not self._keys or path == "/" or path.startswith(_OPEN) or scope["method"] == "OPTIONS":
             return

@@ -1,15 +1,20 @@
 """What was decided, in an SQLite file on this machine, where the user asks for one: to search, and to delete.
 
-Images are never in it; the names that files were sent under are.
+Images are never in it; the names that files were sent under are, so that the file is its owner's alone to read. Where
+another program holds the file, the work is tried again for a while, off the event loop: other requests go on.
 """
 
+import asyncio
+import contextlib
 import json
+import os
 import sqlite3
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pneumoscope.errors import ConfigError
 from pneumoscope.types import Prediction
@@ -26,17 +31,22 @@ CREATE TABLE IF NOT EXISTS decisions (
 CREATE INDEX IF NOT EXISTS by_decision ON decisions (decision, id);
 CREATE INDEX IF NOT EXISTS by_hash ON decisions (sha256);
 """
+# How long the work on a locked file is tried, in all; each try waits for the lock, then the next comes after a pause.
+PATIENCE_SECONDS, TRY_SECONDS, PAUSE_SECONDS = 30.0, 1.0, 0.1
+_OWNER_ONLY = 0o600
+_LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_T = TypeVar("_T")
 _ESCAPE = str.maketrans({"\\": "\\\\", "%": "\\%", "_": "\\_"})
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One decision.
+    """Decision on record.
 
     Attributes:
-        id: Rising with time.
-        time: UTC, ISO 8601.
-        prediction: As plain data.
+        id: Number of the entry, rising with time.
+        time: Time of the decision, UTC, ISO 8601.
+        prediction: Prediction as plain data.
     """
 
     id: int
@@ -44,38 +54,95 @@ class Entry:
     prediction: dict[str, Any]
 
 
+class HistoryLockedError(Exception):
+    """History file that another program kept locked for longer than the service waits."""
+
+
+class _SerialConnection:
+    """One connection, for one piece of work at a time; the others wait for their turn in the order they came."""
+
+    def __init__(self, path: Path, *setup: str) -> None:
+        self.connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        for statements in (*setup, f"PRAGMA busy_timeout={int(1000 * TRY_SECONDS)};"):
+            self.connection.executescript(statements)
+        self.lock = threading.Lock()
+        self._turn = asyncio.Lock()
+
+    async def run(self, work: Callable[[], _T]) -> _T:
+        """Result of blocking work, which is tried again while the file is locked.
+
+        Raises:
+            HistoryLockedError: The file stayed locked.
+            sqlite3.Error: The work failed for another reason.
+        """
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + PATIENCE_SECONDS
+        told = f"expected the history file within {PATIENCE_SECONDS:g} seconds, found it locked by another program"
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._turn.acquire()
+        except TimeoutError as error:
+            raise HistoryLockedError(told) from error
+        try:
+            while True:
+                try:
+                    return await asyncio.to_thread(work)
+                except sqlite3.OperationalError as error:
+                    if not _is_locked(error):
+                        raise
+                    if clock() > deadline:
+                        raise HistoryLockedError(told) from error
+                await asyncio.sleep(PAUSE_SECONDS)
+        finally:
+            self._turn.release()
+
+
 class History:
-    """The file; its methods block, and may be called from any thread."""
+    """History file; its methods may be called by many requests at a time."""
 
     def __init__(self, path: Path) -> None:
-        """Opens or makes the file.
+        """Open or create the file, readable and writable by its owner alone.
 
         Raises:
             ConfigError: It cannot be, or is something else.
         """
         try:
+            path = path.resolve()
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._held = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+            _create(path)
             # What is deleted is overwritten; readers and the writer do not wait for each other.
-            self._held.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA secure_delete=ON;")
-            self._held.executescript(_SCHEMA)
+            self._writing = _SerialConnection(
+                path, "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA secure_delete=ON;", _SCHEMA
+            )
+            self._reading = _SerialConnection(path, "PRAGMA query_only=ON;")
+            _narrow(path)
         except (sqlite3.Error, OSError) as error:
             raise ConfigError(
                 f"expected an SQLite file at {path}, found: {error}: name another with --history"
             ) from error
-        self._lock = threading.Lock()
 
-    def add(self, predictions: list[Prediction]) -> None:
-        """Keeps decisions."""
+    async def add(self, predictions: list[Prediction]) -> None:
+        """Keep decisions, all or none.
+
+        Raises:
+            HistoryLockedError: The file stayed locked.
+            sqlite3.Error: It cannot be written.
+        """
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         rows = [(now, p.sha256, p.file, p.decision.value, json.dumps(p.as_json())) for p in predictions]
-        with self._lock, self._held:
-            self._held.execute("BEGIN")
-            self._held.executemany(
-                "INSERT INTO decisions (time, sha256, file, decision, prediction) VALUES (?, ?, ?, ?, ?)", rows
-            )
 
-    def search(self, text: str = "", decision: str = "", before: int | None = None, limit: int = 100) -> list[Entry]:
+        def insert() -> None:
+            with self._writing.lock, self._writing.connection as connection:
+                connection.execute("BEGIN IMMEDIATE")
+                connection.executemany(
+                    "INSERT INTO decisions (time, sha256, file, decision, prediction) VALUES (?, ?, ?, ?, ?)", rows
+                )
+
+        await self._writing.run(insert)
+
+    async def search(
+        self, text: str = "", decision: str = "", before: int | None = None, limit: int = 100
+    ) -> list[Entry]:
         """The newest first.
 
         Args:
@@ -83,27 +150,62 @@ class History:
             decision: All where empty.
             before: Only entries with a smaller id: the page after the one that ended there.
             limit: Most entries.
+
+        Raises:
+            HistoryLockedError: The file stayed locked.
         """
         plain = text.translate(_ESCAPE)
-        with self._lock:
-            rows = self._held.execute(
-                "SELECT id, time, prediction FROM decisions WHERE (? = '' OR decision = ?) AND (? IS NULL OR id < ?)"
-                " AND (file LIKE ? ESCAPE '\\' OR sha256 LIKE ? ESCAPE '\\') ORDER BY id DESC LIMIT ?",
-                (decision, decision, before, before, f"%{plain}%", f"{plain}%", limit),
-            ).fetchall()
-        return [Entry(number, time, json.loads(told)) for number, time, told in rows]
 
-    def delete(self, number: int | None = None) -> int:
-        """Deletes an entry, or all where None; gives how many there were. Nothing of them stays in the file."""
-        with self._lock:
-            if number is None:
-                gone = self._held.execute("DELETE FROM decisions").rowcount
-            else:
-                gone = self._held.execute("DELETE FROM decisions WHERE id = ?", (number,)).rowcount
-            self._held.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        return gone
+        def select() -> list[tuple[int, str, str]]:
+            with self._reading.lock:
+                return self._reading.connection.execute(
+                    "SELECT id, time, prediction FROM decisions WHERE (? = '' OR decision = ?) AND (? IS NULL OR id < ?)"
+                    " AND (file LIKE ? ESCAPE '\\' OR sha256 LIKE ? ESCAPE '\\') ORDER BY id DESC LIMIT ?",
+                    (decision, decision, before, before, f"%{plain}%", f"{plain}%", limit),
+                ).fetchall()
+
+        return [Entry(number, time, json.loads(told)) for number, time, told in await self._reading.run(select)]
+
+    async def delete(self, number: int | None = None) -> int:
+        """Delete an entry, or all where None; gives how many there were. Nothing of them stays in the file.
+
+        Raises:
+            HistoryLockedError: The file stayed locked.
+        """
+
+        def remove() -> int:
+            execute = self._writing.connection.execute
+            # Nobody of this process reads meanwhile: a reader would keep what was deleted in the write-ahead log.
+            with self._writing.lock, self._reading.lock:
+                if number is None:
+                    gone = execute("DELETE FROM decisions").rowcount
+                else:
+                    gone = execute("DELETE FROM decisions WHERE id = ?", (number,)).rowcount
+                execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            return gone
+
+        return await self._writing.run(remove)
 
     def close(self) -> None:
         """Ends the use of the file."""
-        with self._lock:
-            self._held.close()
+        for each in (self._reading, self._writing):
+            with each.lock:
+                each.connection.close()
+
+
+def _create(path: Path) -> None:
+    """Create the file where there is none; SQLite gives the files beside it the same rights."""
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _OWNER_ONLY))
+
+
+def _narrow(path: Path) -> None:
+    """Take the rights of others away from a file of before, and from those that SQLite keeps beside it."""
+    for each in (path, *(path.with_name(path.name + ending) for ending in ("-wal", "-shm"))):
+        if each.is_file() and each.stat().st_mode & 0o777 & ~_OWNER_ONLY:
+            each.chmod(_OWNER_ONLY)
+
+
+def _is_locked(error: sqlite3.Error) -> bool:
+    # The lower byte is the kind; the upper ones say more of it.
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _LOCKED

@@ -17,7 +17,7 @@ from prometheus_client import (
 
 from pneumoscope.bundle import Bundle
 from pneumoscope.evaluation.drift import Drift
-from pneumoscope.inference.drift import DriftWatch
+from pneumoscope.inference.drift import DriftMonitor
 from pneumoscope.types import Prediction
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
@@ -33,7 +33,7 @@ class Monitoring:
 
     def __init__(self, bundle: Bundle, log_requests: bool) -> None:
         """Begins at nothing."""
-        self.drift = DriftWatch(bundle.manifest.reference)
+        self.drift = DriftMonitor(bundle.manifest.reference)
         self._log_requests = log_requests
         # A second series for each counter would tell when it was first seen; nobody asks.
         disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -45,6 +45,10 @@ class Monitoring:
         )
         self._decisions = Counter("pneumoscope_decisions", "Images by decision", ["decision"], registry=registry)
         self._reasons = Counter("pneumoscope_reasons", "Images by reason", ["reason"], registry=registry)
+        self._history_rows = Counter("pneumoscope_history_rows", "Decisions kept in the history", registry=registry)
+        self._history_failures = Counter(
+            "pneumoscope_history_failures", "Decisions that could not be kept in the history", registry=registry
+        )
         self._queue = Gauge("pneumoscope_images_accepted", "Images that wait or are being judged", registry=registry)
         self._held = Gauge(
             "pneumoscope_bytes_held", "Of images that arrive, wait or are being judged", registry=registry
@@ -68,6 +72,14 @@ class Monitoring:
             for reason in prediction.reasons:
                 self._reasons.labels(reason.value).inc()
             self.drift.add(prediction)
+
+    def kept(self, rows: int) -> None:
+        """Count decisions that were kept in the history."""
+        self._history_rows.inc(rows)
+
+    def lost(self, rows: int) -> None:
+        """Count decisions that could not be kept in the history."""
+        self._history_failures.inc(rows)
 
     def answered(
         self, request_id: str, route: str, status: int, seconds: float, predictions: Sequence[Prediction]

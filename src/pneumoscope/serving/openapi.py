@@ -28,9 +28,9 @@ def complete_schema(app: FastAPI, bundle: Bundle) -> None:
 
 
 def problem_responses(*kinds: Problem) -> dict[int | str, dict[str, Any]]:
-    """For the OpenAPI schema; every route may also answer these that the edge gives."""
+    """Responses of a route for the OpenAPI schema: these kinds, and those that every route may give."""
     told: dict[int, list[str]] = {}
-    for problem in (*kinds, Problem.UNAUTHORISED, Problem.UNKNOWN_HOST):
+    for problem in (*kinds, Problem.UNAUTHORISED, Problem.UNKNOWN_HOST, Problem.UNKNOWN_PARAMETER):
         told.setdefault(problem.value.status, []).append(f"`{problem.code}`: {problem.value.title}.")
     return {
         status: {

@@ -19,8 +19,8 @@ class Kind:
     """A kind of problem.
 
     Attributes:
-        status: Of HTTP.
-        title: What it is.
+        status: HTTP status code.
+        title: Short description.
         advice: What to do.
     """
 
@@ -30,10 +30,13 @@ class Kind:
 
 
 class Problem(Enum):
-    """The kinds, by the last part of their `type`."""
+    """Kinds of problems, by the last part of their `type`."""
 
     INVALID_REQUEST = Kind(
         422, "A parameter is missing or outside its range", "see `errors` for which, and the OpenAPI schema"
+    )
+    UNKNOWN_PARAMETER = Kind(
+        422, "A query parameter is not one of the route's", "see `errors` for which, and the nearest known name"
     )
     UNKNOWN_OPERATING_POINT = Kind(422, "The bundle has no such operating point", "ask /v1/bundle for those it has")
     UNSUPPORTED_MEDIA_TYPE = Kind(
@@ -49,15 +52,21 @@ class Problem(Enum):
     UNKNOWN_HOST = Kind(
         421, "The service is not known by this name", "call it by its address, or start it with --allow-host"
     )
+    CROSS_ORIGIN = Kind(
+        403,
+        "A web page of another origin sent this",
+        "ask from the service's own page, or start it with --allow-origin and the page's origin",
+    )
     NOT_FOUND = Kind(404, "There is nothing here", "see /v1/openapi.json for what there is")
     METHOD_NOT_ALLOWED = Kind(405, "This cannot be done here", "see /v1/openapi.json for what can")
     BAD_REQUEST = Kind(400, "The request is malformed", "see `detail`")
     HISTORY_OFF = Kind(404, "Nothing is kept", "start the service with --history FILE")
+    HISTORY_UNAVAILABLE = Kind(503, "The history file cannot be used now", "send it again after `Retry-After` seconds")
     INTERNAL = Kind(500, "The service failed", "report it, with the request's id")
 
     @property
     def code(self) -> str:
-        """As in `type`."""
+        """Last part of the `type`."""
         return self.name.lower()
 
 

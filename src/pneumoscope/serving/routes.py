@@ -1,6 +1,5 @@
 """The routes, each a few lines around the detector."""
 
-import asyncio
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -8,7 +7,7 @@ from fastapi import FastAPI, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from pneumoscope.files import as_json
-from pneumoscope.inference.performance import measured
+from pneumoscope.inference.performance import measured_performance
 from pneumoscope.serving import schemas
 from pneumoscope.serving.history import History
 from pneumoscope.serving.openapi import form_body, image_body, problem_responses
@@ -26,11 +25,29 @@ Prevalence = Annotated[
 ]
 
 
+# Of every route that takes images.
+_IMAGE_PROBLEMS = (
+    Problem.INVALID_REQUEST,
+    Problem.UNSUPPORTED_MEDIA_TYPE,
+    Problem.TOO_LARGE,
+    Problem.UPLOAD_TIMEOUT,
+    Problem.BUSY,
+    Problem.CROSS_ORIGIN,
+)
+_LEVELS = {
+    "content": {"application/octet-stream": {}},
+    "description": "Grey levels as the detector reads them, row by row from the top left, 8 or 16 bits, little "
+    "endian; a DICOM object with its window applied, bright for bone.",
+    "headers": {
+        name: {"schema": {"type": "integer"}, "description": told}
+        for name, told in (("Film-Height", "Pixels."), ("Film-Width", "Pixels."), ("Film-Bits", "8 or 16."))
+    },
+}
+
+
 def add_judging(app: FastAPI, service: Service) -> None:
-    """Images in, decisions, evidence and grey levels out."""
-    problems = problem_responses(
-        Problem.INVALID_REQUEST, Problem.UNSUPPORTED_MEDIA_TYPE, Problem.TOO_LARGE, Problem.UPLOAD_TIMEOUT, Problem.BUSY
-    )
+    """Routes that take images and give decisions."""
+    kinds = (*_IMAGE_PROBLEMS, Problem.HISTORY_UNAVAILABLE)
 
     @app.post(
         "/v1/predict",
@@ -38,7 +55,7 @@ def add_judging(app: FastAPI, service: Service) -> None:
         summary="Judge one image",
         response_model=schemas.JudgedSchema,
         openapi_extra=image_body(),
-        responses=problems,
+        responses=problem_responses(*kinds),
     )
     async def predict(
         request: Request,
@@ -57,9 +74,9 @@ def add_judging(app: FastAPI, service: Service) -> None:
         "/v1/predict/batch",
         tags=["judging"],
         summary="Judge several images",
-        response_model=list[schemas.PredictionSchema],
+        response_model=schemas.PredictionList,
         openapi_extra=form_body(),
-        responses=problems | problem_responses(Problem.BAD_REQUEST),
+        responses=problem_responses(*kinds, Problem.BAD_REQUEST),
     )
     async def predict_batch(
         request: Request, operating_point: Point = "balanced", prevalence: Prevalence = None
@@ -69,6 +86,11 @@ def add_judging(app: FastAPI, service: Service) -> None:
         async with service.uploads.images(request) as images:
             predictions = await service.predict(request, images, asked)
         return JSONResponse([_told(prediction, False) for prediction in predictions])
+
+
+def add_drawing(app: FastAPI, service: Service) -> None:
+    """Routes that take an image and give its evidence or its grey levels."""
+    problems = problem_responses(*_IMAGE_PROBLEMS)
 
     @app.post(
         "/v1/evidence",
@@ -93,18 +115,7 @@ def add_judging(app: FastAPI, service: Service) -> None:
         summary="Decode a film",
         response_class=Response,
         openapi_extra=image_body(),
-        responses=problems
-        | {
-            200: {
-                "content": {"application/octet-stream": {}},
-                "description": "Grey levels as the detector reads them, row by row from the top left, 8 or 16 bits, little "
-                "endian; a DICOM object with its window applied, bright for bone.",
-                "headers": {
-                    name: {"schema": {"type": "integer"}, "description": told}
-                    for name, told in (("Film-Height", "Pixels."), ("Film-Width", "Pixels."), ("Film-Bits", "8 or 16."))
-                },
-            }
-        },
+        responses=problems | {200: _LEVELS},
     )
     async def film(request: Request) -> Response:
         service.queue.check_room()
@@ -115,10 +126,10 @@ def add_judging(app: FastAPI, service: Service) -> None:
 
 
 def add_knowledge(app: FastAPI, service: Service) -> None:
-    """The bundle, what was measured of it, drift, problems; health and metrics."""
-    bundle, queue, monitoring = service.bundle, service.queue, service.monitoring
+    """Routes that describe the bundle, its measured performance, and drift."""
+    bundle, monitoring = service.bundle, service.monitoring
     manifest = as_json(bundle.manifest.as_json() | {"sha256": bundle.sha256})
-    known = as_json(measured(bundle))
+    known = as_json(measured_performance(bundle))
     reference = bundle.manifest.reference
 
     @app.get("/v1/bundle", tags=["knowledge"], summary="The bundle that judges: its manifest")
@@ -135,6 +146,11 @@ def add_knowledge(app: FastAPI, service: Service) -> None:
         for name, histogram in reference.histograms.items() if reference else ():
             told["statistics"][name] |= {"reference": list(histogram.share), "edges": list(histogram.edges)}
         return JSONResponse(told)
+
+
+def add_operation(app: FastAPI, service: Service) -> None:
+    """Routes for who runs the service: health and metrics."""
+    queue, monitoring = service.queue, service.monitoring
 
     @app.get("/v1/health", tags=["operation"], summary="Is it alive?", response_model=schemas.HealthSchema)
     async def health() -> Response:
@@ -162,11 +178,15 @@ def add_knowledge(app: FastAPI, service: Service) -> None:
         content = monitoring.metrics(queue.accepted, service.uploads.held, queue.replaced)
         return Response(content, media_type="text/plain; version=0.0.4")
 
+
+def add_problems(app: FastAPI, service: Service) -> None:
+    """Routes that describe what can go wrong."""
+
     @app.get(
         "/v1/problems",
         tags=["knowledge"],
         summary="Everything that can go wrong",
-        response_model=list[schemas.ProblemKindSchema],
+        response_model=schemas.ProblemKindList,
     )
     async def problems() -> Response:
         return JSONResponse([_kind(problem) for problem in Problem])
@@ -186,8 +206,9 @@ def add_knowledge(app: FastAPI, service: Service) -> None:
 
 
 def add_history(app: FastAPI, service: Service) -> None:
-    """What was decided."""
-    problems = problem_responses(Problem.INVALID_REQUEST, Problem.HISTORY_OFF)
+    """Routes that search and delete what was decided."""
+    kinds = (Problem.INVALID_REQUEST, Problem.HISTORY_OFF, Problem.HISTORY_UNAVAILABLE)
+    changing = (*kinds, Problem.CROSS_ORIGIN)
 
     def kept() -> History:
         if service.history is None:
@@ -199,7 +220,7 @@ def add_history(app: FastAPI, service: Service) -> None:
         tags=["history"],
         summary="Search what was decided, the newest first",
         response_model=schemas.HistorySchema,
-        responses=problems,
+        responses=problem_responses(*kinds),
     )
     async def search(
         text: Annotated[
@@ -209,7 +230,7 @@ def add_history(app: FastAPI, service: Service) -> None:
         before: Annotated[int | None, Query(description="Entries with a smaller id.", ge=0, le=_LARGEST_ID)] = None,
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     ) -> Response:
-        entries = await asyncio.to_thread(kept().search, text, decision or "", before, limit)
+        entries = await kept().search(text, decision or "", before, limit)
         return JSONResponse({"entries": [asdict(entry) for entry in entries]})
 
     @app.delete(
@@ -217,20 +238,20 @@ def add_history(app: FastAPI, service: Service) -> None:
         tags=["history"],
         summary="Delete everything that was kept",
         response_model=schemas.DeletedSchema,
-        responses=problems,
+        responses=problem_responses(*changing),
     )
     async def delete_all() -> Response:
-        return JSONResponse({"deleted": await asyncio.to_thread(kept().delete)})
+        return JSONResponse({"deleted": await kept().delete()})
 
     @app.delete(
         "/v1/history/{number}",
         tags=["history"],
         summary="Delete one entry",
         response_model=schemas.DeletedSchema,
-        responses=problems | problem_responses(Problem.NOT_FOUND),
+        responses=problem_responses(*changing, Problem.NOT_FOUND),
     )
     async def delete(number: Annotated[int, Path(ge=0, le=_LARGEST_ID)]) -> Response:
-        if not (deleted := await asyncio.to_thread(kept().delete, number)):
+        if not (deleted := await kept().delete(number)):
             raise ProblemError(Problem.NOT_FOUND, f"expected an entry {number} in the history, found none")
         return JSONResponse({"deleted": deleted})
 

@@ -1,131 +1,127 @@
-"""What the service answers, as its OpenAPI schema tells it. The same as `Prediction.as_json`, which a test holds to it."""
+"""Response models of the OpenAPI schema, made from the records that the service answers with.
 
-from typing import Literal
+A record is described once, in its docstring; names, types, descriptions and ranges here follow from it.
+"""
 
-from pydantic import BaseModel, ConfigDict, Field
+import inspect
+import re
+from dataclasses import fields
+from typing import Any, Literal, get_type_hints
 
-from pneumoscope.types import Decision, Reason
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+from pneumoscope.evaluation.drift import StatisticDrift
+from pneumoscope.inference.drift import DriftReport
+from pneumoscope.serving.history import Entry
+from pneumoscope.serving.problems import Kind
+from pneumoscope.types import BundleUsed, OperatingPoint, Prediction, Reason
+
+_ATTRIBUTE = re.compile(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", re.MULTILINE)
+_CLOSED = ConfigDict(extra="forbid")
 
 
-class _Schema(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+def model_of(record: type, name: str, fields_changed: dict[str, Any] | None = None) -> type[BaseModel]:
+    """Pydantic model of a dataclass.
 
+    Args:
+        record: Dataclass whose docstring describes its attributes.
+        name: Name of the model in the schema.
+        fields_changed: Field to the type it has in JSON; None for a field that is not part of the JSON. Fields that the record
+            lacks are added.
 
-class OperatingPointSchema(_Schema):
-    """The operating point that a decision was made at."""
-
-    name: str = Field(description="Such as balanced.", examples=["balanced"])
-    threshold: float = Field(
-        description="Of the probability of pneumonia as it is shown.", examples=[0.54], ge=0.0, le=1.0
+    Returns:
+        A model that allows no other fields. `in [0, 1]` and `64 hex digits` in a description become constraints.
+    """
+    changed = fields_changed or {}
+    document = inspect.cleandoc(record.__doc__ or "")
+    words = {match[1]: " ".join(match[2].split()) for match in _ATTRIBUTE.finditer(document)}
+    types = get_type_hints(record, localns={"np": np, "NDArray": NDArray})
+    known = {field.name: types[field.name] for field in fields(record)} | changed
+    chosen = {key: kind for key, kind in known.items() if kind is not None}
+    return create_model(  # type: ignore[no-any-return, call-overload]
+        name,
+        __config__=_CLOSED,
+        __doc__=document.split("\n\n")[0],
+        **{key: (kind, _field(words.get(key, ""), kind)) for key, kind in chosen.items()},
     )
-    sensitivity: float = Field(description="On the films it was fitted on.", examples=[0.916], ge=0.0, le=1.0)
-    specificity: float = Field(description="Likewise.", examples=[0.95], ge=0.0, le=1.0)
-    fitted_on: str = Field(description="These films, in words.")
 
 
-class BundleUsedSchema(_Schema):
-    """The bundle that judged."""
-
-    name: str = Field(examples=["default"])
-    version: str = Field(examples=["1"])
-    sha256: str = Field(description="Of its manifest: the identity of the whole.", pattern="^[0-9a-f]{64}$")
-
-
-class PredictionSchema(_Schema):
-    """What the detector says of one image; the same as `pneumoscope predict --json` prints."""
-
-    file: str = Field(description="The name that was sent with it; empty without one.", examples=["film.jpeg"])
-    sha256: str = Field(description="Of the image's bytes.", pattern="^([0-9a-f]{64})?$")
-    decision: Decision = Field(description="`refer`: a person should read the film.")
-    reasons: list[Reason] = Field(description="Why it was referred or rejected; docs/detecting.md explains each.")
-    detail: str = Field(description="For a rejected image, in words.")
-    pneumonia_probability: float | None = Field(
-        description="Null for a rejected image.", examples=[0.97], ge=0.0, le=1.0
+def _field(description: str, kind: Any) -> Any:
+    limits: dict[str, Any] = (
+        {"ge": 0.0, "le": 1.0} if kind in (float, float | None) and "in [0, 1]" in description else {}
     )
-    class_probability: dict[str, float] | None = Field(
-        description="Sums to 1; which kind of pneumonia is weak evidence. Null for a rejected image.",
-        examples=[{"normal": 0.03, "bacterial": 0.88, "viral": 0.09}],
-    )
-    operating_point: OperatingPointSchema
-    evidence: str | None = Field(description="Always null here; see `evidence_map`.")
-    bundle: BundleUsedSchema
-    notice: str = Field(examples=["Research use only. Not a medical device."])
+    if kind is str and "64 hex digits" in description:
+        limits["pattern"] = "^[0-9a-f]{64}$"
+    return Field(description=description or None, **limits)
 
 
-class EvidenceSchema(_Schema):
-    """Where an answer comes from."""
+_BARE = {"evidence_map": None, "frame": None, "statistics": None}
+OperatingPointSchema = model_of(OperatingPoint, "OperatingPointSchema", {"refer_from": None, "refer_to": None})
+BundleUsedSchema = model_of(BundleUsed, "BundleUsedSchema")
+PredictionSchema = model_of(
+    Prediction,
+    "PredictionSchema",
+    {"reasons": list[Reason], "operating_point": OperatingPointSchema, "bundle": BundleUsedSchema, **_BARE},
+)
+MovedSchema = model_of(StatisticDrift, "MovedSchema", {"share": list[float], "reference": list[float], "edges": list[float]})
+DriftSchema = model_of(
+    DriftReport,
+    "DriftSchema",
+    {"rejected_share": list[float] | None, "statistics": dict[str, MovedSchema]},  # type: ignore[valid-type]
+)
+EntrySchema = model_of(Entry, "EntrySchema", {"prediction": PredictionSchema})
+ProblemKindSchema = model_of(Kind, "ProblemKindSchema", {"type": str})
+# Lists of models that are made above are no types to a type checker.
+PredictionList: Any = list[PredictionSchema]  # type: ignore[valid-type]
+ProblemKindList: Any = list[ProblemKindSchema]  # type: ignore[valid-type]
 
-    map: list[list[float]] = Field(
-        description="Rows from the top: what each place adds to the logit of pneumonia against normal."
-    )
+
+class EvidenceSchema(BaseModel):
+    """Evidence for pneumonia against normal."""
+
+    model_config = _CLOSED
+    map: list[list[float]] = Field(description="Contributions to the logit, rows from the top.")
     frame: list[float] = Field(
-        description="Top, left, bottom and right of what it covers, as shares of the film's height and width.",
+        description="Top, left, bottom and right of the map, as fractions of the image's height and width.",
         min_length=4,
         max_length=4,
     )
 
 
-class JudgedSchema(PredictionSchema):
-    """A prediction, with its evidence where it was asked for."""
+class JudgedSchema(PredictionSchema):  # type: ignore[valid-type, misc]
+    """A prediction, with its evidence map where it was requested."""
 
     evidence_map: EvidenceSchema | None = Field(
-        default=None, description="With `evidence=true` alone; null for a rejected image."
+        default=None, description="Present with `evidence=true` alone; null for a rejected image."
     )
 
 
-class HealthSchema(_Schema):
-    """Whether the service lives, or takes images."""
+class HealthSchema(BaseModel):
+    """State of the service."""
 
+    model_config = _CLOSED
     status: Literal["alive", "ready", "not ready"]
-    images_accepted: int = Field(description="Images that wait or are being judged.", ge=0)
+    images_accepted: int = Field(description="Images that wait or are at work.", ge=0)
 
 
-class MovedSchema(_Schema):
-    """How a statistic of the last images has moved from the bundle's reference."""
+class HistorySchema(BaseModel):
+    """Decisions on record, the newest first."""
 
-    drift: Literal["too_few", "steady", "moved", "drifted"]
-    index: float = Field(description="Population stability index.", ge=0)
-    by_chance: float = Field(
-        description="What it stays below in 99.9 % of windows of films that have not changed.", ge=0
-    )
-    share: list[float] = Field(description="Of the films in each bin of the reference.")
-    reference: list[float] = Field(description="The same of the reference.")
-    edges: list[float] = Field(description="Between the bins.")
+    model_config = _CLOSED
+    entries: list[EntrySchema]  # type: ignore[valid-type]
 
 
-class DriftSchema(_Schema):
-    """The last images beside what films were like when the bundle was fitted."""
+class DeletedSchema(BaseModel):
+    """Number of deleted entries."""
 
-    images: int = Field(description="How many; unreadable ones are left out.", ge=0)
-    rejected: int = Field(ge=0)
-    rejected_share: list[float] | None = Field(description="With the ends of its 95 % interval.")
-    rejected_reference: float | None = Field(description="Null where the bundle has no reference.")
-    rejections: Literal["too_few", "steady", "moved", "drifted"]
-    statistics: dict[str, MovedSchema]
-
-
-class EntrySchema(_Schema):
-    """A decision that was kept."""
-
-    id: int
-    time: str = Field(description="UTC, ISO 8601.")
-    prediction: PredictionSchema
-
-
-class HistorySchema(_Schema):
-    """Decisions that were kept, the newest first."""
-
-    entries: list[EntrySchema]
-
-
-class DeletedSchema(_Schema):
-    """What was deleted."""
-
+    model_config = _CLOSED
     deleted: int = Field(ge=0)
 
 
 class ProblemSchema(BaseModel):
-    """Why a request was not answered (RFC 9457)."""
+    """Reason why a request was not answered (RFC 9457)."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -135,12 +131,3 @@ class ProblemSchema(BaseModel):
     detail: str
     advice: str = Field(description="What to do.")
     instance: str = Field(description="The request's id, also in the header X-Request-ID.")
-
-
-class ProblemKindSchema(_Schema):
-    """A kind of problem."""
-
-    type: str
-    status: int
-    title: str
-    advice: str

@@ -1,6 +1,5 @@
 """State that the routes share: the bundle, the queue, the counters and the history."""
 
-import asyncio
 import logging
 import sqlite3
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ from starlette.requests import Request
 from pneumoscope.bundle import Bundle
 from pneumoscope.errors import InputError, UnreadableImage
 from pneumoscope.inference.tasks import PredictImages, Task
-from pneumoscope.serving.history import History
+from pneumoscope.serving.history import History, HistoryLockedError
 from pneumoscope.serving.monitoring import Monitoring
 from pneumoscope.serving.problems import Problem, ProblemError
 from pneumoscope.serving.queueing import PredictionQueue
@@ -33,11 +32,17 @@ class Service:
     """
 
     def __init__(
-        self, bundle: Bundle, queue: PredictionQueue, monitoring: Monitoring, history: History | None, uploads: Uploads
+        self,
+        bundle: Bundle,
+        queue: PredictionQueue,
+        monitoring: Monitoring,
+        history: History | None,
+        uploads: Uploads,
+        history_required: bool = False,
     ) -> None:
-        """Combines the parts."""
+        """Combines the parts; with `history_required` what the history cannot keep is refused."""
         self.bundle, self.queue, self.monitoring = bundle, queue, monitoring
-        self.history, self.uploads = history, uploads
+        self.history, self.uploads, self._history_required = history, uploads, history_required
 
     def request(self, operating_point: str, prevalence: float | None, evidence: bool = False) -> PredictionRequest:
         """Request with these settings, checked before a body is read."""
@@ -51,16 +56,28 @@ class Service:
     async def predict(
         self, request: Request, images: Sequence[NamedImage], asked: PredictionRequest
     ) -> list[Prediction]:
-        """Predictions for images, counted and recorded."""
+        """Predictions for images, counted and recorded.
+
+        Raises:
+            ProblemError: There is no room for all of them, or the history is required and cannot keep them.
+        """
         predictions: list[Prediction] = await self.queue.results(PredictImages(images, asked))
         request.state.predictions += predictions
         self.monitoring.judged(predictions)
         if self.history:
-            try:
-                await asyncio.to_thread(self.history.add, predictions)
-            except sqlite3.Error:  # a full disk keeps nothing, and hinders nobody
-                _log.exception("request %s could not be kept in the history", request.state.request_id)
+            await self._keep(self.history, request.state.request_id, predictions)
         return predictions
+
+    async def _keep(self, history: History, request_id: str, predictions: list[Prediction]) -> None:
+        try:
+            await history.add(predictions)
+        except (sqlite3.Error, HistoryLockedError) as error:  # such as a full disk
+            self.monitoring.lost(len(predictions))
+            _log.exception("request %s could not be kept in the history", request_id)
+            if self._history_required:
+                raise history_unavailable("expected to keep the decision in the history, found no way to") from error
+        else:
+            self.monitoring.kept(len(predictions))
 
     async def result(self, task: Task[Any]) -> Any:
         """Result of a task of one image that is no prediction."""
@@ -68,3 +85,8 @@ class Service:
         if isinstance(found, UnreadableImage):
             raise ProblemError(Problem.UNREADABLE, str(found))
         return found
+
+
+def history_unavailable(detail: str) -> ProblemError:
+    """Problem of a history file that cannot be used now, with the time to come back."""
+    return ProblemError(Problem.HISTORY_UNAVAILABLE, detail, {"Retry-After": "5"})

@@ -28,6 +28,7 @@ class Settings:
         hosts: Names by which the service may be called, beside its address; any where it listens beyond this machine and
             none is named.
         history: SQLite file of what was decided; nothing is kept where None.
+        history_required: Whether a decision that cannot be kept in the history is refused (503) instead of answered.
         request_log: Whether requests are logged, by ids, hashes and decisions.
     """
 
@@ -45,12 +46,17 @@ class Settings:
     origins: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
     history: Path | None = None
+    history_required: bool = False
     request_log: bool = True
 
     def __post_init__(self) -> None:
         for name, least in (("workers", 1), ("queue", 1), ("image_bytes", 1), ("images", 1)):
             if (found := getattr(self, name)) < least:
                 raise ConfigError(f"expected {name} of at least {least}, found {found}: change it")
+        if self.history_required and self.history is None:
+            raise ConfigError(
+                "expected a history file, as the history is required, found none: name one with --history"
+            )
         if self.image_bytes > self.held_bytes:
             raise ConfigError(
                 f"expected room for at least one image of {self.image_bytes} bytes, found {self.held_bytes}: take smaller ones"

@@ -9,7 +9,7 @@ import numpy as np
 from pneumoscope.data.reading import read_grey
 from pneumoscope.errors import UnreadableImage
 from pneumoscope.inference.detector import Detector
-from pneumoscope.inference.overlay import as_png, layer, overlay
+from pneumoscope.inference.overlay import as_png, evidence_layer, overlay
 from pneumoscope.inference.tasks import Each, Task
 from pneumoscope.types import NamedImage
 
@@ -55,7 +55,7 @@ class DrawEvidence(Task[bytes | UnreadableImage]):
         if found.evidence_map is None or found.frame is None:
             return UnreadableImage(found.detail)
         if self.alone:
-            return as_png(layer(found.evidence_map, found.frame, *pixels.shape))
+            return as_png(evidence_layer(found.evidence_map, found.frame, *pixels.shape))
         return as_png(overlay(pixels, found.evidence_map, found.frame))
 
     def reject(self, detector: Detector, cause: str) -> list[bytes | UnreadableImage]:

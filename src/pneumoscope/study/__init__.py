@@ -1,1 +1,1 @@
-"""The study: four networks on the Guangzhou radiographs, trained, evaluated and compared."""
+"""The study: four networks trained on the Guangzhou radiographs, evaluated and compared."""

@@ -1,4 +1,4 @@
-"""The closing table and chart of the study: ours, over seeds, beside the slides'."""
+"""Table and chart that compare the study's networks, over seeds, with the slides."""
 
 import json
 from pathlib import Path
@@ -18,6 +18,7 @@ from pneumoscope.study.experiments import experiment
 from pneumoscope.training.run_folder import RunFolder
 from pneumoscope.types import NOTICE, SYNTHETIC_NOTICE
 
+_TITLE = "The study's models compared"
 _SHOWN = ("accuracy", "binary_accuracy", "sensitivity", "specificity", "auc")
 HEADER = [
     "model",
@@ -33,12 +34,12 @@ HEADER = [
 
 
 def write_comparison(runs: dict[str, list[RunFolder]], facts: dict[str, Any], out: Path) -> dict[str, Any]:
-    """Writes `comparison.json`, `.md`, `.html` and `.png`.
+    """Write `comparison.json`, `.md`, `.html` and `.png`.
 
     Args:
-        runs: Experiment to its evaluated runs, one per seed.
-        facts: Of the study: data, plan, provenance, `synthetic`.
-        out: Folder to write into.
+        runs: Name of an experiment to its evaluated runs, one per seed.
+        facts: Facts of the study: data, plan, provenance, `synthetic`.
+        out: Folder of the comparison.
 
     Returns:
         The comparison as plain data.
@@ -46,24 +47,33 @@ def write_comparison(runs: dict[str, list[RunFolder]], facts: dict[str, Any], ou
     models = [_model_record(name, folders) for name, folders in runs.items()]
     synthetic = bool(facts["synthetic"])
     record = {"notice": NOTICE + (f" {SYNTHETIC_NOTICE}" if synthetic else ""), **facts, "models": models}
-    rows = [table_row(model, synthetic) for model in models]
     chart = png_of(_chart(models, synthetic))
     save_png(chart, out / "comparison.png")
-    images = models[0]["films"]
-    lead = (
-        f"Accuracy on the {images} test films of {models[0]['patients']} patients; mean and standard deviation over "
-        f"training seeds, and the 95 % interval over patients for the first of them. {NOTICE}"
+    write_text(out / "comparison.md", _markdown(models, synthetic))
+    write_page(out / "comparison.html", _TITLE, _lead(models), _sections(models, chart, synthetic), synthetic)
+    write_json(out / "comparison.json", record)
+    return record
+
+
+def _lead(models: list[dict[str, Any]]) -> str:
+    return (
+        f"Accuracy on the {models[0]['films']} test films of {models[0]['patients']} patients; mean and standard deviation "
+        f"over training seeds, and the 95 % interval over patients for the first of them. {NOTICE}"
     )
+
+
+def _markdown(models: list[dict[str, Any]], synthetic: bool) -> str:
     warning = f"**{SYNTHETIC_NOTICE}**\n\n" if synthetic else ""
-    write_text(
-        out / "comparison.md",
-        f"# The study's models compared\n\n{warning}{lead}\n\n{markdown_table(HEADER, rows)}\n",
-    )
-    sections = [
+    table = markdown_table(HEADER, [table_row(model, synthetic) for model in models])
+    return f"# {_TITLE}\n\n{warning}{_lead(models)}\n\n{table}\n"
+
+
+def _sections(models: list[dict[str, Any]], chart: bytes, synthetic: bool) -> list[Section]:
+    return [
         Section(
             "Accuracy",
             header=HEADER,
-            rows=rows,
+            rows=[table_row(model, synthetic) for model in models],
             picture=chart,
             caption="Test accuracy: the slides' and ours.",
         ),
@@ -73,21 +83,11 @@ def write_comparison(runs: dict[str, list[RunFolder]], facts: dict[str, Any], ou
             rows=[_seed_row(model, run) for model in models for run in model["runs"]],
         ),
     ]
-    write_page(out / "comparison.html", "The study's models compared", lead, sections, synthetic)
-    write_json(out / "comparison.json", record)
-    return record
 
 
 def _model_record(name: str, folders: list[RunFolder]) -> dict[str, Any]:
     entry = experiment(name)
     runs = [_run_record(run) for run in folders]
-    means = {}
-    for measure in _SHOWN:
-        values = [run["measures"][measure]["value"] for run in runs if measure in run["measures"]]
-        known = [v for v in values if v is not None and v == v]
-        if known:
-            spread = float(np.std(known, ddof=1)) if len(known) > 1 else float("nan")
-            means[measure] = {"mean": float(np.mean(known)), "standard_deviation": spread, "values": known}
     return {
         "name": name,
         "title": entry.title,
@@ -95,29 +95,38 @@ def _model_record(name: str, folders: list[RunFolder]) -> dict[str, Any]:
         "films": runs[0]["films"],
         "patients": runs[0]["patients"],
         "weights": runs[0]["weights"],
-        "over_seeds": means,
+        "over_seeds": _over_seeds(runs),
         "runs": runs,
     }
 
 
+def _over_seeds(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Mean, standard deviation and values over seeds of each metric that is defined in some run."""
+    summary = {}
+    for metric in _SHOWN:
+        values = [run["measures"][metric]["value"] for run in runs if metric in run["measures"]]
+        defined = [value for value in values if value is not None and value == value]
+        if defined:
+            deviation = float(np.std(defined, ddof=1)) if len(defined) > 1 else float("nan")
+            summary[metric] = {"mean": float(np.mean(defined)), "standard_deviation": deviation, "values": defined}
+    return summary
+
+
 def _run_record(run: RunFolder) -> dict[str, Any]:
     report = json.loads((run.path / "evaluation" / "test" / "report.json").read_text(encoding="utf-8"))
-    epochs = [line.split(",") for line in (run.path / "metrics.csv").read_text(encoding="utf-8").splitlines()]
-    column = {name: i for i, name in enumerate(epochs[0])}
-    told = run.provenance()
+    epochs = run.read_metrics()
+    provenance = run.provenance()
     return {
-        "seed": told["seed"],
-        "epochs": len(epochs) - 1,
-        "seconds_in_epochs": round(sum(float(line[column["seconds"]]) for line in epochs[1:]), 1),
-        "films_per_second": round(
-            float(np.median([float(line[column["films_per_second"]]) for line in epochs[1:]])), 1
-        ),
-        "final_validation_accuracy": float(epochs[-1][column["val_accuracy"]]),
-        "final_validation_loss": float(epochs[-1][column["val_loss"]]),
+        "seed": provenance["seed"],
+        "epochs": len(epochs),
+        "seconds_in_epochs": round(sum(epoch["seconds"] for epoch in epochs), 1),
+        "films_per_second": round(float(np.median([epoch["films_per_second"] for epoch in epochs])), 1),
+        "final_validation_accuracy": epochs[-1]["val_accuracy"],
+        "final_validation_loss": epochs[-1]["val_loss"],
         "films": report["films"],
         "patients": report["patients"],
-        "weights": told["facts"]["weights"],
-        "trained_at_commit": told["commit"],
+        "weights": provenance["facts"]["weights"],
+        "trained_at_commit": provenance["commit"],
         "confusion_matrix": report["confusion_matrix"],
         "measures": report["measures"],
     }
@@ -128,7 +137,7 @@ def _percent(value: float | None) -> str:
 
 
 def table_row(model: dict[str, Any], synthetic: bool = False) -> list[str]:
-    """A line of the closing table, from a model of `comparison.json`; percent but for the AUC."""
+    """Row of the comparison table, from a model of `comparison.json`; percent except for the AUC."""
     means = model["over_seeds"]
 
     def mean(name: str) -> float | None:
@@ -136,12 +145,11 @@ def table_row(model: dict[str, Any], synthetic: bool = False) -> list[str]:
         return value
 
     first = model["runs"][0]["measures"]["accuracy"]
-    spread = means["accuracy"]["standard_deviation"]
+    deviation = means["accuracy"]["standard_deviation"]
     seeds = len(model["runs"])
-    known = spread is not None and spread == spread
-    ours = (
-        f"{_percent(mean('accuracy'))} ± {_percent(spread)} ({seeds})" if known else f"{_percent(mean('accuracy'))} (1)"
-    )
+    defined = deviation is not None and deviation == deviation
+    accuracy = _percent(mean("accuracy"))
+    ours = f"{accuracy} ± {_percent(deviation)} ({seeds})" if defined else f"{accuracy} (1)"
     auc = mean("auc")
     epochs = [run["epochs"] for run in model["runs"]]
     return [
@@ -172,20 +180,20 @@ def _seed_row(model: dict[str, Any], run: dict[str, Any]) -> list[str]:
 def _chart(models: list[dict[str, Any]], synthetic: bool) -> Figure:
     with drawing(8.6, 4.2, synthetic) as figure:
         axes = figure.subplots()
-        shift = 0.0 if synthetic else 0.2  # phantoms have nothing on the slides to stand beside
-        for place, model in enumerate(models):
+        shift = 0.0 if synthetic else 0.2  # the slides have no accuracy on phantoms to compare with
+        for position, model in enumerate(models):
             slides = model["slides_accuracy"]
             if slides is not None and not synthetic:
-                bar = axes.bar(place - shift, 100 * slides, 0.36, color="#BBBBBB")
+                bar = axes.bar(position - shift, 100 * slides, 0.36, color="#BBBBBB")
                 axes.bar_label(bar, fmt="%.1f", fontsize=9, color=NEUTRAL, padding=2)
-            _draw_ours(axes, place + shift, model)
+            _draw_ours(axes, position + shift, model)
         seed = Line2D([], [], marker="o", color="black", markerfacecolor="white", label="one seed, 95 % interval")
         bars = [Patch(color=CLASS_COLOURS["normal"], label="ours, mean over seeds")]
         bars += [] if synthetic else [Patch(color="#BBBBBB", label="slides")]
         axes.set_xticks(range(len(models)), [model["title"] for model in models], fontsize=9)
         axes.set_ylim(0, 105)
-        where = "phantom films" if synthetic else "the official test films"
-        axes.set(ylabel="test accuracy (%)", title=f"The study's models on {where}")
+        images = "phantom films" if synthetic else "the official test films"
+        axes.set(ylabel="test accuracy (%)", title=f"The study's models on {images}")
         axes.legend(handles=[*bars, seed], loc="upper center", ncols=3, fontsize=9, bbox_to_anchor=(0.5, -0.08))
     return figure
 

@@ -1,4 +1,4 @@
-"""The study's experiments: their settings, what they build on, and what the slides report of them."""
+"""Experiments of the study: configurations, prerequisites and the accuracies on the slides."""
 
 from dataclasses import dataclass
 
@@ -13,10 +13,10 @@ class Experiment:
 
     Attributes:
         name: Name of its configuration in `configs/study/`.
-        title: For people.
-        slides_accuracy: On the 624 test images, in [0, 1], from the slides; None for what they do not report.
-        builds_on: The experiment whose trained convolutions it takes over, or empty.
-        needs_inception: Whether it needs Inception V3's weights.
+        title: Title in tables and figures.
+        slides_accuracy: Accuracy on the 624 test images as on the slides, in [0, 1]; None where they report none.
+        builds_on: Name of the experiment whose trained convolutions it takes over; empty for none.
+        needs_inception: Whether it starts from the weights of Inception V3.
     """
 
     name: str
@@ -27,7 +27,7 @@ class Experiment:
 
     @property
     def config(self) -> RunConfig:
-        """Its settings, for seed 0."""
+        """Configuration for seed 0."""
         return shipped_config(self.name)
 
 
@@ -41,10 +41,10 @@ EXPERIMENTS = (
 
 
 def experiment(name: str) -> Experiment:
-    """The experiment of a name.
+    """Experiment by its name.
 
     Raises:
-        ConfigError: There is none.
+        ConfigError: Unknown name.
     """
     for candidate in EXPERIMENTS:
         if candidate.name == name:
@@ -55,7 +55,7 @@ def experiment(name: str) -> Experiment:
 
 
 def with_prerequisites(names: list[str]) -> list[Experiment]:
-    """The named experiments (all where none is named) and what they build on, in the study's order."""
+    """Experiments by their names, all for an empty list, and those that they build on, in the study's order."""
     wanted = {experiment(name).name for name in names} if names else {e.name for e in EXPERIMENTS}
     wanted |= {e.builds_on for e in EXPERIMENTS if e.name in wanted and e.builds_on}
     return [e for e in EXPERIMENTS if e.name in wanted]

@@ -1,11 +1,11 @@
-"""The whole study: data, overview, every network with every seed, evaluation on the test images, comparison.
+"""The study: description of the data, training of every network with every seed, evaluation on test images, comparison.
 
-    OUT/study.json    which data and settings this is
-    OUT/data/         index.csv, split.csv, audit.json, overview.html and its pictures
-    OUT/runs/NAME/seed-S/   the run folder; evaluation/ in it
-    OUT/comparison.*  the closing table and chart
+    OUT/study.json          identity of the data and settings
+    OUT/data/               index.csv, split.csv, audit.json, overview.html and its images
+    OUT/runs/NAME/seed-S/   run folder, with evaluation/
+    OUT/comparison.*        table and chart that compare the networks
 
-Training ends, for every network and seed, before the first test image is looked at.
+All networks are trained before the first test image is used.
 """
 
 import json
@@ -16,7 +16,7 @@ from typing import Any
 from pneumoscope import paths
 from pneumoscope.assessment.evaluation import Evaluation
 from pneumoscope.assessment.runs import assess_run
-from pneumoscope.config import Preprocessing, SplitConfig
+from pneumoscope.config import Preprocessing, RunConfig, SplitConfig
 from pneumoscope.data.dataset import Dataset, load_dataset
 from pneumoscope.data.index import save_index
 from pneumoscope.data.locate import Location
@@ -40,15 +40,15 @@ from pneumoscope.types import Split
 
 @dataclass(frozen=True)
 class StudyPlan:
-    """What a study does.
+    """Settings of a study.
 
     Attributes:
-        only: Names of experiments; all where empty. What they build on comes along.
-        seeds: Trainings per experiment, with the seeds 0, 1, ...
-        epochs: At most; each experiment's own where None.
-        limit: Images in all, a seeded sample of each class and split; all where None.
-        precision: `auto`, `fp32` or `bf16`.
-        skip_unreadable: Go on without images that cannot be read.
+        only: Names of experiments; all where empty. Experiments that they build on are included.
+        seeds: Number of trainings per experiment, with the seeds 0, 1, ...
+        epochs: Largest number of epochs; each experiment's own where None.
+        limit: Number of images in all, a seeded sample of each class and split; all images where None.
+        precision: Precision of training and evaluation: `auto`, `fp32` or `bf16`.
+        skip_unreadable: Whether to go on without images that cannot be read.
         inception_weights: Keras' notop HDF5 file; found or downloaded where None.
     """
 
@@ -68,134 +68,183 @@ class StudyPlan:
 
     @property
     def experiments(self) -> list[Experiment]:
-        """What is to be trained, in order."""
+        """Experiments to train, in order."""
         return with_prerequisites(list(self.only))
 
 
-def run_study(
-    location: Location,
-    plan: StudyPlan,
-    out: Path,
-    ledger: Path | None,
-    callbacks: Callbacks,
-    workers: Workers | None = None,
-) -> dict[str, Any]:
-    """Runs the study, or what is still missing of it.
+@dataclass(frozen=True)
+class Study:
+    """A study of a data set, in a folder.
+
+    Attributes:
+        location: Data set.
+        plan: Settings.
+        out: Folder of the study; a folder that holds the same study is resumed.
+        ledger: File that gets a line for every evaluation on the test images of a real data set; none is kept where None.
+    """
+
+    location: Location
+    plan: StudyPlan
+    out: Path
+    ledger: Path | None = None
+
+    def load_dataset(self, report: Report) -> Dataset:
+        """Load the data set with the study's preprocessing and split."""
+        return load_dataset(
+            self.location.root,
+            Preprocessing(),
+            SplitConfig(),
+            paths.images_directory(),
+            report,
+            self.plan.skip_unreadable,
+            self.plan.limit,
+        )
+
+    def run_folder(self, name: str, seed: int) -> RunFolder:
+        """Run folder of an experiment with a seed."""
+        return RunFolder(self.out / "runs" / name / f"seed-{seed}")
+
+    def config(self, entry: Experiment, seed: int) -> RunConfig:
+        """Configuration of an experiment with a seed."""
+        config = entry.config.with_training(seed=seed, precision=self.plan.precision)
+        return config if self.plan.epochs is None else config.with_training(epochs=self.plan.epochs)
+
+
+@dataclass(frozen=True)
+class _LoadedStudy:
+    """A study with everything that its trainings need.
+
+    Attributes:
+        study: Data set, settings and folder.
+        dataset: Loaded data set.
+        inception: Weight file of Inception V3; None for random weights, or where no experiment needs it.
+        callbacks: Progress.
+    """
+
+    study: Study
+    dataset: Dataset
+    inception: WeightFile | None
+    callbacks: Callbacks
+
+    def setup(self, entry: Experiment, seed: int) -> TrainingSetup:
+        """Everything that the training of an experiment starts from."""
+        run = self.study.run_folder(entry.name, seed)
+        base = self.study.run_folder(entry.builds_on, seed) if entry.builds_on else None
+        weights = InitialWeights(base, self.inception if entry.needs_inception else None)
+        # Inception's features are equal for all seeds; those of a trained base are not.
+        features = (self.study.out if entry.needs_inception else run.path) / "features"
+        return TrainingSetup(self.study.config(entry, seed), self.dataset, run, weights, features)
+
+    def train(self, entry: Experiment, seed: int) -> RunFolder:
+        """Train an experiment with a seed, unless it is trained already."""
+        setup = self.setup(entry, seed)
+        run = setup.run
+        if distributed.on_first_rank(lambda: run.is_finished):
+            distributed.on_first_rank(lambda: run.start(setup.config, setup.facts, resume=True))
+            self.callbacks.message(f"{_title(entry, seed)}: trained already")
+            return run
+        self.callbacks.message(_title(entry, seed))
+        train_network(setup, self.callbacks.training, resume=(run.path / "config.json").exists())
+        if not entry.needs_inception:
+            distributed.on_first_rank(lambda: remove_features(setup.features))
+        return run
+
+
+def run_study(study: Study, callbacks: Callbacks, workers: Workers | None = None) -> dict[str, Any]:
+    """Run a study, or what is missing of it.
 
     Args:
-        location: The data set.
-        plan: What to do.
-        out: Folder of the study; one that holds the same study is gone on with.
-        ledger: Gets a line for every evaluation on the test images of a real data set.
+        study: Data set, settings and folder.
         callbacks: Progress.
-        workers: Where several trainings run at the same time; one after the other where None.
+        workers: Workers for trainings that run at the same time; one training after the other where None.
 
     Returns:
         The comparison, as in `comparison.json`.
 
     Raises:
-        PneumoscopeError: Data, weights, settings or folders are not as expected; whatever is finished stays.
+        PneumoscopeError: Data, weights, settings or folders are not as expected; finished runs are kept.
     """
-    inception = _inception(plan, location, callbacks)
-    dataset = distributed.in_turn(lambda: _dataset(location, plan, callbacks.progress))
-    distributed.first(lambda: _begin(location, plan, dataset, out))
+    inception = _find_inception(study, callbacks)
+    dataset = distributed.first_rank_then_others(lambda: study.load_dataset(callbacks.progress))
+    distributed.on_first_rank(lambda: _begin(study, dataset))
     callbacks.message(dataset.audit.verdict)
-    run_jobs(_jobs(location, plan, inception, out), workers or Workers(), callbacks.message)
+    run_jobs(_jobs(study, inception), workers or Workers(), callbacks.message)
+    runs = _train_all(_LoadedStudy(study, dataset, inception, callbacks))
+    return distributed.on_first_rank(lambda: _evaluate_all(study, dataset, runs, callbacks))
+
+
+def _train_all(loaded: _LoadedStudy) -> dict[str, list[RunFolder]]:
+    """Train the experiments one after the other; returns name to runs, one per seed."""
+    plan, out = loaded.study.plan, loaded.study.out
     runs: dict[str, list[RunFolder]] = {}
     for entry in plan.experiments:
-        runs[entry.name] = [
-            _train_one(entry, seed, plan, dataset, inception, out, callbacks) for seed in range(plan.seeds)
-        ]
-        distributed.first(lambda: remove_features(out / "features"))
-    return distributed.first(lambda: _evaluate_all(location, plan, dataset, runs, out, ledger, callbacks))
+        runs[entry.name] = [loaded.train(entry, seed) for seed in range(plan.seeds)]
+        distributed.on_first_rank(lambda: remove_features(out / "features"))
+    return runs
 
 
-def _dataset(location: Location, plan: StudyPlan, report: Report) -> Dataset:
-    return load_dataset(
-        location.root,
-        Preprocessing(),
-        SplitConfig(),
-        paths.images_directory(),
-        report,
-        plan.skip_unreadable,
-        plan.limit,
-    )
-
-
-def _jobs(location: Location, plan: StudyPlan, inception: WeightFile | None, out: Path) -> list[Job]:
-    """Every training of the study; those that build on another wait for the one with their seed."""
+def _jobs(study: Study, inception: WeightFile | None) -> list[Job]:
+    """Jobs of all trainings; a training that builds on another waits for the one with its seed."""
     return [
         Job(
             _title(entry, seed),
             _train_alone,
-            (location, plan, entry.name, seed, inception, out),
+            (study, entry.name, seed, inception),
             _title(experiment(entry.builds_on), seed) if entry.builds_on else "",
         )
-        for entry in plan.experiments
-        for seed in range(plan.seeds)
+        for entry in study.plan.experiments
+        for seed in range(study.plan.seeds)
     ]
 
 
-def _train_alone(
-    location: Location, plan: StudyPlan, name: str, seed: int, inception: WeightFile | None, out: Path
-) -> str:
-    """What a process of its own does of a study."""
-    dataset = _dataset(location, plan, silent)
-    run = _train_one(experiment(name), seed, plan, dataset, inception, out, Callbacks())
-    return run.summary()
+def _train_alone(study: Study, name: str, seed: int, inception: WeightFile | None) -> str:
+    """Train one experiment of a study in a process of its own; returns the summary of its run."""
+    loaded = _LoadedStudy(study, study.load_dataset(silent), inception, Callbacks())
+    return loaded.train(experiment(name), seed).summary()
 
 
 def _title(entry: Experiment, seed: int) -> str:
     return f"{entry.title}, seed {seed}"
 
 
-def _run_folder(out: Path, name: str, seed: int) -> RunFolder:
-    return RunFolder(out / "runs" / name / f"seed-{seed}")
-
-
-def _begin(location: Location, plan: StudyPlan, dataset: Dataset, out: Path) -> None:
-    _check_same_study(out, plan, dataset)
-    describe_data(dataset, out / "data", location.synthetic)
+def _begin(study: Study, dataset: Dataset) -> None:
+    _check_same_study(study, dataset)
+    describe_data(dataset, study.out / "data", study.location.synthetic)
 
 
 def _evaluate_all(
-    location: Location,
-    plan: StudyPlan,
-    dataset: Dataset,
-    runs: dict[str, list[RunFolder]],
-    out: Path,
-    ledger: Path | None,
-    callbacks: Callbacks,
+    study: Study, dataset: Dataset, runs: dict[str, list[RunFolder]], callbacks: Callbacks
 ) -> dict[str, Any]:
-    """Every network on the test images, and the comparison of them."""
-    evaluation = Evaluation(Split.TEST, "final evaluation of the study", ledger, location.synthetic)
-    for folders in runs.values():
-        for run in folders:
-            callbacks.message(f"evaluating {run.path.parent.name}, {run.path.name}")
-            name = run.config().name
-            title = next((each.title for each in EXPERIMENTS if each.name == name), name)
-            assess_run(run, dataset, evaluation, title, plan.inception_weights)
+    """Evaluate all runs on the test images, and compare them."""
+    synthetic = study.location.synthetic
+    evaluation = Evaluation(Split.TEST, "final evaluation of the study", study.ledger, synthetic)
+    titles = {each.name: each.title for each in EXPERIMENTS}
+    for run in (run for folders in runs.values() for run in folders):
+        callbacks.message(f"evaluating {run.path.parent.name}, {run.path.name}")
+        name = run.config().name
+        assess_run(run, dataset, evaluation, titles.get(name, name), study.plan.inception_weights)
     facts = {
         "data": {
             "films": len(dataset.index.rows),
             "index_hash": dataset.index.hash,
             "split_hash": dataset.split.hash,
         },
-        "synthetic": location.synthetic,
-        "plan": {k: v for k, v in asdict(plan).items() if k != "inception_weights"},
+        "synthetic": synthetic,
+        "plan": {k: v for k, v in asdict(study.plan).items() if k != "inception_weights"},
         **provenance(),
     }
-    return write_comparison(runs, facts, out)
+    return write_comparison(runs, facts, study.out)
 
 
-def _inception(plan: StudyPlan, location: Location, callbacks: Callbacks) -> WeightFile | None:
-    """Found before the first training, so that a study does not fail in its third hour."""
-    if not any(entry.needs_inception for entry in plan.experiments):
+def _find_inception(study: Study, callbacks: Callbacks) -> WeightFile | None:
+    """Weight file of Inception V3, found before the first training so that a missing one stops the study at its start."""
+    if not any(entry.needs_inception for entry in study.plan.experiments):
         return None
+    named = study.plan.inception_weights
     try:
-        return distributed.in_turn(lambda: find_inception_weights(plan.inception_weights, callbacks.progress))
+        return distributed.first_rank_then_others(lambda: find_inception_weights(named, callbacks.progress))
     except DownloadError as error:
-        if location.synthetic:
+        if study.location.synthetic:
             callbacks.message("Inception V3 starts from random weights: Keras' file is not at hand and cannot be had")
             return None
         raise DownloadError(
@@ -203,15 +252,15 @@ def _inception(plan: StudyPlan, location: Location, callbacks: Callbacks) -> Wei
         ) from error
 
 
-def _check_same_study(out: Path, plan: StudyPlan, dataset: Dataset) -> None:
-    """Refuses a folder that holds a study of other data or settings, before anything in it changes."""
+def _check_same_study(study: Study, dataset: Dataset) -> None:
+    """Refuse a folder that holds a study of other data or settings, before anything in it changes."""
     identity = {
         "index_hash": dataset.index.hash,
         "split_hash": dataset.split.hash,
-        "epochs": plan.epochs,
-        "precision": plan.precision,
+        "epochs": study.plan.epochs,
+        "precision": study.plan.precision,
     }
-    file = out / "study.json"
+    file = study.out / "study.json"
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except OSError:
@@ -221,11 +270,13 @@ def _check_same_study(out: Path, plan: StudyPlan, dataset: Dataset) -> None:
         found = {}
     if found != identity:
         changed = ", ".join(key for key in identity if found.get(key) != identity[key])
-        raise RunError(f"expected the study that was begun in {out}, found another ({changed} differ): change --out")
+        raise RunError(
+            f"expected the same study as before in {study.out}, found another ({changed} differ): change --out"
+        )
 
 
 def describe_data(dataset: Dataset, folder: Path, synthetic: bool) -> None:
-    """Writes index, split, audit and overview."""
+    """Write index, split, audit and overview of a data set."""
     save_index(dataset.index, folder / "index.csv")
     save_split(dataset.index, dataset.split, folder / "split.csv")
     write_json(
@@ -233,32 +284,3 @@ def describe_data(dataset: Dataset, folder: Path, synthetic: bool) -> None:
         dataset.audit.as_json() | {"index_hash": dataset.index.hash, "split_hash": dataset.split.hash, **provenance()},
     )
     write_overview(dataset, folder, synthetic)
-
-
-def _train_one(
-    entry: Experiment,
-    seed: int,
-    plan: StudyPlan,
-    dataset: Dataset,
-    inception: WeightFile | None,
-    out: Path,
-    callbacks: Callbacks,
-) -> RunFolder:
-    config = entry.config.with_training(seed=seed, precision=plan.precision)
-    if plan.epochs is not None:
-        config = config.with_training(epochs=plan.epochs)
-    run = _run_folder(out, entry.name, seed)
-    base = _run_folder(out, entry.builds_on, seed) if entry.builds_on else None
-    weights = InitialWeights(base, inception if entry.needs_inception else None)
-    # Inception's features are the same for every seed; a trained base gives others each time.
-    features = out / "features" if entry.needs_inception else run.path / "features"
-    setup = TrainingSetup(config, dataset, run, weights, features)
-    if distributed.first(lambda: run.is_finished):
-        distributed.first(lambda: run.start(config, setup.facts, resume=True))
-        callbacks.message(f"{_title(entry, seed)}: trained already")
-        return run
-    callbacks.message(_title(entry, seed))
-    train_network(setup, callbacks.training, resume=(run.path / "config.json").exists())
-    if not entry.needs_inception:
-        distributed.first(lambda: remove_features(features))
-    return run

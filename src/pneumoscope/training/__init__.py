@@ -1,1 +1,1 @@
-"""Images and a configuration become a run folder: settings, metrics, checkpoint, trained weights."""
+"""Training of networks: from images and a configuration to a run folder with settings, metrics, checkpoint and weights."""

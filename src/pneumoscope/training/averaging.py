@@ -1,48 +1,55 @@
-"""Means of weights, which read better than the weights themselves: over the steps of a training, and over trainings."""
+"""Weight averaging: running mean within a run, mean over runs.
+
+Within a run: exponential moving average, mean += (1 - decay) * (weights - mean) after each step, where the decay rises
+from 2 / 11 to its final value. Over runs that differ in their seed: the plain mean of their weights, summed in float64.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from pneumoscope.models.classifier import ImageClassifier
 
 
 class WeightAverage:
-    """The exponential mean of a network's weights and moving statistics over the steps of its training.
+    """Exponential moving average of a network's weights and moving statistics over the steps of its training.
 
     Source: Polyak and Juditsky, SIAM J. Control Optim. 1992; the exponential form as in TensorFlow's MovingAverage.
 
     Attributes:
-        values: Name to mean; as `own_state` of the network.
+        values: Tensor name to mean; names as in `own_state` of the network.
     """
 
     def __init__(self, model: ImageClassifier, decay: float, values: dict[str, Tensor]) -> None:
-        """Follows a network.
+        """Start to average the weights of a network.
 
         Args:
-            model: Its tensors must stay the same objects while this lives.
-            decay: Of the mean per step, in [0, 1).
-            values: An earlier mean to go on from; empty to begin with the weights as they are.
+            model: Network; its tensors must stay the same objects as long as this object is used.
+            decay: Decay of the mean per step, in [0, 1).
+            values: Earlier mean to continue from; empty to start from the current weights.
         """
         self._decay = decay
         self._live = {name: tensor for name, tensor in model.own_state().items() if tensor.is_floating_point()}
         self.values = values or {name: tensor.clone() for name, tensor in self._live.items()}
 
-    @torch.no_grad()
     def update(self, steps_done: int) -> None:
-        """Takes in the weights after a step; the mean of the first steps forgets faster, or it would stay at the start.
+        """Add the weights after a step to the mean.
+
+        The decay is smaller in the first steps, or the mean would stay close to the initial weights.
 
         Args:
-            steps_done: From 1 on.
+            steps_done: Number of steps so far, this one included; 1 or more.
         """
         decay = min(self._decay, (1 + steps_done) / (10 + steps_done))
-        torch._foreach_lerp_(list(self.values.values()), list(self._live.values()), 1 - decay)
+        average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        average(list(self.values.values()), list(self._live.values()), steps_done)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """The network holds the mean inside, its own weights again outside."""
+        """Give the network the mean of its weights inside the context, and its own weights again outside."""
         self._swap()
         try:
             yield
@@ -53,18 +60,22 @@ class WeightAverage:
     def _swap(self) -> None:
         for name, live in self._live.items():
             mean = self.values[name]
-            kept = live.clone()
+            own = live.clone()
             live.copy_(mean)
-            mean.copy_(kept)
+            mean.copy_(own)
 
 
-def mean_of_trainings(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """The mean of the weights of networks that started from the same pre-trained ones and were trained apart.
+def mean_weights(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Average the weights of networks that were trained apart from the same pre-trained weights.
 
-    It reads about as well as the networks asked one by one do together, and costs no more than one of them.
+    The mean predicts about as well as the ensemble of the networks, at the cost of one of them.
 
     Args:
-        states: `own_state` of each, at least one.
+        states: `own_state` of each network, at least one.
+
+    Returns:
+        Tensor name to mean, in the dtype of the first network.
+
     Source: Wortsman et al., Model soups, ICML 2022, arXiv 2203.05482.
     """
     return {

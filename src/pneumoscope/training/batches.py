@@ -1,4 +1,9 @@
-"""The images or features of an epoch, in batches; the order and the flips follow from seed and epoch alone."""
+"""Batches of images or features for training and validation.
+
+An epoch is one random permutation of the images, cut into steps of `batch_size`; a step is cut into micro-batches whose
+gradients are summed, and each rank takes its shard of every micro-batch. Order and flips follow from (seed, epoch) alone;
+the augmentation of an image follows from (seed, epoch, image) alone, whatever batch or rank it is in.
+"""
 
 from collections import deque
 from collections.abc import Iterator
@@ -18,42 +23,43 @@ from pneumoscope.data.preprocessing import to_unit_range
 from pneumoscope.models.batch_shard import BatchShard
 
 _Batch = tuple[Tensor, Tensor]
-# Enough that a batch which takes longer to prepare does not stall the network.
-_AHEAD = 3
+# Number of prepared steps: a step that takes longer to prepare does not stall the network then.
+_PREFETCHED_STEPS = 3
 
 
 @dataclass(frozen=True)
-class Portion:
-    """Images that go through the network together, as far as they are this process's.
+class MicroBatch:
+    """Images that go through the network together: this rank's shard of them.
 
     Attributes:
-        images: What the network takes.
-        label: (n,) int64.
-        shard: Which images of the portion these are; None for all of them.
-        is_told: Whether this process's loss of the portion counts; where all have all its images, the first's does.
+        images: Input of the network, (n, channels, height, width).
+        label: (n,) int64 classes.
+        shard: Position of these images in the micro-batch; None where this rank holds all of it.
+        counts_loss: Whether this rank adds its loss to the sum over ranks; where every rank holds all images, only rank 0
+            does.
     """
 
     images: Tensor
     label: Tensor
     shard: BatchShard | None
-    is_told: bool
+    counts_loss: bool
 
 
 @dataclass(frozen=True)
 class Step:
-    """What one change of the weights learns from.
+    """Images of one update of the weights.
 
     Attributes:
-        labels: (n,) int, of all its images, whichever process has them.
-        portions: One after the other; their gradients are added up.
+        labels: (n,) int, classes of all images of the step, on whichever rank they are.
+        micro_batches: Micro-batches in order; their gradients are summed.
     """
 
     labels: NDArray[np.int64]
-    portions: tuple[Portion, ...]
+    micro_batches: tuple[MicroBatch, ...]
 
 
 class Inputs(Protocol):
-    """Gives what a network takes, for chosen images and flips."""
+    """Source of a network's inputs for chosen images and flips."""
 
     labels: NDArray[np.int64]
 
@@ -62,7 +68,12 @@ class Inputs(Protocol):
         ...
 
     def take(self, chosen: NDArray[np.int64], flipped: NDArray[np.bool_]) -> Tensor:
-        """The inputs of the chosen images, mirrored where asked."""
+        """Inputs of chosen images, mirrored left to right where flipped.
+
+        Args:
+            chosen: (n,) int, positions within this source.
+            flipped: (n,) bool.
+        """
         ...
 
 
@@ -77,18 +88,18 @@ class ImageInputs:
         return len(self._data)
 
     def take(self, chosen: NDArray[np.int64], flipped: NDArray[np.bool_]) -> Tensor:
-        """The images chosen (positions within this set), mirrored left to right where asked."""
+        """Chosen images, mirrored left to right where flipped, (n, 1, height, width) float32, channels last."""
         return as_network_input(self.take_grey(chosen, flipped))
 
     def take_grey(self, chosen: NDArray[np.int64], flipped: NDArray[np.bool_]) -> NDArray[np.uint8]:
-        """The same as (n, height, width) uint8."""
+        """Chosen images, mirrored left to right where flipped, as grey levels (n, height, width) uint8."""
         images = self._data.images[self._data.positions[chosen]]
         images[flipped] = images[flipped][:, :, ::-1]
         return images
 
 
 class AugmentedInputs:
-    """Images that every epoch changes at random; how, follows from seed, epoch and image alone."""
+    """Images with random augmentation, which follows from seed, epoch and image alone."""
 
     def __init__(self, data: LabelledImages, settings: AugmentationConfig, key: tuple[int, int] = (0, 0)) -> None:
         self._data = data
@@ -101,22 +112,22 @@ class AugmentedInputs:
         return len(self._data)
 
     def take(self, chosen: NDArray[np.int64], flipped: NDArray[np.bool_]) -> Tensor:
-        """The images chosen, mirrored where asked and changed, (n, 1, height, width) float32, channels last."""
+        """Chosen images, mirrored where flipped, augmented, (n, 1, height, width) float32, channels last."""
         images = self._images.take_grey(chosen, flipped)
         generators = [np.random.default_rng([*self._key, int(image)]) for image in chosen]
-        changed = [augment(image, self._settings, rng) for image, rng in zip(images, generators, strict=True)]
-        return as_network_input(np.stack(changed))
+        augmented = [augment(image, self._settings, rng) for image, rng in zip(images, generators, strict=True)]
+        return as_network_input(np.stack(augmented))
 
-    def of_epoch(self, seed: int, epoch: int) -> "AugmentedInputs":
-        """The images as one epoch shows them."""
+    def for_epoch(self, seed: int, epoch: int) -> "AugmentedInputs":
+        """Images with the augmentation of one epoch."""
         return AugmentedInputs(self._data, self._settings, (seed, epoch))
 
 
 def as_network_input(images: NDArray[np.uint8]) -> Tensor:
-    """(n, height, width) uint8 to (n, 1, height, width) float32 in [0, 1], channels last.
+    """Convert (n, height, width) uint8 to (n, 1, height, width) float32 in [0, 1], channels last.
 
-    With one channel both memory formats hold the same bytes, and PyTorch tells them apart by the strides alone. Those
-    of a permuted (n, height, width, 1) say channels last; otherwise every layer that follows runs several times slower.
+    With one channel both memory formats hold the same bytes, and PyTorch distinguishes them by the strides alone. The strides
+    of a permuted (n, height, width, 1) mean channels last; with others every later layer runs several times slower.
     """
     return torch.from_numpy(to_unit_range(images)).unsqueeze(3).permute(0, 3, 1, 2)
 
@@ -127,43 +138,44 @@ def training_steps(
     flip: bool,
     seed: int,
     epoch: int,
-    portions: int = 1,
+    accumulate: int = 1,
     rank: int = 0,
     processes: int = 1,
 ) -> Iterator[Step]:
-    """One epoch, shuffled; the last step may have fewer images, as in Keras.
+    """Shuffled steps of one epoch; the last step may have fewer images, as in Keras.
 
     Args:
-        inputs: What to draw from.
-        batch_size: Images per step, of all processes together.
-        flip: Mirror each image with probability one half.
-        seed: Of the training.
-        epoch: From 0 on; the same seed and epoch always give the same steps.
-        portions: Into which a step is cut.
-        rank: Of this process, from 0.
-        processes: That share every portion.
+        inputs: Source of the images.
+        batch_size: Number of images per step, over all ranks.
+        flip: Whether to mirror each image with probability one half.
+        seed: Seed of the training.
+        epoch: Number of the epoch, from 0; the same seed and epoch always give the same steps.
+        accumulate: Number of micro-batches per step.
+        rank: Rank of this process.
+        processes: Number of ranks.
     """
     rng = np.random.default_rng([seed, epoch])
     order = rng.permutation(len(inputs))
     flips = rng.random(len(inputs)) < 0.5 if flip else np.zeros(len(inputs), dtype=bool)
-    drawn = inputs.of_epoch(seed, epoch) if isinstance(inputs, AugmentedInputs) else inputs
+    source = inputs.for_epoch(seed, epoch) if isinstance(inputs, AugmentedInputs) else inputs
     steps = (
         Step(
-            drawn.labels[order[start : start + batch_size]],
+            source.labels[order[start : start + batch_size]],
             tuple(
-                _portion(drawn, order[part], flips[part], rank, processes)
-                for part in np.array_split(np.arange(start, min(start + batch_size, len(order))), portions)
+                _micro_batch(source, order[part], flips[part], rank, processes)
+                for part in np.array_split(np.arange(start, min(start + batch_size, len(order))), accumulate)
                 if len(part)
             ),
         )
         for start in range(0, len(order), batch_size)
     )
-    yield from _prepared_ahead(steps) if isinstance(inputs, AugmentedInputs) else steps
+    yield from _prefetched(steps) if isinstance(inputs, AugmentedInputs) else steps
 
 
-def _portion(
+def _micro_batch(
     inputs: Inputs, chosen: NDArray[np.int64], flipped: NDArray[np.bool_], rank: int, processes: int
-) -> Portion:
+) -> MicroBatch:
+    """Shard of a micro-batch for one rank; every rank takes all images where there are fewer images than ranks."""
     total = len(chosen)
     if processes == 1 or total < processes:
         own, shard = slice(0, total), None
@@ -171,11 +183,11 @@ def _portion(
         own = slice(total * rank // processes, total * (rank + 1) // processes)
         shard = BatchShard(total, own.start, own.stop)
     images, label = inputs.take(chosen[own], flipped[own]), torch.from_numpy(inputs.labels[chosen[own]])
-    return Portion(images, label, shard, shard is not None or rank == 0)
+    return MicroBatch(images, label, shard, shard is not None or rank == 0)
 
 
-def plain_batches(inputs: Inputs, batch_size: int, rank: int = 0, processes: int = 1) -> Iterator[_Batch]:
-    """All images once, in order, as they are; of several processes each gets a part of them."""
+def sequential_batches(inputs: Inputs, batch_size: int, rank: int = 0, processes: int = 1) -> Iterator[_Batch]:
+    """All images once, in order, without flips; each of several ranks gets a contiguous part of them."""
     own = np.array_split(np.arange(len(inputs)), processes)[rank]
     for start in range(0, len(own), batch_size):
         chosen = own[start : start + batch_size]
@@ -183,10 +195,10 @@ def plain_batches(inputs: Inputs, batch_size: int, rank: int = 0, processes: int
         yield images, torch.from_numpy(inputs.labels[chosen])
 
 
-def _prepared_ahead(steps: Iterator[Step]) -> Iterator[Step]:
-    """The same steps, made in a thread of their own while the network works on the earlier ones."""
+def _prefetched(steps: Iterator[Step]) -> Iterator[Step]:
+    """Steps prepared in a thread while the network works on the earlier ones."""
     with ThreadPoolExecutor(1) as thread:
-        waiting = deque(thread.submit(next, steps, None) for _ in range(_AHEAD))
-        while (step := waiting.popleft().result()) is not None:
-            waiting.append(thread.submit(next, steps, None))
+        pending = deque(thread.submit(next, steps, None) for _ in range(_PREFETCHED_STEPS))
+        while (step := pending.popleft().result()) is not None:
+            pending.append(thread.submit(next, steps, None))
             yield step

@@ -9,17 +9,17 @@ from pneumoscope.progress import Report, silent
 
 @dataclass(frozen=True)
 class EpochResult:
-    """One line of `metrics.csv`.
+    """Metrics of one epoch: a row of `metrics.csv`.
 
     Attributes:
-        epoch: From 1 on.
-        loss: Mean training cross-entropy of the epoch, while the weights moved, natural logarithm.
-        accuracy: Share of training images answered right, in [0, 1], likewise.
+        epoch: Number of the epoch, from 1.
+        loss: Mean training cross-entropy during the epoch, while the weights change, natural logarithm.
+        accuracy: Fraction of training images classified correctly during the epoch, in [0, 1].
         val_loss: Mean cross-entropy of the validation images after the epoch.
-        val_accuracy: Share of validation images answered right, in [0, 1].
-        learning_rate: Of the epoch's last step.
-        seconds: For training and validation.
-        films_per_second: Training images over the time of their steps.
+        val_accuracy: Fraction of validation images classified correctly, in [0, 1].
+        learning_rate: Learning rate of the epoch's last step.
+        seconds: Duration of training and validation.
+        films_per_second: Number of training images over the duration of their steps.
     """
 
     epoch: int
@@ -33,42 +33,42 @@ class EpochResult:
 
 
 class Observer(Protocol):
-    """Told of every step of a training."""
+    """Receiver of the progress of a training."""
 
     def stage(self, name: str, total: int) -> None:
-        """Something of `total` parts begins: an epoch, or the features of a frozen base."""
+        """Begin a stage of `total` images: an epoch, or the features of a frozen base."""
         ...
 
     def advance(self, parts: int, loss: float | None = None) -> None:
-        """So many more parts are done."""
+        """Add `parts` images to those done; `loss` is that of the step."""
         ...
 
     def epoch_done(self, result: EpochResult, epochs: int, waited: int) -> None:
-        """An epoch ended; `waited` epochs have passed since the best validation loss."""
+        """End an epoch out of `epochs`; `waited` epochs have passed since the lowest validation loss."""
         ...
 
 
 class SilentObserver:
-    """Says nothing."""
+    """Observer that does nothing."""
 
     def stage(self, name: str, total: int) -> None:
-        """Says nothing."""
+        """Do nothing."""
 
     def advance(self, parts: int, loss: float | None = None) -> None:
-        """Says nothing."""
+        """Do nothing."""
 
     def epoch_done(self, result: EpochResult, epochs: int, waited: int) -> None:
-        """Says nothing."""
+        """Do nothing."""
 
 
 @dataclass(frozen=True)
 class Callbacks:
-    """Callbacks of everything that takes time.
+    """Callbacks of long operations.
 
     Attributes:
         progress: Progress of data stages.
         training: Progress of trainings.
-        message: Called with a line of text for everything else.
+        message: Function called with a line of text for everything else.
     """
 
     progress: Report = silent

@@ -1,4 +1,4 @@
-"""The state of a training after an epoch: everything that the next epoch depends on, in one file, whole or absent."""
+"""Checkpoint: the state of a training after an epoch, with everything the next epoch depends on, written atomically."""
 
 import io
 from dataclasses import asdict, dataclass, field
@@ -9,22 +9,22 @@ import torch
 from torch import Tensor
 
 from pneumoscope.errors import RunError
-from pneumoscope.files import whole_or_nothing
+from pneumoscope.files import atomic_write
 from pneumoscope.training.callbacks import EpochResult
 
 
 @dataclass
 class TrainingState:
-    """What training has come to.
+    """Progress of a training.
 
     Attributes:
-        steps: Updates of the weights so far.
-        history: One result per epoch done.
+        steps: Number of updates of the weights so far.
+        history: Result of each epoch so far.
         best_loss: Lowest validation loss so far.
-        waited: Epochs since then.
+        waited: Number of epochs since the lowest validation loss.
         stopped: Whether early stopping or the last epoch ended the training.
-        best_weights: The weights of the lowest validation loss, kept only where they are to be restored.
-        average: The running mean of the weights, where one is kept.
+        best_weights: Weights at the lowest validation loss; empty unless they are to be restored.
+        average: Running mean of the weights; empty without weight averaging.
     """
 
     steps: int = 0
@@ -37,27 +37,27 @@ class TrainingState:
 
 
 def save_checkpoint(path: Path, weights: dict[str, Tensor], optimiser: dict[str, Any], state: TrainingState) -> None:
-    """Writes the checkpoint, atomically."""
+    """Write a checkpoint, atomically."""
     record = {"weights": weights, "optimiser": optimiser, "state": asdict(state)}
-    # By way of memory: a full disk is then an OSError, which torch's own writer hides.
+    # Written through memory: a full disk raises OSError then, which torch's own writer hides.
     buffer = io.BytesIO()
     torch.save(record, buffer)
-    with whole_or_nothing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(buffer.getbuffer())
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], TrainingState]:
-    """Weights, optimiser state and training state.
+    """Read weights, optimiser state and training state from a checkpoint.
 
     Raises:
-        RunError: The file is not a whole checkpoint.
+        RunError: The file is damaged or not a checkpoint.
     """
     try:
         record = torch.load(path, map_location="cpu", weights_only=True)
-        told = dict(record["state"])
-        history = [EpochResult(**result) for result in told.pop("history")]
-        return record["weights"], record["optimiser"], TrainingState(history=history, **told)
-    except Exception as error:  # torch raises a different kind for every sort of damage
+        fields = dict(record["state"])
+        history = [EpochResult(**result) for result in fields.pop("history")]
+        return record["weights"], record["optimiser"], TrainingState(history=history, **fields)
+    except Exception as error:  # torch raises many types, one for each sort of damage
         raise RunError(
-            f"expected a whole checkpoint at {path}, found {error}: delete the run folder and train anew"
+            f"expected a whole checkpoint at {path}, found {error}: delete the run folder and train again"
         ) from error

@@ -1,4 +1,4 @@
-"""A frozen base gives the same features in every epoch: they are computed once per image and flip, and kept on disk."""
+"""Features of a frozen base: the same in every epoch, so computed once per image and flip and stored on disk."""
 
 import copy
 import hashlib
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pneumoscope.data.labelled import LabelledImages
-from pneumoscope.files import locked, sha256_of_file, whole_or_nothing, write_json
+from pneumoscope.files import atomic_write, file_lock, sha256_of_file, write_json
 from pneumoscope.models.classifier import ImageClassifier
 from pneumoscope.models.inception import InceptionV3
 from pneumoscope.training import distributed
@@ -26,10 +26,10 @@ _BATCH = 32
 
 
 class FrozenBase:
-    """A copy of a network's frozen base in the form in which it runs: normalisation drawn in, no gradients.
+    """Copy of a network's frozen base for inference: normalisation folded into the convolutions, no gradients.
 
     Attributes:
-        dtype: Of the products and of the features.
+        dtype: Data type of the matrix products and of the features.
     """
 
     def __init__(self, model: ImageClassifier, dtype: torch.dtype) -> None:
@@ -54,7 +54,7 @@ class FrozenBase:
 
 
 class ComputedFeatures:
-    """Features of a frozen base, computed whenever they are needed."""
+    """Features of a frozen base, computed at every access."""
 
     def __init__(self, base: FrozenBase, data: LabelledImages) -> None:
         self._base = base
@@ -65,15 +65,15 @@ class ComputedFeatures:
         return len(self._images)
 
     def take(self, chosen: NDArray[np.int64], flipped: NDArray[np.bool_]) -> Tensor:
-        """(n, channels, height, width) features, channels last, in the base's dtype."""
+        """Features (n, channels, height, width) of chosen images, channels last, in the base's dtype."""
         return self._base(self._images.take_grey(chosen, flipped))
 
 
 class FeatureInputs:
-    """Features of a frozen base, read from a file as they are needed.
+    """Features of a frozen base, read from a file at every access.
 
-    They are read, not memory-mapped: the operating system's cache makes both equally fast, and the pages of a map
-    would count as this process' memory.
+    The file is read, not memory-mapped: the operating system's cache makes both equally fast, and mapped pages would count
+    as memory of this process.
     """
 
     def __init__(
@@ -90,18 +90,18 @@ class FeatureInputs:
         return len(self.labels)
 
     def take(self, chosen: NDArray[np.int64], flipped: NDArray[np.bool_]) -> Tensor:
-        """(n, channels, height, width) features, channels last, in the base's dtype."""
+        """Features (n, channels, height, width) of chosen images, channels last, in the base's dtype."""
         raw = np.empty((len(chosen), self._row), dtype=np.uint8)
-        for place, (image, mirrored) in enumerate(zip(chosen.tolist(), flipped.tolist(), strict=True)):
+        for row, (image, mirrored) in enumerate(zip(chosen.tolist(), flipped.tolist(), strict=True)):
             offset = (image * self._variants + int(mirrored)) * self._row
-            if os.preadv(self._descriptor, [raw[place].data], offset) != self._row:
-                raise OSError(f"the feature file ends before film {image}")
+            if os.preadv(self._descriptor, [raw[row].data], offset) != self._row:
+                raise OSError(f"the feature file ends before image {image}")
         channels, height, width = self._shape
         maps = torch.from_numpy(raw).view(self._dtype).reshape(len(chosen), height, width, channels)
         return maps.permute(0, 3, 1, 2)
 
     def close(self) -> None:
-        """Lets go of the file."""
+        """Close the file."""
         os.close(self._descriptor)
 
 
@@ -109,15 +109,15 @@ class FeatureInputs:
 def frozen_features(
     base: FrozenBase, data: LabelledImages, flips: bool, folder: Path, name: str, observer: Observer
 ) -> Iterator[FeatureInputs]:
-    """Features of all images, computed where no whole file of them lies in `folder` already.
+    """Features of all images, computed unless `folder` holds a complete file of them.
 
     Args:
-        base: That gives the features.
-        data: The images.
-        flips: Whether every image is also wanted mirrored.
-        folder: Where the file goes: n * (1 or 2) * features * 2 or 4 bytes.
-        name: Of the file, and of the stage told to the observer.
-        observer: Told of the images done.
+        base: Frozen base.
+        data: Images.
+        flips: Whether to compute the features of every mirrored image too.
+        folder: Folder of the file, which has n * (1 or 2) * features * (2 or 4) bytes.
+        name: Name of the file, and of the observer's stage.
+        observer: Receiver of the progress.
 
     Raises:
         DataError: The disk is full.
@@ -134,13 +134,13 @@ def frozen_features(
     }
 
     def ensure() -> None:
-        # Another training may be computing the same.
-        with locked(file.with_suffix(".lock")):
-            if not _is_whole(file, facts):
+        # Another training may be computing the same features.
+        with file_lock(file.with_suffix(".lock")):
+            if not _is_complete(file, facts):
                 _compute(base, data, flips, file, observer, name)
                 write_json(file.with_suffix(".json"), facts | {"sha256": sha256_of_file(file)})
 
-    distributed.first(ensure)
+    distributed.on_first_rank(ensure)
     inputs = FeatureInputs(file, tuple(first.shape[1:]), first.dtype, flips, data.labels)
     try:
         yield inputs
@@ -155,11 +155,11 @@ def _pixel_hash(data: LabelledImages) -> str:
     return digest.hexdigest()
 
 
-def _is_whole(file: Path, facts: dict[str, object]) -> bool:
+def _is_complete(file: Path, facts: dict[str, object]) -> bool:
     try:
-        found = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
-        digest = found.pop("sha256")
-        return bool(found == facts and digest == sha256_of_file(file))
+        recorded = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
+        digest = recorded.pop("sha256")
+        return bool(recorded == facts and digest == sha256_of_file(file))
     except (OSError, ValueError, KeyError, AttributeError):
         return False
 
@@ -167,13 +167,13 @@ def _is_whole(file: Path, facts: dict[str, object]) -> bool:
 def _compute(base: FrozenBase, data: LabelledImages, flips: bool, file: Path, observer: Observer, name: str) -> None:
     observer.stage(name, len(data) * (2 if flips else 1))
     file.with_suffix(".json").unlink(missing_ok=True)
-    with whole_or_nothing(file) as temporary, temporary.open("wb") as stream:
+    with atomic_write(file) as temporary, temporary.open("wb") as stream:
         for start in range(0, len(data), _BATCH):
             images = data.images[data.positions[start : start + _BATCH]]
             variants = [base(images)]
             if flips:
                 variants.append(base(images[:, :, ::-1]))
-            # (images, variants, height, width, channels): an image and its mirror image lie side by side.
+            # (images, variants, height, width, channels): an image and its mirror image are adjacent.
             maps = torch.stack([v.permute(0, 2, 3, 1) for v in variants], dim=1).contiguous()
             stream.write(maps.view(torch.uint8).numpy().data)
             observer.advance(len(images) * len(variants))

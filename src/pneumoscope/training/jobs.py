@@ -1,4 +1,4 @@
-"""Trainings that do not wait for each other run at the same time: on this machine's cores, or on a Ray cluster."""
+"""Concurrent trainings: jobs that run at the same time on this machine's cores, or on a Ray cluster."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -8,43 +8,43 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from pneumoscope.cluster import connected
+from pneumoscope.cluster import ray_connection
 from pneumoscope.errors import ConfigError, PneumoscopeError, RunError
 from pneumoscope.processes import worker_processes
 from pneumoscope.training import distributed
 from pneumoscope.training.allocator import keep_freed_memory
 
-# What a job came to in words, or why it came to nothing.
-_Told = tuple[str, PneumoscopeError | None]
-_Submit = Callable[["Job"], "Future[_Told]"]
-# Of a job on a node that died.
-_TRIES = 3
+# Summary of a job; empty with the error that ended it.
+_Outcome = tuple[str, PneumoscopeError | None]
+_Submit = Callable[["Job"], "Future[_Outcome]"]
+# Number of retries of a job whose node died.
+_RETRIES = 3
 
 
 @dataclass(frozen=True)
 class Job:
-    """A training into a run folder of its own; what is finished there already is left as it is.
+    """Training into a run folder of its own; a finished training is not repeated.
 
     Attributes:
-        name: For people, and for `after`.
-        train: A function of a module, which another process can find; returns what it came to, in words.
-        given: To it.
-        after: Name of the job whose result it builds on; empty where it builds on none.
+        name: Name, which messages show and `after` refers to.
+        train: Function of a module, which another process can import; returns a summary in one line.
+        arguments: Arguments of the function.
+        after: Name of the job whose result this one needs; empty where it needs none.
     """
 
     name: str
     train: Callable[..., str]
-    given: tuple[Any, ...]
+    arguments: tuple[Any, ...]
     after: str = ""
 
 
 @dataclass(frozen=True)
 class Workers:
-    """Where jobs run.
+    """Resources that jobs run on.
 
     Attributes:
-        jobs: At the same time.
-        address: Of a Ray cluster's head, host:port or `auto`; this machine's cores alone where None. Every node must see the
+        jobs: Number of jobs at the same time.
+        address: Address of a Ray cluster's head, host:port or `auto`; None for this machine alone. Every node must see the
             same data, cache and run folders.
     """
 
@@ -56,60 +56,63 @@ class Workers:
             raise ConfigError(f"expected 1 job or more, found {self.jobs}: change --jobs")
 
 
-def run_jobs(jobs: Sequence[Job], workers: Workers, say: Callable[[str], None]) -> None:
-    """Runs jobs, those that others build on first; with a single worker nothing, for then the caller trains in turn.
+def run_jobs(jobs: Sequence[Job], workers: Workers, message: Callable[[str], None]) -> None:
+    """Run jobs, each after the job that it needs; do nothing with a single local worker, where the caller trains in turn.
 
-    A training has its share of the machine's cores; its weights are those of a training alone but for rounding, which the
+    The cores are divided among the jobs. The weights of a job are those of a training alone but for rounding, which the
     number of threads changes.
 
     Args:
-        jobs: In the order in which they are begun.
-        workers: Where.
-        say: Told of each that is done.
+        jobs: Jobs in the order in which they start.
+        workers: Resources to run on.
+        message: Function called with the name and summary of each finished job.
 
     Raises:
-        PneumoscopeError: Of the first job that failed; no other was begun after it, and what was running was finished.
+        PneumoscopeError: Error of the first job that failed; no job was started after it, and running jobs were finished.
         RunError: A process was killed.
         DataError: The cluster cannot be reached.
     """
     if workers.jobs == 1 and workers.address is None:
         return
-    if distributed.size() > 1:
+    if distributed.world_size() > 1:
         raise ConfigError("expected either --jobs or several processes, found both: leave one of them out")
     with _on_cluster(workers) if workers.address else _on_this_machine(workers.jobs) as submit:
-        failed = _run_all(jobs, workers.jobs, submit, say)
+        failed = _run_all(jobs, workers.jobs, submit, message)
     if failed:
         raise failed
 
 
-def _run_all(jobs: Sequence[Job], at_once: int, submit: _Submit, say: Callable[[str], None]) -> PneumoscopeError | None:
-    waiting, running = list(jobs), dict[Future[_Told], Job]()
+def _run_all(
+    jobs: Sequence[Job], concurrency: int, submit: _Submit, message: Callable[[str], None]
+) -> PneumoscopeError | None:
+    """Run jobs, at most `concurrency` at the same time; the error of the first that failed."""
+    waiting, running = list(jobs), dict[Future[_Outcome], Job]()
     failed: PneumoscopeError | None = None
     while running or (waiting and not failed):
         unfinished = {job.name for job in [*waiting, *running.values()]}
         ready = [job for job in waiting if job.after not in unfinished]
-        for job in ready[: 0 if failed else at_once - len(running)]:
+        for job in ready[: 0 if failed else concurrency - len(running)]:
             waiting.remove(job)
             running[submit(job)] = job
         finished, _ = wait(running, return_when=FIRST_COMPLETED)
         for future in finished:
             job = running.pop(future)
             try:
-                told, error = future.result()
+                summary, error = future.result()
             except BrokenProcessPool as broken:
                 raise RunError(
-                    f"expected {job.name} to end, found its process killed, as where memory is short: lower --jobs and run the "
-                    "same command again"
+                    f"{job.name} failed: its process was killed, probably for lack of memory; lower --jobs and run the same "
+                    "command again"
                 ) from broken
             failed = failed or error
             if not error:
-                say(f"{job.name}: {told}")
+                message(f"{job.name}: {summary}")
     return failed
 
 
-def _tried(job: Job) -> _Told:
+def _run(job: Job) -> _Outcome:
     try:
-        return job.train(*job.given), None
+        return job.train(*job.arguments), None
     except PneumoscopeError as error:
         return "", error
 
@@ -117,14 +120,14 @@ def _tried(job: Job) -> _Told:
 @contextmanager
 def _on_this_machine(jobs: int) -> Iterator[_Submit]:
     threads = max(1, len(os.sched_getaffinity(0)) // jobs)
-    pool = worker_processes(jobs, _prepare, threads)
+    pool = worker_processes(jobs, _set_up_worker, threads)
     try:
-        yield lambda job: pool.submit(_tried, job)
+        yield lambda job: pool.submit(_run, job)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _prepare(threads: int) -> None:
+def _set_up_worker(threads: int) -> None:
     keep_freed_memory()
     import torch
 
@@ -133,15 +136,15 @@ def _prepare(threads: int) -> None:
 
 @contextmanager
 def _on_cluster(workers: Workers) -> Iterator[_Submit]:
-    with connected(workers.address):
+    with ray_connection(workers.address):
         import ray
 
         cores = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
         threads = max(1, min(sum(cores) // workers.jobs, max(cores, default=1)))
-        remote = ray.remote(num_cpus=threads, max_retries=_TRIES)(_on_node)
+        remote = ray.remote(num_cpus=threads, max_retries=_RETRIES)(_on_node)
         yield lambda job: remote.remote(job, threads).future()
 
 
-def _on_node(job: Job, threads: int) -> _Told:
-    _prepare(threads)
-    return _tried(job)
+def _on_node(job: Job, threads: int) -> _Outcome:
+    _set_up_worker(threads)
+    return _run(job)

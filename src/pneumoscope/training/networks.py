@@ -1,4 +1,4 @@
-"""A configuration or a finished run becomes a network, with the weights that it builds on."""
+"""Networks of configurations and of finished runs, and the weights they start from."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +22,11 @@ RANDOM_BASE = {
 
 @dataclass(frozen=True)
 class InitialWeights:
-    """Trained weights that a network may build on.
+    """Trained weights that a network may start from.
 
     Attributes:
-        trained_cnn: A finished run of a cnn.
-        pretrained: The weight file that the architecture starts from; None for random weights.
+        trained_cnn: Finished run of a cnn, for a stacked cnn.
+        pretrained: Weight file that the architecture starts from; None for random weights.
     """
 
     trained_cnn: RunFolder | None = None
@@ -34,30 +34,33 @@ class InitialWeights:
 
 
 def find_pretrained(name: str, inception_weights: Path | None, report: Report = silent) -> WeightFile | None:
-    """The published weights that an architecture starts from; None where it starts from none.
+    """Find the published weights that an architecture starts from.
 
     Args:
-        name: Of the architecture.
-        inception_weights: Inception V3's weight file; found or downloaded where None.
-        report: Told of a download.
+        name: Name of the architecture.
+        inception_weights: Weight file of Inception V3; found or downloaded where None.
+        report: Progress of a download.
+
+    Returns:
+        Weight file; None where the architecture starts from none.
 
     Raises:
-        ConfigError: No such architecture.
-        WeightsError: A file was named and is not there, or a package is not installed.
-        DownloadError: A file is not at hand and cannot be had.
+        ConfigError: The architecture is unknown.
+        WeightsError: The named file does not exist, or a package is not installed.
+        DownloadError: The file is not cached and cannot be downloaded.
     """
-    kind = architecture(name).pretrained
-    if kind == "inception_v3":
+    pretrained = architecture(name).pretrained
+    if pretrained == "inception_v3":
         return find_inception_weights(inception_weights, report)
-    return find_lite_weights() if kind == "lite0" else None
+    return find_lite_weights() if pretrained == "lite0" else None
 
 
 def build_network(config: RunConfig, initial_weights: InitialWeights) -> ImageClassifier:
-    """The network of a configuration with the weights with which its training starts.
+    """Build the network of a configuration with its initial weights.
 
     Raises:
         ConfigError: The architecture is unknown or does not fit the images.
-        RunError: The run that it builds on is not finished.
+        RunError: The run that it starts from is not finished.
         WeightsError: The weight file does not fit.
     """
     file = initial_weights.pretrained
@@ -69,14 +72,14 @@ def build_network(config: RunConfig, initial_weights: InitialWeights) -> ImageCl
         file.path if file else None,
         load_network(initial_weights.trained_cnn) if initial_weights.trained_cnn else None,
     )
-    # A frozen base is not saved with the run where its file can be named instead.
+    # A frozen base is not saved with the run where the run can name its file instead.
     if file and config.model.freeze_base:
         model.base_origin = file.origin
     return model
 
 
-def origin_of(config: RunConfig, initial_weights: InitialWeights) -> dict[str, str]:
-    """Which weights a network builds on, for the run folder; empty where it builds on none."""
+def weights_origin(config: RunConfig, initial_weights: InitialWeights) -> dict[str, str]:
+    """Origin of the initial weights, as the run folder records it; empty where no trained weights are used."""
     if architecture(config.model.architecture).pretrained:
         return initial_weights.pretrained.origin if initial_weights.pretrained else RANDOM_BASE
     if initial_weights.trained_cnn is not None:
@@ -89,21 +92,21 @@ def origin_of(config: RunConfig, initial_weights: InitialWeights) -> dict[str, s
 
 
 def load_network(run: RunFolder, inception_weights: Path | None = None) -> ImageClassifier:
-    """The trained network of a finished run.
+    """Load the trained network of a finished run.
 
     Raises:
-        RunError: The run is not finished, or its base's weight file is another one.
+        RunError: The run is not finished, or the weight file of its base is a different one.
     """
     config = run.config()
     origin = run.provenance().get("facts", {}).get("weights", {})
     file = None
-    # Weights that were trained further lie in the run whole.
+    # Fine-tuned weights are saved with the run in full.
     if config.model.freeze_base and origin.get("file") not in (None, "none"):
         file = find_pretrained(config.model.architecture, inception_weights)
         if file and file.sha256 != origin["sha256"]:
             raise RunError(
                 f"expected the weight file {origin['file']} with SHA-256 {origin['sha256']}, found {file.path.name} "
-                f"with {file.sha256}: name the right one by --inception-weights"
+                f"with {file.sha256}: name the right one with --inception-weights"
             )
     model = build_network(config, InitialWeights(pretrained=file))
     model.load_own_state(run.load_weights())

@@ -1,4 +1,4 @@
-"""Which number format to compute in."""
+"""Number format of the computation: float32, or bfloat16 where the hardware supports it."""
 
 from typing import Literal
 
@@ -9,17 +9,17 @@ _FABRIC_NAMES = {"fp32": "32-true", "bf16": "bf16-mixed"}
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
-def resolve_precision(asked: Literal["auto", "fp32", "bf16"]) -> Precision:
-    """`auto` is bf16 where the processor or the GPU computes with it, else fp32."""
-    if asked != "auto":
-        return asked
+def resolve_precision(setting: Literal["auto", "fp32", "bf16"]) -> Precision:
+    """Precision of a setting; `auto` is bf16 where the CPU or GPU supports it in hardware, else fp32."""
+    if setting != "auto":
+        return setting
     if torch.cuda.is_available():
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     return "bf16" if cpu_computes_bf16() else "fp32"
 
 
 def cpu_computes_bf16() -> bool:
-    """Whether this CPU multiplies bf16 in hardware (AVX-512 BF16 or AMX); emulating it is slower than fp32."""
+    """Whether this CPU multiplies bf16 in hardware (AVX-512 BF16 or AMX); emulation is slower than fp32."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as stream:
             flags = next((line for line in stream if line.startswith("flags")), "")
@@ -34,5 +34,5 @@ def fabric_name(precision: Precision) -> Literal["32-true", "bf16-mixed"]:
 
 
 def dtype_of(precision: Precision) -> torch.dtype:
-    """The format of the large products; the weights of what is trained stay float32."""
+    """Data type of the large matrix products; trained weights stay float32."""
     return _DTYPES[precision]

@@ -1,4 +1,4 @@
-"""A trained network's probabilities for images."""
+"""Class probabilities of images from a trained network."""
 
 import numpy as np
 import torch
@@ -7,7 +7,7 @@ from torch import nn
 
 from pneumoscope.data.labelled import LabelledImages
 from pneumoscope.models.classifier import ImageClassifier
-from pneumoscope.training.batches import ImageInputs, Inputs, plain_batches
+from pneumoscope.training.batches import ImageInputs, Inputs, sequential_batches
 from pneumoscope.training.frozen_features import ComputedFeatures, FrozenBase
 from pneumoscope.training.precision import Precision, dtype_of
 
@@ -16,11 +16,11 @@ _BATCH = 32
 
 @torch.no_grad()
 def class_probabilities(model: ImageClassifier, data: LabelledImages, precision: Precision) -> NDArray[np.float64]:
-    """Softmax of the logits, computed in the precision of the training.
+    """Class probabilities of images, computed in the precision of the training.
 
     Args:
-        model: Trained.
-        data: The images; their labels are not looked at.
+        model: Trained network.
+        data: Images; their labels are not used.
         precision: `fp32` or `bf16`.
 
     Returns:
@@ -33,7 +33,7 @@ def class_probabilities(model: ImageClassifier, data: LabelledImages, precision:
     part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     part.eval()
     parts = []
-    for images, _ in plain_batches(inputs, _BATCH):
+    for images, _ in sequential_batches(inputs, _BATCH):
         with torch.autocast("cpu", dtype, enabled=dtype is not torch.float32):
             logits = part(images)
         parts.append(torch.softmax(logits.double(), dim=1).numpy())

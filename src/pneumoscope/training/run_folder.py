@@ -1,11 +1,11 @@
-"""The folder of one training run: what was asked, what happened, what came out.
+"""Run folder: configuration, provenance, metrics, checkpoint and weights of one training run.
 
 config.json        the resolved configuration          written before the first step
 provenance.json    seed, split hash, versions, commit  written before the first step
 metrics.csv        a line per epoch
-tensorboard/       the same for TensorBoard
-checkpoint.pt      the state after the last whole epoch
-model.safetensors  the trained weights; there only once training has ended
+tensorboard/       metrics of the epochs for TensorBoard
+checkpoint.pt      the state after the last complete epoch
+model.safetensors  the trained weights, written when training has ended
 """
 
 import csv
@@ -24,16 +24,16 @@ from torch import Tensor
 
 from pneumoscope.config import RunConfig, config_from_table
 from pneumoscope.errors import RunError
-from pneumoscope.files import whole_or_nothing, write_json, write_text
+from pneumoscope.files import atomic_write, write_json, write_text
 from pneumoscope.provenance import provenance
 from pneumoscope.training.callbacks import EpochResult
 
 
 class RunFolder:
-    """A run folder, new or found.
+    """Folder of a training run, new or existing.
 
     Attributes:
-        path: Where it lies.
+        path: Path of the folder.
     """
 
     def __init__(self, path: Path) -> None:
@@ -41,29 +41,29 @@ class RunFolder:
 
     @property
     def checkpoint(self) -> Path:
-        """The state after the last whole epoch; need not exist."""
+        """Path of the checkpoint after the last complete epoch; need not exist."""
         return self.path / "checkpoint.pt"
 
     @property
     def weights(self) -> Path:
-        """The trained weights; need not exist."""
+        """Path of the trained weights; need not exist."""
         return self.path / "model.safetensors"
 
     @property
     def is_finished(self) -> bool:
-        """Whether training has ended and its weights are there."""
+        """Whether training has ended and the trained weights exist."""
         return self.weights.is_file()
 
     def start(self, config: RunConfig, facts: dict[str, Any], resume: bool) -> None:
-        """Writes what is asked, before the first step.
+        """Write configuration and provenance before the first step, or check those of a run to resume.
 
         Args:
-            config: The resolved configuration.
-            facts: What identifies the data and weights (split hash, weight files); a resumed run must agree.
-            resume: Whether a run found here is to go on.
+            config: Resolved configuration.
+            facts: Identity of the data and weights (split hash, weight files); a resumed run must have the same.
+            resume: Whether to resume the run in this folder.
 
         Raises:
-            RunError: A run is here and is not to be resumed, or was asked for something else.
+            RunError: The folder holds a run and `resume` is false, or the run has other settings, data or weights.
         """
         if (self.path / "config.json").exists():
             self._check_same(config, facts, resume)
@@ -83,26 +83,30 @@ class RunFolder:
             )
         if (found := self.config()) != config:
             raise RunError(
-                f"expected the settings of the run in {self.path}, found others ({_difference(found, config)}): "
+                f"expected the settings of the run in {self.path}, found different ones ({_difference(found, config)}): "
                 "use its own settings or name another folder"
             )
         if (earlier := self.provenance().get("facts")) != json.loads(json.dumps(facts)):
             changed = ", ".join(key for key in facts if not isinstance(earlier, dict) or earlier.get(key) != facts[key])
             raise RunError(
-                f"expected the data and weights of the run in {self.path}, found others ({changed or 'facts'}): "
+                f"expected the data and weights of the run in {self.path}, found different ones ({changed or 'facts'}): "
                 "name another folder"
             )
 
     def config(self) -> RunConfig:
-        """The configuration of the run.
+        """Read the configuration of the run.
 
         Raises:
-            RunError: No run is here.
+            RunError: The folder holds no run.
         """
         return config_from_table(self._json("config.json"), str(self.path / "config.json"))
 
     def provenance(self) -> dict[str, Any]:
-        """Seed, hashes, versions, commit."""
+        """Read the provenance of the run: seed, hashes, versions, commit.
+
+        Raises:
+            RunError: The folder holds no run.
+        """
         return self._json("provenance.json")
 
     def _json(self, name: str) -> dict[str, Any]:
@@ -115,7 +119,7 @@ class RunFolder:
         return record
 
     def write_metrics(self, history: Sequence[EpochResult]) -> None:
-        """Writes `metrics.csv`, atomically."""
+        """Write `metrics.csv`, atomically."""
         text = io.StringIO()
         writer = csv.DictWriter(text, [entry.name for entry in fields(EpochResult)], lineterminator="\n")
         writer.writeheader()
@@ -123,19 +127,19 @@ class RunFolder:
         write_text(self.path / "metrics.csv", text.getvalue())
 
     def read_metrics(self) -> list[dict[str, float]]:
-        """The epochs of `metrics.csv`, by name of the column.
+        """Read the rows of `metrics.csv`, each a dictionary of column name to number.
 
         Raises:
-            RunError: It is missing or damaged.
+            RunError: The file is missing or damaged.
         """
         try:
             with (self.path / "metrics.csv").open(encoding="utf-8", newline="") as stream:
                 return [{key: float(value) for key, value in record.items()} for record in csv.DictReader(stream)]
         except (OSError, ValueError, TypeError) as error:
-            raise RunError(f"expected metrics.csv in {self.path}, found {error}: train the run anew") from error
+            raise RunError(f"expected metrics.csv in {self.path}, found {error}: train the run again") from error
 
     def summary(self) -> str:
-        """Epochs, and validation loss and accuracy after the last of them, in words.
+        """Summary of the run in one line: number of epochs, validation loss and accuracy after the last.
 
         Raises:
             RunError: `metrics.csv` is missing or damaged.
@@ -146,7 +150,7 @@ class RunFolder:
         )
 
     def write_tensorboard(self, history: Sequence[EpochResult]) -> None:
-        """Writes the curves for TensorBoard, all anew, so that a resumed run shows each epoch once."""
+        """Write the curves of all epochs for TensorBoard; earlier files are removed, so that a resumed run has each epoch once."""
         from torch.utils.tensorboard import SummaryWriter
 
         folder = self.path / "tensorboard"
@@ -158,12 +162,12 @@ class RunFolder:
                         writer.add_scalar(name, value, result.epoch)
 
     def save_weights(self, state: dict[str, Tensor]) -> None:
-        """Writes the trained weights, atomically: the run has ended."""
-        with whole_or_nothing(self.weights) as temporary:
+        """Write the trained weights, atomically, which marks the run as finished."""
+        with atomic_write(self.weights) as temporary:
             temporary.write_bytes(serialise({name: tensor.contiguous() for name, tensor in state.items()}))
 
     def load_weights(self) -> dict[str, Tensor]:
-        """The trained weights.
+        """Read the trained weights.
 
         Raises:
             RunError: Training has not ended, or the file is damaged.
@@ -177,6 +181,8 @@ class RunFolder:
 
 
 def _difference(one: RunConfig, other: RunConfig) -> str:
+    """Settings in which two configurations differ, as `key new instead of old`."""
+
     def flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         result: dict[str, Any] = {}
         for key, value in table.items():

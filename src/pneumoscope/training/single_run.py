@@ -1,4 +1,4 @@
-"""Training of one network: everything that it starts from in one record, and what happens around the loop."""
+"""Training of one network into a run folder: its inputs, and the steps before and after the loop."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 from pneumoscope import paths
 from pneumoscope.config import RunConfig
 from pneumoscope.data.dataset import Dataset, acquisition_clusters, load_dataset
-from pneumoscope.data.labelled import labelled_images, repeated
+from pneumoscope.data.labelled import labelled_images, oversample
 from pneumoscope.data.locate import Location
 from pneumoscope.errors import ConfigError
 from pneumoscope.files import write_text
@@ -15,18 +15,18 @@ from pneumoscope.training import distributed
 from pneumoscope.training.callbacks import Callbacks, EpochResult, Observer
 from pneumoscope.training.checkpoint import TrainingState
 from pneumoscope.training.loop import train
-from pneumoscope.training.networks import InitialWeights, build_network, find_pretrained, origin_of
+from pneumoscope.training.networks import InitialWeights, build_network, find_pretrained, weights_origin
 from pneumoscope.training.run_folder import RunFolder
 from pneumoscope.types import Split
 
 
 @dataclass(frozen=True)
 class TrainingSetup:
-    """Everything that a training starts from.
+    """Inputs of a training.
 
     Attributes:
         config: Configuration.
-        dataset: Data set, split as the configuration says.
+        dataset: Data set with the split of the configuration.
         run: Run folder, new or to be resumed.
         initial_weights: Trained weights that the network starts from.
         features: Folder for the features of a frozen base.
@@ -40,27 +40,38 @@ class TrainingSetup:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Identity of the data and of the initial weights, as the run folder keeps it."""
+        """Identity of the data and of the initial weights, as the run folder records it."""
         return {
             "split_hash": self.dataset.split.hash,
-            "weights": origin_of(self.config, self.initial_weights),
+            "weights": weights_origin(self.config, self.initial_weights),
         }
 
     def start(self, resume: bool) -> None:
-        """Writes configuration, provenance and the hashes of the training images, before the first step.
+        """Write configuration, provenance and the hashes of the training images, before the first step.
+
+        Args:
+            resume: Whether to resume the run in the folder.
 
         Raises:
-            RunError: A run is here and is not to be resumed, or was started with other settings.
+            RunError: The folder holds a run and `resume` is false, or the run has other settings, data or weights.
         """
         self.run.start(self.config, self.facts, resume)
-        # No image that a run is trained or stopped by may evaluate it later.
+        # Recorded so that no image used for training or early stopping is used for evaluation later.
         used = [*self.dataset.positions(Split.TRAIN), *self.dataset.positions(Split.VALIDATION)]
         lines = "\n".join(self.dataset.index.rows[i].sha256 for i in used)
         write_text(self.run.path / "training_films.txt", lines + "\n")
 
 
 def train_network(setup: TrainingSetup, observer: Observer, resume: bool) -> TrainingState:
-    """Builds the network of a configuration and trains it into a run folder, from the start or from its checkpoint.
+    """Build the network of a configuration and train it into its run folder, from the start or from its checkpoint.
+
+    Args:
+        setup: Inputs of the training.
+        observer: Receiver of the progress.
+        resume: Whether to resume the run in the folder.
+
+    Returns:
+        State at the end, with the result of each epoch.
 
     Raises:
         PneumoscopeError: Settings, data, weights or folder are not as expected.
@@ -69,25 +80,25 @@ def train_network(setup: TrainingSetup, observer: Observer, resume: bool) -> Tra
     classes = config.model.classes
     training, validation = (labelled_images(dataset, split, classes) for split in (Split.TRAIN, Split.VALIDATION))
     if config.training.odd_repeats > 1:
-        clusters = distributed.in_turn(lambda: acquisition_clusters(dataset, paths.images_directory()))
-        odd = clusters.minority_normals(training.positions, training.labels)
-        training = repeated(training, odd, config.training.odd_repeats)
+        clusters = distributed.first_rank_then_others(lambda: acquisition_clusters(dataset, paths.images_directory()))
+        minority = clusters.minority_normals(training.positions, training.labels)
+        training = oversample(training, minority, config.training.odd_repeats)
     model = build_network(config, setup.initial_weights)
-    distributed.first(lambda: setup.start(resume))
+    distributed.on_first_rank(lambda: setup.start(resume))
     return train(model, training, validation, config, setup.run, setup.features, observer)
 
 
 @dataclass(frozen=True)
 class SingleRun:
-    """A training outside the study, as a user asks for it.
+    """Training of one network outside the study, as the command `train` specifies it.
 
     Attributes:
         config: Configuration.
         location: Data set.
         folder: Run folder.
-        base: For a stacked cnn: the finished run of a cnn.
-        inception_weights: For Inception V3: its weight file; found or downloaded where None.
-        skip_unreadable: Whether to go on without images that cannot be read.
+        base: Folder of the finished run of a cnn, for a stacked cnn only.
+        inception_weights: Weight file of Inception V3; found or downloaded where None.
+        skip_unreadable: Whether to leave out images that cannot be read.
     """
 
     config: RunConfig
@@ -106,45 +117,45 @@ class SingleRun:
             )
 
 
-def train_run(asked: SingleRun, callbacks: Callbacks, resume: bool = False) -> EpochResult:
-    """Trains a network into a run folder.
+def train_run(request: SingleRun, callbacks: Callbacks, resume: bool = False) -> EpochResult:
+    """Train a network into a run folder.
 
     Args:
-        asked: The training.
+        request: Training to run.
         callbacks: Progress of data stages and of the training.
         resume: Whether to resume the run in the folder.
 
     Returns:
-        The last epoch.
+        Result of the last epoch.
 
     Raises:
         PneumoscopeError: Settings, data, weights or folder are not as expected.
     """
-    config = asked.config
+    config = request.config
     weights = InitialWeights(
-        RunFolder(asked.base) if asked.base else None,
-        distributed.in_turn(
-            lambda: find_pretrained(config.model.architecture, asked.inception_weights, callbacks.progress)
+        RunFolder(request.base) if request.base else None,
+        distributed.first_rank_then_others(
+            lambda: find_pretrained(config.model.architecture, request.inception_weights, callbacks.progress)
         ),
     )
-    dataset = distributed.in_turn(
+    dataset = distributed.first_rank_then_others(
         lambda: load_dataset(
-            asked.location.root,
+            request.location.root,
             config.preprocessing,
             config.split,
             paths.images_directory(),
             callbacks.progress,
-            asked.skip_unreadable,
+            request.skip_unreadable,
         )
     )
-    setup = TrainingSetup(config, dataset, RunFolder(asked.folder), weights, asked.folder / "features")
+    setup = TrainingSetup(config, dataset, RunFolder(request.folder), weights, request.folder / "features")
     state = train_network(setup, callbacks.training, resume)
-    distributed.first(lambda: remove_features(setup.features))
+    distributed.on_first_rank(lambda: remove_features(setup.features))
     return state.history[-1]
 
 
 def remove_features(folder: Path) -> None:
-    """Frees the gigabyte of a frozen base's features once no training needs them."""
+    """Delete the stored features of a frozen base, about a gigabyte, once no training needs them."""
     if folder.is_dir():
         for file in folder.iterdir():
             file.unlink()

@@ -18,6 +18,13 @@ export const put = (node, ...children) => node.replaceChildren(...children.flat(
 export const h = (tag, attributes = {}, ...children) => fill(document.createElement(tag), attributes, children);
 export const s = (tag, attributes = {}, ...children) => fill(document.createElementNS(SVG, tag), attributes, children);
 
+// Hands content to the person as a file.
+export function save(content, name) {
+  const link = h("a", { href: URL.createObjectURL(content), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}
+
 // A square chart of shares with its axes; `draw` gets functions from shares to places.
 export function chart(label, across, up, draw) {
   const left = 46, top = 12, side = 300, bottom = top + side;

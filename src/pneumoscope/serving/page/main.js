@@ -1,7 +1,7 @@
 // Starts the page: which part is shown, in which language, by which keys.
-import { h } from "./dom.js";
+import { h, save } from "./dom.js";
 import { drawPerformance } from "./performance.js";
-import { told } from "./service.js";
+import { content, hasKey, told } from "./service.js";
 import { drawWatch } from "./watch.js";
 import { currentLanguage, t, useLanguage } from "./words.js";
 import { SHORTCUTS, startWorklist, wordsChanged } from "./worklist.js";
@@ -19,7 +19,23 @@ function drawAbout(node) {
     h("dl", { class: "pairs" }, pairs.flatMap(([name, value]) => [h("dt", {}, t(name)), h("dd", {}, value)])),
     h("h2", {}, t("notForTitle")), list("notFor"), h("h2", {}, t("limitsTitle")), list("limits"),
     h("h2", {}, t("privacyTitle")), list("privacy"),
-    h("h2", {}, t("moreTitle")), h("p", {}, t("moreText"), h("a", { href: "/v1/openapi.json" }, "/v1/openapi.json"), ", ", h("a", { href: "/metrics" }, "/metrics")));
+    h("h2", {}, t("moreTitle")), h("p", {}, t("moreText"), link("/v1/openapi.json", "openapi.json"), ", ", link("/metrics", "metrics.txt")));
+}
+
+// A plain link carries no key: with one, what it leads to is fetched and handed over as a file.
+function link(path, name) {
+  const failed = h("span", { role: "alert" });
+  const fetchWithKey = async (event) => {
+    if (!hasKey()) return;
+    event.preventDefault();
+    try {
+      save(await content(path), name);
+      failed.textContent = "";
+    } catch (error) {
+      failed.textContent = ` (${error.message})`;
+    }
+  };
+  return [h("a", { href: path, onclick: fetchWithKey }, path), failed];
 }
 
 const DRAW = {

@@ -1,4 +1,6 @@
 // The service behind the page. Nothing but what it answers is shown; nothing is sent elsewhere.
+import { h } from "./dom.js";
+import { reveal } from "./names.js";
 import { t } from "./words.js";
 
 const TOGETHER = 4;
@@ -7,10 +9,12 @@ let asking = null;
 
 export class Problem extends Error {
   constructor(told) {
-    super(told.detail || told.title);
+    super(reveal(told.detail || told.title || ""));
     this.code = (told.type || "").split("/").pop();
   }
 }
+
+export const hasKey = () => key !== "";
 
 function headers(more) {
   return key ? { ...more, Authorization: `Bearer ${key}` } : more;
@@ -19,6 +23,7 @@ function headers(more) {
 async function call(path, options = {}) {
   for (;;) {
     let answer;
+    const sent = key;
     try {
       answer = await fetch(path, { ...options, headers: headers(options.headers || {}) });
     } catch {
@@ -26,7 +31,8 @@ async function call(path, options = {}) {
     }
     if (answer.ok) return answer;
     if (answer.status === 401) {
-      await askForKey();
+      // Another answer may have asked for a key meanwhile.
+      if (sent === key) await askForKey(sent !== "");
       continue;
     }
     const told = await answer.json().catch(() => ({ title: `HTTP ${answer.status}` }));
@@ -40,24 +46,22 @@ async function call(path, options = {}) {
   }
 }
 
-function askForKey() {
+function askForKey(refused) {
   asking ??= new Promise((done) => {
     const dialog = document.getElementById("key-dialog");
-    dialog.innerHTML = "";
-    const form = document.createElement("form");
-    form.method = "dialog";
-    const title = Object.assign(document.createElement("h2"), { id: "key-title", textContent: t("keyTitle") });
-    const label = Object.assign(document.createElement("label"), { textContent: `${t("keyLabel")} ` });
-    const input = Object.assign(document.createElement("input"), { type: "password", autocomplete: "off", required: true });
-    const button = Object.assign(document.createElement("button"), { textContent: t("keyGo") });
-    label.append(input);
-    form.append(title, label, " ", button);
-    dialog.append(form);
+    const input = h("input", { type: "password", autocomplete: "off", required: true, "aria-describedby": refused ? "key-refused" : null });
+    const form = h("form", { method: "dialog" },
+      h("h2", { id: "key-title" }, t("keyTitle")),
+      refused ? h("p", { id: "key-refused", class: "refused", role: "alert" }, t("keyRefused")) : null,
+      h("label", {}, `${t("keyLabel")} `, input), " ", h("button", {}, t("keyGo")));
+    dialog.replaceChildren(form);
     dialog.addEventListener("close", () => {
-      key = input.value.trim();
+      // What no header can carry is no key.
+      const typed = input.value.trim(), fits = /^[!-~]*$/.test(typed);
+      key = fits ? typed : "";
       sessionStorage.setItem("key", key);
       asking = null;
-      done();
+      done(fits ? null : askForKey(true));
     }, { once: true });
     dialog.showModal();
   });
@@ -65,6 +69,7 @@ function askForKey() {
 }
 
 export const told = async (path) => (await call(path)).json();
+export const content = async (path) => (await call(path)).blob();
 export const remove = async (path) => (await call(path, { method: "DELETE" })).json();
 
 // A few at a time: the service judges as many as it has processes, and keeps no backlog.

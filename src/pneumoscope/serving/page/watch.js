@@ -1,5 +1,6 @@
 // Have the films changed, and what was decided lately.
 import { h, s, table } from "./dom.js";
+import { reveal } from "./names.js";
 import { remove, told } from "./service.js";
 import { count, percent, t } from "./words.js";
 
@@ -49,7 +50,7 @@ async function drawHistory(node) {
     list.replaceChildren(rows.length ? table([t("time"), t("file"), t("decision"), number(t("probability")), ""], rows.map(row), { label: t("historyTitle") }) : h("p", { class: "soft" }, t("historyEmpty")));
   }
 
-  const row = ({ id, time, prediction }) => [time.slice(0, 19).replace("T", " "), prediction.file || prediction.sha256.slice(0, 16),
+  const row = ({ id, time, prediction }) => [time.slice(0, 19).replace("T", " "), reveal(prediction.file) || prediction.sha256.slice(0, 16),
     h("span", { class: `decision ${prediction.decision}` }, t(prediction.decision)),
     number(prediction.pneumonia_probability == null ? t("unknown") : percent(prediction.pneumonia_probability)),
     h("button", { type: "button", onclick: () => remove(`/v1/history/${id}`).then(() => search()) }, t("deleteOne"))];

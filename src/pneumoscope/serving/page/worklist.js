@@ -1,5 +1,6 @@
 // Films dropped on the page, judged and sorted by urgency; the chosen one on the stage.
-import { h, put, s } from "./dom.js";
+import { h, put, s, save } from "./dom.js";
+import { reveal } from "./names.js";
 import { predict } from "./service.js";
 import { forgetFilms, Stage, thumbnail } from "./viewer.js";
 import { count, percent, t } from "./words.js";
@@ -82,7 +83,7 @@ async function dropped(transfer) {
 
 function add(files) {
   for (const file of files) {
-    const item = { id: next++, file, name: file.name, told: null, problem: null };
+    const item = { id: next++, file, name: reveal(file.name), told: null, problem: null };
     items.push(item);
     judge(item);
   }
@@ -227,7 +228,7 @@ function drawVerdict() {
       told.decision === "refer" ? h("span", {}, t("referAdvice")) : null),
     judged ? meter(told, true) : null,
     told.reasons.map((reason) => h("p", {}, t(`reason.${reason}`), " ", h("small", { class: "soft" }, reason))),
-    told.detail ? h("p", { class: "soft" }, told.detail) : null,
+    told.detail ? h("p", { class: "soft" }, reveal(told.detail)) : null,
     judged && kinds && told.decision !== "normal" ? h("p", { class: "weak" }, t("weak", { kinds })) : null,
     judged ? h("p", { class: "weak" }, t("at", {
       name: t(told.operating_point.name), sensitivity: percent(told.operating_point.sensitivity),
@@ -337,9 +338,7 @@ function exportCsv() {
     return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   };
   const text = [header, ...rows].map((values) => values.map(cell).join(",")).join("\n");
-  const link = h("a", { href: URL.createObjectURL(new Blob([`${text}\n`], { type: "text/csv" })), download: "pneumoscope.csv" });
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+  save(new Blob([`${text}\n`], { type: "text/csv" }), "pneumoscope.csv");
 }
 
 // Films with their answers on paper; of normal and rejected ones the picture is left out when there are many.

@@ -1,4 +1,4 @@
-"""What is known of the Guangzhou radiographs holds for the index, the audit and the split that are built here."""
+"""Index, audit and split of the Guangzhou radiographs agree with the published facts."""
 
 from collections import Counter
 
@@ -37,7 +37,7 @@ def test_counts_of_images_and_patients(index):
     }
 
 
-def test_duplicates_stand_on_one_side(index):
+def test_duplicates_are_in_one_split(index):
     result = audit(index)
     result.raise_for_errors()
     (duplicate,) = [finding for finding in result.findings if finding.code == "duplicate"]
@@ -47,8 +47,8 @@ def test_duplicates_stand_on_one_side(index):
 
 def test_validation_set_is_a_tenth_of_every_class(index):
     split = draw_validation(index, seed=0)
-    held = Counter(index.rows[i].label for i in split.positions(Split.VALIDATION))
-    assert held == {
+    held_out = Counter(index.rows[i].label for i in split.positions(Split.VALIDATION))
+    assert held_out == {
         "normal": pytest.approx(135, abs=2),
         "bacterial": pytest.approx(254, abs=3),
         "viral": pytest.approx(134, abs=2),

@@ -1,0 +1,134 @@
+"""Tables of a report on a detector's decisions, from the plain data of `measure_decisions`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pneumoscope.evaluation.intervals import Estimate
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of a report.
+
+    Attributes:
+        title: Heading.
+        description: Explanation of the table, a paragraph.
+        header: (columns,) names of the columns.
+        rows: (rows, columns) cells.
+    """
+
+    title: str
+    description: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def decision_tables(decisions: Mapping[str, Any], class_names: Sequence[str]) -> list[Table]:
+    """Tables on a detector's decisions, in the order of the report.
+
+    Args:
+        decisions: Plain data, as `measure_decisions` gives it.
+        class_names: (classes,) names.
+    """
+    tables = [
+        _operating_points(decisions),
+        _calibration(decisions),
+        _coverages(decisions),
+        _prediction_sets(decisions, class_names),
+    ]
+    return [*tables, _clusters(decisions)] if "styles" in decisions else tables
+
+
+def format_estimate(name: str, estimate: Estimate) -> str:
+    """Value and interval of a metric: plain numbers for an AUC, a calibration error and a Brier score, percent for others."""
+    if not name.startswith(("auc", "ece", "brier")) or estimate.value != estimate.value:
+        return str(estimate)
+    return f"{estimate.value:.3f} ({estimate.low:.3f}-{estimate.high:.3f})"
+
+
+def _percent(fraction: float | None) -> str:
+    return "-" if fraction is None else f"{100 * fraction:.1f} %"
+
+
+def _operating_points(decisions: Mapping[str, Any]) -> Table:
+    unlike, rejected = Estimate(**decisions["unlike"]), Estimate(**decisions["rejected"])
+    return Table(
+        "Operating points",
+        "Chosen on validation films. Referred are the films near the threshold and those unlike the films learnt from "
+        f"({unlike}). The input guard rejects {rejected} of the films; they count "
+        "as wrong or right here as if it did not.",
+        ["point", "threshold", "sensitivity", "specificity", "accuracy", "referred", "accuracy of the others"],
+        [
+            [name, f"{point['threshold']:.3f}", *(str(Estimate(**value)) for value in point["measured"].values())]
+            for name, point in decisions["operating_points"].items()
+        ],
+    )
+
+
+def _calibration(decisions: Mapping[str, Any]) -> Table:
+    calibration = decisions["calibration"]
+    rows = [
+        ["AUC with DeLong's interval", format_estimate("auc", Estimate(**decisions["auc_delong"]))],
+        [
+            "calibration error that chance alone shows, were every probability right",
+            format_estimate("ece", Estimate(**calibration["ece_by_chance"])),
+        ],
+        ["prevalence that the probabilities assume", _percent(calibration["assumed_prevalence"])],
+    ]
+    if own := calibration.get("at_own_prevalence"):
+        rows += [
+            ["slope and intercept", _line(calibration["slope"], calibration["intercept"])],
+            [f"calibration error, told the prevalence of {_percent(own['prevalence'])}", f"{own['ece']:.3f}"],
+            ["Brier score, likewise", f"{own['brier']:.3f}"],
+        ]
+    return Table("Calibration in numbers", "Of the probability of pneumonia.", ["measure", "value"], rows)
+
+
+def _line(slope: float, intercept: float) -> str:
+    return f"{slope:.2f}, {intercept:.2f}" if slope == slope else "undefined: told apart without a mistake"
+
+
+def _coverages(decisions: Mapping[str, Any]) -> Table:
+    return Table(
+        "The surest films",
+        "Normal or pneumonia, when the least sure films are left out.",
+        ["answered", "right"],
+        [[_percent(entry["answered"]), _percent(entry["accuracy"])] for entry in decisions["answered"]],
+    )
+
+
+def _prediction_sets(decisions: Mapping[str, Any], class_names: Sequence[str]) -> Table:
+    return Table(
+        "Prediction sets",
+        "How often the set of classes holds the right one, where validation promised it.",
+        ["promised", *class_names, "classes per set", "empty sets"],
+        [
+            [
+                _percent(float(promised)),
+                *map(_percent, sets["coverage"].values()),
+                f"{sets['mean_size']:.2f}",
+                _percent(sets["empty"]),
+            ]
+            for promised, sets in decisions["conformal"].items()
+        ],
+    )
+
+
+def _clusters(decisions: Mapping[str, Any]) -> Table:
+    return Table(
+        "Film styles",
+        "At the balanced point; styles as found in the training films.",
+        ["style", "normal", "pneumonia", "specificity", "sensitivity", "AUC"],
+        [
+            [
+                str(entry["style"]),
+                str(entry["normal"]),
+                str(entry["pneumonia"]),
+                _percent(entry["specificity"]),
+                _percent(entry["sensitivity"]),
+                "-" if entry["auc"] is None else f"{entry['auc']:.3f}",
+            ]
+            for entry in decisions["styles"]
+        ],
+    )

@@ -1,0 +1,180 @@
+"""The history's file: who may read it, and what happens while another program holds it."""
+
+import contextlib
+import os
+import re
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from pneumoscope.errors import ConfigError
+from pneumoscope.serving.history import History
+from pneumoscope.serving.settings import Settings
+from serving.conftest import running
+from serving.test_service import problem_of
+
+HOLD = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN EXCLUSIVE")
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def modes(path):
+    return {one.name: stat.S_IMODE(one.stat().st_mode) for one in path.parent.iterdir()}
+
+
+@contextlib.contextmanager
+def another_process_holds(path):
+    """Until the block ends, or the value's `release` is called."""
+    with subprocess.Popen([sys.executable, "-c", HOLD, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout.readline() == b"held\n"
+        yield holder.stdin.close
+
+
+def counted(service, name):
+    return float(re.search(rf"^pneumoscope_history_{name}_total (\S+)$", service.get("/metrics").text, re.MULTILINE)[1])
+
+
+def test_a_new_file_is_its_owners_alone(tmp_path, phantom_bundle, films):
+    file = tmp_path / "new" / "history.sqlite"
+    before = os.umask(0)
+    try:
+        with running(bundle=str(phantom_bundle), history=file) as service:
+            service.post("/v1/predict?file=name", content=films[0].read_bytes())
+            assert modes(file) == {f"history.sqlite{ending}": 0o600 for ending in ("", "-wal", "-shm")}
+    finally:
+        os.umask(before)
+
+
+def test_a_new_file_is_its_owners_alone_before_anything_is_written(tmp_path, monkeypatch):
+    seen = []
+
+    def connect(path, **options):
+        seen.append(modes(tmp_path / "h"))
+        raise sqlite3.OperationalError("not now")
+
+    monkeypatch.setattr("sqlite3.connect", connect)
+    before = os.umask(0)
+    try:
+        with pytest.raises(ConfigError, match="not now"):
+            History(tmp_path / "h")
+    finally:
+        os.umask(before)
+    assert seen == [{"h": 0o600}]
+
+
+def test_a_wider_file_of_before_is_narrowed(tmp_path):
+    file, link = tmp_path / "history.sqlite", tmp_path / "link" / "history.sqlite"
+    link.parent.mkdir()
+    link.symlink_to(file)
+    for opened in (link, file, link):
+        history = History(opened)
+        found = {name: mode for name, mode in modes(file).items() if name != "link"}
+        assert found == {f"history.sqlite{ending}": 0o600 for ending in ("", "-wal", "-shm")}
+        history.close()
+        file.chmod(0o644)
+
+
+def test_a_file_that_is_no_history_keeps_its_rights(tmp_path):
+    file = tmp_path / "notes.txt"
+    file.write_text("no database " * 100)
+    file.chmod(0o644)
+    with pytest.raises(ConfigError, match="expected an SQLite file"):
+        History(file)
+    assert modes(file) == {"notes.txt": 0o644}
+
+
+def test_nothing_is_lost_while_another_process_holds_the_file(tmp_path, phantom_bundle, films):
+    file = tmp_path / "history.sqlite"
+    film = films[0].read_bytes()
+    with running(bundle=str(phantom_bundle), history=file) as service, another_process_holds(file) as release:
+        timer = threading.Timer(7, release)
+        timer.start()
+        with ThreadPoolExecutor(20) as callers:
+            answers = [callers.submit(service.post, f"/v1/predict?file={number}", content=film) for number in range(20)]
+            time.sleep(1)
+            began = time.monotonic()
+            assert service.get("/v1/health").status_code == 200
+            assert service.post("/v1/film", content=film).status_code == 200
+            assert service.get("/v1/history").json() == {"entries": []}
+            assert time.monotonic() - began < 3
+            assert [answer.result().status_code for answer in answers] == [200] * 20
+        timer.join()
+        entries = service.get("/v1/history").json()["entries"]
+        assert {entry["prediction"]["file"] for entry in entries} == set(map(str, range(20)))
+        assert (counted(service, "rows"), counted(service, "failures")) == (20, 0)
+
+
+def test_a_lock_without_end_is_given_up_counted_and_logged(tmp_path, phantom_bundle, films, monkeypatch, caplog):
+    monkeypatch.setattr("pneumoscope.serving.history.PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr("pneumoscope.serving.history.TRY_SECONDS", 0.1)
+    file, film = tmp_path / "history.sqlite", films[0].read_bytes()
+    with running(bundle=str(phantom_bundle), history=file) as service:
+        with another_process_holds(file):
+            with ThreadPoolExecutor(4) as callers:
+                answers = list(callers.map(lambda _: service.post("/v1/predict", content=film).status_code, range(4)))
+            assert answers == [200] * 4
+            deleting = service.delete("/v1/history")
+        assert problem_of(deleting) == "history_unavailable"
+        assert deleting.headers["retry-after"] == "5"
+        assert (counted(service, "rows"), counted(service, "failures")) == (0, 4)
+        assert caplog.text.count("could not be kept in the history") == 4
+        assert service.post("/v1/predict", content=film).status_code == 200
+        assert counted(service, "rows") == 1
+
+
+def test_where_the_history_is_required_what_it_cannot_keep_is_refused(tmp_path, phantom_bundle, films, monkeypatch):
+    def full(*args):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    form = [("files", (film.name, film.read_bytes())) for film in films[:3]]
+    settings = {"bundle": str(phantom_bundle), "history": tmp_path / "h", "history_required": True}
+    with running(**settings) as service:
+        with monkeypatch.context() as patched:
+            patched.setattr("pneumoscope.serving.history.History.add", full)
+            alone = service.post("/v1/predict", content=films[0].read_bytes())
+            several = service.post("/v1/predict/batch", files=form)
+        for answer in (alone, several):
+            assert answer.status_code == 503
+            assert problem_of(answer) == "history_unavailable"
+            assert answer.headers["retry-after"] == "5"
+        assert (counted(service, "rows"), counted(service, "failures")) == (0, 4)
+        assert service.post("/v1/predict/batch", files=form).status_code == 200
+        assert counted(service, "rows") == 3
+
+
+def test_without_it_what_is_lost_is_counted(service, films, monkeypatch):
+    def full(*args):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    before = counted(service, "failures")
+    monkeypatch.setattr("pneumoscope.serving.history.History.add", full)
+    assert service.post("/v1/predict", content=films[0].read_bytes()).status_code == 200
+    assert counted(service, "failures") == before + 1
+
+
+def test_a_required_history_needs_a_file(pneumoscope):
+    with pytest.raises(ConfigError, match="expected a history file"):
+        Settings(history_required=True)
+    code, _, told = pneumoscope("serve", "--history-required")
+    assert code == 1
+    assert "--history" in told
+
+
+def test_what_is_deleted_is_in_none_of_the_files(tmp_path, phantom_bundle, films):
+    file = tmp_path / "history.sqlite"
+    with running(bundle=str(phantom_bundle), history=file) as service:
+        service.post("/v1/predict?file=Anna-Muster", content=films[0].read_bytes())
+        assert any(b"Anna-Muster" in one.read_bytes() for one in tmp_path.iterdir())
+        service.get("/v1/history")
+        assert service.delete("/v1/history").json() == {"deleted": 1}
+        assert not any(b"Anna-Muster" in one.read_bytes() for one in tmp_path.iterdir())
