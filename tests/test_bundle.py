@@ -125,17 +125,17 @@ def test_arrays_with_code_in_them_are_not_loaded(bundle_file, manifest, tmp_path
         ("name", None),
     ],
 )
-def test_a_manifest_that_no_detector_could_go_by_is_refused(bundle_file, tmp_path, key, value):
+def test_a_manifest_that_no_detector_can_use_is_refused(bundle_file, tmp_path, key, value):
     folder = unpacked(bundle_file, tmp_path / "folder")
-    told = json.loads((folder / MANIFEST).read_text())
-    (folder / MANIFEST).write_text(json.dumps(told | {key: value}))
+    table = json.loads((folder / MANIFEST).read_text())
+    (folder / MANIFEST).write_text(json.dumps(table | {key: value}))
     with pytest.raises(BundleError, match="expected a whole manifest in") as raised:
         load_bundle(folder)
     assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("content", [b"[1]", b"3", b"null", b"[" * 100_000])
-def test_a_manifest_that_is_no_table_is_refused(bundle_file, tmp_path, content):
+def test_a_manifest_that_is_not_a_table_is_refused(bundle_file, tmp_path, content):
     folder = unpacked(bundle_file, tmp_path / "folder")
     (folder / MANIFEST).write_bytes(content)
     with pytest.raises(BundleError, match="expected a"):
@@ -144,12 +144,12 @@ def test_a_manifest_that_is_no_table_is_refused(bundle_file, tmp_path, content):
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 10_000), st.binary(min_size=1, max_size=8))
-def test_a_changed_file_is_a_bundle_error_or_the_same_bundle(manifest, tmp_path_factory, place, piece):
+def test_a_changed_file_is_a_bundle_error_or_the_same_bundle(manifest, tmp_path_factory, position, piece):
     folder = tmp_path_factory.mktemp("changed")
     whole = save_bundle(folder / "b.zip", manifest, b"network", {"films": np.zeros((2, 8, 8), np.uint8)}, GUARD_ARRAYS)
     content = bytearray((folder / "b.zip").read_bytes())
-    place %= len(content)
-    content[place : place + len(piece)] = piece
+    position %= len(content)
+    content[position : position + len(piece)] = piece
     (folder / "b.zip").write_bytes(content)
     with suppress(BundleError):
         assert load_bundle(folder / "b.zip").manifest.parts == whole.manifest.parts

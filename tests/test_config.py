@@ -37,13 +37,13 @@ def test_defaults_are_the_studys():
         ("name = [", "expected TOML in test"),
     ],
 )
-def test_what_is_wrong_is_told_in_one_line(text, message):
-    with pytest.raises(ConfigError, match=message) as told:
+def test_errors_are_one_line(text, message):
+    with pytest.raises(ConfigError, match=message) as raised:
         parse_config(text, "test")
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(raised.value)
 
 
-def test_whole_numbers_may_stand_for_rates():
+def test_integers_are_accepted_for_floats():
     assert parse_config("[training]\nlearning_rate = 1", "test").training.learning_rate == 1.0
 
 
@@ -64,8 +64,8 @@ def test_configurations_of_the_study_survive_a_round_trip(experiment, tmp_path):
 
 
 def test_configurations_are_the_studys():
-    told = {e.name: (e.config.training.batch_size, e.config.training.epochs) for e in EXPERIMENTS}
-    assert told == {
+    schedules = {e.name: (e.config.training.batch_size, e.config.training.epochs) for e in EXPERIMENTS}
+    assert schedules == {
         "cnn_2_classes": (32, 30),
         "cnn_3_classes": (64, 30),
         "inception_v3": (64, 30),

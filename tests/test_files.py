@@ -30,7 +30,7 @@ def test_leftovers_of_killed_processes_are_removed(tmp_path):
 
 def test_path_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match=r"expected a writable path, found .*; name another folder"):
+    with pytest.raises(DataError, match=r"cannot write .*; name another folder"):
         write_text(tmp_path / "file" / "a.txt", "text")
 
 

@@ -15,11 +15,11 @@ def test_public_names_are_there_and_sorted():
 
 
 def test_every_error_is_in_the_tree_and_in_its_drawing():
-    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
-    assert len(kinds) == 12
-    for kind in kinds:
-        assert issubclass(kind, errors.PneumoscopeError)
-        assert kind.__name__ in errors.__doc__
+    types = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, Exception)]
+    assert len(types) == 12
+    for each in types:
+        assert issubclass(each, errors.PneumoscopeError)
+        assert each.__name__ in errors.__doc__
 
 
 def test_help_loads_neither_torch_nor_onnx_runtime():

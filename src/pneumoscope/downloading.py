@@ -49,9 +49,7 @@ def fetch(download: Download, target: Path, progress: Progress | None = None) ->
         target.parent.mkdir(parents=True, exist_ok=True)
         _transfer_with_retries(download.url, part, progress)
     except OSError as error:
-        raise DownloadError(
-            f"expected to write {part}, found {reason_of(error)}: free some space and try again"
-        ) from error
+        raise DownloadError(f"cannot write {part}: {reason_of(error)}; free some space and try again") from error
     _check_hash(download, part)
     part.replace(target)
     return target

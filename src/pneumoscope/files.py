@@ -56,7 +56,7 @@ def _as_data_error(error: OSError, path: Path) -> DataError:
             f"expected free disk space for {path}, found {free_mb:.0f} MB free: "
             "free some space or name another folder, then run the same command again"
         )
-    return DataError(f"expected a writable path, found {path}: {error.strerror or error}; name another folder")
+    return DataError(f"cannot write {path}: {error.strerror or error}; name another folder")
 
 
 @contextmanager

@@ -34,7 +34,7 @@ def report(table, folder, synthetic=False, history=HISTORY):
     return write_report(measure(table, context), table, images, context, folder)
 
 
-def test_report_says_n_prevalence_intervals_and_provenance(table, tmp_path):
+def test_report_has_n_prevalence_intervals_and_provenance(table, tmp_path):
     record = report(table, tmp_path)
     assert json.loads((tmp_path / "report.json").read_text())["measures"] == record["measures"]
     assert (record["films"], record["patients"]) == (60, 30)
@@ -62,20 +62,20 @@ def test_report_is_written_for_people_too(table, tmp_path):
     }  # fmt: skip
 
 
-def test_synthetic_report_says_so_everywhere(table, tmp_path):
+def test_synthetic_report_is_marked_everywhere(table, tmp_path):
     report(table, tmp_path, synthetic=True, history=[])
     for name in ("report.json", "report.md", "report.html"):
         assert SYNTHETIC_NOTICE in (tmp_path / name).read_text()
     assert not (tmp_path / "training.png").exists()
 
 
-def test_surest_mistakes_come_first_with_their_names(table, tmp_path):
+def test_most_confident_mistakes_come_first_with_their_names(table, tmp_path):
     answer = table.probability.argmax(axis=1)
     wrong = [i for i in range(60) if answer[i] != table.label[i]]
     surest = sorted(wrong, key=lambda i: -table.probability[i, answer[i]])[:8]
     assert most_confident_mistakes(table, 8).tolist() == surest
-    told = report(table, tmp_path)["surest_mistakes"]
-    assert [mistake["file"] for mistake in told] == [f"test/film-{i}.jpeg" for i in surest]
+    mistakes = report(table, tmp_path)["surest_mistakes"]
+    assert [mistake["file"] for mistake in mistakes] == [f"test/film-{i}.jpeg" for i in surest]
 
 
 def test_network_without_mistakes_has_a_report(tmp_path):
@@ -88,9 +88,9 @@ def test_network_without_mistakes_has_a_report(tmp_path):
 def test_one_class_alone_has_a_report_with_undefined_measures(tmp_path):
     healthy = PredictionTable(NAMES, tuple("abc"), tuple("abc"), np.zeros(3, dtype=int), np.eye(3)[[0, 0, 1]])
     report(healthy, tmp_path)
-    told = json.loads((tmp_path / "report.json").read_text())["measures"]
-    assert told["auc"]["value"] is None
-    assert told["specificity"]["value"] == pytest.approx(2 / 3)
+    measures = json.loads((tmp_path / "report.json").read_text())["measures"]
+    assert measures["auc"]["value"] is None
+    assert measures["specificity"]["value"] == pytest.approx(2 / 3)
 
 
 def test_predictions_survive_a_round_trip(table, tmp_path):
@@ -114,7 +114,7 @@ def test_logits_are_refused(table):
         PredictionTable(NAMES, table.paths, table.patients, table.label, np.log(table.probability))
 
 
-def test_every_measure_has_words():
+def test_every_metric_has_a_display_name():
     assert display_name("recall_viral") == "recall, viral"
     assert display_name("auc_viral") == "AUC, viral"
     assert display_name("specificity") == "specificity"

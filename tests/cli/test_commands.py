@@ -139,29 +139,29 @@ def test_stacked_cnn_needs_a_base(pneumoscope, phantoms):
     assert (code, "expected a finished cnn run by --base for stacked_cnn, found none" in err) == (1, True)
 
 
-def spoilt(tmp_path, phantoms, kind):
+def spoilt(tmp_path, phantoms, fault):
     """A folder, table or file that is wrong in one way."""
-    place = tmp_path / "place"
-    if kind == "missing":
-        return place
-    if kind == "text file":
-        place.write_text("hello")
-    elif kind == "empty folder":
-        place.mkdir()
-    elif kind == "truncated film":
-        shutil.copytree(phantoms, place)
-        file = next(place.glob("train/NORMAL/*"))
+    path = tmp_path / "data"
+    if fault == "missing":
+        return path
+    if fault == "text file":
+        path.write_text("hello")
+    elif fault == "empty folder":
+        path.mkdir()
+    elif fault == "truncated film":
+        shutil.copytree(phantoms, path)
+        file = next(path.glob("train/NORMAL/*"))
         file.write_bytes(file.read_bytes()[:1500])
-    elif kind == "table without paths":
-        place = tmp_path / "films.csv"
-        place.write_text("image,label\na.png,normal\n")
-    return place
+    elif fault == "table without paths":
+        path = tmp_path / "films.csv"
+        path.write_text("image,label\na.png,normal\n")
+    return path
 
 
-@pytest.mark.parametrize("kind", ["missing", "text file", "empty folder", "truncated film", "table without paths"])
+@pytest.mark.parametrize("fault", ["missing", "text file", "empty folder", "truncated film", "table without paths"])
 @pytest.mark.parametrize("command", [["study", "--only", "cnn_2_classes"], ["train", "cnn_2_classes"]])
-def test_bad_data_is_one_line_and_exit_code_1(pneumoscope, tmp_path, phantoms, kind, command):
-    code, out, err = pneumoscope(*command, "--data", spoilt(tmp_path, phantoms, kind))
+def test_bad_data_is_one_line_and_exit_code_1(pneumoscope, tmp_path, phantoms, fault, command):
+    code, out, err = pneumoscope(*command, "--data", spoilt(tmp_path, phantoms, fault))
     assert code == 1
     assert out == ""
     (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
@@ -178,15 +178,15 @@ def test_bad_data_is_one_line_and_exit_code_1(pneumoscope, tmp_path, phantoms, k
         (["evaluate", "none", "--bundle", "b.zip"], 1, "expected a run folder, or --bundle and --out, found both"),
         (["evaluate", "--bundle", "b.zip"], 1, "expected a bundle (folder or zip with manifest.json"),
         (["study", "--only", "vgg"], 1, "expected an experiment out of"),
-        (["study", "--limit", "3"], 1, "expected a limit of 100 films or more"),
-        (["study", "--precision", "fp8"], 1, "expected"),
+        (["study", "--limit", "3"], 1, "expected a limit of 100 images or more"),
+        (["study", "--precision", "fp8"], 1, "expected --precision auto, fp32 or bf16, found fp8"),
         (["study", "--colour"], 2, "No such option"),
         (["study", "--seeds", "0"], 2, "Invalid value"),
         (["paint"], 2, "No such command"),
         (["data", "index", "--data"], 2, "requires an argument"),
     ],
 )
-def test_wrong_words_are_told(pneumoscope, phantoms, monkeypatch, words, code, message):
+def test_wrong_arguments_are_errors(pneumoscope, phantoms, monkeypatch, words, code, message):
     monkeypatch.setenv("PNEUMOSCOPE_DATA", str(phantoms))
     found, _, err = pneumoscope(*words)
     assert found == code
@@ -211,7 +211,7 @@ def test_a_bundle_is_trained_and_evaluated(pneumoscope, phantoms, tmp_path):
     assert (tmp_path / "evaluation/bundle/test/report.html").is_file()
 
 
-def test_wrong_inception_weights_are_told_before_training(pneumoscope, tmp_path, phantoms):
+def test_wrong_inception_weights_are_an_error_before_training(pneumoscope, tmp_path, phantoms):
     (tmp_path / "w.h5").write_text("hello")
     code, _, err = pneumoscope("train", "inception_v3", "--data", phantoms, "--inception-weights", tmp_path / "w.h5")
     assert code == 1

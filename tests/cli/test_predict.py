@@ -14,21 +14,23 @@ from pneumoscope.inference.detector import load_detector
 
 
 def test_the_shipped_detector_answers_for_real_images(pneumoscope, drawn_radiographs):
-    """Images that it learnt from: this shows that all parts work together, not how good they are."""
+    """Training images: this shows that all parts work together, not how good they are."""
     code, out, err = pneumoscope("predict", drawn_radiographs, "--json")
     assert code == 0
-    told = [json.loads(line) for line in out.splitlines()]
-    assert [record["file"].rpartition("/")[2] for record in told] == sorted(f.name for f in drawn_radiographs.iterdir())
-    for record in told:
-        kind = record["file"].rpartition("/")[2].partition("-")[0]
-        assert record["decision"] == ("normal" if kind == "normal" else "pneumonia")
+    records = [json.loads(line) for line in out.splitlines()]
+    assert [record["file"].rpartition("/")[2] for record in records] == sorted(
+        f.name for f in drawn_radiographs.iterdir()
+    )
+    for record in records:
+        label = record["file"].rpartition("/")[2].partition("-")[0]
+        assert record["decision"] == ("normal" if label == "normal" else "pneumonia")
         assert abs(sum(record["class_probability"].values()) - 1) < 1e-6
         assert record["bundle"]["name"] == "default"
         assert record["notice"].startswith("Research use only")
     assert "6 images: 2 normal, 4 pneumonia" in err
 
 
-def test_people_get_a_line_a_image_and_the_notice(pneumoscope, drawn_radiographs):
+def test_each_image_has_a_line_and_the_notice_follows(pneumoscope, drawn_radiographs):
     code, out, err = pneumoscope(
         "predict", drawn_radiographs / "viral-1.png", drawn_radiographs / "normal-1.png", "--bundle", "nano"
     )
@@ -44,8 +46,8 @@ def test_a_list_on_standard_input_a_bad_file_and_the_exit_code(pneumoscope, draw
     listed = f"{drawn_radiographs / 'normal-1.png'}\n{tmp_path / 'bad.jpeg'}\n{tmp_path / 'gone.png'}\n"
     code, out, err = pneumoscope("predict", "-", "--json", "--workers", "1", stdin=listed)
     assert code == 3
-    told = [json.loads(line) for line in out.splitlines()]
-    assert [record["reasons"] for record in told] == [[], ["unreadable"], ["unreadable"]]
+    records = [json.loads(line) for line in out.splitlines()]
+    assert [record["reasons"] for record in records] == [[], ["unreadable"], ["unreadable"]]
     assert "2 could not be read" in err
 
 
@@ -72,7 +74,7 @@ def test_out_is_written_once_and_a_second_run_says_so(pneumoscope, drawn_radiogr
         (["predict", "film.png", "--prevalence", "1.5"], "expected prevalences between 0 and 1"),
         (["predict", "film.png", "--out", "a.xlsx"], "expected a file ending in .jsonl, .csv, .parquet"),
         (["bundle", "show", "gone.zip"], "expected a bundle"),
-        (["bundle", "export", "gone", "--out", "a.zip"], "expected"),
+        (["bundle", "export", "gone", "--out", "a.zip", "--data", "none"], "expected a data set at none"),
         (["bundle", "export", "gone", "--out", "a.onnx"], "expected a file ending in .zip"),
         (["calibrate", "--data", "gone", "--out", "a.zip"], "expected"),
         (["calibrate", "--data", ".", "--out", "a.onnx"], "expected a file ending in .zip"),
@@ -116,56 +118,56 @@ def test_bundle_show_and_verify(pneumoscope):
     assert json.loads(pneumoscope("bundle", "verify", "--json")[1])["largest_difference"] < 1e-3
 
 
-@pytest.mark.parametrize("kinds", [True, False])
-def test_calibrate_makes_a_child_that_judges_otherwise(pneumoscope, phantoms, phantom_bundle, tmp_path, kinds):
+@pytest.mark.parametrize("etiologies", [True, False])
+def test_calibrate_makes_a_bundle_with_other_thresholds(pneumoscope, phantoms, phantom_bundle, tmp_path, etiologies):
     table = tmp_path / "site.csv"
     rows = []
-    for place, file in enumerate(sorted(phantoms.rglob("*.jpeg"))):
+    for position, file in enumerate(sorted(phantoms.rglob("*.jpeg"))):
         positive = "PNEUMONIA" in str(file)
-        etiology = ("bacterial" if "bacteria" in file.name else "viral") if positive and kinds else ""
-        rows.append(f"{file},{'PNEUMONIA' if positive else 'NORMAL'},{etiology},p{place // 2}")
+        etiology = ("bacterial" if "bacteria" in file.name else "viral") if positive and etiologies else ""
+        rows.append(f"{file},{'PNEUMONIA' if positive else 'NORMAL'},{etiology},p{position // 2}")
     table.write_text("path,class,etiology,patient\n" + "\n".join(rows) + "\n")
     code, out, err = pneumoscope(
         "calibrate", "--data", table, "--bundle", phantom_bundle, "--out", "site.zip", "--workers", "1", "--json"
     )
     assert code == 0, err
-    told = json.loads(out)
+    record = json.loads(out)
     parent, child = load_bundle(phantom_bundle), load_bundle(tmp_path / "site.zip")
-    assert told["parent"] == child.manifest.parent == parent.sha256
-    assert told["films"] == len(rows)
+    assert record["parent"] == child.manifest.parent == parent.sha256
+    assert record["films"] == len(rows)
     assert child.model == parent.model
     assert child.manifest.fitted_on == f"{len(rows)} films of site.csv"
-    assert bool(child.manifest.conformal) == kinds
+    assert bool(child.manifest.conformal) == etiologies
     assert set(child.manifest.operating_points) == {"balanced", "sensitive", "specific"}
     assert set(child.manifest.metrics["site"]["cross_validated"]) == {"sensitivity", "specificity"}
     assert load_detector(tmp_path / "site.zip").verify() < 1e-3
 
 
-def test_calibrate_refuses_images_that_the_network_learnt_from(pneumoscope, phantoms, phantom_bundle, tmp_path):
+def test_calibrate_refuses_training_images(pneumoscope, phantoms, phantom_bundle, tmp_path):
     known = load_bundle(phantom_bundle)
     digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(phantoms.rglob("*.jpeg"))[:3]]
     golden = known.golden | {TRAINING_HASHES: training_hashes(digests)}
     save_bundle(tmp_path / "known.zip", known.manifest, known.model, golden, known.guard)
     code, _, err = pneumoscope("calibrate", "--data", phantoms, "--bundle", "known.zip", "--out", "site.zip")
     assert code == 1
-    assert "expected films that the detector did not learn from, found 3 that it did" in err
+    assert "expected images that the detector was not trained on, found 3 of its training images" in err
     code, _, err = pneumoscope("calibrate", "--data", phantoms, "--bundle", "known.zip", "--out", "known.zip")
     assert code == 1
     assert "expected no file at known.zip, found one" in err
 
 
-def test_calibrate_needs_images_of_both_kinds(pneumoscope, phantoms, phantom_bundle, tmp_path):
+def test_calibrate_needs_images_of_both_classes(pneumoscope, phantoms, phantom_bundle, tmp_path):
     images = sorted(phantoms.rglob("*.jpeg"))
     few = [f for f in images if "NORMAL" in str(f)][:5] + [f for f in images if "PNEUMONIA" in str(f)][:30]
     lines = [f"{f},{'PNEUMONIA' if 'PNEUMONIA' in str(f) else 'NORMAL'}" for f in few]
     (tmp_path / "few.csv").write_text("path,class\n" + "\n".join(lines) + "\n")
     code, _, err = pneumoscope("calibrate", "--data", "few.csv", "--bundle", phantom_bundle, "--out", "site.zip")
     assert code == 1
-    assert "expected at least 20 normal and 20 pneumonia films that can be judged, found 5 and 30" in err
+    assert "expected at least 20 normal and 20 pneumonia images that are not rejected, found 5 and 30" in err
     assert not (tmp_path / "site.zip").exists()
 
 
-def test_a_run_of_the_study_becomes_a_bundle_that_answers_alike(pneumoscope, phantoms, tmp_path):
+def test_a_run_of_the_study_becomes_a_bundle_with_equal_predictions(pneumoscope, phantoms, tmp_path):
     (tmp_path / "small.toml").write_text(
         'name = "small"\n[model]\narchitecture = "cnn"\nclasses = 3\n[preprocessing]\nheight = 64\nwidth = 64\n'
         "[training]\nepochs = 1\nbatch_size = 16\n"
@@ -209,7 +211,7 @@ def test_detection_works_where_torch_and_its_friends_are_not(drawn_radiographs, 
         (["calibrate", "--data", "site", "--out", "a.zip"], "scipy", "calibrate"),
     ],
 )
-def test_a_missing_package_is_told_before_the_work(
+def test_a_missing_package_is_an_error_before_the_work(
     pneumoscope, drawn_radiographs, tmp_path, monkeypatch, words, package, extra
 ):
     (tmp_path / "film.png").write_bytes((drawn_radiographs / "normal-1.png").read_bytes())

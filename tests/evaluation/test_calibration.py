@@ -20,14 +20,14 @@ from pneumoscope.types import Decision, OperatingPoint
 
 
 def drawn(count, seed, temperature=1.0, bias=(0.0, 0.0, 0.0)):
-    """Logits of an honest network made dishonest by a temperature and biases, with labels."""
+    """Logits of a calibrated network, miscalibrated by a temperature and biases, with labels."""
     rng = np.random.default_rng(seed)
-    honest = rng.normal(0, 2, (count, 3))
-    label = np.array([rng.choice(3, p=p) for p in softmax(honest)])
-    return (honest - np.asarray(bias)) * temperature, label
+    calibrated = rng.normal(0, 2, (count, 3))
+    label = np.array([rng.choice(3, p=p) for p in softmax(calibrated)])
+    return (calibrated - np.asarray(bias)) * temperature, label
 
 
-def test_calibration_finds_back_what_was_done_to_the_logits():
+def test_calibration_recovers_temperature_and_biases():
     logit, label = drawn(20_000, 0, temperature=2.5, bias=(0.6, -0.2, -0.4))
     found = fit_calibration(logit, label)
     assert found.temperature == pytest.approx(2.5, rel=0.05)
@@ -64,7 +64,7 @@ def test_ece_by_hand_and_under_resampling():
     probability = np.array([0.05, 0.05, 0.95, 0.95])
     positive = np.array([False, True, True, True])
     weight = np.array([[1.0, 1, 1, 1], [2, 0, 1, 1]])
-    # first bin: said .05, so .5; last: said .95, so 1
+    # first bin: probability 0.05, rate 0.5; last: probability 0.95, rate 1
     np.testing.assert_allclose(
         expected_calibration_error(probability, positive, weight, 10), [(0.45 * 2 + 0.05 * 2) / 4, 0.05]
     )
@@ -84,7 +84,7 @@ def test_brier_and_line_agree_with_scikit_learn(rng):
     assert intercept == pytest.approx(reference.intercept_[0], abs=1e-4)
 
 
-def test_no_line_is_steep_enough_for_images_told_apart_without_a_mistake():
+def test_calibration_line_of_separable_classes_is_undefined():
     positive = np.array([False, False, True, True])
     assert np.isnan(calibration_line(np.array([0.1, 0.2, 0.6, 0.9]), positive)).all()
     assert np.isnan(calibration_line(np.array([0.9, 0.6, 0.2, 0.1]), positive)).all()
@@ -96,11 +96,11 @@ def test_curve_has_every_image_once(rng):
     probability = rng.random(37)
     curve = calibration_curve(probability, probability > 0.5, 5)
     assert sum(n for _, _, n in curve) == 37
-    assert [said for said, _, _ in curve] == sorted(said for said, _, _ in curve)
+    assert [mean for mean, _, _ in curve] == sorted(mean for mean, _, _ in curve)
 
 
 @pytest.mark.parametrize("probability", [[1.2], [-0.1], [float("nan")]])
-def test_what_is_no_probability_is_refused(probability):
+def test_invalid_probabilities_are_refused(probability):
     with pytest.raises(InputError, match=r"expected probabilities in \[0, 1\]"):
         brier_score(np.array(probability), np.array([True]), np.ones((1, 1)))
 
@@ -144,7 +144,7 @@ def test_decisions_have_three_answers():
         OperatingPoint(0.5, 0.6, 0.7, 0.9, 0.9)
 
 
-def test_refer_band_holds_the_share_asked_for_and_lowers_the_risk(rng):
+def test_refer_band_contains_the_requested_fraction_and_lowers_the_risk(rng):
     logit = rng.normal(0, 2, 4000)
     positive = rng.random(4000) < expit(logit)
     probability = expit(logit)
@@ -160,7 +160,7 @@ def test_refer_band_holds_the_share_asked_for_and_lowers_the_risk(rng):
     assert fit_refer_band(probability, 0.4, 0.0) == (0.4, 0.4)
 
 
-def test_conformal_sets_keep_their_promise_per_class():
+def test_conformal_sets_have_the_coverage_of_each_class():
     logit, label = drawn(6000, 3)
     probability = softmax(logit)
     thresholds = fit_conformal(probability[:3000], label[:3000], 0.9)
@@ -173,7 +173,7 @@ def test_conformal_sets_keep_their_promise_per_class():
         fit_conformal(probability, label, 1.0)
 
 
-def test_few_images_show_a_calibration_ece_under_perfect_calibration_alone(rng):
+def test_few_images_show_a_calibration_error_by_chance_alone(rng):
     probability = rng.random(400)
     few, many = (
         ece_under_perfect_calibration(probability[:100], 200),
@@ -181,7 +181,7 @@ def test_few_images_show_a_calibration_ece_under_perfect_calibration_alone(rng):
     )
     assert 0.05 < few.mean() < 0.15
     assert 0 < many.mean() < 0.02
-    # Where nothing is left to chance there is no error.
+    # Certain labels leave no error by chance.
     assert ece_under_perfect_calibration(np.array([0.0, 1.0, 1.0]), 10).max() == 0
     right = rng.random(10_000) < np.tile(probability, 25)
     measured = expected_calibration_error(np.tile(probability, 25), right, np.ones((1, 10_000)))[0]

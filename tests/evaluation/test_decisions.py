@@ -18,7 +18,7 @@ POLICY = DecisionPolicy(
 
 
 def outcomes_of(table, unlike=None, rejected=None):
-    """As `predict` decides: what is rejected is not referred, what is unlike the training images is."""
+    """Outcomes as `predict` decides: rejected images are not referred, images unlike the training images are."""
     nothing = np.zeros(len(table), dtype=bool)
     unlike, rejected = (nothing if flags is None else flags for flags in (unlike, rejected))
     probability = pneumonia_probability(table.probability)
@@ -43,8 +43,8 @@ def table():
 
 
 def test_operating_points_count_images_by_hand(table):
-    told = measured(table)["operating_points"]
-    balanced = {name: found["value"] for name, found in told["balanced"]["measured"].items()}
+    record = measured(table)["operating_points"]
+    balanced = {name: found["value"] for name, found in record["balanced"]["measured"].items()}
     assert balanced == {
         "sensitivity": 3 / 4,
         "specificity": 3 / 4,
@@ -52,19 +52,19 @@ def test_operating_points_count_images_by_hand(table):
         "referred": 2 / 8,  # 0.45 and 0.55
         "accuracy_of_answered": 4 / 6,
     }
-    assert told["sensitive"]["measured"]["referred"]["value"] == 0
-    assert told["sensitive"]["measured"]["sensitivity"]["value"] == 1
-    assert told["balanced"]["refer_to"] == 0.6
-    low, high = (told["balanced"]["measured"]["accuracy"][end] for end in ("low", "high"))
+    assert record["sensitive"]["measured"]["referred"]["value"] == 0
+    assert record["sensitive"]["measured"]["sensitivity"]["value"] == 1
+    assert record["balanced"]["refer_to"] == 0.6
+    low, high = (record["balanced"]["measured"]["accuracy"][end] for end in ("low", "high"))
     assert low < 0.75 < high
 
 
 def test_rejected_images_are_neither_referred_nor_answered(table):
     rejected = np.arange(8) >= 6
-    told = measured(table, unlike=np.arange(8) == 7, rejected=rejected)
-    assert told["rejected"]["value"] == 2 / 8
+    record = measured(table, unlike=np.arange(8) == 7, rejected=rejected)
+    assert record["rejected"]["value"] == 2 / 8
     plain = measured(table)["operating_points"]["balanced"]["measured"]
-    point = told["operating_points"]["balanced"]["measured"]
+    point = record["operating_points"]["balanced"]["measured"]
     assert point["accuracy"]["value"] == plain["accuracy"]["value"]
     probability = table.probability[:6, 1:].sum(axis=1)
     point_of = POLICY.operating_points["balanced"]
@@ -74,21 +74,21 @@ def test_rejected_images_are_neither_referred_nor_answered(table):
     assert point["referred"]["value"] == pytest.approx((~answered).sum() / 8)
 
 
-def test_images_unlike_those_learnt_from_are_referred_whatever_the_answer(table):
+def test_images_unlike_the_training_images_are_referred_whatever_the_prediction(table):
     unlike = np.arange(8) == 7
-    told = measured(table, unlike=unlike)
-    assert told["unlike"]["value"] == 1 / 8
-    assert told["operating_points"]["balanced"]["measured"]["referred"]["value"] == 3 / 8
-    assert told["operating_points"]["sensitive"]["measured"]["referred"]["value"] == 1 / 8
-    assert told["operating_points"]["balanced"]["measured"]["accuracy"]["value"] == 6 / 8
+    record = measured(table, unlike=unlike)
+    assert record["unlike"]["value"] == 1 / 8
+    assert record["operating_points"]["balanced"]["measured"]["referred"]["value"] == 3 / 8
+    assert record["operating_points"]["sensitive"]["measured"]["referred"]["value"] == 1 / 8
+    assert record["operating_points"]["balanced"]["measured"]["accuracy"]["value"] == 6 / 8
     assert measured(table)["unlike"]["value"] == 0
 
 
-def test_surest_images_are_answered_first(table):
+def test_most_confident_images_are_answered_first(table):
     answered = measured(table)["answered"]
     assert answered[0] == {"answered": 1.0, "accuracy": 0.75}
-    shares = [entry["answered"] for entry in answered]
-    assert shares == sorted(shares, reverse=True)
+    fractions = [entry["answered"] for entry in answered]
+    assert fractions == sorted(fractions, reverse=True)
     # By distance from 0.5 in log-odds: 0.1, 0.9, 0.8, then the two at 0.3 and that at 0.7; 0.45 and 0.55 are left out.
     assert answered[-1] == {"answered": 6 / 8, "accuracy": pytest.approx(4 / 6)}
 
@@ -97,30 +97,30 @@ def test_prediction_sets_are_counted_per_class(table):
     found = measured(table)["conformal"]["0.9"]
     assert found["coverage"] == {"normal": 1.0, "bacterial": 0.5, "viral": 1.0}
     assert found["empty"] == 0
-    # Of pneumonia each kind has half: in the set from 0.42 on, normal up to 0.79.
+    # Each etiology has half of the pneumonia: in the set from 0.42 on, normal up to 0.79.
     assert found["mean_size"] == pytest.approx((1 + 1 + 3 + 3 + 1 + 3 + 2 + 2) / 8)
 
 
-def test_probabilities_for_another_prevalence_are_right_once_it_is_told(rng):
+def test_probabilities_are_calibrated_at_the_prevalence_of_the_images(rng):
     label = (rng.random(20_000) < 0.8).astype(int)
-    # Scores of a calibrated reader who takes half of the children to be ill.
+    # Scores calibrated for a prevalence of one half.
     probability = 1 / (1 + np.exp(-(rng.normal(size=20_000) * 2 + 2 * (2 * label - 1))))
-    told = measured(table_of(probability, label))["calibration"]
-    assert told["at_own_prevalence"]["prevalence"] == pytest.approx(0.8, abs=0.01)
-    assert told["at_own_prevalence"]["ece"] < 0.012
-    assert told["slope"] == pytest.approx(1, abs=0.05)
-    assert told["intercept"] == pytest.approx(np.log(4), abs=0.1)
+    record = measured(table_of(probability, label))["calibration"]
+    assert record["at_own_prevalence"]["prevalence"] == pytest.approx(0.8, abs=0.01)
+    assert record["at_own_prevalence"]["ece"] < 0.012
+    assert record["slope"] == pytest.approx(1, abs=0.05)
+    assert record["intercept"] == pytest.approx(np.log(4), abs=0.1)
 
 
-def test_styles_are_told_apart_the_largest_first(table):
-    told = measured(table, clusters=np.array([3, 3, 3, 1, 3, 3, 3, 5]))["styles"]
-    assert [entry["style"] for entry in told] == [3, 1, 5]
-    assert told[0]["specificity"] == 1
-    assert told[0]["sensitivity"] == pytest.approx(2 / 3)
-    assert (told[1]["specificity"], told[1]["sensitivity"], told[1]["auc"]) == (0, None, None)
+def test_clusters_are_measured_separately_the_largest_first(table):
+    record = measured(table, clusters=np.array([3, 3, 3, 1, 3, 3, 3, 5]))["styles"]
+    assert [entry["style"] for entry in record] == [3, 1, 5]
+    assert record[0]["specificity"] == 1
+    assert record[0]["sensitivity"] == pytest.approx(2 / 3)
+    assert (record[1]["specificity"], record[1]["sensitivity"], record[1]["auc"]) == (0, None, None)
 
 
-def test_images_of_one_kind_have_no_curve_but_a_report(tmp_path):
+def test_images_of_one_class_have_no_calibration_line_but_a_report(tmp_path):
     table = table_of([0.1, 0.2, 0.7], [0, 0, 0])
     context = ReportContext("Detector", "test", False, [], {}, POLICY, None, outcomes_of(table))
     record = measure(table, context)

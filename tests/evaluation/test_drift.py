@@ -29,16 +29,16 @@ def test_chance_alone_stays_below_its_limit(rng):
         reference = Reference.of({"contrast": rng.choice(population, 500)}, 0)
         moved = statistic_drift(reference, "contrast", rng.choice(population, 300))
         over += moved.index > moved.by_chance
-    # One in a thousand is promised.
+    # One in a thousand is expected.
     assert over <= 5
 
 
 @pytest.mark.parametrize(("shift", "drift"), [(0.0, Drift.STEADY), (0.45, Drift.MOVED), (1.5, Drift.DRIFTED)])
-def test_what_has_moved_is_called_so(reference, rng, shift, drift):
+def test_level_of_drift_follows_the_shift(reference, rng, shift, drift):
     assert statistic_drift(reference, "contrast", rng.normal(shift, size=2000)).drift is drift
 
 
-def test_few_images_tell_nothing(reference, rng):
+def test_small_windows_are_not_assessed(reference, rng):
     assert statistic_drift(reference, "contrast", rng.normal(5, size=FEWEST - 1)).drift is Drift.TOO_FEW
     assert statistic_drift(reference, "contrast", np.zeros(0)).index >= 0
     assert rejection_drift(reference, 0, 0) == (Drift.TOO_FEW, 0.0, 1.0)
@@ -47,9 +47,9 @@ def test_few_images_tell_nothing(reference, rng):
 
 def test_rejections_have_wilsons_interval(reference):
     # 12 of 100: Newcombe 1998, by Wilson's method without correction for continuity.
-    word, low, high = rejection_drift(reference, 12, 100)
+    level, low, high = rejection_drift(reference, 12, 100)
     assert (low, high) == pytest.approx((0.0700, 0.1981), abs=1e-4)
-    assert word is Drift.DRIFTED
+    assert level is Drift.DRIFTED
     assert rejection_drift(reference, 5, 200)[0] is Drift.STEADY
     assert rejection_drift(reference, 10, 300)[0] is Drift.MOVED
 
@@ -64,6 +64,6 @@ def test_rejections_have_wilsons_interval(reference):
         (tuple(range(9)), (-0.1, 0.3, *(0.1,) * 8)),
     ],
 )
-def test_a_histogram_that_is_none_is_refused(edges, share):
+def test_invalid_histograms_are_refused(edges, share):
     with pytest.raises(InputError, match="expected"):
         Histogram(edges, share)

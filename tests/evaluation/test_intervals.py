@@ -9,7 +9,7 @@ NAMES = ("normal", "pneumonia")
 
 
 def answers(right):
-    """Two-class probabilities that are right where told, labels alternating."""
+    """Two-class probabilities that are right where `right` is true, labels alternating."""
     right = np.asarray(right)
     label = np.arange(len(right)) % 2
     answer = np.where(right, label, 1 - label)
@@ -42,14 +42,14 @@ def test_images_of_one_patient_widen_the_interval(rng):
     assert grouped.high - grouped.low > 2 * (alone.high - alone.low)
 
 
-def test_intervals_hold_the_truth_as_often_as_they_say():
-    held = 0
+def test_intervals_cover_the_true_value_at_their_level():
+    covered = 0
     for seed in range(120):
         rng = np.random.default_rng(seed)
         probability, label = answers(np.repeat(rng.random(150) < 0.85, 2))
         found = estimate_metrics(probability, label, [str(i // 2) for i in range(300)], NAMES, seed, 300)["accuracy"]
-        held += found.low <= 0.85 <= found.high
-    assert 106 <= held <= 120  # 95 % of 120 is 114; outside of this by chance once in a thousand
+        covered += found.low <= 0.85 <= found.high
+    assert 106 <= covered <= 120  # 95 % of 120 is 114; outside of this by chance once in a thousand
 
 
 def test_the_seed_decides(rng):
@@ -68,5 +68,5 @@ def test_undefined_measures_stay_undefined():
 
 
 def test_lengths_must_agree():
-    with pytest.raises(InputError, match="one patient per film"):
+    with pytest.raises(InputError, match="one patient per image"):
         estimate_metrics(np.array([[0.9, 0.1]]), np.array([0]), [], NAMES)

@@ -97,7 +97,7 @@ def test_with_a_threshold_the_class_follows_from_the_decision(rng):
     assert values["recall_normal"][0] == pytest.approx(values["specificity"][0])
 
 
-def test_weights_count_images_as_often_as_they_say(rng):
+def test_weights_equal_repeated_images(rng):
     label, probability = answers(rng, 80)
     times = rng.integers(0, 4, 80)
     weighted = compute_metrics(probability, label, NAMES, times[None].astype(float))
@@ -121,7 +121,7 @@ def test_hand_values():
     assert roc_auc(np.array([0.1, 0.4, 0.4, 0.9]), np.array([0, 0, 1, 1])) == pytest.approx(3.5 / 4)
 
 
-def test_what_cannot_be_said_is_nan():
+def test_undefined_metrics_are_nan():
     assert np.isnan(roc_auc(np.array([0.1, 0.2]), np.array([1, 1])))
     assert np.isnan(roc_auc(np.array([]), np.array([])))
     matrix = np.array([[3.0, 0.0], [0.0, 0.0]])
@@ -164,6 +164,6 @@ def test_roc_curve_equals_scikit_learn(rng):
         ([[0.5, 0.5]], [0, 1], r"\(n, classes\)"),
     ],
 )
-def test_what_is_no_probability_is_refused(probability, label, message):
+def test_invalid_probabilities_are_refused(probability, label, message):
     with pytest.raises(InputError, match=message):
         check_probabilities(np.array(probability), np.array(label))

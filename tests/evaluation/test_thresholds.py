@@ -51,7 +51,7 @@ def test_points_agree_with_scikit_learn(pairs):
     assert (best.sensitivity + best.specificity) / 2 == pytest.approx(points.balanced_accuracy.max())
 
 
-def test_weights_count_images_as_often_as_they_say(rng):
+def test_weights_equal_repeated_images(rng):
     score, positive = np.round(rng.random(50), 1), rng.random(50) < 0.5
     times = rng.integers(1, 4, 50)
     weighted = sweep_thresholds(score, positive, times.astype(float))
@@ -60,6 +60,6 @@ def test_weights_count_images_as_often_as_they_say(rng):
         assert getattr(weighted, name) == pytest.approx(getattr(repeated, name))
 
 
-def test_score_that_is_no_number_is_refused():
+def test_score_that_is_not_a_number_is_refused():
     with pytest.raises(InputError, match="expected finite scores"):
         sweep_thresholds(np.array([0.1, np.nan]), np.array([True, False]))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from pneumoscope.bundle import find_bundle
-from pneumoscope.errors import BundleError, ConfigError, InputError
+from pneumoscope.errors import BundleError, ConfigError, InputError, RunError
 from pneumoscope.inference.batch import in_tasks, predict_files
 from pneumoscope.inference.detector import Detector
 from pneumoscope.inference.limits import ImageLimits
@@ -142,3 +142,25 @@ class Echo(Task):
 
     def reject(self, detector, cause):
         return [cause for _ in self.images]
+
+
+def test_leaving_a_pool_by_an_exception_ends_its_processes_at_once(phantom_bundle, files):
+    with pytest.raises(KeyboardInterrupt), WorkerPool(phantom_bundle, 1) as pool:
+        [[process]] = pool.run([TellProcess([files[0]])])
+        waiting = pool.submit(PredictImages([Poison("poison.jpeg", "sleep")]))
+        raise KeyboardInterrupt
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and _is_alive(process):
+        time.sleep(0.05)
+    assert not _is_alive(process)
+    with pytest.raises(RunError, match="closed before its tasks were done"):
+        waiting.result(timeout=10)
+
+
+def test_a_process_that_dies_again_and_again_is_an_error_and_no_wait_for_ever(phantom_bundle, files, monkeypatch):
+    with WorkerPool(phantom_bundle, 1) as pool:
+        pool.wait_until_ready()
+        monkeypatch.setattr("pneumoscope.inference.pool._PROGRAM", "import sys; sys.exit(1)")
+        monkeypatch.setattr("pneumoscope.inference.pool._may_fork", lambda: False)
+        with pytest.raises(RunError, match="worker processes end as soon as they start"):
+            list(predict_files([Poison("poison.jpeg", "end")], pool))

@@ -24,7 +24,7 @@ from sklearn.datasets import load_sample_image
 
 from pneumoscope.data.reading import read_grey
 from pneumoscope.inference.detector import load_detector
-from pneumoscope.inference.journal import flat
+from pneumoscope.inference.journal import table_row
 from serving.conftest import running
 
 pytestmark = pytest.mark.integration
@@ -279,7 +279,7 @@ def test_the_export_equals_the_command_lines_table(page, six, tmp_path):
         rows = {row["file"]: row for row in csv.DictReader(stream)}
     detector = load_detector()
     for file in files:
-        expected = flat(detector.predict(file).as_json() | {"file": file.name})
+        expected = table_row(detector.predict(file)) | {"file": file.name}
         found = rows[file.name if not file.name.startswith("=") else f"'{file.name}"]
         assert list(found) == list(expected)
         for name, value in expected.items():
@@ -547,8 +547,8 @@ SEND = """async ([url, content]) => {
     form.append("files", blob, "foreign");
     // The page may not even learn that there is an answer.
     for (const body of [blob, form]) await fetch(url, { method: "POST", mode: "no-cors", body }).catch(() => {});
-    const frame = Object.assign(document.createElement("iframe"), { name: "hidden" });
-    const sent = Object.assign(document.createElement("form"), { method: "post", action: url, enctype: "multipart/form-data", target: "hidden" });
+    const frame = Object.assign(document.createElement("iframe"), { name: url });
+    const sent = Object.assign(document.createElement("form"), { method: "post", action: url, enctype: "multipart/form-data", target: url });
     const input = Object.assign(document.createElement("input"), { type: "file", name: "files" });
     const transfer = new DataTransfer();
     transfer.items.add(new File([blob], "foreign"));

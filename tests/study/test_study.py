@@ -166,7 +166,7 @@ def test_prerequisites_come_along():
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"), [({"seeds": 0}, "1 seed or more"), ({"limit": 5}, "100 films or more")]
+    ("changes", "message"), [({"seeds": 0}, "1 seed or more"), ({"limit": 5}, "100 images or more")]
 )
 def test_plans_out_of_range_are_refused(changes, message):
     with pytest.raises(ConfigError, match=message):

@@ -58,6 +58,4 @@ def append_to_ledger(ledger: Path, **entries: Any) -> None:
         with ledger.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line, ensure_ascii=False) + "\n")
     except OSError as error:
-        raise DataError(
-            f"expected to write the test ledger {ledger}, found {error.strerror}: name another by --ledger"
-        ) from error
+        raise DataError(f"cannot write the test ledger {ledger}: {error.strerror}; name another by --ledger") from error

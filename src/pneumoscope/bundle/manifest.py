@@ -184,7 +184,7 @@ def _check_texts(manifest: Manifest) -> None:
     texts = [manifest.name, manifest.version, manifest.architecture, manifest.fitted_on, manifest.intended_use]
     texts += [manifest.licence, manifest.citation, manifest.notice, manifest.parent, *manifest.classes]
     if not all(isinstance(text, str) for text in texts):
-        raise ValueError("a name that is no text")
+        raise ValueError("a name that is not text")
     if len(manifest.classes) not in SCHEMES or manifest.classes != SCHEMES[len(manifest.classes)].names:
         raise ValueError(f"the classes {', '.join(manifest.classes)}")
 
@@ -197,7 +197,7 @@ def _check_numbers(manifest: Manifest) -> None:
     numbers += [manifest.least_similarity, *(v for values in manifest.conformal.values() for v in values)]
     numbers += [value for point in points for value in (point.sensitivity, point.specificity)]
     if not all(_is_number(value) for value in numbers) or len(limits.usual) != 2 or len(limits.spread) != 2:
-        raise ValueError("a limit that is no number")
+        raise ValueError("a limit that is not a number")
     if not (_is_number(manifest.prevalence) and 0 < manifest.prevalence < 1):
         raise ValueError(f"the prevalence {manifest.prevalence}")
 

@@ -59,7 +59,8 @@ def study(
     workers = Workers(jobs, address)
     names = tuple(name.strip() for name in only.split(",") if name.strip())
     plan = StudyPlan(names, seeds, epochs, limit, precision, skip_unreadable, inception_weights)
-    _ = plan.experiments  # a misspelt name is an error before any data is looked for
+    _ = plan.experiments  # an unknown name is an error before any data is read
+    _check_precision(precision)
     with display("run the same command again: it goes on after the last whole epoch") as shown:
         location, reason = distributed.first_rank_then_others(lambda: locate_or_make_phantoms(data, shown.report))
         if location.synthetic:
@@ -74,3 +75,10 @@ def study(
         return
     typer.echo((out / "comparison.md").read_text(encoding="utf-8").rstrip("\n"))
     typer.echo(f"\n{out / 'comparison.html'}\n{out / 'data' / 'overview.html'}")
+
+
+def _check_precision(name: str) -> None:
+    from pneumoscope.errors import ConfigError
+
+    if name not in ("auto", "fp32", "bf16"):
+        raise ConfigError(f"expected --precision auto, fp32 or bf16, found {name}: use one of these")

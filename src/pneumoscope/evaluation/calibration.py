@@ -31,7 +31,7 @@ def fit_calibration(
     count, classes = logit.shape
     missing = sorted(set(range(classes)) - set(np.unique(label).tolist()))
     if missing or len(label) != count:
-        raise InputError(f"expected a label per film and films of every class, found none of {missing}: add films")
+        raise InputError(f"expected a label per image and images of every class, found none of {missing}: add images")
     fraction = np.ones(count) if weight is None else weight
     fraction = fraction / fraction.sum()
     logits = np.asarray(logit, dtype=np.float64)

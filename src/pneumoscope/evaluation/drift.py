@@ -55,9 +55,9 @@ class Histogram:
 
     def __post_init__(self) -> None:
         if len(self.edges) != BINS - 1 or len(self.share) != BINS or not np.isfinite([*self.edges, *self.share]).all():
-            raise InputError(f"expected {BINS - 1} edges and {BINS} shares, found {self}: fit it again")
+            raise InputError(f"expected {BINS - 1} edges and {BINS} fractions, found {self}: fit it again")
         if min(self.share) < 0 or not np.isclose(sum(self.share), 1, atol=1e-6) or (np.diff(self.edges) < 0).any():
-            raise InputError(f"expected rising edges and shares that sum to 1, found {self}: fit it again")
+            raise InputError(f"expected increasing edges and fractions that sum to 1, found {self}: fit it again")
 
     @staticmethod
     def of(values: Floats) -> "Histogram":
@@ -138,7 +138,7 @@ def _level(images: int, index: float, by_chance: float) -> Drift:
 def rejection_drift(reference: Reference, rejected: int, images: int) -> tuple[Drift, float, float]:
     """Drift of the fraction of rejected images, with the ends of its 95 % interval by Wilson's method.
 
-    StatisticDrift where the whole interval lies above twice the reference's fraction, drifted above five times.
+    Level `moved` where the whole interval is above twice the fraction of the reference, `drifted` above five times.
 
     Args:
         reference: Reference statistics.

@@ -84,7 +84,9 @@ def estimate_metrics(
     """
     check_probabilities(probability, label)
     if len(patients) != len(label) or len(label) == 0:
-        raise InputError(f"expected one patient per film and at least one film, found {len(patients)} and {len(label)}")
+        raise InputError(
+            f"expected one patient per image and at least one image, found {len(patients)} and {len(label)}"
+        )
     plain = compute_metrics(probability, label, class_names, np.ones((1, len(label))), threshold)
     weight = patient_weights(patients, np.random.default_rng(seed), resamples)
     resampled = compute_metrics(probability, label, class_names, weight, threshold)

@@ -35,7 +35,9 @@ def check_probabilities(probability: Floats, label: Ints) -> None:
     if not np.isfinite(probability).all() or probability.min(initial=0) < 0 or probability.max(initial=0) > 1:
         raise InputError("expected probabilities in [0, 1], found a value outside: apply softmax to logits first")
     if len(probability) and np.abs(probability.sum(axis=1) - 1).max() > 1e-3:
-        raise InputError("expected probabilities that sum to 1 per film, found others: apply softmax to logits first")
+        raise InputError(
+            "expected probabilities that sum to 1 per image, found other sums: apply softmax to logits first"
+        )
     if len(label) and not (label.min() >= 0 and label.max() < probability.shape[1]):
         raise InputError(f"expected labels in 0 to {probability.shape[1] - 1}, found {label.min()} to {label.max()}")
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pneumoscope.errors import PneumoscopeError, RunError
+from pneumoscope.errors import RunError
 from pneumoscope.inference.limits import ImageLimits
 from pneumoscope.inference.tasks import Task
 from pneumoscope.inference.worker import WorkerFault, worker_main
@@ -39,6 +39,9 @@ _AHEAD = 2
 _DRAWN_AHEAD = 3
 # Processes that end one after the other before they are ready, as where memory is short, until the pool gives up.
 _STARTS = 3
+_CANNOT_START = (
+    "worker processes end as soon as they start, as where memory is short: use fewer --workers or free memory"
+)
 # The new process finds modules where this one does, and none of the program that started this one.
 _PROGRAM = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1])\n"
@@ -161,19 +164,30 @@ class _Worker(threading.Thread):
         super().__init__(daemon=True)
         self.ready: Future[None] = Future()
         self.replaced = 0
+        self._killed = False
         self._settings, self._tasks = settings, tasks
         self._process = _Process(settings)
         self.start()
 
     def run(self) -> None:
         handed: deque[_Job] = deque()
-        ending = False
         try:
             self._wait_until_loaded()
-        except Exception as error:  # raised for every task
-            self._refuse_all(error)
-            return
-        self.ready.set_result(None)
+            self.ready.set_result(None)
+            self._work(handed)
+        except Exception as error:  # whoever waits for a result has to learn of it
+            self._fail(handed, error)
+        finally:
+            self._process.close()
+
+    def kill(self) -> None:
+        """Ends the process at once, and with it the thread; tasks in work fail."""
+        self._killed = True
+        self._process.kill()
+
+    def _work(self, handed: "deque[_Job]") -> None:
+        """Works on tasks until the queue says that no more will come."""
+        ending = False
         while handed or not ending:
             try:
                 while len(handed) < _AHEAD and not ending and (job := self._next(wait=not handed)) is not _NOTHING:
@@ -187,11 +201,6 @@ class _Worker(threading.Thread):
                     _settle(handed.popleft(), found)
             except _Ended:
                 self._recover(handed)
-        self._process.close()
-
-    def kill(self) -> None:
-        """Ends the process at once."""
-        self._process.kill()
 
     def _next(self, wait: bool) -> Any:
         try:
@@ -203,19 +212,20 @@ class _Worker(threading.Thread):
         """The process has ended: its first task is repeated image by image, the others are handed over again."""
         self._replace()
         if handed:
-            self._settle_singly(handed.popleft())
+            _settle(handed[0], self._singly(handed[0].task))
+            handed.popleft()
         for job in handed:
             self._process.send(job.task)
 
-    def _settle_singly(self, job: _Job) -> None:
+    def _singly(self, task: Task[Any]) -> Any:
+        """Results of a task, worked on image by image; or what is wrong with its settings."""
         results: list[Any] = []
-        for single in job.task.split():
+        for single in task.split():
             found = self._alone(single)
-            if isinstance(found, PneumoscopeError):
-                _settle(job, found)
-                return
+            if isinstance(found, Exception):
+                return found
             results += found
-        _settle(job, results)
+        return results
 
     def _alone(self, single: Task[Any]) -> Any:
         """Results of a task of one image, which is rejected where it ends the process."""
@@ -223,35 +233,46 @@ class _Worker(threading.Thread):
             self._process.send(single)
             return self._process.receive()
         except _Ended as error:
+            cause = str(error)
+        for _ in range(_STARTS):
             self._replace()
-            self._process.reject(single, str(error))
-            return self._process.receive()
+            try:
+                self._process.reject(single, cause)
+                return self._process.receive()
+            except _Ended:
+                continue
+        raise RunError(_CANNOT_START)
 
     def _replace(self) -> None:
+        if self._killed:
+            raise RunError("the worker pool was closed before its tasks were done")
         self.replaced += 1
         self._process.close()
         self._process = _Process(self._settings)
         self._wait_until_loaded()
 
     def _wait_until_loaded(self) -> None:
-        for _ in range(_STARTS):
+        for attempt in range(_STARTS):
             try:
                 if (error := self._process.receive()) is not None:
                     raise error
                 return
             except _Ended:
+                if self._killed or attempt == _STARTS - 1:
+                    break
+                self._process.close()
                 self._process = _Process(self._settings)
-        raise RunError(
-            f"expected a worker process to start, found {_STARTS} that ended at once, as where memory is short: "
-            "use fewer --workers or free memory"
-        )
+        raise RunError(_CANNOT_START)
 
-    def _refuse_all(self, error: Exception) -> None:
-        """Fails every task: no process can load the bundle."""
-        self._process.close()
-        self.ready.set_exception(error)
-        while (job := self._tasks.get()) is not None:
+    def _fail(self, handed: "deque[_Job]", error: Exception) -> None:
+        """Fails every task that is left: no process can work on it."""
+        if not self.ready.done():
+            self.ready.set_exception(error)
+        for job in handed:
             _settle(job, error)
+        while not self._killed and (waiting := self._tasks.get()) is not None:
+            if waiting.future.set_running_or_notify_cancel():
+                _settle(waiting, error)
 
 
 _NOTHING: Any = object()

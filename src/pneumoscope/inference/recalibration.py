@@ -117,8 +117,8 @@ def recalibrate(bundle: Bundle, images: SiteImages, settings: DetectorConfig, ou
     """
     if learnt := bundle.count_training_images(images.sha256):
         raise DataError(
-            f"expected images that the detector was not trained on, found {learnt} of its training images, which it knows too "
-            "well to set thresholds by: take the site's own"
+            f"expected images that the detector was not trained on, found {learnt} of its training images, on "
+            "which it performs too well to fit thresholds: use the site's own images"
         )
     counts = np.bincount((images.label > 0).astype(int), minlength=2)
     if counts.min() < _FEWEST:

@@ -64,7 +64,7 @@ class StudyPlan:
         if self.seeds < 1:
             raise ConfigError(f"expected 1 seed or more, found {self.seeds}: change --seeds")
         if self.limit is not None and self.limit < 100:
-            raise ConfigError(f"expected a limit of 100 films or more, found {self.limit}: change --limit")
+            raise ConfigError(f"expected a limit of 100 images or more, found {self.limit}: change --limit")
 
     @property
     def experiments(self) -> list[Experiment]:
