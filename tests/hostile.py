@@ -26,13 +26,15 @@ JPEG_LS, JPEG2000, RLE = "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.90", "1.
 
 def hostile_files() -> dict[str, bytes]:
     """Files to be refused, by kind and variant; the same bytes at every call."""
-    makers = (frames, deflated, elements, png_bombs, jpeg_scans, jpeg_processes, streams, jpeg2000_parts, rle, nonsense)
-    return {f"{maker.__name__}/{name}": content for maker in makers for name, content in maker().items()}
+    return _named(HOSTILE)
 
 
 def costly_files() -> dict[str, bytes]:
     """Valid images of up to 100 million pixels, or with far too much metadata: to be read or refused at bounded cost."""
-    makers = (large_png, large_jpeg, large_dicom, metadata)
+    return _named(COSTLY)
+
+
+def _named(makers):
     return {f"{maker.__name__}/{name}": content for maker in makers for name, content in maker().items()}
 
 
@@ -619,6 +621,10 @@ def nonsense():
     return found | {"empty": b"", "one byte": b"\xff"}
 
 
+HOSTILE = (frames, deflated, elements, png_bombs, jpeg_scans, jpeg_processes, streams, jpeg2000_parts, rle, nonsense)
+COSTLY = (large_png, large_jpeg, large_dicom, metadata)
+
+
 # What reading them costs
 
 
@@ -683,7 +689,8 @@ def write(folder, files):
 def main():
     if len(sys.argv) > 1:
         for cost in measure(sorted(Path(sys.argv[1]).iterdir())):
-            print(json.dumps(cost), flush=True)
+            sys.stdout.write(json.dumps(cost) + "\n")
+            sys.stdout.flush()
         return
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder), hostile_files() | costly_files())

@@ -44,8 +44,8 @@ def answer(url, content=None):
     deadline = time.monotonic() + SECONDS
     while True:
         try:
-            with urllib.request.urlopen(url, content, timeout=SECONDS) as told:
-                return json.load(told)
+            with urllib.request.urlopen(url, content, timeout=SECONDS) as response:
+                return json.load(response)
         except urllib.error.HTTPError:
             raise
         except OSError:  # it does not listen yet
@@ -53,14 +53,14 @@ def answer(url, content=None):
             time.sleep(0.05)
 
 
-@pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
-def test_it_serves_until_it_is_told_to_stop(started, images_in_bytes, told):
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_it_serves_until_it_receives_a_signal(started, images_in_bytes, stop):
     process, url = started()
     assert url.startswith("http://127.0.0.1:")
     assert answer(f"{url}v1/ready")["status"] == "ready"
     request = urllib.request.Request(f"{url}v1/predict", images_in_bytes, {"Content-Type": "image/jpeg"})
     assert answer(request)["bundle"]["name"] == "test"
-    process.send_signal(told)
+    process.send_signal(stop)
     assert process.wait(SECONDS) == 0
     said = process.stderr.read()
     assert "Research use only. Not a medical device." in said
@@ -84,7 +84,7 @@ def test_it_warns_where_the_network_may_ask(started):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (("--bundle", "gone.zip"), "expected a bundle"),
         (("--new-key", "me"), "expected --api-keys FILE"),
@@ -94,15 +94,15 @@ def test_it_warns_where_the_network_may_ask(started):
         (("--queue", "2", "--workers", "-1"), None),
     ],
 )
-def test_what_is_wrong_is_told_in_one_line(pneumoscope, tmp_path, words, told):
+def test_an_error_is_one_line(pneumoscope, tmp_path, words, message):
     (tmp_path / "folder").mkdir()
     code, _, err = pneumoscope("serve", "--port", 0, *words)
-    if told is None:
+    if message is None:
         assert code == 2
         return
     assert code == 1
     [line] = [line for line in err.splitlines() if line.startswith("error: ")]
-    assert told in line
+    assert message in line
 
 
 def test_a_port_in_use_is_told(pneumoscope):

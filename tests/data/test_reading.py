@@ -1,5 +1,8 @@
 import contextlib
 import io
+import os
+import socket
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngInfo
 
-from pneumoscope.data.reading import read_grey
+from pneumoscope.data.reading import read_bytes, read_grey
 from pneumoscope.errors import UnreadableImage
 
 
@@ -80,12 +84,96 @@ def test_a_turned_image_is_put_upright(grey, kind, orientation):
     assert np.array_equal(read_grey(Path("a"), content), np.asarray(expected))
 
 
-def test_more_bytes_than_any_film_has_are_not_read(tmp_path, monkeypatch):
-    (tmp_path / "a.png").write_bytes(bytes(2000))
-    monkeypatch.setattr("pneumoscope.data.reading.MAX_BYTES", 1000)
-    monkeypatch.setattr(Path, "read_bytes", lambda self: pytest.fail("read all the same"))
-    with pytest.raises(UnreadableImage, match="2000 bytes are more than 1000"):
+def test_more_bytes_than_any_image_has_are_not_read(tmp_path):
+    with (tmp_path / "a.png").open("wb") as stream:
+        stream.truncate(1 << 40)  # takes no space, but would fill the memory
+    with pytest.raises(UnreadableImage, match="1099511627776 bytes are more than 210000000"):
         read_grey(tmp_path / "a.png")
+
+
+def test_a_file_that_grows_is_read_to_the_limit_only(tmp_path, monkeypatch):
+    (tmp_path / "a.png").write_bytes(bytes(3000))
+    monkeypatch.setattr("pneumoscope.data.reading.MAX_BYTES", 1000)
+    size = os.fstat
+    monkeypatch.setattr("os.fstat", lambda handle: os.stat_result([*size(handle)[:6], 500, *size(handle)[7:10]]))
+    with pytest.raises(UnreadableImage, match="3000 bytes are more than 1000"):
+        read_grey(tmp_path / "a.png")
+
+
+def test_a_file_that_says_it_is_empty_is_read():
+    assert read_bytes(Path("/proc/self/status")).startswith(b"Name:")
+
+
+def test_only_regular_files_are_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    for name in (tmp_path / "pipe", tmp_path / "folder", tmp_path / "link", Path("/dev/zero"), Path("/dev/null")):
+        with pytest.raises(UnreadableImage, match="not a regular file"):
+            read_grey(name)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "socket"))
+        with pytest.raises(UnreadableImage, match="not a regular file"):
+            read_grey(tmp_path / "socket")
+
+
+def test_a_link_to_an_image_is_read(tmp_path, grey):
+    (tmp_path / "a.png").write_bytes(encoded(Image.fromarray(grey), "PNG"))
+    (tmp_path / "link").symlink_to(tmp_path / "a.png")
+    assert np.array_equal(read_grey(tmp_path / "link"), grey)
+
+
+@pytest.mark.parametrize(
+    "error", [RecursionError(), MemoryError(), zlib.error("bad"), KeyError("x"), AttributeError("y")]
+)
+def test_whatever_a_decoder_raises_is_an_unreadable_image(error, monkeypatch):
+    def fail(*_):
+        raise error
+
+    for name in ("_decode_jpeg", "_decode_dicom", "_decode_png"):
+        monkeypatch.setattr(f"pneumoscope.data.reading.{name}", fail)
+    for start in (b"\xff\xd8", b"\x89PNG\r\n\x1a\n", bytes(128) + b"DICM"):
+        with pytest.raises(UnreadableImage, match="replace it"):
+            read_grey(Path("a"), start)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4), (0, 5), (7,)])
+def test_only_images_of_two_dimensions_are_given(shape, monkeypatch):
+    monkeypatch.setattr("pneumoscope.data.reading._decode", lambda _: np.zeros(shape, np.uint8))
+    with pytest.raises(UnreadableImage, match="decoded to uint8 of shape"):
+        read_grey(Path("a"), b"x")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_orientation_may_stand_in_xmp(grey, kind):
+    packet = b'<x:xmpmeta><rdf tiff:Orientation="6"/></x:xmpmeta>'
+    exif = Image.Exif()
+    exif[0x010E] = "no orientation"
+    information = PngInfo()
+    information.add_itxt("XML:com.adobe.xmp", packet.decode())
+    options = {"xmp": packet, "exif": exif} if kind == "JPEG" else {"pnginfo": information}
+    content = encoded(Image.fromarray(grey), kind, **options)
+    expected = ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
+    assert expected.size == grey.shape
+    assert np.array_equal(read_grey(Path("a"), content), np.asarray(expected))
+
+
+def test_metadata_do_not_change_the_image(grey):
+    information = PngInfo()
+    information.add_text("Comment", "x" * 2_000_000)
+    content = encoded(Image.fromarray(grey), "PNG", pnginfo=information, icc_profile=bytes(5000))
+    assert np.array_equal(read_grey(Path("a.png"), content), grey)
+    plain = encoded(Image.fromarray(grey).convert("CMYK"), "JPEG")
+    described = encoded(Image.fromarray(grey).convert("CMYK"), "JPEG", icc_profile=bytes(200_000), comment=b"x")
+    assert np.array_equal(read_grey(Path("a"), described), read_grey(Path("a"), plain))
+
+
+def test_a_large_image_equals_pillows_full_decoding(rng):
+    deep = rng.integers(0, 1000, (1700, 1500), dtype=np.uint16)  # more than is converted at once
+    image = read_grey(Path("a.png"), encoded(Image.fromarray(deep), "PNG"))
+    assert np.array_equal(image, np.rint(deep * (65535 / 1023)).astype(np.uint16))
+    colour = Image.fromarray(rng.integers(0, 256, (1700, 1500, 3), dtype=np.uint8))
+    assert np.array_equal(read_grey(Path("a.png"), encoded(colour, "PNG")), np.asarray(colour.convert("L")))
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])

@@ -59,7 +59,7 @@ def test_probabilities_are_the_manifests_calibration_of_the_logits(nano, images,
     np.testing.assert_allclose(detector.class_probabilities(images).sum(axis=1), 1)
 
 
-def test_what_is_no_chest_is_unlike_the_images_learnt_from(images, nano, tmp_path, rng, manifest):
+def test_images_without_a_chest_are_unlike_the_training_images(images, nano, tmp_path, rng, manifest):
     settings = Preprocessing(fit="chest")
     placed = np.stack([prepare(image, settings) for image in images])
     noise = rng.integers(0, 256, placed.shape, dtype=np.uint8)
@@ -140,18 +140,18 @@ def test_one_image_as_path_bytes_and_array_gives_one_answer(phantoms, phantom_bu
 def test_probabilities_and_decision_follow_the_manifest(phantoms, phantom_bundle, phantom_dataset):
     detector = load_detector(phantom_bundle)
     files = [phantoms / row.path for row in phantom_dataset.index.rows[:20]]
-    told = list(detector.predict_many(files))
+    predictions = list(detector.predict_many(files))
     expected = detector.class_probabilities(np.array(phantom_dataset.images[:20]))
-    rule = detector.bundle.manifest.operating_points["balanced"]
-    for prediction, probabilities in zip(told, expected, strict=True):
+    point = detector.bundle.manifest.operating_points["balanced"]
+    for prediction, probabilities in zip(predictions, expected, strict=True):
         np.testing.assert_allclose(list(prediction.class_probability.values()), probabilities, atol=1e-5)
         positive = probabilities[1:].sum()
         assert prediction.pneumonia_probability == pytest.approx(positive, abs=1e-5)
-        refer = rule.refer_from <= positive < rule.refer_to
-        assert prediction.decision == ("refer" if refer else "pneumonia" if positive >= rule.threshold else "normal")
+        refer = point.refer_from <= positive < point.refer_to
+        assert prediction.decision == ("refer" if refer else "pneumonia" if positive >= point.threshold else "normal")
         assert prediction.reasons == (("near_threshold",) if refer else ())
         assert prediction.evidence_map is None
-    assert len({prediction.decision for prediction in told}) > 1
+    assert len({prediction.decision for prediction in predictions}) > 1
 
 
 def test_prevalence_moves_the_probabilities_and_no_decision(phantoms, phantom_bundle, phantom_dataset):
@@ -173,15 +173,15 @@ def test_prevalence_moves_the_probabilities_and_no_decision(phantoms, phantom_bu
 def test_evidence_is_that_for_pneumonia_less_that_for_normal(phantoms, phantom_bundle, phantom_dataset):
     detector = load_detector(phantom_bundle)
     image = np.array(phantom_dataset.images[:1])
-    told = detector.predict(phantoms / phantom_dataset.index.rows[0].path, evidence=True)
+    prediction = detector.predict(phantoms / phantom_dataset.index.rows[0].path, evidence=True)
     normal, bacterial, viral = detector.evidence(image)[0]
-    kinds = detector.class_probabilities(image)[0][1:]
-    expected = (kinds[0] * bacterial + kinds[1] * viral) / kinds.sum() - normal
-    np.testing.assert_allclose(told.evidence_map, expected, rtol=1e-3, atol=1e-3)
-    assert told.frame == (0, 0, 1, 1)
+    weight = detector.class_probabilities(image)[0][1:]
+    expected = (weight[0] * bacterial + weight[1] * viral) / weight.sum() - normal
+    np.testing.assert_allclose(prediction.evidence_map, expected, rtol=1e-3, atol=1e-3)
+    assert prediction.frame == (0, 0, 1, 1)
 
 
-def test_what_cannot_be_judged_is_rejected_with_its_reason_and_the_others_answered(phantoms, phantom_bundle, tmp_path):
+def test_unusable_images_are_rejected_with_a_reason_and_all_others_predicted(phantoms, phantom_bundle, tmp_path):
     detector = load_detector(phantom_bundle)
     good = next(iter(sorted(phantoms.rglob("*.jpeg"))))
     (tmp_path / "text.jpeg").write_text("no image")
@@ -195,15 +195,15 @@ def test_what_cannot_be_judged_is_rejected_with_its_reason_and_the_others_answer
         (np.full((224, 224), 100, np.uint8), "poor_exposure"),
     ]
     images = [image for image, _ in given]
-    told = list(detector.predict_many([good, *images, good]))
-    assert [p.reasons for p in told[1:-1]] == [(reason,) for _, reason in given]
-    for prediction in told[1:-1]:
+    predictions = list(detector.predict_many([good, *images, good]))
+    assert [p.reasons for p in predictions[1:-1]] == [(reason,) for _, reason in given]
+    for prediction in predictions[1:-1]:
         assert prediction.decision == "rejected"
         assert prediction.pneumonia_probability is None
         assert prediction.class_probability is None
         assert prediction.detail.startswith("expected")
-    assert told[0].decision != "rejected"
-    assert replace(told[0]) == told[-1]
+    assert predictions[0].decision != "rejected"
+    assert replace(predictions[0]) == predictions[-1]
 
 
 def test_arrays_that_are_no_image_are_the_callers_error(phantom_bundle):
@@ -220,16 +220,16 @@ def test_an_unknown_operating_point_is_refused(phantom_bundle):
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 5), st.integers(0, 20_000), st.binary(max_size=6), st.integers(0, 40))
-def test_a_changed_image_is_an_answer_or_a_rejection(phantom_bundle, drawn_radiographs, one, place, piece, dropped):
+def test_a_changed_image_is_predicted_or_rejected(phantom_bundle, drawn_radiographs, one, position, piece, dropped):
     content = bytearray(sorted(drawn_radiographs.iterdir())[one].read_bytes())
     if one % 2:
         with Image.open(io.BytesIO(content)) as picture, io.BytesIO() as buffer:
             picture.save(buffer, "JPEG")
             content = bytearray(buffer.getvalue())
-    place %= len(content)
-    content[place : place + dropped] = piece
-    told = _detector_of(phantom_bundle).predict(bytes(content))
-    assert (told.pneumonia_probability is None) == (told.decision == "rejected")
+    position %= len(content)
+    content[position : position + dropped] = piece
+    prediction = _detector_of(phantom_bundle).predict(bytes(content))
+    assert (prediction.pneumonia_probability is None) == (prediction.decision == "rejected")
 
 
 @lru_cache
@@ -237,12 +237,12 @@ def _detector_of(path):
     return load_detector(path, 1)
 
 
-def test_a_guard_may_look_with_a_network_of_its_own(nano, images, tmp_path, manifest):
+def test_a_guard_may_have_a_network_of_its_own(nano, images, tmp_path, manifest):
     model, path = nano
-    looking = Preprocessing(fit="chest")
+    own = Preprocessing(fit="chest")
     other = lively_nano(images[::-1].copy(), input_side=96, mirrored=True)
     guard_model, guard = export_onnx(other, 224, 224), permissive_guard(112)
-    strict = replace(manifest, guard_preprocessing=looking, guard=replace(manifest.guard, farthest=100.0))
+    strict = replace(manifest, guard_preprocessing=own, guard=replace(manifest.guard, farthest=100.0))
     bundle = save_bundle(
         tmp_path / "b.zip", strict, load_bundle(path).model, golden_outputs(model, images[:2]), guard, guard_model
     )
@@ -254,18 +254,18 @@ def test_a_guard_may_look_with_a_network_of_its_own(nano, images, tmp_path, mani
         golden_outputs(other, images[:2]),
         guard,
     )
-    placed = np.stack([prepare(image, looking) for image in images])
+    placed = np.stack([prepare(image, own) for image in images])
     expected = Detector(alone).distances(placed)
-    told = list(detector.predict_many(images, evidence=True))
+    predictions = list(detector.predict_many(images, evidence=True))
     plain = list(load_detector(path).predict_many(images, evidence=True))
-    judged = [i for i, one in enumerate(told) if one.statistics]
-    assert judged
-    np.testing.assert_allclose([told[i].statistics.distance for i in judged], expected[judged], rtol=1e-5)
+    assessed = [i for i, one in enumerate(predictions) if one.statistics]
+    assert assessed
+    np.testing.assert_allclose([predictions[i].statistics.distance for i in assessed], expected[assessed], rtol=1e-5)
     np.testing.assert_allclose(detector.distances(placed), expected, rtol=1e-5)
-    for i in judged:
-        assert told[i].class_probability == plain[i].class_probability
-        np.testing.assert_array_equal(told[i].evidence_map, plain[i].evidence_map)
-    assert (expected > 1).tolist() == [i not in judged for i in range(len(images))]
+    for i in assessed:
+        assert predictions[i].class_probability == plain[i].class_probability
+        np.testing.assert_array_equal(predictions[i].evidence_map, plain[i].evidence_map)
+    assert (expected > 1).tolist() == [i not in assessed for i in range(len(images))]
     with zipfile.ZipFile(tmp_path / "b.zip") as archive:
         archive.extractall(tmp_path / "folder")
     (tmp_path / "folder" / GUARD_MODEL).unlink()

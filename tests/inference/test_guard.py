@@ -28,10 +28,10 @@ def reasons(detector, images):
 def test_the_distance_is_small_for_images_alike_and_large_for_others(rng):
     """Features that lie in three of twenty directions, and others that do not."""
     directions = rng.normal(size=(3, 20))
-    learnt, held_out, alike = (
+    training, held_out, alike = (
         rng.normal(size=(n, 3)) @ directions + rng.normal(0, 0.05, (n, 20)) for n in (500, 400, 300)
     )
-    guard = fit_guard(learnt, held_out, np.linspace(0.7, 0.9, 11), rejected=0.01)
+    guard = fit_guard(training, held_out, np.linspace(0.7, 0.9, 11), rejected=0.01)
     assert 0.97 < (guard.distance(alike) <= 1).mean() <= 1
     assert (guard.distance(alike + rng.normal(0, 1, alike.shape)) > 1).mean() > 0.99
     assert (guard.distance(8 * alike) > 1).mean() > 0.9

@@ -11,12 +11,12 @@ import onnx
 import pytest
 
 from pneumoscope.bundle import SHIPPED
-from pneumoscope.config import config_from_table, load_config
+from pneumoscope.config import config_from_table
+from pneumoscope.configs import shipped_config
 from pneumoscope.inference.detector import load_detector
 from pneumoscope.types import NOTICE
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIGS = {"default": "detector", "nano": "nano"}
 LARGEST = {"default": 25e6, "nano": 2e6}
 BILLION = 1e9
 
@@ -56,13 +56,13 @@ def test_a_bundle_is_as_small_as_promised(shipped):
 
 
 def test_nano_has_few_parameters():
-    """But for the matrix that brings images to the network's size, which nobody learnt."""
-    learnt = [
+    """The matrix that resizes images to the network's input is not trained and does not count."""
+    trained = [
         v
         for v in graph_of(load_detector("nano")).initializer
         if v.name.startswith("model.") and ".matrix" not in v.name
     ]
-    assert 1e5 < sum(prod(v.dims) for v in learnt) <= 4e5
+    assert 1e5 < sum(prod(v.dims) for v in trained) <= 4e5
 
 
 def test_a_bundle_tells_nothing_of_the_machine_it_was_made_on(shipped):
@@ -74,7 +74,7 @@ def test_a_bundle_tells_nothing_of_the_machine_it_was_made_on(shipped):
 def test_a_bundle_is_what_its_configuration_makes(shipped):
     name, detector = shipped
     manifest = detector.bundle.manifest
-    config = load_config(ROOT / "configs" / f"{CONFIGS[name]}.toml")
+    config = shipped_config(name)
     assert manifest.name == name
     assert config_from_table(manifest.training["config"], "manifest") == config
     assert manifest.preprocessing == config.preprocessing
@@ -102,7 +102,7 @@ def test_answer_and_evidence_agree_and_both_sides_are_alike(shipped, phantom_dat
 
 
 def test_the_runtime_tells_nobody_what_it_runs(drawn_radiographs, tmp_path):
-    """ONNX Runtime's builds for Linux send telemetry unless told otherwise, and begin with files in the user's home."""
+    """ONNX Runtime's builds for Linux send telemetry by default, and begin with files in the user's home."""
     image = next(drawn_radiographs.glob("*.png"))
     code = f"from pneumoscope import load_detector; print(load_detector().predict({str(image)!r}).decision)"
     environment = {name: value for name, value in os.environ.items() if name not in ("ORT_DISABLE_TELEMETRY", "CI")}

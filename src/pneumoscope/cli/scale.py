@@ -88,7 +88,7 @@ def score(
     core_hour_price: PriceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Judge every image of an archive, exactly once, into Parquet files.
+    """Score every image of an archive, exactly once, into Parquet files.
 
     Exit code 3 says that some of the images could not be read.
     """

@@ -10,7 +10,7 @@ MAX_MEMORY = 900_000_000
 # A progressive JPEG goes over all its coefficients once per scan, which costs up to 5 ns a pixel. Encoders write at most
 # 10 scans; 100 is also where libtiff stops.
 MAX_SCANS = 100
-MAX_SCANNED_PIXELS = 1_000_000_000
+MAX_SCANNED_PIXELS = 600_000_000
 # JPEG 2000 decodes about 7 million pixels of noise, or 12 MB, a second; a lossless radiograph of 20 million pixels has
 # less than 25 MB.
 MAX_JPEG2000_PIXELS = 40_000_000

@@ -83,19 +83,31 @@ def read_bytes(file: Path) -> bytes:
 
 
 def _read_regular(file: Path) -> bytes:
-    # Without O_NONBLOCK opening a named pipe waits until somebody writes to it.
+    _check_regular(file.stat())
+    # The file may have been replaced since; without O_NONBLOCK opening a named pipe waits until somebody writes to it.
     handle = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    with open(handle, "rb", buffering=0) as stream:
-        state = os.fstat(handle)
-        if not stat.S_ISREG(state.st_mode):
-            raise ValueError("not a regular file")
-        check_bytes(state.st_size, MAX_BYTES)
-        # One read for a file that stays as it is; the size of one that grows, or says zero as those in /proc, is bounded.
-        content = stream.read(state.st_size + 1) or b""
-        while len(content) > state.st_size and (more := stream.read(_STRIP)):
+    try:
+        size = _check_regular(os.fstat(handle))
+        # One read for a file that stays as it is; one that grows, or says zero as those in /proc, is read to the limit.
+        content = os.read(handle, size + 1)
+        while len(content) != size and (more := os.read(handle, _STRIP)):
             content += more
             check_bytes(len(content), MAX_BYTES)
         return content
+    finally:
+        os.close(handle)
+
+
+def _check_regular(state: os.stat_result) -> int:
+    """Size of a regular file in bytes.
+
+    Raises:
+        ValueError: It is a folder, pipe, socket or device, or larger than `MAX_BYTES`.
+    """
+    if not stat.S_ISREG(state.st_mode):
+        raise ValueError("not a regular file")
+    check_bytes(state.st_size, MAX_BYTES)
+    return state.st_size
 
 
 def _unreadable(file: Path, error: Exception) -> UnreadableImage:

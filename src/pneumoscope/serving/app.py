@@ -1,4 +1,4 @@
-"""The application: the routes and the page, within the edge."""
+"""Application: routes and page, inside the outermost layer."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -26,7 +26,14 @@ from pneumoscope.serving.openapi import complete_schema, problem_responses
 from pneumoscope.serving.parameters import KnownParameters
 from pneumoscope.serving.problems import Problem, ProblemError
 from pneumoscope.serving.queueing import PredictionQueue
-from pneumoscope.serving.routes import add_drawing, add_history, add_judging, add_knowledge, add_operation, add_problems
+from pneumoscope.serving.routes import (
+    add_drawing,
+    add_history,
+    add_information,
+    add_operation,
+    add_predictions,
+    add_problems,
+)
 from pneumoscope.serving.service import Service, history_unavailable
 from pneumoscope.serving.settings import Settings
 from pneumoscope.serving.uploads import Uploads
@@ -38,7 +45,7 @@ _STATUS = {404: Problem.NOT_FOUND, _NOT_ALLOWED: Problem.METHOD_NOT_ALLOWED}
 
 
 def create_app(settings: Settings) -> ASGIApp:
-    """The application, to be run by an ASGI server.
+    """Application for an ASGI server.
 
     Raises:
         PneumoscopeError: The bundle, the file of keys or the history is not as expected.
@@ -51,7 +58,7 @@ def create_app(settings: Settings) -> ASGIApp:
         version=__version__,
         description=f"Pneumonia in chest X-rays of children. **{NOTICE}**",
         openapi_url="/v1/openapi.json",
-        docs_url=None,  # its page would come from elsewhere
+        docs_url=None,  # that page would load from another host
         redoc_url=None,
         lifespan=_lifespan(service),
         responses=problem_responses(),
@@ -59,7 +66,7 @@ def create_app(settings: Settings) -> ASGIApp:
     )
     complete_schema(app, bundle)
     _answer_problems(app)
-    for add in (add_judging, add_drawing, add_knowledge, add_operation, add_problems, add_history):
+    for add in (add_predictions, add_drawing, add_information, add_operation, add_problems, add_history):
         add(app, service)
     _add_page(app)
     guarded: ASGIApp = KnownParameters(app)
@@ -75,7 +82,7 @@ def create_app(settings: Settings) -> ASGIApp:
 
 def _service(settings: Settings, bundle: Bundle) -> Service:
     history = History(settings.history) if settings.history else None
-    limits = ImageLimits(wall_seconds=settings.judge_seconds)
+    limits = ImageLimits(wall_seconds=settings.image_seconds)
     pool = WorkerPool(settings.bundle, settings.workers, limits=limits)
     queue = PredictionQueue(pool, settings.workers, settings.queue)
     monitoring = Monitoring(bundle, settings.request_log)
@@ -104,17 +111,17 @@ def _add_page(app: FastAPI) -> None:
 
 def _answer_problems(app: FastAPI) -> None:
     @app.exception_handler(ProblemError)
-    async def problem(request: Request, error: ProblemError) -> Response:
+    async def known_problem(request: Request, error: ProblemError) -> Response:
         return error.response(request.state.request_id)
 
     @app.exception_handler(HTTPException)
-    async def of_http(request: Request, error: HTTPException) -> Response:
+    async def http_error(request: Request, error: HTTPException) -> Response:
         headers = dict(error.headers or {})
         if error.status_code == _NOT_ALLOWED:
             # Each route knows its own methods alone, and a path may have several.
             headers["Allow"] = ", ".join(sorted(_methods(app, request)))
-        told = ProblemError(_STATUS.get(error.status_code, Problem.BAD_REQUEST), headers=headers)
-        return told.response(request.state.request_id)
+        problem = ProblemError(_STATUS.get(error.status_code, Problem.BAD_REQUEST), headers=headers)
+        return problem.response(request.state.request_id)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
@@ -132,7 +139,7 @@ def _answer_problems(app: FastAPI) -> None:
 
 
 def _methods(app: FastAPI, request: Request) -> set[str]:
-    """What can be done at a request's path."""
+    """HTTP methods that a request's path allows."""
     scope = dict(request.scope)
     return {
         method

@@ -1,4 +1,4 @@
-"""One connection: uvicorn's, with an end to callers who send their headers slowly, or without end.
+"""Connection of uvicorn that ends for callers who send their headers slowly or without end.
 
 Where there are too many connections, those that have waited longest without a request in progress are closed for the new
 ones: who opens many and asks nothing keeps nobody else out.
@@ -20,7 +20,7 @@ class Connection(HttpToolsProtocol):
     """Connection that closes where headers take too long or too much, or, while idle, where there are too many."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """As uvicorn makes it."""
+        """Starts as uvicorn makes it."""
         super().__init__(*args, **kwargs)
         self._header_bytes = 0
         self._in_headers = True
@@ -35,12 +35,12 @@ class Connection(HttpToolsProtocol):
         self._shed_idle()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The caller has left."""
+        """Handles the end of the connection."""
         self._cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Some bytes of one or more requests."""
+        """Handles some bytes of one or more requests."""
         if self._in_headers:
             self._header_bytes += len(data)
             if self._deadline is None:  # the next request on a connection that was kept
@@ -50,13 +50,13 @@ class Connection(HttpToolsProtocol):
             self.transport.abort()
 
     def on_headers_complete(self) -> None:
-        """The headers are whole."""
+        """Notes that the headers are whole."""
         self._cancel()
         self._in_headers, self._header_bytes = False, 0
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """The body is whole; what follows are headers again."""
+        """Notes that the body is whole; headers follow again."""
         self._in_headers = True
         super().on_message_complete()
 

@@ -1,4 +1,4 @@
-"""Around every request: who may ask, under which name; an id, headers that keep a page safe, errors as problems, the log."""
+"""Outermost layer around every request: access checks, request id, security headers, errors as problems, request log."""
 
 import logging
 import time
@@ -16,12 +16,12 @@ from pneumoscope.serving.problems import Problem, ProblemError
 from pneumoscope.serving.settings import Settings
 
 _log = logging.getLogger("pneumoscope.serving")
-# Nothing from elsewhere: what the page shows is its own, or was handed to it.
+# Nothing from other hosts: everything that the page shows is its own, or was dropped on it.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
     "font-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-_SAFETY = [
+_SECURITY_HEADERS = [
     (b"content-security-policy", _POLICY.encode()),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -30,24 +30,24 @@ _SAFETY = [
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"permissions-policy", b"camera=(), microphone=(), geolocation=()"),
 ]
-# What was told of a child's film stays out of caches.
-_NOT_KEPT = (b"cache-control", b"no-store")
-# The page without what it shows, and whether the service lives.
+# Predictions stay out of caches.
+_NO_STORE = (b"cache-control", b"no-store")
+# Open without a key: the page's files, which hold no data, and the state of the service.
 _OPEN = ("/page/", "/v1/health", "/v1/ready", "/v1/problems")
-# In the log: the caller left in the middle of the body, and nobody heard an answer.
-_LEFT = 499
+# Status in the log where the caller left in the middle of the body, and got no answer.
+_CLIENT_CLOSED = 499
 
 
 class Edge:
     """The outermost layer of the application."""
 
     def __init__(self, app: ASGIApp, settings: Settings, keys: Mapping[str, str], monitoring: Monitoring) -> None:
-        """Around `app`; asks for a key where there are any."""
+        """Wraps `app`; requires a key where there are any."""
         self._app, self._keys, self._monitoring = app, keys, monitoring
         self._hosts, self._origins = settings.known_hosts, settings.origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
+        """Answers one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -60,18 +60,18 @@ class Edge:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                held = message.setdefault("headers", [])
-                names = {name for name, _ in held}
-                held += [*_SAFETY, (b"x-request-id", request_id.encode())]
+                headers = message.setdefault("headers", [])
+                names = {name for name, _ in headers}
+                headers += [*_SECURITY_HEADERS, (b"x-request-id", request_id.encode())]
                 if b"cache-control" not in names:
-                    held.append(_NOT_KEPT)
+                    headers.append(_NO_STORE)
             await send(message)
 
         try:
             self._check(scope)
             await self._app(scope, receive, send_on)
         except ClientDisconnect:
-            status = _LEFT
+            status = _CLIENT_CLOSED
         except ProblemError as error:
             await error.response(request_id)(scope, receive, send_on)
         except Exception:  # answered already, by the application
@@ -92,6 +92,6 @@ class Edge:
         path = scope["path"]
         if not self._keys or path == "/" or path.startswith(_OPEN) or scope["method"] == "OPTIONS":
             return
-        kind, _, offered = headers.get(b"authorization", "").partition(" ")
-        if kind.lower() != "bearer" or owner(self._keys, offered.strip()) is None:
+        scheme, _, offered = headers.get(b"authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or owner(self._keys, offered.strip()) is None:
             raise ProblemError(Problem.UNAUTHORISED, headers={"WWW-Authenticate": "Bearer"})

@@ -1,7 +1,7 @@
-"""What was decided, in an SQLite file on this machine, where the user asks for one: to search, and to delete.
+"""History of decisions in an SQLite file, where the user wants one: to search, and to delete.
 
-Images are never in it; the names that files were sent under are, so that the file is its owner's alone to read. Where
-another program holds the file, the work is tried again for a while, off the event loop: other requests go on.
+The file holds no images, but the names that files were sent under, so only its owner can read it. Where another program has
+locked it, the work is tried again for a while, off the event loop: other requests go on.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ CREATE TABLE IF NOT EXISTS decisions (
 CREATE INDEX IF NOT EXISTS by_decision ON decisions (decision, id);
 CREATE INDEX IF NOT EXISTS by_hash ON decisions (sha256);
 """
-# How long the work on a locked file is tried, in all; each try waits for the lock, then the next comes after a pause.
+# Seconds for which work on a locked file is tried; each try waits for the lock, the next comes after a pause.
 PATIENCE_SECONDS, TRY_SECONDS, PAUSE_SECONDS = 30.0, 1.0, 0.1
 _OWNER_ONLY = 0o600
 _LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
@@ -77,12 +77,12 @@ class _SerialConnection:
         """
         clock = asyncio.get_running_loop().time
         deadline = clock() + PATIENCE_SECONDS
-        told = f"expected the history file within {PATIENCE_SECONDS:g} seconds, found it locked by another program"
+        message = f"expected the history file within {PATIENCE_SECONDS:g} seconds, found it locked by another program"
         try:
             async with asyncio.timeout_at(deadline):
                 await self._turn.acquire()
         except TimeoutError as error:
-            raise HistoryLockedError(told) from error
+            raise HistoryLockedError(message) from error
         try:
             while True:
                 try:
@@ -91,7 +91,7 @@ class _SerialConnection:
                     if not _is_locked(error):
                         raise
                     if clock() > deadline:
-                        raise HistoryLockedError(told) from error
+                        raise HistoryLockedError(message) from error
                 await asyncio.sleep(PAUSE_SECONDS)
         finally:
             self._turn.release()
@@ -104,7 +104,7 @@ class History:
         """Open or create the file, readable and writable by its owner alone.
 
         Raises:
-            ConfigError: It cannot be, or is something else.
+            ConfigError: The file cannot be opened, or is no SQLite file.
         """
         try:
             path = path.resolve()
@@ -126,7 +126,7 @@ class History:
 
         Raises:
             HistoryLockedError: The file stayed locked.
-            sqlite3.Error: It cannot be written.
+            sqlite3.Error: The file cannot be written.
         """
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         rows = [(now, p.sha256, p.file, p.decision.value, json.dumps(p.as_json())) for p in predictions]
@@ -143,13 +143,13 @@ class History:
     async def search(
         self, text: str = "", decision: str = "", before: int | None = None, limit: int = 100
     ) -> list[Entry]:
-        """The newest first.
+        """Entries, the newest first.
 
         Args:
             text: Part of the file's name, or the beginning of its hash; all where empty.
-            decision: All where empty.
-            before: Only entries with a smaller id: the page after the one that ended there.
-            limit: Most entries.
+            decision: Decision; all where empty.
+            before: Id below which entries are returned: the page after the one that ended there.
+            limit: Largest number of entries.
 
         Raises:
             HistoryLockedError: The file stayed locked.
@@ -164,7 +164,7 @@ class History:
                     (decision, decision, before, before, f"%{plain}%", f"{plain}%", limit),
                 ).fetchall()
 
-        return [Entry(number, time, json.loads(told)) for number, time, told in await self._reading.run(select)]
+        return [Entry(number, time, json.loads(record)) for number, time, record in await self._reading.run(select)]
 
     async def delete(self, number: int | None = None) -> int:
         """Delete an entry, or all where None; gives how many there were. Nothing of them stays in the file.

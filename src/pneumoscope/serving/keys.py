@@ -17,16 +17,16 @@ _HASH_DIGITS = 64
 
 
 def new_key(file: Path, name: str) -> str:
-    """A new key for `name`, whose hash is added to the file; the key itself is kept nowhere.
+    """New key for `name`, whose hash is added to the file; the key itself is kept nowhere.
 
     Raises:
         ConfigError: The name has spaces or is taken, or the file is no file of keys.
     """
-    held = load_keys(file) if file.exists() else {}
-    if not name or not name.isprintable() or " " in name or name in held:
+    known = load_keys(file) if file.exists() else {}
+    if not name or not name.isprintable() or " " in name or name in known:
         raise ConfigError(f"expected a new name without spaces for the key, found {name!r}: choose another")
     key = _PREFIX + secrets.token_urlsafe(32)
-    lines = [f"{held_name} {digest}" for held_name, digest in held.items()]
+    lines = [f"{other} {digest}" for other, digest in known.items()]
     write_text(file, "\n".join([*lines, f"{name} {_hash(key)}"]) + "\n")
     file.chmod(0o600)
     return key
@@ -52,7 +52,7 @@ def load_keys(file: Path) -> dict[str, str]:
 
 
 def owner(keys: Mapping[str, str], offered: str) -> str | None:
-    """Whose key it is; None for nobody's. Takes as long for each key, right or wrong."""
+    """Name of the key's owner; None for an unknown key. Takes as long for each key, right or wrong."""
     digest, found = _hash(offered), None
     for name, known in keys.items():
         if hmac.compare_digest(digest, known):

@@ -1,4 +1,4 @@
-"""What the service tells of itself: Prometheus metrics, the request log, whether the films have changed."""
+"""Prometheus metrics, request log and drift window of the service."""
 
 import json
 import logging
@@ -25,19 +25,24 @@ _log = logging.getLogger("pneumoscope.requests")
 
 
 class Monitoring:
-    """Counts.
+    """Prometheus metrics, request log and drift window.
 
     Attributes:
-        drift: The last images beside the bundle's reference.
+        drift: Statistics of the last images beside the bundle's reference.
     """
 
     def __init__(self, bundle: Bundle, log_requests: bool) -> None:
-        """Begins at nothing."""
+        """Starts all counters at 0.
+
+        Args:
+            bundle: Bundle that makes the predictions.
+            log_requests: Whether requests are logged.
+        """
         self.drift = DriftMonitor(bundle.manifest.reference)
         self._log_requests = log_requests
-        # A second series for each counter would tell when it was first seen; nobody asks.
+        # A second series for each counter, with the time of its creation, would be of no use.
         disable_created_metrics()  # type: ignore[no-untyped-call]
-        # One of its own: several services in one process do not share their counts.
+        # A registry of its own: several services in one process do not share their counts.
         self._registry = registry = CollectorRegistry()
         self._requests = Counter("pneumoscope_requests", "Requests answered", ["route", "status"], registry=registry)
         self._seconds = Histogram(
@@ -62,11 +67,11 @@ class Monitoring:
         self._drifted = Gauge(
             "pneumoscope_drift", "0 steady or too few images, 1 moved, 2 drifted", ["statistic"], registry=registry
         )
-        told = Info("pneumoscope_bundle", "The bundle that judges", registry=registry)
-        told.info({"name": bundle.manifest.name, "version": bundle.manifest.version, "sha256": bundle.sha256})
+        identity = Info("pneumoscope_bundle", "The bundle that judges", registry=registry)
+        identity.info({"name": bundle.manifest.name, "version": bundle.manifest.version, "sha256": bundle.sha256})
 
-    def judged(self, predictions: Sequence[Prediction]) -> None:
-        """Takes note of predictions."""
+    def predicted(self, predictions: Sequence[Prediction]) -> None:
+        """Counts predictions."""
         for prediction in predictions:
             self._decisions.labels(prediction.decision.value).inc()
             for reason in prediction.reasons:
@@ -84,7 +89,7 @@ class Monitoring:
     def answered(
         self, request_id: str, route: str, status: int, seconds: float, predictions: Sequence[Prediction]
     ) -> None:
-        """Takes note of a request; the log gets ids, hashes and decisions, never names or images."""
+        """Counts a request; the log gets ids, hashes and decisions, never names or images."""
         self._requests.labels(route, status).inc()
         self._seconds.labels(route).observe(seconds)
         if self._log_requests:
@@ -101,7 +106,13 @@ class Monitoring:
             _log.info(json.dumps(line))
 
     def metrics(self, accepted: int, held: int, replaced: int) -> bytes:
-        """In Prometheus' text format."""
+        """Metrics in Prometheus' text format.
+
+        Args:
+            accepted: Images that wait or are at work.
+            held: Bytes of these images.
+            replaced: Worker processes replaced so far.
+        """
         self._queue.set(accepted)
         self._held.set(held)
         self._replaced.set(replaced)

@@ -1,6 +1,6 @@
-"""Everything that can go wrong with a request, as `application/problem+json`.
+"""Problems of requests, as `application/problem+json`.
 
-An image that cannot be judged is no problem in this sense: it is answered for, as rejected, with its reason.
+An image that cannot be assessed is no problem in this sense: its prediction is a rejection with a reason.
 
 Source: RFC 9457.
 """
@@ -16,12 +16,12 @@ PROBLEM_JSON = "application/problem+json"
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of problem.
+    """Kind of problem.
 
     Attributes:
         status: HTTP status code.
         title: Short description.
-        advice: What to do.
+        advice: Remedy for the caller.
     """
 
     status: int
@@ -71,15 +71,22 @@ class Problem(Enum):
 
 
 class ProblemError(Exception):
-    """A request cannot be answered."""
+    """Request that cannot be answered."""
 
     def __init__(self, problem: Problem, detail: str = "", headers: dict[str, str] | None = None, **more: Any) -> None:
-        """Tells why: the kind, this case in words, headers of the answer, further members of it."""
+        """Describes the problem.
+
+        Args:
+            problem: Kind of problem.
+            detail: Description of this case; the kind's title where empty.
+            headers: Headers of the response.
+            more: Further members of the response.
+        """
         super().__init__(detail or problem.value.title)
         self.problem, self.detail, self.headers, self.more = problem, detail, headers or {}, more
 
     def response(self, request_id: str) -> JSONResponse:
-        """For the caller."""
+        """HTTP response for the caller."""
         kind = self.problem.value
         content = {
             "type": f"/v1/problems/{self.problem.code}",

@@ -1,4 +1,4 @@
-"""The routes, each a few lines around the detector."""
+"""Routes of the service, each a few lines around the queue."""
 
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -25,7 +25,7 @@ Prevalence = Annotated[
 ]
 
 
-# Of every route that takes images.
+# Problems of every route that takes images.
 _IMAGE_PROBLEMS = (
     Problem.INVALID_REQUEST,
     Problem.UNSUPPORTED_MEDIA_TYPE,
@@ -39,13 +39,13 @@ _LEVELS = {
     "description": "Grey levels as the detector reads them, row by row from the top left, 8 or 16 bits, little "
     "endian; a DICOM object with its window applied, bright for bone.",
     "headers": {
-        name: {"schema": {"type": "integer"}, "description": told}
-        for name, told in (("Film-Height", "Pixels."), ("Film-Width", "Pixels."), ("Film-Bits", "8 or 16."))
+        name: {"schema": {"type": "integer"}, "description": description}
+        for name, description in (("Film-Height", "Pixels."), ("Film-Width", "Pixels."), ("Film-Bits", "8 or 16."))
     },
 }
 
 
-def add_judging(app: FastAPI, service: Service) -> None:
+def add_predictions(app: FastAPI, service: Service) -> None:
     """Routes that take images and give decisions."""
     kinds = (*_IMAGE_PROBLEMS, Problem.HISTORY_UNAVAILABLE)
 
@@ -53,7 +53,7 @@ def add_judging(app: FastAPI, service: Service) -> None:
         "/v1/predict",
         tags=["judging"],
         summary="Judge one image",
-        response_model=schemas.JudgedSchema,
+        response_model=schemas.PredictionWithEvidenceSchema,
         openapi_extra=image_body(),
         responses=problem_responses(*kinds),
     )
@@ -64,11 +64,11 @@ def add_judging(app: FastAPI, service: Service) -> None:
         prevalence: Prevalence = None,
         evidence: Annotated[bool, Query(description="Whether to give the evidence map.")] = False,
     ) -> Response:
-        asked = service.request(operating_point, prevalence, evidence)
+        settings = service.request(operating_point, prevalence, evidence)
         service.queue.check_room()
         async with service.uploads.image(request, file) as image:
-            [prediction] = await service.predict(request, [image], asked)
-        return JSONResponse(_told(prediction, evidence))
+            [prediction] = await service.predict(request, [image], settings)
+        return JSONResponse(_as_json(prediction, evidence))
 
     @app.post(
         "/v1/predict/batch",
@@ -81,11 +81,11 @@ def add_judging(app: FastAPI, service: Service) -> None:
     async def predict_batch(
         request: Request, operating_point: Point = "balanced", prevalence: Prevalence = None
     ) -> Response:
-        asked = service.request(operating_point, prevalence)
+        settings = service.request(operating_point, prevalence)
         service.queue.check_room()
         async with service.uploads.images(request) as images:
-            predictions = await service.predict(request, images, asked)
-        return JSONResponse([_told(prediction, False) for prediction in predictions])
+            predictions = await service.predict(request, images, settings)
+        return JSONResponse([_as_json(prediction, False) for prediction in predictions])
 
 
 def add_drawing(app: FastAPI, service: Service) -> None:
@@ -125,7 +125,7 @@ def add_drawing(app: FastAPI, service: Service) -> None:
         return Response(levels.content, media_type="application/octet-stream", headers=size)
 
 
-def add_knowledge(app: FastAPI, service: Service) -> None:
+def add_information(app: FastAPI, service: Service) -> None:
     """Routes that describe the bundle, its measured performance, and drift."""
     bundle, monitoring = service.bundle, service.monitoring
     manifest = as_json(bundle.manifest.as_json() | {"sha256": bundle.sha256})
@@ -133,7 +133,7 @@ def add_knowledge(app: FastAPI, service: Service) -> None:
     reference = bundle.manifest.reference
 
     @app.get("/v1/bundle", tags=["knowledge"], summary="The bundle that judges: its manifest")
-    async def bundle_told() -> Response:
+    async def bundle_as_json() -> Response:
         return Response(manifest, media_type="application/json")
 
     @app.get("/v1/performance", tags=["knowledge"], summary="How good it is, as measured")
@@ -142,10 +142,10 @@ def add_knowledge(app: FastAPI, service: Service) -> None:
 
     @app.get("/v1/drift", tags=["knowledge"], summary="Have the films changed?", response_model=schemas.DriftSchema)
     async def drift() -> Response:
-        told = asdict(monitoring.drift.report())
+        record = asdict(monitoring.drift.report())
         for name, histogram in reference.histograms.items() if reference else ():
-            told["statistics"][name] |= {"reference": list(histogram.share), "edges": list(histogram.edges)}
-        return JSONResponse(told)
+            record["statistics"][name] |= {"reference": list(histogram.share), "edges": list(histogram.edges)}
+        return JSONResponse(record)
 
 
 def add_operation(app: FastAPI, service: Service) -> None:
@@ -164,8 +164,8 @@ def add_operation(app: FastAPI, service: Service) -> None:
         responses={503: {"model": schemas.HealthSchema}},
     )
     async def ready() -> Response:
-        told = {"status": "ready" if queue.is_ready else "not ready", "images_accepted": queue.accepted}
-        return JSONResponse(told, 200 if queue.is_ready else 503)
+        state = {"status": "ready" if queue.is_ready else "not ready", "images_accepted": queue.accepted}
+        return JSONResponse(state, 200 if queue.is_ready else 503)
 
     @app.get(
         "/metrics",
@@ -256,13 +256,15 @@ def add_history(app: FastAPI, service: Service) -> None:
         return JSONResponse({"deleted": deleted})
 
 
-def _told(prediction: Prediction, evidence: bool) -> dict[str, Any]:
-    told = prediction.as_json()
+def _as_json(prediction: Prediction, evidence: bool) -> dict[str, Any]:
+    record = prediction.as_json()
     if evidence:
         found = prediction.evidence_map
         frame = prediction.frame
-        told["evidence_map"] = None if found is None or frame is None else {"map": found.tolist(), "frame": list(frame)}
-    return told
+        record["evidence_map"] = (
+            None if found is None or frame is None else {"map": found.tolist(), "frame": list(frame)}
+        )
+    return record
 
 
 def _kind(problem: Problem) -> dict[str, Any]:

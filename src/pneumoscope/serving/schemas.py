@@ -65,7 +65,9 @@ PredictionSchema = model_of(
     "PredictionSchema",
     {"reasons": list[Reason], "operating_point": OperatingPointSchema, "bundle": BundleUsedSchema, **_BARE},
 )
-MovedSchema = model_of(StatisticDrift, "MovedSchema", {"share": list[float], "reference": list[float], "edges": list[float]})
+MovedSchema = model_of(
+    StatisticDrift, "MovedSchema", {"share": list[float], "reference": list[float], "edges": list[float]}
+)
 DriftSchema = model_of(
     DriftReport,
     "DriftSchema",
@@ -90,7 +92,7 @@ class EvidenceSchema(BaseModel):
     )
 
 
-class JudgedSchema(PredictionSchema):  # type: ignore[valid-type, misc]
+class PredictionWithEvidenceSchema(PredictionSchema):  # type: ignore[valid-type, misc]
     """A prediction, with its evidence map where it was requested."""
 
     evidence_map: EvidenceSchema | None = Field(

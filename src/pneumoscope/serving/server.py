@@ -1,4 +1,4 @@
-"""Runs the service until it is told to stop; what was accepted by then is answered."""
+"""Server: runs the application until a signal stops it; accepted requests are answered first."""
 
 import logging
 import signal
@@ -13,33 +13,33 @@ from pneumoscope.serving.app import create_app
 from pneumoscope.serving.connection import Connection
 from pneumoscope.serving.settings import Settings
 
-# Seconds that a stop waits for answers to those that were accepted.
+# Seconds for which a stop waits for answers to accepted requests.
 _STOP_SECONDS = 60
 _BACKLOG = 512
 
 
 def listen(settings: Settings) -> socket.socket:
-    """The socket that the service listens on.
+    """Socket that the service listens on.
 
     Raises:
         ConfigError: The address is not this machine's, or in use.
     """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    held = socket.socket(family)
-    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening = socket.socket(family)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        held.bind((settings.host, settings.port))
+        listening.bind((settings.host, settings.port))
     except (OSError, OverflowError) as error:
-        held.close()
+        listening.close()
         raise ConfigError(
             f"expected to listen on {settings.host} port {settings.port}, found: {getattr(error, 'strerror', None) or error}: "
             "name another by --host and --port"
         ) from error
-    return held
+    return listening
 
 
 def make_server(settings: Settings) -> uvicorn.Server:
-    """The service, ready to run.
+    """Server of the application, ready to run.
 
     Raises:
         PneumoscopeError: The bundle, the file of keys or the history is not as expected.
@@ -59,12 +59,12 @@ def make_server(settings: Settings) -> uvicorn.Server:
     return uvicorn.Server(config)
 
 
-def serve(settings: Settings, tell: Callable[[str], None]) -> None:
+def serve(settings: Settings, announce: Callable[[str], None]) -> None:
     """Serves until SIGTERM or Ctrl-C.
 
     Args:
-        settings: How.
-        tell: Told the address, once everything is as it should be.
+        settings: Settings of the service.
+        announce: Called with the address once the service can be reached.
 
     Raises:
         PneumoscopeError: As for `make_server` and `listen`.
@@ -72,15 +72,15 @@ def serve(settings: Settings, tell: Callable[[str], None]) -> None:
     server = make_server(settings)
     with listen(settings) as held:
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        tell(f"http://{host}:{held.getsockname()[1]}/")
+        announce(f"http://{host}:{held.getsockname()[1]}/")
         _log_to_stderr()
-        # Uvicorn hands the signal on when it has stopped: to have been told to stop is no failure.
+        # Uvicorn raises the signal again when it has stopped: a requested stop is no failure.
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
         server.run(sockets=[held])
 
 
 def _log_to_stderr() -> None:
-    """Requests as JSON, a line each; what goes wrong in words."""
+    """Logs requests as JSON lines, and errors in words."""
     for name, form, level in (
         ("pneumoscope.requests", "%(message)s", logging.INFO),
         ("pneumoscope.serving", "%(levelname)s %(message)s", logging.WARNING),
@@ -91,5 +91,5 @@ def _log_to_stderr() -> None:
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(level)
-    # It tells every byte that is wrong in a form.
+    # It logs every byte that is wrong in a form.
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)

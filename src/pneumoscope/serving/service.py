@@ -40,7 +40,7 @@ class Service:
         uploads: Uploads,
         history_required: bool = False,
     ) -> None:
-        """Combines the parts; with `history_required` what the history cannot keep is refused."""
+        """Combines the parts; with `history_required`, a prediction that the history cannot keep is refused."""
         self.bundle, self.queue, self.monitoring = bundle, queue, monitoring
         self.history, self.uploads, self._history_required = history, uploads, history_required
 
@@ -54,16 +54,16 @@ class Service:
         return request
 
     async def predict(
-        self, request: Request, images: Sequence[NamedImage], asked: PredictionRequest
+        self, request: Request, images: Sequence[NamedImage], settings: PredictionRequest
     ) -> list[Prediction]:
         """Predictions for images, counted and recorded.
 
         Raises:
             ProblemError: There is no room for all of them, or the history is required and cannot keep them.
         """
-        predictions: list[Prediction] = await self.queue.results(PredictImages(images, asked))
+        predictions: list[Prediction] = await self.queue.results(PredictImages(images, settings))
         request.state.predictions += predictions
-        self.monitoring.judged(predictions)
+        self.monitoring.predicted(predictions)
         if self.history:
             await self._keep(self.history, request.state.request_id, predictions)
         return predictions

@@ -1,4 +1,4 @@
-"""What a service is told when it starts."""
+"""Settings of the service."""
 
 import os
 from dataclasses import dataclass, field
@@ -10,24 +10,23 @@ from pneumoscope.errors import ConfigError
 
 @dataclass(frozen=True)
 class Settings:
-    """How to serve.
+    """Settings of the service.
 
     Attributes:
-        bundle: `default`, `nano`, or a bundle's path.
+        bundle: Bundle: `default`, `nano`, or a path.
         host: Address to listen on.
-        port: Likewise; 0 for any that is free.
-        workers: Processes with a detector each.
-        queue: Images that may wait beyond those being judged; past it callers are told to come back.
-        image_bytes: Largest image file.
-        images: Most images to a request.
-        held_bytes: Most bytes of all images that are arriving, waiting or being judged.
-        upload_seconds: A request must have arrived whole by then.
-        judge_seconds: An image that takes longer is given up.
-        keys: File of API keys; anybody may ask where None.
-        origins: Web pages of other origins that may ask, such as https://pacs.example.
-        hosts: Names by which the service may be called, beside its address; any where it listens beyond this machine and
-            none is named.
-        history: SQLite file of what was decided; nothing is kept where None.
+        port: Port to listen on; 0 for any that is free.
+        workers: Number of worker processes.
+        queue: Number of images that may wait beyond those at work; more are answered with 503.
+        image_bytes: Size of the largest image file, bytes.
+        images: Largest number of images in a request.
+        held_bytes: Largest sum of all images that are arriving, waiting or at work, bytes.
+        upload_seconds: Time in which a request must have arrived whole, seconds.
+        image_seconds: Wall-clock time of one image in a worker process, seconds.
+        keys: File of API keys; no key is required where None.
+        origins: Other origins whose web pages may send requests, such as https://pacs.example.
+        hosts: Host names of the service beside its address; any where it listens beyond this machine and none is named.
+        history: SQLite file of decisions; none is kept where None.
         history_required: Whether a decision that cannot be kept in the history is refused (503) instead of answered.
         request_log: Whether requests are logged, by ids, hashes and decisions.
     """
@@ -41,7 +40,7 @@ class Settings:
     images: int = 32
     held_bytes: int = 512 * 2**20
     upload_seconds: float = 30.0
-    judge_seconds: float = 20.0
+    image_seconds: float = 20.0
     keys: Path | None = None
     origins: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
@@ -76,7 +75,7 @@ class Settings:
 
     @property
     def known_hosts(self) -> frozenset[str]:
-        """Names by which it may be called; empty for any.
+        """Host names of the service; empty for any.
 
         A page elsewhere whose name resolves to this machine could otherwise read what is served to this machine alone.
         """

@@ -1,4 +1,4 @@
-"""The body of a request, within limits of bytes and time, in memory alone."""
+"""Request bodies, read within limits of bytes and time, into memory alone."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
@@ -15,32 +15,32 @@ from pneumoscope.types import NamedImage
 
 IMAGE_TYPES = ("image/jpeg", "image/png", "application/dicom", "application/octet-stream")
 FORM_TYPE = "multipart/form-data"
-# A form's own words beside each image's bytes.
-_AROUND = 4096
+# Bytes of a form beside those of each image.
+_FORM_BYTES = 4096
 
 
 @dataclass
-class _Share:
-    """What one request holds of the room for all of them."""
+class _Reservation:
+    """Memory that one request holds, bytes."""
 
     bytes: int = 0
 
 
 class Uploads:
-    """Reads bodies, and keeps account of the memory that they hold until they are answered.
+    """Reader of bodies, with an account of the memory that they hold until they are answered.
 
     Attributes:
-        held: Bytes of all images that are arriving, waiting or being judged.
+        held: Bytes of all images that are arriving, waiting or at work.
     """
 
     def __init__(self, settings: Settings) -> None:
-        """Within these limits."""
+        """Starts with no memory held, within the limits of the settings."""
         self._settings = settings
         self.held = 0
 
     @asynccontextmanager
     async def image(self, request: Request, name: str) -> AsyncIterator[NamedImage]:
-        """The body as an image, held until the block ends.
+        """Body as an image, held until the block ends.
 
         Raises:
             ProblemError: Empty, too large, too slow, of another type, or no room for it now.
@@ -48,9 +48,9 @@ class Uploads:
         self._check_type(request, IMAGE_TYPES, optional=True)
         limit = self._settings.image_bytes
         self._check_announced(request, limit)
-        with self._share() as share:
+        with self._reserved() as reservation:
             parts = bytearray()
-            async for chunk in self._in_time(request, limit, share):
+            async for chunk in self._in_time(request, limit, reservation):
                 parts += chunk
             if not parts:
                 raise ProblemError(Problem.INVALID_REQUEST, "expected an image as the body, found an empty one")
@@ -58,19 +58,19 @@ class Uploads:
 
     @asynccontextmanager
     async def images(self, request: Request) -> AsyncIterator[list[NamedImage]]:
-        """The files of a form, held until the block ends.
+        """Files of a form, held until the block ends.
 
         Raises:
-            ProblemError: Likewise, too many files, or none.
+            ProblemError: Empty, too large, too slow, of another type, no room for it now, too many files, or none.
         """
         self._check_type(request, (FORM_TYPE,))
-        limit = min((self._settings.image_bytes + _AROUND) * self._settings.images, self._settings.held_bytes)
+        limit = min((self._settings.image_bytes + _FORM_BYTES) * self._settings.images, self._settings.held_bytes)
         self._check_announced(request, limit)
-        with self._share() as share:
-            yield await self._files(request, limit, share)
+        with self._reserved() as reservation:
+            yield await self._files(request, limit, reservation)
 
-    async def _files(self, request: Request, limit: int, share: _Share) -> list[NamedImage]:
-        body = self._in_time(request, limit, share)
+    async def _files(self, request: Request, limit: int, reservation: _Reservation) -> list[NamedImage]:
+        body = self._in_time(request, limit, reservation)
         parser = MultiPartParser(request.headers, body, max_files=self._settings.images + 1)
         # Larger parts would otherwise go to a file on disk.
         parser.spool_max_size = limit
@@ -97,21 +97,21 @@ class Uploads:
             await form.close()
 
     @contextmanager
-    def _share(self) -> Iterator[_Share]:
-        share = _Share()
+    def _reserved(self) -> Iterator[_Reservation]:
+        reservation = _Reservation()
         try:
-            yield share
+            yield reservation
         finally:
-            self.held -= share.bytes
+            self.held -= reservation.bytes
 
-    def _take(self, share: _Share, count: int) -> None:
+    def _take(self, reservation: _Reservation, count: int) -> None:
         if self.held + count > self._settings.held_bytes:
-            told = f"expected room for {count} more bytes, found {self.held} held by images that wait"
-            raise ProblemError(Problem.BUSY, told, {"Retry-After": "1", "Connection": "close"})
-        share.bytes += count
+            message = f"expected room for {count} more bytes, found {self.held} held by images that wait"
+            raise ProblemError(Problem.BUSY, message, {"Retry-After": "1", "Connection": "close"})
+        reservation.bytes += count
         self.held += count
 
-    async def _in_time(self, request: Request, limit: int, share: _Share) -> AsyncGenerator[bytes, None]:
+    async def _in_time(self, request: Request, limit: int, reservation: _Reservation) -> AsyncGenerator[bytes, None]:
         left = asyncio.get_running_loop().time() + self._settings.upload_seconds
         found = 0
         stream = request.stream()
@@ -124,13 +124,13 @@ class Uploads:
                 found += len(chunk)
                 if found > limit:
                     raise self._too_large(limit)
-                self._take(share, len(chunk))
+                self._take(reservation, len(chunk))
                 yield chunk
         except TimeoutError as error:
-            told = (
+            message = (
                 f"expected the whole body within {self._settings.upload_seconds:g} seconds, found {found} bytes of it"
             )
-            raise ProblemError(Problem.UPLOAD_TIMEOUT, told, {"Connection": "close"}) from error
+            raise ProblemError(Problem.UPLOAD_TIMEOUT, message, {"Connection": "close"}) from error
 
     def _check_type(self, request: Request, known: tuple[str, ...], optional: bool = False) -> None:
         found = request.headers.get("content-type", "").split(";")[0].strip().lower()
