@@ -290,7 +290,7 @@ def _in_words(reason: Reason, pixels: NDArray[Any]) -> str:
     height, width = pixels.shape
     return {
         Reason.TOO_SMALL: f"expected at least {MIN_EDGE} pixels a side, found {width} x {height}: take the original",
-        Reason.POOR_EXPOSURE: "expected a film with light and dark, found one grey nearly everywhere: expose it again",
+        Reason.POOR_EXPOSURE: "expected a film with light and dark, found one grey nearly everywhere: expose it anew",
         Reason.INVERTED: "expected bone bright and air dark, found the opposite: invert the image",
         Reason.NOT_A_RADIOGRAPH: "expected a frontal chest radiograph, found nothing like one",
         Reason.NOT_FRONTAL_CHEST: "expected an upright frontal chest radiograph, found another view or part of the body",
