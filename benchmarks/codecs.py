@@ -273,7 +273,7 @@ def decode_with_pyjpegls():
 
 
 def decode_with_pylibjpeg_rle():
-    from rle import decode_frame
+    from rle.utils import decode_frame
 
     def decode(stream, facts):
         if facts["syntax"] != "rle":

@@ -322,14 +322,19 @@ def jpeg(width, height, components=1, before=b"", process=0xC0, precision=8):
 
 
 def progressive(width, height, scans, components=1, precision=8, before=b""):
-    """Progressive JPEG: one scan of mean values and so many of all other coefficients, which are all none."""
+    """Progressive JPEG: mean values, then so many scans of the other coefficients, of which there are none.
+
+    All but the first of each component refine by one bit, for which a decoder looks at every coefficient.
+    """
     count = blocks(width, height)
     # The run's code, and 14 bits that say by how much it is longer than 2^14: by 2^14 - 2, which gives no byte 0xFF.
     runs = "011111111111110" * -(-count // 32766)
     runs += "0" * (-len(runs) % 8)
     packed = int(runs, 2).to_bytes(len(runs) // 8, "big").replace(b"\xff", b"\xff\0")
     body = [scan(range(1, components + 1), 0, 0, bytes(-(-count * components // 8)))]
-    body += [scan([1 + number % components], 1, 63, packed) for number in range(scans)]
+    for number in range(scans):
+        bits = 0x01 if number < components else 0x10
+        body.append(scan([1 + number % components], 1, 63, packed, bits))
     frame = jpeg_frame(width, height, components, 0xC2, precision)
     return b"\xff\xd8" + before + QUANTISATION + frame + RUN_CODES + b"".join(body) + b"\xff\xd9"
 
@@ -387,7 +392,7 @@ def large_jpeg():
         "colour without a transform": jpeg(side, side, 3, adobe),
         "four colours": jpeg(side, side, 4),
         "four colours, turned": jpeg(side, side, 4, exif([(0x112, 3, 1, b"\0\6\0\0")])),
-        "progressive": progressive(side, side, 5),
+        "progressive": progressive(side, side, 2),
         "progressive, colour": progressive(side, side, 5, components=3),
         "progressive, four colours": progressive(side, side, 4, components=4),
         "progressive, ten scans": progressive(side, side, 9),

@@ -6,7 +6,6 @@ This module imports neither the network's runtime nor image libraries: the proce
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +14,15 @@ from pneumoscope.inference.inputs import Inputs
 from pneumoscope.inference.journal import Journal, discard
 from pneumoscope.inference.pool import WorkerPool
 from pneumoscope.inference.tasks import PredictImages
-from pneumoscope.types import Prediction, PredictionRequest, Reason
+from pneumoscope.types import NamedImage, Prediction, PredictionRequest, Reason
 
 if TYPE_CHECKING:
     from pneumoscope.bundle import Bundle
 
 # Images per task: enough for the network's batches, few enough that a kill costs little.
 _TASK = 32
+# Bytes per task, where images come as such: they count for the memory that an image may take.
+_TASK_BYTES = 32 * 2**20
 
 
 @dataclass
@@ -71,9 +72,16 @@ def count_unreadable(reasons: Mapping[str, int]) -> int:
 def in_tasks(
     images: Iterable[Any], request: PredictionRequest, overlays: Path | None = None
 ) -> Iterator[PredictImages]:
-    """Tasks that predict images, a few dozen each, in their order."""
-    remaining = iter(images)
-    while batch := list(islice(remaining, _TASK)):
+    """Tasks that predict images, a few dozen each and not too many bytes of them, in their order."""
+    batch: list[Any] = []
+    size = 0
+    for image in images:
+        batch.append(image)
+        size += len(image.content) if isinstance(image, NamedImage) else 0
+        if len(batch) == _TASK or size >= _TASK_BYTES:
+            yield PredictImages(batch, request, overlays)
+            batch, size = [], 0
+    if batch:
         yield PredictImages(batch, request, overlays)
 
 

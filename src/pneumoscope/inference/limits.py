@@ -37,9 +37,9 @@ class ImageLimits:
 
     def limit_memory(self) -> None:
         """Limits the memory of this process, until it ends, to its present memory and `memory_bytes` more."""
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        _set_soft_limit(resource.RLIMIT_CORE, 0)
         if self.memory_bytes is not None and (used := _private_bytes()):
-            resource.setrlimit(resource.RLIMIT_DATA, (used + self.memory_bytes, resource.RLIM_INFINITY))
+            _set_soft_limit(resource.RLIMIT_DATA, used + self.memory_bytes)
 
     def each(self, images: Iterable[Item]) -> Iterator[Item]:
         """Iterates over images; each has the full time, from when it is drawn until the next one is."""
@@ -49,14 +49,17 @@ class ImageLimits:
                     self._restart(null.fileno())
                     yield image
             finally:
-                faulthandler.cancel_dump_traceback_later()
-                resource.setrlimit(resource.RLIMIT_CPU, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+                self.lift()
+
+    def lift(self) -> None:
+        """Stops both clocks: no image is in work."""
+        faulthandler.cancel_dump_traceback_later()
+        _set_soft_limit(resource.RLIMIT_CPU, resource.RLIM_INFINITY)
 
     def _restart(self, null: int) -> None:
         """Restarts both clocks; `null` is a file descriptor for the watchdog's traceback, which nobody needs."""
         faulthandler.dump_traceback_later(self.wall_seconds, exit=True, file=null)
-        used = int(time.process_time())
-        resource.setrlimit(resource.RLIMIT_CPU, (used + self.processor_seconds, resource.RLIM_INFINITY))
+        _set_soft_limit(resource.RLIMIT_CPU, int(time.process_time()) + self.processor_seconds)
 
     def cause(self, exit_code: int) -> str:
         """Cause in words for the end of a worker process that had an image."""
@@ -65,6 +68,13 @@ class ImageLimits:
         if exit_code == _TIMED_OUT:
             return f"decoding it took more than {self.wall_seconds:g} s"
         return "decoding it ended the process"
+
+
+def _set_soft_limit(limit: int, value: int) -> None:
+    """Sets a limit of this process, as far as its hard limit allows, such as one of `ulimit`."""
+    hard = resource.getrlimit(limit)[1]
+    soft = value if hard == resource.RLIM_INFINITY else hard if value == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(limit, (soft, hard))
 
 
 def _private_bytes() -> int:

@@ -43,6 +43,8 @@ _CANNOT_START = (
     "worker processes end as soon as they start, as where memory is short: use fewer --workers or free memory"
 )
 # The new process finds modules where this one does, and none of the program that started this one.
+# A GPU has memory of its own, and loads its programs with the first images.
+_ON_GPU = ImageLimits(processor_seconds=60, wall_seconds=120.0, memory_bytes=None)
 _PROGRAM = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1])\n"
     "from pneumoscope.inference.worker import worker_main; worker_main(int(sys.argv[2]))"
@@ -84,10 +86,16 @@ class WorkerPool:
             device: `cpu`, or `cuda` for a GPU.
             limits: Limits of one image; the usual ones where None.
         """
-        chosen = limits or ImageLimits(memory_bytes=None if device == "cuda" else ImageLimits.memory_bytes)
-        settings = WorkerSettings(bundle, device, 1 if workers > 1 else 0, chosen)
+        usual = _ON_GPU if device == "cuda" else ImageLimits()
+        settings = WorkerSettings(bundle, device, 1 if workers > 1 else 0, limits or usual)
         self._tasks: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._workers = [_Worker(settings, self._tasks) for _ in range(workers)]
+        self._workers: list[_Worker] = []
+        try:
+            for _ in range(workers):
+                self._workers.append(_Worker(settings, self._tasks))
+        except BaseException:
+            self.close(wait=False)
+            raise
 
     def __enter__(self) -> "WorkerPool":
         return self
@@ -133,13 +141,21 @@ class WorkerPool:
 
     def close(self, wait: bool = True) -> None:
         """Ends the processes; with `wait`, once what was submitted is done."""
-        for worker in self._workers:
-            self._tasks.put(None)
-            if not wait:
+        if not wait:
+            for worker in self._workers:
                 worker.kill()
+            self._cancel_waiting()
+        for _ in self._workers:
+            self._tasks.put(None)
         if wait:
             for worker in self._workers:
                 worker.join()
+
+    def _cancel_waiting(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                if (job := self._tasks.get_nowait()) is not None:
+                    job.future.cancel()
 
 
 @dataclass(frozen=True)
@@ -247,21 +263,24 @@ class _Worker(threading.Thread):
         if self._killed:
             raise RunError("the worker pool was closed before its tasks were done")
         self.replaced += 1
+        self._renew()
+        self._wait_until_loaded()
+
+    def _renew(self) -> None:
         self._process.close()
         self._process = _Process(self._settings)
-        self._wait_until_loaded()
+        if self._killed:  # meanwhile
+            self._process.kill()
 
     def _wait_until_loaded(self) -> None:
         for attempt in range(_STARTS):
             try:
-                if (error := self._process.receive()) is not None:
-                    raise error
+                self._process.load()
                 return
             except _Ended:
                 if self._killed or attempt == _STARTS - 1:
                     break
-                self._process.close()
-                self._process = _Process(self._settings)
+                self._renew()
         raise RunError(_CANNOT_START)
 
     def _fail(self, handed: "deque[_Job]", error: Exception) -> None:
@@ -289,12 +308,18 @@ class _Process:
     """A worker process and the connection to it."""
 
     def __init__(self, settings: WorkerSettings) -> None:
-        self._limits = settings.limits
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = _forked(ours, theirs) if _may_fork() else _spawned(theirs)
         self._connection = Connection(ours.detach())
+        self._settings = settings
+
+    def load(self) -> None:
+        """Has the process load the bundle; raises what it raises. Called by the worker's thread: a bundle takes a while."""
+        settings = self._settings
         self._hand_over((settings.bundle, settings.device, settings.threads, settings.limits))
+        if (error := self.receive()) is not None:
+            raise error
 
     def send(self, task: Task[Any]) -> None:
         """Hands over a task."""
@@ -314,7 +339,7 @@ class _Process:
         try:
             found = self._connection.recv()
         except (EOFError, OSError) as error:
-            raise _Ended(self._limits.cause(self._process.wait())) from error
+            raise _Ended(self._settings.limits.cause(self._process.wait())) from error
         if isinstance(found, WorkerFault):
             raise _Ended(f"decoding it failed: {found}")
         return found
@@ -348,16 +373,21 @@ class _Forked:
 
     def __init__(self, pid: int) -> None:
         self._pid, self._exit_code = pid, 0
+        # Of a process that is no more than a zombie, the number is not given to another one.
+        self._reaping = threading.Lock()
 
     def wait(self) -> int:
         if self._pid:
-            self._exit_code = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
-            self._pid = 0
+            os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOWAIT)
+            with self._reaping:
+                self._exit_code = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+                self._pid = 0
         return self._exit_code
 
     def kill(self) -> None:
-        if self._pid:
-            os.kill(self._pid, signal.SIGKILL)
+        with self._reaping:
+            if self._pid:
+                os.kill(self._pid, signal.SIGKILL)
 
 
 def _forked(ours: socket.socket, theirs: socket.socket) -> _Forked:

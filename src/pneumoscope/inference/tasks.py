@@ -71,7 +71,10 @@ class PredictImages(Task[Prediction]):
         """Predictions of all images."""
         request, evidence = self.request, self.request.evidence or self.overlays is not None
         predictions = detector.predict_many(each(self.images), request.operating_point, request.prevalence, evidence)
-        return [with_overlay(p, self.overlays) if self.overlays else p for p in predictions]
+        if self.overlays is None:
+            return list(predictions)
+        # A large overlay takes seconds: it has a time of its own, beside that of decoding.
+        return [with_overlay(prediction, self.overlays) for prediction in each(list(predictions))]
 
     def reject(self, detector: "Detector", cause: str) -> list[Prediction]:
         """Rejections of all images as unreadable."""

@@ -5,6 +5,7 @@ parent --Task--> worker --results, or what the task raised--> parent
 """
 
 import os
+import pickle
 import queue
 import signal
 import threading
@@ -16,8 +17,8 @@ from typing import Any
 from pneumoscope.errors import PneumoscopeError
 from pneumoscope.inference.limits import ImageLimits
 
-# Exit code of a process that cannot go on receiving tasks.
-_CANNOT_RECEIVE = 70
+# Exit code of a process that cannot go on; apart from 1, with which the watchdog of `ImageLimits` ends it.
+_FAILED = 70
 
 
 class WorkerFault(Exception):
@@ -40,6 +41,8 @@ def worker_main(file_descriptor: int) -> None:
             _serve(connection, detector, limits)
     except (EOFError, OSError):
         pass  # the parent has gone
+    except BaseException:
+        os._exit(_FAILED)
 
 
 def _load(bundle: Any, device: str, threads: int) -> Any:
@@ -62,17 +65,26 @@ def _serve(connection: Connection, detector: Any, limits: ImageLimits) -> None:
             yield image
 
     while (task := inbox.next()) is not None:
-        reject, work = task
         try:
-            found = work.reject(detector, reject) if reject else work.run(detector, each)
-        except PneumoscopeError as error:
-            found = error
-        except EOFError:
+            found = _results(task, detector, each)
+            connection.send_bytes(pickle.dumps(found, pickle.HIGHEST_PROTOCOL))
+        except (EOFError, OSError):
             raise
         except Exception as error:  # a library ran out of memory, or something worse: the image is to blame
             connection.send(WorkerFault(f"{type(error).__name__}: {error}".splitlines()[0]))
             return  # a process that starts afresh is in a known state
-        connection.send(found)
+        finally:
+            # An iterator over images that an exception has left behind may not have ended yet.
+            limits.lift()
+
+
+def _results(task: Any, detector: Any, each: Any) -> Any:
+    """Results of a task, or the exception that says what is wrong with its settings."""
+    cause, work = task
+    try:
+        return work.reject(detector, cause) if cause else work.run(detector, each)
+    except PneumoscopeError as error:
+        return error.with_traceback(None)
 
 
 class _Inbox:
@@ -96,4 +108,4 @@ class _Inbox:
             self.closed = True
             self._tasks.put(None)
         except BaseException:  # such as memory that the image in work has taken; nothing could be received any more
-            os._exit(_CANNOT_RECEIVE)
+            os._exit(_FAILED)
