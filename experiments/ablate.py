@@ -64,7 +64,9 @@ def judge(found):
             f"{view}_best_threshold": best.threshold,
         }
     told["within_auc"] = auc_within_clusters(found)
-    usual = compute_metrics(found.unchanged, found.label, SCHEMES[found.unchanged.shape[1]].names, np.ones((1, len(positive))))
+    usual = compute_metrics(
+        found.unchanged, found.label, SCHEMES[found.unchanged.shape[1]].names, np.ones((1, len(positive)))
+    )
     told["sensitivity"] = float(usual["sensitivity"][0])
     told["three_class"] = float(usual["accuracy"][0])
     told["viral_auc"] = float(usual["auc_viral_vs_bacterial"][0])

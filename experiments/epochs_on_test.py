@@ -49,7 +49,9 @@ def look(model, dataset, classes, precision):
         probability = class_probabilities(model, data, precision)
         told[split] = (probability, data.labels)
     weight = np.ones((1, len(told[Split.TEST][1])))
-    plain = {name: float(v[0]) for name, v in compute_metrics(*told[Split.TEST], SCHEMES[classes].names, weight).items()}
+    plain = {
+        name: float(v[0]) for name, v in compute_metrics(*told[Split.TEST], SCHEMES[classes].names, weight).items()
+    }
     score = {split: pneumonia_probability(probability) for split, (probability, _) in told.items()}
     positive = {split: label > 0 for split, (_, label) in told.items()}
     fitted = best_operating_point(score[Split.VALIDATION], positive[Split.VALIDATION]).threshold
