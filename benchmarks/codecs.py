@@ -217,7 +217,8 @@ def decode_with_imagecodecs():
 
     def decode(stream, facts):
         if facts["syntax"] == "rle":
-            return imagecodecs.dicomrle_decode(stream, f"<u{facts['allocated'] // 8}")
+            kind = f"<u{facts['allocated'] // 8}"
+            return np.frombuffer(imagecodecs.dicomrle_decode(stream, kind), kind)
         if is_jpeg2000(facts):
             return imagecodecs.jpeg2k_decode(stream)
         return imagecodecs.jpegls_decode(stream) if is_jpeg_ls(facts) else imagecodecs.jpeg8_decode(stream)

@@ -3,8 +3,6 @@
 python keras_side.py FILMS.npz PLAN     PLAN: name:epochs,name:epochs,...; prints JSON
 """
 
-import json
-import resource
 import sys
 import time
 
@@ -12,6 +10,7 @@ STARTED = time.perf_counter()
 
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
+from side_report import print_report  # noqa: E402
 
 layers = tf.keras.layers
 BATCH = {"cnn_2_classes": 32, "cnn_3_classes": 64, "inception_v3": 64, "stacked_cnn": 32}
@@ -91,17 +90,7 @@ def main():
         first_step = first_step or clock.first_step
         trained = model if name == "cnn_3_classes" else trained
         records[name] = {"seconds_per_epoch": clock.seconds, "seconds": time.perf_counter() - began}
-    print(
-        json.dumps(
-            {
-                "models": records,
-                "seconds": time.perf_counter() - STARTED,
-                "startup_seconds": first_step - STARTED,
-                "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-                "versions": {"tensorflow": tf.__version__, "keras": tf.keras.__version__},
-            }
-        )
-    )
+    print_report(records, STARTED, first_step, {"tensorflow": tf.__version__, "keras": tf.keras.__version__})
 
 
 main()

@@ -3,8 +3,6 @@
 python our_side.py FILMS.npz PLAN [INCEPTION.h5]     prints JSON
 """
 
-import json
-import resource
 import sys
 import tempfile
 import time
@@ -19,6 +17,7 @@ from pathlib import Path  # noqa: E402
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
+from side_report import print_report  # noqa: E402
 
 from pneumoscope.data.labelled import LabelledImages  # noqa: E402
 from pneumoscope.models.weights import WeightFile  # noqa: E402
@@ -70,17 +69,7 @@ def main():
             first_step = first_step or clock.first_step
             trained = run if name == "cnn_3_classes" else trained
             records[name] = {"seconds_per_epoch": clock.seconds, "seconds": time.perf_counter() - began}
-    print(
-        json.dumps(
-            {
-                "models": records,
-                "seconds": time.perf_counter() - STARTED,
-                "startup_seconds": first_step - STARTED,
-                "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-                "versions": {"torch": torch.__version__, "precision": resolve_precision("auto")},
-            }
-        )
-    )
+    print_report(records, STARTED, first_step, {"torch": torch.__version__, "precision": resolve_precision("auto")})
 
 
 main()

@@ -18,7 +18,7 @@ def enter():
     if not os.environ.get(_INSIDE):
         flags = "-n" if os.geteuid() == 0 else "-rn"
         os.environ[_INSIDE] = "1"
-        os.execvp("unshare", ["unshare", flags, sys.executable, *sys.argv])  # noqa: S606, S607
+        os.execvp("unshare", ["unshare", flags, sys.executable, *sys.argv])  # noqa: S606
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", _IFF_UP))
 

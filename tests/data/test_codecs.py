@@ -68,11 +68,11 @@ def test_a_stream_without_its_end_is_not_decoded():
     for facts in STREAMS:
         stream = base64.b64decode(facts["stream"])
         cut = facts | {"stream": base64.b64encode(stream[: len(stream) * 2 // 3])}
-        with pytest.raises(Exception, match="truncated|failed|corrupt|CORRUPT|Invalid|invalid"):
+        with pytest.raises(Exception, match=r"(?i)truncated|failed|corrupt|invalid"):
             samples_of(cut)
 
 
 def test_other_syntaxes_are_refused():
-    for syntax in (pydicom.uid.MPEG2MPML, pydicom.uid.JPEGXL, pydicom.uid.JPIPReferenced):
+    for syntax in (pydicom.uid.MPEG2MPML, pydicom.uid.JPIPReferenced):
         with pytest.raises(UnsupportedDicom, match="transfer syntax"):
             decode_frame(b"", syntax, (1, 1), 8)
