@@ -2,7 +2,7 @@
 
     .venv/bin/python experiments/equivalence.py --before CHECKOUT [--only predict,http] [--keep FOLDER]
 
-Runs the same commands with the source of each checkout, in this environment, and compares what they print and write byte
+Runs the same commands with the source of each checkout, in this environment or one of its own, and compares what they print and write byte
 for byte. Needs the data set (PNEUMOSCOPE_DATA). Nothing is evaluated on the test images: predictions are only compared.
 """
 
@@ -82,8 +82,8 @@ folds = 2
 class Side:
     """One checkout: runs its commands and keeps what they give."""
 
-    def __init__(self, checkout, folder, data):
-        self.folder, self.data = folder, data
+    def __init__(self, checkout, folder, data, python=sys.executable):
+        self.folder, self.data, self.interpreter = folder, data, str(python)
         folder.mkdir(parents=True)
         self.environment = os.environ | {
             "PYTHONPATH": str(checkout / "src"),
@@ -92,14 +92,14 @@ class Side:
         }
 
     def run(self, *words, check=(0, 3)):
-        command = [sys.executable, "-m", "pneumoscope", *map(str, words)]
+        command = [self.interpreter, "-m", "pneumoscope", *map(str, words)]
         done = subprocess.run(command, capture_output=True, cwd=self.folder, env=self.environment, check=False)
         if done.returncode not in check:
             raise SystemExit(f"{' '.join(command)}: exit code {done.returncode}\n{done.stderr.decode()}")
         return done.stdout
 
     def python(self, code):
-        command = [sys.executable, "-c", code]
+        command = [self.interpreter, "-c", code]
         return subprocess.run(command, capture_output=True, cwd=self.folder, env=self.environment, check=True).stdout
 
 
@@ -193,7 +193,7 @@ def joined(folder):
 
 
 def http(split, shared):
-    command = [sys.executable, "-m", "pneumoscope", "serve", "--port", "0", "--workers", "1", "--no-request-log"]
+    command = [side.interpreter, "-m", "pneumoscope", "serve", "--port", "0", "--workers", "1", "--no-request-log"]
     service = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=split.folder, env=split.environment
     )
@@ -316,7 +316,7 @@ def resume(split, shared):
 def break_off(before, shared):
     """A training that the earlier code had begun and did not end."""
     run = shared / "broken-off"
-    command = [sys.executable, "-m", "pneumoscope", "train", str(shared / "cnn.toml")]
+    command = [before.interpreter, "-m", "pneumoscope", "train", str(shared / "cnn.toml")]
     command += ["--data", str(shared / "phantoms"), "--out", str(run)]
     going = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=before.folder, env=before.environment)
     for line in going.stderr:
@@ -358,6 +358,9 @@ def same(name, before, after):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--before", type=Path, required=True, help="checkout of the earlier code")
+    parser.add_argument(
+        "--python-before", type=Path, default=Path(sys.executable), help="with the earlier code's packages"
+    )
     parser.add_argument("--only", default=",".join(PARTS), help=f"of {', '.join(PARTS)}")
     parser.add_argument(
         "--keep", type=Path, help="folder for all outputs; one that holds those of the earlier code is used again"
@@ -367,7 +370,7 @@ def main():
     folder = (options.keep or Path(tempfile.mkdtemp())).absolute()
     data = Path(os.environ["PNEUMOSCOPE_DATA"]).absolute()
     shared = folder / "shared"
-    earlier = Side(options.before.absolute(), folder / f"before-{os.getpid()}", data)
+    earlier = Side(options.before.absolute(), folder / f"before-{os.getpid()}", data, options.python_before.absolute())
     if not shared.exists():
         shared.mkdir()
         odd_inputs(data, shared / "odd")
