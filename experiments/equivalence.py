@@ -164,26 +164,26 @@ def noise(seed):
     return encoded(Image.fromarray(rng.integers(0, 256, (200, 180 + seed), dtype=np.uint8)), "PNG")
 
 
-def predictions(split, shared):
+def predictions(side, shared):
     found = {}
     for bundle in BUNDLES:
-        found[f"predict --json, test images, {bundle}"] = split.run(
-            "predict", split.data / "test", "--json", "--bundle", bundle
+        found[f"predict --json, test images, {bundle}"] = side.run(
+            "predict", side.data / "test", "--json", "--bundle", bundle
         )
-        found[f"predict --json, odd inputs, {bundle}"] = split.run(
+        found[f"predict --json, odd inputs, {bundle}"] = side.run(
             "predict", shared / "odd", "--json", "--bundle", bundle
         )
     found["predict --json, odd inputs one by one"] = b"".join(
-        split.run("predict", file, "--json", "--operating-point", "sensitive", "--prevalence", "0.1")
+        side.run("predict", file, "--json", "--operating-point", "sensitive", "--prevalence", "0.1")
         for file in sorted((shared / "odd").iterdir())[::10]
     )
     for ending in ("jsonl", "csv", "parquet"):
-        split.run("predict", split.data / "test" / "NORMAL", shared / "odd", "--out", f"out.{ending}")
-        found[f"predict --out {ending}"] = (split.folder / f"out.{ending}").read_bytes()
-    some = sorted((split.data / "test" / "PNEUMONIA").glob("*"))[:12]
-    split.run("predict", *some, "--evidence", "maps", "--out", "maps.jsonl")
-    found["predict --evidence, table"] = (split.folder / "maps.jsonl").read_bytes()
-    found["predict --evidence, pictures"] = joined(split.folder / "maps")
+        side.run("predict", side.data / "test" / "NORMAL", shared / "odd", "--out", f"out.{ending}")
+        found[f"predict --out {ending}"] = (side.folder / f"out.{ending}").read_bytes()
+    some = sorted((side.data / "test" / "PNEUMONIA").glob("*"))[:12]
+    side.run("predict", *some, "--evidence", "maps", "--out", "maps.jsonl")
+    found["predict --evidence, table"] = (side.folder / "maps.jsonl").read_bytes()
+    found["predict --evidence, pictures"] = joined(side.folder / "maps")
     return found
 
 
@@ -192,14 +192,14 @@ def joined(folder):
     return b"".join(f"{path.relative_to(folder)}\n".encode() + path.read_bytes() for path in files)
 
 
-def http(split, shared):
+def http(side, shared):
     command = [side.interpreter, "-m", "pneumoscope", "serve", "--port", "0", "--workers", "1", "--no-request-log"]
     service = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=split.folder, env=split.environment
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=side.folder, env=side.environment
     )
     try:
         address = service.stdout.readline().decode().strip()
-        files = [*sorted((split.data / "test" / "PNEUMONIA").glob("*"))[:40], *sorted((shared / "odd").iterdir())[::4]]
+        files = [*sorted((side.data / "test" / "PNEUMONIA").glob("*"))[:40], *sorted((shared / "odd").iterdir())[::4]]
         wait_until_ready(address)
         found = {
             "HTTP predict": b"".join(post(address, f"v1/predict?file={f.name}", f) for f in files),
@@ -249,27 +249,27 @@ def batch(address, files):
     return httpx.post(address + "v1/predict/batch", files=[("files", (f.name, f.read_bytes())) for f in files]).content
 
 
-def bundles(split, shared):
+def bundles(side, shared):
     found = {}
     for bundle in BUNDLES:
-        found[f"bundle show, {bundle}"] = split.run("bundle", "show", bundle, "--json")
-        found[f"golden outputs, {bundle}"] = split.run("bundle", "verify", bundle, "--json")
+        found[f"bundle show, {bundle}"] = side.run("bundle", "show", bundle, "--json")
+        found[f"golden outputs, {bundle}"] = side.run("bundle", "verify", bundle, "--json")
     return found
 
 
-def training(split, shared):
-    run = split.folder / "cnn"
-    split.run("train", shared / "cnn.toml", "--data", shared / "phantoms", "--out", run)
+def training(side, shared):
+    run = side.folder / "cnn"
+    side.run("train", shared / "cnn.toml", "--data", shared / "phantoms", "--out", run)
     found = run_folder("cnn", run)
-    detector = split.folder / "detector"
-    split.run("train", shared / "detector.toml", "--data", shared / "phantoms", "--out", detector)
+    detector = side.folder / "detector"
+    side.run("train", shared / "detector.toml", "--data", shared / "phantoms", "--out", detector)
     for path in sorted(detector.rglob("seed-*")):
         if path.is_dir():
             found |= run_folder(f"detector {path.relative_to(detector)}", path)
     found["detector, names of files"] = names(detector)
     found |= bundle_parts("detector", detector / "bundle.zip")
-    split.run("bundle", "export", run, "--data", shared / "phantoms", "--out", "cnn.zip")
-    return found | bundle_parts("exported cnn", split.folder / "cnn.zip")
+    side.run("bundle", "export", run, "--data", shared / "phantoms", "--out", "cnn.zip")
+    return found | bundle_parts("exported cnn", side.folder / "cnn.zip")
 
 
 def names(folder):
@@ -306,10 +306,10 @@ def bundle_parts(name, file):
     return found
 
 
-def resume(split, shared):
-    run = split.folder / "resumed"
+def resume(side, shared):
+    run = side.folder / "resumed"
     shutil.copytree(shared / "broken-off", run)
-    split.run("train", shared / "cnn.toml", "--data", shared / "phantoms", "--resume", run)
+    side.run("train", shared / "cnn.toml", "--data", shared / "phantoms", "--resume", run)
     return run_folder("resumed run of the earlier code", run)
 
 
@@ -326,7 +326,7 @@ def break_off(before, shared):
     going.wait()
 
 
-def command_line(split, shared):
+def command_line(side, shared):
     code = (
         "import json, typer; from pneumoscope.cli import app\n"
         "def walk(command, name):\n"
@@ -334,7 +334,7 @@ def command_line(split, shared):
         "    for key, inner in getattr(command, 'commands', {}).items(): yield from walk(inner, f'{name} {key}')\n"
         "print(json.dumps(dict(walk(typer.main.get_command(app), 'pneumoscope'))))"
     )
-    return {"command line": split.python(code)}
+    return {"command line": side.python(code)}
 
 
 PARTS = {
