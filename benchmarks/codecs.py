@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np
 
 FOLDER = Path("build/codecs")
-# Name, packages, and where they are not told by their metadata, licences of what they contain.
+# Packages of each candidate; none for what is in the environment anyway: "chosen" is our reader of a frame.
 CANDIDATES = {
     "pylibjpeg": ("pylibjpeg-libjpeg==2.5.0", "pylibjpeg-openjpeg==2.6.0"),
     "imagecodecs": ("imagecodecs==2026.3.6",),
@@ -516,7 +516,9 @@ def licence(package, folder):
     name = package.split("==")[0]
     for found in metadata.distributions(path=[str(folder)]):
         if found.metadata["Name"].lower() == name:
-            return found.metadata.get("License-Expression") or found.metadata.get("License")
+            told = found.metadata.get("License-Expression") or found.metadata.get("License")
+            classified = [line for line in found.metadata.get_all("Classifier", []) if line.startswith("License")]
+            return told or ", ".join(line.split(" :: ")[-1] for line in classified)
     return None
 
 

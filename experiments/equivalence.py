@@ -27,6 +27,12 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 BUNDLES = ("default", "nano")
 ODD_INPUTS = 200
+# Inputs whose reading was changed on purpose; they are left out, and named in the record.
+CHANGED = {
+    "dicom-JPEG-lossy.dcm": "12-bit JPEG: could not be decoded before, is decoded now",
+    "dicom-JPGExtended.dcm": "12-bit JPEG, lossy: another decoder rounds differently",
+    "dicom-MR_truncated.dcm": "unreadable before and after, for the same cause in other words",
+}
 RUN_FIELDS_OF_TIME = ("seconds", "films_per_second")
 
 CNN = """
@@ -149,7 +155,8 @@ def odd_inputs(data, folder):
     import pydicom
 
     for file in sorted((Path(pydicom.__file__).parent / "data" / "test_files").glob("*.dcm")):
-        made[f"dicom-{file.name}"] = file.read_bytes()
+        if f"dicom-{file.name}" not in CHANGED:
+            made[f"dicom-{file.name}"] = file.read_bytes()
     number = 1
     while len(made) < ODD_INPUTS:
         made[f"noise-{number}.png"] = noise(number)
@@ -387,7 +394,8 @@ def main():
     from pneumoscope.files import write_json
     from pneumoscope.provenance import provenance
 
-    record = {"before": commit.stdout.strip(), "outputs": record, **provenance()}
+    record = {"before": commit.stdout.strip(), "changed_inputs": CHANGED, "outputs": record}
+    record |= provenance("experiments/equivalence.py")
     write_json(options.out, record)
     unequal = [name for name, told in record["outputs"].items() if not told["equal"]]
     print(f"{len(record['outputs'])} outputs compared, {len(unequal)} differ")
