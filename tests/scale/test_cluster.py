@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pyarrow import dataset
 
-from own_network import can_isolate, isolated
+from network_namespace import can_isolate, isolated
 
 pytestmark = pytest.mark.integration
 SCRIPT = Path(__file__).with_name("cluster_script.py")

@@ -1,5 +1,6 @@
 """The whole study, really run, on a few phantoms."""
 
+import csv
 import json
 import shutil
 from dataclasses import replace
@@ -17,6 +18,7 @@ from pneumoscope.study.comparison import table_row
 from pneumoscope.study.experiments import EXPERIMENTS, experiment, with_prerequisites
 from pneumoscope.study.study import Study, StudyPlan, run_study
 from pneumoscope.training.callbacks import Callbacks
+from pneumoscope.training.jobs import Workers
 from pneumoscope.training.networks import load_network
 from pneumoscope.training.run_folder import RunFolder
 from pneumoscope.types import NOTICE, SYNTHETIC_NOTICE, Split
@@ -107,6 +109,28 @@ def test_second_run_trains_nothing_and_gives_the_same(finished, phantoms):
     assert again["models"] == record["models"]
     assert sum("trained already" in line for line in messages) == 10
     assert {f: f.stat().st_mtime_ns for f in out.rglob("model.safetensors")} == stamps
+
+
+def validation_losses(file):
+    return [float(row["val_loss"]) for row in csv.DictReader(file.read_text().splitlines())]
+
+
+@pytest.mark.integration
+def test_a_study_by_jobs_is_the_study(finished, phantoms, tmp_path):
+    """Two networks, one of which builds on the other, each with two seeds."""
+    alone = finished[0]
+    plan, messages = replace(PLAN, only=("stacked_cnn",)), []
+    study = Study(Location(phantoms, "test", synthetic=True), plan, tmp_path / "jobs", tmp_path / "ledger.jsonl")
+    by_jobs = run_study(study, Callbacks(message=messages.append), Workers(2))
+    built = ["cnn_3_classes", "stacked_cnn"]
+    assert [model["name"] for model in by_jobs["models"]] == built
+    for name in built:
+        for seed in (0, 1):
+            run = f"runs/{name}/seed-{seed}/metrics.csv"
+            losses = [validation_losses(out / run) for out in (alone, tmp_path / "jobs")]
+            assert losses[1] == pytest.approx(losses[0], abs=1e-4)
+    assert sum(line.endswith("trained already") for line in messages) == 4
+    assert not list((tmp_path / "jobs").rglob("features*"))
 
 
 def test_other_settings_do_not_go_into_the_same_folder(finished, phantoms):

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from own_network import can_isolate, isolated
+from network_namespace import can_isolate, isolated
 from pneumoscope.errors import ConfigError, RunError
 from pneumoscope.models.batch_shard import BatchShard, Dropout, sharded
 from pneumoscope.training import distributed
@@ -44,6 +44,13 @@ def apart(one, other, what="steps"):
 
 
 EVERY = ["cnn", "cnn balanced", "nano 2 accumulated"]
+SINGLE_PRECISION = ["cnn", "frozen", "cnn 2 accumulated", "bf16", "bf16 2 accumulated"]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """Trainings in single precision by one process."""
+    return trained(tmp_path_factory.mktemp("alone"), 1, *SINGLE_PRECISION)
 
 
 @pytest.mark.integration
@@ -60,9 +67,8 @@ def test_in_double_precision_two_processes_do_exactly_what_one_does(tmp_path):
 
 
 @pytest.mark.integration
-def test_two_processes_keep_to_the_loss_of_one_over_fifty_steps(tmp_path):
-    names = ["cnn", "frozen", "cnn 2 accumulated", "bf16", "bf16 2 accumulated"]
-    one, two = trained(tmp_path / "one", 1, *names), trained(tmp_path / "two", 2, *names)
+def test_two_processes_keep_to_the_loss_of_one_over_fifty_steps(alone, tmp_path):
+    one, two = alone, trained(tmp_path / "two", 2, *SINGLE_PRECISION)
     for name in ("cnn", "frozen", "cnn 2 accumulated"):
         assert len(one[name]["steps"]) == 50
         assert apart(one[name], two[name]) < 1e-5, name
@@ -109,8 +115,7 @@ def test_a_training_resumes_with_another_number_of_processes(tmp_path, phantoms)
 
 
 @pytest.mark.integration
-def test_torchrun_and_srun_start_the_ranks(tmp_path):
-    alone = trained(tmp_path / "alone", 1, "cnn")
+def test_torchrun_and_srun_start_the_ranks(alone, tmp_path):
     words = [str(SCRIPT), "", "1", "cnn"]
 
     def folder(name):

@@ -1,6 +1,5 @@
 """Trainings at the same time, on this machine and on a Ray cluster."""
 
-import csv
 import json
 import os
 import subprocess
@@ -10,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from own_network import can_isolate, isolated
+from network_namespace import can_isolate, isolated
 from pneumoscope.config import DetectorConfig, ModelConfig, Preprocessing, RunConfig, TrainingConfig
 from pneumoscope.data.locate import Location
 from pneumoscope.detector_training.cross_fitting import make_detector
 from pneumoscope.errors import ConfigError, DataError, RunError
-from pneumoscope.study.study import Study, StudyPlan, run_study
 from pneumoscope.training.callbacks import Callbacks
 from pneumoscope.training.jobs import Job, Workers, run_jobs
 
@@ -77,32 +75,6 @@ def test_one_worker_leaves_it_to_the_caller(tmp_path):
     assert not noted(tmp_path)
     with pytest.raises(ConfigError, match="expected 1 job or more"):
         Workers(0)
-
-
-def losses(folder):
-    with (folder / "metrics.csv").open() as stream:
-        return [float(row["val_loss"]) for row in csv.DictReader(stream)]
-
-
-@pytest.mark.integration
-def test_a_study_by_jobs_is_the_study(phantoms, tmp_path):
-    """Two networks, one of which builds on the other, each with two seeds."""
-    plan = StudyPlan(("stacked_cnn",), seeds=2, epochs=1, precision="fp32")
-    location = Location(phantoms, "test", synthetic=True)
-    messages, records = [], []
-    for name, workers in (("alone", None), ("jobs", Workers(2))):
-        study = Study(location, plan, tmp_path / name, tmp_path / "ledger")
-        records.append(run_study(study, Callbacks(message=messages.append), workers))
-    alone, jobs = (
-        [run["path"] if "path" in run else run["seed"] for m in r["models"] for run in m["runs"]] for r in records
-    )
-    assert alone == jobs
-    runs = sorted(file.parent.relative_to(tmp_path / "alone") for file in (tmp_path / "alone").rglob("metrics.csv"))
-    assert len(runs) == 4
-    for run in runs:
-        assert losses(tmp_path / "jobs" / run) == pytest.approx(losses(tmp_path / "alone" / run), abs=1e-4)
-    assert sum(line.endswith("trained already") for line in messages) == 4
-    assert not list((tmp_path / "jobs").rglob("features*"))
 
 
 @pytest.mark.integration

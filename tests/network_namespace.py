@@ -1,6 +1,6 @@
 """Runs a command in a network namespace of its own, which holds nothing but loopback, as tests that open ports on every interface do.
 
-`python own_network.py COMMAND ...` brings loopback up inside the namespace that `isolated` makes, then becomes the command.
+`python network_namespace.py COMMAND ...` brings loopback up inside the namespace that `isolated` makes, then becomes the command.
 """
 
 import fcntl
