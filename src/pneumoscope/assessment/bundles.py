@@ -99,10 +99,12 @@ def score_images(pool: WorkerPool, dataset: Dataset, data: LabelledImages, progr
     for batch in pool.run(map(ScoreImages, tasks)):
         scores += batch
         progress(len(scores), len(rows))
-    if unread := [row.path for row, score in zip(rows, scores, strict=True) if score.class_probability is None]:
-        raise DataError(
-            f"expected {unread[0]} as it was indexed, found it unreadable: check the file and run the command again"
-        )
+    for row, score in zip(rows, scores, strict=True):
+        if score.class_probability is None:
+            raise DataError(
+                f"expected {row.path} as it was indexed, found it unreadable ({score.detail}): "
+                "check the file and run the command again"
+            )
     return scores
 
 

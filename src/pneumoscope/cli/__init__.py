@@ -1,6 +1,6 @@
 """The command line: parse, call, print. Progress goes to stderr, results to stdout.
 
-Exit codes: 0 done, 1 an error that the user can act on, in one line, 2 usage, 130 interrupted.
+Exit codes: 0 done, 1 an error that the user can act on, in one line, 2 usage, 3 images that `predict` could not read, 130 interrupted.
 """
 
 import os

@@ -22,6 +22,7 @@ from pneumoscope.cli.options import (
 from pneumoscope.types import NOTICE
 
 if TYPE_CHECKING:
+    from pneumoscope.bundle import Bundle
     from pneumoscope.inference.batch import Summary
     from pneumoscope.inference.inputs import Inputs
     from pneumoscope.inference.pool import WorkerPool
@@ -58,6 +59,7 @@ def predict(
 
     Exit code 3 says that some of the images could not be read.
     """
+    from pneumoscope.bundle import find_bundle
     from pneumoscope.inference.inputs import open_inputs
     from pneumoscope.inference.pool import WorkerPool
     from pneumoscope.types import PredictionRequest
@@ -65,11 +67,13 @@ def predict(
     request = PredictionRequest(operating_point, prevalence)
     inputs = open_inputs(paths, sys.stdin)
     total = inputs.count()
-    with WorkerPool(bundle, worker_count(workers, total)) as pool:
-        if out is None:
+    # The journal names the bundle: it has to be the very one that the workers use, also where its file changes meanwhile.
+    found = None if out is None else find_bundle(bundle)
+    with WorkerPool(found or bundle, worker_count(workers, total)) as pool:
+        if out is None or found is None:
             summary = _print_each(inputs, pool, request, evidence, as_json)
         else:
-            summary = _write(Batch(out, inputs, total, bundle, overwrite), pool, request, evidence)
+            summary = _write(Batch(out, inputs, total, found, overwrite), pool, request, evidence)
     if out is not None and as_json:
         print_json({"out": str(out), "images": summary.images, **_counts(summary)})
     elif out is not None:
@@ -107,29 +111,27 @@ class Batch:
         out: File to write.
         inputs: Image files.
         total: Number of images; None where unknown.
-        bundle: Bundle by name or path.
+        bundle: Bundle, the pool's.
         overwrite: Whether to begin again where the file or its journal exists.
     """
 
     out: Path
     inputs: "Inputs"
     total: int | None
-    bundle: str
+    bundle: "Bundle"
     overwrite: bool
 
 
 def _write(batch: Batch, pool: "WorkerPool", request: "PredictionRequest", evidence: Path | None) -> "Summary":
-    from pneumoscope.bundle import find_bundle
     from pneumoscope.cli.progress import display
     from pneumoscope.inference.batch import predict_into
     from pneumoscope.inference.journal import discard
 
     if batch.overwrite:
         discard(batch.out)
-    found = find_bundle(batch.bundle)
     with display("run the same command again: it goes on where it was broken off") as shown:
         shown.stage("images judged", batch.total)
-        return predict_into(batch.out, batch.inputs, found, pool, request, evidence, shown.skip, shown.advance)
+        return predict_into(batch.out, batch.inputs, batch.bundle, pool, request, evidence, shown.skip, shown.advance)
 
 
 def _line(prediction: "Prediction") -> str:

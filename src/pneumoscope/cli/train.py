@@ -46,7 +46,7 @@ def train(
     address: RayOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train one network, or with [detector] in its configuration a bundle; validation images alone decide."""
+    """Train one network, or with a detector table in its configuration a bundle; validation images alone decide."""
     from pneumoscope.training.allocator import keep_freed_memory
 
     keep_freed_memory()

@@ -1,6 +1,7 @@
 """Network of a bundle in ONNX Runtime: prepared images in, named outputs out."""
 
 import os
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,10 @@ import onnxruntime
 # Images per batch: larger batches take more memory and no less time on a CPU; a GPU is idle with small ones.
 _BATCH = {"cpu": 2, "cuda": 64}
 _PROVIDER = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+
+class NetworkFailure(Exception):
+    """A network that was loaded fails on an image of the right size: no image is to blame."""
 
 
 class Network:
@@ -64,6 +69,8 @@ class Network:
 
         Raises:
             InputError: Images of another size or dtype.
+            MemoryError: The runtime gets too little memory.
+            NetworkFailure: The network fails for another reason.
         """
         if images.ndim != 3 or images.shape[1:] != self._size or images.dtype != np.uint8:
             raise InputError(
@@ -71,9 +78,19 @@ class Network:
                 "prepare them with the manifest's preprocessing"
             )
         parts = [
-            self._session.run(
-                list(outputs), {INPUT: np.ascontiguousarray(images[start : start + self.batch])}, self._run_options
-            )
+            self._run_batch(images[start : start + self.batch], outputs)
             for start in range(0, max(len(images), 1), self.batch)
         ]
         return [np.concatenate(values) for values in zip(*parts, strict=True)]
+
+    def _run_batch(self, images: NDArray[np.uint8], outputs: Sequence[str]) -> list[NDArray[np.float32]]:
+        try:
+            found: list[NDArray[np.float32]] = self._session.run(
+                list(outputs), {INPUT: np.ascontiguousarray(images)}, self._run_options
+            )
+            return found
+        except Exception as error:  # ONNX Runtime has an exception class for every sort of failure
+            message = str(error) or type(error).__name__
+            if "alloc" in message:  # as in std::bad_alloc and "Failed to allocate memory"
+                raise MemoryError(message) from error
+            raise NetworkFailure(message) from error

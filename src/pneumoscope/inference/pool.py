@@ -90,9 +90,10 @@ class WorkerPool:
         settings = WorkerSettings(bundle, device, 1 if workers > 1 else 0, limits or usual)
         self._tasks: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._workers: list[_Worker] = []
+        self._living = _Living()
         try:
             for _ in range(workers):
-                self._workers.append(_Worker(settings, self._tasks))
+                self._workers.append(_Worker(settings, self._tasks, self._living))
         except BaseException:
             self.close(wait=False)
             raise
@@ -109,6 +110,11 @@ class WorkerPool:
     def replaced(self) -> int:
         """Number of processes replaced so far."""
         return sum(worker.replaced for worker in self._workers)
+
+    @property
+    def is_working(self) -> bool:
+        """Whether there is a process to work on tasks."""
+        return self._living.count > 0
 
     def wait_until_ready(self) -> None:
         """Waits until every process has loaded the bundle.
@@ -165,7 +171,24 @@ class _Job:
 
 
 class _Ended(Exception):
-    """A worker process has ended, for a cause in words."""
+    """A worker process has ended, for a cause in words; `by_network` where no image is to blame."""
+
+    def __init__(self, cause: str, by_network: bool = False) -> None:
+        super().__init__(cause)
+        self.by_network = by_network
+
+
+class _Living:
+    """Number of workers of a pool that can still work."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.lock = threading.Lock()
+
+    def change(self, difference: int) -> int:
+        with self.lock:
+            self.count += difference
+            return self.count
 
 
 class _Worker(threading.Thread):
@@ -176,8 +199,10 @@ class _Worker(threading.Thread):
         replaced: Number of times that the process was replaced.
     """
 
-    def __init__(self, settings: WorkerSettings, tasks: "queue.SimpleQueue[_Job | None]") -> None:
+    def __init__(self, settings: WorkerSettings, tasks: "queue.SimpleQueue[_Job | None]", living: _Living) -> None:
         super().__init__(daemon=True)
+        self._living = living
+        living.change(+1)
         self.ready: Future[None] = Future()
         self.replaced = 0
         self._killed = False
@@ -250,6 +275,9 @@ class _Worker(threading.Thread):
             return self._process.receive()
         except _Ended as error:
             cause = str(error)
+            if error.by_network:
+                self._replace()
+                return RunError(f"the network failed in a fresh process too ({cause}): see `pneumoscope bundle verify`")
         for _ in range(_STARTS):
             self._replace()
             try:
@@ -284,11 +312,13 @@ class _Worker(threading.Thread):
         raise RunError(_CANNOT_START)
 
     def _fail(self, handed: "deque[_Job]", error: Exception) -> None:
-        """Fails every task that is left: no process can work on it."""
+        """Fails the tasks in hand, and where no other worker is left every task that comes."""
         if not self.ready.done():
             self.ready.set_exception(error)
         for job in handed:
             _settle(job, error)
+        if self._living.change(-1):
+            return  # the others go on
         while not self._killed and (waiting := self._tasks.get()) is not None:
             if waiting.future.set_running_or_notify_cancel():
                 _settle(waiting, error)
@@ -341,7 +371,7 @@ class _Process:
         except (EOFError, OSError) as error:
             raise _Ended(self._settings.limits.cause(self._process.wait())) from error
         if isinstance(found, WorkerFault):
-            raise _Ended(f"decoding it failed: {found}")
+            raise _Ended(f"decoding it failed: {found}", found.by_network)
         return found
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from pneumoscope.bundle import Bundle
 from pneumoscope.data.reading import read_grey
+from pneumoscope.errors import UnreadableImage
 from pneumoscope.inference.batch import Summary, predict_files
 from pneumoscope.inference.inputs import Inputs
 from pneumoscope.inference.overlay import overlay, to_uint8
@@ -61,7 +62,10 @@ class DrawPictures(Task[Pictures | None]):
         explained = detector.predict(image, request.operating_point, request.prevalence, evidence=True)
         if explained.evidence_map is None or explained.frame is None:
             return None
-        pixels = read_grey(Path(image))
+        try:
+            pixels = read_grey(Path(image))
+        except UnreadableImage:  # changed meanwhile
+            return None
         drawn = overlay(pixels, explained.evidence_map, explained.frame)
         return Pictures(_jpeg(Image.fromarray(to_uint8(pixels))), _jpeg(drawn))
 

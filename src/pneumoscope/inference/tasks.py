@@ -9,16 +9,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from pneumoscope.types import Prediction, PredictionRequest, UnreadImage
 
 if TYPE_CHECKING:  # the process that hands out tasks needs none of these
-    import numpy as np
-    from numpy.typing import NDArray
-
     from pneumoscope.inference.decide import ImageScore
     from pneumoscope.inference.detector import Detector
 
-    Array = NDArray[np.uint8] | NDArray[np.uint16]
-
-ImageInput = "str | NamedImage | UnreadImage | Array"
-"""A path; an image's bytes or the reason why there are none, with its name; or grey levels."""
 Each = Callable[[Iterable[Any]], Iterable[Any]]
 Result = TypeVar("Result")
 
@@ -28,7 +21,7 @@ class Task(ABC, Generic[Result]):
     """Work on a few images, with one result for each image in their order.
 
     Attributes:
-        images: Paths, images with their names, or grey levels.
+        images: Paths; `NamedImage`s and `UnreadImage`s; or grey levels, (height, width) uint8 or uint16.
     """
 
     images: Sequence[Any]
@@ -100,11 +93,15 @@ def with_overlay(prediction: Prediction, folder: Path) -> Prediction:
     if prediction.evidence_map is None or prediction.frame is None:
         return prediction
     from pneumoscope.data.reading import read_grey
+    from pneumoscope.errors import UnreadableImage
     from pneumoscope.files import atomic_write
     from pneumoscope.inference.overlay import overlay_png
 
     source = Path(prediction.file)
-    drawn = overlay_png(read_grey(source), prediction.evidence_map, prediction.frame)
+    try:
+        drawn = overlay_png(read_grey(source), prediction.evidence_map, prediction.frame)
+    except (UnreadableImage, MemoryError):  # changed meanwhile, or too large to be drawn: the prediction stays
+        return replace(prediction, evidence_map=None)
     # Files of one name in several folders keep apart by their contents.
     path = folder / f"{source.stem}-{prediction.sha256[:12]}.png"
     with atomic_write(path) as temporary:

@@ -22,7 +22,18 @@ _FAILED = 70
 
 
 class WorkerFault(Exception):
-    """A task failed in a worker for another reason than a setting, such as memory; the image is to blame."""
+    """A task failed in a worker for another reason than a setting, such as memory.
+
+    Attributes:
+        by_network: Whether the network failed, whose inputs are all alike; else the image is to blame.
+    """
+
+    def __init__(self, cause: str, by_network: bool = False) -> None:
+        super().__init__(cause, by_network)
+        self.by_network = by_network
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 def worker_main(file_descriptor: int) -> None:
@@ -71,7 +82,8 @@ def _serve(connection: Connection, detector: Any, limits: ImageLimits) -> None:
         except (EOFError, OSError):
             raise
         except Exception as error:  # a library ran out of memory, or something worse: the image is to blame
-            connection.send(WorkerFault(f"{type(error).__name__}: {error}".splitlines()[0]))
+            cause = f"{type(error).__name__}: {error}".splitlines()[0]
+            connection.send(WorkerFault(cause, type(error).__name__ == "NetworkFailure"))
             return  # a process that starts afresh is in a known state
         finally:
             # An iterator over images that an exception has left behind may not have ended yet.

@@ -83,7 +83,12 @@ def create_app(settings: Settings) -> ASGIApp:
 def _service(settings: Settings, bundle: Bundle) -> Service:
     history = History(settings.history) if settings.history else None
     limits = ImageLimits(wall_seconds=settings.image_seconds)
-    pool = WorkerPool(settings.bundle, settings.workers, limits=limits)
+    pool = WorkerPool(bundle, settings.workers, limits=limits)
+    try:
+        pool.wait_until_ready()
+    except BaseException:
+        pool.close(wait=False)
+        raise
     queue = PredictionQueue(pool, settings.workers, settings.queue)
     monitoring = Monitoring(bundle, settings.request_log)
     return Service(bundle, queue, monitoring, history, Uploads(settings), settings.history_required)

@@ -58,6 +58,10 @@ class HistoryLockedError(Exception):
     """History file that another program kept locked for longer than the service waits."""
 
 
+class _Busy(Exception):
+    """A checkpoint that another program prevents, which SQLite answers with a number and no error."""
+
+
 class _SerialConnection:
     """One connection, for one piece of work at a time; the others wait for their turn in the order they came."""
 
@@ -87,8 +91,8 @@ class _SerialConnection:
             while True:
                 try:
                     return await asyncio.to_thread(work)
-                except sqlite3.OperationalError as error:
-                    if not _is_locked(error):
+                except (sqlite3.OperationalError, _Busy) as error:
+                    if isinstance(error, sqlite3.Error) and not _is_locked(error):
                         raise
                     if clock() > deadline:
                         raise HistoryLockedError(message) from error
@@ -181,10 +185,17 @@ class History:
                     gone = execute("DELETE FROM decisions").rowcount
                 else:
                     gone = execute("DELETE FROM decisions WHERE id = ?", (number,)).rowcount
-                execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             return gone
 
-        return await self._writing.run(remove)
+        def checkpoint() -> None:
+            with self._writing.lock, self._reading.lock:
+                (busy, *_) = self._writing.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if busy:
+                raise _Busy
+
+        gone = await self._writing.run(remove)
+        await self._writing.run(checkpoint)
+        return gone
 
     def close(self) -> None:
         """Ends the use of the file."""

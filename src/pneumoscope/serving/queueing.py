@@ -68,7 +68,7 @@ class PredictionQueue:
     @property
     def is_ready(self) -> bool:
         """Whether an image would be accepted now."""
-        return self._open and self._accepted < self._room
+        return self._open and self._accepted < self._room and self._pool.is_working
 
     @property
     def accepted(self) -> int:

@@ -69,8 +69,8 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
     Raises:
         PneumoscopeError: As for `make_server` and `listen`.
     """
-    server = make_server(settings)
     with listen(settings) as held:
+        server = make_server(settings)
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         announce(f"http://{host}:{held.getsockname()[1]}/")
         _log_to_stderr()
