@@ -8,6 +8,7 @@ import time
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 
 from pneumoscope.bundle import find_bundle
@@ -55,6 +56,22 @@ class TellProcess(Task):
         return [cause for _ in self.images]
 
 
+@dataclass(frozen=True)
+class FailInNetwork(Task):
+    """Runs the bundle's network on images of a size that it was not built for."""
+
+    bundle: str = ""
+
+    def run(self, detector, each):
+        from pneumoscope.inference.network import Network
+
+        network = Network(find_bundle(self.bundle).model, 100, 100)
+        return [network.run(np.zeros((1, 100, 100), np.uint8), "logits") for _ in each(self.images)]
+
+    def reject(self, detector, cause):
+        return [cause for _ in self.images]
+
+
 @pytest.mark.parametrize("harm", CAUSES)
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_harmful_image_costs_itself_alone(phantom_bundle, files, expected, harm, workers):
@@ -75,6 +92,14 @@ def test_a_single_harmful_image_is_rejected(phantom_bundle):
     with WorkerPool(phantom_bundle, 1, limits=LIMITS) as pool:
         [[found]] = list(predict_files([Poison("poison.jpeg", "crash")], pool))
     assert found.reasons == (Reason.UNREADABLE,)
+
+
+def test_a_network_that_fails_is_an_error_and_no_rejection(phantom_bundle, files, expected):
+    with WorkerPool(phantom_bundle, 1) as pool:
+        with pytest.raises(RunError, match="the network failed in a fresh process too"):
+            list(pool.run([FailInNetwork(files[:2], str(phantom_bundle))]))
+        [found] = pool.run([PredictImages(files)])
+    assert found == expected
 
 
 def test_scores_are_given_for_what_can_be_scored(phantom_bundle, files):
