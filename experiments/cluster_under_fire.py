@@ -1,6 +1,6 @@
 """A Ray cluster of several nodes scores an archive while its workers, their judges, a node and the command are killed; writes JSON.
 
-    .venv/bin/python experiments/cluster_under_fire.py [--images 20000] [--nodes 3]
+    .venv/bin/python experiments/cluster_under_fire.py [--films 20000] [--nodes 3]
 
 The images are those of the data set, again and again under names of their own, among them some that cannot be read. In the end
 every image must be in the results exactly once, and the files must hold the same bytes as those of the local engine, which
@@ -20,6 +20,9 @@ from collections import Counter
 from pathlib import Path
 
 import own_network
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests/scale"))
+from cluster_script import command_line, descendants
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 PROGRAM = str(Path(sys.executable).with_name("pneumoscope"))
@@ -110,19 +113,12 @@ def kill(what, rng, run, cluster, members):
     if what == "node":
         cluster.remove_node(members.pop(), allow_graceful=False)
         return True
-    wanted = "ray::MapWorker" if what == "worker" else "pneumoscope.inference.worker"
-    if found := [pid for pid, line in processes() if wanted in line]:
+    found = [pid for pid in descendants(os.getpid()) if "ray::MapWorker" in command_line(pid)]
+    if what == "judge":
+        found = [child for worker in found for child in descendants(worker)]
+    if found:
         os.kill(rng.choice(found), signal.SIGKILL)
     return bool(found)
-
-
-def processes():
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                yield int(folder.name), (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            except OSError:
-                continue
 
 
 def compared(local, ray, listed):
