@@ -42,9 +42,9 @@ _STARTS = 3
 _CANNOT_START = (
     "worker processes end as soon as they start, as where memory is short: use fewer --workers or free memory"
 )
-# The new process finds modules where this one does, and none of the program that started this one.
 # A GPU has memory of its own, and loads its programs with the first images.
 _ON_GPU = ImageLimits(processor_seconds=60, wall_seconds=120.0, memory_bytes=None)
+# The new process finds modules where this one does, and none of the program that started this one.
 _PROGRAM = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1])\n"
     "from pneumoscope.inference.worker import worker_main; worker_main(int(sys.argv[2]))"
