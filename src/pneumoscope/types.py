@@ -58,7 +58,16 @@ class Reason(StrEnum):
     NOT_FRONTAL_CHEST = "not_frontal_chest"
     # Referred: a reader should read the image.
     NEAR_THRESHOLD = "near_threshold"
-    UNLIKE_TRAINING = "unlike_training"
+    # Referred, since the detector was not validated on such images; a site may accept them.
+    OUTSIDE_POPULATION = "outside_population"
+    OUTSIDE_AGE = "outside_age"
+    OUTSIDE_VIEW = "outside_view"
+    OUTSIDE_BODY_PART = "outside_body_part"
+    OUTSIDE_MODALITY = "outside_modality"
+
+
+# Reasons of images that a detector was not validated on.
+OUTSIDE = tuple(reason for reason in Reason if reason.value.startswith("outside_"))
 
 
 class Split(StrEnum):
@@ -196,7 +205,7 @@ class ImageStatistics:
         brightness: Mean grey level of the network's input, in [0, 1].
         contrast: Standard deviation of the network's input, in [0, 0.5].
         similarity: Correlation of the aligned chest with the mean chest, in [-1, 1].
-        distance: Distance from chest radiographs in the input guard's features, from 0; accepted up to 1.
+        distance: Distance from the population that the bundle was validated on, above 0; inside up to 1.
     """
 
     probability: float
@@ -207,6 +216,23 @@ class ImageStatistics:
 
 
 STATISTICS = tuple(each.name for each in fields(ImageStatistics))
+
+
+@dataclass(frozen=True)
+class ImageHeader:
+    """What the header of a DICOM object says about patient and exposure.
+
+    Attributes:
+        age_years: Age of the patient, years; None where the header does not say.
+        view: View position, such as AP, PA or LL, upper case; empty where the header does not say.
+        body_part: Body part examined, upper case; empty where the header does not say.
+        modality: Modality, such as CR or DX, upper case; empty where the header does not say.
+    """
+
+    age_years: float | None = None
+    view: str = ""
+    body_part: str = ""
+    modality: str = ""
 
 
 @dataclass(frozen=True)
@@ -233,11 +259,22 @@ class PredictionRequest:
         operating_point: Name of an operating point in the bundle's manifest.
         prevalence: Prevalence of pneumonia in (0, 1) for which probabilities are shown; the manifest's where None.
         evidence: Whether evidence maps are computed.
+        accept: Reasons out of `OUTSIDE` for which an image is not referred: such images get a decision that nobody validated.
+
+    Raises:
+        InputError: Another reason to accept.
     """
 
     operating_point: str = "balanced"
     prevalence: float | None = None
     evidence: bool = False
+    accept: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if unknown := sorted(set(self.accept) - set(OUTSIDE)):
+            raise InputError(
+                f"expected reasons to accept out of {', '.join(OUTSIDE)}, found {', '.join(unknown)}: name some of these"
+            )
 
 
 @dataclass(frozen=True)
@@ -248,8 +285,8 @@ class Prediction:
         file: Name of the file as it was given; empty for an array or bytes without a name.
         sha256: SHA-256 of the file's bytes, or of an array's pixels; empty where the file could not be opened.
         decision: Normal, pneumonia, refer (a person should read the image) or rejected.
-        reasons: Reasons for a referral or rejection; empty otherwise.
-        detail: Explanation of a rejection in words; empty otherwise.
+        reasons: Reasons for a referral or rejection, and accepted reasons; empty otherwise.
+        detail: Explanation in words of a rejection, of being outside, or of what could not be checked; empty otherwise.
         pneumonia_probability: Probability of pneumonia in [0, 1]; None for a rejected image.
         class_probability: Class name to probability, in the network's order, summing to 1; None for a rejected image. The
             division of pneumonia into bacterial and viral is weak evidence.
@@ -257,6 +294,7 @@ class Prediction:
         evidence: Path of the evidence overlay; None where none was written.
         bundle: Bundle that made the prediction.
         notice: Research-use notice.
+        validated: Whether the detector was validated on images like this one; False where it is outside or rejected.
         evidence_map: (rows, columns) float32 within `frame`, contributions to the logit of pneumonia against normal; None
             unless requested, and for a rejected image. Not part of `as_json`.
         frame: Top, left, bottom, right of the network's input, as fractions of the image's height and width.
@@ -274,6 +312,7 @@ class Prediction:
     evidence: str | None
     bundle: BundleUsed
     notice: str = NOTICE
+    validated: bool = False
     evidence_map: "NDArray[np.float32] | None" = field(default=None, compare=False, repr=False)
     frame: tuple[float, float, float, float] | None = field(default=None, compare=False, repr=False)
     statistics: ImageStatistics | None = field(default=None, compare=False, repr=False)
@@ -292,6 +331,7 @@ class Prediction:
             "evidence": self.evidence,
             "bundle": asdict(self.bundle),
             "notice": self.notice,
+            "validated": self.validated,
         }
 
     @staticmethod

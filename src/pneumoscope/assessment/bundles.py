@@ -23,7 +23,7 @@ from pneumoscope.inference.pool import WorkerPool
 from pneumoscope.inference.tasks import ScoreImages
 from pneumoscope.progress import Progress, Report
 from pneumoscope.provenance import provenance
-from pneumoscope.types import SCHEMES, Decision, PredictionRequest, Reason, Split
+from pneumoscope.types import OUTSIDE, SCHEMES, Decision, PredictionRequest, Split
 
 _TASK = 32
 
@@ -117,7 +117,7 @@ def outcomes(bundle: Bundle, scores: Sequence[ImageScore]) -> DecisionOutcomes:
             name: np.array([each.decision is Decision.REFER for each in of_point], dtype=np.bool_)
             for name, of_point in predictions.items()
         },
-        np.array([Reason.UNLIKE_TRAINING in each.reasons for each in predictions["balanced"]], dtype=np.bool_),
+        np.array([not set(OUTSIDE).isdisjoint(each.reasons) for each in predictions["balanced"]], dtype=np.bool_),
         np.array([each.decision is Decision.REJECTED for each in predictions["balanced"]], dtype=np.bool_),
     )
 

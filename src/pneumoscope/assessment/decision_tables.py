@@ -52,12 +52,12 @@ def _percent(fraction: float | None) -> str:
 
 
 def _operating_points(decisions: Mapping[str, Any]) -> Table:
-    unlike, rejected = Estimate(**decisions["unlike"]), Estimate(**decisions["rejected"])
+    outside, rejected = Estimate(**decisions["outside"]), Estimate(**decisions["rejected"])
     return Table(
         "Operating points",
-        "Chosen on validation films. Referred are the films near the threshold and those unlike the films learnt from "
-        f"({unlike}). The input guard rejects {rejected} of the films; they count "
-        "as wrong or right here as if it did not.",
+        "Chosen on validation films. Referred are the films near the threshold and those outside the population that the detector "
+        f"was validated on ({outside}). The input guard rejects {rejected} of the films. Sensitivity, specificity and accuracy count "
+        "referred and rejected films by their probability; the last column counts only films that get a decision.",
         ["point", "threshold", "sensitivity", "specificity", "accuracy", "referred", "accuracy of the others"],
         [
             [name, f"{point['threshold']:.3f}", *(str(Estimate(**value)) for value in point["measured"].values())]

@@ -19,7 +19,7 @@ from pneumoscope.bundle.archive import (
     save_bundle,
     training_hashes,
 )
-from pneumoscope.bundle.manifest import FORMAT, GuardLimits, Manifest
+from pneumoscope.bundle.manifest import FORMAT, GuardLimits, Manifest, Scope
 
 __all__ = [
     "EVIDENCE",
@@ -38,6 +38,7 @@ __all__ = [
     "Bundle",
     "GuardLimits",
     "Manifest",
+    "Scope",
     "find_bundle",
     "load_bundle",
     "save_bundle",

@@ -11,25 +11,40 @@ from pneumoscope.errors import InputError
 from pneumoscope.evaluation.drift import Histogram, Reference
 from pneumoscope.types import NOTICE, SCHEMES, STATISTICS, OperatingPoint, PredictionRequest
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
 class GuardLimits:
-    """Acceptance limits of the input guard; `inference/guard.py` defines the distance.
+    """Acceptance limits of the input guard; `inference/population.py` defines the distance.
 
     Attributes:
-        usual: (2,) mean of the two parts of the distance, logarithms, over held-out chest radiographs.
-        spread: (2,) standard deviation of the two parts, logarithms.
-        farthest: Largest accepted excess over `usual`, in units of `spread`.
+        feature_weight: Weight of the distance in features beside that in layouts, in [0, 1].
+        outside: Joint distance above which an image is outside the population; other distances are in units of it.
+        not_frontal_chest: Distance, above 1, from which an image is rejected as no frontal chest radiograph.
+        not_a_radiograph: Distance from which it is rejected as no radiograph.
         suspicious_similarity: Correlation with the mean chest, in [-1, 1], below which an image is tested for being inverted or
             upside down.
     """
 
-    usual: tuple[float, ...]
-    spread: tuple[float, ...]
-    farthest: float
+    feature_weight: float
+    outside: float
+    not_frontal_chest: float
+    not_a_radiograph: float
     suspicious_similarity: float
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What a bundle was validated for, as far as headers of DICOM objects tell.
+
+    Attributes:
+        ages: Youngest and oldest age, completed years; None for any age.
+        views: View positions, upper case; empty for any.
+    """
+
+    ages: tuple[int, int] | None = None
+    views: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,8 +68,7 @@ class Manifest:
         conformal: Coverage to the lowest probability per class that belongs to the prediction set.
         reference: Reference statistics for drift monitoring; None in bundles without any.
         guard_preprocessing: Preprocessing for the guard's own network; None where it has none.
-        least_similarity: Correlation with the mean chest, in [-1, 1], below which an image is referred as unlike the training
-            images; -1 where the preprocessing does not align the chest.
+        scope: Ages and views that the bundle was validated for.
         preprocessing_version: Version of the preprocessing code; another version may give other pixels.
         training: Configuration, hashes, commit and date of the training.
         metrics: Measures with intervals, by the images they were measured on.
@@ -80,7 +94,7 @@ class Manifest:
     conformal: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     reference: Reference | None = None
     guard_preprocessing: Preprocessing | None = None
-    least_similarity: float = -1.0
+    scope: Scope = field(default_factory=Scope)
     preprocessing_version: int = 1
     training: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
@@ -148,7 +162,7 @@ def manifest_from_json(table: dict[str, Any], origin: str) -> Manifest:
         KeyError: Missing key.
         PneumoscopeError: Setting out of range.
     """
-    guard, guard_preprocessing = dict(table["guard"]), table.get("guard_preprocessing")
+    guard_preprocessing = table.get("guard_preprocessing")
     typed = {
         "classes": tuple(table["classes"]),
         "preprocessing": from_table(Preprocessing, table["preprocessing"], f"{origin}: preprocessing"),
@@ -159,7 +173,8 @@ def manifest_from_json(table: dict[str, Any], origin: str) -> Manifest:
         if guard_preprocessing is None
         else from_table(Preprocessing, guard_preprocessing, f"{origin}: guard_preprocessing"),
         "reference": _reference(table.get("reference")),
-        "guard": GuardLimits(tuple(guard.pop("usual")), tuple(guard.pop("spread")), **guard),
+        "guard": GuardLimits(**table["guard"]),
+        "scope": _scope(table["scope"]),
     }
     manifest = Manifest(**(table | typed))
     _check_texts(manifest)
@@ -168,6 +183,15 @@ def manifest_from_json(table: dict[str, Any], origin: str) -> Manifest:
     if "balanced" not in manifest.operating_points or not isinstance(manifest.parts, dict):
         raise ValueError("no balanced operating point, or no parts")
     return manifest
+
+
+def _scope(table: dict[str, Any]) -> Scope:
+    ages, views = table["ages"], tuple(table["views"])
+    if ages is not None and not (len(ages) == 2 and all(map(_is_number, ages)) and ages[0] <= ages[1]):
+        raise ValueError(f"the ages {ages}")
+    if not all(isinstance(view, str) for view in views):
+        raise ValueError("a view that is not text")
+    return Scope(None if ages is None else (int(ages[0]), int(ages[1])), views)
 
 
 def _reference(table: dict[str, Any] | None) -> Reference | None:
@@ -193,11 +217,12 @@ def _check_numbers(manifest: Manifest) -> None:
     if len(manifest.calibration.bias) not in (0, len(manifest.classes)):
         raise ValueError("a calibration for other classes")
     limits, points = manifest.guard, manifest.operating_points.values()
-    numbers = [*limits.usual, *limits.spread, limits.farthest, limits.suspicious_similarity]
-    numbers += [manifest.least_similarity, *(v for values in manifest.conformal.values() for v in values)]
+    numbers = [*asdict(limits).values(), *(v for values in manifest.conformal.values() for v in values)]
     numbers += [value for point in points for value in (point.sensitivity, point.specificity)]
-    if not all(_is_number(value) for value in numbers) or len(limits.usual) != 2 or len(limits.spread) != 2:
+    if not all(_is_number(value) for value in numbers):
         raise ValueError("a limit that is not a number")
+    if not (0 <= limits.feature_weight <= 1 and limits.outside > 0):
+        raise ValueError("limits of the guard that no image can meet")
     if not (_is_number(manifest.prevalence) and 0 < manifest.prevalence < 1):
         raise ValueError(f"the prevalence {manifest.prevalence}")
 

@@ -32,6 +32,14 @@ PrevalenceOption = Annotated[
     float | None,
     typer.Option("--prevalence", help="Share of pneumonia to show probabilities for.", show_default=False),
 ]
+AcceptOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--accept",
+        help="Reason outside_... for which images are not referred, though nobody validated that; repeat it.",
+        show_default=False,
+    ),
+]
 WorkersOption = Annotated[int, typer.Option("--workers", min=0, help="Processes; 0 for as many as there are cores.")]
 ProcessesOption = Annotated[
     int,
@@ -62,6 +70,17 @@ LedgerOption = Annotated[
 SOME_UNREADABLE = 3
 # Number of images below which one process is done sooner than several have started.
 _MIN_IMAGES_FOR_WORKERS = 64
+
+
+def accepted(reasons: list[str] | None) -> tuple[str, ...]:
+    """Reasons of `--accept`, with a warning on stderr where there are any."""
+    if reasons:
+        typer.echo(
+            f"warning: {', '.join(reasons)}: such images get a decision, and nobody has shown that it is right; measure it on "
+            "images of your own (pneumoscope evaluate --bundle)",
+            err=True,
+        )
+    return tuple(reasons or ())
 
 
 def check_new_bundle(out: Path) -> None:
@@ -124,6 +143,7 @@ def print_json(value: Any) -> None:
 
 __all__ = [
     "SOME_UNREADABLE",
+    "AcceptOption",
     "BundleOption",
     "DataOption",
     "InceptionOption",
@@ -136,6 +156,7 @@ __all__ = [
     "RayOption",
     "SkipOption",
     "WorkersOption",
+    "accepted",
     "check_new_bundle",
     "launch_processes",
     "print_counts",

@@ -10,11 +10,13 @@ import typer
 from pneumoscope.cli.interrupt import interruptible
 from pneumoscope.cli.options import (
     SOME_UNREADABLE,
+    AcceptOption,
     BundleOption,
     JsonOption,
     OperatingPointOption,
     PrevalenceOption,
     WorkersOption,
+    accepted,
     print_counts,
     print_json,
     worker_count,
@@ -39,6 +41,7 @@ def predict(
     bundle: BundleOption = "default",
     operating_point: OperatingPointOption = "balanced",
     prevalence: PrevalenceOption = None,
+    accept: AcceptOption = None,
     evidence: Annotated[
         Path | None,
         typer.Option("--evidence", help="Folder for pictures of where each answer comes from.", show_default=False),
@@ -64,7 +67,7 @@ def predict(
     from pneumoscope.inference.pool import WorkerPool
     from pneumoscope.types import PredictionRequest
 
-    request = PredictionRequest(operating_point, prevalence)
+    request = PredictionRequest(operating_point, prevalence, accept=accepted(accept))
     inputs = open_inputs(paths, sys.stdin)
     total = inputs.count()
     # The journal names the bundle: it has to be the very one that the workers use, also where its file changes meanwhile.

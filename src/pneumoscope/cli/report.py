@@ -6,7 +6,15 @@ from typing import Annotated
 
 import typer
 
-from pneumoscope.cli.options import BundleOption, JsonOption, WorkersOption, print_json, worker_count
+from pneumoscope.cli.options import (
+    AcceptOption,
+    BundleOption,
+    JsonOption,
+    WorkersOption,
+    accepted,
+    print_json,
+    worker_count,
+)
 
 
 def report(
@@ -17,6 +25,7 @@ def report(
     prevalence: Annotated[
         float | None, typer.Option("--prevalence", help="As for predict.", show_default=False)
     ] = None,
+    accept: AcceptOption = None,
     workers: WorkersOption = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -32,7 +41,7 @@ def report(
     total = inputs.count()
     with display() as shown:
         shown.stage("images judged", total)
-        found, request = find_bundle(bundle), PredictionRequest(operating_point, prevalence)
+        found, request = find_bundle(bundle), PredictionRequest(operating_point, prevalence, accept=accepted(accept))
         with WorkerPool(found, worker_count(workers, total)) as pool:
             summary = write_report(out, inputs, found, pool, request, shown.advance)
     if as_json:

@@ -8,10 +8,12 @@ import typer
 
 from pneumoscope.cli.options import (
     SOME_UNREADABLE,
+    AcceptOption,
     BundleOption,
     JsonOption,
     OperatingPointOption,
     PrevalenceOption,
+    accepted,
     print_counts,
     print_json,
     worker_count,
@@ -79,6 +81,7 @@ def score(
     bundle: BundleOption = "default",
     operating_point: OperatingPointOption = "balanced",
     prevalence: PrevalenceOption = None,
+    accept: AcceptOption = None,
     engine: EngineOption = EngineName.RAY,
     address: AddressOption = None,
     workers: ScaleWorkersOption = 0,
@@ -99,7 +102,7 @@ def score(
     from pneumoscope.types import PredictionRequest
 
     found = find_bundle(bundle)
-    request = PredictionRequest(operating_point, prevalence)
+    request = PredictionRequest(operating_point, prevalence, accept=accepted(accept))
     device = "cuda" if gpus_per_worker else "cpu"
     chosen = _engine(engine, address, workers, cores_per_worker, gpus_per_worker)
     with display("run the same command again: it goes on where it was broken off") as shown:

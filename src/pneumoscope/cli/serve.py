@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pneumoscope.cli.options import BundleOption
+from pneumoscope.cli.options import AcceptOption, BundleOption, accepted
 from pneumoscope.types import NOTICE
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ def serve(
     new_key: _NewKeyOption = None,
     allow_host: _HostsOption = None,
     allow_origin: _OriginsOption = None,
+    accept: AcceptOption = None,
     request_log: _LogOption = True,
 ) -> None:
     """Open the workbench: a page to drop films on, and an HTTP service for other programs."""
@@ -86,6 +87,7 @@ def serve(
         hosts=tuple(allow_host or ()),
         history=history,
         history_required=history_required,
+        accept=accepted(accept),
         request_log=request_log,
         **({"workers": workers} if workers else {}),
     )

@@ -38,6 +38,9 @@ Map = NDArray[np.float64]
 Levels = TypeVar("Levels", NDArray[np.float32], NDArray[np.float64])
 
 _SIZE = 32
+# Side of the grid of a layout: cells of 2 x 2, few enough that anatomy counts and not its details.
+_LAYOUT_SIZE = 16
+LAYOUT_LENGTH = _LAYOUT_SIZE**2
 # Grid of frame sizes, as fractions of the image, and of centres, in half images: the range that occurs, with a margin.
 _SCALES = np.exp(np.linspace(np.log(0.52), np.log(1.25), 19))
 _SHIFTS = np.linspace(-0.4, 0.4, 21)
@@ -124,6 +127,26 @@ def resample_frame(image: Pixels, frame: ChestFrame, height: int, width: int) ->
     rows = _interpolate(levels[row], levels[row + 1], row_weight.astype(np.float32)[:, None])
     result = _interpolate(rows[:, column], rows[:, column + 1], column_weight.astype(np.float32))
     return np.ascontiguousarray(np.rint(result), dtype=np.uint8)
+
+
+def chest_layout(image: Pixels, frame: ChestFrame) -> NDArray[np.float32]:
+    """Layout of the chest: ranks of the mean grey levels of a 16 x 16 grid over a frame.
+
+    Ranks stay the same whatever tone curve, window or noise a station applies.
+
+    Args:
+        image: (height, width) uint8, in which the frame was located.
+        frame: Frame around the chest.
+
+    Returns:
+        (256,) float32 in (-0.5, 0.5), row by row; equal grey levels share their mean rank.
+    """
+    warped = _warp(_reduce(image), frame)
+    cells = warped.reshape(_LAYOUT_SIZE, _SIZE // _LAYOUT_SIZE, _LAYOUT_SIZE, -1).mean(axis=(1, 3)).ravel()
+    # Rounded, so that the last bits of a sum, which differ between processors, decide no rank.
+    _, position, count = np.unique(np.rint(4 * cells), return_inverse=True, return_counts=True)
+    rank = np.cumsum(count) - (count + 1) / 2
+    return np.asarray((rank[position] + 0.5) / len(cells) - 0.5, dtype=np.float32)
 
 
 def fit_atlas(images: NDArray[np.uint8], rounds: int = 3) -> ChestAtlas:

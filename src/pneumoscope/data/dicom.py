@@ -7,10 +7,12 @@ and pydicom stops after so many reads.
 
 import io
 import logging
+import re
 import warnings
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date, datetime
 from itertools import islice
 from typing import Any
 
@@ -26,6 +28,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, 
 from pneumoscope.data import limits
 from pneumoscope.data.codecs import SIGN_IN_STREAM, decode_frame
 from pneumoscope.errors import UnsupportedDicom
+from pneumoscope.types import ImageHeader
 
 # Shares of the stored values shown as black and as white where the object does not say: hot and dead pixels do not count.
 _SHOWN = (0.001, 0.999)
@@ -42,8 +45,21 @@ _WANTED = [
     *("RescaleSlope", "RescaleIntercept", "RescaleType", "ModalityLUTSequence"),
     *("WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence"),
 ]
+# What a bundle's scope is compared with.
+_WANTED += [
+    "Modality",
+    "BodyPartExamined",
+    "ViewPosition",
+    "PatientAge",
+    "PatientBirthDate",
+    "StudyDate",
+    "AcquisitionDate",
+]
 _WANTED_TAGS: list[Any] = [Tag(keyword) for keyword in _WANTED]
 _TABLES = (Tag("ModalityLUTSequence"), Tag("VOILUTSequence"))
+# Age String (PS3.5, section 6.2), and how many of each unit a year has.
+_AGE = re.compile(r"(\d{1,3})([DWMY])")
+_PER_YEAR = {"D": 365.25, "W": 365.25 / 7, "M": 12.0, "Y": 1.0}
 # Bytes of an element outside of a sequence; explicit lengths of two bytes allow no more.
 _LONGEST_ELEMENT = 65_536
 # Pixels that are mapped at once: NumPy widens their values to eight bytes for it.
@@ -54,14 +70,14 @@ pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 
 
-def decode_dicom(content: bytes) -> NDArray[np.uint16]:
-    """Grey levels of a DICOM file.
+def decode_dicom(content: bytes) -> tuple[NDArray[np.uint16], ImageHeader]:
+    """Grey levels and header of a DICOM file.
 
     Args:
         content: Bytes of the file.
 
     Returns:
-        (height, width) uint16, its full range in use; bright is dense.
+        (height, width) uint16, its full range in use, bright is dense; and what the header says of patient and exposure.
 
     Raises:
         UnsupportedDicom: No image, several frames, colour, or more than `MAX_PIXELS` pixels.
@@ -75,7 +91,38 @@ def decode_dicom(content: bytes) -> NDArray[np.uint16]:
         _check(dataset)
         stored = _stored(dataset, len(content))
         del dataset[_PIXEL_DATA]
-        return _shown(dataset, stored)
+        return _shown(dataset, stored), _header(dataset)
+
+
+def _header(dataset: pydicom.Dataset) -> ImageHeader:
+    return ImageHeader(
+        _age_years(dataset),
+        _text(dataset, "ViewPosition"),
+        _text(dataset, "BodyPartExamined"),
+        _text(dataset, "Modality"),
+    )
+
+
+def _text(dataset: pydicom.Dataset, keyword: str) -> str:
+    """Value of a text element, upper case; empty where it is missing, multiple or too long to be one."""
+    value = dataset.get(keyword)
+    return value.strip().upper()[:64] if isinstance(value, str) else ""
+
+
+def _age_years(dataset: pydicom.Dataset) -> float | None:
+    """Age of the patient, from its own element or from the dates of birth and study; None where neither says it."""
+    if stated := _AGE.fullmatch(_text(dataset, "PatientAge")):
+        return int(stated[1]) / _PER_YEAR[stated[2]]
+    born = _date(dataset, "PatientBirthDate")
+    taken = _date(dataset, "AcquisitionDate") or _date(dataset, "StudyDate")
+    return (taken - born).days / _PER_YEAR["D"] if born and taken and taken >= born else None
+
+
+def _date(dataset: pydicom.Dataset, keyword: str) -> date | None:
+    try:
+        return datetime.strptime(_text(dataset, keyword), "%Y%m%d").date()
+    except ValueError:
+        return None
 
 
 class _BoundedStream(io.BytesIO):

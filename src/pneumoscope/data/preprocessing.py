@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pneumoscope.config import Preprocessing
-from pneumoscope.data.alignment import load_atlas, resample_frame
+from pneumoscope.data.alignment import chest_layout, load_atlas, resample_frame
 from pneumoscope.errors import InputError
 
 # Increased whenever the same settings give other pixels than before (a new atlas included): it is part of the cache key.
@@ -31,11 +31,13 @@ class PreparedImage:
         frame: Top, left, bottom and right of the input, as fractions of the original image's height and width; below 0 or
             above 1 where the frame extends beyond the image.
         similarity: Correlation of the aligned chest with the mean chest, in [-1, 1].
+        layout: (256,) float32, layout of the aligned chest (`data/alignment.py`).
     """
 
     image: NDArray[np.uint8]
     frame: tuple[float, float, float, float]
     similarity: float
+    layout: NDArray[np.float32]
 
 
 def prepare(image: NDArray[np.uint8] | NDArray[np.uint16], settings: Preprocessing) -> NDArray[np.uint8]:
@@ -69,11 +71,12 @@ def prepare_with_frame(image: NDArray[np.uint8] | NDArray[np.uint16], settings: 
     """
     square = chest_square(image, settings)
     chest = load_atlas().locate_chest(square)
+    layout = chest_layout(square, chest)
     if settings.fit == "chest":
         prepared = resample_frame(square, chest, settings.height, settings.width)
-        return PreparedImage(prepared, chest.edges, chest.similarity)
+        return PreparedImage(prepared, chest.edges, chest.similarity, layout)
     fitted, frame = _fit(_to_pillow(image), settings)
-    return PreparedImage(_to_uint8(fitted), frame, chest.similarity)
+    return PreparedImage(_to_uint8(fitted), frame, chest.similarity, layout)
 
 
 def chest_square(

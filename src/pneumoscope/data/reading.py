@@ -16,6 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from pneumoscope.data import jpeg, png
 from pneumoscope.data.limits import MAX_BYTES, MAX_INFLATED, check_bytes, check_memory, check_size
 from pneumoscope.errors import UnreadableImage, UnsupportedDicom
+from pneumoscope.types import ImageHeader
 
 Grey = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -40,7 +41,12 @@ _UPRIGHT: dict[int, Callable[[Grey], Grey]] = {
 
 
 def read_grey(file: Path, content: bytes | None = None) -> Grey:
-    """Grey levels of an image file; what it is, its bytes tell, not its name.
+    """Grey levels of an image file, as `read_image` gives them."""
+    return read_image(file, content)[0]
+
+
+def read_image(file: Path, content: bytes | None = None) -> tuple[Grey, ImageHeader | None]:
+    """Grey levels of an image file, and the header of a DICOM object; what a file is, its bytes tell, not its name.
 
     Colour is reduced to luma (ITU-R BT.601), which for a JPEG is its Y channel; transparency is ignored. A deep image
     gives 16 bits with the full range in use: a PNG is taken to have the fewest of 8, 10, 12, 14 or 16 bits that hold its
@@ -51,7 +57,7 @@ def read_grey(file: Path, content: bytes | None = None) -> Grey:
         content: Its bytes where they are at hand; the file is then not opened.
 
     Returns:
-        (height, width), not empty, uint8 or uint16.
+        Grey levels, (height, width), not empty, uint8 or uint16; and the header, None for a JPEG or PNG.
 
     Raises:
         UnreadableImage: Missing, no regular file, truncated, of another format, or beyond the bounds of `data/limits.py`
@@ -63,7 +69,8 @@ def read_grey(file: Path, content: bytes | None = None) -> Grey:
         if not data:
             raise ValueError("the file is empty")
         check_bytes(len(data), MAX_BYTES)
-        return _checked(_decode(data))
+        image, header = _decode(data)
+        return _checked(image), header
     except UnsupportedDicom as error:
         raise UnsupportedDicom(f"expected one grey frame, found {file} ({error}): export it as such") from error
     except Exception as error:  # decoders raise whatever comes over them on damaged files
@@ -122,13 +129,13 @@ def _reason(error: Exception) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
-def _decode(data: bytes) -> Grey:
+def _decode(data: bytes) -> tuple[Grey, ImageHeader | None]:
     if data.startswith(jpeg.START):
-        return _decode_jpeg(data)
+        return _decode_jpeg(data), None
     if _is_dicom(data):
         return _decode_dicom(data)
     if data.startswith(png.SIGNATURE):
-        return _decode_png(data)
+        return _decode_png(data), None
     raise ValueError("not an image")
 
 
@@ -194,7 +201,7 @@ def _is_dicom(data: bytes) -> bool:
     return data[_DICOM_MARK] == b"DICM" or data.startswith(_BARE_DICOM_STARTS)
 
 
-def _decode_dicom(data: bytes) -> Grey:
+def _decode_dicom(data: bytes) -> tuple[Grey, ImageHeader]:
     # Imported here: most runs see no DICOM, and the library takes as long to import as everything else together.
     from pneumoscope.data.dicom import decode_dicom
 

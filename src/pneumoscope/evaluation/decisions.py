@@ -26,12 +26,12 @@ class DecisionOutcomes:
 
     Attributes:
         referred: Operating point to (n,) bool, images referred to a reader.
-        unlike: (n,) bool, images referred as unlike the training images, at any operating point.
+        outside: (n,) bool, images outside of what the detector was validated on, referred at any operating point.
         rejected: (n,) bool, images rejected, at any operating point.
     """
 
     referred: Mapping[str, Flags]
-    unlike: Flags
+    outside: Flags
     rejected: Flags
 
 
@@ -68,7 +68,7 @@ def measure_decisions(
             for name, point in policy.operating_points.items()
         },
         "rejected": _fraction(outcomes.rejected, everything, weight),
-        "unlike": _fraction(outcomes.unlike, everything, weight),
+        "outside": _fraction(outcomes.outside, everything, weight),
         "calibration": _measure_calibration(table, probability, positive, policy.prevalence),
         "answered": _accuracy_at_coverages(probability, positive, balanced),
         "conformal": {coverage: _measure_sets(table, lowest) for coverage, lowest in policy.conformal.items()},

@@ -137,6 +137,7 @@ def predict_into(
         "bundle": bundle.sha256,
         "operating_point": request.operating_point,
         "prevalence": request.prevalence,
+        "accept": sorted(request.accept),
         "evidence": str(overlays) if overlays else None,
     }
     files, summary = inputs.walk(), Summary()

@@ -18,10 +18,10 @@ class ImageScore:
         file: Name of the file as it was given; empty for an array or bytes without a name.
         sha256: SHA-256 of the file's bytes, or of an array's pixels; empty where the file could not be opened.
         rejection: Reason for a rejection; None for an image that is assessed.
-        detail: Explanation of the rejection in words; empty otherwise.
+        detail: Explanation in words of the rejection, of being outside, or of what could not be checked; empty otherwise.
         class_probability: (classes,) float64 in [0, 1], calibrated, at the manifest's prevalence; None where the network did
             not see the image.
-        unlike_training: Whether the radiograph is too unlike the training images.
+        outside: Reasons for which the bundle was not validated on such images.
         evidence_map: (rows, columns) float32 within `frame`, contributions to the logit; None unless requested.
         frame: Top, left, bottom, right of the network's input, as fractions of the image's height and width.
         statistics: Statistics for drift monitoring; None where the network did not see the image.
@@ -32,7 +32,7 @@ class ImageScore:
     rejection: Reason | None
     detail: str
     class_probability: Floats | None = None
-    unlike_training: bool = False
+    outside: tuple[Reason, ...] = ()
     evidence_map: NDArray[np.float32] | None = None
     frame: tuple[float, float, float, float] | None = None
     statistics: ImageStatistics | None = None
@@ -52,6 +52,7 @@ class Decider:
         self._point = manifest.operating_point(request.operating_point)
         self._shown = manifest.point_shown(request)
         self._prevalence = manifest.prevalence if request.prevalence is None else request.prevalence
+        self._accepted = request.accept
         self._bundle = BundleUsed(manifest.name, manifest.version, bundle.sha256)
 
     def __call__(self, score: ImageScore) -> Prediction:
@@ -64,21 +65,21 @@ class Decider:
         reasons = []
         if decision is Decision.REFER:
             reasons.append(Reason.NEAR_THRESHOLD)
-        if score.unlike_training:
+        if set(score.outside) - set(self._accepted):
             decision = Decision.REFER
-            reasons.append(Reason.UNLIKE_TRAINING)
         return Prediction(
             file=score.file,
             sha256=score.sha256,
             decision=decision,
-            reasons=tuple(reasons),
-            detail="",
+            reasons=(*reasons, *score.outside),
+            detail=score.detail,
             pneumonia_probability=float(pneumonia_probability(shown)[0]),
             class_probability=dict(zip(self._manifest.classes, shown[0].tolist(), strict=True)),
             operating_point=self._shown,
             evidence=None,
             bundle=self._bundle,
             notice=self._manifest.notice,
+            validated=not score.outside,
             evidence_map=score.evidence_map,
             frame=score.frame,
             statistics=score.statistics,

@@ -1,6 +1,6 @@
 """Detector behind every interface: image in; decision, reasons and evidence out.
 
-read -> screen the pixels -> prepare -> network -> screen the features -> decide
+read -> screen the pixels -> prepare -> network -> compare with the population -> decide
 """
 
 import hashlib
@@ -14,15 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumoscope.bundle import EVIDENCE, FEATURES, INPUT, LOGITS, OUTPUTS, Bundle, find_bundle
-from pneumoscope.config import Preprocessing
-from pneumoscope.data.alignment import load_atlas
 from pneumoscope.data.preprocessing import PREPROCESSING_VERSION, PreparedImage, check_image, prepare_with_frame
-from pneumoscope.data.reading import read_bytes, read_grey
+from pneumoscope.data.reading import read_bytes, read_image
 from pneumoscope.decision import Floats, pneumonia_probability
 from pneumoscope.errors import BundleError, UnreadableImage, UnsupportedDicom
 from pneumoscope.inference.decide import Decider, ImageScore
 from pneumoscope.inference.guard import MIN_EDGE, Guard, screen_pixels
 from pneumoscope.inference.network import Network
+from pneumoscope.inference.population import Descriptions
+from pneumoscope.inference.scope import HeaderRemarks, compare_header
 from pneumoscope.types import ImageStatistics, NamedImage, Prediction, PredictionRequest, Reason, UnreadImage
 
 Image = Path | str | bytes | NamedImage | UnreadImage | NDArray[np.uint8] | NDArray[np.uint16]
@@ -65,7 +65,12 @@ class Detector:
         )
 
     def predict(
-        self, image: Image, operating_point: str = "balanced", prevalence: float | None = None, evidence: bool = False
+        self,
+        image: Image,
+        operating_point: str = "balanced",
+        prevalence: float | None = None,
+        evidence: bool = False,
+        accept: tuple[str, ...] = (),
     ) -> Prediction:
         """Prediction for one image.
 
@@ -76,14 +81,16 @@ class Detector:
             prevalence: Prevalence of pneumonia, in (0, 1), for which probabilities are shown; it does not change the
                 decision. The manifest's where None.
             evidence: Whether to compute the evidence map.
+            accept: Reasons out of `types.OUTSIDE` for which the image is not referred.
 
         Returns:
             The prediction. An image that cannot be read or assessed is rejected with the reason; nothing is raised.
 
         Raises:
-            InputError: No such operating point, a prevalence outside (0, 1), or an array of another shape or dtype.
+            InputError: No such operating point, a prevalence outside (0, 1), another reason to accept, or an array of another
+                shape or dtype.
         """
-        return next(self.predict_many([image], operating_point, prevalence, evidence))
+        return next(self.predict_many([image], operating_point, prevalence, evidence, accept))
 
     def predict_many(
         self,
@@ -91,6 +98,7 @@ class Detector:
         operating_point: str = "balanced",
         prevalence: float | None = None,
         evidence: bool = False,
+        accept: tuple[str, ...] = (),
     ) -> Iterator[Prediction]:
         """Predictions for any number of images, in their order; no more than a batch of them is in memory.
 
@@ -99,11 +107,13 @@ class Detector:
             operating_point: Name of an operating point in the manifest.
             prevalence: Prevalence of pneumonia, in (0, 1), for which probabilities are shown; the manifest's where None.
             evidence: Whether to compute evidence maps.
+            accept: Reasons out of `types.OUTSIDE` for which images are not referred.
 
         Raises:
-            InputError: No such operating point, a prevalence outside (0, 1), or an array of another shape or dtype.
+            InputError: No such operating point, a prevalence outside (0, 1), another reason to accept, or an array of another
+                shape or dtype.
         """
-        decide = Decider(self.bundle, PredictionRequest(operating_point, prevalence, evidence))
+        decide = Decider(self.bundle, PredictionRequest(operating_point, prevalence, evidence, accept))
         return map(decide, self.score_many(images, evidence))
 
     def score_many(
@@ -144,29 +154,6 @@ class Detector:
         """(n, classes) float64 in [0, 1], calibrated, rows summing to 1, of prepared images (n, height, width) uint8."""
         return self.bundle.manifest.calibration.probabilities(self.logits(images))
 
-    @property
-    def guard_preprocessing(self) -> Preprocessing:
-        """Preprocessing of the input guard's images."""
-        return self.bundle.manifest.guard_preprocessing or self.bundle.manifest.preprocessing
-
-    def distances(self, images: NDArray[np.uint8]) -> Floats:
-        """(n,) distances of images from chest radiographs in the input guard's features; accepted up to 1.
-
-        Args:
-            images: (n, height, width) uint8, prepared with `guard_preprocessing`.
-        """
-        return self._guard.distance(self._guard_network.run(images, FEATURES)[0])
-
-    def is_unlike_training(self, images: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        """(n,) bool, True for prepared images (n, height, width) uint8 that are too unlike the training images.
-
-        The criterion is the correlation with the mean chest, so a radiograph of another age group or country may pass.
-        """
-        least = self.bundle.manifest.least_similarity
-        if least <= -1:
-            return np.zeros(len(images), dtype=np.bool_)
-        return np.array([load_atlas().similarity(image) < least for image in images], dtype=np.bool_)
-
     def verify(self) -> float:
         """Runs the golden inputs and returns the largest relative difference from the stored outputs.
 
@@ -192,7 +179,7 @@ class Detector:
             detail = f"expected a whole JPEG, PNG or DICOM image, found {image.name} ({image.cause}): replace it"
             return ImageScore(image.name, "", Reason.UNREADABLE, detail)
         name = image.name if isinstance(image, NamedImage) else str(image) if isinstance(image, Path | str) else ""
-        digest = ""
+        digest, header = "", None
         try:
             if isinstance(image, np.ndarray):
                 pixels = image
@@ -200,13 +187,15 @@ class Detector:
             else:
                 content = _content(image)
                 digest = hashlib.sha256(content).hexdigest()
-                pixels = read_grey(Path(name or "the bytes given"), content)
+                pixels, header = read_image(Path(name or "the bytes given"), content)
         except UnreadableImage as error:
             unsupported = isinstance(error, UnsupportedDicom)
             reason = Reason.UNSUPPORTED_DICOM if unsupported else Reason.UNREADABLE
             return ImageScore(name, digest, reason, str(error))
         check_image(pixels)
-        return _Prepared(name, digest, pixels, screen_pixels(pixels))
+        return _Prepared(
+            name, digest, pixels, screen_pixels(pixels), compare_header(header, self.bundle.manifest.scope)
+        )
 
     def _score_batch(
         self, batch: Sequence["_Prepared | ImageScore"], evidence: bool, rejected_too: bool
@@ -233,19 +222,22 @@ class Detector:
         outputs = dict(zip(names, self._network.run(network_input, *names), strict=True))
         calibrated = manifest.calibration.probabilities(outputs[LOGITS])
         if own:
-            distances = self.distances(np.stack([each.image for each in guarded]))
+            features = self._guard_network.run(np.stack([each.image for each in guarded]), FEATURES)[0]
         else:
-            distances = self._guard.distance(outputs[FEATURES])
+            features = outputs[FEATURES]
+        layout = np.stack([each.layout for each in guarded])
+        distances = self._guard.population.distance(Descriptions(features, layout))
         for i, image in enumerate(images):
             distance = float(distances[i])
             reason = image.rejection or self._guard.screen(image.pixels, guarded[i].similarity, distance)
+            outside = image.header.outside if distance <= 1 else (Reason.OUTSIDE_POPULATION, *image.header.outside)
             yield ImageScore(
                 image.name,
                 image.sha256,
                 reason,
-                _in_words(reason, image.pixels) if reason else "",
+                _in_words(reason, image.pixels) if reason else _remarks(distance, image.header),
                 class_probability=calibrated[i],
-                unlike_training=bool(self.is_unlike_training(network_input[i : i + 1])[0]),
+                outside=outside,
                 evidence_map=_for_pneumonia(outputs[EVIDENCE][i], calibrated[i]) if evidence else None,
                 frame=inputs[i].frame,
                 statistics=_statistics(calibrated[i], inputs[i], distance),
@@ -254,12 +246,13 @@ class Detector:
 
 @dataclass(frozen=True)
 class _Prepared:
-    """A readable image, with the reason to reject it for its pixels alone, if any."""
+    """A readable image, with the reason to reject it for its pixels alone, if any, and what its header tells."""
 
     name: str
     sha256: str
     pixels: NDArray[Any]
     rejection: Reason | None
+    header: HeaderRemarks
 
 
 def _content(image: Path | str | bytes | NamedImage) -> bytes:
@@ -283,6 +276,15 @@ def _for_pneumonia(evidence: NDArray[np.float32], probability: Floats) -> NDArra
     """(rows, columns) evidence for pneumonia against normal, of (classes, rows, columns); etiologies weighted by probability."""
     weight = probability[1:] / max(float(probability[1:].sum()), 1e-12)
     return np.asarray(np.tensordot(weight, evidence[1:], axes=1) - evidence[0], dtype=np.float32)
+
+
+def _remarks(distance: float, header: HeaderRemarks) -> str:
+    """Explanation of being outside, and of what could not be checked."""
+    unlike = (
+        f"unlike the radiographs that the detector was validated on (distance {distance:.2f}, inside up to 1): "
+        "its figures say nothing about this image"
+    )
+    return "; ".join([*([unlike] if distance > 1 else []), *header.remarks])
 
 
 def _in_words(reason: Reason, pixels: NDArray[Any]) -> str:

@@ -29,7 +29,7 @@ COLUMNS = (
     *("file", "sha256", "decision", "reasons", "detail", "pneumonia_probability"),
     *("normal_probability", "bacterial_probability", "viral_probability"),
     *("operating_point", "threshold", "sensitivity", "specificity", "fitted_on", "evidence"),
-    *("bundle_name", "bundle_version", "bundle_sha256", "notice"),
+    *("bundle_name", "bundle_version", "bundle_sha256", "notice", "validated"),
 )
 FORMATS = (".jsonl", ".csv", ".parquet")
 _SECONDS_BETWEEN_SYNCS = 2.0
@@ -178,7 +178,7 @@ def table_row(prediction: Prediction) -> dict[str, Any]:
     row |= {("operating_point" if key == "name" else key): value for key, value in point.items()}
     row |= {"evidence": prediction.evidence}
     row |= {f"bundle_{key}": value for key, value in asdict(prediction.bundle).items()}
-    return row | {"notice": prediction.notice}
+    return row | {"notice": prediction.notice, "validated": prediction.validated}
 
 
 def _write_jsonl(predictions: Iterator[Prediction], file: Path) -> None:
@@ -191,7 +191,12 @@ def _write_csv(predictions: Iterator[Prediction], file: Path) -> None:
     with file.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, COLUMNS)
         writer.writeheader()
-        writer.writerows(map(table_row, predictions))
+        writer.writerows(_as_text(table_row(prediction)) for prediction in predictions)
+
+
+def _as_text(row: dict[str, Any]) -> dict[str, Any]:
+    """Row as CSV files have it, in which truth is written as in JSON."""
+    return {key: str(value).lower() if isinstance(value, bool) else value for key, value in row.items()}
 
 
 def _write_parquet(predictions: Iterator[Prediction], file: Path) -> None:
@@ -210,10 +215,11 @@ def _write_parquet(predictions: Iterator[Prediction], file: Path) -> None:
 
 
 def as_table(predictions: Iterable[Prediction]) -> "arrow.Table":
-    """Arrow table of predictions, with the columns of `table_row`: float64 for numbers, text for all others."""
+    """Arrow table of predictions, with the columns of `table_row`: float64 for numbers, bool for `validated`, text for all others."""
     import pyarrow as arrow
 
-    columns = [(name, arrow.float64() if _is_number(name) else arrow.string()) for name in COLUMNS]
+    types = {"validated": arrow.bool_()}
+    columns = [(n, types.get(n, arrow.float64() if _is_number(n) else arrow.string())) for n in COLUMNS]
     return arrow.Table.from_pylist([table_row(each) for each in predictions], schema=arrow.schema(columns))
 
 

@@ -63,7 +63,9 @@ class PredictImages(Task[Prediction]):
     def run(self, detector: "Detector", each: Each) -> list[Prediction]:
         """Predictions of all images."""
         request, evidence = self.request, self.request.evidence or self.overlays is not None
-        predictions = detector.predict_many(each(self.images), request.operating_point, request.prevalence, evidence)
+        predictions = detector.predict_many(
+            each(self.images), request.operating_point, request.prevalence, evidence, request.accept
+        )
         if self.overlays is None:
             return list(predictions)
         # A large overlay takes seconds: it has a time of its own, beside that of decoding.

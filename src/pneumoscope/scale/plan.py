@@ -43,6 +43,7 @@ class Terms:
         prevalence: Prevalence of pneumonia, in (0, 1), for which probabilities are shown; the manifest's where None.
         code_version: Version of the code that makes the predictions, from `code_version`.
         device: `cpu` or `cuda`, which round differently.
+        accept: Reasons out of `types.OUTSIDE` for which images are not referred, sorted.
     """
 
     bundle: str
@@ -50,11 +51,12 @@ class Terms:
     prevalence: float | None
     code_version: str
     device: str = "cpu"
+    accept: tuple[str, ...] = ()
 
     @property
     def request(self) -> PredictionRequest:
         """Settings of the predictions."""
-        return PredictionRequest(self.operating_point, self.prevalence)
+        return PredictionRequest(self.operating_point, self.prevalence, accept=self.accept)
 
 
 @dataclass(frozen=True)
@@ -262,7 +264,9 @@ def _load(file: StoragePath, out: str) -> Plan:
         record: dict[str, Any] = json.loads(file.read())
         if record["format"] != FORMAT:
             raise ValueError(f"format {record['format']}")
-        return Plan(**(record | {"terms": Terms(**record["terms"]), "out": out}))
+        return Plan(
+            **(record | {"terms": Terms(**record["terms"] | {"accept": tuple(record["terms"]["accept"])}), "out": out})
+        )
     except (ValueError, TypeError, KeyError) as error:
         raise DataError(
             f"expected a plan of this version in {file.address}, found {error}: name another --out"

@@ -174,7 +174,14 @@ def score(
     """
     request = request or PredictionRequest()
     bundle.manifest.point_shown(request)  # an unknown operating point is an error before anything is written
-    terms = Terms(bundle.sha256, request.operating_point, request.prevalence, code_version(), device)
+    terms = Terms(
+        bundle.sha256,
+        request.operating_point,
+        request.prevalence,
+        code_version(),
+        device,
+        tuple(sorted(request.accept)),
+    )
     plan = open_plan(_absolute(manifest), _absolute(out), terms, partition_size)
     done = plan.done()
     missing = [number for number in range(plan.partitions) if number not in done]

@@ -91,7 +91,7 @@ def _service(settings: Settings, bundle: Bundle) -> Service:
         raise
     queue = PredictionQueue(pool, settings.workers, settings.queue)
     monitoring = Monitoring(bundle, settings.request_log)
-    return Service(bundle, queue, monitoring, history, Uploads(settings), settings.history_required)
+    return Service(bundle, queue, monitoring, history, Uploads(settings), settings.history_required, settings.accept)
 
 
 def _lifespan(service: Service) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:

@@ -39,14 +39,26 @@ class Service:
         history: History | None,
         uploads: Uploads,
         history_required: bool = False,
+        accept: tuple[str, ...] = (),
     ) -> None:
-        """Combines the parts; with `history_required`, a prediction that the history cannot keep is refused."""
+        """Combines the parts.
+
+        Args:
+            bundle: Bundle of the queue.
+            queue: Queue in front of the worker pool.
+            monitoring: Metrics, request log and drift window.
+            history: Record of decisions; None where none is kept.
+            uploads: Reader of request bodies.
+            history_required: Whether a prediction that the history cannot keep is refused.
+            accept: Reasons out of `types.OUTSIDE` for which images are not referred.
+        """
+        self._accept = accept
         self.bundle, self.queue, self.monitoring = bundle, queue, monitoring
         self.history, self.uploads, self._history_required = history, uploads, history_required
 
     def request(self, operating_point: str, prevalence: float | None, evidence: bool = False) -> PredictionRequest:
         """Request with these settings, checked before a body is read."""
-        request = PredictionRequest(operating_point, prevalence, evidence)
+        request = PredictionRequest(operating_point, prevalence, evidence, self._accept)
         try:
             self.bundle.manifest.point_shown(request)
         except InputError as error:

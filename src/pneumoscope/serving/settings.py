@@ -6,6 +6,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from pneumoscope.errors import ConfigError
+from pneumoscope.types import PredictionRequest
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Settings:
         hosts: Host names of the service beside its address; any where it listens beyond this machine and none is named.
         history: SQLite file of decisions; none is kept where None.
         history_required: Whether a decision that cannot be kept in the history is refused (503) instead of answered.
+        accept: Reasons out of `types.OUTSIDE` for which images are not referred.
         request_log: Whether requests are logged, by ids, hashes and decisions.
     """
 
@@ -46,12 +48,14 @@ class Settings:
     hosts: tuple[str, ...] = ()
     history: Path | None = None
     history_required: bool = False
+    accept: tuple[str, ...] = ()
     request_log: bool = True
 
     def __post_init__(self) -> None:
         for name, least in (("workers", 1), ("queue", 1), ("image_bytes", 1), ("images", 1)):
             if (found := getattr(self, name)) < least:
                 raise ConfigError(f"expected {name} of at least {least}, found {found}: change it")
+        PredictionRequest(accept=self.accept)
         if self.history_required and self.history is None:
             raise ConfigError(
                 "expected a history file, as the history is required, found none: name one with --history"

@@ -224,7 +224,7 @@ function drawVerdict() {
   put($("verdict"),
     h("div", { class: "top" },
       h("span", { class: `decision ${told.decision}` }, t(told.decision)),
-      judged ? h("span", { class: "chance" }, `${t("chance")}: ${percent(told.pneumonia_probability)}`) : null,
+      judged ? h("span", { class: "chance" }, `${t("chance")}: ${percent(told.pneumonia_probability)}${told.validated ? "" : ` (${t("notValidated")})`}`) : null,
       told.decision === "refer" ? h("span", {}, t("referAdvice")) : null),
     judged ? meter(told, true) : null,
     told.reasons.map((reason) => h("p", {}, t(`reason.${reason}`), " ", h("small", { class: "soft" }, reason))),
@@ -328,10 +328,10 @@ export function wordsChanged() {
 function exportCsv() {
   const classes = ["normal", "bacterial", "viral"];
   const header = ["file", "sha256", "decision", "reasons", "detail", "pneumonia_probability", ...classes.map((name) => `${name}_probability`),
-    "operating_point", "threshold", "sensitivity", "specificity", "fitted_on", "evidence", "bundle_name", "bundle_version", "bundle_sha256", "notice"];
+    "operating_point", "threshold", "sensitivity", "specificity", "fitted_on", "evidence", "bundle_name", "bundle_version", "bundle_sha256", "notice", "validated"];
   const rows = items.filter((item) => item.told).map(({ told }) => [told.file, told.sha256, told.decision, told.reasons.join(";"), told.detail,
     told.pneumonia_probability, ...classes.map((name) => told.class_probability?.[name]), told.operating_point.name, told.operating_point.threshold,
-    told.operating_point.sensitivity, told.operating_point.specificity, told.operating_point.fitted_on, told.evidence, told.bundle.name, told.bundle.version, told.bundle.sha256, told.notice]);
+    told.operating_point.sensitivity, told.operating_point.specificity, told.operating_point.fitted_on, told.evidence, told.bundle.name, told.bundle.version, told.bundle.sha256, told.notice, told.validated]);
   // A cell that begins like a formula would be run by a spreadsheet.
   const cell = (value) => {
     const text = typeof value === "string" && /^[=+\-@\t\r]/.test(value) ? `'${value}` : String(value ?? "");
