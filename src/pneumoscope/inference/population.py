@@ -32,7 +32,7 @@ from pneumoscope.decision import Floats
 # Neighbour whose distance counts: a single odd reference makes nothing near.
 _NEIGHBOUR = 5
 # Principal components that are kept of features and of layouts.
-FEATURE_COMPONENTS, LAYOUT_COMPONENTS = 64, 20
+FEATURE_COMPONENTS, LAYOUT_COMPONENTS = 80, 12
 # r: weight of directions in which variants do not differ, in units of the radiographs' variance.
 _RIDGE = 0.5
 _MIN_DEVIATION = 1e-3
