@@ -7,6 +7,8 @@ import torch
 
 from pneumoscope.bundle import Bundle, Manifest, save_bundle
 from pneumoscope.config import ModelConfig
+from pneumoscope.data.alignment import LAYOUT_LENGTH
+from pneumoscope.inference.population import NeighbourDistance
 from pneumoscope.models.classifier import ImageClassifier
 from pneumoscope.models.registry import build_model
 from pneumoscope.training.export import export_onnx, golden_outputs
@@ -14,12 +16,20 @@ from pneumoscope.training.export import export_onnx, golden_outputs
 
 def permissive_guard(channels: int) -> dict[str, np.ndarray]:
     """Arrays of a guard that, with the manifest fixture's limits, lets everything pass."""
-    return {
-        "mean": np.zeros(channels, np.float32),
-        "scale": np.ones(channels, np.float32),
-        "components": np.eye(channels, 2, dtype=np.float16),
-        "deviation": np.ones(2, np.float32),
-    }
+    plain = [_distance_from_zero(length) for length in (channels, LAYOUT_LENGTH)]
+    return plain[0].arrays("features") | plain[1].arrays("layout")
+
+
+def _distance_from_zero(channels: int) -> NeighbourDistance:
+    """Distance whose references are all zero."""
+    return NeighbourDistance(
+        mean=np.zeros(channels),
+        scale=np.ones(channels),
+        components=np.eye(channels, 2),
+        offset=np.zeros(3),
+        projection=np.eye(3),
+        references=np.zeros((5, 3)),
+    )
 
 
 def bundle_of(model: ImageClassifier, images: np.ndarray, path: Path, manifest: Manifest) -> Bundle:

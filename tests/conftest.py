@@ -90,7 +90,7 @@ def manifest() -> Manifest:
         prevalence=0.5,
         operating_points={"balanced": OperatingPoint(0.5, 0.4, 0.6, 0.95, 0.9)},
         fitted_on="nothing",
-        guard=GuardLimits((0.0, 0.0), (1.0, 1.0), 1e6, -1.0),
+        guard=GuardLimits(0.5, 1e6, 2.0, 3.0, -1.0),
         intended_use="tests",
         licence="Apache-2.0",
         citation="none",

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from pneumoscope.bundle import GOLDEN, GUARD, MANIFEST, MODEL, load_bundle, save_bundle
 from pneumoscope.errors import BundleError
 
-GUARD_ARRAYS = {"mean": np.zeros(3, np.float32)}
+GUARD_ARRAYS = {"features_mean": np.zeros(3, np.float32)}
+LIMITS = {
+    "feature_weight": 0.5,
+    "outside": 1,
+    "not_frontal_chest": 2,
+    "not_a_radiograph": 3,
+    "suspicious_similarity": 0,
+}
 
 
 @pytest.fixture
@@ -60,7 +67,7 @@ def test_truncated_bundle_is_refused(bundle_file, length):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 2}, "expected a bundle of format 1 .* found 2: update pneumoscope"),
+        ({"format": 3}, "expected a bundle of format 2 .* found 3: update pneumoscope"),
         ({"prevalence": ...}, "expected a whole manifest"),
         ({"surprise": 1}, "expected a whole manifest .* unexpected keyword argument 'surprise'"),
         ({"preprocessing": {"height": 1}}, r"expected a whole manifest .* expected preprocessing.height in 8-4096"),
@@ -108,8 +115,14 @@ def test_arrays_with_code_in_them_are_not_loaded(bundle_file, manifest, tmp_path
     ("key", "value"),
     [
         ("guard", 1.5),  # found by experiments/fuzz.py
-        ("guard", {"usual": [0, 0], "spread": [1, "x"], "farthest": 1, "suspicious_similarity": 0}),
-        ("guard", {"usual": [0], "spread": [1], "farthest": 1, "suspicious_similarity": 0}),
+        ("guard", LIMITS | {"outside": "x"}),
+        ("guard", LIMITS | {"outside": 0}),
+        ("guard", LIMITS | {"feature_weight": 2}),
+        ("guard", LIMITS | {"surprise": 1}),
+        ("scope", {"ages": [5, 1], "views": []}),
+        ("scope", {"ages": [1], "views": []}),
+        ("scope", {"ages": None, "views": [3]}),
+        ("scope", 5),
         ("operating_points", []),
         ("operating_points", {"balanced": {"threshold": "x"}}),
         ("operating_points", {}),
@@ -119,7 +132,6 @@ def test_arrays_with_code_in_them_are_not_loaded(bundle_file, manifest, tmp_path
         ("classes", [1, 2]),
         ("prevalence", 0),
         ("prevalence", None),
-        ("least_similarity", "x"),
         ("conformal", {"0.9": ["x"]}),
         ("parts", 3),
         ("name", None),

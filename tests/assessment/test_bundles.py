@@ -57,8 +57,8 @@ def compare(bundle, data, out):
             referred = [p.decision is Decision.REFER for p in predictions]
             assert report["decisions"]["rejected"]["value"] == pytest.approx(np.mean(rejected))
             assert point["measured"]["referred"]["value"] == pytest.approx(np.mean(referred))
-            unlike = [Reason.UNLIKE_TRAINING in p.reasons for p in predictions]
-            assert report["decisions"]["unlike"]["value"] == pytest.approx(np.mean(unlike))
+            outside = [p.decision == "refer" and not p.validated for p in predictions]
+            assert report["decisions"]["outside"]["value"] == pytest.approx(np.mean(outside))
     assert report["films"] == len(files)
     return report, predictions
 

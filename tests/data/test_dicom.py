@@ -11,19 +11,18 @@ import pydicom
 import pytest
 from PIL import Image
 from pydicom.data import get_testdata_file
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.pixels.utils import compress
 from pydicom.uid import (
-    UID,
     DeflatedExplicitVRLittleEndian,
-    ExplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGLosslessSV1,
     RLELossless,
 )
 
+from dicom_objects import dataset_of, written
 from pneumoscope.data.reading import read_grey
 from pneumoscope.errors import UnreadableImage, UnsupportedDicom
 
@@ -43,40 +42,11 @@ READ = {
         for kind in ("RLE", "bigendian", "expb", "implicit", "jp2klossless", "jpeg_ls_lossless", "padded")
     ),
 }
-SECONDARY_CAPTURE = UID("1.2.840.10008.5.1.4.1.1.7")
 
 
 def ramp():
     """32 rows of values 0, 64, ... 4032."""
     return np.tile(np.arange(0, 4096, 64, dtype=np.uint16), (32, 1))
-
-
-def dataset_of(stored, bits=12, **attributes):
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = SECONDARY_CAPTURE
-    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = UID("1.2.3")
-    dataset.Rows, dataset.Columns = stored.shape
-    dataset.SamplesPerPixel = 1
-    dataset.PhotometricInterpretation = "MONOCHROME2"
-    dataset.BitsAllocated = 8 * stored.dtype.itemsize
-    dataset.BitsStored = bits
-    dataset.HighBit = bits - 1
-    dataset.PixelRepresentation = int(stored.dtype.kind == "i")
-    dataset.PixelData = stored.tobytes()
-    for keyword, value in attributes.items():
-        if value is None:
-            delattr(dataset, keyword)
-        else:
-            setattr(dataset, keyword, value)
-    return dataset
-
-
-def written(dataset):
-    buffer = io.BytesIO()
-    dataset.save_as(buffer, enforce_file_format=True)
-    return buffer.getvalue()
 
 
 def read(dataset):

@@ -17,17 +17,17 @@ POLICY = DecisionPolicy(
 )
 
 
-def outcomes_of(table, unlike=None, rejected=None):
-    """Outcomes as `predict` decides: rejected images are not referred, images unlike the training images are."""
+def outcomes_of(table, outside=None, rejected=None):
+    """Outcomes as `predict` decides: rejected images are not referred, images outside the population are."""
     nothing = np.zeros(len(table), dtype=bool)
-    unlike, rejected = (nothing if flags is None else flags for flags in (unlike, rejected))
+    outside, rejected = (nothing if flags is None else flags for flags in (outside, rejected))
     probability = pneumonia_probability(table.probability)
-    referred = {n: (is_referred(probability, p) | unlike) & ~rejected for n, p in POLICY.operating_points.items()}
-    return DecisionOutcomes(referred, unlike & ~rejected, rejected)
+    referred = {n: (is_referred(probability, p) | outside) & ~rejected for n, p in POLICY.operating_points.items()}
+    return DecisionOutcomes(referred, outside & ~rejected, rejected)
 
 
-def measured(table, unlike=None, rejected=None, clusters=None):
-    return measure_decisions(table, POLICY, outcomes_of(table, unlike, rejected), clusters)
+def measured(table, outside=None, rejected=None, clusters=None):
+    return measure_decisions(table, POLICY, outcomes_of(table, outside, rejected), clusters)
 
 
 def table_of(probability, label, split=0.5):
@@ -61,7 +61,7 @@ def test_operating_points_count_images_by_hand(table):
 
 def test_rejected_images_are_neither_referred_nor_answered(table):
     rejected = np.arange(8) >= 6
-    record = measured(table, unlike=np.arange(8) == 7, rejected=rejected)
+    record = measured(table, outside=np.arange(8) == 7, rejected=rejected)
     assert record["rejected"]["value"] == 2 / 8
     plain = measured(table)["operating_points"]["balanced"]["measured"]
     point = record["operating_points"]["balanced"]["measured"]
@@ -74,14 +74,14 @@ def test_rejected_images_are_neither_referred_nor_answered(table):
     assert point["referred"]["value"] == pytest.approx((~answered).sum() / 8)
 
 
-def test_images_unlike_the_training_images_are_referred_whatever_the_prediction(table):
-    unlike = np.arange(8) == 7
-    record = measured(table, unlike=unlike)
-    assert record["unlike"]["value"] == 1 / 8
+def test_images_outside_the_population_are_referred_whatever_the_prediction(table):
+    outside = np.arange(8) == 7
+    record = measured(table, outside=outside)
+    assert record["outside"]["value"] == 1 / 8
     assert record["operating_points"]["balanced"]["measured"]["referred"]["value"] == 3 / 8
     assert record["operating_points"]["sensitive"]["measured"]["referred"]["value"] == 1 / 8
     assert record["operating_points"]["balanced"]["measured"]["accuracy"]["value"] == 6 / 8
-    assert measured(table)["unlike"]["value"] == 0
+    assert measured(table)["outside"]["value"] == 0
 
 
 def test_most_confident_images_are_answered_first(table):

@@ -16,7 +16,7 @@ def prediction(file, rejected=False):
         file,
         "0" * 64,
         Decision.REJECTED if rejected else Decision.REFER,
-        (Reason.UNREADABLE,) if rejected else (Reason.NEAR_THRESHOLD, Reason.UNLIKE_TRAINING),
+        (Reason.UNREADABLE,) if rejected else (Reason.NEAR_THRESHOLD, Reason.OUTSIDE_POPULATION),
         "in words, with a comma" if rejected else "",
         None if rejected else 0.25,
         None if rejected else {"normal": 0.75, "bacterial": 0.2, "viral": 0.05},
@@ -56,7 +56,7 @@ def test_tables_have_one_row_a_image_and_one_name_a_column(tmp_path):
     assert table["pneumonia_probability"].to_pylist() == [0.25, 0.25, None]
     assert table["viral_probability"].to_pylist() == [0.05, 0.05, None]
     assert table["threshold"].to_pylist() == [0.5] * 3
-    assert written_rows[0]["reasons"] == "near_threshold;unlike_training"
+    assert written_rows[0]["reasons"] == "near_threshold;outside_population"
     assert written_rows[2]["detail"] == "in words, with a comma"
     assert written_rows[2]["pneumonia_probability"] == ""
     assert written_rows[0]["bundle_sha256"] == "b" * 64

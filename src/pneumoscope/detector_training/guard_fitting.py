@@ -20,10 +20,11 @@ from pneumoscope.data.cache import cached_images
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.data.export_variants import EXPORT_VARIANTS
 from pneumoscope.data.preprocessing import prepare_with_frame
+from pneumoscope.data.stress_images import store_like_pneumonias
 from pneumoscope.inference.guard import Guard, fit_guard
 from pneumoscope.inference.network import Network
 from pneumoscope.inference.population import Descriptions, fit_population
-from pneumoscope.types import Split
+from pneumoscope.types import Finding, Split
 
 # Fraction of the held-out images that may lie outside the population.
 _OUTSIDE_FRACTION = 0.02
@@ -53,18 +54,22 @@ def fit_guard_to(network: Network, dataset: Dataset, settings: Preprocessing) ->
     squares = cached_images(dataset.source, dataset.index, Preprocessing(), paths.images_directory())
     references, held_out = _halves(dataset)
     rng = np.random.default_rng(0)
-    variants = [vary(squares[i], rng) for i, vary in zip(references, cycle(EXPORT_VARIANTS.values()))]
-    unchanged = describe(network, (squares[i] for i in held_out), settings)
+    exported = [vary(squares[i], rng) for i, vary in zip(references, cycle(EXPORT_VARIANTS.values()))]
+    normal = np.array([row.finding is Finding.NORMAL for row in dataset.index.rows])
+    pneumonias = squares[references[~normal[references]]]
+    restored, held_out_restored = (
+        store_like_pneumonias(squares[some[normal[some]]], pneumonias, rng) for some in (references, held_out)
+    )
     population = fit_population(
-        describe(network, (squares[i] for i in references), settings),
-        describe(network, variants, settings),
-        np.arange(len(references)),
-        unchanged,
+        describe(network, squares[references], settings),
+        describe(network, [*exported, *restored], settings),
+        np.concatenate([np.arange(len(references)), np.flatnonzero(normal[references])]),
+        describe(network, [*squares[held_out], *held_out_restored], settings),
         _OUTSIDE_FRACTION,
         _REFERENCES,
         rng,
     )
-    altered = describe(network, (_alter(squares[i], rng) for i in held_out), settings)
+    altered = describe(network, [_alter(squares[i], rng) for i in held_out], settings)
     validation = dataset.positions(Split.VALIDATION)
     similarity = np.array([load_atlas().locate_chest(squares[i]).similarity for i in validation])
     return fit_guard(population, altered, similarity)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumoscope.errors import InputError
+from pneumoscope.evaluation.intervals import wilson_interval
 from pneumoscope.evaluation.metrics import Floats
 
 BINS = 10
@@ -28,8 +29,6 @@ _MOVED, _DRIFTED = 0.1, 0.25
 _HALF = 0.5
 # Smallest window in which drift is assessed.
 FEWEST = 50
-# Standard normal quantile of a two-sided 95 % interval.
-_Z = 1.959964
 
 
 class Drift(StrEnum):
@@ -144,14 +143,9 @@ def rejection_drift(reference: Reference, rejected: int, images: int) -> tuple[D
         reference: Reference statistics.
         rejected: Number of rejected images in the window.
         images: Number of images in the window.
-    Source: Wilson, Journal of the American Statistical Association 1927, doi 10.1080/01621459.1927.10502953.
     """
-    if images == 0:
-        return Drift.TOO_FEW, 0.0, 1.0
-    fraction, z2 = rejected / images, _Z**2
-    middle = (fraction + z2 / (2 * images)) / (1 + z2 / images)
-    half = _Z / (1 + z2 / images) * float(np.sqrt(fraction * (1 - fraction) / images + z2 / (4 * images**2)))
-    low, high = max(0.0, middle - half), min(1.0, middle + half)
+    interval = wilson_interval(rejected, images)
+    low, high = interval.low, interval.high
     # The guard is fitted to reject 0.5 % of chest radiographs, even where the reference has no rejected image.
     usual = max(reference.rejected, 0.005)
     if images < FEWEST:

@@ -15,6 +15,8 @@ from pneumoscope.evaluation.metrics import Floats, Ints, check_probabilities, co
 
 RESAMPLES = 2000
 LEVEL = 0.95
+# Standard normal quantile of a two-sided 95 % interval.
+_Z = 1.959964
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,19 @@ class Estimate:
         if self.value != self.value:
             return "undefined"
         return f"{100 * self.value:.1f} % ({100 * self.low:.1f}-{100 * self.high:.1f})"
+
+
+def wilson_interval(count: int, total: int) -> Estimate:
+    """Fraction `count` of `total` with its 95 % interval, for independent images; NaN, from 0 to 1, where `total` is 0.
+
+    Source: Wilson, Journal of the American Statistical Association 1927, doi 10.1080/01621459.1927.10502953.
+    """
+    if total == 0:
+        return Estimate(float("nan"), 0.0, 1.0)
+    fraction, z2 = count / total, _Z**2
+    middle = (fraction + z2 / (2 * total)) / (1 + z2 / total)
+    half = _Z / (1 + z2 / total) * float(np.sqrt(fraction * (1 - fraction) / total + z2 / (4 * total**2)))
+    return Estimate(fraction, max(0.0, middle - half), min(1.0, middle + half))
 
 
 def patient_weights(patients: Sequence[str], rng: np.random.Generator, resamples: int = RESAMPLES) -> Floats:

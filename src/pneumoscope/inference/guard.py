@@ -37,7 +37,7 @@ _CONTRAST_PERCENTILES = (5, 95)
 # Rows and columns that are sampled to measure the contrast, about.
 _CONTRAST_SAMPLES = 200
 # Gain in correlation with the mean chest, and correlation, from which an inverted or turned image is taken for a chest.
-_MIN_GAIN, _MIN_TURNED_SIMILARITY = 0.02, 0.65
+_MIN_GAIN, _MIN_TURNED_SIMILARITY = 0.1, 0.65
 # Distance of an image that is no radiograph, in units of the distance from which it is no frontal chest radiograph.
 _NO_RADIOGRAPH = 1.7
 
