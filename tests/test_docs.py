@@ -20,7 +20,7 @@ def test_examples_run(page, drawn_radiographs, tmp_path):
         [sys.executable, "-c", "\n".join(examples)], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "pneumonia" in done.stdout
+    assert "refer" in done.stdout  # the image is a drawing
 
 
 def test_every_reason_and_field_is_explained():

@@ -30,16 +30,49 @@ def evidence() -> str:
 
 
 def input_guard() -> str:
-    """Share of each kind of image that the input guard rejects."""
+    """Fraction of each kind of image that gets a decision, is outside, and is rejected."""
     records = [read(f"detector/guard-{name}.json") for name in SHIPPED]
     rows = []
     for group, kinds in records[0]["kinds"].items():
         for kind, counts in kinds.items():
             found = [record["kinds"][group][kind] for record in records]
-            shares = [percent(each["rejected"] / each["images"]) for each in found]
-            rows.append([group, kind, str(counts["images"]), *shares])
-    header = ["", "kind", "images", *(f"rejected by `{name}`, %" for name in SHIPPED)]
+            shown = [
+                " / ".join(percent(each[name] / each["images"]) for name in ("answered", "outside", "rejected"))
+                for each in found
+            ]
+            rows.append([group, kind, str(counts["images"]), *shown])
+    header = ["", "kind", "images", *(f"`{name}`: decision / outside / rejected, %" for name in SHIPPED)]
     return table(header, rows, " ".join(map(source, records)))
+
+
+def populations() -> str:
+    """Decisions on images of other populations and subjects, and on those of the detectors' own population."""
+    record = read("robustness/populations.json")
+    rows = []
+    for name, figures in record["detectors"]["default"]["sets"].items():
+        found = [record["detectors"][detector]["sets"][name]["fractions"] for detector in SHIPPED]
+        shown = [percent_interval(each[part]) for part in ("answered", "not_frontal_chest") for each in found]
+        rows.append([name, str(figures["images"]), *shown])
+    header = ["images", "n", *(f"decision by `{name}`, %" for name in SHIPPED)]
+    header += [f"`not_frontal_chest` by `{name}`, %" for name in SHIPPED]
+    return table(header, rows, f"Wilson's 95 % intervals over images. {source(record)}")
+
+
+def corruptions() -> str:
+    """Wrong and refused answers on altered test images, at the mildest and at the strongest strengths."""
+    record = read("robustness/corruptions-test.json")
+    rows = []
+    for name, strengths in record["detectors"]["default"].items():
+        row = [name if name in record["medmnist_c"] else f"{name} *"]
+        for detector in SHIPPED:
+            figures = list(record["detectors"][detector][name].values())
+            wrong = [100 * each["wrong"]["value"] for each in figures]
+            refused = [100 * each["refused"]["value"] for each in figures]
+            row += [", ".join(f"{value:.0f}" for value in values) for values in (wrong, refused)]
+        rows.append([row[0], ", ".join(strengths), *row[1:]])
+    header = ["alteration", "strengths", *(f"`{n}` {what}, %" for n in SHIPPED for what in ("wrong", "refused"))]
+    note = f"{record['images']} images of the {record['split']} split; * not in MedMNIST-C. {source(record)}"
+    return table(header, rows, note)
 
 
 def exported() -> str:
@@ -100,7 +133,9 @@ def robustness() -> str:
 
 BLOCKS: Blocks = {
     "evidence": evidence,
+    "corruptions": corruptions,
     "guard": input_guard,
+    "populations": populations,
     "exported": exported,
     "predicting": predicting,
     "engines": engines,

@@ -13,9 +13,13 @@ from pneumoscope.bundle import TRAINING_HASHES, load_bundle, save_bundle, traini
 from pneumoscope.inference.detector import load_detector
 
 
+ACCEPT = ("--accept", "outside_population")
+
+
 def test_the_shipped_detector_answers_for_real_images(pneumoscope, drawn_radiographs):
-    """Training images: this shows that all parts work together, not how good they are."""
-    code, out, err = pneumoscope("predict", drawn_radiographs, "--json")
+    """Drawings are no radiographs of children, so the site says that it accepts them."""
+    code, out, err = pneumoscope("predict", drawn_radiographs, "--json", *ACCEPT)
+    assert "warning: outside_population: such images get a decision" in err
     assert code == 0
     records = [json.loads(line) for line in out.splitlines()]
     assert [record["file"].rpartition("/")[2] for record in records] == sorted(
@@ -27,12 +31,15 @@ def test_the_shipped_detector_answers_for_real_images(pneumoscope, drawn_radiogr
         assert abs(sum(record["class_probability"].values()) - 1) < 1e-6
         assert record["bundle"]["name"] == "default"
         assert record["notice"].startswith("Research use only")
+        assert record["reasons"] == ([] if record["validated"] else ["outside_population"])
+        assert record["validated"] or "unlike the radiographs" in record["detail"]
+    assert not all(record["validated"] for record in records)
     assert "6 images: 2 normal, 4 pneumonia" in err
 
 
 def test_each_image_has_a_line_and_the_notice_follows(pneumoscope, drawn_radiographs):
     code, out, err = pneumoscope(
-        "predict", drawn_radiographs / "viral-1.png", drawn_radiographs / "normal-1.png", "--bundle", "nano"
+        "predict", drawn_radiographs / "viral-1.png", drawn_radiographs / "normal-1.png", "--bundle", "nano", *ACCEPT
     )
     assert code == 0
     first, second = out.splitlines()
@@ -47,7 +54,8 @@ def test_a_list_on_standard_input_a_bad_file_and_the_exit_code(pneumoscope, draw
     code, out, err = pneumoscope("predict", "-", "--json", "--workers", "1", stdin=listed)
     assert code == 3
     records = [json.loads(line) for line in out.splitlines()]
-    assert [record["reasons"] for record in records] == [[], ["unreadable"], ["unreadable"]]
+    assert [record["reasons"] for record in records[1:]] == [["unreadable"], ["unreadable"]]
+    assert records[0]["pneumonia_probability"] < 0.5
     assert "2 could not be read" in err
 
 
@@ -96,7 +104,7 @@ def test_errors_are_one_line(pneumoscope, drawn_radiographs, tmp_path, words, me
 
 def test_report_is_one_page_with_images_maps_and_what_was_rejected(pneumoscope, drawn_radiographs, tmp_path):
     (tmp_path / "bad.jpeg").write_bytes(b"<script>")
-    code, out, _ = pneumoscope("report", drawn_radiographs, "bad.jpeg")
+    code, out, _ = pneumoscope("report", drawn_radiographs, "bad.jpeg", *ACCEPT)
     assert code == 0
     assert out == "report.html\n"
     page = (tmp_path / "report.html").read_text(encoding="utf-8")

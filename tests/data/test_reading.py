@@ -139,7 +139,7 @@ def test_whatever_a_decoder_raises_is_an_unreadable_image(error, monkeypatch):
 
 @pytest.mark.parametrize("shape", [(2, 3, 4), (0, 5), (7,)])
 def test_only_images_of_two_dimensions_are_given(shape, monkeypatch):
-    monkeypatch.setattr("pneumoscope.data.reading._decode", lambda _: np.zeros(shape, np.uint8))
+    monkeypatch.setattr("pneumoscope.data.reading._decode", lambda _: (np.zeros(shape, np.uint8), None))
     with pytest.raises(UnreadableImage, match="decoded to uint8 of shape"):
         read_grey(Path("a"), b"x")
 

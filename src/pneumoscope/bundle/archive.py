@@ -37,6 +37,8 @@ GUARD_MODEL = "guard.onnx"
 TRAINING_HASHES = "learnt"
 # Largest part in bytes, since parts are read into memory whole.
 _LARGEST_PART = 2_000_000_000
+# Fraction of a part's size below which its deflated form is stored instead.
+_WORTH_DEFLATING = 0.9
 # Exceptions of json, zipfile and numpy on damaged files.
 _DAMAGE = (
     OSError,
@@ -106,7 +108,7 @@ def save_bundle(
     parts |= {GUARD_MODEL: guard_model} if guard_model else {}
     table = manifest.as_json() | {"parts": {name: _hash(content) for name, content in parts.items()}}
     with atomic_write(path) as temporary:
-        temporary.write_bytes(_zip({MANIFEST: as_json(table).encode(), **parts}))
+        temporary.write_bytes(_zip({MANIFEST: as_json(table).encode(), **parts}, deflate=True))
     return load_bundle(path)
 
 
@@ -197,12 +199,16 @@ def _zip_reader(path: Path) -> Callable[[str], bytes]:
     return read
 
 
-def _zip(parts: dict[str, bytes]) -> bytes:
+def _zip(parts: dict[str, bytes], deflate: bool = False) -> bytes:
+    """Zip file of some parts; with `deflate`, those that get smaller by it are deflated."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, content in parts.items():
-            # Stored, not deflated, since weights do not compress; a fixed date makes the bytes deterministic.
-            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content)
+            # Most weights do not compress, and inflating them for nothing would delay the start; a fixed date makes the
+            # bytes deterministic.
+            smaller = deflate and len(zlib.compress(content)) < _WORTH_DEFLATING * len(content)
+            how = zipfile.ZIP_DEFLATED if smaller else zipfile.ZIP_STORED
+            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content, how)
     return buffer.getvalue()
 
 
