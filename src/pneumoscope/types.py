@@ -227,12 +227,14 @@ class ImageHeader:
         view: View position, such as AP, PA or LL, upper case; empty where the header does not say.
         body_part: Body part examined, upper case; empty where the header does not say.
         modality: Modality, such as CR or DX, upper case; empty where the header does not say.
+        sex: Sex of the patient, F, M or O; empty where the header does not say.
     """
 
     age_years: float | None = None
     view: str = ""
     body_part: str = ""
     modality: str = ""
+    sex: str = ""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ import pytest
 from pneumoscope.bundle import TRAINING_HASHES, load_bundle, save_bundle, training_hashes
 from pneumoscope.inference.detector import load_detector
 
-
 ACCEPT = ("--accept", "outside_population")
 
 

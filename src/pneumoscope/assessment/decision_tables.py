@@ -35,8 +35,9 @@ def decision_tables(decisions: Mapping[str, Any], class_names: Sequence[str]) ->
         _operating_points(decisions),
         _calibration(decisions),
         _coverages(decisions),
-        _prediction_sets(decisions, class_names),
     ]
+    if decisions["conformal"]:
+        tables.append(_prediction_sets(decisions, class_names))
     return [*tables, _clusters(decisions)] if "styles" in decisions else tables
 
 

@@ -21,19 +21,29 @@ class Evaluation:
     """An evaluation on one split of a data set.
 
     Attributes:
-        split: Split to evaluate: validation or test; train to detect overfitting.
+        split: Split to evaluate: validation or test; train to detect overfitting; None for all images of a site.
         why: Purpose, for the ledger.
         ledger: File of JSON lines that gets a line where `split` is test and the images are real; none is kept where None.
         synthetic: Whether the images are phantoms.
     """
 
-    split: Split
+    split: Split | None
     why: str
     ledger: Path | None = None
     synthetic: bool = False
 
+    @property
+    def images(self) -> str:
+        """Name of the images in reports."""
+        return "all" if self.split is None else self.split.value
+
     def write(
-        self, table: PredictionTable, images: NDArray[np.uint8], context: ReportContext, folder: Path
+        self,
+        table: PredictionTable,
+        images: NDArray[np.uint8],
+        context: ReportContext,
+        folder: Path,
+        acceptance: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Measure, record the evaluation in the ledger, and write the report.
 
@@ -42,11 +52,12 @@ class Evaluation:
             images: (n, height, width) uint8, in the order of the table.
             context: Title and provenance.
             folder: Folder of the report.
+            acceptance: Measures of a bundle's decisions; None for a network alone.
 
         Returns:
             The report, as in `report.json`.
         """
-        record = measure(table, context)
+        record = measure(table, context) | ({"acceptance": acceptance} if acceptance else {})
         # The ledger comes first, so that an evaluation killed while it writes the report is counted.
         if self.ledger is not None and self.split is Split.TEST and not self.synthetic:
             record_evaluation(self.ledger, record, self.why)

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from pneumoscope.assessment.acceptance import acceptance_tables
 from pneumoscope.assessment.decision_tables import Table, decision_tables, format_estimate
 from pneumoscope.assessment.figures import (
     draw_accuracy_over_coverage,
@@ -220,9 +221,10 @@ def _metric_rows(estimates: dict[str, Estimate]) -> list[list[str]]:
 
 def _decision_tables(record: dict[str, Any]) -> list[Table]:
     """Tables on a detector's decisions; none for a network alone."""
-    if "decisions" not in record:
-        return []
-    return decision_tables(record["decisions"], record["confusion_matrix"]["classes"])
+    tables = acceptance_tables(record["acceptance"]) if "acceptance" in record else []
+    if "decisions" in record:
+        tables += decision_tables(record["decisions"], record["confusion_matrix"]["classes"])
+    return tables
 
 
 def _markdown(estimates: dict[str, Estimate], record: dict[str, Any], context: ReportContext) -> str:

@@ -70,20 +70,19 @@ def assess_run(
     """
     if not run.is_finished:
         raise RunError(f"expected a finished run in {run.path}, found one without weights: finish it with --resume")
-    folder = run.path / "evaluation" / evaluation.split.value
+    split = evaluation.split or Split.TEST
+    folder = run.path / "evaluation" / split.value
     facts = _facts(run, dataset)
     if (existing := _existing_report(folder, facts)) is not None:
         return existing
-    _check_unseen(run, dataset, evaluation.split)
+    _check_unseen(run, dataset, split)
     config = run.config()
     scheme = SCHEMES[config.model.classes]
-    data = labelled_images(dataset, evaluation.split, len(scheme))
+    data = labelled_images(dataset, split, len(scheme))
     model = load_network(run, inception_weights)
     probability = class_probabilities(model, data, resolve_precision(config.training.precision))
     table = prediction_table(dataset, data, scheme, probability)
-    context = ReportContext(
-        title, evaluation.split.value, evaluation.synthetic, run.read_metrics(), facts | provenance()
-    )
+    context = ReportContext(title, split.value, evaluation.synthetic, run.read_metrics(), facts | provenance())
     return evaluation.write(table, dataset.images[data.positions], context, folder)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pneumoscope.cli.options import (
+    NOT_MET,
     DataOption,
     InceptionOption,
     JsonOption,
@@ -36,7 +37,22 @@ def evaluate(
         typer.Option("--out", help="Of a bundle's report; evaluation/BUNDLE/SPLIT where none is named."),
     ] = None,
     data: DataOption = None,
-    split: Annotated[Split, typer.Option("--split", help="Whose films.")] = Split.TEST,
+    split: Annotated[
+        Split | None,
+        typer.Option(
+            "--split",
+            help="Split to evaluate (default: test; of a bundle every image where the data set has no test images).",
+            show_default=False,
+        ),
+    ] = None,
+    require: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--require",
+            help="Least value of a measure of a bundle's decisions, such as sensitivity=0.95; repeat it. Exit code 4 where not met.",
+            show_default=False,
+        ),
+    ] = None,
     why: Annotated[
         str, typer.Option("--why", help="For the ledger: why the test films are looked at.")
     ] = "evaluate command",
@@ -52,20 +68,30 @@ def evaluate(
     keep_freed_memory()
     from pneumoscope.errors import ConfigError
 
-    if run is not None and (bundle is not None or out is not None):
-        raise ConfigError("expected a run folder, or --bundle and --out, found both: leave one out")
-    folder = (
-        run / "evaluation" / split.value
-        if run
-        else out or Path("evaluation") / Path(bundle or "default").stem / split.value
-    )
+    if run is not None and (bundle is not None or out is not None or require):
+        raise ConfigError("expected a run folder, or --bundle, --out and --require, found both: leave one out")
     options = EvaluationOptions(data, split, why, ledger, inception_weights, skip_unreadable)
-    record = _run(run, options) if run else _bundle(bundle or "default", folder, options, workers)
+    if run:
+        folder = run / "evaluation" / (split or Split.TEST).value
+        record = _run(run, options)
+    else:
+        record, folder = _bundle(bundle or "default", out, options, workers, require or [])
     if as_json:
         print_json(record)
     else:
         typer.echo((folder / "report.md").read_text(encoding="utf-8").rstrip("\n"))
         typer.echo(f"\n{folder / 'report.html'}")
+    if "acceptance" in record and record["acceptance"]["required"]:
+        _print_verdict(record["acceptance"])
+
+
+def _print_verdict(acceptance: dict[str, Any]) -> None:
+    """Prints the verdict on the requirements; exit code 4 where one is not met."""
+    from pneumoscope.assessment.acceptance import verdict
+
+    typer.echo(verdict(acceptance), err=True)
+    if not all(each["met"] for each in acceptance["required"]):
+        raise typer.Exit(NOT_MET)
 
 
 @dataclass(frozen=True)
@@ -73,18 +99,19 @@ class EvaluationOptions:
     """Options that runs and bundles have in common; named as on the command line."""
 
     data: Path | None
-    split: Split
+    split: Split | None
     why: str
     ledger: Path | None
     inception_weights: Path | None
     skip_unreadable: bool
 
-    def evaluation(self, synthetic: bool) -> "Evaluation":
-        """Evaluation with these options and the ledger in use."""
+    def evaluation(self, synthetic: bool, site: bool = False) -> "Evaluation":
+        """Evaluation with these options and the ledger in use; of all images of a `site` where no split is named."""
         from pneumoscope.assessment.evaluation import Evaluation
         from pneumoscope.assessment.ledger import ledger_in_use
 
-        return Evaluation(self.split, self.why, ledger_in_use(self.ledger), synthetic)
+        split = self.split or (None if site else Split.TEST)
+        return Evaluation(split, self.why, ledger_in_use(self.ledger), synthetic)
 
 
 def _run(run: Path, options: EvaluationOptions) -> dict[str, Any]:
@@ -101,16 +128,26 @@ def _run(run: Path, options: EvaluationOptions) -> dict[str, Any]:
         return evaluate_run(run, location, evaluation, shown.report, titles, weights, skip)
 
 
-def _bundle(name: str, folder: Path, options: EvaluationOptions, workers: int) -> dict[str, Any]:
+def _bundle(
+    name: str, out: Path | None, options: EvaluationOptions, workers: int, require: list[str]
+) -> tuple[dict[str, Any], Path]:
+    """Report of a bundle, and its folder."""
     from pneumoscope.assessment.bundles import evaluate_bundle
     from pneumoscope.bundle import find_bundle
     from pneumoscope.cli.progress import display
     from pneumoscope.data.locate import locate
+    from pneumoscope.data.sources import open_source
+    from pneumoscope.evaluation.acceptance import parse_requirements
     from pneumoscope.inference.pool import WorkerPool
 
-    bundle = find_bundle(name)
+    required, bundle = parse_requirements(require), find_bundle(name)
     with display() as shown:
         location = locate(options.data, shown.report)
-        evaluation = options.evaluation(location.synthetic)
+        site = all(image.split is not Split.TEST for image in open_source(location.root).images)
+        evaluation = options.evaluation(location.synthetic, site)
+        folder = out or Path("evaluation") / Path(name).stem / evaluation.images
         with WorkerPool(bundle, worker_count(workers, None)) as pool:
-            return evaluate_bundle(bundle, pool, location, evaluation, shown.report, folder, options.skip_unreadable)
+            record = evaluate_bundle(
+                bundle, pool, location, evaluation, shown.report, folder, options.skip_unreadable, required
+            )
+    return record, folder

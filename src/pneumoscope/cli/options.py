@@ -68,6 +68,8 @@ LedgerOption = Annotated[
 
 # Exit code where some images could not be read and all others have predictions.
 SOME_UNREADABLE = 3
+# Exit code where a stated requirement is not met.
+NOT_MET = 4
 # Number of images below which one process is done sooner than several have started.
 _MIN_IMAGES_FOR_WORKERS = 64
 
@@ -142,6 +144,7 @@ def print_json(value: Any) -> None:
 
 
 __all__ = [
+    "NOT_MET",
     "SOME_UNREADABLE",
     "AcceptOption",
     "BundleOption",

@@ -50,6 +50,7 @@ _WANTED += [
     "Modality",
     "BodyPartExamined",
     "ViewPosition",
+    "PatientSex",
     "PatientAge",
     "PatientBirthDate",
     "StudyDate",
@@ -95,12 +96,8 @@ def decode_dicom(content: bytes) -> tuple[NDArray[np.uint16], ImageHeader]:
 
 
 def _header(dataset: pydicom.Dataset) -> ImageHeader:
-    return ImageHeader(
-        _age_years(dataset),
-        _text(dataset, "ViewPosition"),
-        _text(dataset, "BodyPartExamined"),
-        _text(dataset, "Modality"),
-    )
+    keywords = ("ViewPosition", "BodyPartExamined", "Modality", "PatientSex")
+    return ImageHeader(_age_years(dataset), *(_text(dataset, keyword) for keyword in keywords))
 
 
 def _text(dataset: pydicom.Dataset, keyword: str) -> str:

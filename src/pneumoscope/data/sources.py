@@ -5,7 +5,8 @@ Every layout becomes a list of `SourceImage`; images are decoded on request only
 
 import csv
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -19,6 +20,8 @@ from pneumoscope.types import IMAGE_SUFFIXES, Etiology, Finding, Split
 # Kaggle's `val` holds 16 of the 5,232 training images: too few to measure anything, so they count as training images.
 _SPLIT_FOLDERS = {"train": Split.TRAIN, "training": Split.TRAIN, "val": Split.TRAIN, "valid": Split.TRAIN,
                   "validation": Split.TRAIN, "test": Split.TEST}  # fmt: skip
+# Columns of a table that tell groups of images apart.
+GROUP_COLUMNS = ("age", "sex", "view")
 _CLASS_WORDS = {
     "normal": (Finding.NORMAL, Etiology.NONE),
     "pneumonia": (Finding.PNEUMONIA, Etiology.UNKNOWN),
@@ -45,6 +48,7 @@ class SourceImage:
         split: Train or test.
         conflict: Contradiction between folder and file name, in words; empty where there is none.
         known_name: Whether the patient is known, from a table or a file name of either publisher.
+        groups: Age in years, sex and view, as far as a table has these columns.
     """
 
     path: str
@@ -54,6 +58,7 @@ class SourceImage:
     split: Split
     conflict: str = ""
     known_name: bool = True
+    groups: Mapping[str, str] = field(default_factory=dict)
 
 
 class Source:
@@ -206,6 +211,7 @@ def _image_of_row(table: Path, line: int, row: dict[str, str]) -> SourceImage:
         patient=patient,
         split=split,
         known_name=bool(cell["patient"]) or name is not None,
+        groups={column: (row.get(column) or "").strip() for column in GROUP_COLUMNS},
     )
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pneumoscope.decision import DecisionPolicy, at_prevalence, pneumonia_probability
 from pneumoscope.evaluation.calibration import calibration_curve, calibration_line, ece_under_perfect_calibration
 from pneumoscope.evaluation.conformal import coverage_per_class, prediction_sets
-from pneumoscope.evaluation.intervals import Estimate, delong_interval, interval_of, patient_weights
+from pneumoscope.evaluation.intervals import delong_interval, fraction_estimate, interval_of, patient_weights
 from pneumoscope.evaluation.metrics import Floats, brier_score, expected_calibration_error, roc_auc
 from pneumoscope.evaluation.predictions import PredictionTable
 from pneumoscope.evaluation.selective import risk_coverage
@@ -79,12 +79,7 @@ def measure_decisions(
 
 
 def _fraction(hit: Flags, among: Flags, weight: Floats) -> dict[str, float]:
-    """Estimate of the fraction of `among`, (n,) bool, in which `hit`, (n,) bool, is true."""
-    if not among.any():
-        return asdict(Estimate(float("nan"), float("nan"), float("nan")))
-    with np.errstate(invalid="ignore"):
-        resampled = (weight @ (hit & among)) / (weight @ among)
-    return asdict(interval_of(float(hit[among].mean()), resampled))
+    return asdict(fraction_estimate(hit, among, weight))
 
 
 def _measure_point(

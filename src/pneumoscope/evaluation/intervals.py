@@ -118,6 +118,21 @@ def interval_of(value: float, resampled: Floats) -> Estimate:
     return Estimate(value, float(low), float(high))
 
 
+def fraction_estimate(hit: NDArray[np.bool_], among: NDArray[np.bool_], weight: Floats) -> Estimate:
+    """Fraction of `among`, (n,) bool, in which `hit`, (n,) bool, is true; NaN where none is among.
+
+    Args:
+        hit: (n,) bool.
+        among: (n,) bool.
+        weight: (resamples, n) multiplicity of each image in bootstrap resamples, from `patient_weights`.
+    """
+    if not among.any():
+        return Estimate(float("nan"), float("nan"), float("nan"))
+    with np.errstate(invalid="ignore"):
+        resampled = (weight @ (hit & among)) / (weight @ among)
+    return interval_of(float(hit[among].mean()), resampled)
+
+
 def delong_interval(score: Floats, positive: NDArray[np.bool_]) -> Estimate:
     """AUC with its 95 % interval by DeLong's variance, which assumes independent images, not patients.
 

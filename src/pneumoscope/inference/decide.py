@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from pneumoscope.bundle import Bundle
 from pneumoscope.decision import Floats, at_prevalence, decide, pneumonia_probability
-from pneumoscope.types import BundleUsed, Decision, ImageStatistics, Prediction, PredictionRequest, Reason
+from pneumoscope.types import BundleUsed, Decision, ImageHeader, ImageStatistics, Prediction, PredictionRequest, Reason
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +25,7 @@ class ImageScore:
         evidence_map: (rows, columns) float32 within `frame`, contributions to the logit; None unless requested.
         frame: Top, left, bottom, right of the network's input, as fractions of the image's height and width.
         statistics: Statistics for drift monitoring; None where the network did not see the image.
+        header: Header of a DICOM object; None for other files and where it cannot be read.
     """
 
     file: str
@@ -36,6 +37,7 @@ class ImageScore:
     evidence_map: NDArray[np.float32] | None = None
     frame: tuple[float, float, float, float] | None = None
     statistics: ImageStatistics | None = None
+    header: ImageHeader | None = None
 
 
 class Decider:

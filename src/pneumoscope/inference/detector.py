@@ -241,6 +241,7 @@ class Detector:
                 evidence_map=_for_pneumonia(outputs[EVIDENCE][i], calibrated[i]) if evidence else None,
                 frame=inputs[i].frame,
                 statistics=_statistics(calibrated[i], inputs[i], distance),
+                header=image.header.header,
             )
 
 

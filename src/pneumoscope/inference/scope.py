@@ -38,10 +38,12 @@ class HeaderRemarks:
     Attributes:
         outside: Reasons for which the bundle was not validated on such an image.
         remarks: Explanations of these, and of what the header leaves open.
+        header: The header; None where the image has none.
     """
 
     outside: tuple[Reason, ...] = ()
     remarks: tuple[str, ...] = ()
+    header: ImageHeader | None = None
 
 
 def compare_header(header: ImageHeader | None, scope: Scope) -> HeaderRemarks:
@@ -70,4 +72,4 @@ def compare_header(header: ImageHeader | None, scope: Scope) -> HeaderRemarks:
             remarks.append(
                 f"expected a patient of {youngest} to {oldest} years, found {header.age_years:.3g} in the header"
             )
-    return HeaderRemarks(tuple(outside), tuple(remarks))
+    return HeaderRemarks(tuple(outside), tuple(remarks), header)

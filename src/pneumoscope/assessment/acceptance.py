@@ -1,0 +1,179 @@
+"""Acceptance test of a bundle: decisions on labelled images of a site, against what the site requires. Needs no PyTorch."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from pneumoscope.assessment.decision_tables import Table, format_estimate
+from pneumoscope.bundle import Bundle
+from pneumoscope.decision import pneumonia_probability
+from pneumoscope.evaluation.acceptance import DecidedImages, check_requirements, measure_acceptance
+from pneumoscope.evaluation.intervals import Estimate
+from pneumoscope.evaluation.metrics import Ints
+from pneumoscope.inference.decide import Decider, ImageScore
+from pneumoscope.types import ImageHeader, PredictionRequest
+
+# Upper ends of the age groups, completed years.
+_AGES = (
+    (0, "under 1 year"),
+    (5, "1 to 5 years"),
+    (17, "6 to 17 years"),
+    (39, "18 to 39 years"),
+    (64, "40 to 64 years"),
+)
+_OLDEST = "65 years and older"
+_OUTCOMES = {
+    "normal": "decision normal",
+    "pneumonia": "decision pneumonia",
+    "refer": "near threshold",
+    "outside": "outside population",
+    "rejected": "rejected",
+}
+_NAMES = {
+    "answered": "images with a decision",
+    "sensitivity": "sensitivity, of those with a decision",
+    "specificity": "specificity, of those with a decision",
+    "accuracy": "accuracy, of those with a decision",
+    "sensitivity_of_all": "sensitivity, no decision counted as wrong",
+    "specificity_of_all": "specificity, no decision counted as wrong",
+    "accuracy_of_all": "accuracy, no decision counted as wrong",
+    "auc": "AUC, every probability counted",
+}
+
+
+def assess_acceptance(
+    bundle: Bundle,
+    scores: Sequence[ImageScore],
+    label: Ints,
+    patients: Sequence[str],
+    groups: Sequence[Mapping[str, str]] = (),
+    required: Mapping[str, float] | None = None,
+) -> dict[str, Any]:
+    """Decisions at the balanced operating point, measured; plain data of `measure_acceptance`, with the requirements' results.
+
+    Args:
+        bundle: Bundle that gave the scores.
+        scores: (n,) scores, those of rejected images included.
+        label: (n,) int, above 0 for pneumonia.
+        patients: (n,) patient of each image.
+        groups: (n,) age, sex and view of each image where a table tells them; a DICOM header fills in what is left open.
+        required: Name of a measure to its least value.
+    """
+    decide = Decider(bundle, PredictionRequest())
+    predictions = [decide(score) for score in scores]
+    of_image = [
+        _groups(score.header, dict(group)) for score, group in zip(scores, groups or [{}] * len(scores), strict=True)
+    ]
+    images = DecidedImages(
+        np.array([_probability(score) for score in scores]),
+        np.asarray(label) > 0,
+        [prediction.decision.value for prediction in predictions],
+        [[reason.value for reason in prediction.reasons] for prediction in predictions],
+        patients,
+        {by: [group.get(by, "") for group in of_image] for by in ("age", "sex", "view")},
+    )
+    measured = measure_acceptance(images)
+    return measured | {"required": check_requirements(measured["measures"], required or {})}
+
+
+def _probability(score: ImageScore) -> float:
+    """Probability of pneumonia; NaN of an image that could not be read."""
+    if score.class_probability is None:
+        return float("nan")
+    return float(pneumonia_probability(score.class_probability[None])[0])
+
+
+def _groups(header: ImageHeader | None, told: dict[str, str]) -> dict[str, str]:
+    known = header or ImageHeader()
+    age = told.get("age", "")
+    try:
+        years = float(age) if age else known.age_years
+    except ValueError:
+        years = None
+    return {
+        "age": "" if years is None else next((name for oldest, name in _AGES if years < oldest + 1), _OLDEST),
+        "sex": told.get("sex", "") or known.sex,
+        "view": told.get("view", "") or known.view,
+    }
+
+
+def verdict(acceptance: Mapping[str, Any]) -> str:
+    """Verdict on the requirements in one line; empty where there are none."""
+    required = acceptance["required"]
+    if not required:
+        return ""
+    unmet = [each for each in required if not each["met"]]
+    parts = "; ".join(
+        f"{each['name']} {format_estimate(each['name'], _estimate(each))}, required {100 * each['least']:g} %"
+        + ("" if not each["met"] or each["proven"] else " (reached, but the interval begins below)")
+        for each in (unmet or required)
+    )
+    return f"{'not met' if unmet else 'met'}: {parts}"
+
+
+def acceptance_tables(acceptance: Mapping[str, Any]) -> list[Table]:
+    """Tables on the acceptance, in the order of the report."""
+    flow = acceptance["flow"]
+    tables = [
+        Table(
+            "What users get",
+            "Reference standard against the decision at the balanced operating point, images without a decision included.",
+            ["reference", *_OUTCOMES.values()],
+            [[reference, *(str(counts[outcome]) for outcome in _OUTCOMES)] for reference, counts in flow.items()],
+        ),
+        Table(
+            "Measures of the decisions",
+            "An image that is referred or rejected gets no decision; it is left out in the first three, and wrong in the next three.",
+            ["measure", "value (95 % interval)"],
+            [[_NAMES[n], format_estimate(n, Estimate(**v))] for n, v in acceptance["measures"].items()],
+        ),
+        Table(
+            "Predictive values",
+            "Of the images with a decision, at a prevalence of pneumonia.",
+            ["prevalence", "decision pneumonia is right", "decision normal is right"],
+            [
+                [f"{100 * each['prevalence']:.1f} %", str(Estimate(**each["ppv"])), str(Estimate(**each["npv"]))]
+                for each in acceptance["predictive_values"]
+            ],
+        ),
+    ]
+    if acceptance["reasons"]:
+        rows = [[reason, str(count)] for reason, count in acceptance["reasons"].items()]
+        tables.append(
+            Table("Reasons", "Of referrals and rejections; an image may have several.", ["reason", "images"], rows)
+        )
+    if acceptance["groups"]:
+        tables.append(_groups_table(acceptance["groups"]))
+    if acceptance["required"]:
+        tables.append(Table("Verdict", verdict(acceptance), ["required", "least", "found"], _required_rows(acceptance)))
+    return tables
+
+
+def _groups_table(groups: Sequence[Mapping[str, Any]]) -> Table:
+    names = ("answered", "sensitivity_of_all", "specificity_of_all", "auc")
+    return Table(
+        "Groups",
+        "The worst first; groups of ten images or more. No decision counts as wrong.",
+        ["", "group", "images", "with a decision", "sensitivity", "specificity", "AUC"],
+        [
+            [
+                each["by"],
+                each["group"],
+                str(each["images"]),
+                *(format_estimate(name, Estimate(**each["measures"][name])) for name in names),
+            ]
+            for each in groups
+        ],
+    )
+
+
+def _required_rows(acceptance: Mapping[str, Any]) -> list[list[str]]:
+    return [
+        [each["name"], f"{100 * each['least']:g} %", format_estimate(each["name"], _estimate(each))]
+        for each in acceptance["required"]
+    ]
+
+
+def _estimate(values: Mapping[str, float]) -> Estimate:
+    return Estimate(values["value"], values["low"], values["high"])

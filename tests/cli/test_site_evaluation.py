@@ -1,0 +1,77 @@
+"""The acceptance test of a site: `evaluate --bundle --data` on images labelled normal or pneumonia."""
+
+import csv
+import json
+
+import pytest
+
+
+@pytest.fixture
+def site(phantoms, tmp_path):
+    """Table of 36 phantom images with age, sex and view, none of them test images, and one file that is no image."""
+    files = sorted((phantoms / "train").rglob("*.jpeg"))
+    chosen = [f for f in files if "NORMAL" in f.parts][:18] + [f for f in files if "PNEUMONIA" in f.parts][:18]
+    (tmp_path / "bad.jpeg").write_bytes(b"no image")
+    with (tmp_path / "site.csv").open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["path", "class", "patient", "age", "sex", "view"])
+        for number, file in enumerate(chosen):
+            label = "normal" if "NORMAL" in file.parts else "pneumonia"
+            age = ["3", "4.5", "70", ""][number % 4]
+            writer.writerow([file, label, f"p{number // 2}", age, "FM"[number % 2], ["AP", "PA"][number // 2 % 2]])
+        writer.writerow(["bad.jpeg", "normal", "q", "3", "F", "AP"])
+    return tmp_path / "site.csv"
+
+
+def test_every_image_of_a_site_is_counted_as_predicted(pneumoscope, site, phantom_bundle):
+    code, out, err = pneumoscope("evaluate", "--bundle", phantom_bundle, "--data", site, "--json")
+    assert code == 0, err
+    report = json.loads(out)
+    code, out, _ = pneumoscope("predict", site, "--bundle", phantom_bundle, "--json")
+    predictions = [json.loads(line) for line in out.splitlines()]
+    assert code == 3
+    assert len(predictions) == 37
+    flow = report["acceptance"]["flow"]
+    for decision in ("normal", "pneumonia", "refer", "rejected"):
+        counted = flow["normal"][decision] + flow["pneumonia"][decision]
+        assert counted == sum(p["decision"] == decision for p in predictions)
+    assert flow["normal"]["rejected"] == 1
+    assert report["acceptance"]["reasons"]["unreadable"] == 1
+    assert report["films"] == 36
+    assert report["confusion_matrix"]["classes"] == ["normal", "pneumonia"]
+    assert report["decisions"]["conformal"] == {}
+    groups = {(each["by"], each["group"]): each["images"] for each in report["acceptance"]["groups"]}
+    assert groups[("view", "AP")] + groups[("view", "PA")] == 37
+    assert groups[("age", "1 to 5 years")] == 19
+    assert ("age", "65 years and older") not in groups  # nine images
+    assert report["provenance"]["bundle"]
+
+
+def test_a_requirement_decides_the_exit_code(pneumoscope, site, phantom_bundle):
+    words = ("evaluate", "--bundle", phantom_bundle, "--data", site, "--out", "report")
+    code, out, err = pneumoscope(*words, "--require", "answered=0.01")
+    assert code == 0
+    assert "met: answered" in err
+    for heading in ("near threshold", "outside population", "view", "required"):
+        assert heading in out
+    code, _, err = pneumoscope(*words, "--require", "sensitivity_of_all=1", "--require", "specificity_of_all=1")
+    assert code == 4
+    assert "not met: " in err
+    code, _, err = pneumoscope(*words, "--require", "precision=1")
+    assert code == 1
+    assert "expected a requirement such as sensitivity=0.95" in err
+
+
+def test_images_of_one_class_are_refused_in_one_line(pneumoscope, site, phantom_bundle):
+    rows = site.read_text().splitlines()
+    site.write_text("\n".join([rows[0], *(row for row in rows if ",normal," in row)]) + "\n")
+    code, _, err = pneumoscope("evaluate", "--bundle", phantom_bundle, "--data", site)
+    assert code == 1
+    assert "expected readable images of both classes" in err
+    assert not (site.parent / "evaluation").exists()
+
+
+def test_a_run_takes_no_requirements(pneumoscope, tmp_path):
+    code, _, err = pneumoscope("evaluate", tmp_path, "--require", "auc=0.9")
+    assert code == 1
+    assert "leave one out" in err
