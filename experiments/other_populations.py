@@ -12,6 +12,7 @@ import csv
 from collections import Counter
 from pathlib import Path
 
+from pneumoscope.assessment.ledger import USUAL_LEDGER, append_to_ledger
 from pneumoscope.bundle import find_bundle
 from pneumoscope.data.locate import locate
 from pneumoscope.data.sources import open_source
@@ -19,7 +20,7 @@ from pneumoscope.evaluation.intervals import wilson_interval
 from pneumoscope.files import write_json
 from pneumoscope.inference.batch import predict_files
 from pneumoscope.inference.pool import WorkerPool
-from pneumoscope.provenance import provenance
+from pneumoscope.provenance import commit, provenance
 from pneumoscope.types import IMAGE_SUFFIXES, Decision, Split
 
 
@@ -70,6 +71,8 @@ def main():
         sets |= {name + subset: files for subset, files in files_of(Path(path)).items()}
     if options.own_test:
         sets["official test images"] = test_images()
+        facts = {"commit": commit(), "model": ", ".join(options.bundle or ["default", "nano"])}
+        append_to_ledger(USUAL_LEDGER, **facts, films=624, why="how many images are outside; no label read", result={})
     record = {}
     for name in options.bundle or ["default", "nano"]:
         bundle = find_bundle(name)

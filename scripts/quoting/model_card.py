@@ -40,6 +40,14 @@ def _chance_error(name: str) -> str:
     return interval(asdict(interval_of(float(drawn.mean()), drawn)))
 
 
+# Measures of decisions as users get them, referrals and rejections included.
+_DECISIONS = {
+    "answered": "images that get a decision (the others are referred)",
+    "accuracy": "accuracy of these decisions",
+    "accuracy_of_all": "accuracy, no decision counted as wrong",
+}
+
+
 def measures_on_test() -> str:
     """Measures of each detector at the balanced operating point, with intervals."""
     reports = detector_reports()
@@ -53,10 +61,12 @@ def measures_on_test() -> str:
         if measure == "ece":
             title = "calibration error that chance alone shows, were every probability right"
             rows.append([title, *(_chance_error(name) for name in reports)])
+    for measure, title in _DECISIONS.items():
+        rows.append([title, *(percent_interval(r["acceptance"]["measures"][measure]) for r in reports.values())])
     first = next(iter(reports.values()))
     note = (
-        f"{first['films']} films of {first['patients']} children, at the balanced operating point; 95 % intervals by "
-        "bootstrap over children. `pneumoscope evaluate --bundle NAME --split test`. "
+        f"{first['films']} films of {first['patients']} children, at the balanced operating point, by probability; the last three rows by decision. 95 % "
+        "intervals by bootstrap over children. `pneumoscope evaluate --bundle NAME --split test`. "
         f"{provenance(first['provenance'])}"
     )
     return table(["", *(f"`{name}`" for name in reports)], rows, note)

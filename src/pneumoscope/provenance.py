@@ -39,7 +39,12 @@ def provenance(program: str = "pneumoscope") -> dict[str, Any]:
 
 def _arguments() -> list[str]:
     """Arguments of the command; paths outside the working directory are shortened to their last part."""
-    return [Path(value).name if value.startswith(("/", "../")) else value for value in sys.argv[1:]]
+    return list(map(_shortened, sys.argv[1:]))
+
+
+def _shortened(argument: str) -> str:
+    name, equals, value = argument.rpartition("=")
+    return f"{name}{equals}{Path(value).name}" if value.startswith(("/", "../")) else argument
 
 
 def commit() -> str:

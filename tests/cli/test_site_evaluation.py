@@ -67,7 +67,7 @@ def test_images_of_one_class_are_refused_in_one_line(pneumoscope, site, phantom_
     site.write_text("\n".join([rows[0], *(row for row in rows if ",normal," in row)]) + "\n")
     code, _, err = pneumoscope("evaluate", "--bundle", phantom_bundle, "--data", site)
     assert code == 1
-    assert "expected readable images of both classes" in err
+    assert "expected images of both classes" in err
     assert not (site.parent / "evaluation").exists()
 
 
@@ -75,3 +75,37 @@ def test_a_run_takes_no_requirements(pneumoscope, tmp_path):
     code, _, err = pneumoscope("evaluate", tmp_path, "--require", "auc=0.9")
     assert code == 1
     assert "leave one out" in err
+
+
+def test_where_nobody_gets_a_decision_the_requirement_is_not_met(pneumoscope, site, drawn_radiographs):
+    """Phantoms are outside of the population of `nano`."""
+    words = ("evaluate", "--bundle", "nano", "--data", site, "--require", "sensitivity=0.5")
+    code, _, err = pneumoscope(*words)
+    assert code == 4
+    assert "not met: sensitivity" in err
+    code, out, err = pneumoscope(*words, "--accept", "outside_population", "--json")
+    assert "warning: outside_population" in err
+    report = json.loads(out)
+    assert report["acceptance"]["accept"] == ["outside_population"]
+    assert report["acceptance"]["flow"]["normal"]["outside"] == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "years"),
+    [("3", 3), ("003Y", 3), ("18m", 1.5), ("4,5", 4.5), ("nan", None), ("-1", None), ("x", None), ("", None)],
+)
+def test_ages_of_tables_are_read_as_people_write_them(text, years):
+    from pneumoscope.data.ages import age_in_years
+
+    assert age_in_years(text) == years
+
+
+def test_ages_are_whole_on_birthdays():
+    from datetime import date
+
+    from pneumoscope.data.ages import age_on
+
+    assert age_on(date(2013, 3, 1), date(2019, 3, 1)) == 6
+    assert 5.99 < age_on(date(2013, 3, 1), date(2019, 2, 28)) < 6
+    assert age_on(date(2012, 2, 29), date(2013, 3, 1)) == 1
+    assert age_on(date(2013, 3, 1), date(2013, 2, 1)) is None

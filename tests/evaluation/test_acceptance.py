@@ -17,6 +17,7 @@ def decided(pairs, groups=None):
         np.array([label == "pneumonia" for label, *_ in pairs]),
         [decision for _, decision, *_ in pairs],
         [reasons for _, _, *reasons in pairs],
+        np.array([decision == "refer" and "outside_population" in reasons for _, decision, *reasons in pairs]),
         [f"p{i}" for i in range(len(pairs))],
         groups or {},
     )
@@ -50,13 +51,26 @@ def test_every_image_has_a_place_in_the_table_and_counts_by_both_rules():
         assert measure["low"] <= measure["value"] <= measure["high"]
 
 
-def test_predictive_values_follow_from_prevalence_by_bayes_rule():
-    values = {each["prevalence"]: each for each in measure_acceptance(decided(IMAGES))["predictive_values"]}
-    sensitivity, specificity = 6 / 8, 8 / 9
-    for prevalence in (0.05, 0.5):
-        alarms = prevalence * sensitivity + (1 - prevalence) * (1 - specificity)
-        assert values[prevalence]["ppv"]["value"] == pytest.approx(prevalence * sensitivity / alarms)
-        assert values[prevalence]["npv"]["low"] <= values[prevalence]["npv"]["value"]
+def test_predictive_values_are_those_of_the_decisions_at_the_prevalence_of_the_images():
+    """Also where far more pneumonias than normals are referred."""
+    images = [("pneumonia", "refer", "near_threshold")] * 80 + [("pneumonia", "pneumonia")] * 18
+    images += [("pneumonia", "normal")] * 2 + [("normal", "normal")] * 90 + [("normal", "pneumonia")] * 10
+    values = {each["prevalence"]: each for each in measure_acceptance(decided(images))["predictive_values"]}
+    assert values[0.5]["ppv"]["value"] == pytest.approx(18 / 28)
+    assert values[0.5]["npv"]["value"] == pytest.approx(90 / 92)
+    assert values[0.1]["ppv"]["value"] == pytest.approx(0.1 * 0.18 / (0.1 * 0.18 + 0.9 * 0.1))
+    assert values[0.1]["ppv"]["low"] < values[0.1]["ppv"]["value"] < values[0.1]["ppv"]["high"]
+
+
+def test_images_of_one_patient_prove_nothing():
+    images = decided([("pneumonia", "pneumonia")] * 19 + [("pneumonia", "normal")] + [("normal", "normal")] * 20)
+    alone = DecidedImages(**(vars(images) | {"patients": ["p"] * 40}))
+    found = measure_acceptance(alone)
+    assert found["measures"]["sensitivity"]["low"] < 0.5
+    assert np.isnan(found["measures"]["auc"]["low"])
+    checked = check_requirements(found["measures"], {"sensitivity": 0.5, "auc": 0.5})
+    assert [each["proven"] for each in checked] == [False, False]
+    assert [each["met"] for each in checked] == [True, True]
 
 
 def test_a_fraction_of_all_has_an_interval_that_is_no_point():
@@ -96,5 +110,12 @@ def test_requirements_are_met_by_the_value_and_proven_by_the_interval():
 
 @pytest.mark.parametrize("text", ["sensitivity", "sensitivity=", "sensitivity=95", "precision=0.9", "auc=0", "=0.5"])
 def test_a_requirement_that_is_none_is_refused(text):
-    with pytest.raises(InputError, match=r"expected a requirement such as sensitivity=0.95, of answered, .* found"):
+    with pytest.raises(
+        InputError, match=r"expected a requirement such as sensitivity=0.95, of answered, .*, each once, found"
+    ):
         parse_requirements([text])
+
+
+def test_a_requirement_stands_once():
+    with pytest.raises(InputError, match="each once"):
+        parse_requirements(["auc=0.9", "auc=0.5"])

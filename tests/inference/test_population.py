@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pneumoscope.errors import BundleError
+from pneumoscope.errors import BundleError, DataError
 from pneumoscope.inference.guard import Guard, fit_guard
 from pneumoscope.inference.population import Descriptions, NeighbourDistance, fit_population
 
@@ -84,6 +84,7 @@ class _Stored:
 
     def __init__(self, limits, arrays):
         self.manifest, self.guard = type("Manifest", (), {"guard": limits}), arrays
+        self.guard_model, self.golden = b"", {"features": np.zeros((2, CHANNELS))}
 
 
 @pytest.mark.parametrize(
@@ -94,6 +95,9 @@ class _Stored:
         ("layout_references", lambda array: array[:, :-1]),
         ("layout_offset", lambda array: array * np.float32(np.nan)),
         ("layout_mean", lambda array: None),
+        ("features_scale", lambda array: 0 * array),
+        ("features_scale", lambda array: -array),
+        ("layout_offset", lambda array: array.astype(complex)),
     ],
 )
 def test_arrays_that_are_no_guard_are_refused(population, name, change):
@@ -106,6 +110,20 @@ def test_arrays_that_are_no_guard_are_refused(population, name, change):
         BundleError, match=r"expected the arrays of an input guard in the bundle, found .*: get it again"
     ):
         Guard.from_bundle(_Stored(guard.limits, arrays))
+
+
+def test_a_guard_for_another_network_is_refused(population):
+    guard = fit_guard(population, Descriptions(np.zeros((1, CHANNELS)), np.zeros((1, CELLS))), np.ones(3))
+    stored = _Stored(guard.limits, guard.arrays())
+    stored.golden = {"features": np.zeros((2, CHANNELS + 1))}
+    with pytest.raises(BundleError, match="found features of 90 channels, 91 of the network: get it again"):
+        Guard.from_bundle(stored)
+
+
+def test_radiographs_that_are_all_alike_are_no_population(rng):
+    alike = Descriptions(np.ones((20, CHANNELS)), np.ones((20, CELLS)))
+    with pytest.raises(DataError, match="expected radiographs that differ"):
+        fit_population(alike, alike, np.arange(20), alike, 0.02, 10, rng)
 
 
 def test_the_distance_is_that_to_the_fifth_nearest_reference(rng):

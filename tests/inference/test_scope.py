@@ -31,6 +31,9 @@ CHILDREN = Scope(ages=(1, 5), views=("AP", "PA"))
         (ImageHeader(age_years=3, body_part="KNEE"), ["outside_body_part"]),
         (ImageHeader(age_years=3, modality="DX"), []),
         (ImageHeader(age_years=3, modality="CT"), ["outside_modality"]),
+        (ImageHeader(age_years=3, modality="RTIMAGE"), ["outside_modality"]),
+        (ImageHeader(age_years=3, view="APICAL"), ["outside_view"]),
+        (ImageHeader(age_years=3, view="POSTEROANTERIOR"), []),
         (
             ImageHeader(age_years=70, view="LL", body_part="HAND", modality="US"),
             ["outside_modality", "outside_body_part", "outside_view", "outside_age"],
@@ -68,7 +71,8 @@ def dicom(image, **attributes):
         ({"PatientBirthDate": "20100301", "StudyDate": "20140301"}, ImageHeader(pytest.approx(4, abs=0.01))),
         ({"PatientBirthDate": "20100301", "StudyDate": "20090301"}, ImageHeader()),
         ({"PatientAge": "", "PatientBirthDate": ""}, ImageHeader()),
-        ({"PatientAge": "4"}, ImageHeader()),
+        ({"PatientAge": "4"}, ImageHeader(4)),
+        ({"BodyPartExamined": "HAND\x1b[31m"}, ImageHeader()),
         ({"PatientBirthDate": "2010", "StudyDate": "x"}, ImageHeader()),
     ],
 )
@@ -100,3 +104,14 @@ def test_the_detector_refers_by_the_header_unless_a_site_accepts_that(drawn_radi
 def test_only_what_is_outside_can_be_accepted():
     with pytest.raises(InputError, match=r"expected reasons to accept out of outside_population, .*, found inverted"):
         PredictionRequest(accept=("inverted",))
+
+
+def test_a_damaged_header_makes_no_image_unreadable():
+    """An element of floating point numbers, three bytes long, where the view should stand."""
+    image = np.tile(np.arange(100, dtype=np.uint8), (80, 1))
+    content = dicom(image, ViewPosition="AP")
+    position = content.index(b"\x18\x00\x01\x51CS")
+    damaged = content[:position] + content[position:].replace(b"CS\x02\x00AP", b"FD\x02\x00AP", 1)
+    pixels, header = read_image(Path("x.dcm"), damaged)
+    assert pixels.shape == (80, 100)
+    assert header.view == ""

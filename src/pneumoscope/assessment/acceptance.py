@@ -7,12 +7,13 @@ import numpy as np
 
 from pneumoscope.assessment.decision_tables import Table, format_estimate
 from pneumoscope.bundle import Bundle
+from pneumoscope.data.ages import age_in_years
 from pneumoscope.decision import pneumonia_probability
 from pneumoscope.evaluation.acceptance import DecidedImages, check_requirements, measure_acceptance
 from pneumoscope.evaluation.intervals import Estimate
 from pneumoscope.evaluation.metrics import Ints
 from pneumoscope.inference.decide import Decider, ImageScore
-from pneumoscope.types import ImageHeader, PredictionRequest
+from pneumoscope.types import OUTSIDE, Decision, ImageHeader, Prediction, PredictionRequest
 
 # Upper ends of the age groups, completed years.
 _AGES = (
@@ -49,6 +50,7 @@ def assess_acceptance(
     patients: Sequence[str],
     groups: Sequence[Mapping[str, str]] = (),
     required: Mapping[str, float] | None = None,
+    accept: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """Decisions at the balanced operating point, measured; plain data of `measure_acceptance`, with the requirements' results.
 
@@ -59,8 +61,9 @@ def assess_acceptance(
         patients: (n,) patient of each image.
         groups: (n,) age, sex and view of each image where a table tells them; a DICOM header fills in what is left open.
         required: Name of a measure to its least value.
+        accept: Reasons out of `types.OUTSIDE` for which images are not referred.
     """
-    decide = Decider(bundle, PredictionRequest())
+    decide = Decider(bundle, PredictionRequest(accept=accept))
     predictions = [decide(score) for score in scores]
     of_image = [
         _groups(score.header, dict(group)) for score, group in zip(scores, groups or [{}] * len(scores), strict=True)
@@ -70,11 +73,20 @@ def assess_acceptance(
         np.asarray(label) > 0,
         [prediction.decision.value for prediction in predictions],
         [[reason.value for reason in prediction.reasons] for prediction in predictions],
+        np.array([is_outside(prediction, accept) for prediction in predictions], dtype=np.bool_),
         patients,
         {by: [group.get(by, "") for group in of_image] for by in ("age", "sex", "view")},
     )
     measured = measure_acceptance(images)
-    return measured | {"required": check_requirements(measured["measures"], required or {})}
+    return measured | {
+        "accept": list(accept),
+        "required": check_requirements(measured["measures"], required or {}),
+    }
+
+
+def is_outside(prediction: Prediction, accept: tuple[str, ...]) -> bool:
+    """Whether an image is referred since the detector was not validated on such, for a reason that is not accepted."""
+    return prediction.decision is Decision.REFER and bool(set(prediction.reasons) & (set(OUTSIDE) - set(accept)))
 
 
 def _probability(score: ImageScore) -> float:
@@ -84,17 +96,15 @@ def _probability(score: ImageScore) -> float:
     return float(pneumonia_probability(score.class_probability[None])[0])
 
 
-def _groups(header: ImageHeader | None, told: dict[str, str]) -> dict[str, str]:
+def _groups(header: ImageHeader | None, table: Mapping[str, str]) -> dict[str, str]:
+    """Age group, sex and view of an image: the table's where it has them, else the header's."""
     known = header or ImageHeader()
-    age = told.get("age", "")
-    try:
-        years = float(age) if age else known.age_years
-    except ValueError:
-        years = None
+    years = age_in_years(table.get("age", ""))
+    years = known.age_years if years is None else years
     return {
         "age": "" if years is None else next((name for oldest, name in _AGES if years < oldest + 1), _OLDEST),
-        "sex": told.get("sex", "") or known.sex,
-        "view": told.get("view", "") or known.view,
+        "sex": table.get("sex", "").upper() or known.sex,
+        "view": table.get("view", "").upper() or known.view,
     }
 
 
@@ -105,7 +115,7 @@ def verdict(acceptance: Mapping[str, Any]) -> str:
         return ""
     unmet = [each for each in required if not each["met"]]
     parts = "; ".join(
-        f"{each['name']} {format_estimate(each['name'], _estimate(each))}, required {100 * each['least']:g} %"
+        f"{each['name']} {format_estimate(each['name'], _estimate(each))}, required {_least(each)}"
         + ("" if not each["met"] or each["proven"] else " (reached, but the interval begins below)")
         for each in (unmet or required)
     )
@@ -130,7 +140,7 @@ def acceptance_tables(acceptance: Mapping[str, Any]) -> list[Table]:
         ),
         Table(
             "Predictive values",
-            "Of the images with a decision, at a prevalence of pneumonia.",
+            "How often a decision is right, at a prevalence of pneumonia, where as many images of each class get it as here.",
             ["prevalence", "decision pneumonia is right", "decision normal is right"],
             [
                 [f"{100 * each['prevalence']:.1f} %", str(Estimate(**each["ppv"])), str(Estimate(**each["npv"]))]
@@ -170,10 +180,16 @@ def _groups_table(groups: Sequence[Mapping[str, Any]]) -> Table:
 
 def _required_rows(acceptance: Mapping[str, Any]) -> list[list[str]]:
     return [
-        [each["name"], f"{100 * each['least']:g} %", format_estimate(each["name"], _estimate(each))]
-        for each in acceptance["required"]
+        [each["name"], _least(each), format_estimate(each["name"], _estimate(each))] for each in acceptance["required"]
     ]
 
 
-def _estimate(values: Mapping[str, float]) -> Estimate:
-    return Estimate(values["value"], values["low"], values["high"])
+def _least(required: Mapping[str, Any]) -> str:
+    """Least value in the unit of the measure."""
+    return f"{required['least']:g}" if required["name"] == "auc" else f"{100 * required['least']:g} %"
+
+
+def _estimate(values: Mapping[str, float | None]) -> Estimate:
+    """Estimate from plain data, in which JSON has null for what is undefined."""
+    found = (values[name] for name in ("value", "low", "high"))
+    return Estimate(*(float("nan") if value is None else value for value in found))

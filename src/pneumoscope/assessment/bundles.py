@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumoscope import paths
-from pneumoscope.assessment.acceptance import assess_acceptance
+from pneumoscope.assessment.acceptance import assess_acceptance, is_outside
 from pneumoscope.assessment.evaluation import Evaluation, prediction_table
 from pneumoscope.assessment.figures import most_confident_mistakes
 from pneumoscope.assessment.report import MISTAKES, ReportContext
@@ -34,7 +34,6 @@ from pneumoscope.progress import Progress, Report
 from pneumoscope.provenance import provenance
 from pneumoscope.types import (
     BINARY,
-    OUTSIDE,
     SCHEMES,
     ClassScheme,
     Decision,
@@ -58,6 +57,7 @@ def evaluate_bundle(
     folder: Path,
     skip_unreadable: bool = False,
     required: Mapping[str, float] | None = None,
+    accept: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """Evaluate a bundle on one split of a data set, or on all images of a site where `evaluation` names no split.
 
@@ -65,11 +65,11 @@ def evaluate_bundle(
     """
     if evaluation.split is None:
         source = open_source(location.root)
-        return assess_site(bundle, pool, source, evaluation, folder, report("images assessed"), required)
+        return assess_site(bundle, pool, source, evaluation, folder, report("images assessed"), required, accept)
     dataset = load_dataset(
         location.root, bundle.manifest.preprocessing, SplitConfig(), paths.images_directory(), report, skip_unreadable
     )
-    return assess_bundle(bundle, pool, dataset, evaluation, folder, report("images assessed"), required)
+    return assess_bundle(bundle, pool, dataset, evaluation, folder, report("images assessed"), required, accept)
 
 
 def assess_bundle(
@@ -80,6 +80,7 @@ def assess_bundle(
     folder: Path,
     progress: Progress,
     required: Mapping[str, float] | None = None,
+    accept: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """Evaluate a bundle at its balanced operating point and write a report.
 
@@ -91,6 +92,7 @@ def assess_bundle(
         folder: Folder of the report.
         progress: Callback with the number of images done and their total.
         required: Name of a measure to its least value.
+        accept: Reasons out of `types.OUTSIDE` for which images are not referred.
 
     Returns:
         The report, as in `report.json`.
@@ -115,9 +117,11 @@ def assess_bundle(
         _facts(bundle) | {"index_hash": dataset.index.hash, "split_hash": dataset.split.hash} | provenance(),
         manifest.policy,
         _clusters(dataset, data),
-        outcomes(bundle, scores),
+        outcomes(bundle, scores, accept),
     )
-    acceptance = assess_acceptance(bundle, scores, data.labels, table.patients, required=required)
+    of_path = {image.path: image.groups for image in dataset.source.images}
+    groups = [of_path[path] for path in table.paths]
+    acceptance = assess_acceptance(bundle, scores, data.labels, table.patients, groups, required, accept)
     return evaluation.write(table, dataset.images[data.positions], context, folder, acceptance)
 
 
@@ -129,6 +133,7 @@ def assess_site(
     folder: Path,
     progress: Progress,
     required: Mapping[str, float] | None = None,
+    accept: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """Evaluate a bundle on all images of a site and write a report; the acceptance test of a site.
 
@@ -143,6 +148,7 @@ def assess_site(
         folder: Folder of the report.
         progress: Callback with the number of images done and their total.
         required: Name of a measure to its least value.
+        accept: Reasons out of `types.OUTSIDE` for which images are not referred.
 
     Returns:
         The report, as in `report.json`.
@@ -152,6 +158,8 @@ def assess_site(
         DataError: No readable image of a class.
     """
     manifest, images = bundle.manifest, source.images
+    if len({image.finding for image in images}) < 2:
+        raise DataError(f"expected images of both classes in {source.root}, found those of one: add the other")
     in_archive = source.layout == "medmnist"
     scores = _scored(
         pool,
@@ -182,10 +190,10 @@ def assess_site(
         _facts(bundle) | provenance(),
         policy,
         None,
-        outcomes(bundle, [scores[i] for i in readable]),
+        outcomes(bundle, [scores[i] for i in readable], accept),
     )
     patients, groups = [image.patient for image in images], [image.groups for image in images]
-    acceptance = assess_acceptance(bundle, scores, label, patients, groups, required)
+    acceptance = assess_acceptance(bundle, scores, label, patients, groups, required, accept)
     return evaluation.write(table, _mistaken(source, table), context, folder, acceptance)
 
 
@@ -243,16 +251,16 @@ def score_images(pool: WorkerPool, dataset: Dataset, data: LabelledImages, progr
     return scores
 
 
-def outcomes(bundle: Bundle, scores: Sequence[ImageScore]) -> DecisionOutcomes:
+def outcomes(bundle: Bundle, scores: Sequence[ImageScore], accept: tuple[str, ...] = ()) -> DecisionOutcomes:
     """Images that `predict` refers and rejects, at every operating point of a bundle."""
-    names = list(bundle.manifest.operating_points)
-    predictions = {name: list(map(Decider(bundle, PredictionRequest(name)), scores)) for name in names}
+    requests = {name: PredictionRequest(name, accept=accept) for name in bundle.manifest.operating_points}
+    predictions = {name: list(map(Decider(bundle, request), scores)) for name, request in requests.items()}
     return DecisionOutcomes(
         {
             name: np.array([each.decision is Decision.REFER for each in of_point], dtype=np.bool_)
             for name, of_point in predictions.items()
         },
-        np.array([not set(OUTSIDE).isdisjoint(each.reasons) for each in predictions["balanced"]], dtype=np.bool_),
+        np.array([is_outside(each, accept) for each in predictions["balanced"]], dtype=np.bool_),
         np.array([each.decision is Decision.REJECTED for each in predictions["balanced"]], dtype=np.bool_),
     )
 

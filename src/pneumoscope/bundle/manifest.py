@@ -186,12 +186,13 @@ def manifest_from_json(table: dict[str, Any], origin: str) -> Manifest:
 
 
 def _scope(table: dict[str, Any]) -> Scope:
-    ages, views = table["ages"], tuple(table["views"])
-    if ages is not None and not (len(ages) == 2 and all(map(_is_number, ages)) and ages[0] <= ages[1]):
+    ages, views = table["ages"], table["views"]
+    whole = ages is None or (len(ages) == 2 and all(type(age) is int for age in ages))
+    if not whole or (ages is not None and not 0 <= ages[0] <= ages[1]):
         raise ValueError(f"the ages {ages}")
-    if not all(isinstance(view, str) for view in views):
-        raise ValueError("a view that is not text")
-    return Scope(None if ages is None else (int(ages[0]), int(ages[1])), views)
+    if not isinstance(views, list) or not all(isinstance(v, str) and v and v == v.strip().upper() for v in views):
+        raise ValueError(f"the views {views}")
+    return Scope(None if ages is None else (ages[0], ages[1]), tuple(views))
 
 
 def _reference(table: dict[str, Any] | None) -> Reference | None:
@@ -221,8 +222,9 @@ def _check_numbers(manifest: Manifest) -> None:
     numbers += [value for point in points for value in (point.sensitivity, point.specificity)]
     if not all(_is_number(value) for value in numbers):
         raise ValueError("a limit that is not a number")
-    if not (0 <= limits.feature_weight <= 1 and limits.outside > 0):
-        raise ValueError("limits of the guard that no image can meet")
+    ordered = 1 <= limits.not_frontal_chest <= limits.not_a_radiograph and abs(limits.suspicious_similarity) <= 1
+    if not (0 <= limits.feature_weight <= 1 and 1e-9 < limits.outside < 1e9 and ordered):
+        raise ValueError("limits of the guard out of range or order")
     if not (_is_number(manifest.prevalence) and 0 < manifest.prevalence < 1):
         raise ValueError(f"the prevalence {manifest.prevalence}")
 

@@ -8,12 +8,14 @@ import typer
 
 from pneumoscope.cli.options import (
     NOT_MET,
+    AcceptOption,
     DataOption,
     InceptionOption,
     JsonOption,
     LedgerOption,
     SkipOption,
     WorkersOption,
+    accepted,
     print_json,
     worker_count,
 )
@@ -34,7 +36,10 @@ def evaluate(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Of a bundle's report; evaluation/BUNDLE/SPLIT where none is named."),
+        typer.Option(
+            "--out",
+            help="Folder of a bundle's report (default: evaluation/BUNDLE/SPLIT, or evaluation/BUNDLE/all of a site).",
+        ),
     ] = None,
     data: DataOption = None,
     split: Annotated[
@@ -56,6 +61,7 @@ def evaluate(
     why: Annotated[
         str, typer.Option("--why", help="For the ledger: why the test films are looked at.")
     ] = "evaluate command",
+    accept: AcceptOption = None,
     inception_weights: InceptionOption = None,
     skip_unreadable: SkipOption = False,
     ledger: LedgerOption = None,
@@ -68,14 +74,16 @@ def evaluate(
     keep_freed_memory()
     from pneumoscope.errors import ConfigError
 
-    if run is not None and (bundle is not None or out is not None or require):
-        raise ConfigError("expected a run folder, or --bundle, --out and --require, found both: leave one out")
+    if run is not None and (bundle is not None or out is not None or require or accept):
+        raise ConfigError(
+            "expected a run folder, or --bundle, --out, --require and --accept, found both: leave one out"
+        )
     options = EvaluationOptions(data, split, why, ledger, inception_weights, skip_unreadable)
     if run:
         folder = run / "evaluation" / (split or Split.TEST).value
         record = _run(run, options)
     else:
-        record, folder = _bundle(bundle or "default", out, options, workers, require or [])
+        record, folder = _bundle(bundle or "default", out, options, workers, require or [], accepted(accept))
     if as_json:
         print_json(record)
     else:
@@ -129,7 +137,7 @@ def _run(run: Path, options: EvaluationOptions) -> dict[str, Any]:
 
 
 def _bundle(
-    name: str, out: Path | None, options: EvaluationOptions, workers: int, require: list[str]
+    name: str, out: Path | None, options: EvaluationOptions, workers: int, require: list[str], accept: tuple[str, ...]
 ) -> tuple[dict[str, Any], Path]:
     """Report of a bundle, and its folder."""
     from pneumoscope.assessment.bundles import evaluate_bundle
@@ -148,6 +156,6 @@ def _bundle(
         folder = out or Path("evaluation") / Path(name).stem / evaluation.images
         with WorkerPool(bundle, worker_count(workers, None)) as pool:
             record = evaluate_bundle(
-                bundle, pool, location, evaluation, shown.report, folder, options.skip_unreadable, required
+                bundle, pool, location, evaluation, shown.report, folder, options.skip_unreadable, required, accept
             )
     return record, folder

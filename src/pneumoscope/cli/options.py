@@ -82,7 +82,7 @@ def accepted(reasons: list[str] | None) -> tuple[str, ...]:
             "images of your own (pneumoscope evaluate --bundle)",
             err=True,
         )
-    return tuple(reasons or ())
+    return tuple(sorted(set(reasons or ())))
 
 
 def check_new_bundle(out: Path) -> None:

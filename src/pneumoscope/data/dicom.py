@@ -26,6 +26,7 @@ from pydicom.tag import Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from pneumoscope.data import limits
+from pneumoscope.data.ages import age_in_years, age_on
 from pneumoscope.data.codecs import SIGN_IN_STREAM, decode_frame
 from pneumoscope.errors import UnsupportedDicom
 from pneumoscope.types import ImageHeader
@@ -58,9 +59,8 @@ _WANTED += [
 ]
 _WANTED_TAGS: list[Any] = [Tag(keyword) for keyword in _WANTED]
 _TABLES = (Tag("ModalityLUTSequence"), Tag("VOILUTSequence"))
-# Age String (PS3.5, section 6.2), and how many of each unit a year has.
-_AGE = re.compile(r"(\d{1,3})([DWMY])")
-_PER_YEAR = {"D": 365.25, "W": 365.25 / 7, "M": 12.0, "Y": 1.0}
+# What a code string or a date may hold, and a little more.
+_PLAIN_TEXT = re.compile(r"[A-Z0-9 _./-]{1,32}")
 # Bytes of an element outside of a sequence; explicit lengths of two bytes allow no more.
 _LONGEST_ELEMENT = 65_536
 # Pixels that are mapped at once: NumPy widens their values to eight bytes for it.
@@ -101,18 +101,22 @@ def _header(dataset: pydicom.Dataset) -> ImageHeader:
 
 
 def _text(dataset: pydicom.Dataset, keyword: str) -> str:
-    """Value of a text element, upper case; empty where it is missing, multiple or too long to be one."""
-    value = dataset.get(keyword)
-    return value.strip().upper()[:64] if isinstance(value, str) else ""
+    """Value of a text element, upper case; empty where it is missing, multiple, damaged or not plain text."""
+    try:
+        value = dataset.get(keyword)
+    except Exception:  # a damaged element that the pixels do not depend on makes no image unreadable
+        return ""
+    text = value.strip().upper() if isinstance(value, str) else ""
+    return text if _PLAIN_TEXT.fullmatch(text) else ""
 
 
 def _age_years(dataset: pydicom.Dataset) -> float | None:
     """Age of the patient, from its own element or from the dates of birth and study; None where neither says it."""
-    if stated := _AGE.fullmatch(_text(dataset, "PatientAge")):
-        return int(stated[1]) / _PER_YEAR[stated[2]]
+    if stated := _text(dataset, "PatientAge"):
+        return age_in_years(stated)
     born = _date(dataset, "PatientBirthDate")
     taken = _date(dataset, "AcquisitionDate") or _date(dataset, "StudyDate")
-    return (taken - born).days / _PER_YEAR["D"] if born and taken and taken >= born else None
+    return age_on(born, taken) if born and taken else None
 
 
 def _date(dataset: pydicom.Dataset, keyword: str) -> date | None:

@@ -41,6 +41,7 @@ class DecidedImages:
         positive: (n,) bool, reference standard.
         decision: (n,) decision of each image: normal, pneumonia, refer or rejected.
         reasons: (n,) reasons of each image.
+        outside: (n,) bool, images that are referred since the detector was not validated on such.
         patients: (n,) patient of each image.
         groups: Name of a grouping, such as view, to the (n,) group of each image; empty text where unknown.
     """
@@ -49,6 +50,7 @@ class DecidedImages:
     positive: Flags
     decision: Sequence[str]
     reasons: Sequence[Sequence[str]]
+    outside: Flags
     patients: Sequence[str]
     groups: Mapping[str, Sequence[str]]
 
@@ -59,6 +61,7 @@ class DecidedImages:
             self.positive[chosen],
             [self.decision[i] for i in chosen],
             [self.reasons[i] for i in chosen],
+            self.outside[chosen],
             [self.patients[i] for i in chosen],
             {},
         )
@@ -70,7 +73,7 @@ def measure_acceptance(images: DecidedImages) -> dict[str, Any]:
     Returns:
         flow: reference to outcome (a decision, `refer`, `outside` or `rejected`) to number of images.
         measures: fractions and `auc`, undefined as NaN.
-        predictive_values: at several prevalences, of the images with a decision.
+        predictive_values: at several prevalences, how often a decision is right.
         reasons: reason to number of images.
         groups: measures of each group of at least ten images, the worst first.
     """
@@ -84,7 +87,7 @@ def measure_acceptance(images: DecidedImages) -> dict[str, Any]:
     return {
         "flow": _flow(images),
         "measures": _plain(measures),
-        "predictive_values": _predictive_values(measures, float(images.positive.mean())),
+        "predictive_values": _predictive_values(images),
         "reasons": dict(Counter(reason for reasons in images.reasons for reason in reasons).most_common()),
         "groups": sorted(groups, key=_worst),
     }
@@ -99,9 +102,8 @@ def _flow(images: DecidedImages) -> dict[str, dict[str, int]]:
         reference: dict.fromkeys(("normal", "pneumonia", "refer", "outside", "rejected"), 0)
         for reference in ("normal", "pneumonia")
     }
-    for positive, decision, reasons in zip(images.positive, images.decision, images.reasons, strict=True):
-        is_outside = decision == "refer" and any(reason.startswith("outside_") for reason in reasons)
-        flow["pneumonia" if positive else "normal"]["outside" if is_outside else decision] += 1
+    for positive, decision, outside in zip(images.positive, images.decision, images.outside, strict=True):
+        flow["pneumonia" if positive else "normal"]["outside" if outside else decision] += 1
     return flow
 
 
@@ -132,38 +134,44 @@ def _measures(images: DecidedImages) -> dict[str, Estimate]:
         )["auc"]
         for each in (np.ones((1, len(positive))), weight)
     ]
-    return estimates | {"auc": interval_of(float(auc[0][0]), auc[1])}
+    return estimates | {"auc": _bounded(np.concatenate(auc))}
 
 
 def _fraction(hit: Flags, among: Flags, patients: Sequence[str], weight: Floats) -> Estimate:
-    """Fraction with its bootstrap interval; Wilson's, over patients, where all or none are hit and no resample differs."""
+    """Fraction with its bootstrap interval; Wilson's, over patients, where resampling patients changes nothing."""
     estimate = fraction_estimate(hit, among, weight)
-    if estimate.value not in (0.0, 1.0):
+    if estimate.low != estimate.high:
         return estimate
     count = len({patients[i] for i in np.flatnonzero(among).tolist()})
-    return wilson_interval(round(estimate.value * count), count)
+    around = wilson_interval(round(estimate.value * count), count)
+    return Estimate(estimate.value, min(estimate.value, around.low), max(estimate.value, around.high))
 
 
-def _predictive_values(measures: Mapping[str, Estimate], own: float) -> list[dict[str, Any]]:
-    """Predictive values; their intervals begin and end where sensitivity and specificity both do."""
-    sensitivity, specificity = measures["sensitivity"], measures["specificity"]
+def _predictive_values(images: DecidedImages) -> list[dict[str, Any]]:
+    """Predictive values of the decisions, by Bayes' rule from the rates of decisions among all images of a class."""
+    positive = images.positive
+    rows = np.concatenate([np.ones((1, len(positive))), patient_weights(images.patients, np.random.default_rng(0))])
+    said = {name: np.array([decision == name for decision in images.decision]) for name in ("pneumonia", "normal")}
     values = []
-    for prevalence in sorted({*_PREVALENCES, round(own, 4)}):
-        ends = [
-            _predicted(prevalence, getattr(sensitivity, end), getattr(specificity, end))
-            for end in ("value", "low", "high")
-        ]
-        ppv, npv = (Estimate(*column) for column in zip(*ends, strict=True))
-        values.append({"prevalence": prevalence, "ppv": asdict(ppv), "npv": asdict(npv)})
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rate = {
+            (name, truth): (rows @ (hit & (positive == truth))) / (rows @ (positive == truth))
+            for name, hit in said.items()
+            for truth in (True, False)
+        }
+        for prevalence in sorted({*_PREVALENCES, round(float(positive.mean()), 4)}):
+            odds = prevalence / (1 - prevalence)
+            ppv = odds * rate["pneumonia", True] / (odds * rate["pneumonia", True] + rate["pneumonia", False])
+            npv = rate["normal", False] / (rate["normal", False] + odds * rate["normal", True])
+            estimates = {name: _bounded(v) for name, v in (("ppv", ppv), ("npv", npv))}
+            values.append({"prevalence": prevalence} | _plain(estimates))
     return values
 
 
-def _predicted(prevalence: float, sensitivity: float, specificity: float) -> tuple[float, float]:
-    """Positive and negative predictive value, by Bayes' rule; NaN where there is no such decision."""
-    found, missed = prevalence * sensitivity, prevalence * (1 - sensitivity)
-    spared, alarmed = (1 - prevalence) * specificity, (1 - prevalence) * (1 - specificity)
-    nan = float("nan")
-    return found / (found + alarmed) if found + alarmed else nan, spared / (spared + missed) if spared + missed else nan
+def _bounded(values: Floats) -> Estimate:
+    """Estimate from the value on the images and those on the resamples; without an interval where all of them are equal."""
+    estimate = interval_of(float(values[0]), values[1:])
+    return estimate if estimate.low < estimate.high else Estimate(estimate.value, float("nan"), float("nan"))
 
 
 def _worst(group: Mapping[str, Any]) -> float:
@@ -177,18 +185,18 @@ def parse_requirements(texts: Sequence[str]) -> dict[str, float]:
     """Requirements NAME=VALUE as a table.
 
     Raises:
-        InputError: Unknown name, or a value outside (0, 1].
+        InputError: Unknown or repeated name, or a value outside (0, 1].
     """
-    found = {}
+    found: dict[str, float] = {}
     for text in texts:
         name, _, value = text.partition("=")
         try:
             least = float(value)
         except ValueError:
             least = float("nan")
-        if name not in REQUIRABLE or not 0 < least <= 1:
+        if name not in REQUIRABLE or name in found or not 0 < least <= 1:
             raise InputError(
-                f"expected a requirement such as sensitivity=0.95, of {listed(REQUIRABLE)}, found {text!r}: correct it"
+                f"expected a requirement such as sensitivity=0.95, of {listed(REQUIRABLE)}, each once, found {text!r}: correct it"
             )
         found[name] = least
     return found

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumoscope.bundle import Bundle, GuardLimits
+from pneumoscope.bundle import FEATURES, Bundle, GuardLimits
 from pneumoscope.data.alignment import LAYOUT_LENGTH, load_atlas
 from pneumoscope.data.preprocessing import chest_square
 from pneumoscope.decision import Floats
@@ -66,8 +66,13 @@ class Guard:
             features, layout = (NeighbourDistance.from_arrays(bundle.guard, name) for name in _PARTS)
             if layout.channels != LAYOUT_LENGTH:
                 raise ValueError(f"layouts of {layout.channels} cells")
+            features_length = (
+                bundle.golden[FEATURES].shape[1] if not bundle.guard_model and FEATURES in bundle.golden else None
+            )
+            if features_length not in (None, features.channels):
+                raise ValueError(f"features of {features.channels} channels, {features_length} of the network")
             return Guard(limits, Population(features, layout, limits.feature_weight, limits.outside))
-        except (KeyError, ValueError, TypeError) as error:
+        except (KeyError, ValueError, TypeError, IndexError) as error:
             raise BundleError(
                 f"expected the arrays of an input guard in the bundle, found {error}: get it again"
             ) from error

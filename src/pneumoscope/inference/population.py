@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumoscope.decision import Floats
+from pneumoscope.errors import DataError
 
 # Neighbour whose distance counts: a single odd reference makes nothing near.
 _NEIGHBOUR = 5
@@ -88,9 +89,10 @@ class NeighbourDistance:
             KeyError: An array is missing.
             ValueError: Shapes that do not fit each other.
         """
-        found = NeighbourDistance(
-            **{each.name: arrays[f"{prefix}_{each.name}"].astype(np.float64) for each in fields(NeighbourDistance)}
-        )
+        named = {each.name: arrays[f"{prefix}_{each.name}"] for each in fields(NeighbourDistance)}
+        if any(array.dtype.kind != "f" for array in named.values()):
+            raise ValueError("values that are no distances")
+        found = NeighbourDistance(**{name: array.astype(np.float64) for name, array in named.items()})
         channels, kept = found.components.shape
         expected = {
             "mean": (channels,),
@@ -101,6 +103,8 @@ class NeighbourDistance:
         }
         if any(getattr(found, name).shape != shape for name, shape in expected.items()):
             raise ValueError("arrays of different shapes")
+        if not found.scale.min() > 0:
+            raise ValueError("standard deviations that are not above 0")
         if len(found.references) < _NEIGHBOUR or not all(
             np.isfinite(getattr(found, e.name)).all() for e in fields(found)
         ):
@@ -183,11 +187,19 @@ def fit_population(
         outside: Fraction of `held_out` that may lie outside, in (0, 1).
         references: Largest number of references that are kept, two fifths of them radiographs as they are.
         rng: Random generator for the choice of the references.
+
+    Raises:
+        DataError: Too few radiographs for limits, or all alike.
     """
     kept = _choose(len(radiographs), len(variants), references, rng)
     features = _fit_distance(radiographs.features, variants.features, origin, FEATURE_COMPONENTS, True, kept)
     layout = _fit_distance(radiographs.layout, variants.layout, origin, LAYOUT_COMPONENTS, False, kept)
     spreads = [float(np.log(distance).std()) for distance in (features(held_out.features), layout(held_out.layout))]
+    if len(radiographs) + len(variants) < _NEIGHBOUR or not min(spreads) > 0:
+        raise DataError(
+            f"expected radiographs that differ, to fit the population of a bundle, found {len(radiographs)} and "
+            f"{len(held_out)} held out: add images"
+        )
     weight = spreads[1] / (spreads[0] + spreads[1])
     unscaled = Population(features, layout, weight, 1.0)
     return Population(features, layout, weight, float(np.quantile(unscaled.distance(held_out), 1 - outside)))

@@ -160,6 +160,7 @@ def _row(prediction: Prediction) -> dict[str, Any]:
         "decision": prediction.decision.value,
         "probability": _probability(prediction),
         "reasons": ", ".join(prediction.reasons),
+        "validated": prediction.validated,
         "etiologies": ", ".join(f"{name} {100 * value:.0f} %" for name, value in etiologies.items())
         if positive
         else "",

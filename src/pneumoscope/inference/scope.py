@@ -8,27 +8,10 @@ from pneumoscope.types import ImageHeader, Reason
 # Words of Body Part Examined that a chest radiograph may have; values that say nothing are not compared.
 _CHEST_WORDS = ("CHEST", "THORAX", "TORAX", "LUNG", "RIB")
 _SAYS_NOTHING = ("", "UNKNOWN", "OTHER", "UNDEFINED", "NONE", "DEFAULT")
-# Modalities (PS3.3, C.7.3.1.1.1) whose images are no projection radiographs, or of one organ only.
-_OTHER_MODALITIES = (
-    "BI",
-    "CT",
-    "DG",
-    "ES",
-    "GM",
-    "IO",
-    "IVUS",
-    "MG",
-    "MR",
-    "NM",
-    "OCT",
-    "OP",
-    "OPT",
-    "PT",
-    "PX",
-    "SM",
-    "US",
-    "XC",
-)
+# Modalities (PS3.3, C.7.3.1.1.1) of projection radiographs, and those of images that were converted.
+_PROJECTION = ("", "CR", "DX", "RG", "RF", "DR", "OT", "SC")
+# Other ways to write a view.
+_SAME_VIEW = {"ANTEROPOSTERIOR": "AP", "POSTEROANTERIOR": "PA", "A-P": "AP", "P-A": "PA"}
 
 
 @dataclass(frozen=True)
@@ -52,13 +35,14 @@ def compare_header(header: ImageHeader | None, scope: Scope) -> HeaderRemarks:
         return HeaderRemarks()
     outside: list[Reason] = []
     remarks: list[str] = []
-    if header.modality in _OTHER_MODALITIES:
+    if header.modality not in _PROJECTION:
         outside.append(Reason.OUTSIDE_MODALITY)
         remarks.append(f"expected a projection radiograph, found the modality {header.modality} in the header")
     if header.body_part not in _SAYS_NOTHING and not any(word in header.body_part for word in _CHEST_WORDS):
         outside.append(Reason.OUTSIDE_BODY_PART)
         remarks.append(f"expected the body part CHEST, found {header.body_part} in the header")
-    if header.view and scope.views and not header.view.startswith(scope.views):
+    view = header.view.split(" ")[0]
+    if view and scope.views and _SAME_VIEW.get(view, view) not in scope.views:
         outside.append(Reason.OUTSIDE_VIEW)
         remarks.append(f"expected the view {' or '.join(scope.views)}, found {header.view} in the header")
     if scope.ages is not None:
