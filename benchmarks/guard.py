@@ -223,7 +223,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bundle", default="default")
     parser.add_argument("--foreign", type=Path, nargs="*", default=[])
-    parser.add_argument("--films", type=int, default=10_000, help="watched films, at most")
+    parser.add_argument("--images", type=int, default=10_000, help="validation images, at most")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     detector = load_detector(options.bundle)
