@@ -42,7 +42,8 @@ def test_each_image_has_a_line_and_the_notice_follows(pneumoscope, drawn_radiogr
     )
     assert code == 0
     first, second = out.splitlines()
-    assert re.match(r"pneumonia +\d+\.\d %  bacterial \d+ %, viral \d+ % .*viral-1.png$", first)
+    expected = r"pneumonia +\d+\.\d %  bacterial \d+ %, viral \d+ %, outside_population, not validated +.*viral-1.png$"
+    assert re.match(expected, first)
     assert re.match(r"normal +\d+\.\d % .*normal-1.png$", second)
     assert "Research use only. Not a medical device." in err
 
