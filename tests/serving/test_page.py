@@ -283,7 +283,9 @@ def test_the_export_equals_the_command_lines_table(page, six, tmp_path):
         found = rows[file.name if not file.name.startswith("=") else f"'{file.name}"]
         assert list(found) == list(expected)
         for name, value in expected.items():
-            if isinstance(value, float):
+            if isinstance(value, bool):
+                assert found[name] == str(value).lower()
+            elif isinstance(value, float):
                 assert float(found[name]) == value
             elif name != "file":
                 assert found[name] == ("" if value is None else value)
