@@ -71,6 +71,8 @@ def test_partitions_that_fail_are_told_when_the_others_are_done(archive, phantom
     command = [*SCORE, tmp_path / "images.csv", "--out", tmp_path / "out", "--bundle", phantom_bundle]
     done = run([*command, "--partition-films", "10"])
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("error: 1 partitions failed; the first: expected an ")
-    assert done.stderr.count("\n") == 1
+    # A slow machine also gets a line of progress.
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert done.stderr.splitlines()[-1].startswith("error: 1 partitions failed; the first: expected an ")
     assert len(list((tmp_path / "out").glob("part-*"))) == 2
