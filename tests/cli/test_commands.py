@@ -175,7 +175,11 @@ def test_bad_data_is_one_line_and_exit_code_1(pneumoscope, tmp_path, phantoms, f
     [
         (["train", "none.toml"], 1, "expected a TOML configuration at none.toml"),
         (["evaluate", "none"], 1, "expected a run folder with config.json at none"),
-        (["evaluate", "none", "--bundle", "b.zip"], 1, "expected a run folder, or --bundle, --out, --require and --accept, found both"),
+        (
+            ["evaluate", "none", "--bundle", "b.zip"],
+            1,
+            "expected a run folder, or --bundle, --out, --require and --accept, found both",
+        ),
         (["evaluate", "--bundle", "b.zip"], 1, "expected a bundle (folder or zip with manifest.json"),
         (["study", "--only", "vgg"], 1, "expected an experiment out of"),
         (["study", "--limit", "3"], 1, "expected a limit of 100 images or more"),

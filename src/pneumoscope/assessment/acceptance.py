@@ -48,9 +48,9 @@ def assess_acceptance(
     scores: Sequence[ImageScore],
     label: Ints,
     patients: Sequence[str],
-    groups: Sequence[Mapping[str, str]] = (),
-    required: Mapping[str, float] | None = None,
-    accept: tuple[str, ...] = (),
+    groups: Sequence[Mapping[str, str]],
+    required: Mapping[str, float],
+    accept: tuple[str, ...],
 ) -> dict[str, Any]:
     """Decisions at the balanced operating point, measured; plain data of `measure_acceptance`, with the requirements' results.
 
@@ -59,15 +59,13 @@ def assess_acceptance(
         scores: (n,) scores, those of rejected images included.
         label: (n,) int, above 0 for pneumonia.
         patients: (n,) patient of each image.
-        groups: (n,) age, sex and view of each image where a table tells them; a DICOM header fills in what is left open.
+        groups: (n,) age, sex and view of each image where a table has them; a DICOM header fills in what is left open.
         required: Name of a measure to its least value.
         accept: Reasons out of `types.OUTSIDE` for which images are not referred.
     """
     decide = Decider(bundle, PredictionRequest(accept=accept))
     predictions = [decide(score) for score in scores]
-    of_image = [
-        _groups(score.header, dict(group)) for score, group in zip(scores, groups or [{}] * len(scores), strict=True)
-    ]
+    of_image = [_groups(score.header, group) for score, group in zip(scores, groups, strict=True)]
     images = DecidedImages(
         np.array([_probability(score) for score in scores]),
         np.asarray(label) > 0,
@@ -75,12 +73,12 @@ def assess_acceptance(
         [[reason.value for reason in prediction.reasons] for prediction in predictions],
         np.array([is_outside(prediction, accept) for prediction in predictions], dtype=np.bool_),
         patients,
-        {by: [group.get(by, "") for group in of_image] for by in ("age", "sex", "view")},
+        {by: [group[by] for group in of_image] for by in ("age", "sex", "view")},
     )
     measured = measure_acceptance(images)
     return measured | {
         "accept": list(accept),
-        "required": check_requirements(measured["measures"], required or {}),
+        "required": check_requirements(measured["measures"], required),
     }
 
 

@@ -1,6 +1,6 @@
 """Assessment of a bundle: every image goes through the detector as in `predict`. Needs no PyTorch."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -56,8 +56,6 @@ def evaluate_bundle(
     report: Report,
     folder: Path,
     skip_unreadable: bool = False,
-    required: Mapping[str, float] | None = None,
-    accept: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """Evaluate a bundle on one split of a data set, or on all images of a site where `evaluation` names no split.
 
@@ -65,11 +63,11 @@ def evaluate_bundle(
     """
     if evaluation.split is None:
         source = open_source(location.root)
-        return assess_site(bundle, pool, source, evaluation, folder, report("images assessed"), required, accept)
+        return assess_site(bundle, pool, source, evaluation, folder, report("images assessed"))
     dataset = load_dataset(
         location.root, bundle.manifest.preprocessing, SplitConfig(), paths.images_directory(), report, skip_unreadable
     )
-    return assess_bundle(bundle, pool, dataset, evaluation, folder, report("images assessed"), required, accept)
+    return assess_bundle(bundle, pool, dataset, evaluation, folder, report("images assessed"))
 
 
 def assess_bundle(
@@ -79,8 +77,6 @@ def assess_bundle(
     evaluation: Evaluation,
     folder: Path,
     progress: Progress,
-    required: Mapping[str, float] | None = None,
-    accept: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """Evaluate a bundle at its balanced operating point and write a report.
 
@@ -88,11 +84,9 @@ def assess_bundle(
         bundle: Bundle of the pool.
         pool: Worker processes.
         dataset: Data set with the manifest's preprocessing and images of the wanted split.
-        evaluation: Split, purpose and ledger.
+        evaluation: Split, purpose, ledger, requirements.
         folder: Folder of the report.
         progress: Callback with the number of images done and their total.
-        required: Name of a measure to its least value.
-        accept: Reasons out of `types.OUTSIDE` for which images are not referred.
 
     Returns:
         The report, as in `report.json`.
@@ -117,11 +111,13 @@ def assess_bundle(
         _facts(bundle) | {"index_hash": dataset.index.hash, "split_hash": dataset.split.hash} | provenance(),
         manifest.policy,
         _clusters(dataset, data),
-        outcomes(bundle, scores, accept),
+        outcomes(bundle, scores, evaluation.accept),
     )
     of_path = {image.path: image.groups for image in dataset.source.images}
     groups = [of_path[path] for path in table.paths]
-    acceptance = assess_acceptance(bundle, scores, data.labels, table.patients, groups, required, accept)
+    acceptance = assess_acceptance(
+        bundle, scores, data.labels, table.patients, groups, evaluation.required, evaluation.accept
+    )
     return evaluation.write(table, dataset.images[data.positions], context, folder, acceptance)
 
 
@@ -132,8 +128,6 @@ def assess_site(
     evaluation: Evaluation,
     folder: Path,
     progress: Progress,
-    required: Mapping[str, float] | None = None,
-    accept: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """Evaluate a bundle on all images of a site and write a report; the acceptance test of a site.
 
@@ -144,11 +138,9 @@ def assess_site(
         bundle: Bundle of the pool.
         pool: Worker processes.
         source: Labelled images.
-        evaluation: Purpose and ledger.
+        evaluation: Purpose and requirements.
         folder: Folder of the report.
         progress: Callback with the number of images done and their total.
-        required: Name of a measure to its least value.
-        accept: Reasons out of `types.OUTSIDE` for which images are not referred.
 
     Returns:
         The report, as in `report.json`.
@@ -190,10 +182,10 @@ def assess_site(
         _facts(bundle) | provenance(),
         policy,
         None,
-        outcomes(bundle, [scores[i] for i in readable], accept),
+        outcomes(bundle, [scores[i] for i in readable], evaluation.accept),
     )
     patients, groups = [image.patient for image in images], [image.groups for image in images]
-    acceptance = assess_acceptance(bundle, scores, label, patients, groups, required, accept)
+    acceptance = assess_acceptance(bundle, scores, label, patients, groups, evaluation.required, evaluation.accept)
     return evaluation.write(table, _mistaken(source, table), context, folder, acceptance)
 
 

@@ -1,6 +1,7 @@
 """Evaluation of runs and bundles: split, purpose, ledger, and the report that it writes."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,16 @@ class Evaluation:
         why: Purpose, for the ledger.
         ledger: File of JSON lines that gets a line where `split` is test and the images are real; none is kept where None.
         synthetic: Whether the images are phantoms.
+        required: Name of a measure of a bundle's decisions to its least value.
+        accept: Reasons out of `types.OUTSIDE` for which a bundle does not refer images.
     """
 
     split: Split | None
     why: str
     ledger: Path | None = None
     synthetic: bool = False
+    required: Mapping[str, float] = field(default_factory=dict)
+    accept: tuple[str, ...] = ()
 
     @property
     def images(self) -> str:

@@ -78,12 +78,14 @@ def evaluate(
         raise ConfigError(
             "expected a run folder, or --bundle, --out, --require and --accept, found both: leave one out"
         )
-    options = EvaluationOptions(data, split, why, ledger, inception_weights, skip_unreadable)
+    options = EvaluationOptions(
+        data, split, why, ledger, inception_weights, skip_unreadable, tuple(require or ()), accepted(accept)
+    )
     if run:
         folder = run / "evaluation" / (split or Split.TEST).value
         record = _run(run, options)
     else:
-        record, folder = _bundle(bundle or "default", out, options, workers, require or [], accepted(accept))
+        record, folder = _bundle(bundle or "default", out, options, workers)
     if as_json:
         print_json(record)
     else:
@@ -104,7 +106,7 @@ def _print_verdict(acceptance: dict[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """Options that runs and bundles have in common; named as on the command line."""
+    """Options named as on the command line; a run has no use for `require` and `accept`."""
 
     data: Path | None
     split: Split | None
@@ -112,14 +114,17 @@ class EvaluationOptions:
     ledger: Path | None
     inception_weights: Path | None
     skip_unreadable: bool
+    require: tuple[str, ...]
+    accept: tuple[str, ...]
 
-    def evaluation(self, synthetic: bool, site: bool = False) -> "Evaluation":
-        """Evaluation with these options and the ledger in use; of all images of a `site` where no split is named."""
+    def evaluation(self, synthetic: bool, usual: Split | None = Split.TEST) -> "Evaluation":
+        """Evaluation with these options and the ledger in use, on the `usual` split where none is named."""
         from pneumoscope.assessment.evaluation import Evaluation
         from pneumoscope.assessment.ledger import ledger_in_use
+        from pneumoscope.evaluation.acceptance import parse_requirements
 
-        split = self.split or (None if site else Split.TEST)
-        return Evaluation(split, self.why, ledger_in_use(self.ledger), synthetic)
+        required, split = parse_requirements(self.require), self.split or usual
+        return Evaluation(split, self.why, ledger_in_use(self.ledger), synthetic, required, self.accept)
 
 
 def _run(run: Path, options: EvaluationOptions) -> dict[str, Any]:
@@ -136,26 +141,21 @@ def _run(run: Path, options: EvaluationOptions) -> dict[str, Any]:
         return evaluate_run(run, location, evaluation, shown.report, titles, weights, skip)
 
 
-def _bundle(
-    name: str, out: Path | None, options: EvaluationOptions, workers: int, require: list[str], accept: tuple[str, ...]
-) -> tuple[dict[str, Any], Path]:
+def _bundle(name: str, out: Path | None, options: EvaluationOptions, workers: int) -> tuple[dict[str, Any], Path]:
     """Report of a bundle, and its folder."""
     from pneumoscope.assessment.bundles import evaluate_bundle
     from pneumoscope.bundle import find_bundle
     from pneumoscope.cli.progress import display
     from pneumoscope.data.locate import locate
     from pneumoscope.data.sources import open_source
-    from pneumoscope.evaluation.acceptance import parse_requirements
     from pneumoscope.inference.pool import WorkerPool
 
-    required, bundle = parse_requirements(require), find_bundle(name)
+    bundle = find_bundle(name)
     with display() as shown:
         location = locate(options.data, shown.report)
-        site = all(image.split is not Split.TEST for image in open_source(location.root).images)
-        evaluation = options.evaluation(location.synthetic, site)
+        tested = options.split or any(image.split is Split.TEST for image in open_source(location.root).images)
+        evaluation = options.evaluation(location.synthetic, Split.TEST if tested else None)
         folder = out or Path("evaluation") / Path(name).stem / evaluation.images
         with WorkerPool(bundle, worker_count(workers, None)) as pool:
-            record = evaluate_bundle(
-                bundle, pool, location, evaluation, shown.report, folder, options.skip_unreadable, required, accept
-            )
+            record = evaluate_bundle(bundle, pool, location, evaluation, shown.report, folder, options.skip_unreadable)
     return record, folder

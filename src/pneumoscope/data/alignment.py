@@ -97,6 +97,10 @@ class ChestAtlas:
 
     def locate_chest(self, image: Pixels) -> ChestFrame:
         """Frame of an image, (height, width) uint8, whose content is most similar to the atlas."""
+        return self.align(image)[0]
+
+    def align(self, image: Pixels) -> tuple[ChestFrame, Map]:
+        """Frame of an image, (height, width) uint8, most similar to the atlas, and its content, (32, 32) float64."""
         reduced = _reduce(image)
         y = x = _AxisWarp.default()
         for _ in range(_SWEEPS):
@@ -105,8 +109,8 @@ class ChestAtlas:
         for _ in range(_REFINEMENTS):
             y = y.neighbours().best(reduced @ x.matrix.T, self.template)
             x = x.neighbours().best(reduced.T @ y.matrix.T, self.template.T)
-        similarity = self._correlation(y.matrix @ reduced @ x.matrix.T)
-        return ChestFrame(y.scale, y.shift, x.scale, x.shift, similarity)
+        content: Map = y.matrix @ reduced @ x.matrix.T
+        return ChestFrame(y.scale, y.shift, x.scale, x.shift, self._correlation(content)), content
 
     def similarity(self, image: Pixels) -> float:
         """Correlation with the atlas, in [-1, 1], of an aligned image, (height, width) uint8."""
@@ -129,20 +133,18 @@ def resample_frame(image: Pixels, frame: ChestFrame, height: int, width: int) ->
     return np.ascontiguousarray(np.rint(result), dtype=np.uint8)
 
 
-def chest_layout(image: Pixels, frame: ChestFrame) -> NDArray[np.float32]:
-    """Layout of the chest: ranks of the mean grey levels of a 16 x 16 grid over a frame.
+def chest_layout(content: Map) -> NDArray[np.float32]:
+    """Layout of the chest: ranks of the mean grey levels of a 16 x 16 grid over its frame.
 
     Ranks stay the same whatever tone curve, window or noise a station applies.
 
     Args:
-        image: (height, width) uint8, in which the frame was located.
-        frame: Frame around the chest.
+        content: (32, 32) content of the frame, as `ChestAtlas.align` gives it.
 
     Returns:
         (256,) float32 in (-0.5, 0.5), row by row; equal grey levels share their mean rank.
     """
-    warped = _warp(_reduce(image), frame)
-    cells = warped.reshape(_LAYOUT_SIZE, _SIZE // _LAYOUT_SIZE, _LAYOUT_SIZE, -1).mean(axis=(1, 3)).ravel()
+    cells = content.reshape(_LAYOUT_SIZE, _SIZE // _LAYOUT_SIZE, _LAYOUT_SIZE, -1).mean(axis=(1, 3)).ravel()
     # Rounded, so that the last bits of a sum, which differ between processors, decide no rank.
     _, position, count = np.unique(np.rint(4 * cells), return_inverse=True, return_counts=True)
     rank = np.cumsum(count) - (count + 1) / 2

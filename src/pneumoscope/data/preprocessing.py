@@ -70,8 +70,8 @@ def prepare_with_frame(image: NDArray[np.uint8] | NDArray[np.uint16], settings: 
         InputError: Array of another shape or dtype, or an empty one.
     """
     square = chest_square(image, settings)
-    chest = load_atlas().locate_chest(square)
-    layout = chest_layout(square, chest)
+    chest, content = load_atlas().align(square)
+    layout = chest_layout(content)
     if settings.fit == "chest":
         prepared = resample_frame(square, chest, settings.height, settings.width)
         return PreparedImage(prepared, chest.edges, chest.similarity, layout)

@@ -26,7 +26,7 @@ Image = NDArray[np.uint8] | NDArray[np.uint16]
 # Prefixes of the two distances' arrays in a bundle.
 _PARTS = ("features", "layout")
 # Fraction of altered radiographs that may be rejected.
-REJECTED_FRACTION = 0.005
+_REJECTED_FRACTION = 0.005
 # Pixels of the shorter edge below which lung markings cannot be distinguished from noise.
 MIN_EDGE = 64
 # Ratio of the longer to the shorter edge; no chest radiograph is longer.
@@ -123,9 +123,7 @@ def _turned_similarities(image: Image) -> tuple[float, float]:
     return load_atlas().locate_chest(inverted).similarity, load_atlas().locate_chest(upside_down).similarity
 
 
-def fit_guard(
-    population: Population, altered: Descriptions, similarity: Floats, rejected: float = REJECTED_FRACTION
-) -> Guard:
+def fit_guard(population: Population, altered: Descriptions, similarity: Floats) -> Guard:
     """Fit the limits of rejection to a population.
 
     Args:
@@ -133,9 +131,8 @@ def fit_guard(
         altered: Frontal chest radiographs of held-out patients, altered more than stations differ; they are to be referred, not
             rejected.
         similarity: (k,) correlations of unchanged held-out images with the mean chest, in [-1, 1].
-        rejected: Fraction of `altered` that may be rejected, in [0, 1].
     """
-    farthest = max(1.0, float(np.quantile(population.distance(altered), 1 - rejected)))
+    farthest = max(1.0, float(np.quantile(population.distance(altered), 1 - _REJECTED_FRACTION)))
     suspicious = float(np.quantile(similarity, 0.1))
     limits = GuardLimits(population.feature_weight, population.limit, farthest, _NO_RADIOGRAPH * farthest, suspicious)
     return Guard(limits, population)
