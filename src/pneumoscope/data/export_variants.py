@@ -77,11 +77,11 @@ def _blur(image: Pixels, rng: np.random.Generator) -> Pixels:
 
 
 def _add_noise(image: Pixels, rng: np.random.Generator) -> Pixels:
-    return _to_uint8(image + rng.normal(0, rng.uniform(3, 14), image.shape))
+    return _to_uint8(image + rng.normal(0, rng.uniform(3, 11), image.shape))
 
 
 def _add_quantum_noise(image: Pixels, rng: np.random.Generator) -> Pixels:
-    quanta = np.exp(rng.uniform(np.log(180), np.log(600)))
+    quanta = np.exp(rng.uniform(np.log(250), np.log(700)))
     return _to_uint8(rng.poisson(image / _WHITE * quanta) / quanta * _WHITE)
 
 
