@@ -131,7 +131,7 @@ def other_weights(detector, images):
     torch.nn.init.normal_(random.head.dense.weight, generator=torch.Generator().manual_seed(7))
     own = maps(detector, images)
     with torch.no_grad():
-        _, evidence, _ = ExplainedClassifier(random)(as_network_input(images))
+        _, evidence, *_ = ExplainedClassifier(random)(as_network_input(images))
     everywhere = (evidence[:, 1:].mean(dim=1) - evidence[:, 0]).numpy()
     return {"itself": correlation(own, own), "all_weights_random": correlation(own, everywhere)}
 

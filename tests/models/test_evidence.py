@@ -29,7 +29,7 @@ def test_evidence_is_slope_times_maps_and_logits_are_the_networks(architecture):
     images = torch.rand(2, 1, 224, 224, generator=torch.Generator().manual_seed(0))
     explained = ExplainedClassifier(model)
     with torch.no_grad():
-        logits, evidence, features = explained(images)
+        logits, evidence, features, feature_maps = explained(images)
         expected = model(images)
     torch.testing.assert_close(logits, expected)
     size = MAP_SIZE[architecture]
@@ -38,6 +38,7 @@ def test_evidence_is_slope_times_maps_and_logits_are_the_networks(architecture):
     if architecture != "lite0":  # its intermediate maps are not the last
         torch.testing.assert_close(features, maps.mean(dim=(2, 3)))
     assert features.shape == (2, CHANNELS[architecture])
+    torch.testing.assert_close(features, feature_maps.mean(dim=(2, 3)))
     rest = maps
     for layer in explained.rest:
         rest = torch.relu(rest) if isinstance(layer, torch.nn.ReLU) else layer(rest)
@@ -55,7 +56,7 @@ def test_evidence_and_biases_sum_to_the_logits(architecture):
             if getattr(module, "bias", None) is not None:
                 module.bias.zero_()
         images = torch.rand(2, 1, 224, 224, generator=torch.Generator().manual_seed(0))
-        logits, evidence, _ = ExplainedClassifier(model)(images)
+        logits, evidence, *_ = ExplainedClassifier(model)(images)
     torch.testing.assert_close(evidence.mean(dim=(2, 3)), logits, rtol=1e-3, atol=1e-4)
 
 
@@ -66,5 +67,5 @@ def test_equal_maxima_divide_their_contribution():
         for module in model.head.modules():
             if getattr(module, "bias", None) is not None:
                 module.bias.zero_()
-        logits, evidence, _ = ExplainedClassifier(model)(torch.full((1, 1, 224, 224), 0.5))
+        logits, evidence, *_ = ExplainedClassifier(model)(torch.full((1, 1, 224, 224), 0.5))
     torch.testing.assert_close(evidence.mean(dim=(2, 3)), logits, rtol=1e-3, atol=1e-5)

@@ -2,6 +2,7 @@
 
 from pneumoscope.bundle.archive import (
     EVIDENCE,
+    FEATURE_MAPS,
     FEATURES,
     GOLDEN,
     GUARD,
@@ -24,6 +25,7 @@ from pneumoscope.bundle.manifest import FORMAT, GuardLimits, Manifest, Scope
 __all__ = [
     "EVIDENCE",
     "FEATURES",
+    "FEATURE_MAPS",
     "FORMAT",
     "GOLDEN",
     "GUARD",

