@@ -1,7 +1,7 @@
 """Records shared by all stages: findings, etiologies, splits, class schemes, index rows, predictions.
 
-The positive class is always pneumonia. In a two-class scheme it has index 1; in the three-class scheme the
-probability of pneumonia is the sum over the classes other than normal.
+The positive class is pneumonia, or what a site's own bundle detects. In a two-class scheme it has index 1; in the three-class
+scheme the probability of pneumonia is the sum over the classes other than normal.
 """
 
 from dataclasses import asdict, dataclass, field, fields
@@ -80,9 +80,23 @@ class Split(StrEnum):
 
 @dataclass(frozen=True)
 class ClassScheme:
-    """Ordered classes of a network; `normal` is always first."""
+    """Ordered classes of a network; the negative class is always first.
+
+    Attributes:
+        names: `normal` and `pneumonia`; `normal`, `bacterial`, `viral`; or two names of a site's own.
+    """
 
     names: tuple[str, ...]
+
+    @property
+    def negative(self) -> str:
+        """Name of the negative class, such as normal."""
+        return self.names[0]
+
+    @property
+    def positive(self) -> str:
+        """Name of what is detected: pneumonia, of either etiology, or the second of a site's own two names."""
+        return self.names[1] if len(self.names) == 2 else Finding.PNEUMONIA.value
 
     def __len__(self) -> int:
         return len(self.names)
@@ -228,6 +242,7 @@ class ImageHeader:
         body_part: Body part examined, upper case; empty where the header does not say.
         modality: Modality, such as CR or DX, upper case; empty where the header does not say.
         sex: Sex of the patient, F, M or O; empty where the header does not say.
+        patient: Hash of the patient's identifier, by which images of one patient are known; empty where the header has none.
     """
 
     age_years: float | None = None
@@ -235,6 +250,7 @@ class ImageHeader:
     body_part: str = ""
     modality: str = ""
     sex: str = ""
+    patient: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Acceptance test of a bundle: decisions on labelled images of a site, against what the site requires. Needs no PyTorch."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from pneumoscope.evaluation.acceptance import DecidedImages, check_requirements,
 from pneumoscope.evaluation.intervals import Estimate
 from pneumoscope.evaluation.metrics import Ints
 from pneumoscope.inference.decide import Decider, ImageScore
-from pneumoscope.types import OUTSIDE, Decision, ImageHeader, Prediction, PredictionRequest
+from pneumoscope.types import OUTSIDE, ClassScheme, Decision, ImageHeader, Prediction, PredictionRequest
 
 # Upper ends of the age groups, completed years.
 _AGES = (
@@ -65,7 +66,7 @@ def assess_acceptance(
     """
     decide = Decider(bundle, PredictionRequest(accept=accept))
     predictions = [decide(score) for score in scores]
-    of_image = [_groups(score.header, group) for score, group in zip(scores, groups, strict=True)]
+    of_image = [group_of(with_table(score.header, group)) for score, group in zip(scores, groups, strict=True)]
     images = DecidedImages(
         np.array([_probability(score) for score in scores]),
         np.asarray(label) > 0,
@@ -94,16 +95,26 @@ def _probability(score: ImageScore) -> float:
     return float(pneumonia_probability(score.class_probability[None])[0])
 
 
-def _groups(header: ImageHeader | None, table: Mapping[str, str]) -> dict[str, str]:
-    """Age group, sex and view of an image: the table's where it has them, else the header's."""
-    known = header or ImageHeader()
-    years = age_in_years(table.get("age", ""))
-    years = known.age_years if years is None else years
+def group_of(header: ImageHeader) -> dict[str, str]:
+    """Age group, sex and view of an image; empty text where unknown."""
+    years = header.age_years
     return {
         "age": "" if years is None else next((name for oldest, name in _AGES if years < oldest + 1), _OLDEST),
-        "sex": table.get("sex", "").upper() or known.sex,
-        "view": table.get("view", "").upper() or known.view,
+        "sex": header.sex,
+        "view": header.view,
     }
+
+
+def with_table(header: ImageHeader | None, table: Mapping[str, str]) -> ImageHeader:
+    """Header of an image with age, sex and view of a table, where it has them; None for an image without a header."""
+    known = header or ImageHeader()
+    years = age_in_years(table.get("age", ""))
+    return replace(
+        known,
+        age_years=known.age_years if years is None else years,
+        sex=table.get("sex", "").upper() or known.sex,
+        view=table.get("view", "").upper() or known.view,
+    )
 
 
 def verdict(acceptance: Mapping[str, Any]) -> str:
@@ -120,15 +131,17 @@ def verdict(acceptance: Mapping[str, Any]) -> str:
     return f"{'not met' if unmet else 'met'}: {parts}"
 
 
-def acceptance_tables(acceptance: Mapping[str, Any]) -> list[Table]:
-    """Tables on the acceptance, in the order of the report."""
+def acceptance_tables(acceptance: Mapping[str, Any], scheme: ClassScheme) -> list[Table]:
+    """Tables on the acceptance, in the order of the report, with the class names of a bundle."""
     flow = acceptance["flow"]
+    names = {"normal": scheme.negative, "pneumonia": scheme.positive}
+    outcomes = {name: title.replace(name, names.get(name, name)) for name, title in _OUTCOMES.items()}
     tables = [
         Table(
             "What users get",
             "Reference standard against the decision at the balanced operating point, images without a decision included.",
-            ["reference", *_OUTCOMES.values()],
-            [[reference, *(str(counts[outcome]) for outcome in _OUTCOMES)] for reference, counts in flow.items()],
+            ["reference", *outcomes.values()],
+            [[names[reference], *(str(counts[each]) for each in outcomes)] for reference, counts in flow.items()],
         ),
         Table(
             "Measures of the decisions",
@@ -138,8 +151,8 @@ def acceptance_tables(acceptance: Mapping[str, Any]) -> list[Table]:
         ),
         Table(
             "Predictive values",
-            "How often a decision is right, at a prevalence of pneumonia, where as many images of each class get it as here.",
-            ["prevalence", "decision pneumonia is right", "decision normal is right"],
+            f"How often a decision is right, at a prevalence of {scheme.positive}, where as many images of each class get it as here.",
+            ["prevalence", f"decision {scheme.positive} is right", f"decision {scheme.negative} is right"],
             [
                 [f"{100 * each['prevalence']:.1f} %", str(Estimate(**each["ppv"])), str(Estimate(**each["npv"]))]
                 for each in acceptance["predictive_values"]

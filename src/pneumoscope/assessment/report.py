@@ -30,7 +30,7 @@ from pneumoscope.files import as_json, write_json, write_text
 from pneumoscope.reporting.markdown import markdown_table
 from pneumoscope.reporting.page import Section, write_page
 from pneumoscope.reporting.style import png_of, save_png
-from pneumoscope.types import NOTICE, SYNTHETIC_NOTICE
+from pneumoscope.types import NOTICE, SYNTHETIC_NOTICE, ClassScheme
 
 MISTAKES = 8
 _DISPLAY_NAMES = {
@@ -221,9 +221,10 @@ def _metric_rows(estimates: dict[str, Estimate]) -> list[list[str]]:
 
 def _decision_tables(record: dict[str, Any]) -> list[Table]:
     """Tables on a detector's decisions; none for a network alone."""
-    tables = acceptance_tables(record["acceptance"]) if "acceptance" in record else []
+    classes = record["confusion_matrix"]["classes"]
+    tables = acceptance_tables(record["acceptance"], ClassScheme(tuple(classes))) if "acceptance" in record else []
     if "decisions" in record:
-        tables += decision_tables(record["decisions"], record["confusion_matrix"]["classes"])
+        tables += decision_tables(record["decisions"], classes)
     return tables
 
 

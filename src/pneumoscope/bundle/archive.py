@@ -5,6 +5,7 @@ model.onnx      images in; logits, evidence map and features out
 golden.npz      inputs with the outputs they must give, and hashes of the training images
 guard.npz       distribution of the features of chest radiographs, for the input guard
 guard.onnx      network that computes these features, where it is not model.onnx
+head.npz        linear head from features to logits, where it replaces the network's own
 """
 
 import hashlib
@@ -34,7 +35,7 @@ OUTPUTS = LOGITS, EVIDENCE, FEATURES = ("logits", "evidence", "features")
 # Name of a further output, the maps whose means are the features.
 FEATURE_MAPS = "feature_maps"
 MODEL, MANIFEST, GOLDEN, GUARD = "model.onnx", "manifest.json", "golden.npz", "guard.npz"
-GUARD_MODEL = "guard.onnx"
+GUARD_MODEL, HEAD = "guard.onnx", "head.npz"
 # Name of the array of training image hashes in golden.npz.
 TRAINING_HASHES = "learnt"
 # Largest part in bytes, since parts are read into memory whole.
@@ -69,6 +70,7 @@ class Bundle:
         golden: Name to array: the input `films` and the outputs it must give.
         guard: Name to array, for `inference.guard.Guard`.
         guard_model: Bytes of the ONNX file of the guard's own network; empty where it uses the features of `model`.
+        head: `weight` (classes, channels) and `bias` (classes,), float32, of a linear head; None for the network's own.
     """
 
     manifest: Manifest
@@ -77,6 +79,7 @@ class Bundle:
     golden: dict[str, NDArray[Any]]
     guard: dict[str, NDArray[Any]]
     guard_model: bytes = b""
+    head: dict[str, NDArray[Any]] | None = None
 
     def count_training_images(self, sha256: Iterable[str]) -> int:
         """Number of images, given by the SHA-256 of their files, that the network was trained on."""
@@ -95,6 +98,7 @@ def save_bundle(
     golden: dict[str, NDArray[Any]],
     guard: dict[str, NDArray[Any]],
     guard_model: bytes = b"",
+    head: dict[str, NDArray[Any]] | None = None,
 ) -> Bundle:
     """Write a bundle as a zip file, atomically; equal content gives equal bytes.
 
@@ -105,9 +109,11 @@ def save_bundle(
         golden: Name to array: inputs and the outputs they must give.
         guard: Name to array of the input guard.
         guard_model: Bytes of the ONNX file of the guard's own network; empty for none.
+        head: Arrays of a linear head; None for the network's own.
     """
     parts = {MODEL: model, GOLDEN: _npz(golden), GUARD: _npz(guard)}
     parts |= {GUARD_MODEL: guard_model} if guard_model else {}
+    parts |= {HEAD: _npz(head)} if head else {}
     table = manifest.as_json() | {"parts": {name: _hash(content) for name, content in parts.items()}}
     with atomic_write(path) as temporary:
         temporary.write_bytes(_zip({MANIFEST: as_json(table).encode(), **parts}, deflate=True))
@@ -127,8 +133,10 @@ def load_bundle(path: Path) -> Bundle:
         read = _folder_reader(path) if path.is_dir() else _zip_reader(path)
         raw = read(MANIFEST)
         manifest = _manifest(json.loads(raw), path)
-        guard_parts = [GUARD] if manifest.guard_preprocessing is None else [GUARD, GUARD_MODEL]
-        parts = {name: read(name) for name in (MODEL, GOLDEN, *guard_parts)}
+        optional = {GUARD_MODEL: manifest.guard_preprocessing is not None, HEAD: HEAD in manifest.parts}
+        parts = {
+            name: read(name) for name in (MODEL, GOLDEN, GUARD, *(each for each, there in optional.items() if there))
+        }
     except _DAMAGE as error:
         raise BundleError(
             f"expected a bundle (folder or zip with {MANIFEST}, {MODEL}, {GOLDEN}, {GUARD}) at {path}, found {_reason(error)}: "
@@ -140,7 +148,24 @@ def load_bundle(path: Path) -> Bundle:
                 f"expected {name} in {path} with SHA-256 {manifest.parts.get(name)}, found {found}: get the bundle again"
             )
     golden, guard = (_arrays(parts[name], name, path) for name in (GOLDEN, GUARD))
-    return Bundle(manifest, _hash(raw), parts[MODEL], golden, guard, parts.get(GUARD_MODEL, b""))
+    head = _head(_arrays(parts[HEAD], HEAD, path), manifest, path) if HEAD in parts else None
+    return Bundle(manifest, _hash(raw), parts[MODEL], golden, guard, parts.get(GUARD_MODEL, b""), head)
+
+
+def _head(arrays: dict[str, NDArray[Any]], manifest: Manifest, path: Path) -> dict[str, NDArray[Any]]:
+    """Arrays of a linear head, checked."""
+    weight, bias = arrays.get("weight"), arrays.get("bias")
+    classes = len(manifest.classes)
+    if (
+        weight is None
+        or bias is None
+        or (weight.ndim, weight.shape[:1], bias.shape) != (2, (classes,), (classes,))
+        or not all(array.dtype == np.float32 and np.isfinite(array).all() for array in (weight, bias))
+    ):
+        raise BundleError(
+            f"expected a linear head for {classes} classes in {HEAD} of {path}, found another: get it again"
+        )
+    return arrays
 
 
 def _arrays(content: bytes, name: str, path: Path) -> dict[str, NDArray[Any]]:

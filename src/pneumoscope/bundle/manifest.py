@@ -1,6 +1,7 @@
 """Manifest of a bundle: the only source of preprocessing, class names, calibration and operating points for inference."""
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -9,9 +10,11 @@ from pneumoscope.config import Preprocessing, from_table
 from pneumoscope.decision import Calibration, DecisionPolicy, point_at_prevalence
 from pneumoscope.errors import InputError
 from pneumoscope.evaluation.drift import Histogram, Reference
-from pneumoscope.types import NOTICE, SCHEMES, STATISTICS, OperatingPoint, PredictionRequest
+from pneumoscope.types import NOTICE, STATISTICS, THREE_CLASS, ClassScheme, OperatingPoint, PredictionRequest
 
 FORMAT = 2
+# Name of a class: what a table, a page and a file name can hold.
+_CLASS_NAME = re.compile(r"[^\W_][\w .()+-]{0,39}")
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class Manifest:
         name: Name of the detector.
         version: Version of the weights.
         architecture: Name that `pneumoscope models` lists.
-        classes: Class names in the order of the logits; normal first.
+        classes: Class names in the order of the logits; the negative class first.
         preprocessing: Preprocessing from image to network input.
         calibration: Calibration from logits to probabilities.
         prevalence: Prevalence of pneumonia that the probabilities assume, in (0, 1); both etiologies equally frequent.
@@ -102,6 +105,11 @@ class Manifest:
     parent: str = ""
     notice: str = NOTICE
     format: int = FORMAT
+
+    @property
+    def scheme(self) -> ClassScheme:
+        """Classes with the names of the negative and the positive one."""
+        return ClassScheme(self.classes)
 
     @property
     def policy(self) -> DecisionPolicy:
@@ -210,8 +218,19 @@ def _check_texts(manifest: Manifest) -> None:
     texts += [manifest.licence, manifest.citation, manifest.notice, manifest.parent, *manifest.classes]
     if not all(isinstance(text, str) for text in texts):
         raise ValueError("a name that is not text")
-    if len(manifest.classes) not in SCHEMES or manifest.classes != SCHEMES[len(manifest.classes)].names:
-        raise ValueError(f"the classes {', '.join(manifest.classes)}")
+    check_class_names(manifest.classes)
+
+
+def check_class_names(names: tuple[str, ...]) -> None:
+    """Check the class names of a bundle: normal, bacterial, viral; or any two.
+
+    Raises:
+        ValueError: Other names.
+    """
+    two = len(names) == 2 and names[0] != names[1] and all(map(_CLASS_NAME.fullmatch, names))
+    reserved = {"refer", "rejected"} & set(names)
+    if names != THREE_CLASS.names and (not two or reserved):
+        raise ValueError(f"the classes {', '.join(names)}")
 
 
 def _check_numbers(manifest: Manifest) -> None:

@@ -8,8 +8,8 @@ import sys
 
 import typer
 
+from pneumoscope.cli import adapt as adapt_command
 from pneumoscope.cli import bundle as bundle_commands
-from pneumoscope.cli import calibrate as calibrate_command
 from pneumoscope.cli import data as data_commands
 from pneumoscope.cli import evaluate as evaluate_command
 from pneumoscope.cli import models as models_command
@@ -35,7 +35,8 @@ app.command(name="study")(study_command.study)
 app.command(name="train")(train_command.train)
 app.command(name="predict")(predict_command.predict)
 app.command(name="report")(report_command.report)
-app.command(name="calibrate")(calibrate_command.calibrate)
+app.command(name="adapt")(adapt_command.adapt)
+app.command(name="calibrate")(adapt_command.calibrate)
 app.add_typer(bundle_commands.app, name="bundle")
 app.command(name="serve")(serve_command.serve)
 app.add_typer(scale_commands.app, name="scale")
@@ -47,7 +48,6 @@ _EXTRAS = {
     "fsspec": "scale",
     "pyarrow": "parquet",
     "ray": "scale",
-    "scipy": "calibrate",
     **dict.fromkeys(
         ("fastapi", "httptools", "multipart", "prometheus_client", "pydantic", "starlette", "uvicorn"), "serve"
     ),

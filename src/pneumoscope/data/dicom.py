@@ -5,6 +5,7 @@ Single grey frames are read, whatever their compression; what is refused is refu
 and pydicom stops after so many reads.
 """
 
+import hashlib
 import io
 import logging
 import re
@@ -46,7 +47,7 @@ _WANTED = [
     *("RescaleSlope", "RescaleIntercept", "RescaleType", "ModalityLUTSequence"),
     *("WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence"),
 ]
-# What a bundle's scope is compared with.
+# What a bundle's scope is compared with, and whose image it is.
 _WANTED += [
     "Modality",
     "BodyPartExamined",
@@ -56,6 +57,7 @@ _WANTED += [
     "PatientBirthDate",
     "StudyDate",
     "AcquisitionDate",
+    "PatientID",
 ]
 _WANTED_TAGS: list[Any] = [Tag(keyword) for keyword in _WANTED]
 _TABLES = (Tag("ModalityLUTSequence"), Tag("VOILUTSequence"))
@@ -96,8 +98,24 @@ def decode_dicom(content: bytes) -> tuple[NDArray[np.uint16], ImageHeader]:
 
 
 def _header(dataset: pydicom.Dataset) -> ImageHeader:
-    keywords = ("ViewPosition", "BodyPartExamined", "Modality", "PatientSex")
-    return ImageHeader(_age_years(dataset), *(_text(dataset, keyword) for keyword in keywords))
+    return ImageHeader(
+        _age_years(dataset),
+        view=_text(dataset, "ViewPosition"),
+        body_part=_text(dataset, "BodyPartExamined"),
+        modality=_text(dataset, "Modality"),
+        sex=_text(dataset, "PatientSex"),
+        patient=_patient(dataset),
+    )
+
+
+def _patient(dataset: pydicom.Dataset) -> str:
+    """Hash of the patient's identifier: images of one patient are recognised without keeping who it is."""
+    try:
+        identifier = dataset.get("PatientID")
+    except Exception:  # as for any element that the pixels do not depend on
+        return ""
+    known = isinstance(identifier, str) and identifier.strip()
+    return hashlib.sha256(identifier.strip().encode()).hexdigest()[:16] if known else ""
 
 
 def _text(dataset: pydicom.Dataset, keyword: str) -> str:

@@ -127,10 +127,17 @@ def _index_image(source: Source, source_image: SourceImage) -> tuple[IndexRow, M
         height=image.shape[0],
         bytes=0 if archived else len(content),
     )
-    return row, _measure(image, content, archived)
+    return row, measure(image, content, archived)
 
 
-def _measure(image: NDArray[np.uint8] | NDArray[np.uint16], content: bytes, archived: bool) -> Measurement:
+def measure(image: NDArray[np.uint8] | NDArray[np.uint16], content: bytes, archived: bool = False) -> Measurement:
+    """Measure an image and its file.
+
+    Args:
+        image: (height, width) uint8 or uint16.
+        content: Bytes of the file.
+        archived: Whether the image is an array in an archive, without a file of its own.
+    """
     grey = Image.fromarray(np.ascontiguousarray(image if image.dtype == np.uint8 else (image // 257).astype(np.uint8)))
     resized = grey.resize((_MEASURED_SIZE, _MEASURED_SIZE), Image.Resampling.BILINEAR)
     levels = np.asarray(resized, dtype=np.float32)

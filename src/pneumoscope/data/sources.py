@@ -1,11 +1,12 @@
 """Sources of images: folders in Kaggle's or Mendeley's layout, a folder per class, a CSV table, MedMNIST.
 
-Every layout becomes a list of `SourceImage`; images are decoded on request only.
+Every layout becomes a list of `SourceImage`; images are decoded on request only. Folders and tables may name two classes of a
+site's own instead of normal and pneumonia: `Finding.PNEUMONIA` is then the positive one.
 """
 
 import csv
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from pneumoscope.data.names import parse_name
 from pneumoscope.data.reading import read_grey
 from pneumoscope.errors import DataError, listed
-from pneumoscope.types import IMAGE_SUFFIXES, Etiology, Finding, Split
+from pneumoscope.types import BINARY, IMAGE_SUFFIXES, ClassScheme, Etiology, Finding, Split
 
 # Kaggle's `val` holds 16 of the 5,232 training images: too few to measure anything, so they count as training images.
 _SPLIT_FOLDERS = {"train": Split.TRAIN, "training": Split.TRAIN, "val": Split.TRAIN, "valid": Split.TRAIN,
@@ -30,6 +31,7 @@ _CLASS_WORDS = {
     "virus": (Finding.PNEUMONIA, Etiology.VIRAL),
     "viral": (Finding.PNEUMONIA, Etiology.VIRAL),
 }
+ClassWords = Mapping[str, tuple[Finding, Etiology]]
 _LAYOUTS = (
     "train/NORMAL and train/PNEUMONIA (Kaggle, Mendeley), a folder per class (normal, pneumonia, bacterial, viral), "
     "a CSV table with the columns path and class, or MedMNIST's pneumoniamnist*.npz"
@@ -68,11 +70,13 @@ class Source:
         root: Folder, table or archive that the paths are relative to.
         layout: `folders`, `table` or `medmnist`.
         images: All images, sorted by path.
+        scheme: Names of the negative and of the positive class.
     """
 
-    def __init__(self, root: Path, layout: str, images: list[SourceImage]) -> None:
+    def __init__(self, root: Path, layout: str, images: list[SourceImage], scheme: ClassScheme = BINARY) -> None:
         self.root = root
         self.layout = layout
+        self.scheme = scheme
         self.images = sorted(images, key=lambda image: image.path)
         self._archive: dict[str, NDArray[np.uint8]] = {}
 
@@ -109,55 +113,92 @@ class Source:
         return image
 
 
-def open_source(root: Path) -> Source:
+def open_source(root: Path, positive: str = BINARY.positive, negative: str = "") -> Source:
     """List the images of a folder, table or archive.
 
+    Args:
+        root: Folder, table or archive.
+        positive: Name of the positive class.
+        negative: Name of the negative class, where `positive` is a site's own; the only other one that there is where empty.
+
     Raises:
-        DataError: Missing file or folder, or an unknown layout.
+        DataError: Missing file or folder, an unknown layout, or classes of other names.
     """
     if not root.exists():
         raise DataError(f"expected a data set at {root}, found nothing there: check the path of --data")
+    scheme, words = BINARY, _CLASS_WORDS
+    if positive.lower() != BINARY.positive:
+        scheme = ClassScheme((negative or _other_class(root, positive), positive))
+        words = {
+            scheme.negative.lower(): (Finding.NORMAL, Etiology.NONE),
+            positive.lower(): (Finding.PNEUMONIA, Etiology.UNKNOWN),
+        }
     if root.suffix == ".npz":
         return Source(root, "medmnist", _medmnist_images(root))
     if root.suffix == ".csv":
-        return Source(root, "table", _table_images(root))
+        return Source(root, "table", _table_images(root, words), scheme)
     if not root.is_dir():
         raise DataError(f"expected {_LAYOUTS}, found the file {root}: name one of these with --data")
-    return Source(root, "folders", _folder_images(root))
+    return Source(root, "folders", _folder_images(root, words), scheme)
 
 
-def _folder_images(root: Path) -> list[SourceImage]:
-    images = []
+def _other_class(root: Path, positive: str) -> str:
+    """Name of the one class beside the positive one, of folders beside its folder or of a table.
+
+    Raises:
+        DataError: No image of the positive class, or another number of other classes than one.
+    """
+    if root.suffix == ".csv":
+        found = {row["class"].strip() for row in _table_rows(root) if (row["class"] or "").strip()}
+    else:
+        parents = {file.parent.parent for file in _image_files(root) if file.parent.name.lower() == positive.lower()}
+        found = {file.parent.name for file in _image_files(root) if file.parent.parent in parents}
+    others = sorted(name for name in found if name.lower() != positive.lower())
+    if len(others) == len(found) or len({name.lower() for name in others}) != 1:
+        raise DataError(
+            f"expected images of {positive} and of one other class in {root}, found {listed(sorted(found)) or 'neither'}: "
+            "check the name, and leave the two classes alone there"
+        )
+    return others[0]
+
+
+def _image_files(root: Path) -> Iterator[Path]:
     for file in sorted(root.rglob("*")):
-        if file.suffix.lower() not in IMAGE_SUFFIXES or file.name.startswith("."):
-            continue
+        if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith("."):
+            yield file
+
+
+def _folder_images(root: Path, words: ClassWords) -> list[SourceImage]:
+    images = []
+    for file in _image_files(root):
         relative = PurePosixPath(file.relative_to(root).as_posix())
         # macOS archives contain a shadow `__MACOSX` tree, and Kaggle's zip contains the whole set a second time.
         if "__MACOSX" in relative.parts or relative.parts[:2] == ("chest_xray", "chest_xray"):
             continue
-        if (image := _image_in_folders(relative)) is not None:
+        if (image := _image_in_folders(relative, words)) is not None:
             images.append(image)
     if not images:
         raise DataError(f"expected {_LAYOUTS}, found no such image below {root}: name another folder with --data")
     return images
 
 
-def _image_in_folders(relative: PurePosixPath) -> SourceImage | None:
+def _image_in_folders(relative: PurePosixPath, words: ClassWords) -> SourceImage | None:
     """Image at `[.../split/].../class/.../name`; None where no folder of its path names a class."""
     folders = [part.lower() for part in relative.parts[:-1]]
-    word = next((part for part in reversed(folders) if part in _CLASS_WORDS), None)
+    word = next((part for part in reversed(folders) if part in words), None)
     if word is None:
         return None
     split = next((_SPLIT_FOLDERS[part] for part in folders if part in _SPLIT_FOLDERS), Split.TRAIN)
-    finding, etiology = _CLASS_WORDS[word]
+    finding, etiology = words[word]
     name = parse_name(relative.stem)
     conflict = ""
-    if name is not None:
+    if name is not None and words is _CLASS_WORDS:
         if name.finding is not finding or (etiology not in (Etiology.UNKNOWN, name.etiology)):
             conflict = f"the folder says {word}, the name says {name.etiology.value}"
         elif etiology is Etiology.UNKNOWN:
             etiology = name.etiology
-    patient = name.patient if name is not None else relative.stem
+    # Files of one name in several folders are several patients, as far as anybody knows.
+    patient = name.patient if name is not None else str(relative.with_suffix(""))
     return SourceImage(
         path=str(relative),
         finding=finding,
@@ -174,8 +215,13 @@ def _name_space(split: Split) -> str:
     return "test" if split is Split.TEST else "train"
 
 
-def _table_images(table: Path) -> list[SourceImage]:
-    """Images of a CSV table with the columns path, class and, optionally, etiology, patient and split."""
+def _table_images(table: Path, words: ClassWords) -> list[SourceImage]:
+    """Images of a CSV table with the columns path, class and, optionally, etiology, patient, split, age, sex and view."""
+    return [_image_of_row(table, number, row, words) for number, row in enumerate(_table_rows(table), start=2)]
+
+
+def _table_rows(table: Path) -> list[dict[str, str]]:
+    """Rows of a CSV table that has the columns path and class."""
     try:
         with table.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream)
@@ -190,12 +236,12 @@ def _table_images(table: Path) -> list[SourceImage]:
         )
     if not rows:
         raise DataError(f"expected a row per film in {table}, found none: fill the table")
-    return [_image_of_row(table, number, row) for number, row in enumerate(rows, start=2)]
+    return rows
 
 
-def _image_of_row(table: Path, line: int, row: dict[str, str]) -> SourceImage:
+def _image_of_row(table: Path, line: int, row: dict[str, str], words: ClassWords) -> SourceImage:
     cell = {column: (row.get(column) or "").strip() for column in ("path", "class", "etiology", "patient")}
-    finding, etiology = _class_of_row(table, line, cell)
+    finding, etiology = _class_of_row(table, line, cell, words)
     split_word = (row.get("split") or "train").strip().lower()
     if split_word not in _SPLIT_FOLDERS:
         raise DataError(f"expected train or test as split in line {line} of {table}, found {split_word!r}: correct it")
@@ -215,15 +261,15 @@ def _image_of_row(table: Path, line: int, row: dict[str, str]) -> SourceImage:
     )
 
 
-def _class_of_row(table: Path, line: int, cell: dict[str, str]) -> tuple[Finding, Etiology]:
+def _class_of_row(table: Path, line: int, cell: dict[str, str], words: ClassWords) -> tuple[Finding, Etiology]:
     word = cell["class"].lower()
-    if word not in _CLASS_WORDS:
+    if word not in words:
         raise DataError(
-            f"expected a class out of {', '.join(_CLASS_WORDS)} in line {line} of {table}, found {word!r}: correct it"
+            f"expected a class out of {', '.join(words)} in line {line} of {table}, found {word!r}: correct it"
         )
-    finding, etiology = _CLASS_WORDS[word]
+    finding, etiology = words[word]
     named_etiology = cell["etiology"].lower()
-    if not named_etiology or finding is Finding.NORMAL:
+    if not named_etiology or finding is Finding.NORMAL or words is not _CLASS_WORDS:
         return finding, etiology
     if named_etiology not in [*_CLASS_WORDS, "unknown"]:
         raise DataError(

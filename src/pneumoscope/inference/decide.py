@@ -11,6 +11,21 @@ from pneumoscope.types import BundleUsed, Decision, ImageHeader, ImageStatistics
 
 
 @dataclass(frozen=True, eq=False)
+class ImageDescription:
+    """Description of an image by networks and alignment, from which a site's head and population are fitted.
+
+    Attributes:
+        features: (channels,) float32 features of the bundle's network.
+        guard_features: (channels,) float32 features of the guard's network; the same where it has none of its own.
+        layout: (256,) ranks of the aligned chest's grey levels.
+    """
+
+    features: NDArray[np.float32]
+    guard_features: NDArray[np.float32]
+    layout: NDArray[np.floating]
+
+
+@dataclass(frozen=True, eq=False)
 class ImageScore:
     """Score of an image, before a decision.
 
@@ -26,6 +41,7 @@ class ImageScore:
         frame: Top, left, bottom, right of the network's input, as fractions of the image's height and width.
         statistics: Statistics for drift monitoring; None where the network did not see the image.
         header: Header of a DICOM object; None for other files and where it cannot be read.
+        description: Description of the image; None unless requested.
     """
 
     file: str
@@ -38,6 +54,7 @@ class ImageScore:
     frame: tuple[float, float, float, float] | None = None
     statistics: ImageStatistics | None = None
     header: ImageHeader | None = None
+    description: ImageDescription | None = None
 
 
 class Decider:

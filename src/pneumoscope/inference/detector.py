@@ -18,7 +18,7 @@ from pneumoscope.data.preprocessing import PREPROCESSING_VERSION, PreparedImage,
 from pneumoscope.data.reading import read_bytes, read_image
 from pneumoscope.decision import Floats, pneumonia_probability
 from pneumoscope.errors import BundleError, UnreadableImage, UnsupportedDicom
-from pneumoscope.inference.decide import Decider, ImageScore
+from pneumoscope.inference.decide import Decider, ImageDescription, ImageScore
 from pneumoscope.inference.guard import MIN_EDGE, Guard, screen_pixels
 from pneumoscope.inference.network import Network
 from pneumoscope.inference.population import Descriptions
@@ -58,7 +58,7 @@ class Detector:
             )
         self.bundle = bundle
         settings, own = manifest.preprocessing, manifest.guard_preprocessing
-        self._network = Network(bundle.model, settings.height, settings.width, threads, device)
+        self._network = Network(bundle.model, settings.height, settings.width, threads, device, bundle.head)
         self._guard = Guard.from_bundle(bundle)
         self._guard_network = (
             Network(bundle.guard_model, own.height, own.width, threads, device) if own else self._network
@@ -117,7 +117,7 @@ class Detector:
         return map(decide, self.score_many(images, evidence))
 
     def score_many(
-        self, images: Iterable[Image], evidence: bool = False, rejected_too: bool = False
+        self, images: Iterable[Image], evidence: bool = False, rejected_too: bool = False, described: bool = False
     ) -> Iterator[ImageScore]:
         """Scores of images, in their order: probabilities, screening result and statistics, before any decision.
 
@@ -126,13 +126,14 @@ class Detector:
             evidence: Whether to compute evidence maps.
             rejected_too: Whether images that are rejected for their pixels alone get probabilities as well, to measure what
                 the network predicts for them.
+            described: Whether scores hold the descriptions of their images.
 
         Raises:
             InputError: An array of another shape or dtype.
         """
         prepared = map(self._prepare, images)
         while batch := list(islice(prepared, self._network.batch)):
-            yield from self._score_batch(batch, evidence, rejected_too)
+            yield from self._score_batch(batch, evidence, rejected_too, described)
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(n, classes) float32 logits of prepared images (n, height, width) uint8.
@@ -198,27 +199,27 @@ class Detector:
         )
 
     def _score_batch(
-        self, batch: Sequence["_Prepared | ImageScore"], evidence: bool, rejected_too: bool
+        self, batch: Sequence["_Prepared | ImageScore"], evidence: bool, rejected_too: bool, described: bool
     ) -> Iterator[ImageScore]:
         usable = [image for image in batch if isinstance(image, _Prepared) and image.rejection is None]
-        scores = iter(self._score(usable, evidence) if usable else [])
+        scores = iter(self._score(usable, evidence, described) if usable else [])
         for image in batch:
             if isinstance(image, ImageScore):
                 yield image
             elif image.rejection is None:
                 yield next(scores)
             elif rejected_too:
-                yield from self._score([image], evidence)
+                yield from self._score([image], evidence, described)
             else:
                 yield ImageScore(image.name, image.sha256, image.rejection, _in_words(image.rejection, image.pixels))
 
-    def _score(self, images: Sequence["_Prepared"], evidence: bool) -> Iterator[ImageScore]:
+    def _score(self, images: Sequence["_Prepared"], evidence: bool, described: bool) -> Iterator[ImageScore]:
         """Scores of readable images, which are one batch of the network."""
         manifest, own = self.bundle.manifest, self.bundle.manifest.guard_preprocessing
         inputs = [prepare_with_frame(image.pixels, manifest.preprocessing) for image in images]
         guarded = [prepare_with_frame(image.pixels, own) for image in images] if own else inputs
         network_input = np.stack([each.image for each in inputs])
-        names = (LOGITS, *(() if own else (FEATURES,)), *((EVIDENCE,) if evidence else ()))
+        names = (LOGITS, *((FEATURES,) if described or not own else ()), *((EVIDENCE,) if evidence else ()))
         outputs = dict(zip(names, self._network.run(network_input, *names), strict=True))
         calibrated = manifest.calibration.probabilities(outputs[LOGITS])
         if own:
@@ -242,6 +243,7 @@ class Detector:
                 frame=inputs[i].frame,
                 statistics=_statistics(calibrated[i], inputs[i], distance),
                 header=image.header.header,
+                description=ImageDescription(outputs[FEATURES][i], features[i], layout[i]) if described else None,
             )
 
 

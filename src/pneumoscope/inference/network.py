@@ -1,12 +1,16 @@
-"""Network of a bundle in ONNX Runtime: prepared images in, named outputs out."""
+"""Network of a bundle in ONNX Runtime: prepared images in, named outputs out.
+
+A bundle may have a linear head of its own, which replaces the last layers of the graph: its logits are a linear function of the
+features, and its evidence map, since features are means of the feature maps, the same function of these maps at each position.
+"""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumoscope.bundle import INPUT
+from pneumoscope.bundle import EVIDENCE, FEATURE_MAPS, FEATURES, INPUT, LOGITS
 from pneumoscope.errors import BundleError, ConfigError, InputError
 
 # ONNX Runtime otherwise gives this machine an identifier and sends its makers what it runs.
@@ -29,7 +33,15 @@ class Network:
         batch: Best number of images per call.
     """
 
-    def __init__(self, model: bytes, height: int, width: int, threads: int = 0, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        model: bytes,
+        height: int,
+        width: int,
+        threads: int = 0,
+        device: str = "cpu",
+        head: Mapping[str, NDArray[np.float32]] | None = None,
+    ) -> None:
         """Loads a network.
 
         Args:
@@ -38,6 +50,7 @@ class Network:
             width: Width of the network's input, pixels.
             threads: Threads for one image or batch; 0 for as many as there are cores.
             device: `cpu`, or `cuda` for a GPU.
+            head: `weight` (classes, channels) and `bias` (classes,) of a linear head; the graph's own head where None.
 
         Raises:
             ConfigError: The installed runtime has no such device.
@@ -50,6 +63,7 @@ class Network:
             )
         self.batch = _BATCH[device]
         self._size = (height, width)
+        self._head = head
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
@@ -77,11 +91,27 @@ class Network:
                 f"expected images of (n, {self._size[0]}, {self._size[1]}) uint8, found {images.shape} {images.dtype}: "
                 "prepare them with the manifest's preprocessing"
             )
+        wanted = dict.fromkeys(each for name in outputs for each in self._computed_from(name))
         parts = [
-            self._run_batch(images[start : start + self.batch], outputs)
+            self._run_batch(images[start : start + self.batch], list(wanted))
             for start in range(0, max(len(images), 1), self.batch)
         ]
-        return [np.concatenate(values) for values in zip(*parts, strict=True)]
+        found = dict(zip(wanted, (np.concatenate(values) for values in zip(*parts, strict=True)), strict=True))
+        return [self._output(name, found) for name in outputs]
+
+    def _computed_from(self, name: str) -> tuple[str, ...]:
+        """Outputs of the graph that an output is computed from."""
+        if self._head is None or name not in (LOGITS, EVIDENCE):
+            return (name,)
+        return (FEATURES,) if name == LOGITS else (FEATURE_MAPS,)
+
+    def _output(self, name: str, found: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
+        if self._head is None or name not in (LOGITS, EVIDENCE):
+            return found[name]
+        weight, bias = self._head["weight"], self._head["bias"]
+        if name == LOGITS:
+            return np.asarray(found[FEATURES] @ weight.T + bias, dtype=np.float32)
+        return np.asarray(np.einsum("kc,ncij->nkij", weight, found[FEATURE_MAPS]), dtype=np.float32)
 
     def _run_batch(self, images: NDArray[np.uint8], outputs: Sequence[str]) -> list[NDArray[np.float32]]:
         try:

@@ -73,6 +73,16 @@ class NeighbourDistance:
         """(n,) distances, above 0, of descriptions (n, channels) to the K-th nearest reference."""
         return _kth_distance(self.project(descriptions), self.references)
 
+    def among(self, descriptions: NDArray[np.floating], allowed: NDArray[np.bool_]) -> Floats:
+        """(n,) distances of descriptions (n, channels) to the K-th nearest of the references that each may have.
+
+        Args:
+            descriptions: (n, channels) float.
+            allowed: (n, references) bool, with at least K references for each description.
+        """
+        squared = _squared_distances(self.project(descriptions), self.references)
+        return _kth_smallest(np.where(allowed, squared, np.inf))
+
     def arrays(self, prefix: str) -> dict[str, NDArray[np.floating]]:
         """Arrays for a bundle; the large ones in half precision."""
         halved = ("components", "references")
@@ -119,7 +129,14 @@ def _with_residual(standard: Floats, components: Floats) -> Floats:
 
 
 def _kth_distance(points: Floats, references: Floats) -> Floats:
-    squared = (points**2).sum(axis=1)[:, None] + (references**2).sum(axis=1) - 2 * points @ references.T
+    return _kth_smallest(_squared_distances(points, references))
+
+
+def _squared_distances(points: Floats, references: Floats) -> Floats:
+    return np.asarray((points**2).sum(axis=1)[:, None] + (references**2).sum(axis=1) - 2 * points @ references.T)
+
+
+def _kth_smallest(squared: Floats) -> Floats:
     nearest = np.partition(squared, _NEIGHBOUR - 1, axis=1)[:, _NEIGHBOUR - 1]
     return np.sqrt(np.maximum(nearest, 1e-12))
 
@@ -194,15 +211,66 @@ def fit_population(
     kept = _choose(len(radiographs), len(variants), references, rng)
     features = _fit_distance(radiographs.features, variants.features, origin, FEATURE_COMPONENTS, True, kept)
     layout = _fit_distance(radiographs.layout, variants.layout, origin, LAYOUT_COMPONENTS, False, kept)
-    spreads = [float(np.log(distance).std()) for distance in (features(held_out.features), layout(held_out.layout))]
-    if len(radiographs) + len(variants) < _NEIGHBOUR or not min(spreads) > 0:
+    if len(radiographs) + len(variants) < _NEIGHBOUR:
         raise DataError(
-            f"expected radiographs that differ, to fit the population of a bundle, found {len(radiographs)} and "
-            f"{len(held_out)} held out: add images"
+            f"expected at least {_NEIGHBOUR} radiographs, to fit the population of a bundle, found {len(radiographs)}: "
+            "add images"
+        )
+    return _joined(features, layout, features(held_out.features), layout(held_out.layout), outside)
+
+
+def fit_population_by_patient(
+    radiographs: Descriptions,
+    variants: Descriptions,
+    origin: NDArray[np.integer],
+    patients: NDArray[np.integer],
+    outside: float,
+    references: int,
+    rng: np.random.Generator,
+) -> tuple[Population, Floats]:
+    """Fit the population of a bundle to few radiographs, each held out from the references that it is compared with.
+
+    Args:
+        radiographs: Radiographs of the population, n of them.
+        variants: Export variants of these.
+        origin: (variants,) int, position in `radiographs` of the image that each variant is made of.
+        patients: (n,) int, patient of each radiograph; no patient has all but a few of the images.
+        outside: Fraction of the radiographs that may lie outside, in (0, 1).
+        references: Largest number of references that are kept, two fifths of them radiographs as they are.
+        rng: Random generator for the choice of the references.
+
+    Returns:
+        Population, and the (n,) distances of the radiographs to references of other patients.
+
+    Raises:
+        DataError: Radiographs that are all alike.
+    """
+    kept = _choose(len(radiographs), len(variants), references, rng)
+    features = _fit_distance(radiographs.features, variants.features, origin, FEATURE_COMPONENTS, True, kept)
+    layout = _fit_distance(radiographs.layout, variants.layout, origin, LAYOUT_COMPONENTS, False, kept)
+    others = patients[:, None] != np.concatenate([patients[kept[0]], patients[origin[kept[1]]]])
+    near = features.among(radiographs.features, others)
+    alike = layout.among(radiographs.layout, others)
+    population = _joined(features, layout, near, alike, outside)
+    return population, near**population.feature_weight * alike ** (1 - population.feature_weight) / population.limit
+
+
+def _joined(
+    features: NeighbourDistance, layout: NeighbourDistance, near: Floats, alike: Floats, outside: float
+) -> Population:
+    """Population from its two distances and those of held-out radiographs.
+
+    Raises:
+        DataError: Radiographs that are all alike.
+    """
+    spreads = [float(np.log(distance).std()) for distance in (near, alike)]
+    if not (min(spreads) > 0 and np.isfinite(spreads).all()):
+        raise DataError(
+            f"expected radiographs that differ, to fit the population of a bundle, found {len(near)} alike: add images"
         )
     weight = spreads[1] / (spreads[0] + spreads[1])
-    unscaled = Population(features, layout, weight, 1.0)
-    return Population(features, layout, weight, float(np.quantile(unscaled.distance(held_out), 1 - outside)))
+    limit = float(np.quantile(near**weight * alike ** (1 - weight), 1 - outside))
+    return Population(features, layout, weight, limit)
 
 
 def _choose(
@@ -221,6 +289,8 @@ def _fit_distance(
     standardise: bool,
     kept: tuple[NDArray[np.int64], NDArray[np.int64]],
 ) -> NeighbourDistance:
+    # Fewer components than radiographs, or the metric would be fitted to directions in which none of them differ.
+    components = min(components, max(1, len(radiographs) // 3))
     mean = radiographs.mean(axis=0, dtype=np.float64)
     scale = radiographs.std(axis=0, dtype=np.float64) + _MIN_DEVIATION if standardise else np.ones(len(mean))
     plain, changed = (radiographs - mean) / scale, (variants - mean) / scale

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, select_autoescape
+from markupsafe import Markup
 
 from pneumoscope.files import write_text
 from pneumoscope.types import NOTICE, SYNTHETIC_NOTICE
@@ -22,7 +23,9 @@ class Section:
         header: Column names of the table; empty for no table.
         rows: Rows of the table, a cell per column.
         picture: PNG bytes of the figure; empty for no figure.
+        drawing: SVG element instead of a picture; empty for none.
         caption: Caption of the figure, also its alternative text.
+        warning: Warning above all else; empty for none.
     """
 
     title: str
@@ -30,7 +33,9 @@ class Section:
     header: Sequence[str] = ()
     rows: Sequence[Sequence[str]] = ()
     picture: bytes = b""
+    drawing: Markup = Markup()  # noqa: RUF009 - immutable
     caption: str = ""
+    warning: str = ""
 
     @property
     def picture_data(self) -> str:

@@ -1,0 +1,1 @@
+"""Adaptation: a bundle and a site's labelled images -> the site's own bundle. Needs no PyTorch."""

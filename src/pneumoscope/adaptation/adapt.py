@@ -1,0 +1,355 @@
+"""Adaptation of a bundle to a site: what its labelled images can support, and the bundle made of them.
+
+check images -> nested cross-validation -> better than chance? -> learning curve, acquisition -> fit to all images -> bundle
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pneumoscope.adaptation.acquisition import AcquisitionAudit, audit_acquisition
+from pneumoscope.adaptation.cross_validation import (
+    OUTER_FOLDS,
+    Candidate,
+    NestedPredictions,
+    choose,
+    cross_validate,
+    fit_candidate_policy,
+    nested_predictions,
+)
+from pneumoscope.adaptation.learning_curve import LearningCurve, learning_curve
+from pneumoscope.adaptation.methods import LinearHeads, Method, usable_methods
+from pneumoscope.adaptation.population import fit_site_guard, site_scope
+from pneumoscope.adaptation.site import SiteImages
+from pneumoscope.assessment.acceptance import group_of
+from pneumoscope.bundle import INPUT, OUTPUTS, TRAINING_HASHES, Bundle, Manifest, save_bundle, training_hashes
+from pneumoscope.config import DetectorConfig
+from pneumoscope.decision import Calibration, DecisionPolicy, pneumonia_probability
+from pneumoscope.errors import DataError, InputError
+from pneumoscope.evaluation.acceptance import DecidedImages, measure_acceptance
+from pneumoscope.evaluation.calibration import calibration_line
+from pneumoscope.evaluation.intervals import Estimate, delong_difference, interval_of, patient_weights
+from pneumoscope.evaluation.metrics import Floats, compute_metrics, weighted_roc_auc
+from pneumoscope.inference.drift import fit_reference
+from pneumoscope.inference.guard import Guard
+from pneumoscope.inference.network import Network
+from pneumoscope.progress import Report
+from pneumoscope.provenance import provenance
+from pneumoscope.types import ClassScheme
+
+# Images and patients of each class below which nothing that is measured means anything.
+_FEWEST_IMAGES, _FEWEST_PATIENTS = 20, OUTER_FOLDS
+_CHANCE = 0.5
+
+
+@dataclass(frozen=True)
+class SiteDescription:
+    """What a new bundle says of itself.
+
+    Attributes:
+        name: Name of the detector.
+        version: Version of the bundle.
+        intended_use: Intended use in words; follows from the data where empty.
+        licence: Licence; that of the parent where empty.
+        origin: Name of the data set.
+    """
+
+    name: str
+    version: str
+    intended_use: str
+    licence: str
+    origin: str
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """What a site's images support, by nested cross-validation over patients.
+
+    Attributes:
+        images: Images of the site.
+        scheme: Names of the site's two classes.
+        candidates: Candidates, simplest first, with their out-of-fold performance.
+        chosen: Candidate that the bundle is made of.
+        nested: Predictions for every image without its patient.
+        auc: AUC of the nested predictions with its interval over patients.
+        parent_auc: AUC of the parent on the same images.
+        gain: AUC of the nested predictions minus that of the parent, with its interval by DeLong's paired test.
+        gain_p: P value of the gain, two-sided.
+        acceptance: Measures of the nested decisions, as `measure_acceptance` gives them.
+        calibration: Name of a measure of calibration to its estimate.
+        curve: Learning curve of the chosen candidate.
+        acquisition: How far the acquisition tells the label.
+    """
+
+    images: SiteImages
+    scheme: ClassScheme
+    candidates: tuple[Candidate, ...]
+    chosen: Candidate
+    nested: NestedPredictions
+    auc: Estimate
+    parent_auc: Estimate
+    gain: Estimate
+    gain_p: float
+    acceptance: dict[str, Any]
+    calibration: dict[str, Estimate]
+    curve: LearningCurve
+    acquisition: AcquisitionAudit
+
+    @property
+    def better_than_chance(self) -> bool:
+        """Whether the interval of the AUC lies above one half."""
+        return self.auc.low > _CHANCE
+
+    @property
+    def verdict(self) -> str:
+        """Verdict in one line."""
+        auc = f"AUC {self.auc.value:.3f} ({self.auc.low:.3f}-{self.auc.high:.3f})"
+        count = f"{len(self.images)} images, {self.patients} patients"
+        if not self.better_than_chance:
+            return f"no better than chance: not made; {auc} by cross-validation over {count}"
+        return f"{self.chosen.description}; {auc} by cross-validation over {count}"
+
+    @property
+    def patients(self) -> int:
+        """Number of patients."""
+        return len(set(self.images.patients))
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data for the manifest and for `--json`."""
+        return {
+            "films": len(self.images),
+            "patients": self.patients,
+            "patients_known": self.images.known_patients,
+            "positives": int(self.images.positive.sum()),
+            "classes": list(self.scheme.names),
+            "rejected": sum(self.images.rejected.values()),
+            "rejected_reasons": self.images.rejected,
+            "method": self.chosen.method.name,
+            "chosen": self.chosen.description,
+            "made": self.better_than_chance,
+            "verdict": self.verdict,
+            "auc": self.auc.value,
+            "cross_validated": {
+                "auc": asdict(self.auc),
+                **{name: self.acceptance["measures"][name] for name in ("sensitivity", "specificity")},
+                **{name: asdict(estimate) for name, estimate in self.calibration.items()},
+            },
+            "parent": {"auc": asdict(self.parent_auc), "gain": asdict(self.gain), "p": self.gain_p},
+            "candidates": [
+                {"candidate": each.description, "auc": each.mean, "standard_error": each.standard_error}
+                for each in self.candidates
+            ],
+            "learning_curve": {"points": self.curve.points, "answer": self.curve.answer},
+            "acquisition": self.acquisition.as_json(),
+            "acceptance": self.acceptance,
+        }
+
+
+def adapt(
+    parent: Bundle,
+    images: SiteImages,
+    scheme: ClassScheme,
+    settings: DetectorConfig,
+    method: str | None,
+    report: Report,
+) -> Adaptation:
+    """Find out what a site's images support.
+
+    Args:
+        parent: Bundle that is adapted.
+        images: Images of the site, described by it.
+        scheme: Names of the site's two classes.
+        settings: Targets of the operating points.
+        method: Name of the only method; None for the simplest that is as good as any.
+        report: Progress of the stages.
+
+    Raises:
+        DataError: Too few images or patients of a class, or images that the parent was fitted to.
+        InputError: A method that the parent and these classes do not allow.
+    """
+    check_images(parent, images, scheme)
+    methods = usable_methods(parent.manifest.scheme, scheme, images.etiologies, method)
+    if not methods:
+        raise InputError(
+            f"expected the classes {parent.manifest.scheme.negative} and {parent.manifest.scheme.positive}, which "
+            f"{parent.manifest.name} predicts, to calibrate it, found {scheme}: use --method linear"
+        )
+    candidates = cross_validate(images, methods, np.arange(len(images)), OUTER_FOLDS)
+    chosen = choose(candidates)
+    nested = nested_predictions(images, methods, settings, report("folds cross-validated"))
+    curve = learning_curve(images, chosen, report("repeats of the learning curve"))
+    positive, weight = images.positive, patient_weights(images.patients, np.random.default_rng(0))
+    theirs = pneumonia_probability(images.parent_probability)
+    gain, p = delong_difference(nested.probability, theirs, positive)
+    return Adaptation(
+        images,
+        scheme,
+        tuple(candidates),
+        chosen,
+        nested,
+        _auc(nested.probability, positive, weight),
+        _auc(theirs, positive, weight),
+        gain,
+        p,
+        _acceptance(images, nested),
+        _calibration(nested.probability, positive, weight),
+        curve,
+        audit_acquisition(images, nested.probability),
+    )
+
+
+def check_images(parent: Bundle, images: SiteImages, scheme: ClassScheme) -> None:
+    """Check that a site's images can support anything.
+
+    Raises:
+        DataError: Too few images or patients of a class, or images that the parent was fitted to.
+    """
+    if learnt := parent.count_training_images(images.sha256):
+        raise DataError(
+            f"expected images that the detector was not trained on, found {learnt} of its training images, on "
+            "which it performs too well to learn from: use the site's own images, with the bundle that shipped"
+        )
+    positive = images.positive
+    counts = [int((~positive).sum()), int(positive.sum())]
+    if min(counts) < _FEWEST_IMAGES:
+        raise DataError(
+            f"expected at least {_FEWEST_IMAGES} {scheme.negative} and {_FEWEST_IMAGES} {scheme.positive} images that are not "
+            f"rejected, found {counts[0]} and {counts[1]} (and {sum(images.rejected.values())} rejected): add images"
+        )
+    patients = [len({images.patients[i] for i in np.flatnonzero(positive == truth)}) for truth in (False, True)]
+    if min(patients) < _FEWEST_PATIENTS:
+        raise DataError(
+            f"expected images of at least {_FEWEST_PATIENTS} {scheme.negative} and {_FEWEST_PATIENTS} {scheme.positive} patients, found "
+            f"{patients[0]} and {patients[1]}: add patients, or correct the column patient"
+        )
+
+
+def _auc(probability: Floats, positive: "np.typing.NDArray[np.bool_]", weight: Floats) -> Estimate:
+    values = [weighted_roc_auc(probability, positive, each)[:] for each in (np.ones((1, len(positive))), weight)]
+    return interval_of(float(values[0][0]), values[1])
+
+
+def _calibration(probability: Floats, positive: "np.typing.NDArray[np.bool_]", weight: Floats) -> dict[str, Estimate]:
+    """Calibration of probabilities that assume a prevalence of one half: the classes are weighted alike."""
+    slope, intercept = calibration_line(probability, positive)
+    balanced = np.where(positive, 0.5 / positive.mean(), 0.5 / (1 - positive.mean()))
+    rows = [
+        compute_metrics(
+            np.stack([1 - probability, probability], axis=1), positive.astype(np.int64), ("normal", "pneumonia"), each
+        )
+        for each in (balanced[None], weight * balanced)
+    ]
+    found = {name: interval_of(float(rows[0][name][0]), rows[1][name]) for name in ("ece", "brier")}
+    undefined = float("nan")
+    return found | {
+        "calibration_slope": Estimate(slope, undefined, undefined),
+        "calibration_intercept": Estimate(intercept, undefined, undefined),
+    }
+
+
+def _acceptance(images: SiteImages, nested: NestedPredictions) -> dict[str, Any]:
+    of_image = [group_of(header) for header in images.headers]
+    return measure_acceptance(
+        DecidedImages(
+            nested.probability,
+            images.positive,
+            nested.decision,
+            [["near_threshold"] if each == "refer" else [] for each in nested.decision],
+            np.zeros(len(images), dtype=np.bool_),
+            images.patients,
+            {by: [group[by] for group in of_image] for by in ("age", "sex", "view")},
+        )
+    )
+
+
+def make_site_bundle(
+    parent: Bundle, adaptation: Adaptation, description: SiteDescription, settings: DetectorConfig, out: Path
+) -> Bundle:
+    """Make the bundle of a site: the chosen candidate fitted to all images, its policy, and the site's own population.
+
+    Args:
+        parent: Bundle that is adapted.
+        adaptation: Result of `adapt`, better than chance.
+        description: Name, version and intended use.
+        settings: Targets of the operating points.
+        out: File of the new bundle, ending in `.zip`.
+    """
+    images, chosen = adaptation.images, adaptation.chosen
+    everything = np.arange(len(images))
+    policy = fit_candidate_policy(chosen, images, everything, settings).policy
+    head = _head(chosen.method.only(chosen.number), images) or parent.head
+    if not isinstance(chosen.method, LinearHeads):
+        policy = replace(policy, calibration=_composed(parent.manifest, policy.calibration))
+    guard, distance = fit_site_guard(Guard.from_bundle(parent), images)
+    probability = adaptation.nested.probability
+    statistics = [
+        replace(each, probability=float(p), distance=float(d))
+        for each, p, d in zip(images.statistics, probability, distance, strict=True)
+    ]
+    manifest = replace(
+        _manifest(parent.manifest, adaptation, policy, description),
+        guard=guard.limits,
+        scope=site_scope(images),
+        reference=fit_reference(statistics, sum(images.rejected.values())),
+        parent=parent.sha256,
+    )
+    golden = _golden(parent, head, images)
+    return save_bundle(out, manifest, parent.model, golden, guard.arrays(), parent.guard_model, head)
+
+
+def _head(method: Method, images: SiteImages) -> "dict[str, np.typing.NDArray[np.float32]] | None":
+    if not isinstance(method, LinearHeads):
+        return None
+    return method.fit(images, np.arange(len(images)))[0].arrays()
+
+
+def _composed(manifest: Manifest, second: Calibration) -> Calibration:
+    """Compose the manifest's calibration and a second one, fitted to the logits of its probabilities."""
+    first = manifest.calibration
+    bias = np.zeros(len(manifest.classes)) + (np.asarray(first.bias) if first.bias else 0)
+    bias = bias / second.temperature + (np.asarray(second.bias) if second.bias else 0)
+    return Calibration(first.temperature * second.temperature, tuple(bias.tolist()))
+
+
+def _manifest(
+    parent: Manifest, adaptation: Adaptation, policy: DecisionPolicy, description: SiteDescription
+) -> Manifest:
+    """Manifest of a site's bundle; what the parent claims of its own population is left out."""
+    scheme, count = adaptation.scheme, len(adaptation.images)
+    use = (
+        f"Research on images like the {count} of {description.origin} that it was fitted to: {scheme.negative} or "
+        f"{scheme.positive}. Its performance elsewhere is unknown. Not for deciding on treatment."
+    )
+    training: Mapping[str, Any] = {
+        "method": adaptation.chosen.description,
+        "images": count,
+        "patients": adaptation.patients,
+        "data": description.origin,
+        "parent": {"name": parent.name, "version": parent.version, "training": parent.training},
+        **provenance(),
+    }
+    return replace(
+        parent.with_policy(policy, f"{count} images of {description.origin}, each held out in turn"),
+        name=description.name,
+        version=description.version,
+        classes=adaptation.chosen.method.scheme.names,
+        intended_use=description.intended_use or use,
+        licence=description.licence or f"{parent.licence}; adapted to images of {description.origin}",
+        training=dict(training),
+        metrics={"site": adaptation.as_json()},
+    )
+
+
+def _golden(
+    parent: Bundle, head: "dict[str, np.typing.NDArray[np.float32]] | None", images: SiteImages
+) -> "dict[str, np.typing.NDArray[Any]]":
+    """Golden inputs of the parent with the outputs of the new head; hashes of the site's images beside the parent's."""
+    settings, films = parent.manifest.preprocessing, parent.golden[INPUT]
+    outputs = Network(parent.model, settings.height, settings.width, head=head).run(films, *OUTPUTS)
+    hashes = np.concatenate(
+        [parent.golden.get(TRAINING_HASHES, np.zeros(0, np.uint64)), training_hashes(images.sha256)]
+    )
+    return {INPUT: films} | dict(zip(OUTPUTS, outputs, strict=True)) | {TRAINING_HASHES: np.unique(hashes)}

@@ -1,0 +1,157 @@
+"""Choice among candidates and their honest performance: nested cross-validation grouped by patient.
+
+    outer folds   predictions for held-out patients by whatever the images of the other patients choose
+    inner folds   choice among the candidates, calibration, operating points
+
+Choice: the first, simplest candidate whose mean AUC over the inner folds is at most one standard error below the best mean.
+
+Source: Breiman, Friedman, Olshen and Stone, Classification and Regression Trees, 1984, section 3.4.3 (one standard error); Varma and
+Simon, BMC Bioinformatics 2006, doi 10.1186/1471-2105-7-91 (nested cross-validation).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pneumoscope.adaptation.methods import Method
+from pneumoscope.adaptation.site import SiteImages
+from pneumoscope.config import DetectorConfig
+from pneumoscope.decision import DecisionPolicy, decide, pneumonia_probability, softmax
+from pneumoscope.evaluation.metrics import Floats, Ints, roc_auc
+from pneumoscope.evaluation.policy_fitting import FittedPolicy, fit_policy
+
+OUTER_FOLDS, INNER_FOLDS = 5, 4
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Candidate with its performance on held-out folds.
+
+    Attributes:
+        method: Method of adaptation.
+        number: Position among the method's candidates.
+        auc: (folds,) area under the ROC curve of each fold, in [0, 1].
+        logit: (n, classes) out-of-fold logits.
+    """
+
+    method: Method
+    number: int
+    auc: Floats
+    logit: Floats
+
+    @property
+    def description(self) -> str:
+        """Description in words."""
+        return self.method.candidates[self.number]
+
+    def logits(self, images: SiteImages, train: Ints, test: Ints) -> Floats:
+        """(m, classes) logits for the images `test` by the candidate, fitted to the images `train`."""
+        return self.method.only(self.number).logits(images, train, test)[0]
+
+    @property
+    def mean(self) -> float:
+        """Mean AUC over the folds."""
+        return float(self.auc.mean())
+
+    @property
+    def standard_error(self) -> float:
+        """Standard error of the mean AUC."""
+        return float(self.auc.std(ddof=1) / np.sqrt(len(self.auc)))
+
+
+@dataclass(frozen=True)
+class NestedPredictions:
+    """Predictions for images by what was chosen and fitted without their patients.
+
+    Attributes:
+        probability: (n,) calibrated probability of the positive class.
+        decision: (n,) decisions at the balanced operating point.
+        chosen: Description of the candidate that each outer fold chose.
+    """
+
+    probability: Floats
+    decision: tuple[str, ...]
+    chosen: tuple[str, ...]
+
+
+def grouped_folds(positive: NDArray[np.bool_], patients: Sequence[str], folds: int, seed: int = 0) -> Ints:
+    """(n,) int, fold of each image: images of one patient in one fold, both classes spread evenly over the folds.
+
+    Patients with the most images first, each goes to the fold where it leaves the classes least uneven; ties fall by chance.
+    """
+    patient = np.unique(np.asarray(patients, dtype=object).astype(str), return_inverse=True)[1]
+    counts = np.stack([np.bincount(patient, ~positive), np.bincount(patient, positive)], axis=1)
+    fractions = counts / np.maximum(counts.sum(axis=0), 1)
+    order = np.random.default_rng(seed).permutation(len(counts))
+    order = order[np.argsort(-counts[order].sum(axis=1), kind="stable")]
+    filled, fold_of = np.zeros((folds, 2)), np.zeros(len(counts), dtype=np.int64)
+    for each in order:
+        # Adding to a fold raises the sum of squares by this much; the least rise is the most even.
+        rise = (filled * fractions[each]).sum(axis=1)
+        fold_of[each] = np.lexsort((filled.sum(axis=1), rise))[0]
+        filled[fold_of[each]] += fractions[each]
+    return fold_of[patient]
+
+
+def cross_validate(images: SiteImages, methods: Sequence[Method], rows: Ints, folds: int) -> list[Candidate]:
+    """Candidates of methods, simplest first, with their out-of-fold logits for some images, (k,) int positions."""
+    positive = images.positive[rows]
+    fold = grouped_folds(positive, [images.patients[i] for i in rows], folds)
+    candidates = []
+    for method in methods:
+        parts = [method.logits(images, rows[fold != each], rows[fold == each]) for each in range(folds)]
+        for number in range(len(method.candidates)):
+            logit = np.zeros((len(rows), len(method.scheme)))
+            auc = []
+            for each in range(folds):
+                logit[fold == each] = parts[each][number]
+                auc.append(roc_auc(positive_probability(parts[each][number]), positive[fold == each]))
+            candidates.append(Candidate(method, number, np.array(auc), logit))
+    return candidates
+
+
+def positive_probability(logit: Floats) -> Floats:
+    """(n,) probability of the positive class of (n, classes) logits."""
+    return pneumonia_probability(softmax(logit))
+
+
+def choose(candidates: Sequence[Candidate]) -> Candidate:
+    """Simplest candidate within one standard error of the best; candidates come simplest first."""
+    best = max(candidates, key=lambda candidate: candidate.mean)
+    return next(each for each in candidates if each.mean >= best.mean - best.standard_error)
+
+
+def fit_candidate_policy(
+    candidate: Candidate, images: SiteImages, rows: Ints, settings: DetectorConfig
+) -> FittedPolicy:
+    """Decision policy fitted to a candidate's out-of-fold logits for some images."""
+    label = candidate.method.labels(images)[rows]
+    return fit_policy(candidate.logit, label, settings, etiologies=candidate.method.etiologies)
+
+
+def nested_predictions(
+    images: SiteImages,
+    methods: Sequence[Method],
+    settings: DetectorConfig,
+    progress: Callable[[int, int], None],
+) -> NestedPredictions:
+    """Predictions for every image by nested cross-validation."""
+    fold = grouped_folds(images.positive, images.patients, OUTER_FOLDS, seed=1)
+    probability, decision = np.zeros(len(images)), np.full(len(images), "", dtype=object)
+    chosen = []
+    for each in range(OUTER_FOLDS):
+        train, test = np.flatnonzero(fold != each), np.flatnonzero(fold == each)
+        candidate = choose(cross_validate(images, methods, train, INNER_FOLDS))
+        policy = fit_candidate_policy(candidate, images, train, settings).policy
+        logit = candidate.logits(images, train, test)
+        probability[test], decision[test] = _decided(policy, logit)
+        chosen.append(candidate.description)
+        progress(each + 1, OUTER_FOLDS)
+    return NestedPredictions(probability, tuple(map(str, decision)), tuple(chosen))
+
+
+def _decided(policy: DecisionPolicy, logit: Floats) -> tuple[Floats, list[str]]:
+    probability = pneumonia_probability(policy.calibration.probabilities(logit))
+    return probability, [each.value for each in decide(probability, policy.operating_points["balanced"])]

@@ -1,0 +1,218 @@
+"""Report on an adaptation: one page, what the site's images support and why."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pneumoscope.adaptation.adapt import Adaptation, SiteDescription
+from pneumoscope.assessment.acceptance import acceptance_tables
+from pneumoscope.assessment.decision_tables import format_estimate
+from pneumoscope.bundle import Bundle
+from pneumoscope.decision import pneumonia_probability
+from pneumoscope.evaluation.intervals import Estimate
+from pneumoscope.evaluation.metrics import Floats, roc_curve
+from pneumoscope.reporting.chart import Axis, Line, line_chart
+from pneumoscope.reporting.page import Section, write_page
+
+_NEW, _PARENT, _CHANCE = "#D55E00", "#0072B2", "#999999"
+_DOUBTED = 12
+_NAMES = {
+    "auc": "AUC",
+    "sensitivity": "sensitivity, of the images with a decision",
+    "specificity": "specificity, of the images with a decision",
+    "ece": "expected calibration error",
+    "brier": "Brier score",
+    "calibration_slope": "calibration slope",
+    "calibration_intercept": "calibration intercept",
+}
+
+
+def write_adaptation_report(path: Path, parent: Bundle, adaptation: Adaptation, description: SiteDescription) -> None:
+    """Write the report on an adaptation as one HTML file, atomically."""
+    images, scheme = adaptation.images, adaptation.scheme
+    counts = f"{int((~images.positive).sum())} {scheme.negative}, {int(images.positive.sum())} {scheme.positive}"
+    lead = f"{description.origin}: {len(images)} images of {adaptation.patients} patients ({counts}). {_capital(adaptation.verdict)}."
+    sections = [
+        _performance(parent, adaptation),
+        _candidates(adaptation),
+        _curve(adaptation),
+        _acquisition(adaptation),
+        *(
+            Section(table.title, [table.description], table.header, table.rows)
+            for table in acceptance_tables(adaptation.acceptance | {"required": [], "accept": []}, scheme)
+        ),
+        _doubted(adaptation),
+        _images(adaptation),
+    ]
+    write_page(
+        path, f"Detector {description.name} {description.version} for {description.origin}", lead, sections, False
+    )
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _performance(parent: Bundle, adaptation: Adaptation) -> Section:
+    found = adaptation.as_json()["cross_validated"]
+    rows = [[_NAMES[name], _estimate(name, Estimate(**value))] for name, value in found.items()]
+    gain = adaptation.gain
+    rows += [
+        [f"AUC of {parent.manifest.name} on the same images", _estimate("auc", adaptation.parent_auc)],
+        [
+            "difference, DeLong's paired test",
+            f"{gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f}), P {_p(adaptation.gain_p)}",
+        ],
+    ]
+    positive = adaptation.images.positive
+    theirs = pneumonia_probability(adaptation.images.parent_probability)
+    lines = [
+        Line("chance", [(0, 0), (1, 1)], _CHANCE),
+        Line(parent.manifest.name, _roc(theirs, positive), _PARENT),
+        Line("new bundle", _roc(adaptation.nested.probability, positive), _NEW),
+    ]
+    quarters = (0, 0.25, 0.5, 0.75, 1)
+    return Section(
+        "Performance on held-out patients",
+        [
+            "Nested cross-validation: each image is predicted by what the images of other patients chose and fitted. Intervals are "
+            "95 %, by bootstrap over patients. Probabilities assume that half of the images are positive."
+        ],
+        ["measure", "value (95 % interval)"],
+        rows,
+        drawing=line_chart(
+            "ROC curves of the new bundle and of its parent",
+            lines,
+            Axis("1 - specificity", quarters),
+            Axis("sensitivity", quarters),
+        ),
+        caption="ROC curves on held-out patients.",
+        warning=adaptation.acquisition.warning,
+    )
+
+
+def _estimate(name: str, estimate: Estimate) -> str:
+    if estimate.low != estimate.low:
+        return "undefined" if estimate.value != estimate.value else f"{estimate.value:.2f}"
+    return format_estimate(name, estimate)
+
+
+def _p(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
+
+
+def _roc(probability: Floats, positive: "np.typing.NDArray[np.bool_]") -> list[tuple[float, float]]:
+    false, true = roc_curve(probability, positive)
+    return list(zip(false.tolist(), true.tolist(), strict=True))
+
+
+def _candidates(adaptation: Adaptation) -> Section:
+    rows = [
+        [
+            each.description + (", chosen" if each is adaptation.chosen else ""),
+            f"{each.mean:.3f}",
+            f"{each.standard_error:.3f}",
+        ]
+        for each in adaptation.candidates
+    ]
+    return Section(
+        "Candidates",
+        [
+            "Mean AUC over five folds by patient. Chosen is the simplest, topmost one within one standard error of the best; the "
+            f"five outer folds, each for itself, chose: {', '.join(adaptation.nested.chosen)}."
+        ],
+        ["candidate", "AUC", "standard error"],
+        rows,
+    )
+
+
+def _curve(adaptation: Adaptation) -> Section:
+    points = adaptation.curve.points
+    sizes = [point["images"] for point in points]
+    line = Line(
+        "AUC",
+        [(point["images"], point["auc"]) for point in points],
+        _NEW,
+        [point["deviation"] for point in points],
+        marked=True,
+    )
+    lowest = min(0.5, *(np.floor(10 * (point["auc"] - point["deviation"])) / 10 for point in points))
+    return Section(
+        "Would more images help?",
+        [adaptation.curve.answer],
+        ["images", "mean AUC", "standard deviation over repeats"],
+        [[f"{p['images']:.0f}", f"{p['auc']:.3f}", f"{p['deviation']:.3f}"] for p in points],
+        drawing=line_chart(
+            "Learning curve", [line], Axis("images fitted to", sizes, True), Axis("AUC", _tenths(float(lowest)))
+        )
+        if len(sizes) > 1
+        else Section.drawing,
+        caption="AUC on held-out patients; the band is one standard deviation over 20 repeats.",
+    )
+
+
+def _tenths(lowest: float) -> list[float]:
+    return [round(float(tick), 1) for tick in np.arange(lowest, 1.01, 0.1)]
+
+
+def _acquisition(adaptation: Adaptation) -> Section:
+    audit = adaptation.acquisition
+    rows = [
+        [name, f"{auc:.2f}"] for name, auc in sorted(audit.properties.items(), key=lambda each: -abs(each[1] - 0.5))
+    ]
+    rows += [
+        ["file properties, grey levels, spectrum, markers and view together", f"{audit.auc:.2f}"],
+        ["new bundle, among images that these rank alike (fifths)", f"{audit.within:.2f}"],
+    ]
+    return Section(
+        "Do the files tell the label?",
+        [
+            "AUC of what needs no look at the lung: 0.5 says nothing, 0 and 1 say all. What is far from 0.5 here is what a new head "
+            "can learn instead. Grey levels also hold some of what disease changes."
+        ],
+        ["property", "AUC"],
+        rows,
+    )
+
+
+def _doubted(adaptation: Adaptation) -> Section:
+    images, probability = adaptation.images, adaptation.nested.probability
+    wrong = np.where(images.positive, 1 - probability, probability)
+    worst: Sequence[int] = [int(i) for i in np.argsort(-wrong)[:_DOUBTED] if wrong[i] > 0.5]
+    rows = [
+        [images.paths[i], adaptation.scheme.names[int(images.positive[i])], f"{100 * probability[i]:.1f} %"]
+        for i in worst
+    ]
+    return Section(
+        "Images to look at again",
+        ["Predicted most confidently against their label: a wrong label, or something that the bundle does not know."],
+        ["image", "label", f"probability of {adaptation.scheme.positive}"],
+        rows,
+    )
+
+
+def _images(adaptation: Adaptation) -> Section:
+    images = adaptation.images
+    rejected = ", ".join(f"{count} {reason}" for reason, count in images.rejected.items()) or "none"
+    patients = (
+        "Patients are known from the table, the file names or the headers."
+        if images.known_patients
+        else "Patients are not known for all images; each of these counts as a patient of its own. If some are of one patient, the "
+        "figures above are too good: name them in a table with the column patient."
+    )
+    return Section("The images", [f"Rejected and left out: {rejected}.", patients])
+
+
+def summary_lines(adaptation: Adaptation) -> list[str]:
+    """Result in words, a line each, for the command line."""
+    measures: dict[str, Any] = adaptation.acceptance["measures"]
+    gain = adaptation.gain
+    lines = [
+        f"AUC {adaptation.auc.value:.3f} ({adaptation.auc.low:.3f}-{adaptation.auc.high:.3f}); the parent's on the same images "
+        f"{adaptation.parent_auc.value:.3f}, difference {gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f}), P {_p(adaptation.gain_p)}",
+        *(f"{name} {Estimate(**measures[name])}" for name in ("sensitivity", "specificity", "answered")),
+        adaptation.curve.answer,
+    ]
+    return [*lines, *([f"WARNING: {adaptation.acquisition.warning}"] if adaptation.acquisition.warning else [])]

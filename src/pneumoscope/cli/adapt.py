@@ -1,0 +1,166 @@
+"""`pneumoscope adapt` and its first method, `pneumoscope calibrate`."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pneumoscope.cli.options import (
+    NOT_MET,
+    BundleOption,
+    JsonOption,
+    WorkersOption,
+    check_new_bundle,
+    print_json,
+    worker_count,
+)
+
+if TYPE_CHECKING:
+    from pneumoscope.data.sources import Source
+
+SiteDataOption = Annotated[
+    Path,
+    typer.Option("--data", help="The site's labelled images: a folder per class, or a CSV table with path and class."),
+]
+NewBundleOption = Annotated[Path, typer.Option("--out", help="File of the new bundle, ending in .zip.")]
+SensitivityOption = Annotated[
+    float, typer.Option("--sensitivity", min=0, max=1, help="Sensitivity of the operating point `sensitive`.")
+]
+SpecificityOption = Annotated[
+    float, typer.Option("--specificity", min=0, max=1, help="Specificity of the operating point `specific`.")
+]
+
+
+class AdaptationMethod(StrEnum):
+    """Methods of adaptation by name."""
+
+    AUTO = "auto"
+    CALIBRATE = "calibrate"
+    LINEAR = "linear"
+
+
+def adapt(
+    data: SiteDataOption,
+    out: NewBundleOption,
+    bundle: BundleOption = "default",
+    method: Annotated[
+        AdaptationMethod,
+        typer.Option(
+            "--method",
+            help="calibrate: the bundle's own probabilities; linear: a new head on its features; auto: the simplest that is as good.",
+        ),
+    ] = AdaptationMethod.AUTO,
+    positive: Annotated[
+        str,
+        typer.Option("--positive", help="Name of the positive class, where it is not pneumonia, such as tuberculosis."),
+    ] = "pneumonia",
+    name: Annotated[
+        str,
+        typer.Option("--name", help="Name of the new detector (default: the name of the file).", show_default=False),
+    ] = "",
+    version: Annotated[str, typer.Option("--version", help="Version of the new bundle.")] = "1",
+    intended_use: Annotated[
+        str,
+        typer.Option(
+            "--intended-use", help="Intended use of the new bundle (default: of the data).", show_default=False
+        ),
+    ] = "",
+    licence: Annotated[
+        str,
+        typer.Option("--licence", help="Licence of the new bundle (default: that of the bundle).", show_default=False),
+    ] = "",
+    sensitivity: SensitivityOption = 0.98,
+    specificity: SpecificityOption = 0.98,
+    workers: WorkersOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a bundle for one's own population from labelled images, as far as they support it.
+
+    Writes the bundle and, beside it, a report (.html). Exit code 4: no better than chance, no bundle was made.
+    """
+    from pneumoscope.adaptation.adapt import SiteDescription, make_site_bundle
+    from pneumoscope.adaptation.adapt import adapt as adapt_bundle
+    from pneumoscope.adaptation.report import summary_lines, write_adaptation_report
+    from pneumoscope.adaptation.site import Resumable, describe_site
+    from pneumoscope.bundle import find_bundle
+    from pneumoscope.cli.progress import display
+    from pneumoscope.config import DetectorConfig
+    from pneumoscope.inference.pool import WorkerPool
+
+    check_new_bundle(out)
+    parent, source = find_bundle(bundle), _open_source(data, positive)
+    settings = DetectorConfig(sensitivity=sensitivity, specificity=specificity)
+    description = SiteDescription(name or out.stem, version, intended_use, licence, data.name)
+    stored = Resumable(
+        out.with_name(f"{out.name}.resume"),
+        {"bundle": parent.sha256, "images": [image.path for image in source.images]},
+    )
+    with display() as shown:
+        with WorkerPool(parent, worker_count(workers, len(source.images))) as pool:
+            images = describe_site(parent, pool, source, stored, shown.report("images described"))
+        wanted = None if method is AdaptationMethod.AUTO else method.value
+        found = adapt_bundle(parent, images, source.scheme, settings, wanted, shown.report)
+        page = out.with_suffix(".html")
+        write_adaptation_report(page, parent, found, description)
+        made = make_site_bundle(parent, found, description, settings, out) if found.better_than_chance else None
+    stored.discard()
+    if as_json:
+        identity = {"bundle": str(out), "sha256": made.sha256} if made else {"bundle": None, "sha256": None}
+        points = {name: point.threshold for name, point in made.manifest.operating_points.items()} if made else {}
+        print_json(
+            identity | {"parent_sha256": parent.sha256, "report": str(page), "thresholds": points, **found.as_json()}
+        )
+    else:
+        typer.echo(f"{out}: {found.verdict}")
+        typer.echo("\n".join(summary_lines(found)))
+        typer.echo(f"report: {page}")
+        if made:
+            typer.echo(f"next, on images that are not among these: pneumoscope evaluate --bundle {out} --data ...")
+    if made is None:
+        if as_json:
+            typer.echo(f"{out}: {found.verdict}", err=True)
+        raise typer.Exit(NOT_MET)
+
+
+def _open_source(data: Path, positive: str) -> "Source":
+    """Labelled images, with advice on class names where there are others."""
+    from pneumoscope.bundle.manifest import check_class_names
+    from pneumoscope.data.sources import open_source
+    from pneumoscope.errors import ConfigError, DataError
+
+    try:
+        source = open_source(data, positive)
+    except DataError as error:
+        if positive != "pneumonia" or not data.exists():
+            raise
+        raise DataError(f"{error}; classes of other names: add --positive NAME") from error
+    try:
+        check_class_names(source.scheme.names)
+    except ValueError as error:
+        raise ConfigError(
+            f"expected two class names of letters, digits and spaces, other than refer and rejected, found {error}: rename them"
+        ) from error
+    return source
+
+
+def calibrate(
+    data: SiteDataOption,
+    out: NewBundleOption,
+    bundle: BundleOption = "default",
+    sensitivity: SensitivityOption = 0.98,
+    specificity: SpecificityOption = 0.98,
+    workers: WorkersOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Fit a detector's probabilities and thresholds alone to one's own images: adapt --method calibrate."""
+    adapt(
+        data,
+        out,
+        bundle,
+        AdaptationMethod.CALIBRATE,
+        sensitivity=sensitivity,
+        specificity=specificity,
+        workers=workers,
+        as_json=as_json,
+    )
