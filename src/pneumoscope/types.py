@@ -4,6 +4,7 @@ The positive class is pneumonia, or what a site's own bundle detects. In a two-c
 scheme the probability of pneumonia is the sum over the classes other than normal.
 """
 
+import re
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -97,6 +98,27 @@ class ClassScheme:
     def positive(self) -> str:
         """Name of what is detected: pneumonia, of either etiology, or the second of a site's own two names."""
         return self.names[1] if len(self.names) == 2 else Finding.PNEUMONIA.value
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the classes are a site's own instead of normal and pneumonia."""
+        return (self.negative, self.positive) != (Finding.NORMAL.value, Finding.PNEUMONIA.value)
+
+    @property
+    def probability_field(self) -> str:
+        """Name of the probability of the positive class in JSON and tables."""
+        return "probability" if self.is_own else "pneumonia_probability"
+
+    def named(self, text: str) -> str:
+        """Text about normal and pneumonia, with the names of these classes instead."""
+        if not self.is_own:
+            return text
+        names = {"normal": self.negative, "pneumonia": self.positive}
+        return re.sub(r"\b(normal|pneumonia)\b", lambda found: names[found[1].lower()], text, flags=re.IGNORECASE)
+
+    def outcome(self, decision: Decision) -> str:
+        """Name of a decision."""
+        return {Decision.NORMAL: self.negative, Decision.PNEUMONIA: self.positive}.get(decision, decision.value)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -302,10 +324,12 @@ class Prediction:
     Attributes:
         file: Name of the file as it was given; empty for an array or bytes without a name.
         sha256: SHA-256 of the file's bytes, or of an array's pixels; empty where the file could not be opened.
-        decision: Normal, pneumonia, refer (a person should read the image) or rejected.
+        decision: Normal, pneumonia, refer (a person should read the image) or rejected; in JSON, normal and pneumonia by the names
+            of a site's own classes, where the bundle has such.
         reasons: Reasons for a referral or rejection, and accepted reasons; empty otherwise.
         detail: Explanation in words of a rejection, of being outside, or of what could not be checked; empty otherwise.
-        pneumonia_probability: Probability of pneumonia in [0, 1]; None for a rejected image.
+        pneumonia_probability: Probability of pneumonia in [0, 1]; None for a rejected image. Where the bundle has a site's own
+            classes, that of the positive one, and named `probability` in JSON.
         class_probability: Class name to probability, in the network's order, summing to 1; None for a rejected image. The
             division of pneumonia into bacterial and viral is weak evidence.
         operating_point: Operating point of the decision, its threshold at the prevalence shown.
@@ -317,6 +341,7 @@ class Prediction:
             unless requested, and for a rejected image. Not part of `as_json`.
         frame: Top, left, bottom, right of the network's input, as fractions of the image's height and width.
         statistics: Statistics for drift monitoring; None for a rejected image. Not part of `as_json`.
+        scheme: Classes of the bundle. Not part of `as_json`.
     """
 
     file: str
@@ -334,16 +359,28 @@ class Prediction:
     evidence_map: "NDArray[np.float32] | None" = field(default=None, compare=False, repr=False)
     frame: tuple[float, float, float, float] | None = field(default=None, compare=False, repr=False)
     statistics: ImageStatistics | None = field(default=None, compare=False, repr=False)
+    scheme: ClassScheme = field(default=BINARY, compare=False, repr=False)
+
+    @property
+    def outcome(self) -> str:
+        """Decision by the name that the bundle's classes give it."""
+        return self.scheme.outcome(self.decision)
+
+    @property
+    def etiologies(self) -> dict[str, float]:
+        """Etiology to probability in [0, 1]; empty where the bundle does not distinguish any."""
+        shown = self.class_probability or {}
+        return dict(list(shown.items())[1:]) if len(shown) > len(BINARY) else {}
 
     def as_json(self) -> dict[str, Any]:
         """Plain data, as `pneumoscope predict --json` prints it."""
         return {
             "file": self.file,
             "sha256": self.sha256,
-            "decision": self.decision.value,
+            "decision": self.outcome,
             "reasons": [reason.value for reason in self.reasons],
             "detail": self.detail,
-            "pneumonia_probability": self.pneumonia_probability,
+            self.scheme.probability_field: self.pneumonia_probability,
             "class_probability": self.class_probability,
             "operating_point": self.operating_point.as_json(),
             "evidence": self.evidence,
@@ -353,18 +390,27 @@ class Prediction:
         }
 
     @staticmethod
-    def from_json(record: dict[str, Any]) -> "Prediction":
-        """Prediction from the plain data of `as_json`, without maps and statistics."""
+    def from_json(record: dict[str, Any], scheme: ClassScheme = BINARY) -> "Prediction":
+        """Prediction from the plain data of `as_json` of a bundle with these classes, without maps and statistics."""
         shown = record["operating_point"]
         threshold = shown["threshold"]
-        point = OperatingPoint(
-            threshold,
-            threshold,
-            threshold,
-            shown["sensitivity"],
-            shown["specificity"],
-            shown["name"],
-            shown["fitted_on"],
+        values = {key: value for key, value in record.items() if key != scheme.probability_field}
+        return Prediction(
+            **values
+            | {
+                "decision": next(each for each in Decision if scheme.outcome(each) == record["decision"]),
+                "pneumonia_probability": record[scheme.probability_field],
+                "bundle": BundleUsed(**record["bundle"]),
+                "operating_point": OperatingPoint(
+                    threshold,
+                    threshold,
+                    threshold,
+                    shown["sensitivity"],
+                    shown["specificity"],
+                    shown["name"],
+                    shown["fitted_on"],
+                ),
+                "reasons": tuple(map(Reason, record["reasons"])),
+                "scheme": scheme,
+            }
         )
-        values = record | {"decision": Decision(record["decision"]), "bundle": BundleUsed(**record["bundle"])}
-        return Prediction(**values | {"operating_point": point, "reasons": tuple(map(Reason, record["reasons"]))})

@@ -24,7 +24,7 @@ from pneumoscope.adaptation.learning_curve import LearningCurve, learning_curve
 from pneumoscope.adaptation.methods import LinearHeads, Method, usable_methods
 from pneumoscope.adaptation.population import fit_site_guard, site_scope
 from pneumoscope.adaptation.site import SiteImages
-from pneumoscope.assessment.acceptance import group_of
+from pneumoscope.assessment.acceptance import group_of, name_classes
 from pneumoscope.bundle import INPUT, OUTPUTS, TRAINING_HASHES, Bundle, Manifest, save_bundle, training_hashes
 from pneumoscope.config import DetectorConfig
 from pneumoscope.decision import Calibration, DecisionPolicy, pneumonia_probability
@@ -194,7 +194,7 @@ def adapt(
         _auc(theirs, positive, weight),
         gain,
         p,
-        _acceptance(images, nested),
+        name_classes(_acceptance(images, nested), scheme),
         _calibration(nested.probability, positive, weight),
         curve,
         audit_acquisition(images, nested.probability),

@@ -33,7 +33,10 @@ def write_adaptation_report(path: Path, parent: Bundle, adaptation: Adaptation, 
     """Write the report on an adaptation as one HTML file, atomically."""
     images, scheme = adaptation.images, adaptation.scheme
     counts = f"{int((~images.positive).sum())} {scheme.negative}, {int(images.positive.sum())} {scheme.positive}"
-    lead = f"{description.origin}: {len(images)} images of {adaptation.patients} patients ({counts}). {_capital(adaptation.verdict)}."
+    lead = (
+        f"{len(images)} images of {adaptation.patients} patients in {description.origin} ({counts}). "
+        f"{_capital(adaptation.verdict)}."
+    )
     sections = [
         _performance(parent, adaptation),
         _candidates(adaptation),

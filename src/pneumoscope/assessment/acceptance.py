@@ -77,10 +77,20 @@ def assess_acceptance(
         {by: [group[by] for group in of_image] for by in ("age", "sex", "view")},
     )
     measured = measure_acceptance(images)
-    return measured | {
+    return name_classes(measured, bundle.manifest.scheme) | {
         "accept": list(accept),
         "required": check_requirements(measured["measures"], required),
     }
+
+
+def name_classes(acceptance: dict[str, Any], scheme: ClassScheme) -> dict[str, Any]:
+    """Result of `measure_acceptance` with the classes of a bundle as references and outcomes of its flow."""
+    names = {"normal": scheme.negative, "pneumonia": scheme.positive}
+    flow = {
+        names[reference]: {names.get(outcome, outcome): count for outcome, count in counts.items()}
+        for reference, counts in acceptance["flow"].items()
+    }
+    return acceptance | {"flow": flow}
 
 
 def is_outside(prediction: Prediction, accept: tuple[str, ...]) -> bool:
@@ -134,14 +144,13 @@ def verdict(acceptance: Mapping[str, Any]) -> str:
 def acceptance_tables(acceptance: Mapping[str, Any], scheme: ClassScheme) -> list[Table]:
     """Tables on the acceptance, in the order of the report, with the class names of a bundle."""
     flow = acceptance["flow"]
-    names = {"normal": scheme.negative, "pneumonia": scheme.positive}
-    outcomes = {name: title.replace(name, names.get(name, name)) for name, title in _OUTCOMES.items()}
+    outcomes = {scheme.named(name): scheme.named(title) for name, title in _OUTCOMES.items()}
     tables = [
         Table(
             "What users get",
             "Reference standard against the decision at the balanced operating point, images without a decision included.",
             ["reference", *outcomes.values()],
-            [[names[reference], *(str(counts[each]) for each in outcomes)] for reference, counts in flow.items()],
+            [[reference, *(str(counts[each]) for each in outcomes)] for reference, counts in flow.items()],
         ),
         Table(
             "Measures of the decisions",

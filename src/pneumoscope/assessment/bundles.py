@@ -34,7 +34,6 @@ from pneumoscope.progress import Progress, Report
 from pneumoscope.provenance import provenance
 from pneumoscope.types import (
     BINARY,
-    SCHEMES,
     ClassScheme,
     Decision,
     Etiology,
@@ -62,7 +61,8 @@ def evaluate_bundle(
     See `assess_bundle` and `assess_site`.
     """
     if evaluation.split is None:
-        source = open_source(location.root)
+        scheme = bundle.manifest.scheme
+        source = open_source(location.root, scheme.positive, scheme.negative)
         return assess_site(bundle, pool, source, evaluation, folder, report("images assessed"))
     dataset = load_dataset(
         location.root, bundle.manifest.preprocessing, SplitConfig(), paths.images_directory(), report, skip_unreadable
@@ -96,7 +96,7 @@ def assess_bundle(
         DataError: Missing split or class, or image that changed since it was indexed.
     """
     manifest = bundle.manifest
-    scheme = SCHEMES[len(manifest.classes)]
+    scheme = manifest.scheme
     data = labelled_images(dataset, evaluation.split or Split.TEST, len(scheme))
     _check_unseen(bundle, (dataset.index.rows[i].sha256 for i in data.positions))
     scores = score_images(pool, dataset, data, progress)
@@ -160,7 +160,7 @@ def assess_site(
         progress,
     )
     _check_unseen(bundle, (score.sha256 for score in scores if score.sha256))
-    label, scheme = _site_labels(images, len(manifest.classes))
+    label, scheme = _site_labels(images, manifest.scheme)
     readable = [i for i, score in enumerate(scores) if score.class_probability is not None]
     if len({int(label[i] > 0) for i in readable}) < 2:
         raise DataError(f"expected readable images of both classes in {source.root}, found those of one: add the other")
@@ -189,12 +189,11 @@ def assess_site(
     return evaluation.write(table, _mistaken(source, table), context, folder, acceptance)
 
 
-def _site_labels(images: Sequence[SourceImage], classes: int) -> tuple[Ints, ClassScheme]:
+def _site_labels(images: Sequence[SourceImage], scheme: ClassScheme) -> tuple[Ints, ClassScheme]:
     """Class of each image, and the classes: two where the etiology of a pneumonia is unknown."""
-    known = all(image.etiology is not Etiology.UNKNOWN for image in images)
-    scheme = SCHEMES[classes] if known else BINARY
-    if len(scheme) == len(BINARY):
-        return np.array([int(image.finding is Finding.PNEUMONIA) for image in images]), scheme
+    if len(scheme) == len(BINARY) or any(image.etiology is Etiology.UNKNOWN for image in images):
+        two = scheme if len(scheme) == len(BINARY) else BINARY
+        return np.array([int(image.finding is Finding.PNEUMONIA) for image in images]), two
     names = ["normal" if image.finding is Finding.NORMAL else image.etiology.value for image in images]
     return np.array([scheme.names.index(name) for name in names]), scheme
 

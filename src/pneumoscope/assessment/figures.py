@@ -15,7 +15,7 @@ from pneumoscope.evaluation.metrics import Floats, confusion_matrices, roc_curve
 from pneumoscope.evaluation.predictions import PredictionTable
 from pneumoscope.evaluation.selective import risk_coverage
 from pneumoscope.reporting.style import CLASS_COLOURS, NEUTRAL, bare, drawing
-from pneumoscope.types import OperatingPoint
+from pneumoscope.types import ClassScheme, OperatingPoint
 
 _BAND_RESAMPLES = 500
 
@@ -103,7 +103,11 @@ def draw_calibration(table: PredictionTable, assumed: float, title: str, synthet
                 linewidth=1.4,
                 label=label,
             )
-        axes.set(xlabel="probability of pneumonia, mean of a tenth of the films", ylabel="share with pneumonia")
+        positive_class = ClassScheme(tuple(table.class_names)).positive
+        axes.set(
+            xlabel=f"probability of {positive_class}, mean of a tenth of the films",
+            ylabel=f"fraction with {positive_class}",
+        )
         axes.set(title=f"{title}: calibration", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         axes.set_aspect("equal")
         axes.legend(loc="upper left")

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -141,12 +141,25 @@ def write_report(
     for name, png in pngs.items():
         save_png(png, folder / f"{name}.png")
     save_predictions(table, folder / "predictions.csv")
-    write_text(folder / "report.md", _markdown(estimates, record, context))
-    sections = _sections(estimates, record, context, pngs)
-    write_page(folder / "report.html", context.heading, _lead(record), sections, context.synthetic)
+    scheme = ClassScheme(tuple(table.class_names))
+    write_text(folder / "report.md", scheme.named(_markdown(estimates, record, context)))
+    sections = [_named(section, scheme) for section in _sections(estimates, record, context, pngs)]
+    write_page(folder / "report.html", context.heading, scheme.named(_lead(record)), sections, context.synthetic)
     write_json(folder / "report.json", record)
     plain: dict[str, Any] = json.loads(as_json(record))
     return plain
+
+
+def _named(section: Section, scheme: ClassScheme) -> Section:
+    """Section with the names of a bundle's own classes."""
+    return replace(
+        section,
+        title=scheme.named(section.title),
+        text=[scheme.named(paragraph) for paragraph in section.text],
+        header=[scheme.named(cell) for cell in section.header],
+        rows=[[scheme.named(cell) for cell in row] for row in section.rows],
+        caption=scheme.named(section.caption),
+    )
 
 
 def _figures(
@@ -171,6 +184,7 @@ def _figures(
 
 def _record(table: PredictionTable, estimates: dict[str, Estimate], context: ReportContext) -> dict[str, Any]:
     matrix = confusion_matrices(table.label, table.predicted, len(table.class_names), np.ones((1, len(table))))[0]
+    scheme = ClassScheme(tuple(table.class_names))
     return {
         "title": context.title,
         "split": context.split,
@@ -179,14 +193,18 @@ def _record(table: PredictionTable, estimates: dict[str, Estimate], context: Rep
         "films": len(table),
         "patients": len(set(table.patients)),
         "films_per_class": {n: int((table.label == i).sum()) for i, n in enumerate(table.class_names)},
-        "prevalence_of_pneumonia": float((table.label > 0).mean()),
-        "threshold": _describe_threshold(table.threshold),
+        _prevalence_of(scheme): float((table.label > 0).mean()),
+        "threshold": scheme.named(_describe_threshold(table.threshold)),
         "interval": {"level": LEVEL, "method": "percentile bootstrap over patients", "resamples": RESAMPLES},
         "confusion_matrix": {"classes": list(table.class_names), "counts": matrix.astype(int).tolist()},
         "measures": {name: asdict(estimate) for name, estimate in estimates.items()},
         "surest_mistakes": _mistakes(table),
         "provenance": context.facts,
     }
+
+
+def _prevalence_of(scheme: ClassScheme) -> str:
+    return f"prevalence_of_{scheme.positive}"
 
 
 def _describe_threshold(threshold: float | None) -> str:
@@ -209,9 +227,10 @@ def _mistakes(table: PredictionTable) -> list[dict[str, Any]]:
 
 
 def _lead(record: dict[str, Any]) -> str:
+    scheme = ClassScheme(tuple(record["confusion_matrix"]["classes"]))
     return (
         f"{record['films']} {record['split']} films of {record['patients']} patients, "
-        f"{100 * record['prevalence_of_pneumonia']:.1f} % with pneumonia. Intervals: 95 %, bootstrap over patients."
+        f"{100 * record[_prevalence_of(scheme)]:.1f} % with pneumonia. Intervals: 95 %, bootstrap over patients."
     )
 
 

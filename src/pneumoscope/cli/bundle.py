@@ -29,7 +29,7 @@ def show(bundle: Annotated[str, _NAMED] = "default", as_json: JsonOption = False
     typer.echo(f"fitted on     {manifest.fitted_on}")
     for name, point in manifest.operating_points.items():
         typer.echo(
-            f"{name:<14}pneumonia from {100 * point.threshold:.1f} %, refer {100 * point.refer_from:.1f}-"
+            f"{name:<14}{manifest.scheme.positive} from {100 * point.threshold:.1f} %, refer {100 * point.refer_from:.1f}-"
             f"{100 * point.refer_to:.1f} %; sensitivity {100 * point.sensitivity:.1f} %, specificity "
             f"{100 * point.specificity:.1f} %"
         )

@@ -148,12 +148,20 @@ def _bundle(name: str, out: Path | None, options: EvaluationOptions, workers: in
     from pneumoscope.cli.progress import display
     from pneumoscope.data.locate import locate
     from pneumoscope.data.sources import open_source
+    from pneumoscope.errors import ConfigError
     from pneumoscope.inference.pool import WorkerPool
 
     bundle = find_bundle(name)
+    if bundle.manifest.scheme.is_own and options.split:
+        raise ConfigError(
+            f"expected a bundle for normal and pneumonia with --split, found one for {bundle.manifest.scheme}: leave --split out"
+        )
     with display() as shown:
         location = locate(options.data, shown.report)
-        tested = options.split or any(image.split is Split.TEST for image in open_source(location.root).images)
+        scheme = bundle.manifest.scheme
+        images = open_source(location.root, scheme.positive, scheme.negative).images
+        # A site's own classes are known to the acceptance test alone.
+        tested = not scheme.is_own and (options.split or any(image.split is Split.TEST for image in images))
         evaluation = options.evaluation(location.synthetic, Split.TEST if tested else None)
         folder = out or Path("evaluation") / Path(name).stem / evaluation.images
         with WorkerPool(bundle, worker_count(workers, None)) as pool:

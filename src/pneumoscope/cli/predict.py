@@ -140,15 +140,14 @@ def _write(batch: Batch, pool: "WorkerPool", request: "PredictionRequest", evide
 def _line(prediction: "Prediction") -> str:
     """Line about an image: decision, probability, reasons or etiologies, file."""
     why = [reason.value for reason in prediction.reasons]
-    etiologies = {k: v for k, v in (prediction.class_probability or {}).items() if k not in ("normal", "pneumonia")}
     if prediction.decision == "pneumonia":
-        why = [f"{name} {100 * value:.0f} %" for name, value in etiologies.items()] + why
+        why = [f"{name} {100 * value:.0f} %" for name, value in prediction.etiologies.items()] + why
     if prediction.pneumonia_probability is not None and not prediction.validated:
         why.append("not validated")
     probability = prediction.pneumonia_probability
     shown = "" if probability is None else f"{100 * probability:.1f} %"
     evidence = f"  {prediction.evidence}" if prediction.evidence else ""
-    return f"{prediction.decision:<10}{shown:>8}  {', '.join(why):<32}  {prediction.file}{evidence}"
+    return f"{prediction.outcome:<10}{shown:>8}  {', '.join(why):<32}  {prediction.file}{evidence}"
 
 
 def _counts(summary: "Summary") -> dict[str, Any]:

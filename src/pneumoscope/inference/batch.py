@@ -39,7 +39,7 @@ class Summary:
 
     def add(self, prediction: Prediction) -> None:
         """Counts a prediction."""
-        self.decisions[prediction.decision.value] += 1
+        self.decisions[prediction.outcome] += 1
         self.reasons.update(reason.value for reason in prediction.reasons)
 
     @property
@@ -141,7 +141,7 @@ def predict_into(
         "evidence": str(overlays) if overlays else None,
     }
     files, summary = inputs.walk(), Summary()
-    with Journal(out, header) as journal:
+    with Journal(out, header, bundle.manifest.scheme) as journal:
         for earlier in journal.done():
             if (expected := next(files, None)) != earlier.file:
                 raise DataError(

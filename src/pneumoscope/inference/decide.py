@@ -102,6 +102,7 @@ class Decider:
             evidence_map=score.evidence_map,
             frame=score.frame,
             statistics=score.statistics,
+            scheme=self._manifest.scheme,
         )
 
     def _rejected(self, score: ImageScore) -> Prediction:
@@ -117,4 +118,5 @@ class Decider:
             evidence=None,
             bundle=self._bundle,
             notice=self._manifest.notice,
+            scheme=self._manifest.scheme,
         )

@@ -19,21 +19,29 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pneumoscope.errors import DataError
 from pneumoscope.files import atomic_write
-from pneumoscope.types import Prediction
+from pneumoscope.types import BINARY, THREE_CLASS, ClassScheme, Prediction
 
 if TYPE_CHECKING:
     import pyarrow as arrow
 
-# Columns of a table of predictions, in the order of `table_row`.
-COLUMNS = (
-    *("file", "sha256", "decision", "reasons", "detail", "pneumonia_probability"),
-    *("normal_probability", "bacterial_probability", "viral_probability"),
-    *("operating_point", "threshold", "sensitivity", "specificity", "fitted_on", "evidence"),
-    *("bundle_name", "bundle_version", "bundle_sha256", "notice", "validated"),
-)
 FORMATS = (".jsonl", ".csv", ".parquet")
 _SECONDS_BETWEEN_SYNCS = 2.0
 _ROWS_PER_GROUP = 10_000
+
+
+def columns(scheme: ClassScheme) -> tuple[str, ...]:
+    """Columns of a table of predictions by a bundle with these classes, in the order of `table_row`."""
+    return (
+        *("file", "sha256", "decision", "reasons", "detail", scheme.probability_field),
+        *(f"{name}_probability" for name in _classes(scheme)),
+        *("operating_point", "threshold", "sensitivity", "specificity", "fitted_on", "evidence"),
+        *("bundle_name", "bundle_version", "bundle_sha256", "notice", "validated"),
+    )
+
+
+def _classes(scheme: ClassScheme) -> tuple[str, ...]:
+    """Classes with a column each: the same for two and for three classes, so that tables of several bundles fit together."""
+    return scheme.names if scheme.is_own else THREE_CLASS.names
 
 
 class Journal:
@@ -44,12 +52,13 @@ class Journal:
         path: Journal.
     """
 
-    def __init__(self, out: Path, header: dict[str, Any]) -> None:
+    def __init__(self, out: Path, header: dict[str, Any], scheme: ClassScheme = BINARY) -> None:
         """Opens the journal of a batch: a new one, or the one of an interrupted batch.
 
         Args:
             out: Output file; its ending decides the format.
             header: Bundle and settings that determine the predictions, as plain data.
+            scheme: Classes of the bundle.
 
         Raises:
             DataError: An unknown format, an output file that exists, a journal of another batch, or no room to write.
@@ -61,6 +70,7 @@ class Journal:
         if out.suffix.lower() == ".parquet":
             import pyarrow  # noqa: F401 - fails before the predictions where the package is missing, not after them
         self.out = out
+        self._scheme = scheme
         self.path = out.with_name(f"{out.name}.journal")
         self._header = json.dumps(header, sort_keys=True)
         self._synced = time.monotonic()
@@ -122,7 +132,7 @@ class Journal:
         with self.path.open("rb") as stream:
             stream.readline()
             for line in stream:
-                yield Prediction.from_json(json.loads(line))
+                yield Prediction.from_json(json.loads(line), self._scheme)
 
     def append(self, predictions: list[Prediction]) -> None:
         """Appends predictions, which survive a kill at once and a loss of power after a few seconds.
@@ -149,7 +159,7 @@ class Journal:
             DataError: The file cannot be written.
         """
         with atomic_write(self.out) as temporary:
-            _WRITERS[self.out.suffix.lower()](self.done(), temporary)
+            _WRITERS[self.out.suffix.lower()](self.done(), temporary, self._scheme)
         self.path.unlink()
 
 
@@ -170,10 +180,10 @@ def _is_record(line: bytes) -> bool:
 def table_row(prediction: Prediction) -> dict[str, Any]:
     """Row of a table of predictions: nested names joined by `_`, reasons by `;`."""
     classes = prediction.class_probability or {}
-    row: dict[str, Any] = {"file": prediction.file, "sha256": prediction.sha256, "decision": prediction.decision.value}
+    row: dict[str, Any] = {"file": prediction.file, "sha256": prediction.sha256, "decision": prediction.outcome}
     row |= {"reasons": ";".join(prediction.reasons), "detail": prediction.detail}
-    row |= {"pneumonia_probability": prediction.pneumonia_probability}
-    row |= {f"{name}_probability": classes.get(name) for name in ("normal", "bacterial", "viral")}
+    row |= {prediction.scheme.probability_field: prediction.pneumonia_probability}
+    row |= {f"{name}_probability": classes.get(name) for name in _classes(prediction.scheme)}
     point = prediction.operating_point.as_json()
     row |= {("operating_point" if key == "name" else key): value for key, value in point.items()}
     row |= {"evidence": prediction.evidence}
@@ -181,15 +191,15 @@ def table_row(prediction: Prediction) -> dict[str, Any]:
     return row | {"notice": prediction.notice, "validated": prediction.validated}
 
 
-def _write_jsonl(predictions: Iterator[Prediction], file: Path) -> None:
+def _write_jsonl(predictions: Iterator[Prediction], file: Path, scheme: ClassScheme) -> None:
     with file.open("w", encoding="utf-8") as stream:
         for prediction in predictions:
             stream.write(json.dumps(prediction.as_json(), ensure_ascii=False) + "\n")
 
 
-def _write_csv(predictions: Iterator[Prediction], file: Path) -> None:
+def _write_csv(predictions: Iterator[Prediction], file: Path, scheme: ClassScheme) -> None:
     with file.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, COLUMNS)
+        writer = csv.DictWriter(stream, columns(scheme))
         writer.writeheader()
         writer.writerows(_as_text(table_row(prediction)) for prediction in predictions)
 
@@ -199,13 +209,13 @@ def _as_text(row: dict[str, Any]) -> dict[str, Any]:
     return {key: str(value).lower() if isinstance(value, bool) else value for key, value in row.items()}
 
 
-def _write_parquet(predictions: Iterator[Prediction], file: Path) -> None:
+def _write_parquet(predictions: Iterator[Prediction], file: Path, scheme: ClassScheme) -> None:
     from pyarrow import parquet
 
     writer = None
     try:
         while group := list(islice(predictions, _ROWS_PER_GROUP)):
-            table = as_table(group)
+            table = as_table(group, scheme)
             if writer is None:
                 writer = parquet.ParquetWriter(file, table.schema)
             writer.write_table(table)
@@ -214,17 +224,17 @@ def _write_parquet(predictions: Iterator[Prediction], file: Path) -> None:
             writer.close()
 
 
-def as_table(predictions: Iterable[Prediction]) -> "arrow.Table":
-    """Arrow table of predictions, with the columns of `table_row`: float64 for numbers, bool for `validated`, text for all others."""
+def as_table(predictions: Iterable[Prediction], scheme: ClassScheme) -> "arrow.Table":
+    """Arrow table of predictions by a bundle with these classes, with the columns of `table_row`: float64 for numbers, bool for `validated`, text for all others."""
     import pyarrow as arrow
 
     types = {"validated": arrow.bool_()}
-    columns = [(n, types.get(n, arrow.float64() if _is_number(n) else arrow.string())) for n in COLUMNS]
-    return arrow.Table.from_pylist([table_row(each) for each in predictions], schema=arrow.schema(columns))
+    kinds = [(n, types.get(n, arrow.float64() if _is_number(n) else arrow.string())) for n in columns(scheme)]
+    return arrow.Table.from_pylist([table_row(each) for each in predictions], schema=arrow.schema(kinds))
 
 
 def _is_number(column: str) -> bool:
-    return column in ("threshold", "sensitivity", "specificity") or column.endswith("_probability")
+    return column in ("threshold", "sensitivity", "specificity") or column.endswith("probability")
 
 
 _WRITERS = {".jsonl": _write_jsonl, ".csv": _write_csv, ".parquet": _write_parquet}

@@ -153,15 +153,15 @@ def _bars(probabilities: "np.typing.NDArray[np.float64]", threshold: float) -> l
 
 
 def _row(prediction: Prediction) -> dict[str, Any]:
-    etiologies = {k: v for k, v in (prediction.class_probability or {}).items() if k not in ("normal", "pneumonia")}
     positive = prediction.decision is not Decision.NORMAL
     return {
         "name": prediction.file,
         "decision": prediction.decision.value,
+        "outcome": prediction.outcome,
         "probability": _probability(prediction),
         "reasons": ", ".join(prediction.reasons),
         "validated": prediction.validated,
-        "etiologies": ", ".join(f"{name} {100 * value:.0f} %" for name, value in etiologies.items())
+        "etiologies": ", ".join(f"{name} {100 * value:.0f} %" for name, value in prediction.etiologies.items())
         if positive
         else "",
     }

@@ -19,7 +19,7 @@ from pneumoscope.inference.journal import as_table
 from pneumoscope.inference.pool import WorkerPool
 from pneumoscope.scale.images import AddressedImage, ImageReader
 from pneumoscope.scale.plan import Plan
-from pneumoscope.types import Prediction
+from pneumoscope.types import ClassScheme, Prediction
 
 # Key in the metadata of a result file's schema.
 _METADATA = b"pneumoscope"
@@ -96,7 +96,7 @@ def _write_result(plan: Plan, number: int, predictions: list[Prediction]) -> Par
     result = PartitionResult(number, *(dict(sorted(each.items())) for each in (summary.decisions, summary.reasons)))
     metadata = {"plan": plan.hash, "manifest": plan.manifest_hash, **asdict(plan.terms), **asdict(result)}
     versions = arrow.array([plan.terms.code_version] * len(predictions), arrow.string())
-    table = as_table(predictions).append_column("code_version", versions)
+    table = as_table(predictions, ClassScheme(plan.terms.classes)).append_column("code_version", versions)
     buffer = io.BytesIO()
     parquet.write_table(table.replace_schema_metadata({_METADATA: json.dumps(metadata)}), buffer, compression="zstd")
     plan.part(number).write(buffer.getvalue())

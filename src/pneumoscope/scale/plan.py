@@ -23,7 +23,7 @@ from pneumoscope.errors import ConfigError, DataError
 from pneumoscope.files import as_json
 from pneumoscope.scale.manifest import is_archive, open_manifest
 from pneumoscope.scale.storage import StoragePath
-from pneumoscope.types import PredictionRequest
+from pneumoscope.types import THREE_CLASS, PredictionRequest
 
 FORMAT = 1
 _PLAN, _ENTRIES = "_plan.json", "_plan"
@@ -44,6 +44,7 @@ class Terms:
         code_version: Version of the code that makes the predictions, from `code_version`.
         device: `cpu` or `cuda`, which round differently.
         accept: Reasons out of `types.OUTSIDE` for which images are not referred, sorted.
+        classes: Class names of the bundle, which name the columns of the results.
     """
 
     bundle: str
@@ -52,6 +53,7 @@ class Terms:
     code_version: str
     device: str = "cpu"
     accept: tuple[str, ...] = ()
+    classes: tuple[str, ...] = THREE_CLASS.names
 
     @property
     def request(self) -> PredictionRequest:
@@ -264,9 +266,9 @@ def _load(file: StoragePath, out: str) -> Plan:
         record: dict[str, Any] = json.loads(file.read())
         if record["format"] != FORMAT:
             raise ValueError(f"format {record['format']}")
-        return Plan(
-            **(record | {"terms": Terms(**record["terms"] | {"accept": tuple(record["terms"]["accept"])}), "out": out})
-        )
+        terms = record["terms"]
+        lists = {name: tuple(terms[name]) for name in ("accept", "classes")}
+        return Plan(**(record | {"terms": Terms(**terms | lists), "out": out}))
     except (ValueError, TypeError, KeyError) as error:
         raise DataError(
             f"expected a plan of this version in {file.address}, found {error}: name another --out"

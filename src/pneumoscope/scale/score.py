@@ -181,6 +181,7 @@ def score(
         code_version(),
         device,
         tuple(sorted(request.accept)),
+        bundle.manifest.classes,
     )
     plan = open_plan(_absolute(manifest), _absolute(out), terms, partition_size)
     done = plan.done()

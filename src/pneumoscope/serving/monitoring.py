@@ -73,7 +73,7 @@ class Monitoring:
     def predicted(self, predictions: Sequence[Prediction]) -> None:
         """Counts predictions."""
         for prediction in predictions:
-            self._decisions.labels(prediction.decision.value).inc()
+            self._decisions.labels(prediction.outcome).inc()
             for reason in prediction.reasons:
                 self._reasons.labels(reason.value).inc()
             self.drift.add(prediction)
@@ -100,7 +100,7 @@ class Monitoring:
                 "status": status,
                 "seconds": round(seconds, 4),
                 "images": [
-                    {"sha256": p.sha256, "decision": p.decision.value, "reasons": list(p.reasons)} for p in predictions
+                    {"sha256": p.sha256, "decision": p.outcome, "reasons": list(p.reasons)} for p in predictions
                 ],
             }
             _log.info(json.dumps(line))

@@ -8,6 +8,7 @@ from pneumoscope.bundle import Bundle
 from pneumoscope.serving import schemas
 from pneumoscope.serving.problems import PROBLEM_JSON, Problem
 from pneumoscope.serving.uploads import FORM_TYPE, IMAGE_TYPES
+from pneumoscope.types import BINARY, ClassScheme, Decision
 
 
 def complete_schema(app: FastAPI, bundle: Bundle) -> None:
@@ -17,6 +18,8 @@ def complete_schema(app: FastAPI, bundle: Bundle) -> None:
     def openapi() -> dict[str, Any]:
         schema = plain()
         schema["components"]["schemas"]["ProblemSchema"] = schemas.ProblemSchema.model_json_schema()
+        if bundle.manifest.scheme.is_own:
+            _name_classes(schema["components"]["schemas"], bundle.manifest.scheme)
         for path in schema["paths"].values():
             for operation in path.values():
                 for parameter in operation.get("parameters", ()):
@@ -25,6 +28,16 @@ def complete_schema(app: FastAPI, bundle: Bundle) -> None:
         return schema
 
     app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _name_classes(models: dict[str, Any], scheme: ClassScheme) -> None:
+    """Decisions and probability in the schema of predictions, as a bundle with a site's own classes has them."""
+    for name in ("PredictionSchema", "PredictionWithEvidenceSchema"):
+        if model := models.get(name):
+            properties = model["properties"]
+            properties[scheme.probability_field] = properties.pop(BINARY.probability_field)
+            properties["decision"] = {"type": "string", "enum": [scheme.outcome(decision) for decision in Decision]}
+            model["required"] = [name for name in properties if name != "evidence_map"]
 
 
 def problem_responses(*kinds: Problem) -> dict[int | str, dict[str, Any]]:

@@ -226,11 +226,14 @@ def add_history(app: FastAPI, service: Service) -> None:
         text: Annotated[
             str, Query(description="Part of the file's name, or the beginning of its hash.", max_length=500)
         ] = "",
-        decision: Annotated[Decision | None, Query()] = None,
+        decision: Annotated[
+            Decision | None, Query(description="For a site's own classes: by the class it stands for.")
+        ] = None,
         before: Annotated[int | None, Query(description="Entries with a smaller id.", ge=0, le=_LARGEST_ID)] = None,
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     ) -> Response:
-        entries = await kept().search(text, decision or "", before, limit)
+        named = service.bundle.manifest.scheme.outcome(decision) if decision else ""
+        entries = await kept().search(text, named, before, limit)
         return JSONResponse({"entries": [asdict(entry) for entry in entries]})
 
     @app.delete(
