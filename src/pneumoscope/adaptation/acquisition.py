@@ -17,7 +17,8 @@ from pneumoscope.adaptation.site import FILE_PROPERTIES, SiteImages
 from pneumoscope.data.audit import NOTICEABLE_AUC
 from pneumoscope.evaluation.metrics import Floats, roc_auc
 
-_PENALTY = 30.0
+# Penalties of the head; the one that tells most counts, as a warning should.
+_PENALTIES = (1000.0, 100.0, 10.0)
 _FIFTHS = 5
 # Fraction of the images of which a property must be known.
 _KNOWN = 0.5
@@ -25,7 +26,7 @@ _KNOWN = 0.5
 
 @dataclass(frozen=True)
 class AcquisitionAudit:
-    """How far the acquisition tells the label.
+    """Audit of how far the acquisition tells the label.
 
     Attributes:
         properties: Name of a property to its AUC for the positive class, in [0, 1], below 0.5 where positives have lower values.
@@ -106,13 +107,13 @@ def _predicted_by_acquisition(images: SiteImages, values: dict[str, Floats]) -> 
         known = np.isfinite(design[:, column])
         filled[~known, column] = np.median(design[known, column]) if known.any() else 0
     features = np.concatenate([filled, images.style], axis=1)
-    label, score = images.positive.astype(np.int64), np.zeros(len(images))
+    label, scores = images.positive.astype(np.int64), np.zeros((len(_PENALTIES), len(images)))
     fold = grouped_folds(images.positive, images.patients, OUTER_FOLDS)
     for each in range(OUTER_FOLDS):
         train, test = fold != each, fold == each
-        [head] = fit_linear_heads(features[train], label[train], 2, [_PENALTY], balancing_weights(label[train]))
-        score[test] = positive_probability(head(features[test]))
-    return score
+        heads = fit_linear_heads(features[train], label[train], 2, _PENALTIES, balancing_weights(label[train]))
+        scores[:, test] = [positive_probability(head(features[test])) for head in heads]
+    return np.asarray(max(scores, key=lambda score: roc_auc(score, images.positive)))
 
 
 def _auc_within(probability: Floats, positive: "np.typing.NDArray[np.bool_]", score: Floats) -> float:

@@ -47,7 +47,7 @@ _CHANCE = 0.5
 
 @dataclass(frozen=True)
 class SiteDescription:
-    """What a new bundle says of itself.
+    """Description that a new bundle gives of itself.
 
     Attributes:
         name: Name of the detector.
@@ -66,7 +66,7 @@ class SiteDescription:
 
 @dataclass(frozen=True)
 class Adaptation:
-    """What a site's images support, by nested cross-validation over patients.
+    """Result of adapting a bundle to a site's images, by nested cross-validation over patients.
 
     Attributes:
         images: Images of the site.
@@ -81,7 +81,7 @@ class Adaptation:
         acceptance: Measures of the nested decisions, as `measure_acceptance` gives them.
         calibration: Name of a measure of calibration to its estimate.
         curve: Learning curve of the chosen candidate.
-        acquisition: How far the acquisition tells the label.
+        acquisition: Audit of how far the acquisition tells the label.
     """
 
     images: SiteImages

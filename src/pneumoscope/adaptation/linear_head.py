@@ -61,14 +61,16 @@ def fit_linear_heads(
     values = np.asarray(features, dtype=np.float64)
     mean, deviation = values.mean(axis=0), values.std(axis=0)
     deviation = np.where(deviation > _MIN_DEVIATION, deviation, 1.0)
-    design = np.concatenate([(values - mean) / deviation, np.ones((len(values), 1))], axis=1)
+    # The solution lies in the span of the images: with fewer images than channels, fewer parameters give the same.
+    rotation = np.linalg.svd((values - mean) / deviation, full_matrices=False)[2].T
+    design = np.concatenate([(values - mean) / deviation @ rotation, np.ones((len(values), 1))], axis=1)
     contrasts = np.linalg.svd(np.eye(classes) - 1 / classes)[0][:, : classes - 1]
     target = np.eye(classes)[label]
     parameters = np.zeros((design.shape[1], classes - 1))
     heads = []
     for penalty in penalties:
         parameters = _minimise(parameters, design, target, contrasts, penalty, weight)
-        slope = (parameters[:-1] / deviation[:, None]) @ contrasts.T
+        slope = (rotation @ parameters[:-1] / deviation[:, None]) @ contrasts.T
         heads.append(LinearHead(slope.T.copy(), contrasts @ parameters[-1] - mean @ slope))
     return heads
 
@@ -107,20 +109,15 @@ def _loss(
 
 def _hessian(design: Floats, probability: Floats, contrasts: Floats, weight: Floats) -> Floats:
     """Second derivatives of the cross-entropy, parameters in the order of their columns."""
-    columns = contrasts.shape[1]
+    columns, length = contrasts.shape[1], design.shape[1]
     projected = probability @ contrasts
-    blocks = [
-        [
-            design.T
-            @ (
-                (weight * (probability @ (contrasts[:, i] * contrasts[:, j]) - projected[:, i] * projected[:, j]))[
-                    :, None
-                ]
-                * design
-            )
-            for j in range(columns)
-        ]
-        for i in range(columns)
-    ]
-    # Twice differentiable and convex; the small ridge keeps it regular where a class is separated.
-    return np.block(blocks) + 1e-9 * np.eye(columns * design.shape[1])
+    hessian = np.zeros((columns * length, columns * length))
+    for i in range(columns):
+        for j in range(i + 1):
+            curvature = probability @ (contrasts[:, i] * contrasts[:, j]) - projected[:, i] * projected[:, j]
+            block = design.T @ ((weight * curvature)[:, None] * design)
+            rows, others = slice(i * length, (i + 1) * length), slice(j * length, (j + 1) * length)
+            hessian[rows, others] = block
+            hessian[others, rows] = block.T
+    # The small ridge keeps it regular where a class is separated.
+    return hessian + 1e-9 * np.eye(len(hessian))

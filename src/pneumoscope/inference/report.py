@@ -31,6 +31,8 @@ _BARS = 20
 _PICTURE_SIDE = 320
 _LEFT, _WIDE, _HIGH = 20.0, 600.0, 120.0
 _COLOURS = {True: "#D55E00", False: "#0072B2"}
+# Names of decisions in the page's style sheet.
+_TONES = {Decision.PNEUMONIA: "positive", Decision.NORMAL: "negative", Decision.REFER: "refer"}
 _URGENCY = {Decision.PNEUMONIA: 0, Decision.REFER: 1, Decision.NORMAL: 2}
 
 
@@ -156,8 +158,8 @@ def _row(prediction: Prediction) -> dict[str, Any]:
     positive = prediction.decision is not Decision.NORMAL
     return {
         "name": prediction.file,
-        "decision": prediction.decision.value,
-        "outcome": prediction.outcome,
+        "decision": prediction.outcome,
+        "tone": _TONES[prediction.decision],
         "probability": _probability(prediction),
         "reasons": ", ".join(prediction.reasons),
         "validated": prediction.validated,

@@ -25,6 +25,10 @@ export function save(content, name) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
 
+// A short mark with what it means: on hover, and for screen readers.
+export const mark = (text, meaning) =>
+  h("span", { class: "mark", title: meaning }, h("span", { "aria-hidden": "true" }, text), h("span", { class: "unseen" }, meaning));
+
 // A square chart of shares with its axes; `draw` gets functions from shares to places.
 export function chart(label, across, up, draw) {
   const left = 46, top = 12, side = 300, bottom = top + side;

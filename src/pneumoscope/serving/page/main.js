@@ -3,7 +3,7 @@ import { h, save } from "./dom.js";
 import { drawPerformance } from "./performance.js";
 import { content, hasKey, told } from "./service.js";
 import { drawWatch } from "./watch.js";
-import { currentLanguage, t, useLanguage } from "./words.js";
+import { currentLanguage, ownClasses, t, useClasses, useLanguage } from "./words.js";
 import { SHORTCUTS, startWorklist, wordsChanged } from "./worklist.js";
 
 const PAGES = ["worklist", "performance", "watch", "about"];
@@ -17,7 +17,8 @@ function drawAbout(node) {
   node.replaceChildren(
     h("h1", {}, t("aboutTitle")), h("p", {}, h("strong", {}, t("notice"))),
     h("dl", { class: "pairs" }, pairs.flatMap(([name, value]) => [h("dt", {}, t(name)), h("dd", {}, value)])),
-    h("h2", {}, t("notForTitle")), list("notFor"), h("h2", {}, t("limitsTitle")), list("limits"),
+    // These speak about the detectors that ship.
+    ...(ownClasses ? [] : [h("h2", {}, t("notForTitle")), list("notFor"), h("h2", {}, t("limitsTitle")), list("limits")]),
     h("h2", {}, t("privacyTitle")), list("privacy"),
     h("h2", {}, t("moreTitle")), h("p", {}, t("moreText"), link("/v1/openapi.json", "openapi.json"), ", ", link("/metrics", "metrics.txt")));
 }
@@ -104,6 +105,7 @@ window.addEventListener("hashchange", () => open(true));
 
 try {
   bundle = await told("/v1/bundle");
+  useClasses(bundle.classes);
   const kept = await told("/v1/history?limit=1").then(() => true, () => false);
   startWorklist(bundle, kept);
   useLanguage(currentLanguage());

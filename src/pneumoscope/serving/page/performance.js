@@ -1,41 +1,54 @@
 // How good is it: what was measured, and what follows for a place with so many ill children.
 import { chart, h, s, table } from "./dom.js";
-import { count, percent, t } from "./words.js";
+import { count, ownClasses, percent, t } from "./words.js";
 
 const estimate = (found, digits = 1) => percent(found.value, digits);
 const interval = (found) => `${percent(found.low)} – ${percent(found.high)}`;
 const plain = (value) => value.toFixed(3);
+const tile = (name, value, more) => h("div", { class: "tile" }, h("div", {}, t(name)), h("div", { class: "value" }, value), h("div", { class: "interval" }, more));
+
+// Tiles of measures with their intervals; an area under the curve is no share.
+const measured = (found) => h("div", { class: "tiles" }, found.map(([name, { value, low, high }]) => {
+  const shown = name === "auc" ? plain : percent;
+  return value == null ? tile(name, t("unknown"), "") : tile(name, shown(value), `${shown(low)} – ${shown(high)}`);
+}));
 
 export function drawPerformance(node, bundle, known) {
   const own = known.detector;
   node.replaceChildren(h("h1", {}, t("perfTitle")));
   if (!own) {
     drawFitted(node, bundle, known.site);
-    node.append(beside(known.study, null));
+    // The study's networks tell normal from pneumonia.
+    if (!ownClasses) node.append(beside(known.study, null));
     return;
   }
   const { measures } = own;
-  const tiles = [["accuracy", measures.binary_accuracy], ["sensitivity", measures.sensitivity], ["specificity", measures.specificity], ["auc", measures.auc], ["threeClass", measures.accuracy]];
+  const found = [["accuracy", measures.binary_accuracy], ["sensitivity", measures.sensitivity], ["specificity", measures.specificity], ["auc", measures.auc], ["threeClass", measures.accuracy]];
   node.append(
     h("p", {}, t("perfLead", { title: own.title, films: count(own.films), patients: count(own.patients), normal: count(own.normal), pneumonia: count(own.pneumonia) })),
-    h("div", { class: "tiles" }, tiles.map(([name, found]) => h("div", { class: "tile" }, h("div", {}, t(name)),
-      h("div", { class: "value" }, name === "auc" ? plain(found.value) : estimate(found)),
-      h("div", { class: "interval" }, name === "auc" ? `${plain(found.low)} – ${plain(found.high)}` : interval(found))))),
+    measured(found),
     h("p", { class: "soft" }, t("shift")));
   drawMovable(node, bundle, own);
   node.append(beside(known.study, own));
 }
 
 function drawFitted(node, bundle, site) {
-  const percentOrUnknown = (found) => (found && found.value != null ? `${percent(found.value)} (${interval(found)})` : t("unknown"));
-  if (site) {
-    node.append(h("p", {}, t("perfSite", { films: count(site.films) })), h("dl", { class: "pairs" },
-      ["sensitivity", "specificity"].flatMap((name) => [h("dt", {}, t(name)), h("dd", {}, percentOrUnknown(site.cross_validated[name]))])));
-  }
-  node.append(h("p", {}, t("perfNone")), table(
+  if (site) drawSite(node, site);
+  node.append(h("p", {}, t("perfNone", { films: bundle.fitted_on })), table(
     [t("operatingPoint"), { text: t("sensitivity"), class: "number" }, { text: t("specificity"), class: "number" }],
     Object.entries(bundle.operating_points).map(([name, point]) => [t(name), { text: percent(point.sensitivity), class: "number" }, { text: percent(point.specificity), class: "number" }]),
     { label: t("operatingPoint") }), h("p", { class: "soft" }, t("shift")));
+}
+
+// A bundle adapted to a site: what cross-validation on the site's films gave.
+function drawSite(node, site) {
+  const pairs = [["verdict", site.verdict], ["moreFilms", site.learning_curve.answer]];
+  node.append(
+    h("p", {}, t("perfSite", { films: count(site.films), patients: count(site.patients) }), site.patients_known ? "" : ` ${t("patientsUnknown")}`),
+    site.acquisition.warning ? h("p", { class: "warn", role: "note" }, h("strong", {}, t("warning")), " ", site.acquisition.warning) : "",
+    measured(["auc", "sensitivity", "specificity"].map((name) => [name, site.cross_validated[name]])),
+    h("p", { class: "soft" }, t("decidedOnly", { share: percent(site.acceptance.measures.answered.value) })),
+    h("dl", { class: "pairs" }, pairs.flatMap(([name, value]) => [h("dt", {}, t(name)), h("dd", {}, value)])));
 }
 
 // The slider, and everything that moves with it.
@@ -80,10 +93,10 @@ function drawMovable(node, bundle, own) {
     prevalence.value = 100 * sick;
     thresholdTold.textContent = percent(found.threshold, 0);
     prevalenceTold.textContent = percent(sick, 0);
-    const tile = (name, value, more) => h("div", { class: "tile" }, h("div", {}, t(name)), h("div", { class: "value" }, Number.isFinite(value) ? percent(value) : t("unknown")), h("div", { class: "interval" }, more));
+    const known = (value) => (Number.isFinite(value) ? percent(value) : t("unknown"));
     live.replaceChildren(
-      tile("sensitivity", sensitivity, interval(found.sensitivity)), tile("specificity", specificity, interval(found.specificity)),
-      tile("ppv", hits / (hits + alarms), ""), tile("npv", calm / (calm + missed), ""));
+      tile("sensitivity", known(sensitivity), interval(found.sensitivity)), tile("specificity", known(specificity), interval(found.specificity)),
+      tile("ppv", known(hits / (hits + alarms)), ""), tile("npv", known(calm / (calm + missed)), ""));
     const ofThousand = (share) => count(Math.round(1000 * share));
     words.textContent = t("thousand", { sick: ofThousand(sick), found: ofThousand(hits), missed: ofThousand(missed), well: ofThousand(1 - sick), alarm: ofThousand(alarms) });
     const cell = (value, kind) => h("td", { class: kind }, count(value));

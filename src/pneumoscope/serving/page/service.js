@@ -1,7 +1,7 @@
 // The service behind the page. Nothing but what it answers is shown; nothing is sent elsewhere.
 import { h } from "./dom.js";
 import { reveal } from "./names.js";
-import { t } from "./words.js";
+import { ownClasses, t } from "./words.js";
 
 const TOGETHER = 4;
 let key = sessionStorage.getItem("key") || "";
@@ -72,6 +72,16 @@ export const told = async (path) => (await call(path)).json();
 export const content = async (path) => (await call(path)).blob();
 export const remove = async (path) => (await call(path, { method: "DELETE" })).json();
 
+// A prediction as the page uses it: a site's own classes stand as normal and pneumonia in `decision`, `outcome` is the name of
+// the class, and the probability has one name for all. The history may hold predictions of bundles with other classes.
+function normalised(prediction) {
+  const { decision: outcome, probability, class_probability: classes } = prediction;
+  if (probability === undefined) return { ...prediction, outcome };
+  const names = ownClasses?.includes(outcome) ? ownClasses : Object.keys(classes ?? {});
+  const decision = ["normal", "pneumonia"][names.indexOf(outcome)] ?? outcome;
+  return { ...prediction, outcome, decision, pneumonia_probability: probability };
+}
+
 // A few at a time: the service judges as many as it has processes, and keeps no backlog.
 let running = 0;
 const waiting = [];
@@ -90,7 +100,12 @@ const send = (path, file) =>
   call(path, { method: "POST", body: file, headers: { "Content-Type": "application/octet-stream" } });
 
 export const predict = (file, query) =>
-  inTurn(async () => (await send(`/v1/predict?${new URLSearchParams({ file: file.name, ...query })}`, file)).json());
+  inTurn(async () => normalised(await (await send(`/v1/predict?${new URLSearchParams({ file: file.name, ...query })}`, file)).json()));
+
+export async function history(query) {
+  const { entries } = await told(`/v1/history?${query}`);
+  return entries.map((entry) => ({ ...entry, prediction: normalised(entry.prediction) }));
+}
 
 export async function levels(file) {
   const answer = await send("/v1/film", file);

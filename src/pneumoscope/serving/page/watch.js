@@ -1,8 +1,8 @@
 // Have the films changed, and what was decided lately.
-import { h, s, table } from "./dom.js";
+import { h, mark, s, table } from "./dom.js";
 import { reveal } from "./names.js";
-import { remove, told } from "./service.js";
-import { count, percent, t } from "./words.js";
+import { history, remove, told } from "./service.js";
+import { count, decisionWord, percent, t } from "./words.js";
 
 const number = (text) => ({ text, class: "number" });
 
@@ -43,7 +43,7 @@ async function drawHistory(node) {
     if (select.value) query.set("decision", select.value);
     if (before != null) query.set("before", before);
     else rows.length = 0;
-    const { entries } = await told(`/v1/history?${query}`);
+    const entries = await history(query);
     oldest = entries.at(-1)?.id;
     more.hidden = entries.length < 50;
     rows.push(...entries);
@@ -51,8 +51,9 @@ async function drawHistory(node) {
   }
 
   const row = ({ id, time, prediction }) => [time.slice(0, 19).replace("T", " "), reveal(prediction.file) || prediction.sha256.slice(0, 16),
-    h("span", { class: `decision ${prediction.decision}` }, t(prediction.decision)),
-    number(prediction.pneumonia_probability == null ? t("unknown") : percent(prediction.pneumonia_probability)),
+    h("span", { class: `decision ${prediction.decision}` }, decisionWord(prediction)),
+    number(prediction.pneumonia_probability == null ? t("unknown")
+      : [prediction.validated === false ? mark("!", t("notValidated")) : null, percent(prediction.pneumonia_probability)]),
     h("button", { type: "button", onclick: () => remove(`/v1/history/${id}`).then(() => search()) }, t("deleteOne"))];
 
   try {

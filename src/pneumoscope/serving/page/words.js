@@ -1,8 +1,8 @@
-// Every word on the page, in two languages.
+// Every word on the page, in two languages. A word whose name ends in `.own` is for bundles with class names of a site's own.
 const WORDS = {
   en: {
     skip: "Skip to the content", pages: "Pages", worklist: "Worklist", performance: "How good is it?", watch: "Watch",
-    about: "About and limits", keys: "Keys", language: "Language", light: "Light", dark: "Dark",
+    about: "About and limits", "about.own": "About", keys: "Keys", language: "Language", light: "Light", dark: "Dark",
     notice: "Research use only. Not a medical device.",
     drop: "Drop chest films here", dropMore: "or choose files: JPEG, PNG, DICOM. Nothing is kept.",
     dropMoreKept: "or choose files: JPEG, PNG, DICOM. Decisions are kept on this service, images are not.",
@@ -40,7 +40,7 @@ const WORDS = {
     judgedCount: "{done} of {all} films judged.", offline: "The service does not answer. Is it still running?",
     keyRefused: "This key is not accepted.", keyTitle: "A key is needed", keyLabel: "Key", keyGo: "Go on",
     reportTitle: "Chest films judged", reportCount: "{count} images: {parts}.", file: "File", decision: "Decision",
-    probability: "Probability", why: "Reasons; kind (weak evidence)", film: "Film",
+    probability: "Probability", why: "Reasons; kind (weak evidence)", "why.own": "Reasons", film: "Film",
     keysTitle: "Keys", close: "Close",
     key_move: "next, previous film", key_evidence: "evidence on or off", key_invert: "invert", key_zoom: "zoom",
     key_fit: "fit", key_tools: "window, pan", key_compare: "compare with the next film chosen", key_filter: "next filter",
@@ -48,7 +48,11 @@ const WORDS = {
     perfTitle: "How good is it?",
     perfLead: "{title} on the {films} official test films of {patients} children, which it never learnt from: {normal} normal, {pneumonia} with pneumonia. Intervals hold 95 %, by bootstrap over children.",
     perfNone: "This bundle was not measured on the official test films. What it had on the films it was fitted on:",
-    perfSite: "On {films} films of the site, films of a child never on both sides:",
+    "perfNone.own": "Operating points, as fitted on {films}:",
+    perfSite: "Adapted to a site, and measured there by nested cross-validation on {films} films of {patients} patients, each predicted without the films of its patient. Intervals hold 95 %, by bootstrap over patients.",
+    patientsUnknown: "The patient of some films is not known; each of these counts as a patient of its own. If several are of one patient, these figures are too good.",
+    decidedOnly: "Sensitivity and specificity are those of the films with a decision, {share} of all; the others are referred.",
+    moreFilms: "Would more films help?", warning: "Warning:",
     accuracy: "Accuracy", sensitivity: "Sensitivity", specificity: "Specificity", auc: "Area under the curve",
     threeClass: "Normal, bacterial, viral", ece: "Calibration error",
     moveTitle: "Move the operating point", moveThreshold: "Pneumonia from this probability on",
@@ -63,15 +67,17 @@ const WORDS = {
     network: "Network",
     validation: "on films that it was fitted on",
     shift: "Measured on films of one hospital. On films of another one, on other devices, of other ages it is likely to be worse, and nobody has measured by how much.",
+    "shift.own": "On films of another site, of other devices or other ages it is likely to be worse, and nobody has measured by how much.",
     watchTitle: "Have the films changed?",
     watchLead: "The last {images} images ({rejected} of them rejected) beside the films that the detector was fitted on. What changes here says that figures measured there may no longer hold; that more children are ill changes the first line too.",
+    "watchLead.own": "The last {images} images ({rejected} of them rejected) beside the films that the detector was fitted on. What changes here says that figures measured there may no longer hold; more cases of pneumonia change the first line too.",
     watchNone: "This bundle kept no reference to compare with.", statistic: "Statistic", index: "Index", byChance: "by chance alone", verdict: "Verdict", lastFilms: "last films (bars), reference (line)",
     "stat.probability": "probability of pneumonia", "stat.brightness": "brightness", "stat.contrast": "contrast",
     "stat.similarity": "likeness to the mean chest", "stat.distance": "distance from chest films",
     rejectedShare: "rejected", too_few: "too few to tell", steady: "steady", moved: "moved", drifted: "drifted",
     historyTitle: "What was decided", historyOff: "Nothing is kept: the service was started without --history FILE.",
     search: "Search names and hashes", searchGo: "Search", deleteAll: "Delete all", deleteOne: "Delete", time: "Time (UTC)", really: "Delete everything that was kept?", more: "More", historyEmpty: "Nothing found.",
-    aboutTitle: "About this detector, and its limits", use: "For", detector: "Detector", fittedOn: "Operating points from", licence: "Licence", citation: "Data", identity: "Bundle (SHA-256)", notForTitle: "Not for",
+    aboutTitle: "About this detector, and its limits", "aboutTitle.own": "About this detector", use: "For", detector: "Detector", fittedOn: "Operating points from", licence: "Licence", citation: "Data", identity: "Bundle (SHA-256)", notForTitle: "Not for",
     notFor: ["Diagnosis, treatment, triage of patients.", "Adults, older children, newborns; lateral films; other parts of the body; CT and MR.", "Telling bacterial from viral pneumonia: what it says of the kind is weak evidence."],
     limitsTitle: "Limits",
     limits: ["One hospital, one country, some devices; the test films come from the same archive.", "The input guard rejects what is no frontal chest film, nearly always. A chest of another age or country passes: the outlines do not tell.", "Probabilities hold for the prevalence that is set on the worklist.", "The evidence map shows where an answer comes from, coarsely. It does not show that the answer is right.", "Some of the labels it learnt from are wrong; how many is not known."],
@@ -81,7 +87,7 @@ const WORDS = {
   },
   fr: {
     skip: "Aller au contenu", pages: "Pages", worklist: "Liste de travail", performance: "Quelle fiabilité ?", watch: "Surveillance",
-    about: "À propos et limites", keys: "Touches", language: "Langue", light: "Clair", dark: "Sombre",
+    about: "À propos et limites", "about.own": "À propos", keys: "Touches", language: "Langue", light: "Clair", dark: "Sombre",
     notice: "Réservé à la recherche. Ceci n’est pas un dispositif médical.",
     drop: "Déposez des radiographies thoraciques", dropMore: "ou choisissez des fichiers : JPEG, PNG, DICOM. Rien n’est conservé.",
     dropMoreKept: "ou choisissez des fichiers : JPEG, PNG, DICOM. Les décisions sont conservées par ce service, pas les images.",
@@ -119,7 +125,7 @@ const WORDS = {
     judgedCount: "{done} radiographies jugées sur {all}.", offline: "Le service ne répond pas. Fonctionne-t-il encore ?",
     keyRefused: "Cette clé n’est pas acceptée.", keyTitle: "Une clé est nécessaire", keyLabel: "Clé", keyGo: "Continuer",
     reportTitle: "Radiographies thoraciques jugées", reportCount: "{count} images : {parts}.", file: "Fichier", decision: "Décision",
-    probability: "Probabilité", why: "Raisons ; origine (indice faible)", film: "Image",
+    probability: "Probabilité", why: "Raisons ; origine (indice faible)", "why.own": "Raisons", film: "Image",
     keysTitle: "Touches", close: "Fermer",
     key_move: "radiographie suivante, précédente", key_evidence: "indices oui ou non", key_invert: "inverser", key_zoom: "zoom",
     key_fit: "ajuster", key_tools: "fenêtre, déplacer", key_compare: "comparer avec la prochaine choisie", key_filter: "filtre suivant",
@@ -127,7 +133,11 @@ const WORDS = {
     perfTitle: "Quelle fiabilité ?",
     perfLead: "{title} sur les {films} radiographies du test officiel de {patients} enfants, jamais vues à l’apprentissage : {normal} normales, {pneumonia} avec pneumonie. Intervalles à 95 %, par bootstrap sur les enfants.",
     perfNone: "Ce modèle n’a pas été mesuré sur le test officiel. Ce qu’il avait sur les images de son réglage :",
-    perfSite: "Sur {films} images du site, celles d’un enfant jamais des deux côtés :",
+    "perfNone.own": "Points de fonctionnement, réglés sur {films} :",
+    perfSite: "Adapté à un site, et mesuré là-bas par validation croisée imbriquée sur {films} images de {patients} patients, chacune prédite sans les images de son patient. Intervalles à 95 %, par bootstrap sur les patients.",
+    patientsUnknown: "Le patient de certaines images n’est pas connu ; chacune compte comme un patient. Si plusieurs sont d’un même patient, ces chiffres sont trop bons.",
+    decidedOnly: "Sensibilité et spécificité sont celles des images avec une décision, {share} de toutes ; les autres sont à relire.",
+    moreFilms: "Plus d’images aideraient-elles ?", warning: "Attention :",
     accuracy: "Exactitude", sensitivity: "Sensibilité", specificity: "Spécificité", auc: "Aire sous la courbe",
     threeClass: "Normal, bactérienne, virale", ece: "Erreur de calibration",
     moveTitle: "Déplacer le point de fonctionnement", moveThreshold: "Pneumonie à partir de cette probabilité",
@@ -142,15 +152,17 @@ const WORDS = {
     network: "Réseau",
     validation: "sur les images de son réglage",
     shift: "Mesuré sur les images d’un seul hôpital. Sur celles d’un autre, d’autres appareils, d’autres âges, il sera sans doute moins bon, et personne n’a mesuré de combien.",
+    "shift.own": "Sur les images d’un autre site, d’autres appareils, d’autres âges, il sera sans doute moins bon, et personne n’a mesuré de combien.",
     watchTitle: "Les images ont-elles changé ?",
     watchLead: "Les {images} dernières images (dont {rejected} rejetées) à côté de celles du réglage. Ce qui change ici dit que les chiffres mesurés là-bas ne valent peut-être plus ; davantage d’enfants malades change aussi la première ligne.",
+    "watchLead.own": "Les {images} dernières images (dont {rejected} rejetées) à côté de celles du réglage. Ce qui change ici dit que les chiffres mesurés là-bas ne valent peut-être plus ; davantage de cas de pneumonie changent aussi la première ligne.",
     watchNone: "Ce modèle n’a pas gardé de référence.", statistic: "Statistique", index: "Indice", byChance: "par hasard", verdict: "Verdict", lastFilms: "dernières images (barres), référence (ligne)",
     "stat.probability": "probabilité de pneumonie", "stat.brightness": "luminosité", "stat.contrast": "contraste",
     "stat.similarity": "ressemblance au thorax moyen", "stat.distance": "distance aux thorax",
     rejectedShare: "rejetées", too_few: "trop peu pour le dire", steady: "stable", moved: "a bougé", drifted: "a dérivé",
     historyTitle: "Ce qui a été décidé", historyOff: "Rien n’est conservé : le service a été lancé sans --history FICHIER.",
     search: "Chercher noms et empreintes", searchGo: "Chercher", deleteAll: "Tout supprimer", deleteOne: "Supprimer", time: "Heure (UTC)", really: "Supprimer tout ce qui a été conservé ?", more: "Suite", historyEmpty: "Rien trouvé.",
-    aboutTitle: "À propos de ce détecteur, et ses limites", use: "Pour", detector: "Détecteur", fittedOn: "Points de fonctionnement d’après", licence: "Licence", citation: "Données", identity: "Modèle (SHA-256)", notForTitle: "Pas pour",
+    aboutTitle: "À propos de ce détecteur, et ses limites", "aboutTitle.own": "À propos de ce détecteur", use: "Pour", detector: "Détecteur", fittedOn: "Points de fonctionnement d’après", licence: "Licence", citation: "Données", identity: "Modèle (SHA-256)", notForTitle: "Pas pour",
     notFor: ["Le diagnostic, le traitement, le tri de patients.", "Les adultes, les enfants plus âgés, les nouveau-nés ; les vues de profil ; d’autres parties du corps ; TDM et IRM.", "Distinguer pneumonie bactérienne et virale : ce qu’il en dit est un indice faible."],
     limitsTitle: "Limites",
     limits: ["Un hôpital, un pays, quelques appareils ; les images du test viennent des mêmes archives.", "Le filtre d’entrée rejette ce qui n’est pas un thorax de face, presque toujours. Un thorax d’un autre âge ou pays passe : les contours ne le disent pas.", "Les probabilités valent pour la prévalence réglée dans la liste de travail.", "La carte des indices montre, grossièrement, d’où vient la réponse. Elle ne montre pas que la réponse est juste.", "Certaines étiquettes d’apprentissage sont fausses ; on ne sait pas combien."],
@@ -166,10 +178,23 @@ let language = kept && WORDS[kept] ? kept : navigator.language.toLowerCase().sta
 export const currentLanguage = () => language;
 export const allWords = WORDS;
 
-export function t(name, values = {}) {
-  const word = WORDS[language][name] ?? name;
-  return typeof word === "string" ? word.replace(/\{(\w+)\}/g, (_, key) => values[key] ?? "") : word;
+// Names of the negative and the positive class where they are a site's own; null for normal and pneumonia.
+export let ownClasses = null;
+
+export function useClasses(classes) {
+  ownClasses = classes.length === 2 && classes.join() !== "normal,pneumonia" ? classes : null;
 }
+
+// Holes are filled, and normal and pneumonia get the names of a site's own classes.
+export function t(name, values = {}) {
+  const word = (ownClasses && WORDS[language][`${name}.own`]) ?? WORDS[language][name] ?? name;
+  if (typeof word !== "string") return word;
+  return word.replace(/\{(\w+)\}|\b(?:(normal)e?s?|pneumoni[ae]s?)\b/gi, (found, key, negative) =>
+    key ? values[key] ?? "" : ownClasses ? ownClasses[negative ? 0 : 1] : found);
+}
+
+// The decision on record, which may be of a bundle with other classes than the present one.
+export const decisionWord = ({ decision, outcome }) => (outcome === decision ? WORDS[language][decision] : outcome);
 
 export const percent = (share, digits = 1) =>
   new Intl.NumberFormat(language, { style: "percent", minimumFractionDigits: digits, maximumFractionDigits: digits }).format(share);

@@ -1,9 +1,9 @@
 // Films dropped on the page, judged and sorted by urgency; the chosen one on the stage.
-import { h, put, s, save } from "./dom.js";
+import { h, mark, put, s, save } from "./dom.js";
 import { reveal } from "./names.js";
 import { predict } from "./service.js";
 import { forgetFilms, Stage, thumbnail } from "./viewer.js";
-import { count, percent, t } from "./words.js";
+import { count, ownClasses, percent, t } from "./words.js";
 
 const DECISIONS = ["pneumonia", "refer", "normal", "rejected"];
 const $ = (id) => document.getElementById(id);
@@ -177,7 +177,8 @@ function row(item) {
       picture(item),
       h("span", { class: pinned ? "file pin" : "file", title: item.name }, item.name),
       told ? h("span", { class: `decision ${told.decision}` }, t(told.decision)) : h("span", { class: "waiting" }, problem ? t("failed") : t("waiting")),
-      h("span", { class: "chance" }, told?.pneumonia_probability == null ? "" : percent(told.pneumonia_probability)),
+      h("span", {}, told?.pneumonia_probability != null && !told.validated ? mark("!", t("notValidated")) : null,
+        h("span", { class: "chance" }, told?.pneumonia_probability == null ? "" : percent(told.pneumonia_probability))),
       told?.pneumonia_probability == null
         ? h("small", { class: "soft" }, told ? t(`reason.${told.reasons[0]}`) : problem?.message ?? "")
         : meter(told)));
@@ -238,7 +239,8 @@ function drawVerdict() {
 
 // Of a pneumonia, by kind, in shares of the pneumonia.
 function kindsOf(told) {
-  const found = Object.entries(told.class_probability ?? {}).filter(([name]) => !["normal", "pneumonia"].includes(name));
+  const found = Object.entries(told.class_probability ?? {}).slice(1);
+  if (found.length < 2) return ""; // of two classes, the second is no kind
   const sum = found.reduce((all, [, value]) => all + value, 0);
   return sum ? found.map(([name, value]) => `${t(name)} ${percent(value / sum, 0)}`).join(", ") : "";
 }
@@ -326,10 +328,10 @@ export function wordsChanged() {
 
 // The same columns as `pneumoscope predict --out FILE.csv`.
 function exportCsv() {
-  const classes = ["normal", "bacterial", "viral"];
-  const header = ["file", "sha256", "decision", "reasons", "detail", "pneumonia_probability", ...classes.map((name) => `${name}_probability`),
+  const classes = ownClasses ?? ["normal", "bacterial", "viral"];
+  const header = ["file", "sha256", "decision", "reasons", "detail", ownClasses ? "probability" : "pneumonia_probability", ...classes.map((name) => `${name}_probability`),
     "operating_point", "threshold", "sensitivity", "specificity", "fitted_on", "evidence", "bundle_name", "bundle_version", "bundle_sha256", "notice", "validated"];
-  const rows = items.filter((item) => item.told).map(({ told }) => [told.file, told.sha256, told.decision, told.reasons.join(";"), told.detail,
+  const rows = items.filter((item) => item.told).map(({ told }) => [told.file, told.sha256, told.outcome, told.reasons.join(";"), told.detail,
     told.pneumonia_probability, ...classes.map((name) => told.class_probability?.[name]), told.operating_point.name, told.operating_point.threshold,
     told.operating_point.sensitivity, told.operating_point.specificity, told.operating_point.fitted_on, told.evidence, told.bundle.name, told.bundle.version, told.bundle.sha256, told.notice, told.validated]);
   // A cell that begins like a formula would be run by a spreadsheet.

@@ -1,0 +1,101 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pneumoscope.adaptation import cross_validation
+from pneumoscope.adaptation.cross_validation import (
+    Candidate,
+    choose,
+    cross_validate,
+    grouped_folds,
+    nested_predictions,
+)
+from pneumoscope.adaptation.methods import LinearHeads, usable_methods
+from pneumoscope.config import DetectorConfig
+from pneumoscope.evaluation.metrics import roc_auc
+from pneumoscope.types import BINARY, THREE_CLASS, ClassScheme
+
+OWN = ClassScheme(("clear", "effusion"))
+
+
+def test_folds_keep_patients_whole_and_classes_even(rng):
+    patients = [f"p{i}" for i in rng.integers(0, 60, 200)]
+    positive = rng.random(200) < 0.3
+    fold = grouped_folds(positive, patients, 5)
+    assert all(len(set(fold[np.array(patients) == name])) == 1 for name in set(patients))
+    counts = np.array([[(fold == f)[positive == truth].sum() for truth in (False, True)] for f in range(5)])
+    assert counts.min(axis=0)[0] >= 20
+    assert counts.min(axis=0)[1] >= 7
+
+
+def test_simplest_candidate_within_one_standard_error_of_the_best_is_chosen():
+    method = LinearHeads(BINARY, True, (30.0, 20.0, 10.0))
+
+    def candidate(number, *auc):
+        return Candidate(method, number, np.array(auc), np.zeros((1, 2)))
+
+    worst, near, best = candidate(0, 0.6, 0.6), candidate(1, 0.81, 0.81), candidate(2, 0.78, 0.86)
+    assert choose([worst, near, best]) is near
+    assert choose([worst, replace(near, auc=np.array([0.7, 0.7])), best]) is best
+
+
+def test_predictions_of_a_patient_do_not_depend_on_its_labels(site_images, monkeypatch):
+    """Nothing of a held-out patient is used: with other labels in one outer fold its own predictions stay as they are."""
+    images = site_images()
+    fold = grouped_folds(images.positive, images.patients, 5)
+
+    def folds(positive, patients, count, seed=0):
+        return fold if len(positive) == len(images) else grouped_folds(positive, patients, count, seed)
+
+    monkeypatch.setattr(cross_validation, "grouped_folds", folds)
+    own = fold == 0
+    changed = replace(images, label=np.where(own, 1 - images.label, images.label))
+    methods = usable_methods(BINARY, BINARY, False, None)
+    before, after = (
+        nested_predictions(each, methods, DetectorConfig(), lambda done, total: None) for each in (images, changed)
+    )
+    assert set(images.label[own]) == {0, 1}
+    np.testing.assert_array_equal(after.probability[own], before.probability[own])
+    assert before.chosen[0] == after.chosen[0]
+    assert not np.array_equal(after.probability[~own], before.probability[~own])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_noise_is_at_chance_and_a_signal_is_found(site_images, seed):
+    methods = usable_methods(BINARY, BINARY, False, None)
+    noise = site_images(signal=0.0, seed=seed)
+    assert (
+        0.3
+        < roc_auc(nested_predictions(noise, methods, DetectorConfig(), lambda d, n: None).probability, noise.label)
+        < 0.65
+    )
+    found = site_images(signal=3.0, seed=seed)
+    assert (
+        roc_auc(nested_predictions(found, methods, DetectorConfig(), lambda d, n: None).probability, found.label) > 0.9
+    )
+
+
+def test_out_of_fold_logits_are_of_other_patients(site_images):
+    images = site_images(signal=0.0)
+    [candidate] = cross_validate(images, [LinearHeads(BINARY, True, (0.01,))], np.arange(len(images)), 5)
+    assert roc_auc(candidate.logit[:, 1] - candidate.logit[:, 0], images.label) < 0.7
+    train = np.arange(len(images))
+    fitted = candidate.logits(images, train, train)
+    assert roc_auc(fitted[:, 1] - fitted[:, 0], images.label) > 0.6
+
+
+@pytest.mark.parametrize(
+    ("parent", "site", "etiologies", "wanted", "expected"),
+    [
+        (THREE_CLASS, BINARY, False, None, [("calibrate", THREE_CLASS, False), ("linear", BINARY, True)]),
+        (THREE_CLASS, BINARY, True, None, [("calibrate", THREE_CLASS, True), ("linear", THREE_CLASS, True)]),
+        (BINARY, BINARY, False, "calibrate", [("calibrate", BINARY, True)]),
+        (THREE_CLASS, OWN, False, None, [("linear", OWN, True)]),
+        (OWN, OWN, False, None, [("calibrate", OWN, True), ("linear", OWN, True)]),
+        (THREE_CLASS, OWN, False, "calibrate", []),
+    ],
+)
+def test_methods_follow_from_the_classes(parent, site, etiologies, wanted, expected):
+    found = usable_methods(parent, site, etiologies, wanted)
+    assert [(method.name, method.scheme, method.etiologies) for method in found] == expected
