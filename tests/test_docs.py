@@ -1,6 +1,7 @@
 """The Python in the documentation runs as it stands."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -33,3 +34,24 @@ def test_every_reason_and_field_is_explained():
         assert f"| `{field}` |" in page
     for field in ("operating_point", "evidence", "bundle", "notice"):
         assert f"| `{field}` |" in page
+
+
+@pytest.mark.integration
+def test_a_hospital_gets_its_own_detector_as_the_page_says(phantoms, tmp_path):
+    """Every command of `make it work at my hospital`, as it stands, on phantom images in folders of these names."""
+    page = (ROOT / "docs/how-to.md").read_text(encoding="utf-8")
+    section = page.split("## make it work at my hospital\n")[1].split("\n## ")[0]
+    commands = [
+        line.strip() for block in re.findall(r"```bash\n(.*?)```", section, re.DOTALL) for line in block.splitlines()
+    ]
+    commands = [command for command in commands if command]
+    assert {command.split()[1] for command in commands} == {"evaluate", "adapt", "bundle", "predict", "report"}
+    for name, part in (("our-films", "train"), ("new-films", "test")):
+        shutil.copytree(phantoms / part, tmp_path / name)
+    program = str(Path(sys.executable).parent / "pneumoscope")
+    for command in commands:
+        words = [program, *command.split()[1:]]
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, (command, done.stderr)
+    made = ["after/report.html", "before/report.html", "decisions.csv", "ours.html", "ours.zip", "page.html"]
+    assert all((tmp_path / each).is_file() for each in made)

@@ -1,8 +1,11 @@
 """Blocks of docs/detecting.md: evidence, input guard, exported networks, speed and robustness of prediction."""
 
-from quoting.formatting import order_of_magnitude, percent, percent_interval, table
+from quoting.formatting import interval, order_of_magnitude, percent, percent_interval, table
 from quoting.package import SHIPPED
 from quoting.results import Blocks, read, source
+
+# Images of `experiments/adaptation.py` that show no chest.
+_NO_CHESTS = ("spine", "knee", "other bones", "teeth", "CT, MR and hands")
 
 
 def evidence() -> str:
@@ -56,6 +59,42 @@ def populations() -> str:
     header = ["images", "n", *(f"decision by `{name}`, %" for name in SHIPPED)]
     header += [f"`not_frontal_chest` by `{name}`, %" for name in SHIPPED]
     return table(header, rows, f"Wilson's 95 % intervals over images. {source(record)}")
+
+
+def adaptation() -> str:
+    """Bundles adapted to other hospitals: cross-validated, and decisions on the other half of the patients and elsewhere."""
+    record = read("robustness/adaptation.json")
+    rows = []
+    for bundle, sets in record["bundles"].items():
+        for name, found in sets.items():
+            views = ", ".join(f"{view} {each['auc']:.2f}" for view, each in found["views"].items())
+            half = found["half"]
+            elsewhere = [each["answered"]["value"] for other, each in half["foreign"].items() if other in _NO_CHESTS]
+            rows.append(
+                [
+                    f"`{bundle}`",
+                    name,
+                    f"{found['films']} of {found['patients']}",
+                    interval(found["parent"]["auc"]),
+                    interval(found["cross_validated"]["auc"]) + (f"; {views}" if views else ""),
+                    f"{found['acquisition']['auc']:.2f} / {found['acquisition']['auc_within']:.2f}",
+                    f"{half['others']['auc']:.2f}",
+                    percent(half["others"]["answered"]["value"]),
+                    f"{percent(half['others']['sensitivity'])} / {percent(half['others']['specificity'])}",
+                    percent(max(elsewhere)),
+                ]
+            )
+    made = [each["made"] for sets in record["bundles"].values() for found in sets.values() for each in found["shuffled"]]
+    seconds = [found["seconds"]["all"] for sets in record["bundles"].values() for found in sets.values()]
+    peak = record["peak_mb"]
+    header = ["bundle", "data", "images of patients", "AUC before", "AUC adapted, cross-validated"]
+    header += ["acquisition alone / adapted within its fifths", "AUC, other half", "decision, %", "sensitivity / specificity, %"]
+    header += ["other parts, CT, MR with a decision, at most %"]
+    note = (
+        f"Labels shuffled {len(made)} times: {sum(made)} bundles made. {min(seconds):.0f} to {max(seconds):.0f} s each, "
+        f"{peak['this']:.0f} MB and {peak['largest_worker']:.0f} MB a worker. {source(record)}"
+    )
+    return table(header, rows, note)
 
 
 def corruptions() -> str:
@@ -136,6 +175,7 @@ BLOCKS: Blocks = {
     "corruptions": corruptions,
     "guard": input_guard,
     "populations": populations,
+    "adaptation": adaptation,
     "exported": exported,
     "predicting": predicting,
     "engines": engines,

@@ -11,6 +11,7 @@ import shutil
 import threading
 import time
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +23,12 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 from sklearn.datasets import load_sample_image
 
+from pneumoscope.bundle import INPUT, OUTPUTS, Scope, load_bundle, save_bundle
 from pneumoscope.data.reading import read_grey
+from pneumoscope.decision import Calibration
 from pneumoscope.inference.detector import load_detector
-from pneumoscope.inference.journal import table_row
+from pneumoscope.inference.journal import columns, table_row
+from pneumoscope.inference.network import Network
 from serving.conftest import running
 
 pytestmark = pytest.mark.integration
@@ -187,8 +191,9 @@ def test_the_viewer_shows_the_film_and_changes_window_level_and_zoom(page, six):
     assert page.locator(".stage .picture").first.get_attribute("style") == before
 
 
-def test_a_dicom_film_is_windowed_in_its_own_depth(page, six, tmp_path):
-    film = read_grey(six[0]).astype(np.uint16) * 16
+def write_dicom(path, film, **elements):
+    """Writes grey levels of 8 bits as a DICOM object of 12 bits."""
+    film = film.astype(np.uint16) * 16
     image = FileDataset("x", Dataset(), file_meta=FileMetaDataset(), preamble=bytes(128))
     image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     image.SOPClassUID, image.SOPInstanceUID = DigitalXRayImageStorageForPresentation, "1.2.3"
@@ -196,7 +201,13 @@ def test_a_dicom_film_is_windowed_in_its_own_depth(page, six, tmp_path):
     image.SamplesPerPixel, image.PixelRepresentation, image.PhotometricInterpretation = 1, 0, "MONOCHROME2"
     image.BitsAllocated, image.BitsStored, image.HighBit = 16, 12, 11
     image.PixelData = film.tobytes()
-    image.save_as(tmp_path / "1.2.840.1", enforce_file_format=True)
+    for name, value in elements.items():
+        setattr(image, name, value)
+    image.save_as(path, enforce_file_format=True)
+
+
+def test_a_dicom_film_is_windowed_in_its_own_depth(page, six, tmp_path):
+    write_dicom(tmp_path / "1.2.840.1", read_grey(six[0]))
     choose_files(page, [tmp_path / "1.2.840.1"])
     told = load_detector().predict(tmp_path / "1.2.840.1")
     expect(page.locator("#verdict .chance")).to_contain_text(f"{100 * told.pneumonia_probability:.1f}%")
@@ -273,15 +284,22 @@ def test_the_export_equals_the_command_lines_table(page, six, tmp_path):
     odd.write_bytes(six[0].read_bytes())
     files = [*six, odd]
     choose_files(page, files)
+    detector = load_detector()
+    assert_exported(page, [detector.predict(file) for file in files])
+
+
+def assert_exported(page, predictions):
+    """The exported file has these predictions as the command line's table has them."""
     with page.expect_download() as caught:
         page.click("#csv")
     with open(caught.value.path(), newline="", encoding="utf-8") as stream:
         rows = {row["file"]: row for row in csv.DictReader(stream)}
-    detector = load_detector()
-    for file in files:
-        expected = table_row(detector.predict(file)) | {"file": file.name}
-        found = rows[file.name if not file.name.startswith("=") else f"'{file.name}"]
-        assert list(found) == list(expected)
+    assert len(rows) == len(predictions)
+    for prediction in predictions:
+        file = Path(prediction.file).name
+        expected = table_row(prediction) | {"file": file}
+        found = rows[file if not file.startswith("=") else f"'{file}"]
+        assert list(found) == list(expected) == list(columns(prediction.scheme))
         for name, value in expected.items():
             if isinstance(value, bool):
                 assert found[name] == str(value).lower()
@@ -517,6 +535,126 @@ def test_what_a_files_name_hides_is_shown(page, workbench, six):
 
 def hidden_characters(text):
     return [one for one in text if unicodedata.category(one) in ("Cc", "Cf") and one not in "\n\t"]
+
+
+ESTIMATE = {"value": 0.9125, "low": 0.8511, "high": 0.9636}
+SITE = {
+    "films": 120,
+    "patients": 60,
+    "patients_known": False,
+    "verdict": "linear head, penalty 30; AUC 0.913 (0.851-0.964) by cross-validation over 120 images, 60 patients",
+    "cross_validated": dict.fromkeys(("auc", "sensitivity", "specificity"), ESTIMATE),
+    "learning_curve": {"answer": "More images would help: from 50 to 96 images the AUC changed by +0.031."},
+    "acquisition": {"warning": "The files tell the label: width alone gives an AUC of 0.93."},
+    "acceptance": {"measures": {"answered": {"value": 0.95}}},
+}
+
+
+@pytest.fixture(scope="module")
+def own_classes(phantom_bundle, manifest, tmp_path_factory):
+    """A bundle that a site adapted to two classes of its own, for adults."""
+    parent = load_bundle(phantom_bundle)
+    rng = np.random.default_rng(0)
+    features = parent.golden["features"]
+    weight = rng.normal(size=(2, features.shape[1])).astype(np.float32)
+    head = {"weight": weight, "bias": -(features @ weight.T).mean(axis=0)}
+    settings = manifest.preprocessing
+    network = Network(parent.model, settings.height, settings.width, head=head)
+    golden = dict(zip(OUTPUTS, network.run(parent.golden[INPUT], *OUTPUTS), strict=True))
+    own = replace(
+        manifest,
+        classes=("clear", "opacity"),
+        calibration=Calibration(1.0, ()),
+        conformal={},
+        scope=Scope(ages=(18, 90)),
+        metrics={"site": SITE},
+    )
+    path = tmp_path_factory.mktemp("bundle") / "own.zip"
+    save_bundle(path, own, parent.model, {INPUT: parent.golden[INPUT], **golden}, parent.guard, head=head)
+    return path
+
+
+# What a person or a screen reader reads: text, also of what is folded, and the attributes that are read out or shown.
+READABLE = """() => [document.title, document.body.textContent, ...["title", "aria-label", "alt", "placeholder"].flatMap(
+    (name) => [...document.querySelectorAll(`[${name}]`)].map((node) => node.getAttribute(name)))].join("\\n")"""
+
+
+def test_a_bundle_with_a_sites_own_classes_speaks_of_these_alone(browser, own_classes, films, photograph, tmp_path):
+    files = [tmp_path / f"{number}.jpeg" for number in range(len(films))]
+    for file, film in zip(files, films, strict=True):
+        file.write_bytes(film.read_bytes())
+    child = tmp_path / "young"
+    write_dicom(child, read_grey(files[0]), PatientAge="005Y")
+    detector = load_detector(str(own_classes))
+    predictions = {file.name: detector.predict(file) for file in (*files, child)}
+    assert {prediction.outcome for prediction in predictions.values()} >= {"clear", "opacity", "refer"}
+    with running(bundle=str(own_classes), history=tmp_path / "h.sqlite") as service:
+        context = browser.new_context(locale="en-GB", accept_downloads=True)
+        page = context.new_page()
+        page.set_default_timeout(SECONDS)
+        wrong = []
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.goto(str(service.base_url))
+        choose_files(page, [*files, child])
+        rows = page.locator(".films li").all()
+        for row in rows:
+            prediction = predictions[row.locator(".file").inner_text()]
+            assert row.locator(".decision").inner_text() == prediction.outcome
+            assert row.locator(".chance").inner_text() == f"{100 * prediction.pneumonia_probability:.1f}%"
+            assert row.locator(".mark").count() == (not prediction.validated)
+        urgency = {"opacity": 0, "refer": 1, "clear": 2}
+        shown_first = [urgency[name] for name in page.locator(".films .decision").all_inner_texts()]
+        assert shown_first == sorted(shown_first)
+        expect(page.locator("#verdict")).to_contain_text("probability of opacity")
+        for name, outcome in (("pneumonia", "opacity"), ("normal", "clear")):
+            expect(page.locator(f"[data-filter={name}]")).to_contain_text(outcome)
+        assert_exported(page, list(predictions.values()))
+        page.evaluate("() => { window.print = () => { document.title = 'printed'; }; }")
+        page.click("#print")
+        expect(page).to_have_title("printed")
+        for language in ("en", "fr"):
+            page.select_option("#language", language)
+            for part in ("worklist", "performance", "watch", "about"):
+                page.click(f"a[href='#{part}']")
+                expect(page.locator(f"#page-{part} h1")).to_have_count(1)
+                page.wait_for_load_state("networkidle")
+                words = re.findall(r"pneumoni\w+|child\w*|enfant\w*|bact\w+|viral\w*|offici\w+", page.evaluate(READABLE))
+                assert not words, (language, part)
+        view = page.locator("#page-performance")
+        for words in ("AUC 0.913", "More images would help", "91,3\xa0%", "85,1\xa0% – 96,4\xa0%"):
+            expect(view).to_contain_text(words)
+        expect(view.locator(".warn")).to_contain_text("width alone gives an AUC of 0.93")
+        page.select_option("#language", "en")
+        page.click("a[href='#watch']")
+        kept = page.locator("#page-watch table").last.locator("tbody tr")
+        expect(kept).to_have_count(len(predictions))
+        page.get_by_role("combobox", name="Filter by decision").select_option(label="opacity")
+        outcomes = [prediction.outcome for prediction in predictions.values()]
+        expect(kept).to_have_count(outcomes.count("opacity"))
+        page.get_by_role("combobox", name="Filter by decision").select_option(label="all")
+        expect(kept).to_have_count(len(predictions))
+        marked = kept.filter(has=page.get_by_title("not validated for such an image"))
+        expect(marked).to_have_count(1)
+        expect(marked).to_contain_text("young")
+        context.close()
+    assert wrong == []
+
+
+def test_the_history_shows_what_another_bundle_decided(browser, own_classes, phantom_bundle, films, tmp_path):
+    decided = {}
+    for bundle in (phantom_bundle, own_classes):
+        with running(bundle=str(bundle), history=tmp_path / "h.sqlite") as service:
+            for film in films:
+                service.post("/v1/predict", params={"file": f"{bundle.stem}-{film.name}"}, content=film.read_bytes())
+            decided |= {f"{bundle.stem}-{film.name}": load_detector(str(bundle)).predict(film).outcome for film in films}
+            context = browser.new_context(locale="en-GB")
+            page = context.new_page()
+            page.set_default_timeout(SECONDS)
+            page.goto(f"{service.base_url}/#watch")
+            kept = page.locator("#page-watch table").last.locator("tbody tr")
+            expect(kept).to_have_count(len(decided))
+            assert {row.locator("td").nth(1).inner_text(): row.locator(".decision").inner_text() for row in kept.all()} == decided
+            context.close()
 
 
 def test_a_page_of_another_origin_sends_nothing(browser, workbench, six):
