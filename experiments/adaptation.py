@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pneumoscope.adaptation.adapt import SiteDescription, adapt, make_site_bundle
+from pneumoscope.adaptation.adapt import SiteDescription, adapt, make_site_bundle, methods_for
 from pneumoscope.adaptation.cross_validation import grouped_folds
 from pneumoscope.adaptation.site import Resumable, SiteImages, describe_site
 from pneumoscope.bundle import find_bundle
@@ -89,7 +89,14 @@ def shuffled(parent, images, scheme, seeds=5):
     for seed in range(seeds):
         label = images.label.tolist()
         random.Random(seed).shuffle(label)
-        found = adapt(parent, replace(images, label=np.array(label)), scheme, SETTINGS, None, silent)
+        found = adapt(
+            parent,
+            replace(images, label=np.array(label)),
+            scheme,
+            SETTINGS,
+            methods_for(parent, images, scheme, None),
+            silent,
+        )
         results.append({"auc": vars(found.auc), "made": found.better_than_chance})
     return results
 
@@ -110,10 +117,10 @@ def half_and_half(parent, images, source, name, foreign):
     """A bundle for half of the patients, measured on the others and on foreign images."""
     fold = grouped_folds(images.positive, images.patients, 2)
     fit, rest = some_of(images, np.flatnonzero(fold == 0)), some_of(images, np.flatnonzero(fold == 1))
-    found = adapt(parent, fit, source.scheme, SETTINGS, None, silent)
+    found = adapt(parent, fit, source.scheme, SETTINGS, methods_for(parent, fit, source.scheme, None), silent)
     with tempfile.TemporaryDirectory() as folder:
         description = SiteDescription(name, "1", "", "", name)
-        made = make_site_bundle(parent, found, description, SETTINGS, Path(folder) / "site.zip")
+        made = make_site_bundle(parent, found, description, SETTINGS, Path(folder) / "site.zip", lambda new: fit)
         with WorkerPool(made, 2) as pool:
             predictions, flow = decided(pool, [source.file_of(path) for path in rest.paths])
             elsewhere = {other: decided(pool, files)[1] for other, files in foreign.items()}
@@ -162,7 +169,9 @@ def main():
                     parent, pool, source, Resumable(Path(folder) / "d", {}), lambda done, total: None
                 )
             described = time.perf_counter() - began
-            found = adapt(parent, images, source.scheme, SETTINGS, None, silent)
+            found = adapt(
+                parent, images, source.scheme, SETTINGS, methods_for(parent, images, source.scheme, None), silent
+            )
             seconds = {"describing": described, "all": time.perf_counter() - began}
             results.setdefault(bundle, {})[name] = summary(found, images) | {
                 "seconds": seconds,

@@ -84,11 +84,18 @@ def adaptation() -> str:
                     percent(max(elsewhere)),
                 ]
             )
-    made = [each["made"] for sets in record["bundles"].values() for found in sets.values() for each in found["shuffled"]]
+    made = [
+        each["made"] for sets in record["bundles"].values() for found in sets.values() for each in found["shuffled"]
+    ]
     seconds = [found["seconds"]["all"] for sets in record["bundles"].values() for found in sets.values()]
     peak = record["peak_mb"]
     header = ["bundle", "data", "images of patients", "AUC before", "AUC adapted, cross-validated"]
-    header += ["acquisition alone / adapted within its fifths", "AUC, other half", "decision, %", "sensitivity / specificity, %"]
+    header += [
+        "acquisition alone / adapted within its fifths",
+        "AUC, other half",
+        "decision, %",
+        "sensitivity / specificity, %",
+    ]
     header += ["other parts, CT, MR with a decision, at most %"]
     note = (
         f"Labels shuffled {len(made)} times: {sum(made)} bundles made. {min(seconds):.0f} to {max(seconds):.0f} s each, "

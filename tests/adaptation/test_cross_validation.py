@@ -19,6 +19,11 @@ from pneumoscope.types import BINARY, THREE_CLASS, ClassScheme
 OWN = ClassScheme(("clear", "effusion"))
 
 
+def nested(images, methods):
+    candidates = cross_validate(images, methods, np.arange(len(images)), 5)
+    return nested_predictions(images, candidates, DetectorConfig(), lambda done, total: None)
+
+
 def test_folds_keep_patients_whole_and_classes_even(rng):
     patients = [f"p{i}" for i in rng.integers(0, 60, 200)]
     positive = rng.random(200) < 0.3
@@ -33,7 +38,7 @@ def test_simplest_candidate_within_one_standard_error_of_the_best_is_chosen():
     method = LinearHeads(BINARY, True, (30.0, 20.0, 10.0))
 
     def candidate(number, *auc):
-        return Candidate(method, number, np.array(auc), np.zeros((1, 2)))
+        return Candidate(method, number, np.array(auc), np.zeros((1, 2)), np.zeros(1, dtype=int))
 
     worst, near, best = candidate(0, 0.6, 0.6), candidate(1, 0.81, 0.81), candidate(2, 0.78, 0.86)
     assert choose([worst, near, best]) is near
@@ -52,9 +57,7 @@ def test_predictions_of_a_patient_do_not_depend_on_its_labels(site_images, monke
     own = fold == 0
     changed = replace(images, label=np.where(own, 1 - images.label, images.label))
     methods = usable_methods(BINARY, BINARY, False, None)
-    before, after = (
-        nested_predictions(each, methods, DetectorConfig(), lambda done, total: None) for each in (images, changed)
-    )
+    before, after = (nested(each, methods) for each in (images, changed))
     assert set(images.label[own]) == {0, 1}
     np.testing.assert_array_equal(after.probability[own], before.probability[own])
     assert before.chosen[0] == after.chosen[0]
@@ -64,16 +67,17 @@ def test_predictions_of_a_patient_do_not_depend_on_its_labels(site_images, monke
 @pytest.mark.parametrize("seed", range(4))
 def test_noise_is_at_chance_and_a_signal_is_found(site_images, seed):
     methods = usable_methods(BINARY, BINARY, False, None)
-    noise = site_images(signal=0.0, seed=seed)
-    assert (
-        0.3
-        < roc_auc(nested_predictions(noise, methods, DetectorConfig(), lambda d, n: None).probability, noise.label)
-        < 0.65
-    )
-    found = site_images(signal=3.0, seed=seed)
-    assert (
-        roc_auc(nested_predictions(found, methods, DetectorConfig(), lambda d, n: None).probability, found.label) > 0.9
-    )
+    noise, found = (site_images(signal=signal, seed=seed) for signal in (0.0, 3.0))
+    assert 0.3 < roc_auc(nested(noise, methods).probability, noise.label) < 0.65
+    assert roc_auc(nested(found, methods).probability, found.label) > 0.9
+
+
+@pytest.mark.parametrize("signal", [0.0, 3.0])
+def test_a_single_candidate_is_calibrated_by_the_other_folds(site_images, signal):
+    images = site_images(signal=signal)
+    found = nested(images, [LinearHeads(BINARY, True, (30.0,))])
+    assert set(found.chosen) == {"linear head, penalty 30"}
+    assert (roc_auc(found.probability, images.label) > 0.9) == (signal > 0)
 
 
 def test_out_of_fold_logits_are_of_other_patients(site_images):

@@ -15,7 +15,7 @@ from pneumoscope.types import BINARY
 
 def test_learning_curve_rises_with_images_and_says_so(site_images):
     images = site_images(count=400, signal=1.5)
-    candidate = Candidate(LinearHeads(BINARY, True, (30.0,)), 0, np.zeros(5), np.zeros((1, 2)))
+    candidate = Candidate(LinearHeads(BINARY, True, (30.0,)), 0, np.zeros(5), np.zeros((1, 2)), np.zeros(1, dtype=int))
     done = []
     curve = learning_curve(images, candidate, lambda each, total: done.append((each, total)))
     assert curve.images == (25, 50, 100, 200, 320)
@@ -25,11 +25,11 @@ def test_learning_curve_rises_with_images_and_says_so(site_images):
 
 def test_more_images_would_help_where_the_last_step_is_worthwhile_and_no_chance():
     steady = 0.8 + 0.02 * np.random.default_rng(0).normal(size=20)
-    assert LearningCurve((100, 200), np.stack([steady, steady + 0.03])).more_would_help
-    assert "would help" in LearningCurve((100, 200), np.stack([steady, steady + 0.03])).answer
-    assert not LearningCurve((100, 200), np.stack([steady, steady + 0.002])).more_would_help
-    assert LearningCurve((30,), steady[None]).more_would_help is None
-    assert "Too few images" in LearningCurve((30,), steady[None]).answer
+    assert LearningCurve((100, 200), np.stack([steady, steady + 0.03]), "a head").more_would_help
+    assert "would help" in LearningCurve((100, 200), np.stack([steady, steady + 0.03]), "a head").answer
+    assert not LearningCurve((100, 200), np.stack([steady, steady + 0.002]), "a head").more_would_help
+    assert LearningCurve((30,), steady[None], "a head").more_would_help is None
+    assert "Too few images" in LearningCurve((30,), steady[None], "a head").answer
 
 
 def test_files_that_tell_the_label_are_a_warning(site_images):

@@ -3,12 +3,13 @@
 check images -> nested cross-validation -> better than chance? -> learning curve, acquisition -> fit to all images -> bundle
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pneumoscope.adaptation.acquisition import AcquisitionAudit, audit_acquisition
 from pneumoscope.adaptation.cross_validation import (
@@ -21,7 +22,7 @@ from pneumoscope.adaptation.cross_validation import (
     nested_predictions,
 )
 from pneumoscope.adaptation.learning_curve import LearningCurve, learning_curve
-from pneumoscope.adaptation.methods import LinearHeads, Method, usable_methods
+from pneumoscope.adaptation.methods import FittedNetwork, LinearHeads, Method, usable_methods
 from pneumoscope.adaptation.population import fit_site_guard, site_scope
 from pneumoscope.adaptation.site import SiteImages
 from pneumoscope.assessment.acceptance import group_of, name_classes
@@ -153,34 +154,23 @@ def adapt(
     images: SiteImages,
     scheme: ClassScheme,
     settings: DetectorConfig,
-    method: str | None,
+    methods: Sequence[Method],
     report: Report,
 ) -> Adaptation:
     """Find out what a site's images support.
 
     Args:
         parent: Bundle that is adapted.
-        images: Images of the site, described by it.
+        images: Images of the site, described by it and checked by `check_images`.
         scheme: Names of the site's two classes.
         settings: Targets of the operating points.
-        method: Name of the only method; None for the simplest that is as good as any.
+        methods: Methods, simplest first.
         report: Progress of the stages.
-
-    Raises:
-        DataError: Too few images or patients of a class, or images that the parent was fitted to.
-        InputError: A method that the parent and these classes do not allow.
     """
-    check_images(parent, images, scheme)
-    methods = usable_methods(parent.manifest.scheme, scheme, images.etiologies, method)
-    if not methods:
-        raise InputError(
-            f"expected the classes {parent.manifest.scheme.negative} and {parent.manifest.scheme.positive}, which "
-            f"{parent.manifest.name} predicts, to calibrate it, found {scheme}: use --method linear"
-        )
     candidates = cross_validate(images, methods, np.arange(len(images)), OUTER_FOLDS)
     chosen = choose(candidates)
-    nested = nested_predictions(images, methods, settings, report("folds cross-validated"))
-    curve = learning_curve(images, chosen, report("repeats of the learning curve"))
+    nested = nested_predictions(images, candidates, settings, report("folds cross-validated"))
+    curve = learning_curve(images, _fast(chosen), report("repeats of the learning curve"))
     positive, weight = images.positive, patient_weights(images.patients, np.random.default_rng(0))
     theirs = pneumonia_probability(images.parent_probability)
     gain, p = delong_difference(nested.probability, theirs, positive)
@@ -199,6 +189,33 @@ def adapt(
         curve,
         audit_acquisition(images, nested.probability),
     )
+
+
+def _fast(chosen: Candidate) -> Candidate:
+    """Candidate for the learning curve: the chosen one, or a linear head where that takes minutes to fit."""
+    method = chosen.method
+    return chosen if method.is_fast else replace(chosen, method=LinearHeads(method.scheme, method.etiologies), number=2)
+
+
+def methods_for(parent: Bundle, images: SiteImages, scheme: ClassScheme, name: str | None) -> list[Method]:
+    """Methods for a site's images, simplest first.
+
+    Args:
+        parent: Bundle that is adapted.
+        images: Images of the site.
+        scheme: Names of the site's two classes.
+        name: Name of the only method; None for all that need no PyTorch.
+
+    Raises:
+        InputError: A method that the parent and these classes do not allow.
+    """
+    methods = usable_methods(parent.manifest.scheme, scheme, images.etiologies, name)
+    if not methods:
+        raise InputError(
+            f"expected the classes {parent.manifest.scheme.negative} and {parent.manifest.scheme.positive}, which "
+            f"{parent.manifest.name} predicts, to calibrate it, found {scheme}: use --method linear"
+        )
+    return methods
 
 
 def check_images(parent: Bundle, images: SiteImages, scheme: ClassScheme) -> None:
@@ -227,12 +244,12 @@ def check_images(parent: Bundle, images: SiteImages, scheme: ClassScheme) -> Non
         )
 
 
-def _auc(probability: Floats, positive: "np.typing.NDArray[np.bool_]", weight: Floats) -> Estimate:
+def _auc(probability: Floats, positive: NDArray[np.bool_], weight: Floats) -> Estimate:
     values = [weighted_roc_auc(probability, positive, each)[:] for each in (np.ones((1, len(positive))), weight)]
     return interval_of(float(values[0][0]), values[1])
 
 
-def _calibration(probability: Floats, positive: "np.typing.NDArray[np.bool_]", weight: Floats) -> dict[str, Estimate]:
+def _calibration(probability: Floats, positive: NDArray[np.bool_], weight: Floats) -> dict[str, Estimate]:
     """Calibration of probabilities that assume a prevalence of one half: the classes are weighted alike."""
     slope, intercept = calibration_line(probability, positive)
     balanced = np.where(positive, 0.5 / positive.mean(), 0.5 / (1 - positive.mean()))
@@ -266,7 +283,12 @@ def _acceptance(images: SiteImages, nested: NestedPredictions) -> dict[str, Any]
 
 
 def make_site_bundle(
-    parent: Bundle, adaptation: Adaptation, description: SiteDescription, settings: DetectorConfig, out: Path
+    parent: Bundle,
+    adaptation: Adaptation,
+    description: SiteDescription,
+    settings: DetectorConfig,
+    out: Path,
+    describe: Callable[[Bundle], SiteImages],
 ) -> Bundle:
     """Make the bundle of a site: the chosen candidate fitted to all images, its policy, and the site's own population.
 
@@ -276,34 +298,32 @@ def make_site_bundle(
         description: Name, version and intended use.
         settings: Targets of the operating points.
         out: File of the new bundle, ending in `.zip`.
+        describe: Function that describes the images by another bundle, where the network, and with it the features, is new.
     """
     images, chosen = adaptation.images, adaptation.chosen
     everything = np.arange(len(images))
     policy = fit_candidate_policy(chosen, images, everything, settings).policy
-    head = _head(chosen.method.only(chosen.number), images) or parent.head
-    if not isinstance(chosen.method, LinearHeads):
+    fitted = chosen.method.only(chosen.number).fitted(images)
+    if fitted == FittedNetwork():
+        fitted = replace(fitted, head=parent.head)
         policy = replace(policy, calibration=_composed(parent.manifest, policy.calibration))
-    guard, distance = fit_site_guard(Guard.from_bundle(parent), images)
+    new = replace(parent, model=fitted.model or parent.model, head=fitted.head)
+    # A guard without a network of its own looks at the features of the new one.
+    described = describe(new) if fitted.model and not parent.guard_model else images
+    guard, distance = fit_site_guard(Guard.from_bundle(parent), described)
     probability = adaptation.nested.probability
     statistics = [
         replace(each, probability=float(p), distance=float(d))
         for each, p, d in zip(images.statistics, probability, distance, strict=True)
     ]
     manifest = replace(
-        _manifest(parent.manifest, adaptation, policy, description),
+        _manifest(parent.manifest, adaptation, policy, description, fitted.config),
         guard=guard.limits,
         scope=site_scope(images),
         reference=fit_reference(statistics, sum(images.rejected.values())),
         parent=parent.sha256,
     )
-    golden = _golden(parent, head, images)
-    return save_bundle(out, manifest, parent.model, golden, guard.arrays(), parent.guard_model, head)
-
-
-def _head(method: Method, images: SiteImages) -> "dict[str, np.typing.NDArray[np.float32]] | None":
-    if not isinstance(method, LinearHeads):
-        return None
-    return method.fit(images, np.arange(len(images)))[0].arrays()
+    return save_bundle(out, manifest, new.model, _golden(new, images), guard.arrays(), parent.guard_model, new.head)
 
 
 def _composed(manifest: Manifest, second: Calibration) -> Calibration:
@@ -315,7 +335,11 @@ def _composed(manifest: Manifest, second: Calibration) -> Calibration:
 
 
 def _manifest(
-    parent: Manifest, adaptation: Adaptation, policy: DecisionPolicy, description: SiteDescription
+    parent: Manifest,
+    adaptation: Adaptation,
+    policy: DecisionPolicy,
+    description: SiteDescription,
+    config: dict[str, Any] | None,
 ) -> Manifest:
     """Manifest of a site's bundle; what the parent claims of its own population is left out."""
     scheme, count = adaptation.scheme, len(adaptation.images)
@@ -329,6 +353,7 @@ def _manifest(
         "patients": adaptation.patients,
         "data": description.origin,
         "parent": {"name": parent.name, "version": parent.version, "training": parent.training},
+        **({"config": config} if config else {}),
         **provenance(),
     }
     return replace(
@@ -343,13 +368,9 @@ def _manifest(
     )
 
 
-def _golden(
-    parent: Bundle, head: "dict[str, np.typing.NDArray[np.float32]] | None", images: SiteImages
-) -> "dict[str, np.typing.NDArray[Any]]":
-    """Golden inputs of the parent with the outputs of the new head; hashes of the site's images beside the parent's."""
-    settings, films = parent.manifest.preprocessing, parent.golden[INPUT]
-    outputs = Network(parent.model, settings.height, settings.width, head=head).run(films, *OUTPUTS)
-    hashes = np.concatenate(
-        [parent.golden.get(TRAINING_HASHES, np.zeros(0, np.uint64)), training_hashes(images.sha256)]
-    )
+def _golden(new: Bundle, images: SiteImages) -> dict[str, NDArray[Any]]:
+    """Golden inputs of the parent with the outputs of the new network; hashes of the site's images beside the parent's."""
+    settings, films = new.manifest.preprocessing, new.golden[INPUT]
+    outputs = Network(new.model, settings.height, settings.width, head=new.head).run(films, *OUTPUTS)
+    hashes = np.concatenate([new.golden.get(TRAINING_HASHES, np.zeros(0, np.uint64)), training_hashes(images.sha256)])
     return {INPUT: films} | dict(zip(OUTPUTS, outputs, strict=True)) | {TRAINING_HASHES: np.unique(hashes)}

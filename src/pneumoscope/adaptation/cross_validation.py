@@ -3,6 +3,8 @@
     outer folds   predictions for held-out patients by whatever the images of the other patients choose
     inner folds   choice among the candidates, calibration, operating points
 
+With a single candidate nothing is chosen: its out-of-fold logits are calibrated by those of the other folds.
+
 Choice: the first, simplest candidate whose mean AUC over the inner folds is at most one standard error below the best mean.
 
 Source: Breiman, Friedman, Olshen and Stone, Classification and Regression Trees, 1984, section 3.4.3 (one standard error); Varma and
@@ -10,7 +12,7 @@ Simon, BMC Bioinformatics 2006, doi 10.1186/1471-2105-7-91 (nested cross-validat
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,12 +36,14 @@ class Candidate:
         number: Position among the method's candidates.
         auc: (folds,) area under the ROC curve of each fold, in [0, 1].
         logit: (n, classes) out-of-fold logits.
+        fold: (n,) int, fold in which each image was held out.
     """
 
     method: Method
     number: int
     auc: Floats
     logit: Floats
+    fold: Ints
 
     @property
     def description(self) -> str:
@@ -108,7 +112,7 @@ def cross_validate(images: SiteImages, methods: Sequence[Method], rows: Ints, fo
             for each in range(folds):
                 logit[fold == each] = parts[each][number]
                 auc.append(roc_auc(positive_probability(parts[each][number]), positive[fold == each]))
-            candidates.append(Candidate(method, number, np.array(auc), logit))
+            candidates.append(Candidate(method, number, np.array(auc), logit, fold))
     return candidates
 
 
@@ -133,19 +137,32 @@ def fit_candidate_policy(
 
 def nested_predictions(
     images: SiteImages,
-    methods: Sequence[Method],
+    candidates: Sequence[Candidate],
     settings: DetectorConfig,
     progress: Callable[[int, int], None],
 ) -> NestedPredictions:
-    """Predictions for every image by nested cross-validation."""
-    fold = grouped_folds(images.positive, images.patients, OUTER_FOLDS, seed=1)
+    """Predictions for every image by nested cross-validation.
+
+    Args:
+        images: Images of the site.
+        candidates: All candidates, cross-validated over all images.
+        settings: Targets of the operating points.
+        progress: Callback with the number of outer folds done and their total.
+    """
+    methods = list(dict.fromkeys(each.method for each in candidates))
+    single = candidates[0] if len(candidates) == 1 else None
+    fold = single.fold if single else grouped_folds(images.positive, images.patients, OUTER_FOLDS, seed=1)
     probability, decision = np.zeros(len(images)), np.full(len(images), "", dtype=object)
     chosen = []
     for each in range(OUTER_FOLDS):
         train, test = np.flatnonzero(fold != each), np.flatnonzero(fold == each)
-        candidate = choose(cross_validate(images, methods, train, INNER_FOLDS))
+        if single:
+            others = replace(single, logit=single.logit[train])
+            candidate, logit = others, single.logit[test]
+        else:
+            candidate = choose(cross_validate(images, methods, train, INNER_FOLDS))
+            logit = candidate.logits(images, train, test)
         policy = fit_candidate_policy(candidate, images, train, settings).policy
-        logit = candidate.logits(images, train, test)
         probability[test], decision[test] = _decided(policy, logit)
         chosen.append(candidate.description)
         progress(each + 1, OUTER_FOLDS)

@@ -22,10 +22,12 @@ class LearningCurve:
     Attributes:
         images: Numbers of images, ascending.
         auc: (sizes, repeats) AUC of each repeat, in [0, 1].
+        candidate: Description of the candidate.
     """
 
     images: tuple[int, ...]
     auc: Floats
+    candidate: str
 
     @property
     def points(self) -> list[dict[str, float]]:
@@ -58,7 +60,8 @@ class LearningCurve:
         change = (
             f"from {first} to {last} images the AUC changed by {self.gain[0]:+.3f} (standard error {self.gain[1]:.3f})"
         )
-        return f"More images {'would help' if self.more_would_help else 'would hardly help this method'}: {change}."
+        more = "would help" if self.more_would_help else "would hardly help this method"
+        return f"More images {more}: {change}; {self.candidate}."
 
 
 def learning_curve(images: SiteImages, candidate: Candidate, progress: Callable[[int, int], None]) -> LearningCurve:
@@ -77,7 +80,7 @@ def learning_curve(images: SiteImages, candidate: Candidate, progress: Callable[
         for number, size in enumerate(sizes):
             auc[number, repeat] = _auc(images, candidate, order[:size], test)
         progress(repeat + 1, _REPEATS)
-    return LearningCurve(tuple(sizes), auc)
+    return LearningCurve(tuple(sizes), auc, candidate.description)
 
 
 def _by_patients(images: SiteImages, rows: Ints, rng: np.random.Generator) -> Ints:

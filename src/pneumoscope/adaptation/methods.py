@@ -7,9 +7,10 @@ linear      a linear head on the features of the parent's network, for a path of
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pneumoscope.adaptation.linear_head import LinearHead, fit_linear_heads
 from pneumoscope.adaptation.site import SiteImages
@@ -22,17 +23,35 @@ PENALTIES = (3000.0, 1000.0, 300.0, 100.0, 30.0, 10.0)
 
 
 @dataclass(frozen=True)
+class FittedNetwork:
+    """Parts of a new bundle that a method fits to all images of a site.
+
+    Attributes:
+        model: Bytes of the ONNX file; None for that of the parent.
+        head: Arrays of a linear head; None for the network's own.
+        config: Configuration of the network as plain data; None for that of the parent.
+    """
+
+    model: bytes | None = None
+    head: dict[str, NDArray[np.float32]] | None = None
+    config: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
 class Method(ABC):
     """Method of adaptation.
 
     Attributes:
         scheme: Classes of its logits.
         etiologies: Whether labels distinguish all of these classes; else any label above 0 is the positive class.
+        name: Name of the method.
+        is_fast: Whether it is fitted within a second, hundreds of times.
     """
 
     scheme: ClassScheme
     etiologies: bool
     name: ClassVar[str]
+    is_fast: ClassVar[bool] = True
 
     @property
     @abstractmethod
@@ -56,6 +75,10 @@ class Method(ABC):
     def only(self, number: int) -> "Method":
         """Method with one of its candidates alone."""
 
+    @abstractmethod
+    def fitted(self, images: SiteImages) -> FittedNetwork:
+        """Parts of a bundle, fitted to all images of a site by the first candidate."""
+
     def labels(self, images: SiteImages) -> Ints:
         """(n,) int labels in the order of the logits."""
         return images.label if self.etiologies else images.positive.astype(np.int64)
@@ -75,6 +98,10 @@ class Calibrate(Method):
     def only(self, number: int) -> "Calibrate":
         """The method itself."""
         return self
+
+    def fitted(self, images: SiteImages) -> FittedNetwork:
+        """Nothing new."""
+        return FittedNetwork()
 
     def logits(self, images: SiteImages, train: Ints, test: Ints) -> list[Floats]:
         """Logits of the parent's probabilities; nothing is fitted."""
@@ -100,6 +127,10 @@ class LinearHeads(Method):
     def only(self, number: int) -> "LinearHeads":
         """Linear head with one penalty."""
         return replace(self, penalties=self.penalties[number : number + 1])
+
+    def fitted(self, images: SiteImages) -> FittedNetwork:
+        """Linear head with the first penalty."""
+        return FittedNetwork(head=self.fit(images, np.arange(len(images)))[0].arrays())
 
     def logits(self, images: SiteImages, train: Ints, test: Ints) -> list[Floats]:
         """Logits of a linear head for each penalty."""

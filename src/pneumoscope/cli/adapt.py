@@ -1,5 +1,7 @@
 """`pneumoscope adapt` and its first method, `pneumoscope calibrate`."""
 
+import hashlib
+import shutil
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,6 +19,8 @@ from pneumoscope.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from pneumoscope.adaptation.site import SiteImages
+    from pneumoscope.bundle import Bundle
     from pneumoscope.data.sources import Source
 
 SiteDataOption = Annotated[
@@ -38,6 +42,7 @@ class AdaptationMethod(StrEnum):
     AUTO = "auto"
     CALIBRATE = "calibrate"
     LINEAR = "linear"
+    FINE_TUNE = "fine-tune"
 
 
 def adapt(
@@ -48,7 +53,8 @@ def adapt(
         AdaptationMethod,
         typer.Option(
             "--method",
-            help="calibrate: the bundle's own probabilities; linear: a new head on its features; auto: the simplest that is as good.",
+            help="calibrate: the bundle's own probabilities; linear: a new head on its features; auto: the simpler that is as good; "
+            "fine-tune: all weights, with PyTorch, minutes to hours.",
         ),
     ] = AdaptationMethod.AUTO,
     positive: Annotated[
@@ -79,7 +85,7 @@ def adapt(
 
     Writes the bundle and, beside it, a report (.html). Exit code 4: no better than chance, no bundle was made.
     """
-    from pneumoscope.adaptation.adapt import SiteDescription, make_site_bundle
+    from pneumoscope.adaptation.adapt import SiteDescription, check_images, make_site_bundle, methods_for
     from pneumoscope.adaptation.adapt import adapt as adapt_bundle
     from pneumoscope.adaptation.report import summary_lines, write_adaptation_report
     from pneumoscope.adaptation.site import Resumable, describe_site
@@ -89,22 +95,40 @@ def adapt(
     from pneumoscope.inference.pool import WorkerPool
 
     check_new_bundle(out)
+    if method is AdaptationMethod.FINE_TUNE:
+        import torch  # noqa: F401 - fails before the work where the package is missing, not after it
     parent, source = find_bundle(bundle), _open_source(data, positive)
     settings = DetectorConfig(sensitivity=sensitivity, specificity=specificity)
     description = SiteDescription(name or out.stem, version, intended_use, licence, data.name)
-    stored = Resumable(
-        out.with_name(f"{out.name}.resume"),
-        {"bundle": parent.sha256, "images": [image.path for image in source.images]},
-    )
+    kept = out.with_name(f"{out.name}.resume")
+    page = out.with_suffix(".html")
+
     with display() as shown:
-        with WorkerPool(parent, worker_count(workers, len(source.images))) as pool:
-            images = describe_site(parent, pool, source, stored, shown.report("images described"))
-        wanted = None if method is AdaptationMethod.AUTO else method.value
-        found = adapt_bundle(parent, images, source.scheme, settings, wanted, shown.report)
-        page = out.with_suffix(".html")
+
+        def describe(by: "Bundle", folder: Path) -> "SiteImages":
+            network = hashlib.sha256(by.model).hexdigest()
+            paths = [image.path for image in source.images]
+            stored = Resumable(folder, {"bundle": by.sha256, "network": network, "images": paths})
+            with WorkerPool(by, worker_count(workers, len(source.images))) as pool:
+                return describe_site(by, pool, source, stored, shown.report("images described"))
+
+        images = describe(parent, kept / "images")
+        check_images(parent, images, source.scheme)
+        wanted = {AdaptationMethod.AUTO: None, AdaptationMethod.FINE_TUNE: "linear"}.get(method, method.value)
+        methods = methods_for(parent, images, source.scheme, wanted)
+        if method is AdaptationMethod.FINE_TUNE:
+            from pneumoscope.adaptation.fine_tuning import fine_tune
+
+            folder, prepared = kept / "trainings", shown.report("images prepared")
+            methods = [fine_tune(parent, images, source, methods[0], folder, shown, prepared)]
+        found = adapt_bundle(parent, images, source.scheme, settings, methods, shown.report)
         write_adaptation_report(page, parent, found, description)
-        made = make_site_bundle(parent, found, description, settings, out) if found.better_than_chance else None
-    stored.discard()
+        made = (
+            make_site_bundle(parent, found, description, settings, out, lambda new: describe(new, kept / "described"))
+            if found.better_than_chance
+            else None
+        )
+    shutil.rmtree(kept, ignore_errors=True)
     if as_json:
         identity = {"bundle": str(out), "sha256": made.sha256} if made else {"bundle": None, "sha256": None}
         points = {name: point.threshold for name, point in made.manifest.operating_points.items()} if made else {}
