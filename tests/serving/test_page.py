@@ -29,7 +29,9 @@ from pneumoscope.bundle import Scope
 from pneumoscope.data.reading import read_grey
 from pneumoscope.decision import Calibration
 from pneumoscope.inference.detector import load_detector
+from pneumoscope.inference.drift import fit_reference
 from pneumoscope.inference.journal import columns, table_row
+from pneumoscope.types import ImageStatistics
 from serving.conftest import running
 
 pytestmark = pytest.mark.integration
@@ -568,6 +570,7 @@ def own_classes(phantom_dataset, manifest, tmp_path_factory):
         calibration=Calibration(1.0, ()),
         conformal={},
         scope=Scope(ages=(18, 90)),
+        reference=fit_reference([ImageStatistics(0.5, 0.5, 0.2, 0.9, 1.0)], rejected=0),
         metrics={"site": SITE},
     )
     path = tmp_path_factory.mktemp("bundle") / "own.zip"
@@ -641,6 +644,7 @@ def test_a_bundle_with_a_sites_own_classes_speaks_of_these_alone(browser, own_cl
                 page.click(f"a[href='#{part}']")
                 expect(page.locator(f"#page-{part}")).to_contain_text(words)
                 assert not FOREIGN.findall(page.evaluate(READABLE)), (language, part)
+        expect(page.locator("#page-watch")).to_contain_text("probabilité de opacity")
         view = page.locator("#page-performance")
         for words in ("AUC 0.913", "More images would help", "91,3\xa0%", "85,1\xa0% – 96,4\xa0%"):
             expect(view).to_contain_text(words)

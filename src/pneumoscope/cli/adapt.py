@@ -96,7 +96,11 @@ def adapt(
 
     check_new_bundle(out)
     if method is AdaptationMethod.FINE_TUNE:
-        import torch  # noqa: F401 - fails before the work where the package is missing, not after it
+        from pneumoscope.training.allocator import keep_freed_memory
+
+        keep_freed_memory()
+        # A missing package is found before the work, not after it.
+        from pneumoscope.adaptation.fine_tuning import fine_tune
     parent, source = find_bundle(bundle), _open_source(data, positive)
     settings = DetectorConfig(sensitivity=sensitivity, specificity=specificity)
     description = SiteDescription(name or out.stem, version, intended_use, licence, data.name)
@@ -117,8 +121,6 @@ def adapt(
         wanted = {AdaptationMethod.AUTO: None, AdaptationMethod.FINE_TUNE: "linear"}.get(method, method.value)
         methods = methods_for(parent, images, source.scheme, wanted)
         if method is AdaptationMethod.FINE_TUNE:
-            from pneumoscope.adaptation.fine_tuning import fine_tune
-
             folder, prepared = kept / "trainings", shown.report("images prepared")
             methods = [fine_tune(parent, images, source, methods[0], folder, shown, prepared)]
         found = adapt_bundle(parent, images, source.scheme, settings, methods, shown.report)

@@ -110,7 +110,8 @@ class Network:
             return found[name]
         weight, bias = self._head["weight"], self._head["bias"]
         if name == LOGITS:
-            return np.asarray(found[FEATURES] @ weight.T + bias, dtype=np.float32)
+            # A matrix product would round differently for another number of images; this sum does not.
+            return np.asarray(np.einsum("nc,kc->nk", found[FEATURES], weight) + bias, dtype=np.float32)
         return np.asarray(np.einsum("kc,ncij->nkij", weight, found[FEATURE_MAPS]), dtype=np.float32)
 
     def _run_batch(self, images: NDArray[np.uint8], outputs: Sequence[str]) -> list[NDArray[np.float32]]:
