@@ -161,7 +161,7 @@ def _describe(detector: "Detector", path: str, variants: int) -> _Described:
             "statistics": np.array([getattr(score.statistics, name) for name in STATISTICS]),
             "properties": np.array([*properties, found.sharpness, found.contrast, found.brightness]),
             "style": acquisition_features(square[None])[0],
-            **_describe_variants(detector, square, score.sha256, variants),
+            **(_describe_variants(detector, square, score.sha256, variants) if variants else {}),
         },
     )
 

@@ -46,8 +46,22 @@ class AdaptationMethod(StrEnum):
 
 
 def adapt(
-    data: SiteDataOption,
-    out: NewBundleOption,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            help="The site's labelled images: a folder per class, or a CSV table with path and class.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            help="File of the new bundle, ending in .zip; with --suggest of the list, .csv.",
+            show_default=False,
+        ),
+    ] = None,
     bundle: BundleOption = "default",
     method: Annotated[
         AdaptationMethod,
@@ -78,6 +92,21 @@ def adapt(
     ] = "",
     sensitivity: SensitivityOption = 0.98,
     specificity: SpecificityOption = 0.98,
+    suggest: Annotated[
+        int | None,
+        typer.Option(
+            "--suggest",
+            min=1,
+            help="Instead: name so many unlabelled images of --from to label next.",
+            show_default=False,
+        ),
+    ] = None,
+    pool: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--from", help="Unlabelled images: a folder, a pattern or a table; repeat it.", show_default=False
+        ),
+    ] = None,
     workers: WorkersOption = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -85,6 +114,17 @@ def adapt(
 
     Writes the bundle and, beside it, a report (.html). Exit code 4: no better than chance, no bundle was made.
     """
+    from pneumoscope.errors import ConfigError
+
+    if suggest is not None:
+        if not pool or data:
+            raise ConfigError("expected --suggest N --from IMAGES, without --data, found another command: change it")
+        _suggest(suggest, pool, bundle, out, workers, as_json)
+        return
+    if data is None or out is None or pool:
+        raise ConfigError(
+            "expected --data IMAGES --out FILE.zip, or --suggest N --from IMAGES, found another command: change it"
+        )
     from pneumoscope.adaptation.adapt import SiteDescription, check_images, make_site_bundle, methods_for
     from pneumoscope.adaptation.adapt import adapt as adapt_bundle
     from pneumoscope.adaptation.report import summary_lines, write_adaptation_report
@@ -147,6 +187,38 @@ def adapt(
         if as_json:
             typer.echo(f"{out}: {found.verdict}", err=True)
         raise typer.Exit(NOT_MET)
+
+
+def _suggest(count: int, pool: list[str], bundle: str, out: Path | None, workers: int, as_json: bool) -> None:
+    """Names the images to label next, on stdout or in a table."""
+    import csv
+    import sys
+
+    from pneumoscope.adaptation.suggestion import suggest
+    from pneumoscope.bundle import find_bundle
+    from pneumoscope.cli.progress import display
+    from pneumoscope.errors import DataError
+    from pneumoscope.files import atomic_write
+    from pneumoscope.inference.inputs import open_inputs
+    from pneumoscope.inference.pool import WorkerPool
+
+    if out is not None and (out.suffix.lower() != ".csv" or out.exists()):
+        raise DataError(f"expected a file ending in .csv that does not exist, found {out}: name another")
+    detector, files = find_bundle(bundle), [Path(name) for name in open_inputs(pool, sys.stdin).walk()]
+    if not files:
+        raise DataError(f"expected images in {', '.join(pool)}, found none: check the path")
+    with display() as shown, WorkerPool(detector, worker_count(workers, len(files))) as workers_of_bundle:
+        found = suggest(detector, workers_of_bundle, files, count, shown.report("images described"))
+    if out is not None:
+        with atomic_write(out) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(["path", "class", "probability"])
+            # Paths in a table are relative to its folder.
+            writer.writerows([Path(name).resolve(), "", f"{probability:.4f}"] for name, probability in found)
+    if as_json:
+        print_json([{"file": name, "probability": probability} for name, probability in found])
+    else:
+        typer.echo("\n".join([str(out)] if out else [name for name, _ in found]))
 
 
 def _open_source(data: Path, positive: str) -> "Source":
