@@ -104,6 +104,29 @@ def adaptation() -> str:
     return table(header, rows, note)
 
 
+def suggestion() -> str:
+    """AUC with labels bought by suggestion and by chance."""
+    record = read("robustness/suggestion.json")
+    sets = [(bundle, name, found) for bundle, each in record["bundles"].items() for name, found in each.items()]
+    rows = [
+        [
+            f"`{bundle}`",
+            name,
+            by,
+            *(
+                f"{auc:.3f}" + (f" ({error:.3f})" if by == "suggested" else "")
+                for auc, error in zip(found[by], errors, strict=True)
+            ),
+        ]
+        for bundle, name, found in sets
+        for errors in [found["standard_error_of_gain"]]
+        for by in ("random", "suggested")
+    ]
+    header = ["bundle", "data", "images chosen", *(f"{labels} labels" for labels in sets[0][2]["labels"])]
+    note = f"AUC on held-out patients, means of {record['repeats']} repeats; in brackets the standard error of the gain. {source(record)}"
+    return table(header, rows, note)
+
+
 def corruptions() -> str:
     """Wrong and refused answers on altered test images, at the mildest and at the strongest strengths."""
     record = read("robustness/corruptions-test.json")
@@ -183,6 +206,7 @@ BLOCKS: Blocks = {
     "guard": input_guard,
     "populations": populations,
     "adaptation": adaptation,
+    "suggestion": suggestion,
     "exported": exported,
     "predicting": predicting,
     "engines": engines,

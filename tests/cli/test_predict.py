@@ -148,7 +148,11 @@ def test_detection_works_where_torch_and_its_friends_are_not(drawn_radiographs, 
     """As after `pip install .` without extras."""
     absent = ["torch", "sklearn", "matplotlib", "lightning_fabric", "pyarrow", "onnx", "safetensors", "h5py", "skimage"]
     code = (
-        f"import sys\nfor name in {absent}: sys.modules[name] = None\n"
+        "import sys\nfrom importlib.abc import MetaPathFinder\n"
+        "class Absent(MetaPathFinder):\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name.split('.')[0] in {absent}: raise ModuleNotFoundError(name, name=name)\n"
+        "sys.meta_path.insert(0, Absent())\n"
         "from pneumoscope.cli import main\nsys.argv = ['pneumoscope', *sys.argv[1:]]\nmain()"
     )
     for words in (

@@ -12,12 +12,12 @@ from pneumoscope.bundle import find_bundle
 from pneumoscope.errors import ConfigError, DataError, InputError
 from pneumoscope.inference.batch import predict_files
 from pneumoscope.inference.inputs import open_inputs
-from pneumoscope.inference.journal import COLUMNS, table_row
+from pneumoscope.inference.journal import columns, table_row
 from pneumoscope.inference.pool import WorkerPool
 from pneumoscope.scale import plan as plans
 from pneumoscope.scale.partition import read_result
 from pneumoscope.scale.score import LocalEngine, score
-from pneumoscope.types import PredictionRequest
+from pneumoscope.types import THREE_CLASS, PredictionRequest
 
 
 def parts(out):
@@ -41,8 +41,8 @@ def test_results_are_those_of_the_batch_command_in_its_order(archive, bundle, un
     with WorkerPool(bundle, 1) as pool:
         expected = [table_row(p) for predictions in predict_files(files, pool) for p in predictions]
     found = rows(undisturbed)
-    assert [{key: row[key] for key in COLUMNS} for row in found] == expected
-    assert list(expected[0]) == list(COLUMNS)
+    assert [{key: row[key] for key in columns(THREE_CLASS)} for row in found] == expected
+    assert list(expected[0]) == list(columns(THREE_CLASS))
     assert {row["code_version"] for row in found} == {plans.code_version()}
     assert [row["decision"] for row in found if "broken" in row["file"] or "empty" in row["file"]] == ["rejected"] * 2
 

@@ -39,7 +39,7 @@ from pneumoscope.training.precision import resolve_precision
 from pneumoscope.training.predict import class_probabilities
 from pneumoscope.training.run_folder import RunFolder
 
-# Settings of the training, chosen on cross-validation of the two data sets of other hospitals (lab log).
+# As many epochs as the detectors' own training has, at half of its learning rate; not tuned further.
 _EPOCHS, _LEARNING_RATE = 8, 3e-4
 # Largest relative difference of logits between the bundle's graph and the network that is rebuilt from it.
 _TOLERANCE = 1e-3
