@@ -307,7 +307,9 @@ def make_site_bundle(
     if fitted == FittedNetwork():
         fitted = replace(fitted, head=parent.head)
         policy = replace(policy, calibration=_composed(parent.manifest, policy.calibration))
-    new = replace(parent, model=fitted.model or parent.model, head=fitted.head)
+    # Two classes may follow three: the new network is calibrated by its own policy.
+    own = replace(parent.manifest, classes=chosen.method.scheme.names, calibration=policy.calibration)
+    new = replace(parent, manifest=own, model=fitted.model or parent.model, head=fitted.head)
     # A guard without a network of its own looks at the features of the new one.
     described = describe(new) if fitted.model and not parent.guard_model else images
     guard, distance = fit_site_guard(Guard.from_bundle(parent), described)

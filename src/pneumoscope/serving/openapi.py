@@ -33,7 +33,9 @@ def complete_schema(app: FastAPI, bundle: Bundle) -> None:
 def _name_classes(models: dict[str, Any], scheme: ClassScheme) -> None:
     """Decisions and probability in the schema of predictions, as a bundle with a site's own classes has them."""
     for name in ("PredictionSchema", "PredictionWithEvidenceSchema"):
-        if model := models.get(name):
+        model = models.get(name)
+        # The schema is kept between requests: its second one finds the names already there.
+        if model and BINARY.probability_field in model["properties"]:
             properties = model["properties"]
             properties[scheme.probability_field] = properties.pop(BINARY.probability_field)
             properties["decision"] = {"type": "string", "enum": [scheme.outcome(decision) for decision in Decision]}
