@@ -144,6 +144,17 @@ def half_and_half(parent, images, source, name, foreign):
     }
 
 
+def described(parent, each):
+    """Name, source and described images of a data set NAME=PATH[:POSITIVE], and the seconds that took."""
+    name, _, rest = each.partition("=")
+    path, _, positive = rest.partition(":")
+    source = open_source(Path(path), positive or "pneumonia")
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder, WorkerPool(parent, 2) as pool:
+        images = describe_site(parent, pool, source, Resumable(Path(folder) / "d", {}), lambda done, total: None)
+    return name, source, images, time.perf_counter() - began
+
+
 def files_in(folder):
     return sorted(file for file in folder.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
 
@@ -160,19 +171,11 @@ def main():
     for bundle in options.bundle or ("default", "nano"):
         parent = find_bundle(bundle)
         for each in options.data:
-            name, _, rest = each.partition("=")
-            path, _, positive = rest.partition(":")
-            source = open_source(Path(path), positive or "pneumonia")
+            name, source, images, describing = described(parent, each)
             began = time.perf_counter()
-            with tempfile.TemporaryDirectory() as folder, WorkerPool(parent, 2) as pool:
-                images = describe_site(
-                    parent, pool, source, Resumable(Path(folder) / "d", {}), lambda done, total: None
-                )
-            described = time.perf_counter() - began
-            found = adapt(
-                parent, images, source.scheme, SETTINGS, methods_for(parent, images, source.scheme, None), silent
-            )
-            seconds = {"describing": described, "all": time.perf_counter() - began}
+            methods = methods_for(parent, images, source.scheme, None)
+            found = adapt(parent, images, source.scheme, SETTINGS, methods, silent)
+            seconds = {"describing": describing, "all": describing + time.perf_counter() - began}
             results.setdefault(bundle, {})[name] = summary(found, images) | {
                 "seconds": seconds,
                 "shuffled": shuffled(parent, images, source.scheme),

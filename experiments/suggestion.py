@@ -7,21 +7,18 @@ In each of 30 repeats a third of the patients is held out; both strategies begin
 """
 
 import argparse
-import tempfile
 from pathlib import Path
 
 import numpy as np
 
+from adaptation import described
 from pneumoscope.adaptation.cross_validation import grouped_folds, positive_probability
 from pneumoscope.adaptation.linear_head import fit_linear_heads
 from pneumoscope.adaptation.methods import balancing_weights
-from pneumoscope.adaptation.site import Resumable, describe_site
 from pneumoscope.adaptation.suggestion import choose_images
 from pneumoscope.bundle import find_bundle
-from pneumoscope.data.sources import open_source
 from pneumoscope.evaluation.metrics import roc_auc
 from pneumoscope.files import write_json
-from pneumoscope.inference.pool import WorkerPool
 from pneumoscope.provenance import provenance
 
 STEP, STEPS, REPEATS, PENALTY = 40, 6, 30, 100.0
@@ -59,13 +56,7 @@ def main():
     for bundle in options.bundle or ("default", "nano"):
         parent = find_bundle(bundle)
         for each in options.data:
-            name, _, rest = each.partition("=")
-            path, _, positive = rest.partition(":")
-            source = open_source(Path(path), positive or "pneumonia")
-            with tempfile.TemporaryDirectory() as folder, WorkerPool(parent, 2) as pool:
-                images = describe_site(
-                    parent, pool, source, Resumable(Path(folder) / "d", {}), lambda done, total: None
-                )
+            name, _, images, _ = described(parent, each)
             random, suggested = (
                 np.array([labels_bought(images, repeat, by) for repeat in range(REPEATS)]) for by in (False, True)
             )

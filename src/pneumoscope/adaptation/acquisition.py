@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pneumoscope.adaptation.cross_validation import OUTER_FOLDS, grouped_folds, positive_probability
 from pneumoscope.adaptation.linear_head import fit_linear_heads
-from pneumoscope.adaptation.methods import balancing_weights
 from pneumoscope.adaptation.site import FILE_PROPERTIES, SiteImages
 from pneumoscope.data.audit import NOTICEABLE_AUC
 from pneumoscope.evaluation.metrics import Floats, roc_auc
+from pneumoscope.evaluation.policy_fitting import balancing_weights
 
 # Penalties of the head; the one that tells most counts, as a warning should.
 _PENALTIES = (1000.0, 100.0, 10.0)
@@ -101,22 +102,22 @@ def _of_headers(images: SiteImages) -> dict[str, Floats]:
 def _predicted_by_acquisition(images: SiteImages, values: dict[str, Floats]) -> Floats:
     """(n,) out-of-fold logit of the positive class by a linear head on all that tells nothing of the patient."""
     columns = [value for name, value in values.items() if name in FILE_PROPERTIES or name.startswith("view")]
-    design = np.stack([*columns, *(np.isfinite(column).astype(float) for column in columns)], axis=1)
-    filled = np.where(np.isfinite(design), design, 0)
-    for column in range(len(columns)):
-        known = np.isfinite(design[:, column])
-        filled[~known, column] = np.median(design[known, column]) if known.any() else 0
-    features = np.concatenate([filled, images.style], axis=1)
+    known = [np.isfinite(column) for column in columns]
+    filled = [
+        np.where(finite, column, np.median(column[finite]) if finite.any() else 0)
+        for column, finite in zip(columns, known, strict=True)
+    ]
+    features = np.concatenate([np.stack([*filled, *known], axis=1), images.style], axis=1)
     label, scores = images.positive.astype(np.int64), np.zeros((len(_PENALTIES), len(images)))
     fold = grouped_folds(images.positive, images.patients, OUTER_FOLDS)
     for each in range(OUTER_FOLDS):
         train, test = fold != each, fold == each
-        heads = fit_linear_heads(features[train], label[train], 2, _PENALTIES, balancing_weights(label[train]))
+        heads = fit_linear_heads(features[train], label[train], 2, _PENALTIES, balancing_weights(label[train] > 0))
         scores[:, test] = [positive_probability(head(features[test])) for head in heads]
     return np.asarray(max(scores, key=lambda score: roc_auc(score, images.positive)))
 
 
-def _auc_within(probability: Floats, positive: "np.typing.NDArray[np.bool_]", score: Floats) -> float:
+def _auc_within(probability: Floats, positive: NDArray[np.bool_], score: Floats) -> float:
     """AUC over the pairs of a positive and a negative image that lie in the same fifth of a score."""
     rank = np.argsort(np.argsort(score, kind="stable"), kind="stable")
     fifth = rank * _FIFTHS // len(rank)

@@ -34,6 +34,7 @@ from pneumoscope.evaluation.acceptance import DecidedImages, measure_acceptance
 from pneumoscope.evaluation.calibration import calibration_line
 from pneumoscope.evaluation.intervals import Estimate, delong_difference, interval_of, patient_weights
 from pneumoscope.evaluation.metrics import Floats, compute_metrics, weighted_roc_auc
+from pneumoscope.evaluation.policy_fitting import balancing_weights
 from pneumoscope.inference.drift import fit_reference
 from pneumoscope.inference.guard import Guard
 from pneumoscope.inference.network import Network
@@ -245,14 +246,14 @@ def check_images(parent: Bundle, images: SiteImages, scheme: ClassScheme) -> Non
 
 
 def _auc(probability: Floats, positive: NDArray[np.bool_], weight: Floats) -> Estimate:
-    values = [weighted_roc_auc(probability, positive, each)[:] for each in (np.ones((1, len(positive))), weight)]
+    values = [weighted_roc_auc(probability, positive, each) for each in (np.ones((1, len(positive))), weight)]
     return interval_of(float(values[0][0]), values[1])
 
 
 def _calibration(probability: Floats, positive: NDArray[np.bool_], weight: Floats) -> dict[str, Estimate]:
     """Calibration of probabilities that assume a prevalence of one half: the classes are weighted alike."""
     slope, intercept = calibration_line(probability, positive)
-    balanced = np.where(positive, 0.5 / positive.mean(), 0.5 / (1 - positive.mean()))
+    balanced = balancing_weights(positive)
     rows = [
         compute_metrics(
             np.stack([1 - probability, probability], axis=1), positive.astype(np.int64), ("normal", "pneumonia"), each

@@ -16,6 +16,7 @@ from pneumoscope.adaptation.linear_head import LinearHead, fit_linear_heads
 from pneumoscope.adaptation.site import SiteImages
 from pneumoscope.decision import logits_of
 from pneumoscope.evaluation.metrics import Floats, Ints
+from pneumoscope.evaluation.policy_fitting import balancing_weights
 from pneumoscope.types import THREE_CLASS, ClassScheme
 
 # Penalties of linear heads, the simplest first.
@@ -139,14 +140,8 @@ class LinearHeads(Method):
     def fit(self, images: SiteImages, train: Ints) -> list[LinearHead]:
         """Linear head for each penalty."""
         label = self.labels(images)[train]
-        weight = balancing_weights(label)
+        weight = balancing_weights(label > 0)
         return fit_linear_heads(images.features[train], label, len(self.scheme), self.penalties, weight)
-
-
-def balancing_weights(label: Ints) -> Floats:
-    """(n,) weights of mean 1, by which the negative class and all others count alike."""
-    positive = label > 0
-    return np.asarray(np.where(positive, 0.5 / positive.mean(), 0.5 / (1 - positive.mean())))
 
 
 def usable_methods(parent: ClassScheme, site: ClassScheme, etiologies: bool, wanted: str | None) -> list[Method]:

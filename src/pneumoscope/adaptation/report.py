@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pneumoscope.adaptation.adapt import Adaptation, SiteDescription
 from pneumoscope.assessment.acceptance import acceptance_tables
@@ -106,7 +107,7 @@ def _p(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"= {p:.3f}"
 
 
-def _roc(probability: Floats, positive: "np.typing.NDArray[np.bool_]") -> list[tuple[float, float]]:
+def _roc(probability: Floats, positive: NDArray[np.bool_]) -> list[tuple[float, float]]:
     false, true = roc_curve(probability, positive)
     return list(zip(false.tolist(), true.tolist(), strict=True))
 

@@ -11,7 +11,6 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +35,7 @@ from pneumoscope.types import STATISTICS, Etiology, Finding, ImageHeader, ImageS
 if TYPE_CHECKING:
     from pneumoscope.inference.detector import Detector
 
+# Images of a task: a kill costs no more descriptions than these.
 _TASK = 16
 # Images of a site, variants included, below which each gets more variants, and the largest number of these.
 _DESCRIBED, _MOST_VARIANTS = 400, 4
@@ -273,11 +273,14 @@ def describe_site(
     return _joined(source, described)
 
 
+def in_tasks(files: Sequence[Path]) -> list[Sequence[Path]]:
+    """Files of each task, in their order."""
+    return [files[start : start + _TASK] for start in range(0, len(files), _TASK)]
+
+
 def _described(pool: WorkerPool, source: Source, stored: Resumable) -> Iterator[list[_Described]]:
     """Descriptions of the images of a source, in their order."""
-    rows = iter(source.images)
-    batches = list(iter(lambda: list(islice(rows, _TASK)), []))
-    files = [[source.file_of(image.path) for image in batch] for batch in batches]
+    files = in_tasks([source.file_of(image.path) for image in source.images])
     earlier = [stored.load(number, batch) for number, batch in enumerate(files)]
     variants = min(_MOST_VARIANTS, 1 + _DESCRIBED // len(source.images))
     fresh = pool.run(

@@ -6,14 +6,13 @@ the image that is farthest, in the leading principal components of the standardi
 Source: uncertainty sampling, Lewis and Gale, SIGIR 1994, arXiv cmp-lg/9407020; farthest first, Gonzalez, Theoretical Computer Science 1985.
 """
 
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumoscope.adaptation.site import DescribeImages
+from pneumoscope.adaptation.site import DescribeImages, in_tasks
 from pneumoscope.bundle import Bundle
 from pneumoscope.decision import pneumonia_probability
 from pneumoscope.errors import DataError
@@ -22,7 +21,6 @@ from pneumoscope.evaluation.selective import confidence_margin
 from pneumoscope.inference.pool import WorkerPool
 from pneumoscope.progress import Progress
 
-_TASK = 16
 # Least sure images among which different ones are chosen, for each that is wanted, and components in which they are compared.
 _PER_WANTED, _COMPONENTS = 2, 20
 
@@ -46,10 +44,10 @@ def suggest(
         DataError: The bundle rejects all images.
     """
     names, probabilities, features = [], [], []
-    waiting = iter(files)
-    done = 0
-    for batch in pool.run(DescribeImages([str(file) for file in some], 0) for some in _batches(waiting)):
-        for each, file in zip(batch, files[done : done + len(batch)], strict=True):
+    batches, done = in_tasks(files), 0
+    described = pool.run(DescribeImages([str(file) for file in batch], 0) for batch in batches)
+    for batch, found in zip(batches, described, strict=True):
+        for file, each in zip(batch, found, strict=True):
             if each.row:
                 names.append(str(file))
                 probabilities.append(each.row["probability"])
@@ -64,10 +62,6 @@ def suggest(
     threshold = bundle.manifest.operating_point("balanced").threshold
     chosen = choose_images(probability, threshold, np.stack(features), count)
     return [(names[i], float(probability[i])) for i in chosen]
-
-
-def _batches(files: Iterator[Path]) -> Iterator[list[Path]]:
-    return iter(lambda: list(islice(files, _TASK)), [])
 
 
 def choose_images(probability: Floats, threshold: float, features: NDArray[np.floating], count: int) -> Ints:

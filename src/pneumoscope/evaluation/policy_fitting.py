@@ -41,6 +41,11 @@ class FittedPolicy:
         return self.policy.as_json() | {"films": self.images, "auc": self.auc}
 
 
+def balancing_weights(positive: NDArray[np.bool_]) -> Floats:
+    """(n,) weights of mean 1, by which the negative and the positive images, (n,) bool, count alike."""
+    return np.asarray(np.where(positive, 0.5 / positive.mean(), 0.5 / (1 - positive.mean())))
+
+
 def fit_policy(
     logit: NDArray[np.floating],
     label: Ints,
@@ -59,7 +64,7 @@ def fit_policy(
             no prediction sets are fitted.
     """
     positive = label > 0
-    counts = np.where(positive, 0.5 / positive.mean(), 0.5 / (1 - positive.mean())) if weight is None else weight
+    counts = balancing_weights(positive) if weight is None else weight
     if etiologies:
         calibration = fit_calibration(logit, label, weight=counts)
     else:

@@ -178,11 +178,13 @@ class Population:
 
     def distance(self, images: Descriptions) -> Floats:
         """(n,) distances, above 0; an image is inside up to 1."""
-        return self._joint(images) / self.limit
-
-    def _joint(self, images: Descriptions) -> Floats:
         near, alike = self.features(images.features), self.layout(images.layout)
-        return np.asarray(near**self.feature_weight * alike ** (1 - self.feature_weight))
+        return _weighted_product(near, alike, self.feature_weight) / self.limit
+
+
+def _weighted_product(near: Floats, alike: Floats, feature_weight: float) -> Floats:
+    """(n,) joint distances of (n,) distances in features and in layouts."""
+    return np.asarray(near**feature_weight * alike ** (1 - feature_weight))
 
 
 def fit_population(
@@ -209,8 +211,7 @@ def fit_population(
         DataError: Too few radiographs for limits, or all alike.
     """
     kept = _choose(len(radiographs), len(variants), references, rng)
-    features = _fit_distance(radiographs.features, variants.features, origin, FEATURE_COMPONENTS, True, kept)
-    layout = _fit_distance(radiographs.layout, variants.layout, origin, LAYOUT_COMPONENTS, False, kept)
+    features, layout = _fit_distances(radiographs, variants, origin, kept)
     if len(radiographs) + len(variants) < _NEIGHBOUR:
         raise DataError(
             f"expected at least {_NEIGHBOUR} radiographs, to fit the population of a bundle, found {len(radiographs)}: "
@@ -246,13 +247,12 @@ def fit_population_by_patient(
         DataError: Radiographs that are all alike.
     """
     kept = _choose(len(radiographs), len(variants), references, rng)
-    features = _fit_distance(radiographs.features, variants.features, origin, FEATURE_COMPONENTS, True, kept)
-    layout = _fit_distance(radiographs.layout, variants.layout, origin, LAYOUT_COMPONENTS, False, kept)
+    features, layout = _fit_distances(radiographs, variants, origin, kept)
     others = patients[:, None] != np.concatenate([patients[kept[0]], patients[origin[kept[1]]]])
     near = features.among(radiographs.features, others)
     alike = layout.among(radiographs.layout, others)
     population = _joined(features, layout, near, alike, outside)
-    return population, near**population.feature_weight * alike ** (1 - population.feature_weight) / population.limit
+    return population, _weighted_product(near, alike, population.feature_weight) / population.limit
 
 
 def _joined(
@@ -269,7 +269,7 @@ def _joined(
             f"expected radiographs that differ, to fit the population of a bundle, found {len(near)} alike: add images"
         )
     weight = spreads[1] / (spreads[0] + spreads[1])
-    limit = float(np.quantile(near**weight * alike ** (1 - weight), 1 - outside))
+    limit = float(np.quantile(_weighted_product(near, alike, weight), 1 - outside))
     return Population(features, layout, weight, limit)
 
 
@@ -279,6 +279,19 @@ def _choose(
     """Positions of the radiographs and of the variants that become references."""
     plain = min(radiographs, max(references - variants, 2 * references // 5))
     return rng.permutation(radiographs)[:plain], rng.permutation(variants)[: references - plain]
+
+
+def _fit_distances(
+    radiographs: Descriptions,
+    variants: Descriptions,
+    origin: NDArray[np.integer],
+    kept: tuple[NDArray[np.int64], NDArray[np.int64]],
+) -> tuple[NeighbourDistance, NeighbourDistance]:
+    """Distances in features and in layouts, to the same references."""
+    return (
+        _fit_distance(radiographs.features, variants.features, origin, FEATURE_COMPONENTS, True, kept),
+        _fit_distance(radiographs.layout, variants.layout, origin, LAYOUT_COMPONENTS, False, kept),
+    )
 
 
 def _fit_distance(

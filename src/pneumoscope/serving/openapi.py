@@ -1,5 +1,6 @@
 """Parts of the OpenAPI schema that the routes' signatures do not give."""
 
+from functools import cache
 from typing import Any
 
 from fastapi import FastAPI
@@ -15,6 +16,8 @@ def complete_schema(app: FastAPI, bundle: Bundle) -> None:
     """Adds the bundle's operating points, and the schema of problems, which the routes refer to."""
     plain = app.openapi
 
+    # Completed once: FastAPI keeps the schema and would give the completed one again.
+    @cache
     def openapi() -> dict[str, Any]:
         schema = plain()
         schema["components"]["schemas"]["ProblemSchema"] = schemas.ProblemSchema.model_json_schema()
@@ -33,9 +36,7 @@ def complete_schema(app: FastAPI, bundle: Bundle) -> None:
 def _name_classes(models: dict[str, Any], scheme: ClassScheme) -> None:
     """Decisions and probability in the schema of predictions, as a bundle with a site's own classes has them."""
     for name in ("PredictionSchema", "PredictionWithEvidenceSchema"):
-        model = models.get(name)
-        # The schema is kept between requests: its second one finds the names already there.
-        if model and BINARY.probability_field in model["properties"]:
+        if model := models.get(name):
             properties = model["properties"]
             properties[scheme.probability_field] = properties.pop(BINARY.probability_field)
             properties["decision"] = {"type": "string", "enum": [scheme.outcome(decision) for decision in Decision]}
