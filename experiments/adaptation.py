@@ -18,7 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pneumoscope.adaptation.adapt import SiteDescription, adapt, make_site_bundle, methods_for
+from pneumoscope.adaptation.adapt import adapt, methods_for
+from pneumoscope.adaptation.bundling import SiteDescription, make_site_bundle
 from pneumoscope.adaptation.cross_validation import grouped_folds
 from pneumoscope.adaptation.site import Resumable, SiteImages, describe_site
 from pneumoscope.bundle import find_bundle

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumoscope.adaptation.adapt import Adaptation, SiteDescription
+from pneumoscope.adaptation.adapt import Adaptation
+from pneumoscope.adaptation.bundling import SiteDescription
 from pneumoscope.assessment.acceptance import acceptance_tables
 from pneumoscope.assessment.decision_tables import format_estimate
 from pneumoscope.bundle import Bundle

@@ -1,7 +1,5 @@
 """`pneumoscope adapt` and its first method, `pneumoscope calibrate`."""
 
-import hashlib
-import shutil
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,8 +17,8 @@ from pneumoscope.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from pneumoscope.adaptation.methods import Method
     from pneumoscope.adaptation.site import SiteImages
-    from pneumoscope.bundle import Bundle
     from pneumoscope.data.sources import Source
 
 SiteDataOption = Annotated[
@@ -125,14 +123,12 @@ def adapt(
         raise ConfigError(
             "expected --data IMAGES --out FILE.zip, or --suggest N --from IMAGES, found another command: change it"
         )
-    from pneumoscope.adaptation.adapt import SiteDescription, check_images, make_site_bundle, methods_for
-    from pneumoscope.adaptation.adapt import adapt as adapt_bundle
-    from pneumoscope.adaptation.report import summary_lines, write_adaptation_report
-    from pneumoscope.adaptation.site import Resumable, describe_site
+    from pneumoscope.adaptation.bundling import SiteDescription
+    from pneumoscope.adaptation.pipeline import adapt_site, report_path
+    from pneumoscope.adaptation.report import summary_lines
     from pneumoscope.bundle import find_bundle
     from pneumoscope.cli.progress import display
     from pneumoscope.config import DetectorConfig
-    from pneumoscope.inference.pool import WorkerPool
 
     check_new_bundle(out)
     if method is AdaptationMethod.FINE_TUNE:
@@ -142,35 +138,23 @@ def adapt(
         # A missing package is found before the work, not after it.
         from pneumoscope.adaptation.fine_tuning import fine_tune
     parent, source = find_bundle(bundle), _open_source(data, positive)
-    settings = DetectorConfig(sensitivity=sensitivity, specificity=specificity)
-    description = SiteDescription(name or out.stem, version, intended_use, licence, data.name)
-    kept = out.with_name(f"{out.name}.resume")
-    page = out.with_suffix(".html")
-
+    page = report_path(out)
     with display() as shown:
 
-        def describe(by: "Bundle", folder: Path) -> "SiteImages":
-            network = hashlib.sha256(by.model).hexdigest()
-            paths = [image.path for image in source.images]
-            stored = Resumable(folder, {"bundle": by.sha256, "network": network, "images": paths})
-            with WorkerPool(by, worker_count(workers, len(source.images))) as pool:
-                return describe_site(by, pool, source, stored, shown.report("images described"))
+        def fine_tuned(images: "SiteImages", linear: "Method", folder: Path) -> "Method":
+            return fine_tune(parent, images, source, linear, folder, shown, shown.report("images prepared"))
 
-        images = describe(parent, kept / "images")
-        check_images(parent, images, source.scheme)
-        wanted = {AdaptationMethod.AUTO: None, AdaptationMethod.FINE_TUNE: "linear"}.get(method, method.value)
-        methods = methods_for(parent, images, source.scheme, wanted)
-        if method is AdaptationMethod.FINE_TUNE:
-            folder, prepared = kept / "trainings", shown.report("images prepared")
-            methods = [fine_tune(parent, images, source, methods[0], folder, shown, prepared)]
-        found = adapt_bundle(parent, images, source.scheme, settings, methods, shown.report)
-        write_adaptation_report(page, parent, found, description)
-        made = (
-            make_site_bundle(parent, found, description, settings, out, lambda new: describe(new, kept / "described"))
-            if found.better_than_chance
-            else None
+        found, made = adapt_site(
+            parent,
+            source,
+            out,
+            SiteDescription(name or out.stem, version, intended_use, licence, data.name),
+            DetectorConfig(sensitivity=sensitivity, specificity=specificity),
+            worker_count(workers, len(source.images)),
+            shown.report,
+            None if method is AdaptationMethod.AUTO else method.value,
+            fine_tuned if method is AdaptationMethod.FINE_TUNE else None,
         )
-    shutil.rmtree(kept, ignore_errors=True)
     if as_json:
         identity = {"bundle": str(out), "sha256": made.sha256} if made else {"bundle": None, "sha256": None}
         points = {name: point.threshold for name, point in made.manifest.operating_points.items()} if made else {}

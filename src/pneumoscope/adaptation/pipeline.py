@@ -1,0 +1,81 @@
+"""The whole way from a site's labelled images to its bundle and the report, resumed after a kill."""
+
+import hashlib
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from pneumoscope.adaptation.adapt import Adaptation, adapt, check_images, methods_for
+from pneumoscope.adaptation.bundling import SiteDescription, make_site_bundle
+from pneumoscope.adaptation.methods import Method
+from pneumoscope.adaptation.report import write_adaptation_report
+from pneumoscope.adaptation.site import Resumable, SiteImages, describe_site
+from pneumoscope.bundle import Bundle
+from pneumoscope.config import DetectorConfig
+from pneumoscope.data.sources import Source
+from pneumoscope.inference.pool import WorkerPool
+from pneumoscope.progress import Report
+
+MethodMaker = Callable[[SiteImages, Method, Path], Method]
+"""Maker of a method that needs more than the descriptions: from these, the linear method for the same labels, and a folder of its own."""
+
+
+def report_path(out: Path) -> Path:
+    """File of the report on the adaptation that made, or did not make, a bundle."""
+    return out.with_suffix(".html")
+
+
+def adapt_site(
+    parent: Bundle,
+    source: Source,
+    out: Path,
+    description: SiteDescription,
+    settings: DetectorConfig,
+    workers: int,
+    report: Report,
+    method: str | None = None,
+    maker: MethodMaker | None = None,
+) -> tuple[Adaptation, Bundle | None]:
+    """Adapt a bundle to a site: write the new bundle and, beside it, the report.
+
+    Args:
+        parent: Bundle that is adapted.
+        source: The site's labelled images.
+        out: File of the new bundle, ending in `.zip`; `<out>.resume` beside it keeps what an interrupted call has done.
+        description: Name, version and intended use of the new bundle.
+        settings: Targets of the operating points.
+        workers: Number of worker processes.
+        report: Progress of the stages.
+        method: Name of the only method; None for all that need no PyTorch.
+        maker: Maker of the only method, in place of a name.
+
+    Returns:
+        What was found, and the new bundle; None where it is no better than chance, and only the report is written.
+
+    Raises:
+        DataError: The images can support nothing.
+        InputError: A method that the parent and the site's classes do not allow.
+    """
+    kept = out.with_name(f"{out.name}.resume")
+
+    def describe(by: Bundle, folder: Path) -> SiteImages:
+        network = hashlib.sha256(by.model).hexdigest()
+        paths = [image.path for image in source.images]
+        stored = Resumable(folder, {"bundle": by.sha256, "network": network, "images": paths})
+        with WorkerPool(by, workers) as pool:
+            return describe_site(by, pool, source, stored, report("images described"))
+
+    images = describe(parent, kept / "images")
+    check_images(parent, images, source.scheme)
+    methods = methods_for(parent, images, source.scheme, "linear" if maker else method)
+    if maker:
+        methods = [maker(images, methods[0], kept / "trainings")]
+    found = adapt(parent, images, source.scheme, settings, methods, report)
+    write_adaptation_report(report_path(out), parent, found, description)
+    made = (
+        make_site_bundle(parent, found, description, settings, out, lambda new: describe(new, kept / "described"))
+        if found.better_than_chance
+        else None
+    )
+    shutil.rmtree(kept, ignore_errors=True)
+    return found, made
