@@ -50,6 +50,8 @@ def some_of(images, rows):
             value = value[variants]
         elif name == "origin":
             value = np.array([number[int(images.origin[i])] for i in variants])
+        elif name == "rejected_images":
+            value = ()  # the other half's are not known to be of these patients
         elif isinstance(value, tuple):
             value = tuple(value[i] for i in rows)
         elif isinstance(value, np.ndarray | Descriptions):
@@ -116,7 +118,7 @@ def decided(pool, files):
 
 def half_and_half(parent, images, source, name, foreign):
     """A bundle for half of the patients, measured on the others and on foreign images."""
-    fold = grouped_folds(images.positive, images.patients, 2)
+    fold = grouped_folds(images.label, images.patients, 2)
     fit, rest = some_of(images, np.flatnonzero(fold == 0)), some_of(images, np.flatnonzero(fold == 1))
     found = adapt(parent, fit, source.scheme, SETTINGS, methods_for(parent, fit, source.scheme, None), silent)
     with tempfile.TemporaryDirectory() as folder:
@@ -152,7 +154,7 @@ def described(parent, each):
     source = open_source(Path(path), positive or "pneumonia")
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder, WorkerPool(parent, 2) as pool:
-        images = describe_site(parent, pool, source, Resumable(Path(folder) / "d", {}), lambda done, total: None)
+        images = describe_site(pool, source, Resumable(Path(folder) / "d", {}), lambda done, total: None)
     return name, source, images, time.perf_counter() - began
 
 

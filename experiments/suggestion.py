@@ -27,7 +27,7 @@ STEP, STEPS, REPEATS, PENALTY = 40, 6, 30, 100.0
 def labels_bought(images, repeat, suggested):
     """AUC on held-out patients after each step."""
     rng = np.random.default_rng(repeat)
-    fold = grouped_folds(images.positive, images.patients, 3, repeat)
+    fold = grouped_folds(images.label, images.patients, 3, repeat)
     test, train = np.flatnonzero(fold == 0), np.flatnonzero(fold != 0)
     label = images.positive.astype(np.int64)
     labelled = rng.permutation(train)[:STEP]

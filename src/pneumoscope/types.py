@@ -17,7 +17,8 @@ if TYPE_CHECKING:  # the help of the command line needs these records but not nu
 
 NOTICE = "Research use only. Not a medical device."
 # Suffixes of image files, lower case.
-IMAGE_SUFFIXES = frozenset({".dcm", ".dicom", ".jpeg", ".jpg", ".png"})
+DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})
+IMAGE_SUFFIXES = DICOM_SUFFIXES | {".jpeg", ".jpg", ".png"}
 SYNTHETIC_NOTICE = "Synthetic films: this says nothing about accuracy."
 
 

@@ -40,7 +40,7 @@ def site_images():
             (ImageStatistics(0.5, 0.5, 0.2, 0.9, 1.0),) * count,
             properties,
             rng.normal(size=(count, 33)),
-            {},
+            (),
         )
 
     return make

@@ -27,7 +27,7 @@ def nested(images, methods):
 def test_folds_keep_patients_whole_and_classes_even(rng):
     patients = [f"p{i}" for i in rng.integers(0, 60, 200)]
     positive = rng.random(200) < 0.3
-    fold = grouped_folds(positive, patients, 5)
+    fold = grouped_folds(positive.astype(int), patients, 5)
     assert all(len(set(fold[np.array(patients) == name])) == 1 for name in set(patients))
     counts = np.array([[(fold == f)[positive == truth].sum() for truth in (False, True)] for f in range(5)])
     assert counts.min(axis=0)[0] >= 20
@@ -48,10 +48,10 @@ def test_simplest_candidate_within_one_standard_error_of_the_best_is_chosen():
 def test_predictions_of_a_patient_do_not_depend_on_its_labels(site_images, monkeypatch):
     """Nothing of a held-out patient is used: with other labels in one outer fold its own predictions stay as they are."""
     images = site_images()
-    fold = grouped_folds(images.positive, images.patients, 5)
+    fold = grouped_folds(images.label, images.patients, 5)
 
-    def folds(positive, patients, count, seed=0):
-        return fold if len(positive) == len(images) else grouped_folds(positive, patients, count, seed)
+    def folds(label, patients, count, seed=0):
+        return fold if len(label) == len(images) else grouped_folds(label, patients, count, seed)
 
     monkeypatch.setattr(cross_validation, "grouped_folds", folds)
     own = fold == 0

@@ -193,6 +193,32 @@ def test_calibrate_keeps_the_network_and_fits_thresholds(
     assert load_detector(tmp_path / "site.zip").verify() < 1e-3
 
 
+def test_all_weights_are_fine_tuned_to_a_sites_own_classes(pneumoscope, table, tmp_path, monkeypatch):
+    """From three classes to two: the new network describes the images again, for the population of the new bundle."""
+    from pneumoscope.adaptation import fine_tuning
+
+    monkeypatch.setattr(fine_tuning, "_EPOCHS", 2)
+    data = table(lambda row: [row[0], "clear" if row[1] == "normal" else "effusion", "", row[3]])
+    words = ("--bundle", "nano", "--method", "fine-tune", "--positive", "effusion", "--out", "ours.zip", "--json")
+    code, out, err = pneumoscope("adapt", "--data", data, *words)
+    assert code == 0, err
+    record, child = json.loads(out), load_bundle(tmp_path / "ours.zip")
+    assert record["method"] == "fine-tune"
+    assert child.manifest.classes == ("clear", "effusion")
+    assert (child.head, child.model == find_bundle("nano").model) == (None, False)
+    assert record["learning_curve"]["answer"].endswith("linear head, penalty 300.")
+    detector = load_detector(tmp_path / "ours.zip")
+    assert detector.verify() < 1e-3
+    decisions = [p.decision.value for p in detector.predict_many(str(file) for file in images_of(data))]
+    assert decisions.count("rejected") + decisions.count("refer") < len(decisions) / 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ours.html", "ours.zip", "site.csv"]
+
+
+def images_of(table):
+    with table.open(newline="") as stream:
+        return [row["path"] for row in csv.DictReader(stream)]
+
+
 def test_images_that_the_bundle_was_trained_on_are_refused(pneumoscope, phantoms, phantom_bundle, tmp_path):
     known = load_bundle(phantom_bundle)
     digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(phantoms.rglob("*.jpeg"))[:3]]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pneumoscope.adaptation.cross_validation import OUTER_FOLDS, grouped_folds, positive_probability
 from pneumoscope.adaptation.linear_head import fit_linear_heads
 from pneumoscope.adaptation.site import FILE_PROPERTIES, SiteImages
+from pneumoscope.assessment.acceptance import group_of
 from pneumoscope.data.audit import NOTICEABLE_AUC
 from pneumoscope.evaluation.metrics import Floats, roc_auc
 from pneumoscope.evaluation.policy_fitting import balancing_weights
@@ -93,7 +94,7 @@ def _of_headers(images: SiteImages) -> dict[str, Floats]:
         "age": np.array([np.nan if h.age_years is None else h.age_years for h in images.headers], dtype=np.float64)
     }
     for by in ("sex", "view"):
-        groups = np.array([getattr(header, by) for header in images.headers])
+        groups = np.array([group_of(header)[by] for header in images.headers])
         for group in sorted(set(groups) - {""})[1:]:
             found[f"{by} {group}"] = np.where(groups == "", np.nan, groups == group)
     return found
@@ -109,11 +110,14 @@ def _predicted_by_acquisition(images: SiteImages, values: dict[str, Floats]) -> 
     ]
     features = np.concatenate([np.stack([*filled, *known], axis=1), images.style], axis=1)
     label, scores = images.positive.astype(np.int64), np.zeros((len(_PENALTIES), len(images)))
-    fold = grouped_folds(images.positive, images.patients, OUTER_FOLDS)
-    for each in range(OUTER_FOLDS):
+    fold = grouped_folds(label, images.patients, OUTER_FOLDS)
+    for each in np.unique(fold):
         train, test = fold != each, fold == each
-        heads = fit_linear_heads(features[train], label[train], 2, _PENALTIES, balancing_weights(label[train] > 0))
-        scores[:, test] = [positive_probability(head(features[test])) for head in heads]
+        weight = balancing_weights(label[train] > 0)
+        heads = fit_linear_heads(features[train], label[train], 2, _PENALTIES, weight)
+        scores[:, test] = [
+            positive_probability(head.centred(features[train], weight)(features[test])) for head in heads
+        ]
     return np.asarray(max(scores, key=lambda score: roc_auc(score, images.positive)))
 
 

@@ -21,7 +21,8 @@ from pneumoscope.adaptation.cross_validation import (
 )
 from pneumoscope.adaptation.learning_curve import LearningCurve, learning_curve
 from pneumoscope.adaptation.methods import LinearHeads, Method, usable_methods
-from pneumoscope.adaptation.site import SiteImages
+from pneumoscope.adaptation.population import fit_site_guard, site_scope
+from pneumoscope.adaptation.site import FEWEST_IMAGES, FEWEST_PATIENTS, SiteImages
 from pneumoscope.assessment.acceptance import group_of, name_classes
 from pneumoscope.bundle import Bundle
 from pneumoscope.config import DetectorConfig
@@ -32,11 +33,11 @@ from pneumoscope.evaluation.calibration import calibration_line
 from pneumoscope.evaluation.intervals import Estimate, delong_difference, interval_of, patient_weights
 from pneumoscope.evaluation.metrics import Floats, compute_metrics, weighted_roc_auc
 from pneumoscope.evaluation.policy_fitting import balancing_weights
+from pneumoscope.inference.guard import Guard
+from pneumoscope.inference.scope import compare_header
 from pneumoscope.progress import Report
-from pneumoscope.types import ClassScheme
+from pneumoscope.types import OUTSIDE, ClassScheme, Reason
 
-# Images and patients of each class below which nothing that is measured means anything.
-_FEWEST_IMAGES, _FEWEST_PATIENTS = 20, OUTER_FOLDS
 _CHANCE = 0.5
 
 
@@ -54,7 +55,10 @@ class Adaptation:
         parent_auc: AUC of the parent on the same images.
         gain: AUC of the nested predictions minus that of the parent, with its interval by DeLong's paired test.
         gain_p: P value of the gain, two-sided.
-        acceptance: Measures of the nested decisions, as `measure_acceptance` gives them.
+        guard: Guard with the site's population.
+        distance: (n,) distances of the images to this population, without their own patients.
+        acceptance: Measures of the nested decisions, as `measure_acceptance` gives them; rejected images, and those outside of
+            the population, are among them.
         calibration: Name of a measure of calibration to its estimate.
         curve: Learning curve of the chosen candidate.
         acquisition: Audit of how far the acquisition tells the label.
@@ -69,6 +73,8 @@ class Adaptation:
     parent_auc: Estimate
     gain: Estimate
     gain_p: float
+    guard: Guard
+    distance: Floats
     acceptance: dict[str, Any]
     calibration: dict[str, Estimate]
     curve: LearningCurve
@@ -148,7 +154,8 @@ def adapt(
     curve = learning_curve(images, _fast(chosen), report("repeats of the learning curve"))
     positive, weight = images.positive, patient_weights(images.patients, np.random.default_rng(0))
     theirs = pneumonia_probability(images.parent_probability)
-    gain, p = delong_difference(nested.probability, theirs, positive)
+    guard, distance = fit_site_guard(Guard.from_bundle(parent), images)
+    gain, p = delong_difference(nested.probability, theirs, positive, images.patients)
     return Adaptation(
         images,
         scheme,
@@ -159,7 +166,9 @@ def adapt(
         _auc(theirs, positive, weight),
         gain,
         p,
-        name_classes(_acceptance(images, nested), scheme),
+        guard,
+        distance,
+        name_classes(_acceptance(images, nested, distance), scheme),
         _calibration(nested.probability, positive, weight),
         curve,
         audit_acquisition(images, nested.probability),
@@ -206,15 +215,15 @@ def check_images(parent: Bundle, images: SiteImages, scheme: ClassScheme) -> Non
         )
     positive = images.positive
     counts = [int((~positive).sum()), int(positive.sum())]
-    if min(counts) < _FEWEST_IMAGES:
+    if min(counts) < FEWEST_IMAGES:
         raise DataError(
-            f"expected at least {_FEWEST_IMAGES} {scheme.negative} and {_FEWEST_IMAGES} {scheme.positive} images that are not "
+            f"expected at least {FEWEST_IMAGES} {scheme.negative} and {FEWEST_IMAGES} {scheme.positive} images that are not "
             f"rejected, found {counts[0]} and {counts[1]} (and {sum(images.rejected.values())} rejected): add images"
         )
     patients = [len({images.patients[i] for i in np.flatnonzero(positive == truth)}) for truth in (False, True)]
-    if min(patients) < _FEWEST_PATIENTS:
+    if min(patients) < FEWEST_PATIENTS:
         raise DataError(
-            f"expected images of at least {_FEWEST_PATIENTS} {scheme.negative} and {_FEWEST_PATIENTS} {scheme.positive} patients, found "
+            f"expected images of at least {FEWEST_PATIENTS} {scheme.negative} and {FEWEST_PATIENTS} {scheme.positive} patients, found "
             f"{patients[0]} and {patients[1]}: add patients, or correct the column patient"
         )
 
@@ -226,8 +235,8 @@ def _auc(probability: Floats, positive: NDArray[np.bool_], weight: Floats) -> Es
 
 def _calibration(probability: Floats, positive: NDArray[np.bool_], weight: Floats) -> dict[str, Estimate]:
     """Calibration of probabilities that assume a prevalence of one half: the classes are weighted alike."""
-    slope, intercept = calibration_line(probability, positive)
     balanced = balancing_weights(positive)
+    slope, intercept = calibration_line(probability, positive, balanced)
     rows = [
         compute_metrics(
             np.stack([1 - probability, probability], axis=1), positive.astype(np.int64), ("normal", "pneumonia"), each
@@ -242,16 +251,25 @@ def _calibration(probability: Floats, positive: NDArray[np.bool_], weight: Float
     }
 
 
-def _acceptance(images: SiteImages, nested: NestedPredictions) -> dict[str, Any]:
-    of_image = [group_of(header) for header in images.headers]
+def _acceptance(images: SiteImages, nested: NestedPredictions, distance: Floats) -> dict[str, Any]:
+    """Measures of what users would have got: nested decisions, and the silence of gate and guard."""
+    scope, rejected = site_scope(images), images.rejected_images
+    reasons: list[list[str]] = []
+    for header, far, decision in zip(images.headers, distance > 1, nested.decision, strict=True):
+        population = [Reason.OUTSIDE_POPULATION] if far else []
+        near = [Reason.NEAR_THRESHOLD] if decision == "refer" else []
+        reasons.append([each.value for each in (*near, *population, *compare_header(header, scope).outside)])
+    outside = np.array([any(each in OUTSIDE for each in found) for found in reasons], dtype=np.bool_)
+    decisions = ["refer" if out else each for each, out in zip(nested.decision, outside, strict=True)]
+    of_image = [group_of(header) for header in (*images.headers, *(each.header for each in rejected))]
     return measure_acceptance(
         DecidedImages(
-            nested.probability,
-            images.positive,
-            nested.decision,
-            [["near_threshold"] if each == "refer" else [] for each in nested.decision],
-            np.zeros(len(images), dtype=np.bool_),
-            images.patients,
+            np.concatenate([nested.probability, np.full(len(rejected), np.nan)]),
+            np.concatenate([images.positive, np.array([each.positive for each in rejected], dtype=np.bool_)]),
+            [*decisions, *["rejected"] * len(rejected)],
+            [*reasons, *([each.reason] for each in rejected)],
+            np.concatenate([outside, np.zeros(len(rejected), dtype=np.bool_)]),
+            [*images.patients, *(each.patient for each in rejected)],
             {by: [group[by] for group in of_image] for by in ("age", "sex", "view")},
         )
     )

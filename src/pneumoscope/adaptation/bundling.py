@@ -57,7 +57,8 @@ def make_site_bundle(
         description: Name, version and intended use.
         settings: Targets of the operating points.
         out: File of the new bundle, ending in `.zip`.
-        describe: Function that describes the images by another bundle, where the network, and with it the features, is new.
+        describe: Function that describes the same images by another bundle, where the network, and with it the features, is
+            new.
     """
     images, chosen = adaptation.images, adaptation.chosen
     everything = np.arange(len(images))
@@ -70,8 +71,9 @@ def make_site_bundle(
     own = replace(parent.manifest, classes=chosen.method.scheme.names, calibration=policy.calibration)
     new = replace(parent, manifest=own, model=fitted.model or parent.model, head=fitted.head)
     # A guard without a network of its own looks at the features of the new one.
-    described = describe(new) if fitted.model and not parent.guard_model else images
-    guard, distance = fit_site_guard(Guard.from_bundle(parent), described)
+    guard, distance = adaptation.guard, adaptation.distance
+    if fitted.model and not parent.guard_model:
+        guard, distance = fit_site_guard(Guard.from_bundle(parent), describe(new))
     probability = adaptation.nested.probability
     statistics = [
         replace(each, probability=float(p), distance=float(d))

@@ -15,16 +15,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pneumoscope.adaptation.methods import Method
 from pneumoscope.adaptation.site import SiteImages
 from pneumoscope.config import DetectorConfig
 from pneumoscope.decision import DecisionPolicy, decide, pneumonia_probability, softmax
+from pneumoscope.errors import DataError
 from pneumoscope.evaluation.metrics import Floats, Ints, roc_auc
 from pneumoscope.evaluation.policy_fitting import FittedPolicy, fit_policy
 
 OUTER_FOLDS, INNER_FOLDS = 5, 4
+# Divisions of the patients that are tried until each fold has images of both classes.
+_ATTEMPTS = 20
 
 
 @dataclass(frozen=True)
@@ -80,36 +82,73 @@ class NestedPredictions:
     chosen: tuple[str, ...]
 
 
-def grouped_folds(positive: NDArray[np.bool_], patients: Sequence[str], folds: int, seed: int = 0) -> Ints:
-    """(n,) int, fold of each image: images of one patient in one fold, both classes spread evenly over the folds.
+def grouped_folds(label: Ints, patients: Sequence[str], folds: int, seed: int = 0) -> Ints:
+    """Fold of each image: images of one patient in one fold, the classes spread evenly over the folds.
+
+    Args:
+        label: (n,) int, 0 for the negative class.
+        patients: (n,) patient of each image.
+        folds: Number of folds; fewer are made where so many cannot have images of both classes each.
+        seed: Seed of what falls by chance.
+
+    Returns:
+        (n,) int, the folds from 0 on.
+
+    Raises:
+        DataError: Not even two folds can have images of both classes.
+    """
+    names, patient = np.unique(np.asarray(patients, dtype=object).astype(str), return_inverse=True)
+    classes = np.unique(label)
+    counts = np.stack([np.bincount(patient, label == each, len(names)) for each in classes], axis=1).astype(float)
+    for number in range(folds, 1, -1):
+        for attempt in range(_ATTEMPTS):
+            fold = _even_folds(counts, number, np.random.default_rng((seed, attempt)))[patient]
+            if _complete(fold, label, number):
+                return fold
+    raise DataError(
+        f"expected images of both classes of different patients, found {len(names)} patients with {len(label)} images that "
+        "cannot be divided so that each part has both classes: add patients"
+    )
+
+
+def _complete(fold: Ints, label: Ints, folds: int) -> bool:
+    """Whether each fold has images of both classes, and all others together have images of every class."""
+    classes = len(np.unique(label))
+    return all(
+        len(np.unique(label[fold == each] > 0)) == 2 and len(np.unique(label[fold != each])) == classes
+        for each in range(folds)
+    )
+
+
+def _even_folds(counts: Floats, folds: int, rng: np.random.Generator) -> Ints:
+    """(patients,) int, folds of patients by their (patients, classes) numbers of images.
 
     Patients with the most images first, each goes to the fold where it leaves the classes least uneven; ties fall by chance.
     """
-    patient = np.unique(np.asarray(patients, dtype=object).astype(str), return_inverse=True)[1]
-    counts = np.stack([np.bincount(patient, ~positive), np.bincount(patient, positive)], axis=1)
     fractions = counts / np.maximum(counts.sum(axis=0), 1)
-    order = np.random.default_rng(seed).permutation(len(counts))
+    order = rng.permutation(len(counts))
     order = order[np.argsort(-counts[order].sum(axis=1), kind="stable")]
-    filled, fold_of = np.zeros((folds, 2)), np.zeros(len(counts), dtype=np.int64)
+    filled, fold_of = np.zeros((folds, counts.shape[1])), np.zeros(len(counts), dtype=np.int64)
     for each in order:
         # Adding to a fold raises the sum of squares by this much; the least rise is the most even.
         rise = (filled * fractions[each]).sum(axis=1)
         fold_of[each] = np.lexsort((filled.sum(axis=1), rise))[0]
         filled[fold_of[each]] += fractions[each]
-    return fold_of[patient]
+    return fold_of
 
 
 def cross_validate(images: SiteImages, methods: Sequence[Method], rows: Ints, folds: int) -> list[Candidate]:
     """Candidates of methods, simplest first, with their out-of-fold logits for some images, (k,) int positions."""
     positive = images.positive[rows]
-    fold = grouped_folds(positive, [images.patients[i] for i in rows], folds)
+    fold = grouped_folds(images.label[rows], [images.patients[i] for i in rows], folds)
+    every = range(int(fold.max()) + 1)
     candidates = []
     for method in methods:
-        parts = [method.logits(images, rows[fold != each], rows[fold == each]) for each in range(folds)]
+        parts = [method.logits(images, rows[fold != each], rows[fold == each]) for each in every]
         for number in range(len(method.candidates)):
             logit = np.zeros((len(rows), len(method.scheme)))
             auc = []
-            for each in range(folds):
+            for each in every:
                 logit[fold == each] = parts[each][number]
                 auc.append(roc_auc(positive_probability(parts[each][number]), positive[fold == each]))
             candidates.append(Candidate(method, number, np.array(auc), logit, fold))
@@ -151,10 +190,11 @@ def nested_predictions(
     """
     methods = list(dict.fromkeys(each.method for each in candidates))
     single = candidates[0] if len(candidates) == 1 else None
-    fold = single.fold if single else grouped_folds(images.positive, images.patients, OUTER_FOLDS, seed=1)
+    fold = single.fold if single else grouped_folds(images.label, images.patients, OUTER_FOLDS, seed=1)
+    folds = int(fold.max()) + 1
     probability, decision = np.zeros(len(images)), np.full(len(images), "", dtype=object)
     chosen = []
-    for each in range(OUTER_FOLDS):
+    for each in range(folds):
         train, test = np.flatnonzero(fold != each), np.flatnonzero(fold == each)
         if single:
             others = replace(single, logit=single.logit[train])
@@ -165,7 +205,7 @@ def nested_predictions(
         policy = fit_candidate_policy(candidate, images, train, settings).policy
         probability[test], decision[test] = _decided(policy, logit)
         chosen.append(candidate.description)
-        progress(each + 1, OUTER_FOLDS)
+        progress(each + 1, folds)
     return NestedPredictions(probability, tuple(map(str, decision)), tuple(chosen))
 
 

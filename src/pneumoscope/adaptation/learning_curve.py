@@ -66,16 +66,17 @@ class LearningCurve:
 
 def learning_curve(images: SiteImages, candidate: Candidate, progress: Callable[[int, int], None]) -> LearningCurve:
     """Learning curve of a candidate; in each repeat smaller samples of patients are parts of larger ones."""
-    folds = [grouped_folds(images.positive, images.patients, OUTER_FOLDS, seed) for seed in range(_REPEATS)]
-    largest = min(int((fold != repeat % OUTER_FOLDS).sum()) for repeat, fold in enumerate(folds))
+    folds = [grouped_folds(images.label, images.patients, OUTER_FOLDS, seed) for seed in range(_REPEATS)]
+    held_out = [repeat % (int(fold.max()) + 1) for repeat, fold in enumerate(folds)]
+    largest = min(int((fold != out).sum()) for fold, out in zip(folds, held_out, strict=True))
     sizes = [_SMALLEST]
     while 2 * sizes[-1] <= largest:
         sizes.append(2 * sizes[-1])
     # A last step of less than a quarter is no step.
     sizes = [*sizes, largest] if largest > 1.25 * sizes[-1] else [*sizes[:-1], largest]
     auc = np.zeros((len(sizes), _REPEATS))
-    for repeat, fold in enumerate(folds):
-        train, test = (np.flatnonzero((fold == repeat % OUTER_FOLDS) == held_out) for held_out in (False, True))
+    for repeat, (fold, out) in enumerate(zip(folds, held_out, strict=True)):
+        train, test = np.flatnonzero(fold != out), np.flatnonzero(fold == out)
         order = _by_patients(images, train, np.random.default_rng(repeat))
         for number, size in enumerate(sizes):
             auc[number, repeat] = _auc(images, candidate, order[:size], test)

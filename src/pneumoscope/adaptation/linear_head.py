@@ -41,6 +41,14 @@ class LinearHead:
         """(n, classes) logits of (n, channels) features."""
         return np.asarray(features @ self.weight.T + self.bias, dtype=np.float64)
 
+    def centred(self, features: NDArray[np.floating], weight: Floats) -> "LinearHead":
+        """Head whose mean logits, weighted, are 0 over (n, channels) features.
+
+        The intercept that is fitted follows the classes' frequencies among the images of a fold: out-of-fold logits would differ
+        from fold to fold by what their labels were, the more the larger the penalty is beside the features' part.
+        """
+        return LinearHead(self.weight, -self.weight @ np.average(features, axis=0, weights=weight))
+
     def arrays(self) -> dict[str, NDArray[np.float32]]:
         """Arrays for a bundle."""
         return {"weight": self.weight.astype(np.float32), "bias": self.bias.astype(np.float32)}

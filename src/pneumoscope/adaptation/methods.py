@@ -141,7 +141,9 @@ class LinearHeads(Method):
         """Linear head for each penalty."""
         label = self.labels(images)[train]
         weight = balancing_weights(label > 0)
-        return fit_linear_heads(images.features[train], label, len(self.scheme), self.penalties, weight)
+        features = images.features[train]
+        heads = fit_linear_heads(features, label, len(self.scheme), self.penalties, weight)
+        return [head.centred(features, weight) for head in heads]
 
 
 def usable_methods(parent: ClassScheme, site: ClassScheme, etiologies: bool, wanted: str | None) -> list[Method]:

@@ -58,24 +58,25 @@ def adapt_site(
     """
     kept = out.with_name(f"{out.name}.resume")
 
-    def describe(by: Bundle, folder: Path) -> SiteImages:
+    def describe(by: Bundle, images: Source, folder: Path, rejected_too: bool = False) -> SiteImages:
         network = hashlib.sha256(by.model).hexdigest()
-        paths = [image.path for image in source.images]
+        paths = [image.path for image in images.images]
         stored = Resumable(folder, {"bundle": by.sha256, "network": network, "images": paths})
         with WorkerPool(by, workers) as pool:
-            return describe_site(by, pool, source, stored, report("images described"))
+            return describe_site(pool, images, stored, report("images described"), rejected_too)
 
-    images = describe(parent, kept / "images")
+    images = describe(parent, source, kept / "images")
+
+    def again(by: Bundle) -> SiteImages:
+        # The limits of rejection are in units of features that the new network has not: what the parent let in stays.
+        return describe(by, source.only(images.paths), kept / "described", rejected_too=True)
+
     check_images(parent, images, source.scheme)
     methods = methods_for(parent, images, source.scheme, "linear" if maker else method)
     if maker:
         methods = [maker(images, methods[0], kept / "trainings")]
     found = adapt(parent, images, source.scheme, settings, methods, report)
     write_adaptation_report(report_path(out), parent, found, description)
-    made = (
-        make_site_bundle(parent, found, description, settings, out, lambda new: describe(new, kept / "described"))
-        if found.better_than_chance
-        else None
-    )
+    made = make_site_bundle(parent, found, description, settings, out, again) if found.better_than_chance else None
     shutil.rmtree(kept, ignore_errors=True)
     return found, made

@@ -9,6 +9,7 @@ from pneumoscope.bundle import Scope
 from pneumoscope.decision import Floats
 from pneumoscope.inference.guard import Guard
 from pneumoscope.inference.population import fit_population_by_patient
+from pneumoscope.inference.scope import FRONTAL_VIEWS, normalised_view
 
 # Fraction of a site's own images that may lie outside, and number of references, as at the parent's fit.
 _OUTSIDE_FRACTION, _REFERENCES = 0.02, 1000
@@ -44,9 +45,9 @@ def fit_site_guard(parent: Guard, images: SiteImages) -> tuple[Guard, Floats]:
 
 
 def site_scope(images: SiteImages) -> Scope:
-    """Ages and views of a site's images, where nearly all of them are known."""
+    """Ages and views, AP or PA, of a site's images, where nearly all of them are known."""
     ages = [header.age_years for header in images.headers if header.age_years is not None]
-    views = [header.view for header in images.headers if header.view]
+    views = [view for header in images.headers if (view := normalised_view(header.view)) in FRONTAL_VIEWS]
     needed = _KNOWN * len(images)
     return Scope(
         (int(min(ages)), int(max(ages))) if len(ages) >= needed else None,

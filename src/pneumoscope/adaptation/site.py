@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumoscope.assessment.acceptance import with_table
-from pneumoscope.bundle import Bundle
 from pneumoscope.config import Preprocessing
 from pneumoscope.data.export_variants import EXPORT_VARIANTS
 from pneumoscope.data.index import measure
@@ -35,6 +34,8 @@ from pneumoscope.types import STATISTICS, Etiology, Finding, ImageHeader, ImageS
 if TYPE_CHECKING:
     from pneumoscope.inference.detector import Detector
 
+# Images and patients of a class below which nothing that is measured means anything.
+FEWEST_IMAGES, FEWEST_PATIENTS = 20, 5
 # Images of a task: a kill costs no more descriptions than these.
 _TASK = 16
 # Images of a site, variants included, below which each gets more variants, and the largest number of these.
@@ -46,6 +47,23 @@ FILE_PROPERTIES = (
     *("width", "height", "aspect ratio", "bytes per pixel"),
     *("JPEG quantisation", "sharpness", "contrast", "brightness"),
 )
+
+
+@dataclass(frozen=True)
+class RejectedImage:
+    """Labelled image that is rejected.
+
+    Attributes:
+        positive: Whether its label is the positive class.
+        patient: Its patient.
+        header: Age, sex and view, from the table or the header.
+        reason: Reason of the rejection.
+    """
+
+    positive: bool
+    patient: str
+    header: ImageHeader
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -68,7 +86,7 @@ class SiteImages:
         statistics: (n,) statistics of the images.
         file_properties: (n, 8) values of `FILE_PROPERTIES`; NaN where unknown.
         style: (n, 33) acquisition features: spectrum, grey levels, corner markers.
-        rejected: Reason to number of further images that the parent rejected.
+        rejected_images: Further images, which the parent rejected.
     """
 
     label: Ints
@@ -86,7 +104,7 @@ class SiteImages:
     statistics: tuple[ImageStatistics, ...]
     file_properties: Floats
     style: Floats
-    rejected: dict[str, int]
+    rejected_images: tuple[RejectedImage, ...]
 
     def __len__(self) -> int:
         return len(self.label)
@@ -95,6 +113,11 @@ class SiteImages:
     def positive(self) -> NDArray[np.bool_]:
         """(n,) bool, images of the positive class."""
         return np.asarray(self.label > 0)
+
+    @property
+    def rejected(self) -> dict[str, int]:
+        """Reason to number of rejected images, the most frequent first."""
+        return dict(Counter(each.reason for each in self.rejected_images).most_common())
 
 
 @dataclass(frozen=True)
@@ -120,20 +143,22 @@ class DescribeImages(Task[_Described]):
 
     Attributes:
         variants: Number of export variants of each image that are described as well.
+        rejected_too: Whether images that are rejected for their pixels are described as well.
     """
 
     variants: int = 1
+    rejected_too: bool = False
 
     def run(self, detector: "Detector", each: Each) -> list[_Described]:
         """Describes all images."""
-        return [_describe(detector, str(image), self.variants) for image in each(self.images)]
+        return [_describe(detector, str(image), self) for image in each(self.images)]
 
     def reject(self, detector: "Detector", cause: str) -> list[_Described]:
         """Rejects all images as unreadable."""
         return [_Described("", "unreadable", None, {}) for _ in self.images]
 
 
-def _describe(detector: "Detector", path: str, variants: int) -> _Described:
+def _describe(detector: "Detector", path: str, wanted: DescribeImages) -> _Described:
     from pneumoscope.data.acquisition_clusters import acquisition_features
     from pneumoscope.data.preprocessing import prepare
     from pneumoscope.data.reading import read_bytes, read_grey
@@ -142,8 +167,9 @@ def _describe(detector: "Detector", path: str, variants: int) -> _Described:
         content = read_bytes(Path(path))
     except UnreadableImage:
         return _Described("", "unreadable", None, {})
-    [score] = detector.score_many([NamedImage(path, content)], described=True)
-    if score.description is None or score.statistics is None or score.rejection is not None:
+    [score] = detector.score_many([NamedImage(path, content)], rejected_too=wanted.rejected_too, described=True)
+    rejected = score.rejection is not None and not wanted.rejected_too
+    if score.description is None or score.statistics is None or rejected:
         return _Described(score.sha256, score.rejection.value if score.rejection else "", score.header, {})
     pixels = read_grey(Path(path), content)
     found, (height, width) = measure(pixels, content), pixels.shape
@@ -161,7 +187,7 @@ def _describe(detector: "Detector", path: str, variants: int) -> _Described:
             "statistics": np.array([getattr(score.statistics, name) for name in STATISTICS]),
             "properties": np.array([*properties, found.sharpness, found.contrast, found.brightness]),
             "style": acquisition_features(square[None])[0],
-            **(_describe_variants(detector, square, score.sha256, variants) if variants else {}),
+            **(_describe_variants(detector, square, score.sha256, wanted.variants) if wanted.variants else {}),
         },
     )
 
@@ -248,16 +274,16 @@ def _sha256(file: Path) -> str:
 
 
 def describe_site(
-    bundle: Bundle, pool: WorkerPool, source: Source, stored: Resumable, progress: Progress
+    pool: WorkerPool, source: Source, stored: Resumable, progress: Progress, rejected_too: bool = False
 ) -> SiteImages:
     """Describe a site's labelled images.
 
     Args:
-        bundle: Bundle of the pool.
         pool: Worker processes.
         source: Labelled images.
         stored: Descriptions of an interrupted command, and those that follow.
         progress: Callback with the number of images done and their total.
+        rejected_too: Whether images that the bundle of the pool rejects for their pixels are described like the others.
 
     Raises:
         DataError: The images lie in an archive, one image has two labels, or all are rejected.
@@ -267,7 +293,7 @@ def describe_site(
             f"expected each image in a file of its own, found the archive {source.root}: unpack it into a folder"
         )
     described: list[_Described] = []
-    for batch in _described(pool, source, stored):
+    for batch in _described(pool, source, stored, rejected_too):
         described += batch
         progress(len(described), len(source.images))
     return _joined(source, described)
@@ -278,13 +304,13 @@ def in_tasks(files: Sequence[Path]) -> list[Sequence[Path]]:
     return [files[start : start + _TASK] for start in range(0, len(files), _TASK)]
 
 
-def _described(pool: WorkerPool, source: Source, stored: Resumable) -> Iterator[list[_Described]]:
+def _described(pool: WorkerPool, source: Source, stored: Resumable, rejected_too: bool) -> Iterator[list[_Described]]:
     """Descriptions of the images of a source, in their order."""
     files = in_tasks([source.file_of(image.path) for image in source.images])
     earlier = [stored.load(number, batch) for number, batch in enumerate(files)]
     variants = min(_MOST_VARIANTS, 1 + _DESCRIBED // len(source.images))
     fresh = pool.run(
-        DescribeImages([str(file) for file in batch], variants)
+        DescribeImages([str(file) for file in batch], variants, rejected_too)
         for batch, found in zip(files, earlier, strict=True)
         if found is None
     )
@@ -296,16 +322,26 @@ def _described(pool: WorkerPool, source: Source, stored: Resumable) -> Iterator[
 
 
 def _joined(source: Source, described: Sequence[_Described]) -> SiteImages:
-    usable = [(image, each) for image, each in zip(source.images, described, strict=True) if each.row]
-    rejected = Counter(each.reason or "unreadable" for each in described if not each.row)
+    pairs = list(zip(source.images, described, strict=True))
+    rejected = tuple(
+        RejectedImage(
+            image.finding is Finding.PNEUMONIA,
+            _patient(image, each),
+            with_table(each.header, image.groups),
+            each.reason or "unreadable",
+        )
+        for image, each in pairs
+        if not each.row
+    )
+    usable = _once(source, [(image, each) for image, each in pairs if each.row])
     if not usable:
+        reasons = Counter(each.reason for each in rejected).most_common()
         raise DataError(
             f"expected frontal chest radiographs in {source.root}, found none: {len(described)} images are rejected "
-            f"({listed(f'{count} {reason}' for reason, count in rejected.most_common())})"
+            f"({listed(f'{count} {reason}' for reason, count in reasons)})"
         )
-    usable = _once(source, usable)
     images, found = [image for image, _ in usable], [each for _, each in usable]
-    etiologies = all(image.etiology is not Etiology.UNKNOWN for image in images)
+    etiologies = _tells_etiologies(usable)
     known = [image.known_name or bool(each.header and each.header.patient) for image, each in usable]
     rows = {name: np.stack([each.row[name] for each in found]) for name in found[0].row}
     return SiteImages(
@@ -324,7 +360,16 @@ def _joined(source: Source, described: Sequence[_Described]) -> SiteImages:
         tuple(ImageStatistics(*map(float, values)) for values in rows["statistics"]),
         rows["properties"],
         rows["style"],
-        dict(rejected.most_common()),
+        rejected,
+    )
+
+
+def _tells_etiologies(usable: Sequence[tuple[SourceImage, _Described]]) -> bool:
+    """Whether the etiology of every pneumonia is known, and each has enough images and patients to be learnt."""
+    of = {etiology: [pair for pair in usable if pair[0].etiology is etiology] for etiology in Etiology}
+    return not of[Etiology.UNKNOWN] and all(
+        len(of[each]) >= FEWEST_IMAGES and len({_patient(*pair) for pair in of[each]}) >= FEWEST_PATIENTS
+        for each in (Etiology.BACTERIAL, Etiology.VIRAL)
     )
 
 

@@ -14,6 +14,7 @@ from pneumoscope.evaluation.acceptance import DecidedImages, check_requirements,
 from pneumoscope.evaluation.intervals import Estimate
 from pneumoscope.evaluation.metrics import Ints
 from pneumoscope.inference.decide import Decider, ImageScore
+from pneumoscope.inference.scope import normalised_view
 from pneumoscope.types import OUTSIDE, ClassScheme, Decision, ImageHeader, Prediction, PredictionRequest
 
 # Upper ends of the age groups, completed years.
@@ -111,7 +112,7 @@ def group_of(header: ImageHeader) -> dict[str, str]:
     return {
         "age": "" if years is None else next((name for oldest, name in _AGES if years < oldest + 1), _OLDEST),
         "sex": header.sex,
-        "view": header.view,
+        "view": normalised_view(header.view),
     }
 
 

@@ -6,17 +6,17 @@ site's own instead of normal and pneumonia: `Finding.PNEUMONIA` is then the posi
 
 import csv
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumoscope.data.names import parse_name
+from pneumoscope.data.names import ParsedName, parse_name
 from pneumoscope.data.reading import read_grey
 from pneumoscope.errors import DataError, listed
-from pneumoscope.types import BINARY, IMAGE_SUFFIXES, ClassScheme, Etiology, Finding, Split
+from pneumoscope.types import BINARY, DICOM_SUFFIXES, IMAGE_SUFFIXES, ClassScheme, Etiology, Finding, Split
 
 # Kaggle's `val` holds 16 of the 5,232 training images: too few to measure anything, so they count as training images.
 _SPLIT_FOLDERS = {"train": Split.TRAIN, "training": Split.TRAIN, "val": Split.TRAIN, "valid": Split.TRAIN,
@@ -79,6 +79,11 @@ class Source:
         self.scheme = scheme
         self.images = sorted(images, key=lambda image: image.path)
         self._archive: dict[str, NDArray[np.uint8]] = {}
+
+    def only(self, paths: Collection[str]) -> "Source":
+        """Source of some of the images."""
+        wanted = set(paths)
+        return Source(self.root, self.layout, [image for image in self.images if image.path in wanted], self.scheme)
 
     def file_of(self, path: str) -> Path:
         """Path of the file that contains an image."""
@@ -190,7 +195,7 @@ def _image_in_folders(relative: PurePosixPath, words: ClassWords) -> SourceImage
         return None
     split = next((_SPLIT_FOLDERS[part] for part in folders if part in _SPLIT_FOLDERS), Split.TRAIN)
     finding, etiology = words[word]
-    name = parse_name(relative.stem)
+    name = _parse_path(relative)
     conflict = ""
     if name is not None and words is _CLASS_WORDS:
         if name.finding is not finding or (etiology not in (Etiology.UNKNOWN, name.etiology)):
@@ -208,6 +213,11 @@ def _image_in_folders(relative: PurePosixPath, words: ClassWords) -> SourceImage
         conflict=conflict,
         known_name=name is not None,
     )
+
+
+def _parse_path(path: PurePosixPath) -> ParsedName | None:
+    """Patient and etiology by a file's name; None for DICOM objects, which devices name alike, and whose headers know better."""
+    return None if path.suffix.lower() in DICOM_SUFFIXES else parse_name(path.stem)
 
 
 def _name_space(split: Split) -> str:
@@ -246,10 +256,10 @@ def _image_of_row(table: Path, line: int, row: dict[str, str], words: ClassWords
     if split_word not in _SPLIT_FOLDERS:
         raise DataError(f"expected train or test as split in line {line} of {table}, found {split_word!r}: correct it")
     split = _SPLIT_FOLDERS[split_word]
-    stem = PurePosixPath(cell["path"]).stem
-    name = parse_name(stem)
+    path = PurePosixPath(cell["path"])
+    name = _parse_path(path)
     # Patients named by a table are one name space; numbers taken from file names are two.
-    patient = cell["patient"] or f"{_name_space(split)}/{name.patient if name else stem}"
+    patient = cell["patient"] or f"{_name_space(split)}/{name.patient if name else path.with_suffix('')}"
     return SourceImage(
         path=cell["path"],
         finding=finding,

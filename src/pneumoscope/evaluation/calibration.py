@@ -89,7 +89,9 @@ def fit_pneumonia_calibration(logit: NDArray[np.floating], positive: NDArray[np.
     return calibration(found.x)
 
 
-def calibration_line(probability: Floats, positive: NDArray[np.bool_]) -> tuple[float, float]:
+def calibration_line(
+    probability: Floats, positive: NDArray[np.bool_], weight: Floats | None = None
+) -> tuple[float, float]:
     """Calibration slope and intercept: logistic regression of the label on the logit of the probability.
 
     Perfect calibration gives (1, 0). A slope below 1 means too extreme probabilities, an intercept below 0 too high ones.
@@ -97,6 +99,7 @@ def calibration_line(probability: Floats, positive: NDArray[np.bool_]) -> tuple[
     Args:
         probability: (n,) float in [0, 1].
         positive: (n,) bool, with at least one image of each class.
+        weight: (n,) weight of each image; equal where None.
 
     Returns:
         Slope and intercept; NaN where a threshold separates the two classes, since the slope then grows without bound.
@@ -110,10 +113,12 @@ def calibration_line(probability: Floats, positive: NDArray[np.bool_]) -> tuple[
     if logits[~is_positive].max() < logits[is_positive].min() or logits[is_positive].max() < logits[~is_positive].min():
         return float("nan"), float("nan")
 
+    counts = np.ones(len(logits)) if weight is None else weight / weight.mean()
+
     def loss_and_gradient(line: Floats) -> tuple[float, Floats]:
         predicted = line[0] * logits + line[1]
-        error = expit(predicted) - is_positive
-        loss = np.logaddexp(0, predicted) - predicted * is_positive
+        error = counts * (expit(predicted) - is_positive)
+        loss = counts * (np.logaddexp(0, predicted) - predicted * is_positive)
         return float(loss.mean()), np.array([(error * logits).mean(), error.mean()])
 
     found = minimize(loss_and_gradient, np.array([1.0, 0.0]), jac=True, method="BFGS", options={"gtol": 1e-9})

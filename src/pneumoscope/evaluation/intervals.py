@@ -152,23 +152,26 @@ def delong_interval(score: Floats, positive: NDArray[np.bool_]) -> Estimate:
     return Estimate(value, max(0.0, value - reach), min(1.0, value + reach))
 
 
-def delong_difference(score: Floats, other: Floats, positive: NDArray[np.bool_]) -> tuple[Estimate, float]:
-    """Difference of two AUCs on the same images by DeLong's paired test, which assumes independent images.
+def delong_difference(
+    score: Floats, other: Floats, positive: NDArray[np.bool_], patients: Sequence[str]
+) -> tuple[Estimate, float]:
+    """Difference of two AUCs on the same images by DeLong's paired test, for images that are clustered by patient.
 
     Args:
         score: (n,) float, higher for pneumonia.
         other: (n,) float, score that is compared with.
-        positive: (n,) bool, with at least two images of each class.
+        positive: (n,) bool, with images of at least two patients of each class.
+        patients: (n,) patient of each image; where all differ, the test is DeLong's own.
 
     Returns:
         AUC of `score` minus that of `other` with its 95 % interval, and the two-sided P value; 1 where both rank alike.
-    Source: as for `delong_interval`.
+    Source: as for `delong_interval`; clusters as in Obuchowski, Biometrics 1997, doi 10.2307/2533958.
     """
     from scipy.stats import norm
 
     pairs = zip(_placements(score, positive), _placements(other, positive), strict=True)
     above, below = (one - two for one, two in pairs)
-    difference, deviation = float(above.mean()), _deviation(above, below)
+    difference, deviation = float(above.mean()), _clustered_deviation(above, below, positive, patients)
     p = float(2 * norm.sf(abs(difference) / deviation)) if deviation > 0 else 1.0
     return Estimate(difference, difference - _Z * deviation, difference + _Z * deviation), p
 
@@ -182,6 +185,19 @@ def _placements(score: Floats, positive: NDArray[np.bool_]) -> tuple[Floats, Flo
     above = (rank[positive] - rankdata(score[positive])) / rest
     below = 1 - (rank[~positive] - rankdata(score[~positive])) / count
     return above, below
+
+
+def _clustered_deviation(above: Floats, below: Floats, positive: NDArray[np.bool_], patients: Sequence[str]) -> float:
+    """Standard error of the mean of the placements, whose sums over a patient's images are independent."""
+    names, patient = np.unique(np.asarray(patients, dtype=object).astype(str), return_inverse=True)
+    variance, sums = 0.0, []
+    for placement, own in ((above, positive), (below, ~positive)):
+        clusters = len(np.unique(patient[own]))
+        total = np.bincount(patient[own], placement - placement.mean(), len(names)) / own.sum()
+        variance += clusters / max(clusters - 1, 1) * float((total**2).sum())
+        sums.append(total)
+    covariance = len(names) / max(len(names) - 1, 1) * float((sums[0] * sums[1]).sum())
+    return float(np.sqrt(max(variance + 2 * covariance, 0.0)))
 
 
 def _deviation(above: Floats, below: Floats) -> float:

@@ -10,7 +10,8 @@ _CHEST_WORDS = ("CHEST", "THORAX", "TORAX", "LUNG", "RIB")
 _SAYS_NOTHING = ("", "UNKNOWN", "OTHER", "UNDEFINED", "NONE", "DEFAULT")
 # Modalities (PS3.3, C.7.3.1.1.1) of projection radiographs, and those of images that were converted.
 _PROJECTION = ("", "CR", "DX", "RG", "RF", "DR", "OT", "SC")
-# Other ways to write a view.
+# Views of frontal radiographs, and other ways to write them.
+FRONTAL_VIEWS = ("AP", "PA")
 _SAME_VIEW = {"ANTEROPOSTERIOR": "AP", "POSTEROANTERIOR": "PA", "A-P": "AP", "P-A": "PA"}
 
 
@@ -29,6 +30,12 @@ class HeaderRemarks:
     header: ImageHeader | None = None
 
 
+def normalised_view(view: str) -> str:
+    """View Position without what follows its first word (`AP SUPINE`), in its short form."""
+    word = view.split(" ")[0]
+    return _SAME_VIEW.get(word, word)
+
+
 def compare_header(header: ImageHeader | None, scope: Scope) -> HeaderRemarks:
     """Compare the header of an image with the scope of a bundle; an image without one leaves nothing to compare."""
     if header is None:
@@ -41,8 +48,8 @@ def compare_header(header: ImageHeader | None, scope: Scope) -> HeaderRemarks:
     if header.body_part not in _SAYS_NOTHING and not any(word in header.body_part for word in _CHEST_WORDS):
         outside.append(Reason.OUTSIDE_BODY_PART)
         remarks.append(f"expected the body part CHEST, found {header.body_part} in the header")
-    view = header.view.split(" ")[0]
-    if view and scope.views and _SAME_VIEW.get(view, view) not in scope.views:
+    view = normalised_view(header.view)
+    if view and scope.views and view not in scope.views:
         outside.append(Reason.OUTSIDE_VIEW)
         remarks.append(f"expected the view {' or '.join(scope.views)}, found {header.view} in the header")
     if scope.ages is not None:
