@@ -8,11 +8,14 @@ from pneumoscope.adaptation.cross_validation import (
     Candidate,
     choose,
     cross_validate,
+    fit_candidate_policy,
     grouped_folds,
     nested_predictions,
 )
 from pneumoscope.adaptation.methods import LinearHeads, usable_methods
 from pneumoscope.config import DetectorConfig
+from pneumoscope.decision import pneumonia_probability
+from pneumoscope.errors import DataError
 from pneumoscope.evaluation.metrics import roc_auc
 from pneumoscope.types import BINARY, THREE_CLASS, ClassScheme
 
@@ -32,6 +35,38 @@ def test_folds_keep_patients_whole_and_classes_even(rng):
     counts = np.array([[(fold == f)[positive == truth].sum() for truth in (False, True)] for f in range(5)])
     assert counts.min(axis=0)[0] >= 20
     assert counts.min(axis=0)[1] >= 7
+
+
+def test_folds_have_both_classes_where_patients_have_both(rng):
+    """Ten patients with images of both classes, and positives of five of them alone."""
+    patients = [f"p{i // 8}" for i in range(80)]
+    label = np.array([int(i // 8 < 5 and i % 8 < 1 + 3 * (i // 8 == 0)) for i in range(80)])
+    for seed in range(5):
+        fold = grouped_folds(label, patients, 5, seed)
+        assert [set(label[fold == each]) for each in range(5)] == [{0, 1}] * 5
+
+
+def test_fewer_folds_are_made_where_so_many_cannot_have_both_classes():
+    label = np.array([1] * 3 + [0] * 20)
+    fold = grouped_folds(label, [f"p{i}" for i in range(23)], 5)
+    assert [set(label[fold == each]) for each in range(fold.max() + 1)] == [{0, 1}] * 3
+    with pytest.raises(DataError, match="add patients"):
+        grouped_folds(label, ["one"] * 3 + [f"p{i}" for i in range(20)], 5)
+
+
+def test_three_classes_are_calibrated_however_large_the_penalty(site_images):
+    """Out-of-fold intercepts would follow the etiologies of a fold, and outdo the features."""
+    images = site_images(count=180, signal=0.0)
+    label = np.repeat(np.arange(90) % 3, 2)
+    features = images.features.copy()
+    features[:, 0] += 1.5 * (label > 0)
+    images = replace(images, label=label, features=features, etiologies=True)
+    [candidate] = cross_validate(images, [LinearHeads(THREE_CLASS, True, (3000.0,))], np.arange(180), 5)
+    policy = fit_candidate_policy(candidate, images, np.arange(180), DetectorConfig()).policy
+    assert policy.calibration.temperature < 0.5
+    probability = pneumonia_probability(policy.calibration.probabilities(candidate.logit))
+    assert roc_auc(probability, label > 0) > 0.75
+    assert probability.std() > 0.15
 
 
 def test_simplest_candidate_within_one_standard_error_of_the_best_is_chosen():

@@ -1,16 +1,26 @@
-"""Learning curve, acquisition audit and population of a site."""
+"""Learning curve, acquisition audit, population and acceptance of a site."""
+
+import itertools
+from dataclasses import replace
 
 import numpy as np
+import pytest
 
+from pneumoscope.adaptation import site
 from pneumoscope.adaptation.acquisition import audit_acquisition
+from pneumoscope.adaptation.adapt import adapt
 from pneumoscope.adaptation.cross_validation import Candidate
 from pneumoscope.adaptation.learning_curve import LearningCurve, learning_curve
 from pneumoscope.adaptation.methods import LinearHeads
 from pneumoscope.adaptation.population import fit_site_guard, site_scope
-from pneumoscope.bundle import GuardLimits, Scope
+from pneumoscope.adaptation.site import RejectedImage
+from pneumoscope.bundle import GuardLimits, Scope, find_bundle
+from pneumoscope.config import DetectorConfig
+from pneumoscope.data.sources import SourceImage
 from pneumoscope.inference.guard import Guard
 from pneumoscope.inference.population import Descriptions
-from pneumoscope.types import BINARY
+from pneumoscope.progress import silent
+from pneumoscope.types import BINARY, Etiology, Finding, ImageHeader, Split
 
 
 def test_learning_curve_rises_with_images_and_says_so(site_images):
@@ -68,3 +78,52 @@ def test_images_of_the_site_are_inside_and_others_outside(site_images):
 def test_scope_has_the_ages_and_views_of_the_site(site_images):
     images = site_images()
     assert site_scope(images) == Scope((3, 6), ("AP", "PA"))
+
+
+def test_scope_binds_to_views_in_any_spelling_and_to_none_that_are_seldom_named(site_images):
+    images = site_images()
+
+    def viewed(*views):
+        headers = (replace(header, view=view) for header, view in zip(images.headers, itertools.cycle(views)))
+        return replace(images, headers=tuple(headers))
+
+    assert site_scope(viewed("AP SUPINE", "POSTEROANTERIOR")).views == ("AP", "PA")
+    assert site_scope(viewed("AP")).views == ("AP",)
+    assert site_scope(viewed("AP", "PA", "FRONTAL")).views == ()
+
+
+@pytest.mark.parametrize(
+    ("viral", "patients", "expected"), [(20, 20, True), (19, 19, False), (20, 4, False), (0, 0, False)]
+)
+def test_etiologies_are_learnt_where_each_has_enough_images_and_patients(viral, patients, expected):
+    def some(etiology, count, of):
+        finding = Finding.NORMAL if etiology is Etiology.NONE else Finding.PNEUMONIA
+        return [
+            (SourceImage(f"{etiology}/{i}", finding, etiology, f"{etiology}{i % of}", Split.TRAIN), None)
+            for i in range(count)
+        ]
+
+    usable = some(Etiology.NONE, 30, 30) + some(Etiology.BACTERIAL, 30, 30) + some(Etiology.VIRAL, viral, patients)
+    assert site._tells_etiologies(usable) == expected
+    assert not site._tells_etiologies(usable + some(Etiology.UNKNOWN, 1, 1))
+
+
+def test_what_users_would_get_has_the_images_that_stay_without_a_decision(site_images):
+    images = site_images(count=200, signal=3.0)
+    headers = tuple(replace(header, age_years=None) for header in images.headers)
+    views = ("LATERAL",) * 3
+    headers = tuple(replace(h, view=v) for h, v in zip(headers, views, strict=False)) + headers[3:]
+    refused = tuple(RejectedImage(i < 4, f"r{i}", ImageHeader(view="PA"), "inverted") for i in range(12))
+    images = replace(images, headers=headers, rejected_images=refused)
+    methods = [LinearHeads(BINARY, True, (300.0, 30.0))]
+    found = adapt(find_bundle("nano"), images, BINARY, DetectorConfig(), methods, silent)
+    flow, reasons = found.acceptance["flow"], found.acceptance["reasons"]
+    assert (flow["normal"]["rejected"], flow["pneumonia"]["rejected"]) == (8, 4)
+    assert sum(sum(counts.values()) for counts in flow.values()) == 212
+    far = int((found.distance > 1).sum())
+    assert reasons["outside_population"] == far > 0
+    assert (reasons["outside_view"], reasons["inverted"]) == (3, 12)
+    assert far <= sum(counts["outside"] for counts in flow.values()) <= far + 3
+    assert images.rejected == {"inverted": 12}
+    measures = found.acceptance["measures"]
+    assert measures["sensitivity_of_all"]["value"] < measures["sensitivity"]["value"]

@@ -118,3 +118,20 @@ def test_every_metric_has_a_display_name():
     assert display_name("recall_viral") == "recall, viral"
     assert display_name("auc_viral") == "AUC, viral"
     assert display_name("specificity") == "specificity"
+
+
+def test_names_of_a_sites_own_classes_and_files_stay_as_they_are(rng, tmp_path):
+    """Where one of them is called pneumonia, and is not the positive one."""
+    label = np.arange(60) % 2
+    probability = np.clip(0.5 + 0.2 * (2 * label - 1) + 0.3 * rng.normal(size=60), 0.01, 0.99)
+    paths = tuple(f"normal ward/pneumonia-{i}.png" for i in range(60))
+    names = ("pneumonia", "tuberculosis")
+    rows = np.stack([1 - probability, probability], axis=1)
+    record = report(PredictionTable(names, paths, tuple(map(str, range(60))), label, rows), tmp_path)
+    assert record["surest_mistakes"][0]["file"].startswith("normal ward/pneumonia-")
+    assert record["films_per_class"] == {"pneumonia": 30, "tuberculosis": 30}
+    page, text = (tmp_path / "report.html").read_text(), (tmp_path / "report.md").read_text()
+    for words in ("AUC, tuberculosis vs pneumonia", "sensitivity for tuberculosis", "50.0 % with tuberculosis"):
+        assert words in page
+        assert words in text
+    assert "|  | pneumonia | tuberculosis |" in text

@@ -69,6 +69,17 @@ def test_name_that_contradicts_its_folder_is_reported(tmp_path):
     assert image.conflict == "the folder says normal, the name says bacterial"
 
 
+def test_files_of_one_name_in_several_folders_of_a_table_are_several_patients(tmp_path):
+    (tmp_path / "site.csv").write_text("path,class\na/1.png,normal\nb/1.png,normal\nb/1.jpeg,pneumonia\n")
+    patients = [image.patient for image in open_source(tmp_path / "site.csv").images]
+    assert patients == ["train/a/1", "train/b/1", "train/b/1"]
+
+
+def test_numbers_that_viewers_give_to_dicom_exports_are_no_patients(tmp_path):
+    (tmp_path / "site.csv").write_text("path,class\nIM-0001-0001.dcm,normal\nIM-0001-0002.jpeg,normal\n")
+    assert [image.known_name for image in open_source(tmp_path / "site.csv").images] == [False, True]
+
+
 def test_table(tmp_path):
     write_image(tmp_path / "films/a.png")
     write_image(tmp_path / "films/person9_virus_3.png")

@@ -84,6 +84,15 @@ def test_brier_and_line_agree_with_scikit_learn(rng):
     assert intercept == pytest.approx(reference.intercept_[0], abs=1e-4)
 
 
+def test_calibration_line_counts_images_by_their_weights(rng):
+    probability = rng.uniform(0.02, 0.98, 300)
+    positive = rng.random(300) < probability**2
+    twice = rng.random(300) < 0.5
+    copied = np.concatenate([np.arange(300), np.flatnonzero(twice)])
+    expected = calibration_line(probability[copied], positive[copied])
+    assert calibration_line(probability, positive, 1.0 + twice) == pytest.approx(expected, abs=1e-4)
+
+
 def test_calibration_line_of_separable_classes_is_undefined():
     positive = np.array([False, False, True, True])
     assert np.isnan(calibration_line(np.array([0.1, 0.2, 0.6, 0.9]), positive)).all()

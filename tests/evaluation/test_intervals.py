@@ -3,7 +3,8 @@ import pytest
 from scipy import stats
 
 from pneumoscope.errors import InputError
-from pneumoscope.evaluation.intervals import Estimate, estimate_metrics, patient_weights
+from pneumoscope.evaluation.intervals import Estimate, delong_difference, estimate_metrics, patient_weights
+from pneumoscope.evaluation.metrics import weighted_roc_auc
 
 NAMES = ("normal", "pneumonia")
 
@@ -70,3 +71,32 @@ def test_undefined_measures_stay_undefined():
 def test_lengths_must_agree():
     with pytest.raises(InputError, match="one patient per image"):
         estimate_metrics(np.array([[0.9, 0.1]]), np.array([0]), [], NAMES)
+
+
+def two_scores(rng, patients, of_each):
+    """Scores of `of_each` images of each patient, whose patient-level parts are common to its images."""
+    positive = np.repeat(rng.random(patients) < 0.5, of_each)
+    one, other = (
+        signal * positive + np.repeat(rng.normal(size=patients), of_each) + 0.3 * rng.normal(size=len(positive))
+        for signal in (1.5, 1.0)
+    )
+    return one, other, positive, [f"p{i // of_each}" for i in range(len(positive))]
+
+
+@pytest.mark.parametrize("of_each", [1, 4])
+def test_difference_of_two_aucs_is_as_the_bootstrap_over_patients_has_it(rng, of_each):
+    one, other, positive, patients = two_scores(rng, 150, of_each)
+    found, p = delong_difference(one, other, positive, patients)
+    weight = patient_weights(patients, rng)
+    drawn = weighted_roc_auc(one, positive, weight) - weighted_roc_auc(other, positive, weight)
+    assert (found.high - found.low) / 2 / 1.96 == pytest.approx(drawn.std(), rel=0.1)
+    assert (p < 0.05) == (found.low > 0 or found.high < 0)
+
+
+def test_copies_of_every_image_make_no_difference_more_certain(rng):
+    one, other, positive, patients = two_scores(rng, 150, 1)
+    once, p = delong_difference(one, other, positive, patients)
+    four = [np.repeat(values, 4) for values in (one, other, positive)]
+    copied, again = delong_difference(*four, [name for name in patients for _ in range(4)])
+    assert (copied.value, copied.low, again) == pytest.approx((once.value, once.low, p))
+    assert delong_difference(one, 2 * one + 1, positive, patients)[1] == 1.0

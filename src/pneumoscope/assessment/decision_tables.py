@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pneumoscope.evaluation.intervals import Estimate
+from pneumoscope.types import ClassScheme
 
 
 @dataclass(frozen=True)
@@ -24,21 +25,21 @@ class Table:
     rows: Sequence[Sequence[str]]
 
 
-def decision_tables(decisions: Mapping[str, Any], class_names: Sequence[str]) -> list[Table]:
+def decision_tables(decisions: Mapping[str, Any], scheme: ClassScheme) -> list[Table]:
     """Tables on a detector's decisions, in the order of the report.
 
     Args:
         decisions: Plain data, as `measure_decisions` gives it.
-        class_names: (classes,) names.
+        scheme: Classes of the detector.
     """
     tables = [
         _operating_points(decisions),
-        _calibration(decisions),
-        _coverages(decisions),
+        _calibration(decisions, scheme),
+        _coverages(decisions, scheme),
     ]
     if decisions["conformal"]:
-        tables.append(_prediction_sets(decisions, class_names))
-    return [*tables, _clusters(decisions)] if "styles" in decisions else tables
+        tables.append(_prediction_sets(decisions, scheme))
+    return [*tables, _clusters(decisions, scheme)] if "styles" in decisions else tables
 
 
 def format_estimate(name: str, estimate: Estimate) -> str:
@@ -67,7 +68,7 @@ def _operating_points(decisions: Mapping[str, Any]) -> Table:
     )
 
 
-def _calibration(decisions: Mapping[str, Any]) -> Table:
+def _calibration(decisions: Mapping[str, Any], scheme: ClassScheme) -> Table:
     calibration = decisions["calibration"]
     rows = [
         ["AUC with DeLong's interval", format_estimate("auc", Estimate(**decisions["auc_delong"]))],
@@ -83,27 +84,27 @@ def _calibration(decisions: Mapping[str, Any]) -> Table:
             [f"calibration error, told the prevalence of {_percent(own['prevalence'])}", f"{own['ece']:.3f}"],
             ["Brier score, likewise", f"{own['brier']:.3f}"],
         ]
-    return Table("Calibration in numbers", "Of the probability of pneumonia.", ["measure", "value"], rows)
+    return Table("Calibration in numbers", f"Of the probability of {scheme.positive}.", ["measure", "value"], rows)
 
 
 def _line(slope: float, intercept: float) -> str:
     return f"{slope:.2f}, {intercept:.2f}" if slope == slope else "undefined: told apart without a mistake"
 
 
-def _coverages(decisions: Mapping[str, Any]) -> Table:
+def _coverages(decisions: Mapping[str, Any], scheme: ClassScheme) -> Table:
     return Table(
         "The surest films",
-        "Normal or pneumonia, when the least sure films are left out.",
+        f"Decisions {scheme.negative} or {scheme.positive}, when the least sure films are left out.",
         ["answered", "right"],
         [[_percent(entry["answered"]), _percent(entry["accuracy"])] for entry in decisions["answered"]],
     )
 
 
-def _prediction_sets(decisions: Mapping[str, Any], class_names: Sequence[str]) -> Table:
+def _prediction_sets(decisions: Mapping[str, Any], scheme: ClassScheme) -> Table:
     return Table(
         "Prediction sets",
         "How often the set of classes holds the right one, where validation promised it.",
-        ["promised", *class_names, "classes per set", "empty sets"],
+        ["promised", *scheme.names, "classes per set", "empty sets"],
         [
             [
                 _percent(float(promised)),
@@ -116,11 +117,11 @@ def _prediction_sets(decisions: Mapping[str, Any], class_names: Sequence[str]) -
     )
 
 
-def _clusters(decisions: Mapping[str, Any]) -> Table:
+def _clusters(decisions: Mapping[str, Any], scheme: ClassScheme) -> Table:
     return Table(
         "Film styles",
         "At the balanced point; styles as found in the training films.",
-        ["style", "normal", "pneumonia", "specificity", "sensitivity", "AUC"],
+        ["style", scheme.negative, scheme.positive, "specificity", "sensitivity", "AUC"],
         [
             [
                 str(entry["style"]),

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from pneumoscope.files import as_json, write_json, write_text
 from pneumoscope.reporting.markdown import markdown_table
 from pneumoscope.reporting.page import Section, write_page
 from pneumoscope.reporting.style import png_of, save_png
-from pneumoscope.types import NOTICE, SYNTHETIC_NOTICE, ClassScheme
+from pneumoscope.types import BINARY, NOTICE, SYNTHETIC_NOTICE, ClassScheme
 
 MISTAKES = 8
 _DISPLAY_NAMES = {
@@ -93,10 +93,10 @@ class ReportContext:
         return f"{self.title}, {self.split}"
 
 
-def display_name(metric: str) -> str:
-    """Name of a metric as reports show it."""
+def display_name(metric: str, scheme: ClassScheme = BINARY) -> str:
+    """Name of a metric as reports on some classes show it."""
     if metric in _DISPLAY_NAMES:
-        return _DISPLAY_NAMES[metric]
+        return scheme.named(_DISPLAY_NAMES[metric])
     kind, _, name = metric.partition("_")
     return f"{'AUC' if kind == 'auc' else kind}, {name}"
 
@@ -141,25 +141,12 @@ def write_report(
     for name, png in pngs.items():
         save_png(png, folder / f"{name}.png")
     save_predictions(table, folder / "predictions.csv")
-    scheme = ClassScheme(tuple(table.class_names))
-    write_text(folder / "report.md", scheme.named(_markdown(estimates, record, context)))
-    sections = [_named(section, scheme) for section in _sections(estimates, record, context, pngs)]
-    write_page(folder / "report.html", context.heading, scheme.named(_lead(record)), sections, context.synthetic)
+    write_text(folder / "report.md", _markdown(estimates, record, context))
+    sections = _sections(estimates, record, context, pngs)
+    write_page(folder / "report.html", context.heading, _lead(record), sections, context.synthetic)
     write_json(folder / "report.json", record)
     plain: dict[str, Any] = json.loads(as_json(record))
     return plain
-
-
-def _named(section: Section, scheme: ClassScheme) -> Section:
-    """Section with the names of a bundle's own classes."""
-    return replace(
-        section,
-        title=scheme.named(section.title),
-        text=[scheme.named(paragraph) for paragraph in section.text],
-        header=[scheme.named(cell) for cell in section.header],
-        rows=[[scheme.named(cell) for cell in row] for row in section.rows],
-        caption=scheme.named(section.caption),
-    )
 
 
 def _figures(
@@ -226,24 +213,29 @@ def _mistakes(table: PredictionTable) -> list[dict[str, Any]]:
     ]
 
 
+def _scheme(record: dict[str, Any]) -> ClassScheme:
+    return ClassScheme(tuple(record["confusion_matrix"]["classes"]))
+
+
 def _lead(record: dict[str, Any]) -> str:
-    scheme = ClassScheme(tuple(record["confusion_matrix"]["classes"]))
+    scheme = _scheme(record)
     return (
         f"{record['films']} {record['split']} films of {record['patients']} patients, "
-        f"{100 * record[_prevalence_of(scheme)]:.1f} % with pneumonia. Intervals: 95 %, bootstrap over patients."
+        f"{100 * record[_prevalence_of(scheme)]:.1f} % with {scheme.positive}. Intervals: 95 %, bootstrap over patients."
     )
 
 
-def _metric_rows(estimates: dict[str, Estimate]) -> list[list[str]]:
-    return [[display_name(name), format_estimate(name, estimate)] for name, estimate in estimates.items()]
+def _metric_rows(estimates: dict[str, Estimate], record: dict[str, Any]) -> list[list[str]]:
+    return [
+        [display_name(name, _scheme(record)), format_estimate(name, estimate)] for name, estimate in estimates.items()
+    ]
 
 
 def _decision_tables(record: dict[str, Any]) -> list[Table]:
     """Tables on a detector's decisions; none for a network alone."""
-    classes = record["confusion_matrix"]["classes"]
-    tables = acceptance_tables(record["acceptance"], ClassScheme(tuple(classes))) if "acceptance" in record else []
+    tables = acceptance_tables(record["acceptance"], _scheme(record)) if "acceptance" in record else []
     if "decisions" in record:
-        tables += decision_tables(record["decisions"], classes)
+        tables += decision_tables(record["decisions"], _scheme(record))
     return tables
 
 
@@ -254,7 +246,7 @@ def _markdown(estimates: dict[str, Estimate], record: dict[str, Any], context: R
         f"# {context.heading}",
         f"**{SYNTHETIC_NOTICE}**" if context.synthetic else "",
         f"{NOTICE} {_lead(record)}",
-        markdown_table(_METRICS_HEADER, _metric_rows(estimates)),
+        markdown_table(_METRICS_HEADER, _metric_rows(estimates, record)),
         "Confusion matrix (rows: reference, columns: answer):",
         markdown_table(["", *matrix["classes"]], counts),
         *(f"{table.description}\n\n{markdown_table(table.header, table.rows)}" for table in _decision_tables(record)),
@@ -268,9 +260,10 @@ def _sections(
     """Sections of `report.html`."""
     facts = [[key, str(value)] for key, value in context.facts.items() if not isinstance(value, dict | list)]
     names = [name for name in _CAPTIONS if name in pngs]
-    shown = {name: Section(_CAPTIONS[name][0], picture=pngs[name], caption=_CAPTIONS[name][1]) for name in names}
+    captions = {name: _scheme(record).named(_CAPTIONS[name][1]) for name in names}
+    shown = {name: Section(_CAPTIONS[name][0], picture=pngs[name], caption=captions[name]) for name in names}
     return [
-        Section("Measures", header=_METRICS_HEADER, rows=_metric_rows(estimates)),
+        Section("Measures", header=_METRICS_HEADER, rows=_metric_rows(estimates, record)),
         *shown.values(),
         *(Section(each.title, [each.description], each.header, each.rows) for each in _decision_tables(record)),
         Section("How this was made", header=["fact", "value"], rows=facts),

@@ -228,7 +228,7 @@ def check_class_names(names: tuple[str, ...]) -> None:
         ValueError: Other names.
     """
     two = len(names) == 2 and names[0] != names[1] and all(map(_CLASS_NAME.fullmatch, names))
-    reserved = {"refer", "rejected"} & set(names)
+    reserved = {"refer", "rejected", "outside"} & {name.lower() for name in names}
     if names != THREE_CLASS.names and (not two or reserved):
         raise ValueError(f"the classes {', '.join(names)}")
 

@@ -221,7 +221,7 @@ def _open_source(data: Path, positive: str) -> "Source":
         check_class_names(source.scheme.names)
     except ValueError as error:
         raise ConfigError(
-            f"expected two class names of letters, digits and spaces, other than refer and rejected, found {error}: rename them"
+            f"expected two class names of letters, digits and spaces, other than refer, rejected and outside, found {error}: rename them"
         ) from error
     return source
 

@@ -216,8 +216,9 @@ def _image_in_folders(relative: PurePosixPath, words: ClassWords) -> SourceImage
 
 
 def _parse_path(path: PurePosixPath) -> ParsedName | None:
-    """Patient and etiology by a file's name; None for DICOM objects, which devices name alike, and whose headers know better."""
-    return None if path.suffix.lower() in DICOM_SUFFIXES else parse_name(path.stem)
+    """Patient and etiology by a file's name; None for DICOM objects that are named as viewers number their exports."""
+    numbered = path.suffix.lower() in DICOM_SUFFIXES and path.stem.startswith("IM-")
+    return None if numbered else parse_name(path.stem)
 
 
 def _name_space(split: Split) -> str:
