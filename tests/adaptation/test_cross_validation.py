@@ -56,17 +56,19 @@ def test_fewer_folds_are_made_where_so_many_cannot_have_both_classes():
 
 def test_three_classes_are_calibrated_however_large_the_penalty(site_images):
     """Out-of-fold intercepts would follow the etiologies of a fold, and outdo the features."""
-    images = site_images(count=180, signal=0.0)
-    label = np.repeat(np.arange(90) % 3, 2)
+    rng = np.random.default_rng(3)
+    of = np.repeat(np.arange(60), rng.integers(1, 6, 60))[:120]
+    label = rng.integers(0, 3, 60)[of]
+    images = site_images(count=120, signal=0.0)
     features = images.features.copy()
     features[:, 0] += 1.5 * (label > 0)
-    images = replace(images, label=label, features=features, etiologies=True)
-    [candidate] = cross_validate(images, [LinearHeads(THREE_CLASS, True, (3000.0,))], np.arange(180), 5)
-    policy = fit_candidate_policy(candidate, images, np.arange(180), DetectorConfig()).policy
-    assert policy.calibration.temperature < 0.5
+    patients = tuple(f"p{i}" for i in of)
+    images = replace(images, label=label, features=features, etiologies=True, patients=patients)
+    [candidate] = cross_validate(images, [LinearHeads(THREE_CLASS, True, (3000.0,))], np.arange(120), 5)
+    policy = fit_candidate_policy(candidate, images, np.arange(120), DetectorConfig()).policy
     probability = pneumonia_probability(policy.calibration.probabilities(candidate.logit))
     assert roc_auc(probability, label > 0) > 0.75
-    assert probability.std() > 0.15
+    assert probability.std() > 0.2
 
 
 def test_simplest_candidate_within_one_standard_error_of_the_best_is_chosen():
