@@ -113,7 +113,7 @@ def test_noise_is_at_chance_and_a_signal_is_found(site_images, seed):
 def test_a_single_candidate_is_calibrated_by_the_other_folds(site_images, signal):
     images = site_images(signal=signal)
     found = nested(images, [LinearHeads(BINARY, True, (30.0,))])
-    assert set(found.chosen) == {"linear head, penalty 30"}
+    assert found.chosen == ()
     assert (roc_auc(found.probability, images.label) > 0.9) == (signal > 0)
 
 

@@ -46,8 +46,8 @@ def test_files_that_tell_the_label_are_a_warning(site_images):
     images = site_images(count=400, bytes_tell=True)
     probability = np.clip(images.file_properties[:, 3] / 20, 0, 1)
     found = audit_acquisition(images, probability)
-    assert found.strongest[0] == "bytes per pixel"
-    assert found.strongest[1] > 0.85
+    assert found.proven[0] == "bytes per pixel"
+    assert found.strength("bytes per pixel") > 0.85
     assert found.auc > 0.8
     # The probability follows the bytes alone: among images alike in these, little is left.
     assert found.within < 0.85
@@ -60,7 +60,27 @@ def test_files_that_say_nothing_are_none(site_images):
     found = audit_acquisition(images, np.random.default_rng(0).random(400))
     assert found.auc < 0.62
     assert found.warning == ""
+    assert found.auc_proven is False
     assert {"age", "view PA"} <= set(found.properties)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_chance_among_few_images_is_no_warning(site_images, seed):
+    images = site_images(count=40, seed=seed)
+    found = audit_acquisition(images, np.random.default_rng(seed).random(40))
+    assert max(found.strength(name) for name in found.properties) > 0.55
+    assert found.warning == ""
+
+
+def test_ages_that_tell_the_label_are_a_warning_of_their_own(site_images):
+    images = site_images(count=200)
+    headers = (
+        replace(h, age_years=20.0 + 10 * p + i % 13)
+        for i, (h, p) in enumerate(zip(images.headers, images.positive, strict=True))
+    )
+    found = audit_acquisition(replace(images, headers=tuple(headers)), np.random.default_rng(0).random(200))
+    assert "age alone gives" in found.warning
+    assert found.warning.endswith("of patients of the same ages and sexes.")
 
 
 def test_images_of_the_site_are_inside_and_others_outside(site_images):

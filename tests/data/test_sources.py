@@ -80,6 +80,19 @@ def test_numbers_that_viewers_give_to_dicom_exports_are_no_patients(tmp_path):
     assert [image.known_name for image in open_source(tmp_path / "site.csv").images] == [False, True]
 
 
+def test_classes_of_a_site_may_have_folders_of_patients_and_lie_in_folders_of_devices(tmp_path):
+    for name in ("a/Effusion/p1/1.png", "a/Clear/p2/1.png", "b/clear/p3/1.png", "b/effusion/p4/1.png"):
+        write_image(tmp_path / name)
+    source = open_source(tmp_path, "effusion")
+    assert [image.finding for image in source.images] == [
+        Finding.NORMAL,
+        *[Finding.PNEUMONIA] * 1,
+        Finding.NORMAL,
+        Finding.PNEUMONIA,
+    ]
+    assert source.scheme.names[1] == "effusion"
+
+
 def test_table(tmp_path):
     write_image(tmp_path / "films/a.png")
     write_image(tmp_path / "films/person9_virus_3.png")

@@ -16,12 +16,15 @@ from pneumoscope.adaptation.linear_head import fit_linear_heads
 from pneumoscope.adaptation.site import FILE_PROPERTIES, SiteImages
 from pneumoscope.assessment.acceptance import group_of
 from pneumoscope.data.audit import NOTICEABLE_AUC
-from pneumoscope.evaluation.metrics import Floats, roc_auc
+from pneumoscope.evaluation.intervals import patient_weights
+from pneumoscope.evaluation.metrics import Floats, roc_auc, weighted_roc_auc
 from pneumoscope.evaluation.policy_fitting import balancing_weights
 
 # Penalties of the head; the one that tells most counts, as a warning should.
 _PENALTIES = (1000.0, 100.0, 10.0)
 _FIFTHS = 5
+# Properties of patients, not of files, by their first words.
+_OF_PATIENTS = ("age", "sex")
 # Fraction of the images of which a property must be known.
 _KNOWN = 0.5
 
@@ -32,36 +35,48 @@ class AcquisitionAudit:
 
     Attributes:
         properties: Name of a property to its AUC for the positive class, in [0, 1], below 0.5 where positives have lower values.
+        proven: Names of the properties whose AUC differs from 0.5 by more than chance, one in twenty over all of them.
         auc: Cross-validated AUC of all file properties, acquisition features and view together.
+        auc_proven: Whether that is above 0.5 by more than chance.
         within: AUC of the new bundle within fifths of the images by acquisition; NaN where undefined.
     """
 
     properties: dict[str, float]
+    proven: tuple[str, ...]
     auc: float
+    auc_proven: bool
     within: float
 
-    @property
-    def strongest(self) -> tuple[str, float]:
-        """Property that tells the label best, and its AUC in the better direction."""
-        name = max(self.properties, key=lambda each: abs(self.properties[each] - 0.5))
-        return name, 0.5 + abs(self.properties[name] - 0.5)
+    def strength(self, name: str) -> float:
+        """AUC of a property in its better direction, in [0.5, 1]."""
+        return 0.5 + abs(self.properties[name] - 0.5)
 
     @property
     def warning(self) -> str:
-        """Warning in words; empty where the acquisition hardly tells the label."""
-        name, alone = self.strongest
-        if max(alone, self.auc) < NOTICEABLE_AUC:
+        """Warning in words; empty where nothing tells the label noticeably and by more than chance."""
+        telling = sorted(
+            (name for name in self.proven if self.strength(name) >= NOTICEABLE_AUC), key=self.strength, reverse=True
+        )
+        if not telling and not (self.auc_proven and self.auc >= NOTICEABLE_AUC):
             return ""
+        alone = f"{telling[0]} alone gives an AUC of {self.strength(telling[0]):.2f}, " if telling else ""
+        patients = telling and telling[0].split(" ")[0] in _OF_PATIENTS
+        advice = (
+            "of patients of the same ages and sexes"
+            if patients
+            else "on the same devices, in the same views, stored alike"
+        )
         return (
-            f"The files tell the label: {name} alone gives an AUC of {alone:.2f}, files, devices and exposures together "
-            f"{self.auc:.2f}. The new bundle may have learnt this instead of the lung; among images alike in it, its AUC is "
-            f"{self.within:.2f}. Collect both classes on the same devices, in the same views, stored alike."
+            f"The label can be told without a look at the lung: {alone}files, devices and exposures together {self.auc:.2f}. "
+            f"The new bundle may have learnt this; among images whose files and exposures are alike, its AUC is {self.within:.2f}. "
+            f"Collect both classes {advice}."
         )
 
     def as_json(self) -> dict[str, Any]:
         """Plain data for reports."""
         return {
             "properties": self.properties,
+            "proven": list(self.proven),
             "auc": self.auc,
             "auc_within": self.within,
             "warning": self.warning,
@@ -77,15 +92,34 @@ def audit_acquisition(images: SiteImages, probability: Floats) -> AcquisitionAud
     """
     positive = images.positive
     values = dict(zip(FILE_PROPERTIES, images.file_properties.T, strict=True)) | _of_headers(images)
-    properties = {
-        name: roc_auc(value[known], positive[known])
+    known = {
+        name: finite
         for name, value in values.items()
-        if (known := np.isfinite(value)).mean() >= _KNOWN
-        and 0 < positive[known].mean() < 1
-        and value[known].min() < value[known].max()
+        if (finite := np.isfinite(value)).mean() >= _KNOWN
+        and 0 < positive[finite].mean() < 1
+        and value[finite].min() < value[finite].max()
     }
-    score = _predicted_by_acquisition(images, values)
-    return AcquisitionAudit(properties, roc_auc(score, positive), _auc_within(probability, positive, score))
+    properties = {name: roc_auc(values[name][own], positive[own]) for name, own in known.items()}
+    score, every = _predicted_by_acquisition(images, values), np.ones(len(images), dtype=np.bool_)
+    weight = patient_weights(images.patients, np.random.default_rng(0))
+    proven = [name for name, own in known.items() if _is_proven(values[name], positive, own, weight, 0.05 / len(known))]
+    auc = roc_auc(score, positive)
+    return AcquisitionAudit(
+        properties,
+        tuple(proven),
+        auc,
+        auc > 0.5 and _is_proven(score, positive, every, weight, 0.05),
+        _auc_within(probability, positive, score),
+    )
+
+
+def _is_proven(
+    score: Floats, positive: NDArray[np.bool_], own: NDArray[np.bool_], weight: Floats, level: float
+) -> bool:
+    """Whether the AUC of a score, of the images `own`, differs from 0.5 at a level, by the bootstrap over patients."""
+    drawn = weighted_roc_auc(score[own], positive[own], weight[:, own])
+    low, high = np.nanquantile(drawn, [level / 2, 1 - level / 2])
+    return bool(low > 0.5 or high < 0.5)
 
 
 def _of_headers(images: SiteImages) -> dict[str, Floats]:

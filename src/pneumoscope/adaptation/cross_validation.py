@@ -74,7 +74,7 @@ class NestedPredictions:
     Attributes:
         probability: (n,) calibrated probability of the positive class.
         decision: (n,) decisions at the balanced operating point.
-        chosen: Description of the candidate that each outer fold chose.
+        chosen: Description of the candidate that each outer fold chose; empty where there was one candidate.
     """
 
     probability: Floats
@@ -193,7 +193,7 @@ def nested_predictions(
     fold = single.fold if single else grouped_folds(images.label, images.patients, OUTER_FOLDS, seed=1)
     folds = int(fold.max()) + 1
     probability, decision = np.zeros(len(images)), np.full(len(images), "", dtype=object)
-    chosen = []
+    chosen: list[str] = []
     for each in range(folds):
         train, test = np.flatnonzero(fold != each), np.flatnonzero(fold == each)
         if single:
@@ -204,7 +204,7 @@ def nested_predictions(
             logit = candidate.logits(images, train, test)
         policy = fit_candidate_policy(candidate, images, train, settings).policy
         probability[test], decision[test] = _decided(policy, logit)
-        chosen.append(candidate.description)
+        chosen += [] if single else [candidate.description]
         progress(each + 1, folds)
     return NestedPredictions(probability, tuple(map(str, decision)), tuple(chosen))
 

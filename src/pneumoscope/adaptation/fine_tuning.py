@@ -4,6 +4,7 @@ The network is built as its configuration says, its weights are read back from t
 Each fold, and the final network, is a run folder of its own: after a kill the training goes on with the next epoch.
 """
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -99,7 +100,9 @@ class FineTune(Method):
             model.load_own_state(run.load_weights())
             return model, config
         data = LabelledImages(self.pixels, rows, label[rows])
-        run.start(config, {}, resume=run.path.exists())
+        if not run.is_begun:  # a kill may have left a folder without its configuration
+            shutil.rmtree(run.path, ignore_errors=True)
+        run.start(config, {}, resume=run.is_begun)
         # Nothing is chosen by the validation loss: every epoch is trained, and the running mean of the weights is used.
         some = LabelledImages(self.pixels, rows[:_SOME], label[rows[:_SOME]])
         train(model, data, some, config, run, run.path / "features", self.observer)

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from pneumoscope import __version__
 from pneumoscope.adaptation.adapt import Adaptation, adapt, check_images, methods_for
 from pneumoscope.adaptation.bundling import SiteDescription, make_site_bundle
 from pneumoscope.adaptation.methods import Method
@@ -61,7 +62,7 @@ def adapt_site(
     def describe(by: Bundle, images: Source, folder: Path, rejected_too: bool = False) -> SiteImages:
         network = hashlib.sha256(by.model).hexdigest()
         paths = [image.path for image in images.images]
-        stored = Resumable(folder, {"bundle": by.sha256, "network": network, "images": paths})
+        stored = Resumable(folder, {"version": __version__, "bundle": by.sha256, "network": network, "images": paths})
         with WorkerPool(by, workers) as pool:
             return describe_site(pool, images, stored, report("images described"), rejected_too)
 

@@ -67,7 +67,7 @@ def _performance(parent: Bundle, adaptation: Adaptation) -> Section:
     rows += [
         [f"AUC of {parent.manifest.name} on the same images", _estimate("auc", adaptation.parent_auc)],
         [
-            "difference, DeLong's paired test",
+            "difference, DeLong's paired test, clustered by patient",
             f"{gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f}), P {_p(adaptation.gain_p)}",
         ],
     ]
@@ -82,8 +82,8 @@ def _performance(parent: Bundle, adaptation: Adaptation) -> Section:
     return Section(
         "Performance on held-out patients",
         [
-            "Nested cross-validation: each image is predicted by what the images of other patients chose and fitted. Intervals are "
-            "95 %, by bootstrap over patients. Probabilities assume that half of the images are positive."
+            f"{_validation(adaptation)} Intervals are 95 %, by bootstrap over patients. Probabilities assume that half of the "
+            "images are positive."
         ],
         ["measure", "value (95 % interval)"],
         rows,
@@ -96,6 +96,12 @@ def _performance(parent: Bundle, adaptation: Adaptation) -> Section:
         caption="ROC curves on held-out patients.",
         warning=adaptation.acquisition.warning,
     )
+
+
+def _validation(adaptation: Adaptation) -> str:
+    if adaptation.nested.chosen:
+        return "Nested cross-validation: each image is predicted by what the images of other patients chose and fitted."
+    return "Cross-validation: each image is predicted by what was fitted to the images of other patients, calibrated likewise."
 
 
 def _estimate(name: str, estimate: Estimate) -> str:
@@ -122,12 +128,15 @@ def _candidates(adaptation: Adaptation) -> Section:
         ]
         for each in adaptation.candidates
     ]
+    chosen = (
+        "Chosen is the simplest, topmost one within one standard error of the best; the outer folds, each for itself, chose: "
+        f"{', '.join(adaptation.nested.chosen)}."
+        if adaptation.nested.chosen
+        else "There was no other one to choose from."
+    )
     return Section(
         "Candidates",
-        [
-            "Mean AUC over five folds by patient. Chosen is the simplest, topmost one within one standard error of the best; the "
-            f"five outer folds, each for itself, chose: {', '.join(adaptation.nested.chosen)}."
-        ],
+        [f"Mean AUC over {len(adaptation.chosen.auc)} folds by patient. {chosen}"],
         ["candidate", "AUC", "standard error"],
         rows,
     )
@@ -144,9 +153,13 @@ def _curve(adaptation: Adaptation) -> Section:
         marked=True,
     )
     lowest = min(0.5, *(np.floor(10 * (point["auc"] - point["deviation"])) / 10 for point in points))
+    stands_in = adaptation.curve.candidate != adaptation.chosen.description
+    why = (
+        "The curve is that of a linear head on the parent's features, since fine-tuning is too slow to repeat so often."
+    )
     return Section(
         "Would more images help?",
-        [adaptation.curve.answer],
+        [adaptation.curve.answer, *([why] if stands_in else [])],
         ["images", "mean AUC", "standard deviation over repeats"],
         [[f"{p['images']:.0f}", f"{p['auc']:.3f}", f"{p['deviation']:.3f}"] for p in points],
         drawing=line_chart(

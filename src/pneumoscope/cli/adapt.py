@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from pneumoscope.adaptation.site import SiteImages
     from pneumoscope.data.sources import Source
 
-SiteDataOption = Annotated[
-    Path,
-    typer.Option("--data", help="The site's labelled images: a folder per class, or a CSV table with path and class."),
+_DATA_HELP = "The site's labelled images: a folder per class, or a CSV table with path and class."
+SiteDataOption = Annotated[Path, typer.Option("--data", help=_DATA_HELP)]
+PositiveOption = Annotated[
+    str, typer.Option("--positive", help="Name of the positive class, where it is not pneumonia, such as tuberculosis.")
 ]
 NewBundleOption = Annotated[Path, typer.Option("--out", help="File of the new bundle, ending in .zip.")]
 SensitivityOption = Annotated[
@@ -46,11 +47,7 @@ class AdaptationMethod(StrEnum):
 def adapt(
     data: Annotated[
         Path | None,
-        typer.Option(
-            "--data",
-            help="The site's labelled images: a folder per class, or a CSV table with path and class.",
-            show_default=False,
-        ),
+        typer.Option("--data", help=_DATA_HELP, show_default=False),
     ] = None,
     out: Annotated[
         Path | None,
@@ -69,10 +66,7 @@ def adapt(
             "fine-tune: all weights, with PyTorch, minutes to hours.",
         ),
     ] = AdaptationMethod.AUTO,
-    positive: Annotated[
-        str,
-        typer.Option("--positive", help="Name of the positive class, where it is not pneumonia, such as tuberculosis."),
-    ] = "pneumonia",
+    positive: PositiveOption = "pneumonia",
     name: Annotated[
         str,
         typer.Option("--name", help="Name of the new detector (default: the name of the file).", show_default=False),
@@ -230,6 +224,7 @@ def calibrate(
     data: SiteDataOption,
     out: NewBundleOption,
     bundle: BundleOption = "default",
+    positive: PositiveOption = "pneumonia",
     sensitivity: SensitivityOption = 0.98,
     specificity: SpecificityOption = 0.98,
     workers: WorkersOption = 0,
@@ -241,6 +236,7 @@ def calibrate(
         out,
         bundle,
         AdaptationMethod.CALIBRATE,
+        positive,
         sensitivity=sensitivity,
         specificity=specificity,
         workers=workers,

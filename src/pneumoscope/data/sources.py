@@ -156,8 +156,15 @@ def _other_class(root: Path, positive: str) -> str:
     if root.suffix == ".csv":
         found = {row["class"].strip() for row in _table_rows(root) if (row["class"] or "").strip()}
     else:
-        parents = {file.parent.parent for file in _image_files(root) if file.parent.name.lower() == positive.lower()}
-        found = {file.parent.name for file in _image_files(root) if file.parent.parent in parents}
+        paths = [file.relative_to(root).parts[:-1] for file in _image_files(root)]
+        # Folders in which the positive class has a folder, at any depth: the other class lies beside it.
+        parents = {
+            folders[:depth]
+            for folders in paths
+            for depth, name in enumerate(folders)
+            if name.lower() == positive.lower()
+        }
+        found = {folders[depth] for folders in paths for depth in range(len(folders)) if folders[:depth] in parents}
     others = sorted(name for name in found if name.lower() != positive.lower())
     if len(others) == len(found) or len({name.lower() for name in others}) != 1:
         raise DataError(

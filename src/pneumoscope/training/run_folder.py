@@ -50,6 +50,11 @@ class RunFolder:
         return self.path / "model.safetensors"
 
     @property
+    def is_begun(self) -> bool:
+        """Whether the folder holds a run."""
+        return (self.path / "config.json").exists()
+
+    @property
     def is_finished(self) -> bool:
         """Whether training has ended and the trained weights exist."""
         return self.weights.is_file()
@@ -65,7 +70,7 @@ class RunFolder:
         Raises:
             RunError: The folder holds a run and `resume` is false, or the run has other settings, data or weights.
         """
-        if (self.path / "config.json").exists():
+        if self.is_begun:
             self._check_same(config, facts, resume)
             return
         if resume:
