@@ -14,6 +14,7 @@ from pneumoscope.adaptation.site import Resumable, SiteImages, describe_site
 from pneumoscope.bundle import Bundle
 from pneumoscope.config import DetectorConfig
 from pneumoscope.data.sources import Source
+from pneumoscope.errors import PneumoscopeError
 from pneumoscope.inference.pool import WorkerPool
 from pneumoscope.progress import Report
 
@@ -66,16 +67,20 @@ def adapt_site(
         with WorkerPool(by, workers) as pool:
             return describe_site(pool, images, stored, report("images described"), rejected_too)
 
-    images = describe(parent, source, kept / "images")
-
     def again(by: Bundle) -> SiteImages:
         # The limits of rejection are in units of features that the new network has not: what the parent let in stays.
         return describe(by, source.only(images.paths), kept / "described", rejected_too=True)
 
-    check_images(parent, images, source.scheme)
-    methods = methods_for(parent, images, source.scheme, "linear" if maker else method)
-    if maker:
-        methods = [maker(images, methods[0], kept / "trainings")]
+    try:
+        images = describe(parent, source, kept / "images")
+        check_images(parent, images, source.scheme)
+        methods = methods_for(parent, images, source.scheme, "linear" if maker else method)
+        if maker:
+            methods = [maker(images, methods[0], kept / "trainings")]
+    except PneumoscopeError:
+        # What these images cannot do, they cannot do the next time.
+        shutil.rmtree(kept, ignore_errors=True)
+        raise
     found = adapt(parent, images, source.scheme, settings, methods, report)
     write_adaptation_report(report_path(out), parent, found, description)
     made = make_site_bundle(parent, found, description, settings, out, again) if found.better_than_chance else None

@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import shutil
+import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -228,10 +229,11 @@ class Resumable:
     def load(self, number: int, files: Sequence[Path]) -> list[_Described] | None:
         """Descriptions of some files; None where there are none, or the files have changed."""
         try:
-            with np.load(self.folder / f"{number:06}.npz", allow_pickle=False) as stored:
+            content = (self.folder / f"{number:06}.npz").read_bytes()
+            with np.load(io.BytesIO(content), allow_pickle=False) as stored:
                 arrays = dict(stored)
             facts = json.loads(str(arrays.pop("facts")))
-        except (OSError, ValueError, EOFError, KeyError):
+        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
             return None
         described = [
             _Described(
