@@ -22,6 +22,7 @@ def site_images():
         if bytes_tell:
             properties[:, 3] += 2 * label
         layout = rng.normal(size=(count, 256))
+        exposure = rng.uniform(0.2, 0.6, (count, 3))
         return SiteImages(
             label.astype(np.int64),
             False,
@@ -32,9 +33,9 @@ def site_images():
             tuple(ImageHeader(age_years=3 + i // 4 % 4, view=("AP", "PA")[i // 4 % 2]) for i in range(count)),
             np.stack([1 - probability, probability], axis=1),
             features,
-            Descriptions(features, layout),
+            Descriptions(features, layout, exposure),
             Descriptions(
-                features + 0.1 * rng.normal(size=features.shape), layout + 0.1 * rng.normal(size=layout.shape)
+                features + 0.1 * rng.normal(size=features.shape), layout + 0.1 * rng.normal(size=layout.shape), exposure
             ),
             np.arange(count),
             (ImageStatistics(0.5, 0.5, 0.2, 0.9, 1.0),) * count,

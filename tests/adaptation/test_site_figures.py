@@ -18,7 +18,6 @@ from pneumoscope.bundle import GuardLimits, Scope, find_bundle
 from pneumoscope.config import DetectorConfig
 from pneumoscope.data.sources import SourceImage
 from pneumoscope.inference.guard import Guard
-from pneumoscope.inference.population import Descriptions
 from pneumoscope.progress import silent
 from pneumoscope.types import BINARY, Etiology, Finding, ImageHeader, Split
 
@@ -91,7 +90,7 @@ def test_images_of_the_site_are_inside_and_others_outside(site_images):
     assert (guard.limits.not_frontal_chest, guard.limits.suspicious_similarity) == (2.0, 0.5)
     other = site_images(count=200, seed=1)
     assert np.mean(guard.population.distance(other.guard) <= 1) > 0.8
-    far = Descriptions(other.guard.features + 6, other.guard.layout + 6)
+    far = replace(other.guard, features=other.guard.features + 6, layout=other.guard.layout + 6)
     assert (guard.population.distance(far) > 1).all()
 
 

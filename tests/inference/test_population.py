@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -20,11 +22,12 @@ class Station:
     def radiographs(self, n):
         rng = self.rng
         features = rng.normal(size=(n, 10)) @ self.directions + rng.normal(0, 0.1, (n, CHANNELS))
-        return Descriptions(features, rng.normal(size=(n, 4)) @ self.anatomy + rng.normal(0, 0.1, (n, CELLS)))
+        layout = rng.normal(size=(n, 4)) @ self.anatomy + rng.normal(0, 0.1, (n, CELLS))
+        return Descriptions(features, layout, rng.uniform(0.2, 0.6, (n, 3)))
 
     def exported(self, images, strength=3.0):
         moved = self.rng.uniform(-strength, strength, (len(images), 1)) * self.export
-        return Descriptions(images.features + moved, images.layout)
+        return replace(images, features=images.features + moved)
 
 
 @pytest.fixture
@@ -51,14 +54,14 @@ def test_an_export_variant_lies_inside_and_the_same_change_in_another_direction_
     images = station.radiographs(300)
     assert outside(population, station.exported(images)) < 0.1
     moved = rng.choice([-3, 3], (300, 1)) * rng.normal(size=CHANNELS)
-    assert outside(population, Descriptions(images.features + moved, images.layout)) > 0.95
+    assert outside(population, replace(images, features=images.features + moved)) > 0.95
 
 
 def test_other_features_or_another_layout_alone_are_enough_to_lie_outside(population, station, rng):
     images = station.radiographs(200)
     noise = rng.normal(size=(200, CHANNELS))
-    assert outside(population, Descriptions(images.features + 2 * noise, images.layout)) > 0.95
-    assert outside(population, Descriptions(images.features, 3 * rng.normal(size=(200, CELLS)))) > 0.95
+    assert outside(population, replace(images, features=images.features + 2 * noise)) > 0.95
+    assert outside(population, replace(images, layout=3 * rng.normal(size=(200, CELLS)))) > 0.95
 
 
 def test_references_are_radiographs_and_variants_and_no_more_than_wanted(population, station, rng):
@@ -98,10 +101,16 @@ class _Stored:
         ("features_scale", lambda array: 0 * array),
         ("features_scale", lambda array: -array),
         ("layout_offset", lambda array: array.astype(complex)),
+        ("exposure", lambda array: array[:, :2]),
+        ("exposure", lambda array: array[::-1]),
+        ("exposure", lambda array: array * np.float32(np.nan)),
+        ("exposure", lambda array: None),
     ],
 )
 def test_arrays_that_are_no_guard_are_refused(population, name, change):
-    guard = fit_guard(population, Descriptions(np.zeros((1, CHANNELS)), np.zeros((1, CELLS))), np.ones(3))
+    guard = fit_guard(
+        population, Descriptions(np.zeros((1, CHANNELS)), np.zeros((1, CELLS)), np.zeros((1, 3))), np.ones(3)
+    )
     arrays = guard.arrays()
     altered = change(arrays.pop(name))
     if altered is not None:
@@ -113,7 +122,9 @@ def test_arrays_that_are_no_guard_are_refused(population, name, change):
 
 
 def test_a_guard_for_another_network_is_refused(population):
-    guard = fit_guard(population, Descriptions(np.zeros((1, CHANNELS)), np.zeros((1, CELLS))), np.ones(3))
+    guard = fit_guard(
+        population, Descriptions(np.zeros((1, CHANNELS)), np.zeros((1, CELLS)), np.zeros((1, 3))), np.ones(3)
+    )
     stored = _Stored(guard.limits, guard.arrays())
     stored.golden = {"features": np.zeros((2, CHANNELS + 1))}
     with pytest.raises(BundleError, match="found features of 90 channels, 91 of the network: get it again"):
@@ -121,7 +132,7 @@ def test_a_guard_for_another_network_is_refused(population):
 
 
 def test_radiographs_that_are_all_alike_are_no_population(rng):
-    alike = Descriptions(np.ones((20, CHANNELS)), np.ones((20, CELLS)))
+    alike = Descriptions(np.ones((20, CHANNELS)), np.ones((20, CELLS)), np.ones((20, 3)))
     with pytest.raises(DataError, match="expected radiographs that differ"):
         fit_population(alike, alike, np.arange(20), alike, 0.02, 10, rng)
 

@@ -168,7 +168,7 @@ def adapt(
         p,
         guard,
         distance,
-        name_classes(_acceptance(images, nested, distance), scheme),
+        name_classes(_acceptance(images, nested, guard.population.outside(images.guard, distance)), scheme),
         _calibration(nested.probability, positive, weight),
         curve,
         audit_acquisition(images, nested.probability),
@@ -251,11 +251,11 @@ def _calibration(probability: Floats, positive: NDArray[np.bool_], weight: Float
     }
 
 
-def _acceptance(images: SiteImages, nested: NestedPredictions, distance: Floats) -> dict[str, Any]:
+def _acceptance(images: SiteImages, nested: NestedPredictions, outside_population: NDArray[np.bool_]) -> dict[str, Any]:
     """Measures of what users would have got: nested decisions, and the silence of gate and guard."""
     scope, rejected = site_scope(images), images.rejected_images
     reasons: list[list[str]] = []
-    for header, far, decision in zip(images.headers, distance > 1, nested.decision, strict=True):
+    for header, far, decision in zip(images.headers, outside_population, nested.decision, strict=True):
         population = [Reason.OUTSIDE_POPULATION] if far else []
         near = [Reason.NEAR_THRESHOLD] if decision == "refer" else []
         reasons.append([each.value for each in (*near, *population, *compare_header(header, scope).outside)])

@@ -185,6 +185,7 @@ def _describe(detector: "Detector", path: str, wanted: DescribeImages) -> _Descr
             "features": score.description.features,
             "guard_features": score.description.guard_features,
             "layout": score.description.layout,
+            "exposure": score.description.exposure,
             "statistics": np.array([getattr(score.statistics, name) for name in STATISTICS]),
             "properties": np.array([*properties, found.sharpness, found.contrast, found.brightness]),
             "style": acquisition_features(square[None])[0],
@@ -203,6 +204,7 @@ def _describe_variants(
     return {
         "variant_features": np.stack([each.guard_features for each in found if each]),
         "variant_layout": np.stack([each.layout for each in found if each]),
+        "variant_exposure": np.stack([each.exposure for each in found if each]),
     }
 
 
@@ -356,8 +358,8 @@ def _joined(source: Source, described: Sequence[_Described]) -> SiteImages:
         tuple(with_table(each.header, image.groups) for image, each in usable),
         rows["probability"].astype(np.float64),
         rows["features"],
-        Descriptions(rows["guard_features"], rows["layout"]),
-        Descriptions(np.concatenate(rows["variant_features"]), np.concatenate(rows["variant_layout"])),
+        Descriptions(rows["guard_features"], rows["layout"], rows["exposure"]),
+        Descriptions(*(np.concatenate(rows[f"variant_{name}"]) for name in ("features", "layout", "exposure"))),
         np.repeat(np.arange(len(images)), rows["variant_features"].shape[1]),
         tuple(ImageStatistics(*map(float, values)) for values in rows["statistics"]),
         rows["properties"],

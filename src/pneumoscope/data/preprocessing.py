@@ -8,6 +8,7 @@ from PIL import Image
 
 from pneumoscope.config import Preprocessing
 from pneumoscope.data.alignment import chest_layout, load_atlas, resample_frame
+from pneumoscope.data.exposure import measure_exposure
 from pneumoscope.errors import InputError
 
 # Increased whenever the same settings give other pixels than before (a new atlas included): it is part of the cache key.
@@ -32,12 +33,14 @@ class PreparedImage:
             above 1 where the frame extends beyond the image.
         similarity: Correlation of the aligned chest with the mean chest, in [-1, 1].
         layout: (256,) float32, layout of the aligned chest (`data/alignment.py`).
+        exposure: (3,) brightness, contrast and noise of the whole image, in [0, 1] (`data/exposure.py`).
     """
 
     image: NDArray[np.uint8]
     frame: tuple[float, float, float, float]
     similarity: float
     layout: NDArray[np.float32]
+    exposure: NDArray[np.float64]
 
 
 def prepare(image: NDArray[np.uint8] | NDArray[np.uint16], settings: Preprocessing) -> NDArray[np.uint8]:
@@ -71,12 +74,12 @@ def prepare_with_frame(image: NDArray[np.uint8] | NDArray[np.uint16], settings: 
     """
     square = chest_square(image, settings)
     chest, content = load_atlas().align(square)
-    layout = chest_layout(content)
+    layout, exposure = chest_layout(content), measure_exposure(square)
     if settings.fit == "chest":
         prepared = resample_frame(square, chest, settings.height, settings.width)
-        return PreparedImage(prepared, chest.edges, chest.similarity, layout)
+        return PreparedImage(prepared, chest.edges, chest.similarity, layout, exposure)
     fitted, frame = _fit(_to_pillow(image), settings)
-    return PreparedImage(_to_uint8(fitted), frame, chest.similarity, layout)
+    return PreparedImage(_to_uint8(fitted), frame, chest.similarity, layout, exposure)
 
 
 def chest_square(

@@ -79,7 +79,8 @@ def describe(network: Network, images: Iterable[NDArray[np.uint8]], settings: Pr
     """Descriptions of images, each (height, width) uint8."""
     prepared = [prepare_with_frame(image, settings) for image in images]
     features = network.run(np.stack([each.image for each in prepared]), FEATURES)[0]
-    return Descriptions(features, np.stack([each.layout for each in prepared]))
+    exposure = np.stack([each.exposure for each in prepared])
+    return Descriptions(features, np.stack([each.layout for each in prepared]), exposure)
 
 
 def _halves(dataset: Dataset) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

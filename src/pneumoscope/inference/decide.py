@@ -18,11 +18,13 @@ class ImageDescription:
         features: (channels,) float32 features of the bundle's network.
         guard_features: (channels,) float32 features of the guard's network; the same where it has none of its own.
         layout: (256,) ranks of the aligned chest's grey levels.
+        exposure: (3,) brightness, contrast and noise.
     """
 
     features: NDArray[np.float32]
     guard_features: NDArray[np.float32]
     layout: NDArray[np.floating]
+    exposure: Floats
 
 
 @dataclass(frozen=True, eq=False)

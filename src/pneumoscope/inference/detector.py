@@ -227,23 +227,29 @@ class Detector:
         else:
             features = outputs[FEATURES]
         layout = np.stack([each.layout for each in guarded])
-        distances = self._guard.population.distance(Descriptions(features, layout))
+        exposure = np.stack([each.exposure for each in guarded])
+        population, descriptions = self._guard.population, Descriptions(features, layout, exposure)
+        distances = population.distance(descriptions)
+        outside_population = population.outside(descriptions, distances)
         for i, image in enumerate(images):
             distance = float(distances[i])
             reason = image.rejection or self._guard.screen(image.pixels, guarded[i].similarity, distance)
-            outside = image.header.outside if distance <= 1 else (Reason.OUTSIDE_POPULATION, *image.header.outside)
+            outside = (*([Reason.OUTSIDE_POPULATION] if outside_population[i] else []), *image.header.outside)
+            remarks = _remarks(distance, population.exposure.describe(exposure[i]), image.header)
             yield ImageScore(
                 image.name,
                 image.sha256,
                 reason,
-                _in_words(reason, image.pixels) if reason else _remarks(distance, image.header),
+                _in_words(reason, image.pixels) if reason else remarks,
                 class_probability=calibrated[i],
                 outside=outside,
                 evidence_map=_for_pneumonia(outputs[EVIDENCE][i], calibrated[i]) if evidence else None,
                 frame=inputs[i].frame,
                 statistics=_statistics(calibrated[i], inputs[i], distance),
                 header=image.header.header,
-                description=ImageDescription(outputs[FEATURES][i], features[i], layout[i]) if described else None,
+                description=ImageDescription(outputs[FEATURES][i], features[i], layout[i], exposure[i])
+                if described
+                else None,
             )
 
 
@@ -281,13 +287,18 @@ def _for_pneumonia(evidence: NDArray[np.float32], probability: Floats) -> NDArra
     return np.asarray(np.tensordot(weight, evidence[1:], axes=1) - evidence[0], dtype=np.float32)
 
 
-def _remarks(distance: float, header: HeaderRemarks) -> str:
-    """Explanation of being outside, and of what could not be checked."""
-    unlike = (
-        f"unlike the radiographs that the detector was validated on (distance {distance:.2f}, inside up to 1): "
-        "its figures say nothing about this image"
-    )
-    return "; ".join([*([unlike] if distance > 1 else []), *header.remarks])
+def _remarks(distance: float, exposure: str, header: HeaderRemarks) -> str:
+    """Explanation of being outside, by distance, exposure or header, and of what could not be checked."""
+    unlike = [
+        *(
+            [f"unlike the radiographs that the detector was validated on (distance {distance:.2f}, inside up to 1)"]
+            if distance > 1
+            else []
+        ),
+        *([f"{exposure} than the radiographs that the detector was validated on"] if exposure else []),
+    ]
+    says = [f"{' and '.join(unlike)}: its figures say nothing about this image"] if unlike else []
+    return "; ".join([*says, *header.remarks])
 
 
 def _in_words(reason: Reason, pixels: NDArray[Any]) -> str:

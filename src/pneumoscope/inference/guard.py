@@ -2,6 +2,7 @@
 
     pixels      size, aspect ratio, contrast                                         `screen_pixels`
     population  distance from the radiographs that the bundle was validated on       `Population.distance`
+    exposure    brightness, contrast and noise beside theirs                         `ExposureLimits`
     position    correlation with the mean chest, as it is, inverted and upside down  `Guard.screen`
 
 One distance, three limits: up to 1 the image belongs to the population; beyond, it is referred; farther than any altered radiograph
@@ -18,6 +19,7 @@ from pneumoscope.data.alignment import LAYOUT_LENGTH, load_atlas
 from pneumoscope.data.preprocessing import chest_square
 from pneumoscope.decision import Floats
 from pneumoscope.errors import BundleError
+from pneumoscope.inference.exposure import ExposureLimits
 from pneumoscope.inference.population import Descriptions, NeighbourDistance, Population
 from pneumoscope.types import Reason
 
@@ -71,7 +73,8 @@ class Guard:
             )
             if features_length not in (None, features.channels):
                 raise ValueError(f"features of {features.channels} channels, {features_length} of the network")
-            return Guard(limits, Population(features, layout, limits.feature_weight, limits.outside))
+            exposure = ExposureLimits.from_arrays(bundle.guard)
+            return Guard(limits, Population(features, layout, exposure, limits.feature_weight, limits.outside))
         except (KeyError, ValueError, TypeError, IndexError) as error:
             raise BundleError(
                 f"expected the arrays of an input guard in the bundle, found {error}: get it again"
@@ -79,7 +82,9 @@ class Guard:
 
     def arrays(self) -> dict[str, NDArray[np.floating]]:
         """Arrays for a bundle."""
-        return self.population.features.arrays(_PARTS[0]) | self.population.layout.arrays(_PARTS[1])
+        population = self.population
+        distances = population.features.arrays(_PARTS[0]) | population.layout.arrays(_PARTS[1])
+        return distances | population.exposure.arrays()
 
     def screen(self, image: Image, similarity: float, distance: float) -> Reason | None:
         """Reason to reject an image for what it shows; None for a frontal chest radiograph.

@@ -14,7 +14,7 @@ reference. The two distances d_f, d_l are joined as
     distance = d_f^w d_l^(1 - w) / limit
 
 with w inversely proportional to the standard deviation of ln d, and `limit` the quantile over held-out radiographs that
-leaves the wanted fraction above 1. No image of another population or subject is needed for the fit.
+leaves the wanted fraction above 1. Beside it, limits of the exposure (`inference/exposure.py`). No image of another population or subject is needed for the fit.
 
 Source: distance to the K-th nearest neighbour in a network's features, Sun et al., ICML 2022, arXiv 2204.06507; metric from
 within-class scatter (here: within a radiograph's variants), Bar-Hillel et al., JMLR 2005, "Learning a Mahalanobis metric from
@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from pneumoscope.decision import Floats
 from pneumoscope.errors import DataError
+from pneumoscope.inference.exposure import ExposureLimits, fit_exposure_limits
 
 # Neighbour whose distance counts: a single odd reference makes nothing near.
 _NEIGHBOUR = 5
@@ -148,16 +149,18 @@ class Descriptions:
     Attributes:
         features: (n, channels) pooled features.
         layout: (n, 256) ranks of the aligned chest's grey levels.
+        exposure: (n, 3) brightness, contrast and noise (`inference/exposure.py`).
     """
 
     features: NDArray[np.floating]
     layout: NDArray[np.floating]
+    exposure: Floats
 
     def __len__(self) -> int:
         return len(self.features)
 
     def __getitem__(self, which: NDArray[np.generic] | slice) -> "Descriptions":
-        return Descriptions(self.features[which], self.layout[which])
+        return Descriptions(self.features[which], self.layout[which], self.exposure[which])
 
 
 @dataclass(frozen=True)
@@ -167,19 +170,25 @@ class Population:
     Attributes:
         features: Distance in features.
         layout: Distance in layouts.
+        exposure: Limits of brightness, contrast and noise.
         feature_weight: w, in [0, 1].
         limit: Joint distance above which an image is outside.
     """
 
     features: NeighbourDistance
     layout: NeighbourDistance
+    exposure: ExposureLimits
     feature_weight: float
     limit: float
 
     def distance(self, images: Descriptions) -> Floats:
-        """(n,) distances, above 0; an image is inside up to 1."""
+        """(n,) distances, above 0; an image is inside up to 1, if its exposure is."""
         near, alike = self.features(images.features), self.layout(images.layout)
         return _weighted_product(near, alike, self.feature_weight) / self.limit
+
+    def outside(self, images: Descriptions, distance: Floats) -> NDArray[np.bool_]:
+        """(n,) bool, whether images with these distances lie outside, by distance or exposure."""
+        return np.asarray((distance > 1) | self.exposure.outside(images.exposure))
 
 
 def _weighted_product(near: Floats, alike: Floats, feature_weight: float) -> Floats:
@@ -212,12 +221,13 @@ def fit_population(
     """
     kept = _choose(len(radiographs), len(variants), references, rng)
     features, layout = _fit_distances(radiographs, variants, origin, kept)
+    exposure = fit_exposure_limits(np.concatenate([radiographs.exposure, variants.exposure]))
     if len(radiographs) + len(variants) < _NEIGHBOUR:
         raise DataError(
             f"expected at least {_NEIGHBOUR} radiographs, to fit the population of a bundle, found {len(radiographs)}: "
             "add images"
         )
-    return _joined(features, layout, features(held_out.features), layout(held_out.layout), outside)
+    return _joined(features, layout, exposure, features(held_out.features), layout(held_out.layout), outside)
 
 
 def fit_population_by_patient(
@@ -251,14 +261,20 @@ def fit_population_by_patient(
     others = patients[:, None] != np.concatenate([patients[kept[0]], patients[origin[kept[1]]]])
     near = features.among(radiographs.features, others)
     alike = layout.among(radiographs.layout, others)
-    population = _joined(features, layout, near, alike, outside)
+    exposure = fit_exposure_limits(np.concatenate([radiographs.exposure, variants.exposure]))
+    population = _joined(features, layout, exposure, near, alike, outside)
     return population, _weighted_product(near, alike, population.feature_weight) / population.limit
 
 
 def _joined(
-    features: NeighbourDistance, layout: NeighbourDistance, near: Floats, alike: Floats, outside: float
+    features: NeighbourDistance,
+    layout: NeighbourDistance,
+    exposure: ExposureLimits,
+    near: Floats,
+    alike: Floats,
+    outside: float,
 ) -> Population:
-    """Population from its two distances and those of held-out radiographs.
+    """Population from its two distances, limits of exposure, and the distances of held-out radiographs.
 
     Raises:
         DataError: Radiographs that are all alike.
@@ -270,7 +286,7 @@ def _joined(
         )
     weight = spreads[1] / (spreads[0] + spreads[1])
     limit = float(np.quantile(_weighted_product(near, alike, weight), 1 - outside))
-    return Population(features, layout, weight, limit)
+    return Population(features, layout, exposure, weight, limit)
 
 
 def _choose(
