@@ -123,7 +123,7 @@ def compare_studies(splits, images, rounds):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--films", type=int, default=1200, help="films in all; 0 for every one")
+    parser.add_argument("--images", type=int, default=1200, help="films in all; 0 for every one")
     parser.add_argument("--epochs", type=int, default=3, help="of a model's rate; the first is left out")
     parser.add_argument("--whole-study", type=int, default=0, help="rounds of the whole study")
     parser.add_argument("--keras-environment", type=Path, default=paths.cache_directory() / "keras-environment")

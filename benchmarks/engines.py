@@ -28,7 +28,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bundle", default="default")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--films", type=int, default=160, help="per round and engine")
+    parser.add_argument("--images", type=int, default=160, help="per round and engine")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--inner", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -66,7 +66,7 @@ def compare(options):
         chosen = np.random.default_rng(0).choice(learnt, CALIBRATION_IMAGES, replace=False)
         np.save(folder / "calibration.npy", dataset.images[np.sort(chosen)])
         inner = [ENVIRONMENT / "bin/python", __file__, "--inner", folder]
-        subprocess.run([*inner, "--rounds", str(options.rounds), "--films", str(options.images)], check=True)
+        subprocess.run([*inner, "--rounds", str(options.rounds), "--images", str(options.images)], check=True)
         told = json.loads((folder / "told.json").read_text())
         logits = dict(np.load(folder / "logits.npz"))
     rule = manifest.operating_points["balanced"]

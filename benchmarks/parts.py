@@ -22,7 +22,7 @@ from pneumoscope.provenance import provenance
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--films", type=int, default=400)
+    parser.add_argument("--images", type=int, default=400)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--originals", type=Path, help="folder of films of their own size")
     parser.add_argument("--out", type=Path, default=Path("results/speed/parts.json"))

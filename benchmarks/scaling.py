@@ -24,7 +24,7 @@ PROGRAM = str(Path(sys.executable).with_name("pneumoscope"))
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--films", type=int, default=20_000)
+    parser.add_argument("--images", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rows", type=int, nargs="*", default=[2_000, 20_000, 200_000])
     parser.add_argument("--out", type=Path, default=Path("results/speed/scaling.json"))

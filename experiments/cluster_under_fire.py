@@ -1,6 +1,6 @@
 """A Ray cluster of several nodes scores an archive while its workers, their judges, a node and the command are killed; writes JSON.
 
-    .venv/bin/python experiments/cluster_under_fire.py [--films 20000] [--nodes 3]
+    .venv/bin/python experiments/cluster_under_fire.py [--images 20000] [--nodes 3]
 
 The images are those of the data set, again and again under names of their own, among them some that cannot be read. In the end
 every image must be in the results exactly once, and the files must hold the same bytes as those of the local engine, which
@@ -30,7 +30,7 @@ PROGRAM = str(Path(sys.executable).with_name("pneumoscope"))
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--films", type=int, default=20_000)
+    parser.add_argument("--images", type=int, default=20_000)
     parser.add_argument("--nodes", type=int, default=3)
     parser.add_argument("--partition-films", type=int, default=250)
     parser.add_argument("--source", type=Path, help="folder of the films; the data set where none is named")

@@ -38,7 +38,7 @@ ELSEWHERE = 8
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bundle", default="default")
-    parser.add_argument("--films", type=int, default=200, help="of each kind")
+    parser.add_argument("--images", type=int, default=200, help="of each kind")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     detector = load_detector(options.bundle)
