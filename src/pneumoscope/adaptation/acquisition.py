@@ -20,9 +20,13 @@ from pneumoscope.evaluation.intervals import patient_weights
 from pneumoscope.evaluation.metrics import Floats, roc_auc, weighted_roc_auc
 from pneumoscope.evaluation.policy_fitting import balancing_weights
 
-# Penalties of the head; the one that tells most counts, as a warning should.
-_PENALTIES = (1000.0, 100.0, 10.0)
+# Penalty of the head: chosen beforehand, since the best of several tells something by chance.
+_PENALTY = 100.0
 _FIFTHS = 5
+# Pairs of a positive and a negative image within fifths, below which an AUC says nothing.
+_FEWEST_PAIRS = 100
+# Probability of a warning by chance, for the properties together and for all of the acquisition.
+_LEVEL = 0.025
 # Properties of patients, not of files, by their first words.
 _OF_PATIENTS = ("age", "sex")
 # Fraction of the images of which a property must be known.
@@ -35,10 +39,11 @@ class AcquisitionAudit:
 
     Attributes:
         properties: Name of a property to its AUC for the positive class, in [0, 1], below 0.5 where positives have lower values.
-        proven: Names of the properties whose AUC differs from 0.5 by more than chance, one in twenty over all of them.
+        proven: Names of the properties whose AUC differs from 0.5 by more than chance.
         auc: Cross-validated AUC of all file properties, acquisition features and view together.
         auc_proven: Whether that is above 0.5 by more than chance.
-        within: AUC of the new bundle within fifths of the images by acquisition; NaN where undefined.
+        within: AUC of the new bundle within fifths of the images by acquisition; NaN where fewer than two fifths, or few pairs of
+            images, are of both classes.
     """
 
     properties: dict[str, float]
@@ -61,6 +66,11 @@ class AcquisitionAudit:
             return ""
         alone = f"{telling[0]} alone gives an AUC of {self.strength(telling[0]):.2f}, " if telling else ""
         patients = telling and telling[0].split(" ")[0] in _OF_PATIENTS
+        within = (
+            f"among images whose files and exposures are alike, its AUC is {self.within:.2f}"
+            if self.within == self.within
+            else "images of both classes that are stored alike are too few to tell"
+        )
         advice = (
             "of patients of the same ages and sexes"
             if patients
@@ -68,9 +78,14 @@ class AcquisitionAudit:
         )
         return (
             f"The label can be told without a look at the lung: {alone}files, devices and exposures together {self.auc:.2f}. "
-            f"The new bundle may have learnt this; among images whose files and exposures are alike, its AUC is {self.within:.2f}. "
+            f"The new bundle may have learnt this; {within}. "
             f"Collect both classes {advice}."
         )
+
+    @property
+    def within_text(self) -> str:
+        """AUC within fifths in words."""
+        return f"{self.within:.2f}" if self.within == self.within else "too few images of both classes"
 
     def as_json(self) -> dict[str, Any]:
         """Plain data for reports."""
@@ -102,13 +117,15 @@ def audit_acquisition(images: SiteImages, probability: Floats) -> AcquisitionAud
     properties = {name: roc_auc(values[name][own], positive[own]) for name, own in known.items()}
     score, every = _predicted_by_acquisition(images, values), np.ones(len(images), dtype=np.bool_)
     weight = patient_weights(images.patients, np.random.default_rng(0))
-    proven = [name for name, own in known.items() if _is_proven(values[name], positive, own, weight, 0.05 / len(known))]
+    proven = [
+        name for name, own in known.items() if _is_proven(values[name], positive, own, weight, _LEVEL / len(known))
+    ]
     auc = roc_auc(score, positive)
     return AcquisitionAudit(
         properties,
         tuple(proven),
         auc,
-        auc > 0.5 and _is_proven(score, positive, every, weight, 0.05),
+        auc > 0.5 and _is_proven(score, positive, every, weight, _LEVEL),
         _auc_within(probability, positive, score),
     )
 
@@ -143,27 +160,25 @@ def _predicted_by_acquisition(images: SiteImages, values: dict[str, Floats]) -> 
         for column, finite in zip(columns, known, strict=True)
     ]
     features = np.concatenate([np.stack([*filled, *known], axis=1), images.style], axis=1)
-    label, scores = images.positive.astype(np.int64), np.zeros((len(_PENALTIES), len(images)))
+    label, score = images.positive.astype(np.int64), np.zeros(len(images))
     fold = grouped_folds(label, images.patients, OUTER_FOLDS)
     for each in np.unique(fold):
         train, test = fold != each, fold == each
         weight = balancing_weights(label[train] > 0)
-        heads = fit_linear_heads(features[train], label[train], 2, _PENALTIES, weight)
-        scores[:, test] = [
-            positive_probability(head.centred(features[train], weight)(features[test])) for head in heads
-        ]
-    return np.asarray(max(scores, key=lambda score: roc_auc(score, images.positive)))
+        [head] = fit_linear_heads(features[train], label[train], 2, [_PENALTY], weight)
+        score[test] = positive_probability(head.centred(features[train], weight)(features[test]))
+    return score
 
 
 def _auc_within(probability: Floats, positive: NDArray[np.bool_], score: Floats) -> float:
     """AUC over the pairs of a positive and a negative image that lie in the same fifth of a score."""
     rank = np.argsort(np.argsort(score, kind="stable"), kind="stable")
     fifth = rank * _FIFTHS // len(rank)
-    pairs, right = 0.0, 0.0
+    pairs, right, fifths = 0.0, 0.0, 0
     for each in range(_FIFTHS):
         own = fifth == each
         count = float(positive[own].sum() * (~positive[own]).sum())
         if count:
-            pairs += count
+            pairs, fifths = pairs + count, fifths + 1
             right += count * roc_auc(probability[own], positive[own])
-    return right / pairs if pairs else float("nan")
+    return right / pairs if fifths > 1 and pairs >= _FEWEST_PAIRS else float("nan")

@@ -24,19 +24,20 @@ from pneumoscope.adaptation.methods import LinearHeads, Method, usable_methods
 from pneumoscope.adaptation.population import fit_site_guard, site_scope
 from pneumoscope.adaptation.site import FEWEST_IMAGES, FEWEST_PATIENTS, SiteImages
 from pneumoscope.assessment.acceptance import group_of, name_classes
-from pneumoscope.bundle import Bundle
+from pneumoscope.bundle import Bundle, Scope
 from pneumoscope.config import DetectorConfig
+from pneumoscope.data.sources import Source
 from pneumoscope.decision import pneumonia_probability
 from pneumoscope.errors import DataError, InputError
 from pneumoscope.evaluation.acceptance import DecidedImages, measure_acceptance
 from pneumoscope.evaluation.calibration import calibration_line
-from pneumoscope.evaluation.intervals import Estimate, delong_difference, interval_of, patient_weights
-from pneumoscope.evaluation.metrics import Floats, compute_metrics, weighted_roc_auc
+from pneumoscope.evaluation.intervals import Estimate, auc_estimate, delong_difference, interval_of, patient_weights
+from pneumoscope.evaluation.metrics import Floats, Ints, compute_metrics
 from pneumoscope.evaluation.policy_fitting import balancing_weights
 from pneumoscope.inference.guard import Guard
 from pneumoscope.inference.scope import compare_header
 from pneumoscope.progress import Report
-from pneumoscope.types import OUTSIDE, ClassScheme, Reason
+from pneumoscope.types import OUTSIDE, ClassScheme, Finding, Reason
 
 _CHANCE = 0.5
 
@@ -95,6 +96,20 @@ class Adaptation:
         return f"{self.chosen.description}; {auc} by cross-validation over {count}"
 
     @property
+    def warnings(self) -> list[str]:
+        """Warnings in words, a sentence or more each."""
+        parent_is_better = "On these images the bundle that was adapted ranks better than the new one, by more than chance: use it, or label more images."
+        unknown = (
+            "Patients are not known for all images; images of one patient in several folds make all figures too good. Name them in a "
+            "table with the column patient."
+        )
+        return [
+            *([parent_is_better] if self.gain.high < 0 else []),
+            *([self.acquisition.warning] if self.acquisition.warning else []),
+            *([] if self.images.known_patients else [unknown]),
+        ]
+
+    @property
     def patients(self) -> int:
         """Number of patients."""
         return len(set(self.images.patients))
@@ -126,6 +141,7 @@ class Adaptation:
             ],
             "learning_curve": {"points": self.curve.points, "answer": self.curve.answer},
             "acquisition": self.acquisition.as_json(),
+            "warnings": self.warnings,
             "acceptance": self.acceptance,
         }
 
@@ -162,8 +178,8 @@ def adapt(
         tuple(candidates),
         chosen,
         nested,
-        _auc(nested.probability, positive, weight),
-        _auc(theirs, positive, weight),
+        auc_estimate(nested.probability, positive, images.patients),
+        auc_estimate(theirs, positive, images.patients),
         gain,
         p,
         guard,
@@ -202,6 +218,29 @@ def methods_for(parent: Bundle, images: SiteImages, scheme: ClassScheme, name: s
     return methods
 
 
+def check_labels(source: Source) -> None:
+    """Check, before any image is read, that labels and files can support anything.
+
+    Raises:
+        DataError: Too few labelled images of a class, or files that do not exist.
+    """
+    scheme = source.scheme
+    counts = [
+        sum(image.finding is finding for image in source.images) for finding in (Finding.NORMAL, Finding.PNEUMONIA)
+    ]
+    if min(counts) < FEWEST_IMAGES:
+        raise DataError(
+            f"expected at least {FEWEST_IMAGES} {scheme.negative} and {FEWEST_IMAGES} {scheme.positive} images, found {counts[0]} and "
+            f"{counts[1]} in {source.root}: add images, or name the positive class with --positive"
+        )
+    missing = [path for image in source.images if not (path := source.file_of(image.path)).exists()]
+    if missing:
+        raise DataError(
+            f"expected the files of {source.root}, found {len(missing)} of {len(source.images)} missing, such as {missing[0]}: correct "
+            "their paths"
+        )
+
+
 def check_images(parent: Bundle, images: SiteImages, scheme: ClassScheme) -> None:
     """Check that a site's images can support anything.
 
@@ -221,16 +260,13 @@ def check_images(parent: Bundle, images: SiteImages, scheme: ClassScheme) -> Non
             f"rejected, found {counts[0]} and {counts[1]} (and {sum(images.rejected.values())} rejected): add images"
         )
     patients = [len({images.patients[i] for i in np.flatnonzero(positive == truth)}) for truth in (False, True)]
-    if min(patients) < FEWEST_PATIENTS:
+    total = len(set(images.patients))
+    if min(patients) < FEWEST_PATIENTS or total < 2 * FEWEST_PATIENTS:
         raise DataError(
-            f"expected images of at least {FEWEST_PATIENTS} {scheme.negative} and {FEWEST_PATIENTS} {scheme.positive} patients, found "
-            f"{patients[0]} and {patients[1]}: add patients, or correct the column patient"
+            f"expected images of at least {FEWEST_PATIENTS} {scheme.negative} and {FEWEST_PATIENTS} {scheme.positive} patients, "
+            f"{2 * FEWEST_PATIENTS} in all, found {patients[0]} and {patients[1]}, {total} in all: add patients, or name them in a table "
+            "with the column patient"
         )
-
-
-def _auc(probability: Floats, positive: NDArray[np.bool_], weight: Floats) -> Estimate:
-    values = [weighted_roc_auc(probability, positive, each) for each in (np.ones((1, len(positive))), weight)]
-    return interval_of(float(values[0][0]), values[1])
 
 
 def _calibration(probability: Floats, positive: NDArray[np.bool_], weight: Floats) -> dict[str, Estimate]:
@@ -251,11 +287,20 @@ def _calibration(probability: Floats, positive: NDArray[np.bool_], weight: Float
     }
 
 
+def _scopes(images: SiteImages, fold: Ints) -> list[Scope]:
+    """Scope for each image, of the images of other folds: its own age must not make it validated."""
+    found = {
+        each: site_scope([header for header, own in zip(images.headers, fold, strict=True) if own != each])
+        for each in set(fold.tolist())
+    }
+    return [found[each] for each in fold.tolist()]
+
+
 def _acceptance(images: SiteImages, nested: NestedPredictions, outside_population: NDArray[np.bool_]) -> dict[str, Any]:
     """Measures of what users would have got: nested decisions, and the silence of gate and guard."""
-    scope, rejected = site_scope(images), images.rejected_images
+    scopes, rejected = _scopes(images, nested.fold), images.rejected_images
     reasons: list[list[str]] = []
-    for header, far, decision in zip(images.headers, outside_population, nested.decision, strict=True):
+    for header, scope, far, decision in zip(images.headers, scopes, outside_population, nested.decision, strict=True):
         population = [Reason.OUTSIDE_POPULATION] if far else []
         near = [Reason.NEAR_THRESHOLD] if decision == "refer" else []
         reasons.append([each.value for each in (*near, *population, *compare_header(header, scope).outside)])

@@ -82,7 +82,7 @@ def make_site_bundle(
     manifest = replace(
         _manifest(parent.manifest, adaptation, policy, description, fitted.config),
         guard=guard.limits,
-        scope=site_scope(images),
+        scope=site_scope(images.headers),
         reference=fit_reference(statistics, sum(images.rejected.values())),
         parent=parent.sha256,
     )

@@ -74,11 +74,13 @@ class NestedPredictions:
     Attributes:
         probability: (n,) calibrated probability of the positive class.
         decision: (n,) decisions at the balanced operating point.
+        fold: (n,) int, outer fold in which each image was held out.
         chosen: Description of the candidate that each outer fold chose; empty where there was one candidate.
     """
 
     probability: Floats
     decision: tuple[str, ...]
+    fold: Ints
     chosen: tuple[str, ...]
 
 
@@ -206,7 +208,7 @@ def nested_predictions(
         probability[test], decision[test] = _decided(policy, logit)
         chosen += [] if single else [candidate.description]
         progress(each + 1, folds)
-    return NestedPredictions(probability, tuple(map(str, decision)), tuple(chosen))
+    return NestedPredictions(probability, tuple(map(str, decision)), fold, tuple(chosen))
 
 
 def _decided(policy: DecisionPolicy, logit: Floats) -> tuple[Floats, list[str]]:

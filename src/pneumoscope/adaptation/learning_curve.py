@@ -85,17 +85,13 @@ def learning_curve(images: SiteImages, candidate: Candidate, progress: Callable[
 
 
 def _by_patients(images: SiteImages, rows: Ints, rng: np.random.Generator) -> Ints:
-    """Rows in the order of randomly drawn patients, the first two of different classes."""
+    """Rows in the order of randomly drawn patients, one of each class first."""
     patients = np.array([images.patients[i] for i in rows], dtype=object)
     drawn = {name: place for place, name in enumerate(rng.permutation(np.unique(patients.astype(str))))}
     order = rows[np.argsort([drawn[name] for name in patients], kind="stable")]
-    positive = images.positive[order]
-    first = [int(np.flatnonzero(positive == truth)[0]) for truth in (False, True)]
+    first = np.unique(images.label[order], return_index=True)[1]
     return np.concatenate([order[first], np.delete(order, first)])
 
 
 def _auc(images: SiteImages, candidate: Candidate, train: Ints, test: Ints) -> float:
-    labels = candidate.method.labels(images)[train]
-    if len(np.unique(labels)) < len(np.unique(candidate.method.labels(images))):
-        return 0.5
     return roc_auc(positive_probability(candidate.logits(images, train, test)), images.positive[test])

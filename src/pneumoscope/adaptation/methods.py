@@ -17,7 +17,7 @@ from pneumoscope.adaptation.site import SiteImages
 from pneumoscope.decision import logits_of
 from pneumoscope.evaluation.metrics import Floats, Ints
 from pneumoscope.evaluation.policy_fitting import balancing_weights
-from pneumoscope.types import THREE_CLASS, ClassScheme
+from pneumoscope.types import BINARY, THREE_CLASS, ClassScheme
 
 # Penalties of linear heads, the simplest first.
 PENALTIES = (3000.0, 1000.0, 300.0, 100.0, 30.0, 10.0)
@@ -82,7 +82,8 @@ class Method(ABC):
 
     def labels(self, images: SiteImages) -> Ints:
         """(n,) int labels in the order of the logits."""
-        return images.label if self.etiologies else images.positive.astype(np.int64)
+        several = self.etiologies and len(self.scheme) > len(BINARY)
+        return images.label if several else images.positive.astype(np.int64)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pneumoscope import __version__
-from pneumoscope.adaptation.adapt import Adaptation, adapt, check_images, methods_for
+from pneumoscope.adaptation.adapt import Adaptation, adapt, check_images, check_labels, methods_for
 from pneumoscope.adaptation.bundling import SiteDescription, make_site_bundle
 from pneumoscope.adaptation.methods import Method
 from pneumoscope.adaptation.report import write_adaptation_report
@@ -72,17 +72,18 @@ def adapt_site(
         return describe(by, source.only(images.paths), kept / "described", rejected_too=True)
 
     try:
+        check_labels(source)
         images = describe(parent, source, kept / "images")
         check_images(parent, images, source.scheme)
         methods = methods_for(parent, images, source.scheme, "linear" if maker else method)
         if maker:
             methods = [maker(images, methods[0], kept / "trainings")]
+        found = adapt(parent, images, source.scheme, settings, methods, report)
     except PneumoscopeError:
         # What these images cannot do, they cannot do the next time.
         shutil.rmtree(kept, ignore_errors=True)
         raise
-    found = adapt(parent, images, source.scheme, settings, methods, report)
-    write_adaptation_report(report_path(out), parent, found, description)
     made = make_site_bundle(parent, found, description, settings, out, again) if found.better_than_chance else None
+    write_adaptation_report(report_path(out), parent, found, description)
     shutil.rmtree(kept, ignore_errors=True)
     return found, made

@@ -1,5 +1,6 @@
 """Population of a site: distance and limit fitted to its images and export variants of them, as at the parent's fit."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from pneumoscope.decision import Floats
 from pneumoscope.inference.guard import Guard
 from pneumoscope.inference.population import fit_population_by_patient
 from pneumoscope.inference.scope import FRONTAL_VIEWS, normalised_view
+from pneumoscope.types import ImageHeader
 
 # Fraction of a site's own images that may lie outside, and number of references, as at the parent's fit.
 _OUTSIDE_FRACTION, _REFERENCES = 0.02, 1000
@@ -44,11 +46,11 @@ def fit_site_guard(parent: Guard, images: SiteImages) -> tuple[Guard, Floats]:
     return Guard(limits, population), distance
 
 
-def site_scope(images: SiteImages) -> Scope:
-    """Ages and views, AP or PA, of a site's images, where nearly all of them are known."""
-    ages = [header.age_years for header in images.headers if header.age_years is not None]
-    views = [view for header in images.headers if (view := normalised_view(header.view)) in FRONTAL_VIEWS]
-    needed = _KNOWN * len(images)
+def site_scope(headers: Sequence[ImageHeader]) -> Scope:
+    """Ages and views, AP or PA, of images with these headers, where nearly all of them are known."""
+    ages = [header.age_years for header in headers if header.age_years is not None]
+    views = [view for header in headers if (view := normalised_view(header.view)) in FRONTAL_VIEWS]
+    needed = _KNOWN * len(headers)
     return Scope(
         (int(min(ages)), int(max(ages))) if len(ages) >= needed else None,
         tuple(sorted({view for view in views if views.count(view) >= _FEWEST_OF_A_VIEW}))

@@ -82,8 +82,8 @@ def _performance(parent: Bundle, adaptation: Adaptation) -> Section:
     return Section(
         "Performance on held-out patients",
         [
-            f"{_validation(adaptation)} Intervals are 95 %, by bootstrap over patients. Probabilities assume that half of the "
-            "images are positive."
+            f"{_validation(adaptation)} Intervals are 95 %, over patients: of an AUC by DeLong's variance, of the others by bootstrap. "
+            "Probabilities assume that half of the images are positive."
         ],
         ["measure", "value (95 % interval)"],
         rows,
@@ -94,7 +94,7 @@ def _performance(parent: Bundle, adaptation: Adaptation) -> Section:
             Axis("sensitivity", quarters),
         ),
         caption="ROC curves on held-out patients.",
-        warning=adaptation.acquisition.warning,
+        warning=" ".join(adaptation.warnings),
     )
 
 
@@ -182,7 +182,7 @@ def _acquisition(adaptation: Adaptation) -> Section:
     ]
     rows += [
         ["file properties, grey levels, spectrum, markers and view together", f"{audit.auc:.2f}"],
-        ["new bundle, among images that these rank alike (fifths)", f"{audit.within:.2f}"],
+        ["new bundle, among images that these rank alike (fifths)", audit.within_text],
     ]
     return Section(
         "Do the files tell the label?",
@@ -233,4 +233,4 @@ def summary_lines(adaptation: Adaptation) -> list[str]:
         *(f"{name} {Estimate(**measures[name])}" for name in ("sensitivity", "specificity", "answered")),
         adaptation.curve.answer,
     ]
-    return [*lines, *([f"WARNING: {adaptation.acquisition.warning}"] if adaptation.acquisition.warning else [])]
+    return [*lines, *(f"WARNING: {warning}" for warning in adaptation.warnings)]

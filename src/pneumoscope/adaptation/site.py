@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 # Images and patients of a class below which nothing that is measured means anything.
 FEWEST_IMAGES, FEWEST_PATIENTS = 20, 5
+# Prefix of patients that headers name.
+_HEADER = "header/"
 # Images of a task: a kill costs no more descriptions than these.
 _TASK = 16
 # Images of a site, variants included, below which each gets more variants, and the largest number of these.
@@ -326,18 +328,19 @@ def _described(pool: WorkerPool, source: Source, stored: Resumable, rejected_too
 
 
 def _joined(source: Source, described: Sequence[_Described]) -> SiteImages:
-    pairs = list(zip(source.images, described, strict=True))
+    pairs = _once(source, list(zip(source.images, described, strict=True)))
+    anonymous = _is_anonymous(pairs)
     rejected = tuple(
         RejectedImage(
             image.finding is Finding.PNEUMONIA,
-            _patient(image, each),
+            _patient(image, each, anonymous),
             with_table(each.header, image.groups),
             each.reason or "unreadable",
         )
         for image, each in pairs
         if not each.row
     )
-    usable = _once(source, [(image, each) for image, each in pairs if each.row])
+    usable = [(image, each) for image, each in pairs if each.row]
     if not usable:
         reasons = Counter(each.reason for each in rejected).most_common()
         raise DataError(
@@ -345,15 +348,16 @@ def _joined(source: Source, described: Sequence[_Described]) -> SiteImages:
             f"({listed(f'{count} {reason}' for reason, count in reasons)})"
         )
     images, found = [image for image, _ in usable], [each for _, each in usable]
-    etiologies = _tells_etiologies(usable)
-    known = [image.known_name or bool(each.header and each.header.patient) for image, each in usable]
+    patients = [_patient(image, each, anonymous) for image, each in usable]
+    etiologies = _tells_etiologies(images, patients)
+    known = [image.known_name or patient.startswith(_HEADER) for image, patient in zip(images, patients, strict=True)]
     rows = {name: np.stack([each.row[name] for each in found]) for name in found[0].row}
     return SiteImages(
         np.array([_label(image, etiologies) for image in images], dtype=np.int64),
         etiologies,
         tuple(image.path for image in images),
         tuple(each.sha256 for each in found),
-        tuple(_patient(image, each) for image, each in usable),
+        tuple(patients),
         all(known),
         tuple(with_table(each.header, image.groups) for image, each in usable),
         rows["probability"].astype(np.float64),
@@ -368,24 +372,33 @@ def _joined(source: Source, described: Sequence[_Described]) -> SiteImages:
     )
 
 
-def _tells_etiologies(usable: Sequence[tuple[SourceImage, _Described]]) -> bool:
+def _tells_etiologies(images: Sequence[SourceImage], patients: Sequence[str]) -> bool:
     """Whether the etiology of every pneumonia is known, and each has enough images and patients to be learnt."""
-    of = {etiology: [pair for pair in usable if pair[0].etiology is etiology] for etiology in Etiology}
+    of = {
+        etiology: [patient for image, patient in zip(images, patients, strict=True) if image.etiology is etiology]
+        for etiology in Etiology
+    }
     return not of[Etiology.UNKNOWN] and all(
-        len(of[each]) >= FEWEST_IMAGES and len({_patient(*pair) for pair in of[each]}) >= FEWEST_PATIENTS
+        len(of[each]) >= FEWEST_IMAGES and len(set(of[each])) >= FEWEST_PATIENTS
         for each in (Etiology.BACTERIAL, Etiology.VIRAL)
     )
 
 
-def _once(source: Source, usable: list[tuple[SourceImage, _Described]]) -> list[tuple[SourceImage, _Described]]:
-    """Images without copies of the same bytes.
+def _is_anonymous(pairs: Sequence[tuple[SourceImage, _Described]]) -> bool:
+    """Whether all headers name one patient, as where a name was put in place of every other."""
+    named = [each.header.patient for _, each in pairs if each.header and each.header.patient]
+    return len(named) > 1 and len(set(named)) == 1
+
+
+def _once(source: Source, pairs: list[tuple[SourceImage, _Described]]) -> list[tuple[SourceImage, _Described]]:
+    """Images without copies of the same bytes; those that could not be read have none.
 
     Raises:
         DataError: Copies with two labels.
     """
     first: dict[str, tuple[SourceImage, _Described]] = {}
-    for image, each in usable:
-        earlier = first.setdefault(each.sha256, (image, each))[0]
+    for image, each in pairs:
+        earlier = first.setdefault(each.sha256 or image.path, (image, each))[0]
         if earlier.finding is not image.finding:
             raise DataError(
                 f"expected one label for one image, found {earlier.path} and {image.path} in {source.root}, the same bytes "
@@ -400,8 +413,8 @@ def _label(image: SourceImage, etiologies: bool) -> int:
     return 2 if etiologies and image.etiology is Etiology.VIRAL else 1
 
 
-def _patient(image: SourceImage, described: _Described) -> str:
-    """Patient by table or file name, else by the header, else one for each image."""
-    if not image.known_name and described.header and described.header.patient:
-        return f"header/{described.header.patient}"
+def _patient(image: SourceImage, described: _Described, anonymous: bool) -> str:
+    """Patient by table or file name, else by the header, else by what the source takes for one."""
+    if not image.known_name and not anonymous and described.header and described.header.patient:
+        return f"{_HEADER}{described.header.patient}"
     return image.patient

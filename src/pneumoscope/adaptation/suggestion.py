@@ -33,7 +33,7 @@ def suggest(
     Args:
         bundle: Bundle of the pool.
         pool: Worker processes.
-        files: Unlabelled images; those that the bundle rejects are left out.
+        files: Unlabelled images; those that the bundle rejects, or was fitted to, are left out.
         count: Largest number of images.
         progress: Callback with the number of images done and their total.
 
@@ -48,7 +48,7 @@ def suggest(
     described = pool.run(DescribeImages([str(file) for file in batch], 0) for batch in batches)
     for batch, found in zip(batches, described, strict=True):
         for file, each in zip(batch, found, strict=True):
-            if each.row:
+            if each.row and not bundle.count_training_images([each.sha256]):
                 names.append(str(file))
                 probabilities.append(each.row["probability"])
                 features.append(each.row["features"])
@@ -56,7 +56,7 @@ def suggest(
         progress(done, len(files))
     if not names:
         raise DataError(
-            f"expected images that {bundle.manifest.name} accepts, found none among {len(files)}: name others"
+            f"expected images that {bundle.manifest.name} accepts and was not fitted to, found none among {len(files)}: name others"
         )
     probability = pneumonia_probability(np.stack(probabilities).astype(np.float64))
     threshold = bundle.manifest.operating_point("balanced").threshold

@@ -131,7 +131,7 @@ def adapt(
         keep_freed_memory()
         # A missing package is found before the work, not after it.
         from pneumoscope.adaptation.fine_tuning import fine_tune
-    parent, source = find_bundle(bundle), _open_source(data, positive)
+    parent, source = find_bundle(bundle), _without_test(_open_source(data, positive))
     page = report_path(out)
     with display() as shown:
 
@@ -218,6 +218,18 @@ def _open_source(data: Path, positive: str) -> "Source":
             f"expected two class names of letters, digits and spaces, other than refer, rejected and outside, found {error}: rename them"
         ) from error
     return source
+
+
+def _without_test(source: "Source") -> "Source":
+    """Labelled images without those of the test part, where there are others."""
+    from pneumoscope.types import Split
+
+    kept = [image.path for image in source.images if image.split is not Split.TEST]
+    left_out = len(source.images) - len(kept)
+    if not kept or not left_out:
+        return source
+    typer.echo(f"{left_out:,} test images are left out, for evaluate --split test", err=True)
+    return source.only(kept)
 
 
 def calibrate(

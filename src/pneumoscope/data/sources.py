@@ -7,7 +7,7 @@ site's own instead of normal and pneumonia: `Finding.PNEUMONIA` is then the posi
 import csv
 import zipfile
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -21,6 +21,8 @@ from pneumoscope.types import BINARY, DICOM_SUFFIXES, IMAGE_SUFFIXES, ClassSchem
 # Kaggle's `val` holds 16 of the 5,232 training images: too few to measure anything, so they count as training images.
 _SPLIT_FOLDERS = {"train": Split.TRAIN, "training": Split.TRAIN, "val": Split.TRAIN, "valid": Split.TRAIN,
                   "validation": Split.TRAIN, "test": Split.TEST}  # fmt: skip
+# Folders below those of the classes, from which on they are taken for patients.
+_FEWEST_FOLDERS = 10
 # Columns of a table that tell groups of images apart.
 GROUP_COLUMNS = ("age", "sex", "view")
 _CLASS_WORDS = {
@@ -140,7 +142,7 @@ def open_source(root: Path, positive: str = BINARY.positive, negative: str = "")
         }
     if root.suffix == ".npz":
         return Source(root, "medmnist", _medmnist_images(root))
-    if root.suffix == ".csv":
+    if root.suffix.lower() == ".csv":
         return Source(root, "table", _table_images(root, words), scheme)
     if not root.is_dir():
         raise DataError(f"expected {_LAYOUTS}, found the file {root}: name one of these with --data")
@@ -153,18 +155,13 @@ def _other_class(root: Path, positive: str) -> str:
     Raises:
         DataError: No image of the positive class, or another number of other classes than one.
     """
-    if root.suffix == ".csv":
+    if root.suffix.lower() == ".csv":
         found = {row["class"].strip() for row in _table_rows(root) if (row["class"] or "").strip()}
     else:
         paths = [file.relative_to(root).parts[:-1] for file in _image_files(root)]
-        # Folders in which the positive class has a folder, at any depth: the other class lies beside it.
-        parents = {
-            folders[:depth]
-            for folders in paths
-            for depth, name in enumerate(folders)
-            if name.lower() == positive.lower()
-        }
-        found = {folders[depth] for folders in paths for depth in range(len(folders)) if folders[:depth] in parents}
+        # The other class has its folders where the positive one has them.
+        depths = {depth for folders in paths for depth, name in enumerate(folders) if name.lower() == positive.lower()}
+        found = {folders[depth] for folders in paths for depth in depths if depth < len(folders)}
     others = sorted(name for name in found if name.lower() != positive.lower())
     if len(others) == len(found) or len({name.lower() for name in others}) != 1:
         raise DataError(
@@ -189,6 +186,10 @@ def _folder_images(root: Path, words: ClassWords) -> list[SourceImage]:
             continue
         if (image := _image_in_folders(relative, words)) is not None:
             images.append(image)
+    folders = {image.patient for image in images if _is_folder(image)}
+    if len(folders) < _FEWEST_FOLDERS:
+        # Few folders below those of the classes are of devices or views, not of patients.
+        images = [replace(image, patient=_own_patient(image)) if _is_folder(image) else image for image in images]
     if not images:
         raise DataError(f"expected {_LAYOUTS}, found no such image below {root}: name another folder with --data")
     return images
@@ -202,7 +203,9 @@ def _image_in_folders(relative: PurePosixPath, words: ClassWords) -> SourceImage
         return None
     split = next((_SPLIT_FOLDERS[part] for part in folders if part in _SPLIT_FOLDERS), Split.TRAIN)
     finding, etiology = words[word]
-    name = _parse_path(relative)
+    below = len(folders) - 1 - folders[::-1].index(word)
+    # In a folder below that of its class a file is named by its number, not by its patient.
+    name = _parse_path(relative) if below == len(folders) - 1 else None
     conflict = ""
     if name is not None and words is _CLASS_WORDS:
         if name.finding is not finding or (etiology not in (Etiology.UNKNOWN, name.etiology)):
@@ -210,7 +213,8 @@ def _image_in_folders(relative: PurePosixPath, words: ClassWords) -> SourceImage
         elif etiology is Etiology.UNKNOWN:
             etiology = name.etiology
     # Files of one name in several folders are several patients, as far as anybody knows.
-    patient = name.patient if name is not None else str(relative.with_suffix(""))
+    own = PurePosixPath(*relative.parts[: below + 2]) if below < len(folders) - 1 else relative.with_suffix("")
+    patient = name.patient if name is not None else str(own)
     return SourceImage(
         path=str(relative),
         finding=finding,
@@ -226,6 +230,16 @@ def _parse_path(path: PurePosixPath) -> ParsedName | None:
     """Patient and etiology by a file's name; None for DICOM objects that are named as viewers number their exports."""
     numbered = path.suffix.lower() in DICOM_SUFFIXES and path.stem.startswith("IM-")
     return None if numbered else parse_name(path.stem)
+
+
+def _is_folder(image: SourceImage) -> bool:
+    """Whether a folder is taken for an image's patient."""
+    return not image.known_name and image.path.startswith(f"{image.patient.partition('/')[2]}/")
+
+
+def _own_patient(image: SourceImage) -> str:
+    """Patient of an image that stands for itself."""
+    return f"{_name_space(image.split)}/{PurePosixPath(image.path).with_suffix('')}"
 
 
 def _name_space(split: Split) -> str:
@@ -264,6 +278,8 @@ def _image_of_row(table: Path, line: int, row: dict[str, str], words: ClassWords
     if split_word not in _SPLIT_FOLDERS:
         raise DataError(f"expected train or test as split in line {line} of {table}, found {split_word!r}: correct it")
     split = _SPLIT_FOLDERS[split_word]
+    if not cell["path"]:
+        raise DataError(f"expected a path in line {line} of {table}, found none: add it, or delete the line")
     path = PurePosixPath(cell["path"])
     name = _parse_path(path)
     # Patients named by a table are one name space; numbers taken from file names are two.
