@@ -1,5 +1,6 @@
 """Adaptation by the service: labelled images become a bundle in a process of their own, and the service switches to it."""
 
+import contextlib
 import csv
 import itertools
 import os
@@ -149,10 +150,24 @@ def test_a_switch_loses_no_request_and_every_answer_is_of_one_bundle(site, adapt
         time.sleep(0.05)
 
 
+def processes(word):
+    """Ids of the processes of this machine with a word in their command, zombies of this process's children included."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if word.encode() in (entry / "cmdline").read_bytes():
+                found.append(int(entry.name))
+    states = subprocess.run(["ps", "-o", "pid=,stat=", "--ppid", str(os.getpid())], capture_output=True, text=True)
+    return found + [int(line.split()[0]) for line in states.stdout.splitlines() if line.split()[1].startswith("Z")]
+
+
 def worker_processes():
-    """Worker processes that this process started."""
-    found = subprocess.run(["ps", "-o", "args=", "--ppid", str(os.getpid())], capture_output=True, text=True).stdout
-    return [line for line in found.splitlines() if "worker_main" in line]
+    """Worker processes of predictions, not of adaptations."""
+    return processes("worker_main(int")
+
+
+def adaptation_processes():
+    return processes("adaptation_main(int")
 
 
 def test_everything_that_is_told_follows_the_bundle_in_use(site, adapted, films):
@@ -206,7 +221,9 @@ def test_an_adaptation_outlives_the_service_and_the_switch_does_not(adapted, sit
 def alone(phantom_bundle, tmp_path):
     """A service that may adapt, with small limits."""
     settings = {"adaptation_images": 60, "adaptation_bytes": 4_000_000, "adaptation_seconds": 1.0}
-    with running(bundle=str(phantom_bundle), adaptations=tmp_path / "a", images=16, accept=("outside_age",), **settings) as client:
+    with running(
+        bundle=str(phantom_bundle), adaptations=tmp_path / "a", images=16, accept=("outside_age",), **settings
+    ) as client:
         client.folder = tmp_path / "a"
         yield client
 
@@ -224,7 +241,10 @@ def test_too_few_images_and_images_without_a_signal_make_no_bundle(alone, labell
     assert {path.name for path in (alone.folder / identifier).iterdir()} == {"adaptation.json"}
     # The labels say nothing of the images.
     negatives = [file for label in labelled.values() for file in label[::2]]
-    mixed = {"negative": negatives[:24], "positive": [f for ls in labelled.values() for f in ls if f not in negatives][:24]}
+    mixed = {
+        "negative": negatives[:24],
+        "positive": [f for ls in labelled.values() for f in ls if f not in negatives][:24],
+    }
     identifier = alone.post("/v1/adaptations").json()["id"]
     send(alone, identifier, mixed)
     alone.post(f"/v1/adaptations/{identifier}/start")
@@ -232,7 +252,7 @@ def test_too_few_images_and_images_without_a_signal_make_no_bundle(alone, labell
     assert record["state"] == "not_made", record["problem"]
     assert record["result"]["made"] is False
     assert record["sha256"] == ""
-    assert "no better than chance" in alone.get(f"/v1/adaptations/{identifier}/report").text
+    assert "No better than chance" in alone.get(f"/v1/adaptations/{identifier}/report").text
     assert problem_of(alone.get(f"/v1/adaptations/{identifier}/bundle")) == "not_found"
 
 
@@ -243,7 +263,13 @@ def test_images_are_stored_under_safe_names_with_what_tells_the_patient(alone, f
     alone.post(f"/v1/adaptations/{identifier}/images?label=positive", files=form(films[4:5], ["person7_virus_12.jpeg"]))
     folder = alone.folder / identifier / "images"
     assert oct(folder.parent.stat().st_mode)[-3:] == "700"
-    stored = ["00001-_1_1__.png", "00002-person7_virus_12.jpeg", "00003-b.jpg", "00004-b.jpg", "00005-person7_virus_12.jpeg"]
+    stored = [
+        "00001-_1_1__.png",
+        "00002-person7_virus_12.jpeg",
+        "00003-b.jpg",
+        "00004-b.jpg",
+        "00005-person7_virus_12.jpeg",
+    ]
     assert sorted(path.name for path in folder.iterdir()) == stored
     assert (folder / stored[1]).read_bytes() == films[1].read_bytes()
     process = alone.post(f"/v1/adaptations/{identifier}/start")
@@ -276,7 +302,9 @@ def test_an_adaptation_ends_where_nobody_goes_on_and_where_it_is_full(alone, fil
     assert alone.post("/v1/adaptations").status_code == 201
 
 
-@pytest.mark.parametrize("query", ["negative=a&positive=a", "negative=refer", "positive=pneumonia&negative=clear", "positive=%3D1", "name="])
+@pytest.mark.parametrize(
+    "query", ["negative=a&positive=a", "negative=refer", "positive=pneumonia&negative=clear", "positive=%3D1", "name="]
+)
 def test_names_that_a_bundle_cannot_have_are_refused(alone, query):
     assert problem_of(alone.post(f"/v1/adaptations?{query}")) == "invalid_request"
     assert alone.get("/v1/adaptations").json()["adaptations"] == []
@@ -296,12 +324,6 @@ def test_without_a_folder_nobody_adapts(service):
     assert problem_of(service.put("/v1/bundle?adaptation=../x")) == "invalid_request"
 
 
-def running_processes():
-    """Ids of the adaptation processes on this machine, and their states."""
-    found = subprocess.run(["ps", "-eo", "pid=,stat=,args="], capture_output=True, text=True).stdout
-    return [line.split()[:2] for line in found.splitlines() if "adaptation_process import" in line and "ps -eo" not in line]
-
-
 @pytest.fixture
 def many(alone, labelled):
     """Id of a running adaptation."""
@@ -312,23 +334,26 @@ def many(alone, labelled):
 
 
 def test_a_cancelled_adaptation_leaves_neither_process_nor_file(alone, many):
-    [[pid, _]] = running_processes()
+    [pid] = adaptation_processes()
     assert Path(f"/proc/{pid}/stat").read_text().split()[18] == "10"  # nice
     assert problem_of(alone.post("/v1/adaptations")) == "adaptation_conflict"
-    assert problem_of(alone.post(f"/v1/adaptations/{many}/images?label=positive", files=[("files", b"x")])) == "adaptation_conflict"
+    assert (
+        problem_of(alone.post(f"/v1/adaptations/{many}/images?label=positive", files=[("files", b"x")]))
+        == "adaptation_conflict"
+    )
     assert alone.delete(f"/v1/adaptations/{many}").json() == {"deleted": 1}
-    assert running_processes() == []
+    assert adaptation_processes() == []
     assert [path.name for path in alone.folder.iterdir()] == [".lock"]
     assert problem_of(alone.delete(f"/v1/adaptations/{many}")) == "not_found"
 
 
 def test_a_process_that_is_killed_is_told(alone, many):
-    [[pid, _]] = running_processes()
-    os.kill(int(pid), signal.SIGKILL)
+    [pid] = adaptation_processes()
+    os.kill(pid, signal.SIGKILL)
     record, _ = ended(alone, many)
     assert record["state"] == "failed"
     assert "signal 9" in record["problem"]
-    assert running_processes() == []
+    assert adaptation_processes() == []
     assert {path.name for path in (alone.folder / many).iterdir()} == {"adaptation.json"}
 
 
@@ -351,7 +376,7 @@ def test_a_service_that_is_killed_leaves_no_process_and_its_next_start_no_file(p
                 time.sleep(0.05)
         service.kill()
     until = time.monotonic() + 20
-    while running_processes():
+    while adaptation_processes():
         assert time.monotonic() < until
         time.sleep(0.05)
     adaptations = Adaptations(Settings(adaptations=tmp_path / "a"), find_bundle(phantom_bundle))
