@@ -335,7 +335,10 @@ def many(alone, labelled):
 
 def test_a_cancelled_adaptation_leaves_neither_process_nor_file(alone, many):
     [pid] = adaptation_processes()
-    assert Path(f"/proc/{pid}/stat").read_text().split()[18] == "10"  # nice
+    until = time.monotonic() + 10
+    while os.getpriority(os.PRIO_PROCESS, pid) != 10:
+        assert time.monotonic() < until
+        time.sleep(0.05)
     assert problem_of(alone.post("/v1/adaptations")) == "adaptation_conflict"
     assert (
         problem_of(alone.post(f"/v1/adaptations/{many}/images?label=positive", files=[("files", b"x")]))
@@ -355,6 +358,29 @@ def test_a_process_that_is_killed_is_told(alone, many):
     assert "signal 9" in record["problem"]
     assert adaptation_processes() == []
     assert {path.name for path in (alone.folder / many).iterdir()} == {"adaptation.json"}
+
+
+def test_a_bundle_that_was_altered_is_not_switched_to(site, adapted):
+    identifier, _ = adapted
+    file = site.folder / identifier / "bundle.zip"
+    content = file.read_bytes()
+    before = site.get("/v1/bundle").json()
+    file.write_bytes(content[: len(content) // 2])
+    try:
+        assert problem_of(site.put("/v1/bundle", params={"adaptation": identifier})) == "adaptation_conflict"
+    finally:
+        file.write_bytes(content)
+    assert site.get("/v1/bundle").json() == before
+
+
+def test_a_stop_ends_what_is_at_work(phantom_bundle, labelled, tmp_path):
+    with running(bundle=str(phantom_bundle), adaptations=tmp_path / "a") as client:
+        identifier = client.post("/v1/adaptations").json()["id"]
+        send(client, identifier, {label: files[:20] for label, files in labelled.items()})
+        client.post(f"/v1/adaptations/{identifier}/start")
+        assert len(adaptation_processes()) == 1
+    assert adaptation_processes() == []
+    assert [path.name for path in (tmp_path / "a").iterdir()] == [".lock"]
 
 
 @pytest.mark.integration

@@ -137,6 +137,27 @@ def test_the_exported_table_is_read_where_it_lies_beside_the_films(page, phantom
     }
 
 
+@pytest.mark.parametrize(
+    ("paths", "told"),
+    [
+        (["films/a/1.png", "films/=2.png"], ["a/1.png", "./=2.png"]),
+        (["normal/1.png", "pneumonia/1.png"], ["normal/1.png", "pneumonia/1.png"]),
+        (["films/1.png", "1.png"], ["films/1.png", "1.png"]),
+    ],
+)
+def test_paths_of_a_dropped_folder_are_relative_to_it(page, paths, told):
+    with page.expect_download() as caught:
+        page.evaluate(
+            """async (paths) => {
+                const { exportLabels } = await import("/page/labels.js");
+                exportLabels(paths.map((path) => ({ path, label: "positive" })));
+            }""",
+            paths,
+        )
+    with open(caught.value.path(), newline="", encoding="utf-8") as stream:
+        assert [row["path"] for row in csv.DictReader(stream)] == told
+
+
 def test_a_site_adapts_uses_its_detector_and_goes_back(page, site, browser, phantoms):
     files = {file.name: file for file in sorted(phantoms.rglob("*.jpeg")) if "train" in file.parts}
     choose_files(page, list(files.values()))

@@ -30,7 +30,7 @@ _NICENESS = 10
 _SECONDS_BETWEEN_MESSAGES = 0.1
 # The new process finds modules where this one does.
 _PROGRAM = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1])\n"
+    f"import json, os, sys; os.nice({_NICENESS}); sys.path[:] = json.loads(sys.argv[1])\n"
     "from pneumoscope.serving.adaptation_process import adaptation_main; adaptation_main(int(sys.argv[2]))"
 )
 
@@ -144,7 +144,6 @@ def _ended(code: int) -> str:
 def adaptation_main(file_descriptor: int) -> None:
     """Does the work that comes over a connection, and ends with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.nice(_NICENESS)
     warnings.simplefilter("ignore")
     connection = Connection(file_descriptor)
     job: AdaptationJob = connection.recv()

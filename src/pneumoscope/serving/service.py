@@ -10,7 +10,7 @@ from typing import Any
 from starlette.requests import Request
 
 from pneumoscope.bundle import Bundle
-from pneumoscope.errors import InputError, UnreadableImage
+from pneumoscope.errors import InputError, PneumoscopeError, UnreadableImage
 from pneumoscope.inference.tasks import PredictImages, Task
 from pneumoscope.serving.adaptations import Adaptations
 from pneumoscope.serving.history import History, HistoryLockedError
@@ -106,17 +106,20 @@ class Service:
             adaptation: Id of the adaptation; empty for the bundle that the service was started with.
 
         Raises:
-            ProblemError: No such adaptation, or it made no bundle.
-            PneumoscopeError: The bundle is not as expected, or there is no memory for its processes; the bundle in use stays.
+            ProblemError: No such adaptation, or it made no bundle, or the bundle is not as it was made, or there is no memory for
+                its processes; the bundle in use stays.
         """
         async with self._switching:
             if adaptation == self.served.adaptation:
                 return self.served
             # At most two bundles have processes at a time.
             await asyncio.gather(*self._leaving.values())
-            bundle = await asyncio.to_thread(self.adaptations.bundle, adaptation) if adaptation else self._original
-            new = await asyncio.to_thread(ServedBundle, bundle, self._settings, adaptation)
-            await new.start()
+            try:
+                bundle = await asyncio.to_thread(self.adaptations.bundle, adaptation) if adaptation else self._original
+                new = await asyncio.to_thread(ServedBundle, bundle, self._settings, adaptation)
+                await new.start()
+            except PneumoscopeError as error:
+                raise ProblemError(Problem.ADAPTATION_CONFLICT, str(error)) from error
             old, self.served = self.served, new
             self.monitoring.use(bundle)
             self._leaving[old] = asyncio.create_task(self._leave(old))

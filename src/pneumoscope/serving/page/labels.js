@@ -11,9 +11,17 @@ const kept = JSON.parse(localStorage.getItem("classNames") ?? "null");
 let typed = Array.isArray(kept) && kept.length === 2 ? kept.map(String) : ["", ""];
 let ofBundle = USUAL;
 
+// Id of a pair of fields to what brings it up to date.
+const fields = new Map();
+
+function changed() {
+  for (const update of fields.values()) update();
+  document.dispatchEvent(new Event("class-names"));
+}
+
 export function useClassNames(classes) {
   ofBundle = classes.length === 2 ? classes : USUAL;
-  document.dispatchEvent(new Event("class-names"));
+  changed();
 }
 
 // Names as a table and the service take them.
@@ -35,11 +43,10 @@ export function nameFields(id) {
     oninput: (event) => {
       typed[place] = event.target.value;
       localStorage.setItem("classNames", JSON.stringify(typed));
-      document.dispatchEvent(new Event("class-names"));
+      changed();
     } }));
   const words = LABELS.map((label) => h("span", { "data-word": `${label}Name` }, t(`${label}Name`)));
   const wrong = h("p", { class: "refused", role: "alert", id: `${id}-wrong` });
-  const fields = h("div", { class: "names" }, inputs.map((input, place) => h("label", {}, words[place], input)), wrong);
   const update = () => {
     const bad = namesWrong();
     inputs.forEach((input, place) => {
@@ -50,9 +57,9 @@ export function nameFields(id) {
     });
     wrong.textContent = bad ? t("namesWrong") : "";
   };
-  document.addEventListener("class-names", update);
+  fields.set(id, update);
   update();
-  return fields;
+  return h("div", { class: "names" }, inputs.map((input, place) => h("label", {}, words[place], input)), wrong);
 }
 
 // A cell that begins like a formula would be run by a spreadsheet; a path that begins with ./ is the same path, and none.
