@@ -1,4 +1,4 @@
-"""Bundle in use: with its queue, its drift window and what is told of it, all replaced together by a switch."""
+"""Bundle in use: with its queue, its drift window and its descriptions, all replaced together by a switch."""
 
 import asyncio
 from typing import Any
@@ -36,8 +36,8 @@ class ServedBundle:
         self.queue = PredictionQueue(pool, settings.workers, settings.queue)
         self.drift = DriftMonitor(bundle.manifest.reference)
         self.requests = 0
-        told: dict[str, Any] = {"sha256": bundle.sha256, "accept": list(settings.accept), "adaptation": adaptation}
-        self.manifest = as_json(bundle.manifest.as_json() | told)
+        identity: dict[str, Any] = {"sha256": bundle.sha256, "accept": list(settings.accept), "adaptation": adaptation}
+        self.manifest = as_json(bundle.manifest.as_json() | identity)
         self.performance = as_json(measured_performance(bundle))
 
     def wait_until_ready(self) -> None:
