@@ -161,6 +161,36 @@ def processes(word):
     return found + [int(line.split()[0]) for line in states.stdout.splitlines() if line.split()[1].startswith("Z")]
 
 
+def test_an_image_that_arrives_during_a_switch_is_predicted_by_the_bundle_it_began_with(site, adapted, films):
+    identifier, _ = adapted
+    content, first = films[0].read_bytes(), site.get("/v1/bundle").json()["sha256"]
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slowly():
+        yield content[:1000]
+        begun.set()
+        assert go_on.wait(60)
+        yield content[1000:]
+
+    answers = []
+    caller = threading.Thread(
+        target=lambda: answers.append(httpx.post(f"{site.base_url}/v1/predict", content=slowly()))
+    )
+    caller.start()
+    assert begun.wait(60)
+    time.sleep(0.2)
+    try:
+        assert site.put("/v1/bundle", params={"adaptation": identifier}).json()["name"] == "ours"
+        assert site.post("/v1/predict", content=content).json()["bundle"]["name"] == "ours"
+        go_on.set()
+        caller.join()
+        assert answers[0].status_code == 200
+        assert answers[0].json()["bundle"]["sha256"] == first
+    finally:
+        go_on.set()
+        site.put("/v1/bundle")
+
+
 def worker_processes():
     """Worker processes of predictions, not of adaptations."""
     return processes("worker_main(int")
