@@ -250,7 +250,7 @@ def test_an_adaptation_outlives_the_service_and_the_switch_does_not(adapted, sit
 @pytest.fixture
 def alone(phantom_bundle, tmp_path):
     """A service that may adapt, with small limits."""
-    settings = {"adaptation_images": 60, "adaptation_bytes": 4_000_000, "adaptation_seconds": 1.0}
+    settings = {"adaptation_images": 60, "adaptation_bytes": 4_000_000}
     with running(
         bundle=str(phantom_bundle), adaptations=tmp_path / "a", images=16, accept=("outside_age",), **settings
     ) as client:
@@ -316,20 +316,28 @@ def test_images_are_stored_under_safe_names_with_what_tells_the_patient(alone, f
     alone.delete(f"/v1/adaptations/{identifier}")
 
 
-def test_an_adaptation_ends_where_nobody_goes_on_and_where_it_is_full(alone, films):
+def test_an_adaptation_that_is_full_takes_no_more(alone, films):
     identifier = alone.post("/v1/adaptations").json()["id"]
     path = f"/v1/adaptations/{identifier}/images?label=positive"
     for _ in range(60 // 8):
         assert alone.post(path, files=form(films)).status_code == 200
     assert problem_of(alone.post(path, files=form(films))) == "adaptation_full"
     assert problem_of(alone.post(path, files=[("files", ("a", bytes(3_900_000)))])) == "adaptation_full"
-    until = time.monotonic() + 10
-    while alone.get("/v1/adaptations").json()["adaptations"]:
-        assert time.monotonic() < until
-        time.sleep(0.05)
-    assert [path.name for path in alone.folder.iterdir()] == [".lock"]
-    assert problem_of(alone.post(path, files=form(films))) == "not_found"
-    assert alone.post("/v1/adaptations").status_code == 201
+    assert alone.get(f"/v1/adaptations/{identifier}").json()["positives"] == 56
+
+
+def test_an_adaptation_that_nobody_goes_on_with_is_deleted(phantom_bundle, films, tmp_path):
+    with running(bundle=str(phantom_bundle), adaptations=tmp_path / "a", adaptation_seconds=1.0) as client:
+        identifier = client.post("/v1/adaptations").json()["id"]
+        path = f"/v1/adaptations/{identifier}/images?label=positive"
+        assert client.post(path, files=form(films)).status_code == 200
+        until = time.monotonic() + 20
+        while client.get("/v1/adaptations").json()["adaptations"]:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        assert [path.name for path in (tmp_path / "a").iterdir()] == [".lock"]
+        assert problem_of(client.post(path, files=form(films))) == "not_found"
+        assert client.post("/v1/adaptations").status_code == 201
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,11 @@ from pneumoscope.serving.service import Service
 _REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox; frame-ancestors 'none'"
 
 Identifier = Annotated[str, Path(description="Id of an adaptation.", pattern=ID_PATTERN)]
-_CLASS = {"min_length": 1, "max_length": 40}
+# As `bundle.manifest` checks the names of classes.
+_CLASS = {"pattern": r"^[^\W_][\w .()+-]{0,39}$"}
 Negative = Annotated[str, Query(description="Name of the negative class.", **_CLASS)]
 Positive = Annotated[str, Query(description="Name of the positive class.", examples=["effusion"], **_CLASS)]
-Named = Annotated[str, Query(description="Name of the new detector.", min_length=1, max_length=60)]
+Named = Annotated[str, Query(description="Name of the new detector.", pattern=r"^[\w .,'()+-]{1,60}$")]
 
 _OFF = (Problem.INVALID_REQUEST, Problem.ADAPTATIONS_OFF)
 _KNOWN = (*_OFF, Problem.NOT_FOUND, Problem.ADAPTATION_CONFLICT)

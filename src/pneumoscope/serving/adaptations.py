@@ -187,7 +187,6 @@ class Adaptations:
         Raises:
             ProblemError: Other names than a bundle may have, or another adaptation is not ended, or too many are kept.
         """
-        checked = _checked_classes(classes)
         with self._changing:
             if unfinished := [record for record in self.records() if record.state in _UNFINISHED]:
                 detail = f"expected no other adaptation at work, found {unfinished[0].id} {unfinished[0].state}: wait for it, or delete it"
@@ -195,6 +194,7 @@ class Adaptations:
             if len(self._records) >= _KEPT:
                 detail = f"expected fewer than {_KEPT} adaptations, found {len(self._records)}: delete one"
                 raise ProblemError(Problem.ADAPTATION_CONFLICT, detail)
+            checked = _checked_classes(classes)
             now = datetime.now(UTC).isoformat(timespec="milliseconds")
             record = AdaptationRecord(
                 secrets.token_hex(8), AdaptationState.COLLECTING, name, now, checked, self._parent.sha256
@@ -393,8 +393,8 @@ class Adaptations:
             record = self._records.get(identifier)
             if record is None or record.state is not AdaptationState.COLLECTING:
                 return
+            shutil.rmtree(self._folder_of(identifier), ignore_errors=True)
             del self._records[identifier]
-        shutil.rmtree(self._folder_of(identifier), ignore_errors=True)
 
 
 def _lock(folder: Path) -> IO[str]:

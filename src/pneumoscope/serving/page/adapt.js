@@ -42,7 +42,7 @@ function drawForm() {
   panel.tiles = h("div", { class: "tiles counts" });
   panel.missing = h("p", { class: "soft", role: "status" });
   panel.start = h("button", { type: "submit", class: "main" }, t("adaptStart"));
-  const named = h("input", { type: "text", id: "adapt-name", maxlength: 60, required: true, value: name, autocomplete: "off", oninput: (event) => (name = event.target.value) });
+  const named = h("input", { type: "text", id: "adapt-name", maxlength: 60, required: true, pattern: "[\\p{L}\\p{N}_ .,'\\(\\)+\\-]+", value: name, autocomplete: "off", oninput: (event) => (name = event.target.value) });
   put(panel.labels, h("h2", {}, t("adaptLabels")), panel.tiles,
     h("form", { onsubmit: (event) => { event.preventDefault(); start(); } },
       nameFields("adapt"), h("div", { class: "names" }, h("label", {}, t("adaptName"), named)), panel.missing, panel.start));
