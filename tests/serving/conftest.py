@@ -1,14 +1,19 @@
 """Services that really listen, on loopback, in a thread of this process; their judging processes are real ones."""
 
 import contextlib
+import shutil
 import threading
 import time
 
 import httpx
 import pytest
+from playwright.sync_api import sync_playwright
 
 from pneumoscope.serving.server import listen, make_server
 from pneumoscope.serving.settings import Settings
+
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
+ARGUMENTS += ["--disable-component-update", "--disable-sync"]
 
 
 @contextlib.contextmanager
@@ -48,3 +53,15 @@ def service(phantom_bundle, tmp_path_factory):
 def films(phantoms):
     """Eight phantom films as files."""
     return sorted(phantoms.rglob("*.jpeg"))[::9]
+
+
+@pytest.fixture(scope="package")
+def browser():
+    """Debian's Chromium, headless."""
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("Chromium is not on this machine (Debian: apt-get install chromium)")
+    with sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=program, args=ARGUMENTS)
+        yield opened
+        opened.close()

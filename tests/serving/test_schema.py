@@ -25,7 +25,9 @@ def api(phantom_bundle, films, tmp_path_factory):
     for kind in IMAGE_TYPES:
         schemathesis.openapi.media_type(kind, st.sampled_from([film.read_bytes() for film in films]))
     history = tmp_path_factory.mktemp("history") / "h.sqlite"
-    with running(bundle=str(phantom_bundle), image_bytes=100_000, history=history) as service:
+    with running(
+        bundle=str(phantom_bundle), image_bytes=100_000, history=history, adaptations=history.parent / "a"
+    ) as service:
         yield schemathesis.openapi.from_url(f"{service.base_url}/v1/openapi.json")
 
 

@@ -139,7 +139,11 @@ class Adaptation:
                 {"candidate": each.description, "auc": each.mean, "standard_error": each.standard_error}
                 for each in self.candidates
             ],
-            "learning_curve": {"points": self.curve.points, "answer": self.curve.answer},
+            "learning_curve": {
+                "points": self.curve.points,
+                "more_would_help": self.curve.more_would_help,
+                "answer": self.curve.answer,
+            },
             "acquisition": self.acquisition.as_json(),
             "warnings": self.warnings,
             "acceptance": self.acceptance,

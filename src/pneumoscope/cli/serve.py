@@ -47,6 +47,14 @@ _OriginsOption = Annotated[
         "--allow-origin", help="Web pages elsewhere that may ask, https://...; repeat it.", show_default=False
     ),
 ]
+_AdaptationsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--adaptations",
+        help="Folder for adaptations: who reaches the service may adapt its bundle to labelled images, and switch to it.",
+        show_default=False,
+    ),
+]
 _LogOption = Annotated[
     bool,
     typer.Option("--request-log/--no-request-log", help="A line on stderr per request: ids, hashes, decisions."),
@@ -67,6 +75,7 @@ def serve(
     allow_host: _HostsOption = None,
     allow_origin: _OriginsOption = None,
     accept: AcceptOption = None,
+    adaptations: _AdaptationsOption = None,
     request_log: _LogOption = True,
 ) -> None:
     """Open the workbench: a page to drop films on, and an HTTP service for other programs."""
@@ -88,6 +97,7 @@ def serve(
         history=history,
         history_required=history_required,
         accept=accepted(accept),
+        adaptations=adaptations,
         request_log=request_log,
         **({"workers": workers} if workers else {}),
     )

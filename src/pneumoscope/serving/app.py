@@ -15,17 +15,14 @@ from starlette.routing import Match
 from starlette.types import ASGIApp
 
 from pneumoscope import __version__
-from pneumoscope.bundle import Bundle, find_bundle
-from pneumoscope.inference.limits import ImageLimits
-from pneumoscope.inference.pool import WorkerPool
+from pneumoscope.bundle import find_bundle
+from pneumoscope.serving.adaptation_routes import add_adaptations
 from pneumoscope.serving.edge import Edge
-from pneumoscope.serving.history import History, HistoryLockedError
+from pneumoscope.serving.history import HistoryLockedError
 from pneumoscope.serving.keys import load_keys
-from pneumoscope.serving.monitoring import Monitoring
 from pneumoscope.serving.openapi import complete_schema, problem_responses
 from pneumoscope.serving.parameters import KnownParameters
 from pneumoscope.serving.problems import Problem, ProblemError
-from pneumoscope.serving.queueing import PredictionQueue
 from pneumoscope.serving.routes import (
     add_drawing,
     add_history,
@@ -36,8 +33,6 @@ from pneumoscope.serving.routes import (
 )
 from pneumoscope.serving.service import Service, history_unavailable
 from pneumoscope.serving.settings import Settings
-from pneumoscope.serving.uploads import Uploads
-from pneumoscope.types import NOTICE
 
 _PAGE = Path(str(files("pneumoscope.serving").joinpath("page")))
 _NOT_ALLOWED = 405
@@ -52,11 +47,10 @@ def create_app(settings: Settings) -> ASGIApp:
     """
     bundle = find_bundle(settings.bundle)
     keys = load_keys(settings.keys) if settings.keys else {}
-    service = _service(settings, bundle)
+    service = Service(settings, bundle)
     app = FastAPI(
         title="pneumoscope",
         version=__version__,
-        description=f"Pneumonia in chest X-rays of children. **{NOTICE}**",
         openapi_url="/v1/openapi.json",
         docs_url=None,  # that page would load from another host
         redoc_url=None,
@@ -64,9 +58,17 @@ def create_app(settings: Settings) -> ASGIApp:
         responses=problem_responses(),
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
-    complete_schema(app, bundle)
+    complete_schema(app, lambda: service.served.bundle)
     _answer_problems(app)
-    for add in (add_predictions, add_drawing, add_information, add_operation, add_problems, add_history):
+    for add in (
+        add_predictions,
+        add_drawing,
+        add_information,
+        add_operation,
+        add_problems,
+        add_history,
+        add_adaptations,
+    ):
         add(app, service)
     _add_page(app)
     guarded: ASGIApp = KnownParameters(app)
@@ -80,28 +82,12 @@ def create_app(settings: Settings) -> ASGIApp:
     return Edge(guarded, settings, keys, service.monitoring)
 
 
-def _service(settings: Settings, bundle: Bundle) -> Service:
-    history = History(settings.history) if settings.history else None
-    limits = ImageLimits(wall_seconds=settings.image_seconds)
-    pool = WorkerPool(bundle, settings.workers, limits=limits)
-    try:
-        pool.wait_until_ready()
-    except BaseException:
-        pool.close(wait=False)
-        raise
-    queue = PredictionQueue(pool, settings.workers, settings.queue)
-    monitoring = Monitoring(bundle, settings.request_log)
-    return Service(bundle, queue, monitoring, history, Uploads(settings), settings.history_required, settings.accept)
-
-
 def _lifespan(service: Service) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def alive(app: FastAPI) -> AsyncIterator[None]:
-        await service.queue.start()
+        await service.start()
         yield
-        await service.queue.stop()
-        if service.history:
-            service.history.close()
+        await service.stop()
 
     return alive
 

@@ -62,7 +62,8 @@ class Edge:
                 status = message["status"]
                 headers = message.setdefault("headers", [])
                 names = {name for name, _ in headers}
-                headers += [*_SECURITY_HEADERS, (b"x-request-id", request_id.encode())]
+                headers += [header for header in _SECURITY_HEADERS if header[0] not in names]
+                headers.append((b"x-request-id", request_id.encode()))
                 if b"cache-control" not in names:
                     headers.append(_NO_STORE)
             await send(message)

@@ -1,4 +1,4 @@
-"""Prometheus metrics, request log and drift window of the service."""
+"""Prometheus metrics and request log of the service."""
 
 import json
 import logging
@@ -17,7 +17,7 @@ from prometheus_client import (
 
 from pneumoscope.bundle import Bundle
 from pneumoscope.evaluation.drift import Drift
-from pneumoscope.inference.drift import DriftMonitor
+from pneumoscope.inference.drift import DriftReport
 from pneumoscope.types import Prediction
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
@@ -25,11 +25,7 @@ _log = logging.getLogger("pneumoscope.requests")
 
 
 class Monitoring:
-    """Prometheus metrics, request log and drift window.
-
-    Attributes:
-        drift: Statistics of the last images beside the bundle's reference.
-    """
+    """Prometheus metrics and request log."""
 
     def __init__(self, bundle: Bundle, log_requests: bool) -> None:
         """Starts all counters at 0.
@@ -38,7 +34,6 @@ class Monitoring:
             bundle: Bundle that makes the predictions.
             log_requests: Whether requests are logged.
         """
-        self.drift = DriftMonitor(bundle.manifest.reference)
         self._log_requests = log_requests
         # A second series for each counter, with the time of its creation, would be of no use.
         disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -67,8 +62,12 @@ class Monitoring:
         self._drifted = Gauge(
             "pneumoscope_drift", "0 steady or too few images, 1 moved, 2 drifted", ["statistic"], registry=registry
         )
-        identity = Info("pneumoscope_bundle", "The bundle that judges", registry=registry)
-        identity.info({"name": bundle.manifest.name, "version": bundle.manifest.version, "sha256": bundle.sha256})
+        self._identity = Info("pneumoscope_bundle", "The bundle that judges", registry=registry)
+        self.use(bundle)
+
+    def use(self, bundle: Bundle) -> None:
+        """Name another bundle as the one that makes the predictions; counters go on."""
+        self._identity.info({"name": bundle.manifest.name, "version": bundle.manifest.version, "sha256": bundle.sha256})
 
     def predicted(self, predictions: Sequence[Prediction]) -> None:
         """Counts predictions."""
@@ -76,7 +75,6 @@ class Monitoring:
             self._decisions.labels(prediction.outcome).inc()
             for reason in prediction.reasons:
                 self._reasons.labels(reason.value).inc()
-            self.drift.add(prediction)
 
     def kept(self, rows: int) -> None:
         """Count decisions that were kept in the history."""
@@ -105,20 +103,23 @@ class Monitoring:
             }
             _log.info(json.dumps(line))
 
-    def metrics(self, accepted: int, held: int, replaced: int) -> bytes:
+    def metrics(self, accepted: int, held: int, replaced: int, drift: DriftReport) -> bytes:
         """Metrics in Prometheus' text format.
 
         Args:
             accepted: Images that wait or are at work.
             held: Bytes of these images.
             replaced: Worker processes replaced so far.
+            drift: Drift of the images that the bundle in use has predicted.
         """
         self._queue.set(accepted)
         self._held.set(held)
         self._replaced.set(replaced)
-        report = self.drift.report()
-        words = {name: moved.drift for name, moved in report.statistics.items()} | {"rejected": report.rejections}
-        for name, moved in report.statistics.items():
+        words = {name: moved.drift for name, moved in drift.statistics.items()} | {"rejected": drift.rejections}
+        # A bundle without a reference leaves no series of the one before it.
+        self._index.clear()
+        self._drifted.clear()
+        for name, moved in drift.statistics.items():
             self._index.labels(name).set(moved.index)
         for name, word in words.items():
             self._drifted.labels(name).set({Drift.MOVED: 1, Drift.DRIFTED: 2}.get(word, 0))

@@ -1,34 +1,50 @@
 """Parts of the OpenAPI schema that the routes' signatures do not give."""
 
-from functools import cache
+from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 from fastapi import FastAPI
 
-from pneumoscope.bundle import Bundle
+from pneumoscope.bundle import Bundle, Manifest
 from pneumoscope.serving import schemas
 from pneumoscope.serving.problems import PROBLEM_JSON, Problem
 from pneumoscope.serving.uploads import FORM_TYPE, IMAGE_TYPES
 from pneumoscope.types import BINARY, ClassScheme, Decision
 
 
-def complete_schema(app: FastAPI, bundle: Bundle) -> None:
-    """Adds the bundle's operating points, and the schema of problems, which the routes refer to."""
+def complete_schema(app: FastAPI, in_use: Callable[[], Bundle]) -> None:
+    """Adds what the bundle in use says of itself, and the schema of problems, which the routes refer to."""
     plain = app.openapi
 
-    # Completed once: FastAPI keeps the schema and would give the completed one again.
-    @cache
-    def openapi() -> dict[str, Any]:
-        schema = plain()
-        schema["components"]["schemas"]["ProblemSchema"] = schemas.ProblemSchema.model_json_schema()
-        if bundle.manifest.scheme.is_own:
-            _name_classes(schema["components"]["schemas"], bundle.manifest.scheme)
+    # Hash of the bundle in use to its schema; FastAPI keeps the plain one.
+    kept: dict[str, dict[str, Any]] = {}
+
+    def completed(manifest: Manifest) -> dict[str, Any]:
+        schema = deepcopy(plain())
+        schema["info"]["description"] = (
+            f"{manifest.scheme.negative} or {manifest.scheme.positive}, by {manifest.name} {manifest.version}. "
+            f"{manifest.intended_use} **{manifest.notice}**"
+        )
+        models = schema["components"]["schemas"]
+        models["ProblemSchema"] = schemas.ProblemSchema.model_json_schema()
+        if manifest.scheme.is_own:
+            _name_classes(models, manifest.scheme)
         for path in schema["paths"].values():
             for operation in path.values():
                 for parameter in operation.get("parameters", ()):
                     if parameter["name"] == "operating_point":
-                        parameter["schema"]["enum"] = list(bundle.manifest.operating_points)
+                        parameter["schema"]["enum"] = list(manifest.operating_points)
+                    if parameter["name"] == "prevalence":
+                        parameter["description"] = manifest.scheme.named(parameter["description"])
         return schema
+
+    def openapi() -> dict[str, Any]:
+        bundle = in_use()
+        if bundle.sha256 not in kept:
+            kept.clear()
+            kept[bundle.sha256] = completed(bundle.manifest)
+        return kept[bundle.sha256]
 
     app.openapi = openapi  # type: ignore[method-assign]
 

@@ -6,8 +6,6 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from pneumoscope.files import as_json
-from pneumoscope.inference.performance import measured_performance
 from pneumoscope.serving import schemas
 from pneumoscope.serving.history import History
 from pneumoscope.serving.openapi import form_body, image_body, problem_responses
@@ -64,10 +62,11 @@ def add_predictions(app: FastAPI, service: Service) -> None:
         prevalence: Prevalence = None,
         evidence: Annotated[bool, Query(description="Whether to give the evidence map.")] = False,
     ) -> Response:
-        settings = service.request(operating_point, prevalence, evidence)
-        service.queue.check_room()
-        async with service.uploads.image(request, file) as image:
-            [prediction] = await service.predict(request, [image], settings)
+        with service.in_use() as served:
+            settings = service.request(served, operating_point, prevalence, evidence)
+            served.queue.check_room()
+            async with service.uploads.image(request, file) as image:
+                [prediction] = await service.predict(request, served, [image], settings)
         return JSONResponse(_as_json(prediction, evidence))
 
     @app.post(
@@ -81,10 +80,11 @@ def add_predictions(app: FastAPI, service: Service) -> None:
     async def predict_batch(
         request: Request, operating_point: Point = "balanced", prevalence: Prevalence = None
     ) -> Response:
-        settings = service.request(operating_point, prevalence)
-        service.queue.check_room()
-        async with service.uploads.images(request) as images:
-            predictions = await service.predict(request, images, settings)
+        with service.in_use() as served:
+            settings = service.request(served, operating_point, prevalence)
+            served.queue.check_room()
+            async with service.uploads.images(request) as images:
+                predictions = await service.predict(request, served, images, settings)
         return JSONResponse([_as_json(prediction, False) for prediction in predictions])
 
 
@@ -104,9 +104,10 @@ def add_drawing(app: FastAPI, service: Service) -> None:
         request: Request,
         alone: Annotated[bool, Query(description="The evidence on a transparent ground, without the film.")] = False,
     ) -> Response:
-        service.queue.check_room()
-        async with service.uploads.image(request, "") as image:
-            drawn = await service.result(DrawEvidence([image], alone))
+        with service.in_use() as served:
+            served.queue.check_room()
+            async with service.uploads.image(request, "") as image:
+                drawn = await service.result(served, DrawEvidence([image], alone))
         return Response(drawn, media_type="image/png")
 
     @app.post(
@@ -118,31 +119,29 @@ def add_drawing(app: FastAPI, service: Service) -> None:
         responses=problems | {200: _LEVELS},
     )
     async def film(request: Request) -> Response:
-        service.queue.check_room()
-        async with service.uploads.image(request, "") as image:
-            levels: GreyLevels = await service.result(DecodeImages([image]))
+        with service.in_use() as served:
+            served.queue.check_room()
+            async with service.uploads.image(request, "") as image:
+                levels: GreyLevels = await service.result(served, DecodeImages([image]))
         size = {"Film-Height": str(levels.height), "Film-Width": str(levels.width), "Film-Bits": str(levels.bits)}
         return Response(levels.content, media_type="application/octet-stream", headers=size)
 
 
 def add_information(app: FastAPI, service: Service) -> None:
     """Routes that describe the bundle, its measured performance, and drift."""
-    bundle, monitoring = service.bundle, service.monitoring
-    manifest = as_json(bundle.manifest.as_json() | {"sha256": bundle.sha256})
-    known = as_json(measured_performance(bundle))
-    reference = bundle.manifest.reference
 
     @app.get("/v1/bundle", tags=["knowledge"], summary="The bundle that judges: its manifest")
     async def bundle_as_json() -> Response:
-        return Response(manifest, media_type="application/json")
+        return Response(service.served.manifest, media_type="application/json")
 
     @app.get("/v1/performance", tags=["knowledge"], summary="How good it is, as measured")
     async def performance() -> Response:
-        return Response(known, media_type="application/json")
+        return Response(service.served.performance, media_type="application/json")
 
     @app.get("/v1/drift", tags=["knowledge"], summary="Have the films changed?", response_model=schemas.DriftSchema)
     async def drift() -> Response:
-        record = asdict(monitoring.drift.report())
+        served = service.served
+        record, reference = asdict(served.drift.report()), served.bundle.manifest.reference
         for name, histogram in reference.histograms.items() if reference else ():
             record["statistics"][name] |= {"reference": list(histogram.share), "edges": list(histogram.edges)}
         return JSONResponse(record)
@@ -150,11 +149,10 @@ def add_information(app: FastAPI, service: Service) -> None:
 
 def add_operation(app: FastAPI, service: Service) -> None:
     """Routes for who runs the service: health and metrics."""
-    queue, monitoring = service.queue, service.monitoring
 
     @app.get("/v1/health", tags=["operation"], summary="Is it alive?", response_model=schemas.HealthSchema)
     async def health() -> Response:
-        return JSONResponse({"status": "alive", "images_accepted": queue.accepted})
+        return JSONResponse({"status": "alive", "images_accepted": service.accepted})
 
     @app.get(
         "/v1/ready",
@@ -164,8 +162,9 @@ def add_operation(app: FastAPI, service: Service) -> None:
         responses={503: {"model": schemas.HealthSchema}},
     )
     async def ready() -> Response:
-        state = {"status": "ready" if queue.is_ready else "not ready", "images_accepted": queue.accepted}
-        return JSONResponse(state, 200 if queue.is_ready else 503)
+        is_ready = service.served.queue.is_ready
+        state = {"status": "ready" if is_ready else "not ready", "images_accepted": service.accepted}
+        return JSONResponse(state, 200 if is_ready else 503)
 
     @app.get(
         "/metrics",
@@ -175,7 +174,8 @@ def add_operation(app: FastAPI, service: Service) -> None:
         responses={200: {"content": {"text/plain": {}}}},
     )
     async def metrics() -> Response:
-        content = monitoring.metrics(queue.accepted, service.uploads.held, queue.replaced)
+        drift = service.served.drift.report()
+        content = service.monitoring.metrics(service.accepted, service.uploads.held, service.replaced, drift)
         return Response(content, media_type="text/plain; version=0.0.4")
 
 
@@ -232,7 +232,7 @@ def add_history(app: FastAPI, service: Service) -> None:
         before: Annotated[int | None, Query(description="Entries with a smaller id.", ge=0, le=_LARGEST_ID)] = None,
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     ) -> Response:
-        named = service.bundle.manifest.scheme.outcome(decision) if decision else ""
+        named = service.served.bundle.manifest.scheme.outcome(decision) if decision else ""
         entries = await kept().search(text, named, before, limit)
         return JSONResponse({"entries": [asdict(entry) for entry in entries]})
 

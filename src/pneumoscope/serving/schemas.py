@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from pneumoscope.evaluation.drift import StatisticDrift
 from pneumoscope.inference.drift import DriftReport
+from pneumoscope.serving.adaptations import AdaptationLimits, AdaptationRecord
 from pneumoscope.serving.history import Entry
 from pneumoscope.serving.problems import Kind
 from pneumoscope.types import BundleUsed, OperatingPoint, Prediction, Reason
@@ -74,6 +75,8 @@ DriftSchema = model_of(
     {"rejected_share": list[float] | None, "statistics": dict[str, MovedSchema]},  # type: ignore[valid-type]
 )
 EntrySchema = model_of(Entry, "EntrySchema", {"prediction": PredictionSchema})
+AdaptationSchema = model_of(AdaptationRecord, "AdaptationSchema")
+AdaptationLimitsSchema = model_of(AdaptationLimits, "AdaptationLimitsSchema")
 ProblemKindSchema = model_of(Kind, "ProblemKindSchema", {"type": str})
 # Lists of models that are made above are no types to a type checker.
 PredictionList: Any = list[PredictionSchema]  # type: ignore[valid-type]
@@ -113,6 +116,14 @@ class HistorySchema(BaseModel):
 
     model_config = _CLOSED
     entries: list[EntrySchema]  # type: ignore[valid-type]
+
+
+class AdaptationListSchema(BaseModel):
+    """Adaptations, the newest first, and their limits."""
+
+    model_config = _CLOSED
+    adaptations: list[AdaptationSchema]  # type: ignore[valid-type]
+    limits: AdaptationLimitsSchema  # type: ignore[valid-type]
 
 
 class DeletedSchema(BaseModel):

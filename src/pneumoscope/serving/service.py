@@ -1,19 +1,23 @@
-"""State that the routes share: the bundle, the queue, the counters and the history."""
+"""State that the routes share: the bundle in use, the counters, the history and the adaptations."""
 
+import asyncio
 import logging
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from starlette.requests import Request
 
 from pneumoscope.bundle import Bundle
-from pneumoscope.errors import InputError, UnreadableImage
+from pneumoscope.errors import InputError, PneumoscopeError, UnreadableImage
 from pneumoscope.inference.tasks import PredictImages, Task
+from pneumoscope.serving.adaptations import Adaptations
 from pneumoscope.serving.history import History, HistoryLockedError
 from pneumoscope.serving.monitoring import Monitoring
 from pneumoscope.serving.problems import Problem, ProblemError
-from pneumoscope.serving.queueing import PredictionQueue
+from pneumoscope.serving.served import ServedBundle
+from pneumoscope.serving.settings import Settings
 from pneumoscope.serving.uploads import Uploads
 from pneumoscope.types import NamedImage, Prediction, PredictionRequest
 
@@ -21,61 +25,147 @@ _log = logging.getLogger("pneumoscope.serving")
 
 
 class Service:
-    """Bundle, queue and records of a running service.
+    """Bundle in use and records of a running service.
 
     Attributes:
-        bundle: Bundle that makes the predictions.
-        queue: Queue in front of the worker pool.
-        monitoring: Metrics, request log and drift window.
+        served: Bundle in use; a request reads it once, by `in_use` where it hands images to it.
+        monitoring: Metrics and request log.
         history: Record of decisions; None where none is kept.
         uploads: Reader of request bodies.
     """
 
-    def __init__(
-        self,
-        bundle: Bundle,
-        queue: PredictionQueue,
-        monitoring: Monitoring,
-        history: History | None,
-        uploads: Uploads,
-        history_required: bool = False,
-        accept: tuple[str, ...] = (),
-    ) -> None:
-        """Combines the parts.
+    def __init__(self, settings: Settings, bundle: Bundle) -> None:
+        """Starts the worker processes and waits for them.
 
         Args:
-            bundle: Bundle of the queue.
-            queue: Queue in front of the worker pool.
-            monitoring: Metrics, request log and drift window.
-            history: Record of decisions; None where none is kept.
-            uploads: Reader of request bodies.
-            history_required: Whether a prediction that the history cannot keep is refused.
-            accept: Reasons out of `types.OUTSIDE` for which images are not referred.
-        """
-        self._accept = accept
-        self.bundle, self.queue, self.monitoring = bundle, queue, monitoring
-        self.history, self.uploads, self._history_required = history, uploads, history_required
+            settings: Settings of the service.
+            bundle: Bundle that it starts with.
 
-    def request(self, operating_point: str, prevalence: float | None, evidence: bool = False) -> PredictionRequest:
-        """Request with these settings, checked before a body is read."""
-        request = PredictionRequest(operating_point, prevalence, evidence, self._accept)
+        Raises:
+            PneumoscopeError: The bundle, the history or the folder of adaptations is not as expected.
+        """
+        self._settings, self._original = settings, bundle
+        self.history = History(settings.history) if settings.history else None
+        self._adaptations = Adaptations(settings, bundle) if settings.adaptations else None
+        self.uploads = Uploads(settings)
+        self.monitoring = Monitoring(bundle, settings.request_log)
+        self.served = ServedBundle(bundle, settings)
+        self.served.wait_until_ready()
+        # Bundles that were switched away from, until their last request is answered.
+        self._leaving: dict[ServedBundle, asyncio.Task[None]] = {}
+        self._switching = asyncio.Lock()
+        self._replaced_before = 0
+
+    async def start(self) -> None:
+        """Opens the queue."""
+        await self.served.start()
+
+    async def stop(self) -> None:
+        """Ends the processes, once what was accepted is answered."""
+        if self._adaptations:
+            await asyncio.to_thread(self._adaptations.close)
+        await asyncio.gather(self.served.stop(), *self._leaving.values())
+        if self.history:
+            self.history.close()
+
+    @property
+    def adaptations(self) -> Adaptations:
+        """Adaptations of the bundle that the service was started with.
+
+        Raises:
+            ProblemError: The service was started without a folder for them.
+        """
+        if self._adaptations is None:
+            raise ProblemError(Problem.ADAPTATIONS_OFF)
+        return self._adaptations
+
+    @property
+    def accepted(self) -> int:
+        """Number of images that wait or are at work."""
+        return sum(each.queue.accepted for each in (self.served, *self._leaving))
+
+    @property
+    def replaced(self) -> int:
+        """Number of worker processes replaced so far."""
+        return self._replaced_before + sum(each.queue.replaced for each in (self.served, *self._leaving))
+
+    @contextmanager
+    def in_use(self) -> Iterator[ServedBundle]:
+        """Bundle in use, whose processes stay until the block ends, whatever is switched to meanwhile."""
+        served = self.served
+        served.requests += 1
         try:
-            self.bundle.manifest.point_shown(request)
+            yield served
+        finally:
+            served.requests -= 1
+
+    async def switch(self, adaptation: str) -> ServedBundle:
+        """Predict with the bundle of an adaptation from the next request on; those before it end with the bundle they began with.
+
+        Args:
+            adaptation: Id of the adaptation; empty for the bundle that the service was started with.
+
+        Raises:
+            ProblemError: No such adaptation, or it made no bundle, or the bundle is not as it was made, or there is no memory for
+                its processes; the bundle in use stays.
+        """
+        async with self._switching:
+            if adaptation == self.served.adaptation:
+                return self.served
+            # At most two bundles have processes at a time.
+            await asyncio.gather(*self._leaving.values())
+            try:
+                bundle = await asyncio.to_thread(self.adaptations.bundle, adaptation) if adaptation else self._original
+                new = await asyncio.to_thread(ServedBundle, bundle, self._settings, adaptation)
+                await new.start()
+            except PneumoscopeError as error:
+                raise ProblemError(Problem.ADAPTATION_CONFLICT, str(error)) from error
+            old, self.served = self.served, new
+            self.monitoring.use(bundle)
+            self._leaving[old] = asyncio.create_task(self._leave(old))
+            return new
+
+    async def _leave(self, old: ServedBundle) -> None:
+        await old.stop()
+        self._replaced_before += old.queue.replaced
+        del self._leaving[old]
+
+    async def delete_adaptation(self, identifier: str) -> None:
+        """Cancel an adaptation and delete all of it.
+
+        Raises:
+            ProblemError: No such adaptation, or its bundle is in use.
+        """
+        async with self._switching:
+            if identifier == self.served.adaptation:
+                detail = f"expected an adaptation whose bundle is not in use, found {identifier}: switch to another bundle first"
+                raise ProblemError(Problem.ADAPTATION_CONFLICT, detail)
+            await asyncio.to_thread(self.adaptations.delete, identifier)
+
+    def request(
+        self, served: ServedBundle, operating_point: str, prevalence: float | None, evidence: bool = False
+    ) -> PredictionRequest:
+        """Request with these settings, checked before a body is read."""
+        request = PredictionRequest(operating_point, prevalence, evidence, self._settings.accept)
+        try:
+            served.bundle.manifest.point_shown(request)
         except InputError as error:
             raise ProblemError(Problem.UNKNOWN_OPERATING_POINT, str(error)) from error
         return request
 
     async def predict(
-        self, request: Request, images: Sequence[NamedImage], settings: PredictionRequest
+        self, request: Request, served: ServedBundle, images: Sequence[NamedImage], settings: PredictionRequest
     ) -> list[Prediction]:
         """Predictions for images, counted and recorded.
 
         Raises:
             ProblemError: There is no room for all of them, or the history is required and cannot keep them.
         """
-        predictions: list[Prediction] = await self.queue.results(PredictImages(images, settings))
+        predictions: list[Prediction] = await served.queue.results(PredictImages(images, settings))
         request.state.predictions += predictions
         self.monitoring.predicted(predictions)
+        for prediction in predictions:
+            served.drift.add(prediction)
         if self.history:
             await self._keep(self.history, request.state.request_id, predictions)
         return predictions
@@ -86,14 +176,14 @@ class Service:
         except (sqlite3.Error, HistoryLockedError) as error:  # such as a full disk
             self.monitoring.lost(len(predictions))
             _log.exception("request %s could not be kept in the history", request_id)
-            if self._history_required:
+            if self._settings.history_required:
                 raise history_unavailable("expected to keep the decision in the history, found no way to") from error
         else:
             self.monitoring.kept(len(predictions))
 
-    async def result(self, task: Task[Any]) -> Any:
+    async def result(self, served: ServedBundle, task: Task[Any]) -> Any:
         """Result of a task of one image that is no prediction."""
-        [found] = await self.queue.results(task)
+        [found] = await served.queue.results(task)
         if isinstance(found, UnreadableImage):
             raise ProblemError(Problem.UNREADABLE, str(found))
         return found

@@ -31,6 +31,10 @@ class Settings:
         history_required: Whether a decision that cannot be kept in the history is refused (503) instead of answered.
         accept: Reasons out of `types.OUTSIDE` for which images are not referred.
         request_log: Whether requests are logged, by ids, hashes and decisions.
+        adaptations: Folder of adaptations that callers may begin; none may where None.
+        adaptation_images: Largest number of images of an adaptation.
+        adaptation_bytes: Largest sum of the images of an adaptation, bytes on disk.
+        adaptation_seconds: Time without a request after which an adaptation that was not started is deleted, seconds.
     """
 
     bundle: str = "default"
@@ -50,6 +54,10 @@ class Settings:
     history_required: bool = False
     accept: tuple[str, ...] = ()
     request_log: bool = True
+    adaptations: Path | None = None
+    adaptation_images: int = 5000
+    adaptation_bytes: int = 8 * 2**30
+    adaptation_seconds: float = 900.0
 
     def __post_init__(self) -> None:
         for name, least in (("workers", 1), ("queue", 1), ("image_bytes", 1), ("images", 1)):

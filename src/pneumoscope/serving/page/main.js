@@ -1,48 +1,37 @@
 // Starts the page: which part is shown, in which language, by which keys.
-import { h, save } from "./dom.js";
+import { h } from "./dom.js";
+import { link } from "./link.js";
+import { drawAdapt } from "./adapt.js";
+import { useClassNames } from "./labels.js";
 import { drawPerformance } from "./performance.js";
-import { content, hasKey, told } from "./service.js";
+import { told, watchBundle } from "./service.js";
 import { drawWatch } from "./watch.js";
-import { currentLanguage, ownClasses, t, useClasses, useLanguage } from "./words.js";
-import { SHORTCUTS, startWorklist, wordsChanged } from "./worklist.js";
+import { currentLanguage, ofSite, t, useBundle, useLanguage } from "./words.js";
+import { SHORTCUTS, changeBundle, startWorklist, wordsChanged } from "./worklist.js";
 
-const PAGES = ["worklist", "performance", "watch", "about"];
+const PAGES = ["worklist", "performance", "watch", "adapt", "about"];
 const $ = (id) => document.getElementById(id);
 let bundle = null;
 
 function drawAbout(node) {
   const pairs = [["detector", `${bundle.name} ${bundle.version} (${bundle.architecture})`], ["use", bundle.intended_use], ["fittedOn", bundle.fitted_on],
-    ["licence", bundle.licence], ["citation", bundle.citation], ["identity", bundle.sha256]];
+    ["licence", bundle.licence], ["citation", bundle.citation], ["identity", bundle.sha256],
+    ["accepts", bundle.accept.map((reason) => `${t(`reason.${reason}`)} (${reason})`).join(" ") || t("acceptsNone")]];
   const list = (name) => h("ul", {}, t(name).map((line) => h("li", {}, line)));
   node.replaceChildren(
     h("h1", {}, t("aboutTitle")), h("p", {}, h("strong", {}, t("notice"))),
     h("dl", { class: "pairs" }, pairs.flatMap(([name, value]) => [h("dt", {}, t(name)), h("dd", {}, value)])),
     // These speak about the detectors that ship.
-    ...(ownClasses ? [] : [h("h2", {}, t("notForTitle")), list("notFor"), h("h2", {}, t("limitsTitle")), list("limits")]),
+    ...(ofSite ? [] : [h("h2", {}, t("notForTitle")), list("notFor"), h("h2", {}, t("limitsTitle")), list("limits")]),
     h("h2", {}, t("privacyTitle")), list("privacy"),
     h("h2", {}, t("moreTitle")), h("p", {}, t("moreText"), link("/v1/openapi.json", "openapi.json"), ", ", link("/metrics", "metrics.txt")));
-}
-
-// A plain link carries no key: with one, what it leads to is fetched and handed over as a file.
-function link(path, name) {
-  const failed = h("span", { role: "alert" });
-  const fetchWithKey = async (event) => {
-    if (!hasKey()) return;
-    event.preventDefault();
-    try {
-      save(await content(path), name);
-      failed.textContent = "";
-    } catch (error) {
-      failed.textContent = ` (${error.message})`;
-    }
-  };
-  return [h("a", { href: path, onclick: fetchWithKey }, path), failed];
 }
 
 const DRAW = {
   worklist: () => {},
   performance: async (node) => drawPerformance(node, bundle, await told("/v1/performance")),
   watch: drawWatch,
+  adapt: (node) => drawAdapt(node, () => bundle, noticeBundle),
   about: drawAbout,
 };
 
@@ -71,7 +60,7 @@ function useTheme(theme) {
 }
 
 function showKeys() {
-  const rows = [["J ↓ / K ↑", "key_move"], ["E", "key_evidence"], ["I", "key_invert"], ["+ −", "key_zoom"], ["0", "key_fit"], ["W P", "key_tools"], ["C", "key_compare"], ["F", "key_filter"], ["O", "key_open"], ["?", "key_help"]];
+  const rows = [["J ↓ / K ↑", "key_move"], ["E", "key_evidence"], ["I", "key_invert"], ["+ −", "key_zoom"], ["0", "key_fit"], ["W H", "key_tools"], ["C", "key_compare"], ["N P U", "key_label"], ["F", "key_filter"], ["O", "key_open"], ["?", "key_help"]];
   const dialog = $("keys-dialog");
   dialog.replaceChildren(h("h2", { id: "keys-title" }, t("keysTitle")),
     h("dl", { class: "pairs" }, rows.flatMap(([keys, name]) => [h("dt", {}, h("kbd", {}, keys)), h("dd", {}, t(name))])),
@@ -101,15 +90,42 @@ $("language").addEventListener("change", (event) => {
 $("theme").addEventListener("click", () => useTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
 $("help").addEventListener("click", showKeys);
 document.addEventListener("keydown", onKey);
-window.addEventListener("hashchange", () => open(true));
+window.addEventListener("hashchange", async () => {
+  await noticeBundle().catch(() => {}); // what cannot be asked now is told by the page that opens
+  open(true);
+});
+document.addEventListener("visibilitychange", () => document.hidden || bundle === null || noticeBundle().catch(() => {}));
+watchBundle((sha256) => sha256 !== bundle.sha256 && noticeBundle().catch(() => {}));
+
+// Somebody may have switched the service to another bundle: what the page says and shows follows it.
+let noticing = null;
+function noticeBundle() {
+  noticing ??= told("/v1/bundle").then((found) => {
+    const before = bundle.sha256;
+    bundle = found;
+    if (found.sha256 === before) return;
+    speakOf(found);
+    changeBundle(found);
+    open(false);
+  }).finally(() => (noticing = null));
+  return noticing;
+}
+
+function speakOf(found) {
+  useBundle(found);
+  useClassNames(found.classes);
+  useLanguage(currentLanguage());
+  useTheme(document.documentElement.dataset.theme);
+}
 
 try {
   bundle = await told("/v1/bundle");
-  useClasses(bundle.classes);
-  const kept = await told("/v1/history?limit=1").then(() => true, () => false);
+  const offers = (path) => told(path).then(() => true, () => false);
+  const [kept, adapts] = [await offers("/v1/history?limit=1"), await offers("/v1/adaptations")];
+  for (const node of document.querySelectorAll("[data-adapts]")) node.hidden = !adapts;
   startWorklist(bundle, kept);
-  useLanguage(currentLanguage());
-  useTheme(document.documentElement.dataset.theme);
+  speakOf(bundle);
+  wordsChanged();
   await open(false);
   document.documentElement.dataset.ready = "yes";
 } catch (error) {

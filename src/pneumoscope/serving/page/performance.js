@@ -1,14 +1,14 @@
 // How good is it: what was measured, and what follows for a place with so many ill children.
 import { chart, h, s, table } from "./dom.js";
-import { count, ownClasses, percent, t } from "./words.js";
+import { count, ofSite, percent, t } from "./words.js";
 
 const estimate = (found, digits = 1) => percent(found.value, digits);
 const interval = (found) => `${percent(found.low)} – ${percent(found.high)}`;
-const plain = (value) => value.toFixed(3);
+export const plain = (value) => value.toFixed(3);
 const tile = (name, value, more) => h("div", { class: "tile" }, h("div", {}, t(name)), h("div", { class: "value" }, value), h("div", { class: "interval" }, more));
 
 // Tiles of measures with their intervals; an area under the curve is no share.
-const measured = (found) => h("div", { class: "tiles" }, found.map(([name, { value, low, high }]) => {
+export const measured = (found) => h("div", { class: "tiles" }, found.map(([name, { value, low, high }]) => {
   const shown = name === "auc" ? plain : percent;
   return value == null ? tile(name, t("unknown"), "") : tile(name, shown(value), `${shown(low)} – ${shown(high)}`);
 }));
@@ -18,8 +18,8 @@ export function drawPerformance(node, bundle, known) {
   node.replaceChildren(h("h1", {}, t("perfTitle")));
   if (!own) {
     drawFitted(node, bundle, known.site);
-    // The study's networks tell normal from pneumonia.
-    if (!ownClasses) node.append(beside(known.study, null));
+    // The study's networks were measured on other images.
+    if (!ofSite) node.append(beside(known.study, null));
     return;
   }
   const { measures } = own;
@@ -40,12 +40,37 @@ function drawFitted(node, bundle, site) {
     { label: t("operatingPoint") }), h("p", { class: "soft" }, t("shift")));
 }
 
+// Sentences about an adaptation, from its figures; bundles of before have only the service's own words.
+export function siteVerdict(site) {
+  const { value, low, high } = site.cross_validated.auc;
+  const shown = { auc: plain(value), low: plain(low), high: plain(high) };
+  if (site.made === undefined) return site.verdict;
+  return site.made ? t("made", { method: t(`method.${site.method}`), ...shown }) : t("notMade", shown);
+}
+
+export function moreFilms({ points, more_would_help: helps, answer }) {
+  if (helps === undefined) return answer;
+  if (helps === null) return t("helpUnknown");
+  const [before, last] = points.slice(-2);
+  const gain = last.auc - before.auc;
+  return t(helps ? "helpYes" : "helpNo", { first: count(before.images), last: count(last.images), gain: `${gain < 0 ? "−" : "+"}${plain(Math.abs(gain))}` });
+}
+
+export function acquisitionWarning({ warning, properties, auc }) {
+  if (!warning || !properties) return warning;
+  const strength = ([, alone]) => Math.abs(alone - 0.5);
+  const [name, alone] = Object.entries(properties).sort((a, b) => strength(b) - strength(a))[0];
+  const [kind] = /^(sex|view)(?= )/.exec(name) ?? [name];
+  return t("filesTell", { property: t(`property.${kind}`), alone: (0.5 + strength([name, alone])).toFixed(2), together: auc.toFixed(2) });
+}
+
 // A bundle adapted to a site: what cross-validation on the site's films gave.
 function drawSite(node, site) {
-  const pairs = [["verdict", site.verdict], ["moreFilms", site.learning_curve.answer]];
+  const pairs = [["verdict", siteVerdict(site)], ["moreFilms", moreFilms(site.learning_curve)]];
+  const warning = acquisitionWarning(site.acquisition);
   node.append(
     h("p", {}, t("perfSite", { films: count(site.films), patients: count(site.patients) }), site.patients_known ? "" : ` ${t("patientsUnknown")}`),
-    site.acquisition.warning ? h("p", { class: "warn", role: "note" }, h("strong", {}, t("warning")), " ", site.acquisition.warning) : "",
+    warning ? h("p", { class: "warn", role: "note" }, h("strong", {}, t("warning")), " ", warning) : "",
     measured(["auc", "sensitivity", "specificity"].map((name) => [name, site.cross_validated[name]])),
     h("p", { class: "soft" }, t("decidedOnly", { share: percent(site.acceptance.measures.answered.value) })),
     h("dl", { class: "pairs" }, pairs.flatMap(([name, value]) => [h("dt", {}, t(name)), h("dd", {}, value)])));

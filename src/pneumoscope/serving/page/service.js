@@ -9,8 +9,10 @@ let asking = null;
 
 export class Problem extends Error {
   constructor(told) {
-    super(reveal(told.detail || told.title || ""));
-    this.code = (told.type || "").split("/").pop();
+    const code = (told.type || "").split("/").pop();
+    const word = t(`problem.${code}`);
+    super(word === `problem.${code}` ? reveal(told.detail || told.title || "") : word);
+    this.code = code;
   }
 }
 
@@ -71,6 +73,15 @@ function askForKey(refused) {
 export const told = async (path) => (await call(path)).json();
 export const content = async (path) => (await call(path)).blob();
 export const remove = async (path) => (await call(path, { method: "DELETE" })).json();
+export const put = async (path) => (await call(path, { method: "PUT" })).json();
+export const post = async (path, body) => (await call(path, { method: "POST", body })).json();
+
+// A form of files.
+export function formOf(files) {
+  const form = new FormData();
+  for (const file of files) form.append("files", file, file.name);
+  return form;
+}
 
 // A prediction as the page uses it: a site's own classes stand as normal and pneumonia in `decision`, `outcome` is the name of
 // the class, and the probability has one name for all. The history may hold predictions of bundles with other classes.
@@ -99,8 +110,16 @@ async function inTurn(work) {
 const send = (path, file) =>
   call(path, { method: "POST", body: file, headers: { "Content-Type": "application/octet-stream" } });
 
+// Called with the hash of the bundle that made a prediction: it may be another one than the page knows.
+let onBundle = () => {};
+export const watchBundle = (act) => (onBundle = act);
+
 export const predict = (file, query) =>
-  inTurn(async () => normalised(await (await send(`/v1/predict?${new URLSearchParams({ file: file.name, ...query })}`, file)).json()));
+  inTurn(async () => {
+    const prediction = await (await send(`/v1/predict?${new URLSearchParams({ file: file.name, ...query })}`, file)).json();
+    onBundle(prediction.bundle.sha256);
+    return normalised(prediction);
+  });
 
 export async function history(query) {
   const { entries } = await told(`/v1/history?${query}`);

@@ -1,4 +1,4 @@
-// Every word on the page, in two languages. A word whose name ends in `.own` is for bundles with class names of a site's own.
+// Every word on the page, in two languages. A word whose name ends in `.own` is for the bundle of a site.
 const WORDS = {
   en: {
     skip: "Skip to the content", pages: "Pages", worklist: "Worklist", performance: "How good is it?", watch: "Watch",
@@ -11,7 +11,7 @@ const WORDS = {
     films: "Films, the most urgent first", empty: "No films yet. Everything stays between this browser and this service.",
     emptyFilter: "No film with this decision.", csv: "Export CSV", print: "Print report", clear: "Clear",
     viewer: "Viewer", toolWindow: "Window", toolWindowHint: "Drag: across for contrast, down for brightness (W)",
-    toolPan: "Pan", toolPanHint: "Drag to move the film (P)", zoomIn: "Zoom in", zoomOut: "Zoom out", fit: "Fit",
+    toolPan: "Pan", toolPanHint: "Drag to move the film (H)", zoomIn: "Zoom in", zoomOut: "Zoom out", fit: "Fit",
     invert: "Invert", compare: "Compare", evidence: "Evidence",
     choose: "Choose a film from the list.", chooseCompare: "Choose a second film from the list to compare.",
     loading: "Decoding …", noPicture: "This file holds no film to show.",
@@ -82,7 +82,33 @@ const WORDS = {
     limitsTitle: "Limits",
     limits: ["One hospital, one country, some devices; the test films come from the same archive.", "The input guard rejects what is no frontal chest film, nearly always. A chest of another age or country passes: the outlines do not tell.", "Probabilities hold for the prevalence that is set on the worklist.", "The evidence map shows where an answer comes from, coarsely. It does not show that the answer is right.", "Some of the labels it learnt from are wrong; how many is not known."],
     privacyTitle: "What happens to a film",
-    privacy: ["It goes from this browser to this service, is judged in memory, and is forgotten.", "The request log holds ids, hashes and decisions, never names or images. With --history decisions and file names are kept until they are deleted.", "The page loads nothing from elsewhere."],
+    privacy: ["It goes from this browser to this service, is judged in memory, and is forgotten.", "The request log holds ids, hashes and decisions, never names or images. With --history decisions and file names are kept until they are deleted.", "Labelled films that are sent to adapt the service lie there until that is done.", "The page loads nothing from elsewhere."],
+    labels: "Labels", label: "Label", labelGroup: "Label of the chosen film", labelHint: "N and P label the chosen film, as in the two fields; the same key again, or U, removes the label.",
+    negativeName: "Negative class (N)", positiveName: "Positive class (P)", exportLabels: "Export labels", unlabelled: "unlabelled",
+    labelled: "Label of {name}: {label}.", labelRemoved: "No label on {name}.", labelOf: "label:", toAdapt: "Adapt to this site …",
+    namesWrong: "Two different names are needed, of letters, digits and spaces; the usual two go together alone.",
+    twoLabels: "{files}: the same image with two labels. Correct one of them.", forgetLabels: "Forget the labels too?",
+    key_label: "label negative, positive; no label", detectorInUse: "Detector: {name} {version}.",
+    bundleChanged: "The service now judges with {name} {version}; the films are judged again.",
+    accepts: "Accepted reasons", acceptsNone: "none: images outside of the validated population are referred",
+    adapt: "Adapt", adaptTitle: "Adapt to this site",
+    adaptLead: "From the films labelled on the worklist the service makes a detector of this site’s own: calibrated anew, or with a new last layer, whichever is as good and simpler. Each film is predicted without the films of its patient, which shows what the new detector is worth here. If that is no better than chance, none is made.",
+    adaptNeeds: "Needed: at least {fewest} of each class, of five patients each; a few hundred are better. The labelled films are sent to the service, kept there until the work is done, and deleted.",
+    adaptOff: "The service was started without --adaptations FOLDER: it does not adapt. Labels can be exported on the worklist, for pneumoscope adapt --data.",
+    adaptLabels: "Labelled on the worklist", adaptName: "Name of the new detector", adaptStart: "Start", adaptTooFew: "{missing} more to label: {parts}.",
+    sending: "Films sent: {done} of {all}", "stage.": "Starting …", "stage.images_described": "Films described", "stage.folds_cross-validated": "Cross-validation",
+    "stage.repeats_of_the_learning_curve": "Would more films help?", ofParts: "{done} of {all}", cancel: "Cancel", adaptRunning: "At work", collecting: "The service waits for films that another page sends.",
+    adaptResults: "Adaptations", adaptNone: "None yet.", adaptedTo: "{films} films of {patients} patients, {began}",
+    made: "{method}: AUC {auc} ({low} – {high}) by cross-validation.", notMade: "No better than chance: no detector was made. AUC {auc} ({low} – {high}) by cross-validation.",
+    failedAdaptation: "No detector was made. The service says:", "method.calibrate": "The detector, calibrated anew", "method.linear": "A new last layer", "method.fine-tune": "All layers trained anew",
+    beforeAdapting: "The detector before, on the same films: AUC {auc} ({low} – {high}).", report: "Report", useIt: "Use this detector", useOriginal: "Back to the original", inUse: "in use", download: "Download",
+    switching: "Starting its processes …", original: "the service’s own detector", deleteAdaptation: "Delete this adaptation and its detector?",
+    helpYes: "More films would help: from {first} to {last} films the AUC changed by {gain}.", helpNo: "More films would hardly help this method: from {first} to {last} films the AUC changed by {gain}.", helpUnknown: "Too few films to say.",
+    filesTell: "The files tell the label: {property} alone gives an AUC of {alone}, files, devices and exposures together {together}. The new detector may have learnt this instead of the lung. Collect both classes on the same devices, in the same views, stored alike.",
+    "property.width": "width", "property.height": "height", "property.aspect ratio": "aspect ratio", "property.bytes per pixel": "bytes per pixel", "property.JPEG quantisation": "JPEG quantisation",
+    "property.sharpness": "sharpness", "property.contrast": "contrast", "property.brightness": "brightness", "property.age": "age", "property.sex": "sex", "property.view": "view",
+    "problem.adaptation_conflict": "Another adaptation is at work, too many are kept, or this one is in use or has ended.", "problem.adaptation_full": "The service has no room for more films of an adaptation.",
+    "citation.own": "Data of the detector before",
     moreTitle: "For programs", moreText: "The same service as an HTTP interface: ", unknown: "–",
   },
   fr: {
@@ -96,7 +122,7 @@ const WORDS = {
     films: "Radiographies, les plus urgentes d’abord", empty: "Aucune radiographie. Tout reste entre ce navigateur et ce service.",
     emptyFilter: "Aucune radiographie avec cette décision.", csv: "Exporter CSV", print: "Imprimer", clear: "Vider",
     viewer: "Visionneuse", toolWindow: "Fenêtre", toolWindowHint: "Glisser : en largeur le contraste, en hauteur la luminosité (W)",
-    toolPan: "Déplacer", toolPanHint: "Glisser pour déplacer l’image (P)", zoomIn: "Agrandir", zoomOut: "Réduire", fit: "Ajuster",
+    toolPan: "Déplacer", toolPanHint: "Glisser pour déplacer l’image (H)", zoomIn: "Agrandir", zoomOut: "Réduire", fit: "Ajuster",
     invert: "Inverser", compare: "Comparer", evidence: "Indices",
     choose: "Choisissez une radiographie dans la liste.", chooseCompare: "Choisissez une seconde radiographie à comparer.",
     loading: "Décodage …", noPicture: "Ce fichier ne contient pas de radiographie à montrer.",
@@ -167,7 +193,33 @@ const WORDS = {
     limitsTitle: "Limites",
     limits: ["Un hôpital, un pays, quelques appareils ; les images du test viennent des mêmes archives.", "Le filtre d’entrée rejette ce qui n’est pas un thorax de face, presque toujours. Un thorax d’un autre âge ou pays passe : les contours ne le disent pas.", "Les probabilités valent pour la prévalence réglée dans la liste de travail.", "La carte des indices montre, grossièrement, d’où vient la réponse. Elle ne montre pas que la réponse est juste.", "Certaines étiquettes d’apprentissage sont fausses ; on ne sait pas combien."],
     privacyTitle: "Ce que devient une image",
-    privacy: ["Elle va de ce navigateur à ce service, est jugée en mémoire, puis oubliée.", "Le journal contient identifiants, empreintes et décisions, jamais de noms ni d’images. Avec --history, décisions et noms de fichiers sont conservés jusqu’à leur suppression.", "La page ne charge rien d’ailleurs."],
+    privacy: ["Elle va de ce navigateur à ce service, est jugée en mémoire, puis oubliée.", "Le journal contient identifiants, empreintes et décisions, jamais de noms ni d’images. Avec --history, décisions et noms de fichiers sont conservés jusqu’à leur suppression.", "Les images étiquetées envoyées pour adapter le service y restent jusqu’à la fin de ce travail.", "La page ne charge rien d’ailleurs."],
+    labels: "Étiquettes", label: "Étiquette", labelGroup: "Étiquette de la radiographie choisie", labelHint: "N et P étiquettent la radiographie choisie, selon les deux champs ; la même touche, ou U, retire l’étiquette.",
+    negativeName: "Classe négative (N)", positiveName: "Classe positive (P)", exportLabels: "Exporter les étiquettes", unlabelled: "sans étiquette",
+    labelled: "Étiquette de {name} : {label}.", labelRemoved: "Plus d’étiquette sur {name}.", labelOf: "étiquette :", toAdapt: "Adapter à ce site …",
+    namesWrong: "Il faut deux noms différents, de lettres, chiffres et espaces ; les deux noms habituels ne vont qu’ensemble.",
+    twoLabels: "{files} : la même image avec deux étiquettes. Corrigez l’une d’elles.", forgetLabels: "Oublier aussi les étiquettes ?",
+    key_label: "étiquette négative, positive ; aucune", detectorInUse: "Détecteur : {name} {version}.",
+    bundleChanged: "Le service juge maintenant avec {name} {version} ; les radiographies sont jugées à nouveau.",
+    accepts: "Motifs acceptés", acceptsNone: "aucun : toute image hors de la population validée est à relire",
+    adapt: "Adapter", adaptTitle: "Adapter à ce site",
+    adaptLead: "À partir des radiographies étiquetées dans la liste de travail, le service fait un détecteur propre à ce site : recalibré, ou avec une nouvelle dernière couche, le plus simple des deux à qualité égale. Chaque image est prédite sans celles de son patient, ce qui montre ce que vaut ici le nouveau détecteur. S’il ne fait pas mieux que le hasard, aucun n’est fait.",
+    adaptNeeds: "Il faut au moins {fewest} images de chaque classe, de cinq patients chacune ; quelques centaines valent mieux. Les images étiquetées sont envoyées au service, y restent jusqu’à la fin du travail, puis sont supprimées.",
+    adaptOff: "Le service a été lancé sans --adaptations DOSSIER : il n’adapte pas. Les étiquettes s’exportent dans la liste de travail, pour pneumoscope adapt --data.",
+    adaptLabels: "Étiquetées dans la liste de travail", adaptName: "Nom du nouveau détecteur", adaptStart: "Commencer", adaptTooFew: "Encore {missing} à étiqueter : {parts}.",
+    sending: "Images envoyées : {done} sur {all}", "stage.": "Démarrage …", "stage.images_described": "Images décrites", "stage.folds_cross-validated": "Validation croisée",
+    "stage.repeats_of_the_learning_curve": "Plus d’images aideraient-elles ?", ofParts: "{done} sur {all}", cancel: "Annuler", adaptRunning: "En cours", collecting: "Le service attend les images qu’une autre page envoie.",
+    adaptResults: "Adaptations", adaptNone: "Aucune pour le moment.", adaptedTo: "{films} images de {patients} patients, {began}",
+    made: "{method} : AUC {auc} ({low} – {high}) par validation croisée.", notMade: "Pas mieux que le hasard : aucun détecteur n’a été fait. AUC {auc} ({low} – {high}) par validation croisée.",
+    failedAdaptation: "Aucun détecteur n’a été fait. Le service dit :", "method.calibrate": "Le détecteur, recalibré", "method.linear": "Une nouvelle dernière couche", "method.fine-tune": "Toutes les couches réapprises",
+    beforeAdapting: "Le détecteur d’avant, sur les mêmes images : AUC {auc} ({low} – {high}).", report: "Rapport", useIt: "Utiliser ce détecteur", useOriginal: "Revenir à l’original", inUse: "utilisé", download: "Télécharger",
+    switching: "Démarrage de ses processus …", original: "le détecteur propre au service", deleteAdaptation: "Supprimer cette adaptation et son détecteur ?",
+    helpYes: "Plus d’images aideraient : de {first} à {last} images, l’AUC a changé de {gain}.", helpNo: "Plus d’images n’aideraient guère cette méthode : de {first} à {last} images, l’AUC a changé de {gain}.", helpUnknown: "Trop peu d’images pour le dire.",
+    filesTell: "Les fichiers trahissent l’étiquette : {property} seule donne une AUC de {alone}, fichiers, appareils et expositions ensemble {together}. Le nouveau détecteur a peut-être appris cela au lieu du poumon. Recueillez les deux classes sur les mêmes appareils, sous les mêmes incidences, enregistrées de même.",
+    "property.width": "la largeur", "property.height": "la hauteur", "property.aspect ratio": "la forme", "property.bytes per pixel": "la compression", "property.JPEG quantisation": "la quantification JPEG",
+    "property.sharpness": "la netteté", "property.contrast": "la valeur du contraste", "property.brightness": "la luminosité", "property.age": "la donnée de l’âge", "property.sex": "la donnée du sexe", "property.view": "l’incidence",
+    "problem.adaptation_conflict": "Une autre adaptation est en cours, il y en a trop, ou celle-ci est utilisée ou terminée.", "problem.adaptation_full": "Le service n’a plus de place pour les images d’une adaptation.",
+    "citation.own": "Données du détecteur d’avant",
     moreTitle: "Pour les programmes", moreText: "Le même service comme interface HTTP : ", unknown: "–",
   },
 };
@@ -180,14 +232,17 @@ export const allWords = WORDS;
 
 // Names of the negative and the positive class where they are a site's own; null for normal and pneumonia.
 export let ownClasses = null;
+// Whether the bundle is a site's: adapted to it, or with class names of its own. What is true of the detectors that ship is not true of it.
+export let ofSite = false;
 
-export function useClasses(classes) {
+export function useBundle({ classes, parent, metrics }) {
   ownClasses = classes.length === 2 && classes.join() !== "normal,pneumonia" ? classes : null;
+  ofSite = Boolean(ownClasses || parent || metrics?.site);
 }
 
 // Holes are filled, and normal and pneumonia get the names of a site's own classes.
 export function t(name, values = {}) {
-  const word = (ownClasses && WORDS[language][`${name}.own`]) ?? WORDS[language][name] ?? name;
+  const word = (ofSite ? WORDS[language][`${name}.own`] : null) ?? WORDS[language][name] ?? name;
   if (typeof word !== "string") return word;
   return word.replace(/\{(\w+)\}|\b(?:(normal)e?s?|pneumoni[ae]s?)\b/gi, (found, key, negative) =>
     key ? values[key] ?? "" : ownClasses ? ownClasses[negative ? 0 : 1] : found);

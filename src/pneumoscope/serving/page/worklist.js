@@ -1,5 +1,6 @@
 // Films dropped on the page, judged and sorted by urgency; the chosen one on the stage.
 import { h, mark, put, s, save } from "./dom.js";
+import { exportLabels, LABELS, labelWord, nameFields, namesWrong } from "./labels.js";
 import { reveal } from "./names.js";
 import { predict } from "./service.js";
 import { forgetFilms, Stage, thumbnail } from "./viewer.js";
@@ -17,12 +18,12 @@ let next = 0;
 let picked = false; // by a person
 let bundle = null;
 let drawing = 0;
+let allDone = 0; // films, where all are judged
 const stages = [];
 
 export function startWorklist(told, kept) {
   bundle = told;
-  for (const name of Object.keys(bundle.operating_points)) $("operating-point").append(h("option", { value: name }));
-  $("operating-point").value = "balanced";
+  offerPoints();
   $("prevalence").value = 100 * bundle.prevalence;
   $("drop").querySelector("[data-word=dropMore]").dataset.word = kept ? "dropMoreKept" : "dropMore";
   stages.push(new Stage(refreshTools));
@@ -46,6 +47,11 @@ export function startWorklist(told, kept) {
     judgeAgain();
   });
   $("csv").addEventListener("click", exportCsv);
+  $("label-names").append(nameFields("worklist"));
+  document.addEventListener("class-names", redraw);
+  for (const label of LABELS) $(`label-${label}`).addEventListener("click", () => setLabel(label));
+  $("csv-labels").addEventListener("click", () => exportLabels(labelledItems()));
+  window.addEventListener("beforeunload", (event) => labelledItems().length && event.preventDefault());
   $("print").addEventListener("click", printReport);
   $("clear").addEventListener("click", clear);
   $("tool-window").addEventListener("click", () => useTool("window"));
@@ -59,7 +65,28 @@ export function startWorklist(told, kept) {
   redraw();
 }
 
+function offerPoints() {
+  const select = $("operating-point"), before = select.value;
+  const names = Object.keys(bundle.operating_points);
+  select.replaceChildren(...names.map((name) => h("option", { value: name })));
+  select.value = names.includes(before) ? before : "balanced";
+}
+
+// The service predicts with another bundle: nothing of the one before is shown as its own.
+export function changeBundle(told) {
+  if (Number($("prevalence").value) === 100 * bundle.prevalence) $("prevalence").value = 100 * told.prevalence;
+  bundle = told;
+  offerPoints();
+  for (const item of items) item.told = null;
+  $("told").textContent = t("bundleChanged", { name: bundle.name, version: bundle.version });
+  judgeAgain();
+  wordsChanged();
+}
+
 const each = (act) => stages.forEach(act);
+
+// File to its path in the folder that was dropped.
+const paths = new WeakMap();
 
 // Folders too, with what lies in them.
 async function dropped(transfer) {
@@ -67,7 +94,11 @@ async function dropped(transfer) {
   if (!entries.length) return [...transfer.files];
   const found = [];
   const walk = async (entry) => {
-    if (entry.isFile) found.push(await new Promise((done, fail) => entry.file(done, fail)));
+    if (entry.isFile) {
+      const file = await new Promise((done, fail) => entry.file(done, fail));
+      paths.set(file, entry.fullPath.slice(1));
+      found.push(file);
+    }
     else {
       const reader = entry.createReader();
       for (;;) {
@@ -83,7 +114,7 @@ async function dropped(transfer) {
 
 function add(files) {
   for (const file of files) {
-    const item = { id: next++, file, name: reveal(file.name), told: null, problem: null };
+    const item = { id: next++, file, name: reveal(file.name), path: paths.get(file) ?? file.name, told: null, problem: null, label: null };
     items.push(item);
     judge(item);
   }
@@ -113,7 +144,32 @@ function judgeAgain() {
   redraw();
 }
 
+// Films that a person has labelled; none that the service could not take.
+export const labelledItems = () => items.filter((item) => item.label && !item.problem);
+export const unlabelledCount = () => items.filter((item) => !item.label && !item.problem).length;
+
+// Names of films that are the same image with two labels, else null.
+export function contradiction() {
+  const first = new Map();
+  for (const item of labelledItems()) {
+    const other = item.told && first.get(item.told.sha256);
+    if (other && other.label !== item.label) return [other.name, item.name];
+    if (item.told && !other) first.set(item.told.sha256, item);
+  }
+  return null;
+}
+
+// The same label again removes it.
+function setLabel(label) {
+  if (!chosen) return;
+  chosen.label = chosen.label === label ? null : label;
+  const said = chosen.label ? t("labelled", { name: chosen.name, label: labelWord(chosen.label) }) : t("labelRemoved", { name: chosen.name });
+  $("told").textContent = said;
+  redraw();
+}
+
 function clear() {
+  if (labelledItems().length && !confirm(t("forgetLabels"))) return;
   for (const item of items) if (item.url) URL.revokeObjectURL(item.url);
   items = [];
   chosen = null;
@@ -136,11 +192,15 @@ export function redraw() {
     drawFilters();
     drawList();
     drawVerdict();
+    drawLabels();
     const done = items.filter((item) => item.told || item.problem).length;
     $("progress").hidden = done === items.length;
     $("progress").max = Math.max(1, items.length);
     $("progress").value = done;
-    if (items.length && done === items.length) $("told").textContent = t("judgedCount", { done: count(done), all: count(items.length) });
+    const whole = Boolean(items.length) && done === items.length;
+    // Said once: what follows is not to be said over.
+    if (whole && allDone !== done) $("told").textContent = t("judgedCount", { done: count(done), all: count(items.length) });
+    allDone = whole ? done : 0;
     for (const id of ["csv", "print", "clear"]) $(id).disabled = !done;
     for (const option of $("operating-point").options) option.textContent = t(option.value);
   });
@@ -153,6 +213,20 @@ function drawFilters() {
   const focused = document.activeElement?.dataset?.filter;
   $("filters").replaceChildren(button("all", items.length), ...DECISIONS.map((name) => button(name, counts[name])));
   if (focused) $("filters").querySelector(`[data-filter=${focused}]`).focus();
+}
+
+function drawLabels() {
+  const labelled = labelledItems();
+  const counts = LABELS.map((label) => `${count(labelled.filter((item) => item.label === label).length)} ${labelWord(label)}`);
+  $("label-counts").textContent = counts.join(", ");
+  $("csv-labels").disabled = !labelled.length || namesWrong();
+  for (const label of LABELS) {
+    const button = $(`label-${label}`);
+    button.textContent = labelWord(label);
+    button.disabled = !chosen || Boolean(chosen.problem);
+    button.setAttribute("aria-pressed", String(chosen?.label === label));
+  }
+  $("detector").textContent = t("detectorInUse", { name: bundle.name, version: bundle.version });
 }
 
 function setFilter(name) {
@@ -176,7 +250,9 @@ function row(item) {
     h("button", { type: "button", "data-film": item.id, "aria-current": String(item === chosen), onclick: () => pick(item) },
       picture(item),
       h("span", { class: pinned ? "file pin" : "file", title: item.name }, item.name),
-      told ? h("span", { class: `decision ${told.decision}` }, t(told.decision)) : h("span", { class: "waiting" }, problem ? t("failed") : t("waiting")),
+      h("span", { class: "said" },
+        told ? h("span", { class: `decision ${told.decision}` }, t(told.decision)) : h("span", { class: "waiting" }, problem ? t("failed") : t("waiting")),
+        item.label ? h("span", { class: `label ${item.label}` }, h("span", { class: "unseen" }, t("labelOf"), " "), labelWord(item.label)) : null),
       h("span", {}, told?.pneumonia_probability != null && !told.validated ? mark("!", t("notValidated")) : null,
         h("span", { class: "chance" }, told?.pneumonia_probability == null ? "" : percent(told.pneumonia_probability))),
       told?.pneumonia_probability == null
@@ -317,7 +393,8 @@ function nextFilter() {
 export const SHORTCUTS = {
   j: () => move(1), ArrowDown: () => move(1), k: () => move(-1), ArrowUp: () => move(-1),
   e: toggleEvidence, i: invert, "+": () => each((stage) => stage.zoomBy(1.25)), "-": () => each((stage) => stage.zoomBy(0.8)),
-  0: () => each((stage) => stage.fit()), w: () => useTool("window"), p: () => useTool("pan"), c: compare, f: nextFilter, o: () => $("files").click(),
+  0: () => each((stage) => stage.fit()), w: () => useTool("window"), h: () => useTool("pan"), c: compare, f: nextFilter, o: () => $("files").click(),
+  n: () => setLabel("negative"), p: () => setLabel("positive"), u: () => chosen?.label && setLabel(chosen.label),
 };
 
 export function wordsChanged() {

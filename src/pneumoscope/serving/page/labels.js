@@ -1,0 +1,83 @@
+// Labels that a person gives to films, and the names of the two classes: the bundle's, or the site's own.
+import { h, save } from "./dom.js";
+import { t } from "./words.js";
+
+export const LABELS = ["negative", "positive"];
+const USUAL = ["normal", "pneumonia"];
+// As a bundle may name its classes (bundle/manifest.py).
+const NAME = /^[\p{L}\p{N}][\p{L}\p{N}_ .()+-]{0,39}$/u;
+
+const kept = JSON.parse(localStorage.getItem("classNames") ?? "null");
+let typed = Array.isArray(kept) && kept.length === 2 ? kept.map(String) : ["", ""];
+let ofBundle = USUAL;
+
+// Id of a pair of fields to what brings it up to date.
+const fields = new Map();
+
+function changed() {
+  for (const update of fields.values()) update();
+  document.dispatchEvent(new Event("class-names"));
+}
+
+export function useClassNames(classes) {
+  ofBundle = classes.length === 2 ? classes : USUAL;
+  changed();
+}
+
+// Names as a table and the service take them.
+export const classNames = () => typed.map((name, place) => name.trim() || ofBundle[place]);
+
+// A class as the page shows it: in its language where it is the bundle's.
+export const labelWord = (label) => typed[LABELS.indexOf(label)].trim() || t(USUAL[LABELS.indexOf(label)]);
+
+export function namesWrong() {
+  const [negative, positive] = classNames().map((name) => name.toLowerCase());
+  const usual = negative === USUAL[0] && positive === USUAL[1];
+  const reserved = ["refer", "rejected", USUAL[1]];
+  return !usual && (negative === positive || ![negative, positive].every((name) => NAME.test(name) && !reserved.includes(name)));
+}
+
+// Fields for the two names; every pair shows the same.
+export function nameFields(id) {
+  const inputs = LABELS.map((label, place) => h("input", { type: "text", id: `${id}-${label}`, maxlength: 40, autocomplete: "off", spellcheck: "false",
+    oninput: (event) => {
+      typed[place] = event.target.value;
+      localStorage.setItem("classNames", JSON.stringify(typed));
+      changed();
+    } }));
+  const words = LABELS.map((label) => h("span", { "data-word": `${label}Name` }, t(`${label}Name`)));
+  const wrong = h("p", { class: "refused", role: "alert", id: `${id}-wrong` });
+  const update = () => {
+    const bad = namesWrong();
+    inputs.forEach((input, place) => {
+      if (input.value !== typed[place]) input.value = typed[place];
+      input.placeholder = ofBundle[place];
+      input.setAttribute("aria-invalid", String(bad));
+      input.setAttribute("aria-describedby", wrong.id);
+    });
+    wrong.textContent = bad ? t("namesWrong") : "";
+  };
+  fields.set(id, update);
+  update();
+  return h("div", { class: "names" }, inputs.map((input, place) => h("label", {}, words[place], input)), wrong);
+}
+
+// A cell that begins like a formula would be run by a spreadsheet; a path that begins with ./ is the same path, and none.
+const path = (text) => (/^[=+\-@\t\r ']/.test(text) ? `./${text}` : text);
+const cell = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+
+// Paths relative to the folder that all were dropped with, in which the table is to lie.
+function relative(paths) {
+  const [folder] = paths[0].split("/");
+  const inside = paths.every((each) => each.startsWith(`${folder}/`));
+  return inside ? paths.map((each) => each.slice(folder.length + 1)) : paths;
+}
+
+// A table that `pneumoscope adapt --data` reads where it lies in the folder of the films.
+export function exportLabels(items) {
+  const names = classNames();
+  const paths = relative(items.map((item) => item.path));
+  const rows = items.map((item, place) => [path(paths[place]), names[LABELS.indexOf(item.label)]]);
+  const text = [["path", "class"], ...rows].map((cells) => cells.map(cell).join(",")).join("\n");
+  save(new Blob([`${text}\n`], { type: "text/csv" }), "labels.csv");
+}
