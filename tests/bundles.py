@@ -8,6 +8,7 @@ import torch
 from pneumoscope.bundle import Bundle, Manifest, save_bundle
 from pneumoscope.config import ModelConfig
 from pneumoscope.data.alignment import LAYOUT_LENGTH
+from pneumoscope.inference.exposure import ExposureLimits
 from pneumoscope.inference.population import NeighbourDistance
 from pneumoscope.models.classifier import ImageClassifier
 from pneumoscope.models.registry import build_model
@@ -17,7 +18,8 @@ from pneumoscope.training.export import export_onnx, golden_outputs
 def permissive_guard(channels: int) -> dict[str, np.ndarray]:
     """Arrays of a guard that, with the manifest fixture's limits, lets everything pass."""
     plain = [_distance_from_zero(length) for length in (channels, LAYOUT_LENGTH)]
-    return plain[0].arrays("features") | plain[1].arrays("layout")
+    exposure = ExposureLimits(np.zeros(3), np.ones(3))
+    return plain[0].arrays("features") | plain[1].arrays("layout") | exposure.arrays()
 
 
 def _distance_from_zero(channels: int) -> NeighbourDistance:

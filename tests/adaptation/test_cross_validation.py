@@ -140,3 +140,11 @@ def test_out_of_fold_logits_are_of_other_patients(site_images):
 def test_methods_follow_from_the_classes(parent, site, etiologies, wanted, expected):
     found = usable_methods(parent, site, etiologies, wanted)
     assert [(method.name, method.scheme, method.etiologies) for method in found] == expected
+
+
+def test_a_parent_of_two_classes_learns_both_etiologies_as_one(site_images):
+    images = replace(site_images(count=180), label=np.repeat(np.arange(90) % 3, 2), etiologies=True)
+    for method in usable_methods(BINARY, BINARY, True, None):
+        assert set(method.labels(images)) == {0, 1}
+        [logit, *_] = method.logits(images, np.arange(120), np.arange(120, 180))
+        assert logit.shape == (60, 2)

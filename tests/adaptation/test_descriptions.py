@@ -1,12 +1,16 @@
 """Descriptions of a site's images on disk, which survive a kill."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from pneumoscope.adaptation import site
 from pneumoscope.adaptation.site import Resumable, describe_site
 from pneumoscope.bundle import find_bundle
 from pneumoscope.data.sources import open_source
 from pneumoscope.inference.pool import WorkerPool
+from pneumoscope.types import ImageHeader
 
 
 @pytest.fixture
@@ -61,3 +65,22 @@ def test_images_that_a_bundle_rejects_are_described_where_that_is_wanted(describ
     few, every = describe(), describe({"a": 3}, rejected_too=True)
     assert len(few) + len(few.rejected_images) == len(every) == len(source.images)
     assert {each.reason for each in few.rejected_images} == set(few.rejected)
+
+
+def test_copies_count_once_and_one_name_for_all_names_nobody(phantoms):
+    def described(sha256, patient, row):
+        return site._Described(sha256, "" if row else "inverted", ImageHeader(patient=patient), row)
+
+    source = open_source(phantoms)
+    images = [replace(image, known_name=False) for image in source.images[:4]]
+    pairs = [
+        (images[0], described("a", "ANON", {"x": 1})),
+        (images[1], described("b", "ANON", {})),
+        (images[2], described("b", "ANON", {})),
+    ]
+    assert site._is_anonymous(pairs)
+    assert [each.sha256 for _, each in site._once(source, pairs)] == ["a", "b"]
+    assert site._patient(*pairs[0], anonymous=True) == images[0].patient
+    pairs[1] = (images[1], described("b", "other", {}))
+    assert not site._is_anonymous(pairs)
+    assert site._patient(*pairs[0], anonymous=False) == "header/ANON"

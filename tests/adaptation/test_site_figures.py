@@ -141,7 +141,7 @@ def test_what_users_would_get_has_the_images_that_stay_without_a_decision(site_i
     flow, reasons = found.acceptance["flow"], found.acceptance["reasons"]
     assert (flow["normal"]["rejected"], flow["pneumonia"]["rejected"]) == (8, 4)
     assert sum(sum(counts.values()) for counts in flow.values()) == 212
-    far = int((found.distance > 1).sum())
+    far = int(found.guard.population.outside(images.guard, found.distance).sum())
     assert reasons["outside_population"] == far > 0
     assert (reasons["outside_view"], reasons["inverted"]) == (3, 12)
     assert far <= sum(counts["outside"] for counts in flow.values()) <= far + 3

@@ -1,9 +1,11 @@
 import csv
+import hashlib
 import json
 
 import numpy as np
 
 from pneumoscope.adaptation.suggestion import choose_images
+from pneumoscope.bundle import TRAINING_HASHES, load_bundle, save_bundle, training_hashes
 
 
 def test_images_near_the_threshold_that_differ_come_first(rng):
@@ -36,3 +38,13 @@ def test_suggestions_are_a_list_to_label(pneumoscope, phantoms, phantom_bundle, 
         code, _, err = pneumoscope(*words)
         assert code == 1
         assert message in err
+
+
+def test_images_that_the_bundle_was_fitted_to_are_not_suggested(pneumoscope, phantoms, phantom_bundle, tmp_path):
+    known = load_bundle(phantom_bundle)
+    files = sorted((phantoms / "test").rglob("*.jpeg"))
+    digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files[:-1]]
+    golden = known.golden | {TRAINING_HASHES: training_hashes(digests)}
+    save_bundle(tmp_path / "known.zip", known.manifest, known.model, golden, known.guard)
+    words = ("adapt", "--suggest", "5", "--from", phantoms / "test", "--bundle", "known.zip")
+    assert pneumoscope(*words)[:2] == (0, f"{files[-1]}\n")

@@ -268,6 +268,29 @@ def test_one_image_with_two_labels_is_an_error(pneumoscope, rows, phantom_bundle
     assert "expected one label for one image" in err
 
 
+def test_files_that_do_not_exist_are_an_error_before_any_work(pneumoscope, rows, tmp_path):
+    lines = [f"{row[0]},{row[1]}" for row in rows] + ["gone/1.png,normal", "gone/2.png,normal"]
+    (tmp_path / "site.csv").write_text("path,class\n" + "\n".join(lines) + "\n")
+    code, _, err = pneumoscope("adapt", "--data", "site.csv", "--bundle", "nano", "--out", "ours.zip")
+    assert code == 1
+    assert f"found 2 of {len(rows) + 2} missing, such as" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["site.csv"]
+
+
+def test_test_images_are_left_out_and_unknown_patients_are_warned_of(pneumoscope, phantoms, phantom_bundle, tmp_path):
+    for number, file in enumerate(sorted(phantoms.rglob("*.jpeg"))):
+        part = "train" if "train" in file.parts else "test"
+        folder = tmp_path / "films" / part / ("pneumonia" if "PNEUMONIA" in file.parts else "normal")
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, folder / f"{number}.jpeg")
+    words = ("--data", "films", "--bundle", phantom_bundle, "--out", "ours.zip", "--method", "linear")
+    code, out, err = pneumoscope("adapt", *words)
+    assert code in (0, 4), err
+    assert "12 test images are left out, for evaluate --split test" in err
+    assert "over 60 images" in out
+    assert "WARNING: Patients are not known for all images" in out
+
+
 def test_calibrate_is_not_for_other_classes(pneumoscope, table, phantom_bundle):
     data = table(lambda row: [row[0], "clear" if row[1] == "normal" else "effusion", "", row[3]])
     words = ("--bundle", phantom_bundle, "--positive", "effusion", "--out", "ours.zip")

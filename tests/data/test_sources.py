@@ -80,16 +80,29 @@ def test_numbers_that_viewers_give_to_dicom_exports_are_no_patients(tmp_path):
     assert [image.known_name for image in open_source(tmp_path / "site.csv").images] == [False, True]
 
 
+@pytest.mark.parametrize(("folders", "expected"), [(6, 12), (3, 24)])
+def test_many_folders_below_those_of_the_classes_are_patients(tmp_path, folders, expected):
+    """Few of them are of devices or views."""
+    for name in ("normal", "pneumonia"):
+        for number in range(12):
+            write_image(tmp_path / name / f"{number % folders}" / f"IM-0001-{number:04}.jpeg", number)
+    images = open_source(tmp_path).images
+    assert len({image.patient for image in images}) == expected
+    assert not any(image.known_name for image in images)
+
+
+def test_a_row_without_a_path_is_an_error(tmp_path):
+    (tmp_path / "SITE.CSV").write_text("path,class\n,normal\n")
+    with pytest.raises(DataError, match="expected a path in line 2 of"):
+        open_source(tmp_path / "SITE.CSV")
+
+
 def test_classes_of_a_site_may_have_folders_of_patients_and_lie_in_folders_of_devices(tmp_path):
-    for name in ("a/Effusion/p1/1.png", "a/Clear/p2/1.png", "b/clear/p3/1.png", "b/effusion/p4/1.png"):
+    for name in ("a/Effusion/p1/1.png", "b/Clear/p2/1.png", "c/clear/p3/1.png", "c/effusion/p4/1.png"):
         write_image(tmp_path / name)
     source = open_source(tmp_path, "effusion")
-    assert [image.finding for image in source.images] == [
-        Finding.NORMAL,
-        *[Finding.PNEUMONIA] * 1,
-        Finding.NORMAL,
-        Finding.PNEUMONIA,
-    ]
+    positive, negative = Finding.PNEUMONIA, Finding.NORMAL
+    assert [image.finding for image in source.images] == [positive, negative, negative, positive]
     assert source.scheme.names[1] == "effusion"
 
 

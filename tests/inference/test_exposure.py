@@ -1,8 +1,11 @@
 import numpy as np
 import pytest
+from PIL import Image
 
 from pneumoscope.data.exposure import measure_exposure
+from pneumoscope.inference.detector import load_detector
 from pneumoscope.inference.exposure import ExposureLimits, fit_exposure_limits
+from pneumoscope.types import Decision, Reason
 
 
 @pytest.fixture
@@ -38,3 +41,24 @@ def test_limits_leave_a_small_fraction_outside_and_say_how(rng):
     ):
         assert limits.describe(middle + change) == words
         assert limits.outside((middle + change)[None])[0] == bool(words)
+
+
+@pytest.mark.parametrize("name", ["default", "nano"])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda image, rng: 0.25 * image, "darker"),
+        (lambda image, rng: 0.12 * (image - image.mean()) + image.mean(), "of less contrast"),
+        (lambda image, rng: image + rng.normal(0, 30, image.shape), "noisier"),
+    ],
+)
+def test_a_radiograph_that_is_exposed_otherwise_gets_no_decision(drawn_radiographs, rng, name, change, words):
+    detector = load_detector(name)
+    image = np.asarray(Image.open(drawn_radiographs / "normal-1.png").convert("L").resize((224, 224)), dtype=np.float64)
+    altered = np.clip(change(image, rng), 0, 255).astype(np.uint8)
+    found = detector.predict(altered)
+    assert found.decision is Decision.REFER
+    assert Reason.OUTSIDE_POPULATION in found.reasons
+    assert words in found.detail
+    assert "than the radiographs that the detector was validated on" in found.detail
+    assert words not in detector.predict(image.astype(np.uint8)).detail
