@@ -6,8 +6,9 @@ Kaggle's copy: `person1_bacteria_1.jpeg`, `person447_virus_921_1.jpeg`, `IM-0115
 
 import re
 from dataclasses import dataclass
+from pathlib import PurePath
 
-from pneumoscope.types import Etiology, Finding
+from pneumoscope.types import DICOM_SUFFIXES, Etiology, Finding
 
 _WORDS = {"bacteria": Etiology.BACTERIAL, "virus": Etiology.VIRAL, "normal": Etiology.NONE}
 _KAGGLE_PNEUMONIA = re.compile(r"(?P<patient>person\d+)_(?P<word>bacteria|virus)_\d+(_\d+)?")
@@ -46,3 +47,9 @@ def parse_name(stem: str) -> ParsedName | None:
     if match := _MENDELEY.fullmatch(stem):
         return ParsedName(match["patient"], _WORDS[match["word"].lower()])
     return None
+
+
+def parse_file_name(path: PurePath) -> ParsedName | None:
+    """Parse the name of a file; None as well for DICOM objects that are named as viewers number their exports."""
+    numbered = path.suffix.lower() in DICOM_SUFFIXES and path.stem.startswith("IM-")
+    return None if numbered else parse_name(path.stem)

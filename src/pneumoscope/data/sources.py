@@ -13,10 +13,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumoscope.data.names import ParsedName, parse_name
+from pneumoscope.data.names import parse_file_name
 from pneumoscope.data.reading import read_grey
 from pneumoscope.errors import DataError, listed
-from pneumoscope.types import BINARY, DICOM_SUFFIXES, IMAGE_SUFFIXES, ClassScheme, Etiology, Finding, Split
+from pneumoscope.types import BINARY, IMAGE_SUFFIXES, ClassScheme, Etiology, Finding, Split
 
 # Kaggle's `val` holds 16 of the 5,232 training images: too few to measure anything, so they count as training images.
 _SPLIT_FOLDERS = {"train": Split.TRAIN, "training": Split.TRAIN, "val": Split.TRAIN, "valid": Split.TRAIN,
@@ -205,7 +205,7 @@ def _image_in_folders(relative: PurePosixPath, words: ClassWords) -> SourceImage
     finding, etiology = words[word]
     below = len(folders) - 1 - folders[::-1].index(word)
     # In a folder below that of its class a file is named by its number, not by its patient.
-    name = _parse_path(relative) if below == len(folders) - 1 else None
+    name = parse_file_name(relative) if below == len(folders) - 1 else None
     conflict = ""
     if name is not None and words is _CLASS_WORDS:
         if name.finding is not finding or (etiology not in (Etiology.UNKNOWN, name.etiology)):
@@ -224,12 +224,6 @@ def _image_in_folders(relative: PurePosixPath, words: ClassWords) -> SourceImage
         conflict=conflict,
         known_name=name is not None,
     )
-
-
-def _parse_path(path: PurePosixPath) -> ParsedName | None:
-    """Patient and etiology by a file's name; None for DICOM objects that are named as viewers number their exports."""
-    numbered = path.suffix.lower() in DICOM_SUFFIXES and path.stem.startswith("IM-")
-    return None if numbered else parse_name(path.stem)
 
 
 def _is_folder(image: SourceImage) -> bool:
@@ -281,7 +275,7 @@ def _image_of_row(table: Path, line: int, row: dict[str, str], words: ClassWords
     if not cell["path"]:
         raise DataError(f"expected a path in line {line} of {table}, found none: add it, or delete the line")
     path = PurePosixPath(cell["path"])
-    name = _parse_path(path)
+    name = parse_file_name(path)
     # Patients named by a table are one name space; numbers taken from file names are two.
     patient = cell["patient"] or f"{_name_space(split)}/{name.patient if name else path.with_suffix('')}"
     return SourceImage(

@@ -26,7 +26,7 @@ from typing import IO, Any
 
 from pneumoscope.bundle import Bundle, load_bundle
 from pneumoscope.bundle.manifest import check_class_names
-from pneumoscope.data.names import parse_name
+from pneumoscope.data.names import parse_file_name
 from pneumoscope.errors import ConfigError, DataError
 from pneumoscope.files import as_json, atomic_write, write_json
 from pneumoscope.serving.adaptation_process import (
@@ -335,7 +335,7 @@ class Adaptations:
             (self._folder_of(record.id) / _IMAGES / name).write_bytes(image.content)
         except OSError as error:
             raise _full(error) from error
-        parsed = parse_name(PurePosixPath(base).stem)
+        parsed = parse_file_name(PurePosixPath(base))
         return name, record.classes[label is Label.POSITIVE], parsed.patient if parsed else ""
 
     def _replace(self, record: AdaptationRecord, **changes: Any) -> AdaptationRecord:

@@ -8,7 +8,7 @@ import { formOf, post, put as change, remove, told } from "./service.js";
 import { count, currentLanguage, t } from "./words.js";
 import { contradiction, labelledItems, unlabelledCount } from "./worklist.js";
 
-// Images of each class below which the service adapts to nothing (adaptation/adapt.py).
+// Images of each class below which the service adapts to nothing (adaptation/site.py).
 const FEWEST = 20;
 // Films sent together: few enough to arrive in time over a slow line.
 const TOGETHER = 8, TOGETHER_BYTES = 16 * 2 ** 20;

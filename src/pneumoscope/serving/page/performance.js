@@ -56,10 +56,11 @@ export function moreFilms({ points, more_would_help: helps, answer }) {
   return t(helps ? "helpYes" : "helpNo", { first: count(before.images), last: count(last.images), gain: `${gain < 0 ? "−" : "+"}${plain(Math.abs(gain))}` });
 }
 
-export function acquisitionWarning({ warning, properties, auc }) {
+export function acquisitionWarning({ warning, properties, proven = [], auc }) {
   if (!warning || !properties) return warning;
   const strength = ([, alone]) => Math.abs(alone - 0.5);
-  const [name, alone] = Object.entries(properties).sort((a, b) => strength(b) - strength(a))[0];
+  const beyondChance = Object.entries(properties).filter(([name]) => proven.includes(name) || !proven.length);
+  const [name, alone] = beyondChance.sort((a, b) => strength(b) - strength(a))[0];
   const [kind] = /^(sex|view)(?= )/.exec(name) ?? [name];
   return t("filesTell", { property: t(`property.${kind}`), alone: (0.5 + strength([name, alone])).toFixed(2), together: auc.toFixed(2) });
 }
