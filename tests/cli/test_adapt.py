@@ -221,7 +221,9 @@ def images_of(table):
 
 def test_images_that_the_bundle_was_trained_on_are_refused(pneumoscope, phantoms, phantom_bundle, tmp_path):
     known = load_bundle(phantom_bundle)
-    digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted((phantoms / "train").rglob("*.jpeg"))[:3]]
+    digests = [
+        hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted((phantoms / "train").rglob("*.jpeg"))[:3]
+    ]
     golden = known.golden | {TRAINING_HASHES: training_hashes(digests)}
     save_bundle(tmp_path / "known.zip", known.manifest, known.model, golden, known.guard)
     code, _, err = pneumoscope("adapt", "--data", phantoms, "--bundle", "known.zip", "--out", "site.zip")
