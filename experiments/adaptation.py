@@ -189,9 +189,7 @@ def main():
         "this": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "largest_worker": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,
     }
-    write_json(
-        options.out, {"bundles": results, "peak_mb": peak, "provenance": provenance("experiments/adaptation.py")}
-    )
+    write_json(options.out, {"bundles": results, "peak_mb": peak} | provenance("experiments/adaptation.py"))
 
 
 if __name__ == "__main__":
