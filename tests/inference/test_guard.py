@@ -92,7 +92,9 @@ def test_what_is_altered_beyond_that_is_referred_and_not_rejected(detector, imag
         assert np.mean([p.decision == "rejected" for p in predictions]) < 0.2
         for p, is_outside in zip(predictions, outside, strict=True):
             assert not is_outside or (
-                p.decision == "refer" and not p.validated and "unlike the radiographs" in p.detail
+                p.decision == "refer"
+                and not p.validated
+                and "the radiographs that the detector was validated on" in p.detail
             )
 
 
