@@ -4,7 +4,6 @@ import contextlib
 import csv
 import itertools
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from pneumoscope.adaptation.site import FEWEST_IMAGES
 from pneumoscope.bundle import find_bundle, load_bundle
 from pneumoscope.data.sources import open_source
 from pneumoscope.errors import ConfigError
@@ -451,5 +451,4 @@ def test_a_service_that_is_killed_leaves_no_process_and_its_next_start_no_file(p
 
 def test_the_page_knows_how_many_images_are_needed():
     package = Path(__file__).parents[2] / "src" / "pneumoscope"
-    needed = re.search(r"_FEWEST_IMAGES.*= (\d+),", (package / "adaptation" / "adapt.py").read_text())[1]
-    assert f"FEWEST = {needed};" in (package / "serving" / "page" / "adapt.js").read_text()
+    assert f"FEWEST = {FEWEST_IMAGES};" in (package / "serving" / "page" / "adapt.js").read_text()
