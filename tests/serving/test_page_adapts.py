@@ -58,12 +58,14 @@ def label_all(page, files):
         page.keyboard.press("k")
     for number in range(len(files)):
         current = page.locator(".films [aria-current=true]")
-        key = "p" if current.locator(".file").inner_text() in positive else "n"
+        name = current.locator(".file").inner_text()
+        key = "p" if name in positive else "n"
         page.keyboard.press(key)
         expect(current.locator(".label")).to_have_count(1)
         if number < len(files) - 1:
             page.keyboard.press("j")
-            expect(page.locator(".films .label")).to_have_count(number + 1)
+            # The list is drawn again a moment later: the next name must not be read before.
+            expect(current.locator(".file")).not_to_have_text(name)
 
 
 def test_films_are_labelled_by_keys_and_buttons_and_counted(page, phantoms):
