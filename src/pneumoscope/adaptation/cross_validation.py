@@ -21,6 +21,7 @@ from pneumoscope.adaptation.site import SiteImages
 from pneumoscope.config import DetectorConfig
 from pneumoscope.decision import DecisionPolicy, decide, pneumonia_probability, softmax
 from pneumoscope.errors import DataError
+from pneumoscope.evaluation.intervals import patient_numbers
 from pneumoscope.evaluation.metrics import Floats, Ints, roc_auc
 from pneumoscope.evaluation.policy_fitting import FittedPolicy, fit_policy
 
@@ -99,16 +100,16 @@ def grouped_folds(label: Ints, patients: Sequence[str], folds: int, seed: int = 
     Raises:
         DataError: Not even two folds can have images of both classes.
     """
-    names, patient = np.unique(np.asarray(patients, dtype=object).astype(str), return_inverse=True)
-    classes = np.unique(label)
-    counts = np.stack([np.bincount(patient, label == each, len(names)) for each in classes], axis=1).astype(float)
+    patient = patient_numbers(patients)
+    people, classes = int(patient.max()) + 1, np.unique(label)
+    counts = np.stack([np.bincount(patient, label == each, people) for each in classes], axis=1).astype(float)
     for number in range(folds, 1, -1):
         for attempt in range(_ATTEMPTS):
             fold = _even_folds(counts, number, np.random.default_rng((seed, attempt)))[patient]
             if _complete(fold, label, number):
                 return fold
     raise DataError(
-        f"expected images of both classes of different patients, found {len(names)} patients with {len(label)} images that "
+        f"expected images of both classes of different patients, found {people} patients with {len(label)} images that "
         "cannot be divided so that each part has both classes: add patients"
     )
 

@@ -8,6 +8,7 @@ import numpy as np
 from pneumoscope.adaptation.site import SiteImages
 from pneumoscope.bundle import Scope
 from pneumoscope.decision import Floats
+from pneumoscope.evaluation.intervals import patient_numbers
 from pneumoscope.inference.guard import Guard
 from pneumoscope.inference.population import fit_population_by_patient
 from pneumoscope.inference.scope import FRONTAL_VIEWS, normalised_view
@@ -32,12 +33,11 @@ def fit_site_guard(parent: Guard, images: SiteImages) -> tuple[Guard, Floats]:
         Guard with the population of the site, and (n,) distances of the images to references of other patients; about one in
         fifty lies outside.
     """
-    patients = np.unique(np.asarray(images.patients, dtype=object).astype(str), return_inverse=True)[1]
     population, distance = fit_population_by_patient(
         images.guard,
         images.variants,
         images.origin,
-        patients,
+        patient_numbers(images.patients),
         _OUTSIDE_FRACTION,
         _REFERENCES,
         np.random.default_rng(0),

@@ -14,7 +14,7 @@ from pneumoscope.types import NOTICE, STATISTICS, THREE_CLASS, ClassScheme, Oper
 
 FORMAT = 2
 # Name of a class: what a table, a page and a file name can hold.
-_CLASS_NAME = re.compile(r"[^\W_][\w .()+-]{0,39}")
+CLASS_NAME = re.compile(r"[^\W_][\w .()+-]{0,39}")
 
 
 @dataclass(frozen=True)
@@ -227,7 +227,7 @@ def check_class_names(names: tuple[str, ...]) -> None:
     Raises:
         ValueError: Other names.
     """
-    two = len(names) == 2 and names[0] != names[1] and all(map(_CLASS_NAME.fullmatch, names))
+    two = len(names) == 2 and names[0] != names[1] and all(map(CLASS_NAME.fullmatch, names))
     reserved = {"refer", "rejected", "outside"} & {name.lower() for name in names}
     if names != THREE_CLASS.names and (not two or reserved):
         raise ValueError(f"the classes {', '.join(names)}")

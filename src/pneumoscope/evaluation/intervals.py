@@ -54,6 +54,11 @@ def wilson_interval(count: int, total: int) -> Estimate:
     return Estimate(fraction, max(0.0, middle - half), min(1.0, middle + half))
 
 
+def patient_numbers(patients: Sequence[str]) -> Ints:
+    """(n,) int, number of each image's patient, from 0 on in the order of the (n,) identifiers."""
+    return np.unique(np.asarray(patients, dtype=object).astype(str), return_inverse=True)[1]
+
+
 def patient_weights(patients: Sequence[str], rng: np.random.Generator, resamples: int = RESAMPLES) -> Floats:
     """Multiplicity of each image in bootstrap resamples of patients.
 
@@ -65,8 +70,8 @@ def patient_weights(patients: Sequence[str], rng: np.random.Generator, resamples
     Returns:
         (resamples, n) float, whole numbers.
     """
-    names, patient = np.unique(np.asarray(patients, dtype=object).astype(str), return_inverse=True)
-    count = len(names)
+    patient = patient_numbers(patients)
+    count = int(patient.max()) + 1
     drawn = rng.multinomial(count, np.full(count, 1 / count), size=resamples)
     return drawn[:, patient].astype(np.float64)
 
@@ -182,8 +187,8 @@ def auc_estimate(score: Floats, positive: NDArray[np.bool_], patients: Sequence[
 
 def _fewest_patients(positive: NDArray[np.bool_], patients: Sequence[str]) -> int:
     """Number of patients of the class that has fewer of them."""
-    names = np.asarray(patients, dtype=object).astype(str)
-    return min(len(np.unique(names[positive])), len(np.unique(names[~positive])))
+    patient = patient_numbers(patients)
+    return min(len(np.unique(patient[positive])), len(np.unique(patient[~positive])))
 
 
 def _t_quantile(patients: int) -> float:
@@ -233,14 +238,14 @@ def _placements(score: Floats, positive: NDArray[np.bool_]) -> tuple[Floats, Flo
 
 def _clustered_deviation(above: Floats, below: Floats, positive: NDArray[np.bool_], patients: Sequence[str]) -> float:
     """Standard error of the mean of the placements, whose sums over a patient's images are independent."""
-    names, patient = np.unique(np.asarray(patients, dtype=object).astype(str), return_inverse=True)
-    variance, sums = 0.0, []
+    patient = patient_numbers(patients)
+    count, variance, sums = int(patient.max()) + 1, 0.0, []
     for placement, own in ((above, positive), (below, ~positive)):
         clusters = len(np.unique(patient[own]))
-        total = np.bincount(patient[own], placement - placement.mean(), len(names)) / own.sum()
+        total = np.bincount(patient[own], placement - placement.mean(), count) / own.sum()
         variance += clusters / max(clusters - 1, 1) * float((total**2).sum())
         sums.append(total)
-    covariance = len(names) / max(len(names) - 1, 1) * float((sums[0] * sums[1]).sum())
+    covariance = count / max(count - 1, 1) * float((sums[0] * sums[1]).sum())
     return float(np.sqrt(max(variance + 2 * covariance, 0.0)))
 
 

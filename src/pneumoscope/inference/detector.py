@@ -235,12 +235,12 @@ class Detector:
             distance = float(distances[i])
             reason = image.rejection or self._guard.screen(image.pixels, guarded[i].similarity, distance)
             outside = (*([Reason.OUTSIDE_POPULATION] if outside_population[i] else []), *image.header.outside)
-            remarks = _remarks(distance, population.exposure.describe(exposure[i]), image.header)
+            words = population.exposure.describe(exposure[i])
             yield ImageScore(
                 image.name,
                 image.sha256,
                 reason,
-                _in_words(reason, image.pixels) if reason else remarks,
+                _in_words(reason, image.pixels) if reason else _remarks(distance, words, image.header),
                 class_probability=calibrated[i],
                 outside=outside,
                 evidence_map=_for_pneumonia(outputs[EVIDENCE][i], calibrated[i]) if evidence else None,
@@ -289,14 +289,13 @@ def _for_pneumonia(evidence: NDArray[np.float32], probability: Floats) -> NDArra
 
 def _remarks(distance: float, exposure: str, header: HeaderRemarks) -> str:
     """Explanation of being outside, by distance, exposure or header, and of what could not be checked."""
-    unlike = [
-        *(
-            [f"unlike the radiographs that the detector was validated on (distance {distance:.2f}, inside up to 1)"]
-            if distance > 1
-            else []
-        ),
-        *([f"{exposure} than the radiographs that the detector was validated on"] if exposure else []),
-    ]
+    unlike = []
+    if distance > 1:
+        unlike.append(
+            f"unlike the radiographs that the detector was validated on (distance {distance:.2f}, inside up to 1)"
+        )
+    if exposure:
+        unlike.append(f"{exposure} than the radiographs that the detector was validated on")
     says = [f"{' and '.join(unlike)}: its figures say nothing about this image"] if unlike else []
     return "; ".join([*says, *header.remarks])
 

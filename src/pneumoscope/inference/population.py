@@ -220,8 +220,7 @@ def fit_population(
         DataError: Too few radiographs for limits, or all alike.
     """
     kept = _choose(len(radiographs), len(variants), references, rng)
-    features, layout = _fit_distances(radiographs, variants, origin, kept)
-    exposure = fit_exposure_limits(np.concatenate([radiographs.exposure, variants.exposure]))
+    features, layout, exposure = _fit_parts(radiographs, variants, origin, kept)
     if len(radiographs) + len(variants) < _NEIGHBOUR:
         raise DataError(
             f"expected at least {_NEIGHBOUR} radiographs, to fit the population of a bundle, found {len(radiographs)}: "
@@ -257,11 +256,10 @@ def fit_population_by_patient(
         DataError: Radiographs that are all alike.
     """
     kept = _choose(len(radiographs), len(variants), references, rng)
-    features, layout = _fit_distances(radiographs, variants, origin, kept)
+    features, layout, exposure = _fit_parts(radiographs, variants, origin, kept)
     others = patients[:, None] != np.concatenate([patients[kept[0]], patients[origin[kept[1]]]])
     near = features.among(radiographs.features, others)
     alike = layout.among(radiographs.layout, others)
-    exposure = fit_exposure_limits(np.concatenate([radiographs.exposure, variants.exposure]))
     population = _joined(features, layout, exposure, near, alike, outside)
     return population, _weighted_product(near, alike, population.feature_weight) / population.limit
 
@@ -297,16 +295,17 @@ def _choose(
     return rng.permutation(radiographs)[:plain], rng.permutation(variants)[: references - plain]
 
 
-def _fit_distances(
+def _fit_parts(
     radiographs: Descriptions,
     variants: Descriptions,
     origin: NDArray[np.integer],
     kept: tuple[NDArray[np.int64], NDArray[np.int64]],
-) -> tuple[NeighbourDistance, NeighbourDistance]:
-    """Distances in features and in layouts, to the same references."""
+) -> tuple[NeighbourDistance, NeighbourDistance, ExposureLimits]:
+    """Distances in features and in layouts, to the same references, and limits of exposure."""
     return (
         _fit_distance(radiographs.features, variants.features, origin, FEATURE_COMPONENTS, True, kept),
         _fit_distance(radiographs.layout, variants.layout, origin, LAYOUT_COMPONENTS, False, kept),
+        fit_exposure_limits(np.concatenate([radiographs.exposure, variants.exposure])),
     )
 
 

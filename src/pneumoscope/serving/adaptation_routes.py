@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import FastAPI, Path, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 
+from pneumoscope.bundle.manifest import CLASS_NAME
 from pneumoscope.serving import schemas
 from pneumoscope.serving.adaptations import ID_PATTERN, Label
 from pneumoscope.serving.openapi import form_body, problem_responses
@@ -17,8 +18,7 @@ from pneumoscope.serving.service import Service
 _REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox; frame-ancestors 'none'"
 
 Identifier = Annotated[str, Path(description="Id of an adaptation.", pattern=ID_PATTERN)]
-# As `bundle.manifest` checks the names of classes.
-_CLASS = {"pattern": r"^[^\W_][\w .()+-]{0,39}$"}
+_CLASS = {"pattern": f"^{CLASS_NAME.pattern}$"}
 Negative = Annotated[str, Query(description="Name of the negative class.", **_CLASS)]
 Positive = Annotated[str, Query(description="Name of the positive class.", examples=["effusion"], **_CLASS)]
 Named = Annotated[str, Query(description="Name of the new detector.", pattern=r"^[\w .,'()+-]{1,60}$")]
