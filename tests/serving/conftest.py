@@ -55,7 +55,9 @@ def films(phantoms):
     return sorted(phantoms.rglob("*.jpeg"))[::9]
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(
+    scope="module"
+)  # while Playwright is started, asyncio.run() of the thread is refused: ended with each module
 def browser():
     """Debian's Chromium, headless."""
     program = shutil.which("chromium")

@@ -618,6 +618,7 @@ def test_a_bundle_with_a_sites_own_classes_speaks_of_these_alone(browser, own_cl
         wrong = []
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.goto(str(service.base_url))
+        expect(page.locator("html[data-ready]")).to_have_count(1)
         choose_files(page, files)
         for row in page.locator(".films li").all():
             prediction = predictions[row.locator(".file").inner_text()]
@@ -769,6 +770,7 @@ def test_it_fits_a_phone(browser, workbench, six):
     )
     page = context.new_page()
     page.goto(str(workbench.base_url))
+    expect(page.locator("html[data-ready]")).to_have_count(1)
     choose_files(page, six[:2])
     for part in ("worklist", "performance", "watch", "about"):
         page.goto(f"{workbench.base_url}/#{part}")
