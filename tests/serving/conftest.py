@@ -55,11 +55,9 @@ def films(phantoms):
     return sorted(phantoms.rglob("*.jpeg"))[::9]
 
 
-@pytest.fixture(
-    scope="module"
-)  # while Playwright is started, asyncio.run() of the thread is refused: ended with each module
+@pytest.fixture(scope="module")
 def browser():
-    """Debian's Chromium, headless."""
+    """Debian's Chromium, headless; one a module, for asyncio.run() is refused in a thread where Playwright is started."""
     program = shutil.which("chromium")
     if program is None:
         pytest.skip("Chromium is not on this machine (Debian: apt-get install chromium)")
