@@ -33,7 +33,7 @@ def test_darker_films_drift_and_rejections_are_seen(predictions, reference):
         darker = replace(one.statistics, brightness=one.statistics.brightness - 0.3)
         monitor.add(replace(one, statistics=None if place % 3 == 0 else darker))
     report = monitor.report()
-    # 48 judged films are too few to tell of; the rejected ones are not.
+    # 48 predictions are too few for a verdict; the rejected images are not.
     assert report.statistics["brightness"].drift is Drift.TOO_FEW
     assert report.rejections is Drift.DRIFTED
     monitor = DriftMonitor(reference)

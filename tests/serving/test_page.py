@@ -81,10 +81,10 @@ def photograph(tmp_path_factory):
 
 def choose_files(page, files):
     page.set_input_files("#files", [str(file) for file in files])
-    all_judged(page, len(files))
+    all_analysed(page, len(files))
 
 
-def all_judged(page, count):
+def all_analysed(page, count):
     expect(page.locator(".films li")).to_have_count(count, timeout=SECONDS)
     expect(page.locator(".films .waiting")).to_have_count(0, timeout=SECONDS)
 
@@ -135,7 +135,7 @@ def drag(page, selector, dx, dy):
 def test_dropped_films_show_the_detectors_decisions_the_most_urgent_first(page, six):
     for file in six:
         drop(page, file.name, file.read_bytes())
-    all_judged(page, 6)
+    all_analysed(page, 6)
     detector = load_detector()
     told = {file.name: detector.predict(file) for file in six}
     names = page.locator(".films .file").all_inner_texts()
@@ -331,13 +331,13 @@ def test_both_languages_have_every_word(page):
     assert {name: set(re.findall(r"\{\w+\}", str(word))) for name, word in told["fr"].items()} == holes
 
 
-def test_a_hundred_films_are_judged(page, six, tmp_path):
+def test_a_hundred_films_are_analysed(page, six, tmp_path):
     files = []
     for place in range(100):
         files.append(tmp_path / f"{place:03}.png")
         files[-1].write_bytes(six[place % 6].read_bytes())
     choose_files(page, files)
-    expect(page.locator("#told")).to_have_text("100 of 100 films judged.")
+    expect(page.locator("#announcement")).to_have_text("100 of 100 films analysed.")
     expect(page.locator("[data-filter=all]")).to_have_text("all 100")
 
 
@@ -347,7 +347,7 @@ def test_another_operating_point_and_prevalence_judge_anew(page, six):
     page.select_option("#operating-point", "specific")
     page.fill("#prevalence", "10")
     page.keyboard.press("Tab")
-    all_judged(page, 6)
+    all_analysed(page, 6)
     told = [detector.predict(file, "specific", 0.1) for file in six]
     expected = sorted(f"{100 * one.pneumonia_probability:.1f}%" for one in told)
     expect(page.locator("#verdict")).to_contain_text("Operating point specific")
@@ -504,7 +504,7 @@ def test_what_a_files_name_hides_is_shown(page, workbench, six):
     workbench.delete("/v1/history")
     drop(page, HIDDEN, six[0].read_bytes())
     drop(page, f"broken{HIDDEN}", b"no image")
-    all_judged(page, 2)
+    all_analysed(page, 2)
     page.locator(".films button").first.click()
     expect(page.locator(".films .file").first).to_have_text(VISIBLE)
     expect(page.locator(".films .file").first).to_have_attribute("title", VISIBLE)

@@ -113,7 +113,7 @@ def test_a_stop_answers_what_was_accepted_and_takes_no_more(phantom_bundle, film
     assert len(run(phantom_bundle, script)) == len(images)
 
 
-def test_a_caller_who_left_is_not_judged_for(phantom_bundle, films):
+def test_a_caller_who_left_is_not_predicted_for(phantom_bundle, films):
     images = images_of(films)
 
     async def script(queue):
@@ -128,7 +128,7 @@ def test_a_caller_who_left_is_not_judged_for(phantom_bundle, films):
     assert run(phantom_bundle, script).file == images[0].name
 
 
-def test_an_error_of_ours_reaches_who_waits_and_the_next_is_judged(phantom_bundle, films):
+def test_an_error_of_ours_reaches_who_waits_and_the_next_is_predicted(phantom_bundle, films):
     [image] = images_of(films[:1])
 
     async def script(queue):

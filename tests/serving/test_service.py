@@ -58,7 +58,7 @@ def test_several_images_of_one_form_are_answered_for_in_their_order(service, fil
     assert answer.json() == expected
 
 
-def test_what_cannot_be_judged_is_answered_for_with_its_reason(service):
+def test_what_cannot_be_predicted_is_rejected_with_its_reason(service):
     broken = service.post("/v1/predict", params={"file": "a.jpeg"}, content=b"\xff\xd8 no more", headers=JPEG).json()
     assert (broken["decision"], broken["reasons"]) == ("rejected", ["unreadable"])
     assert "a.jpeg" in broken["detail"]

@@ -77,7 +77,7 @@ class AcquisitionAudit:
             else "on the same devices, in the same views, stored alike"
         )
         return (
-            f"The label can be told without a look at the lung: {alone}files, devices and exposures together {self.auc:.2f}. "
+            f"The label can be predicted without the lung: {alone}files, devices and exposures together {self.auc:.2f}. "
             f"The new bundle may have learnt this; {within}. "
             f"Collect both classes {advice}."
         )

@@ -83,21 +83,21 @@ def _calibration(decisions: Mapping[str, Any], scheme: ClassScheme) -> Table:
     if own := calibration.get("at_own_prevalence"):
         rows += [
             ["slope and intercept", _line(calibration["slope"], calibration["intercept"])],
-            [f"calibration error, told the prevalence of {_percent(own['prevalence'])}", f"{own['ece']:.3f}"],
+            [f"calibration error, for the prevalence of {_percent(own['prevalence'])}", f"{own['ece']:.3f}"],
             ["Brier score, likewise", f"{own['brier']:.3f}"],
         ]
     return Table("Calibration in numbers", f"Of the probability of {scheme.positive}.", ["measure", "value"], rows)
 
 
 def _line(slope: float, intercept: float) -> str:
-    return f"{slope:.2f}, {intercept:.2f}" if slope == slope else "undefined: told apart without a mistake"
+    return f"{slope:.2f}, {intercept:.2f}" if slope == slope else "undefined: separated without a mistake"
 
 
 def _coverages(decisions: Mapping[str, Any], scheme: ClassScheme) -> Table:
     return Table(
         "The surest films",
         f"Decisions {scheme.negative} or {scheme.positive}, when the least sure films are left out.",
-        ["answered", "right"],
+        ["coverage", "accuracy"],
         [[_percent(entry["answered"]), _percent(entry["accuracy"])] for entry in decisions["answered"]],
     )
 

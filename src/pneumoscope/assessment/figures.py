@@ -35,7 +35,7 @@ def draw_confusion_matrix(table: PredictionTable, title: str, synthetic: bool) -
                 axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=11)
         axes.set_xticks(range(classes), table.class_names)
         axes.set_yticks(range(classes), [f"{n}\n(n={matrix[i].sum():.0f})" for i, n in enumerate(table.class_names)])
-        axes.set(xlabel="answer of the network", ylabel="reference", title=title)
+        axes.set(xlabel="prediction of the network", ylabel="reference", title=title)
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)
     return figure
@@ -86,9 +86,12 @@ def draw_calibration(table: PredictionTable, assumed: float, title: str, synthet
         synthetic: Whether the images are phantoms.
     """
     positive = table.label > 0
-    variants = {f"as answered, for {100 * assumed:.0f} % ill": (table.probability, "none")}
+    variants = {f"for a prevalence of {100 * assumed:.0f} %": (table.probability, "none")}
     if 0 < (own := float(positive.mean())) < 1:
-        variants[f"told that {100 * own:.0f} % are ill"] = (at_prevalence(table.probability, assumed, own), "full")
+        variants[f"for the prevalence of these images, {100 * own:.0f} %"] = (
+            at_prevalence(table.probability, assumed, own),
+            "full",
+        )
     with drawing(5, 4.8, synthetic) as figure:
         axes = figure.subplots()
         axes.plot([0, 1], [0, 1], ":", color=NEUTRAL, linewidth=1)
@@ -130,7 +133,9 @@ def draw_accuracy_over_coverage(
             right = ((probability >= balanced.threshold) == positive)[kept].mean()
             axes.plot(100 * kept.mean(), 100 * right, "o", color=CLASS_COLOURS["bacterial"], label="refer band")
             axes.legend(loc="lower left")
-        axes.set(xlabel="films answered, %", ylabel="of these right, %", title=f"{title}: leaving films to a person")
+        axes.set(
+            xlabel="images with a decision, %", ylabel="accuracy of these, %", title=f"{title}: accuracy over coverage"
+        )
         axes.grid(alpha=0.25)
     return figure
 

@@ -51,14 +51,14 @@ _CAPTIONS = {
     "confusion-matrix": ("Confusion matrix", "Counts and shares of each reference class."),
     "roc": ("ROC curve", "Pneumonia against normal; the band holds 95 % of resampled patients."),
     "training": ("Training", "Loss and accuracy per epoch."),
-    "mistakes": ("The surest mistakes", "Wrong answers with the highest probability."),
+    "mistakes": ("The surest mistakes", "Wrong predictions with the highest probability."),
     "calibration": (
         "Calibration",
-        "What is said against what is so, in tenths of the films; filled: told how frequent pneumonia is.",
+        "Predicted probability against observed frequency, in tenths of the images; filled: with the prevalence of these images.",
     ),
     "answered": (
-        "Leaving films to a person",
-        "Accuracy, normal against pneumonia, on the share of films about which the detector is surest.",
+        "Accuracy over coverage",
+        "Accuracy, normal against pneumonia, over the share of images with the most certain predictions.",
     ),
 }
 
@@ -206,7 +206,7 @@ def _mistakes(table: PredictionTable) -> list[dict[str, Any]]:
         {
             "file": table.paths[i],
             "reference": table.class_names[table.label[i]],
-            "answer": table.class_names[predicted[i]],
+            "prediction": table.class_names[predicted[i]],
             "probability": round(float(table.probability[i, predicted[i]]), 4),
         }
         for i in most_confident_mistakes(table, MISTAKES)
@@ -247,7 +247,7 @@ def _markdown(estimates: dict[str, Estimate], record: dict[str, Any], context: R
         f"**{SYNTHETIC_NOTICE}**" if context.synthetic else "",
         f"{NOTICE} {_lead(record)}",
         markdown_table(_METRICS_HEADER, _metric_rows(estimates, record)),
-        "Confusion matrix (rows: reference, columns: answer):",
+        "Confusion matrix (rows: reference, columns: prediction):",
         markdown_table(["", *matrix["classes"]], counts),
         *(f"{table.description}\n\n{markdown_table(table.header, table.rows)}" for table in _decision_tables(record)),
     ]

@@ -70,6 +70,4 @@ def export(
     if as_json:
         print_json({"bundle": str(out), "sha256": made.sha256, "largest_difference_of_onnx": parity})
         return
-    typer.echo(
-        f"{out}: ONNX Runtime answers as PyTorch does, within {parity:.1g}; next: pneumoscope predict --bundle {out}"
-    )
+    typer.echo(f"{out}: ONNX Runtime agrees with PyTorch within {parity:.1g}; next: pneumoscope predict --bundle {out}")

@@ -44,7 +44,7 @@ def predict(
     accept: AcceptOption = None,
     evidence: Annotated[
         Path | None,
-        typer.Option("--evidence", help="Folder for pictures of where each answer comes from.", show_default=False),
+        typer.Option("--evidence", help="Folder for evidence maps, one PNG an image.", show_default=False),
     ] = None,
     out: Annotated[
         Path | None,
@@ -133,7 +133,7 @@ def _write(batch: Batch, pool: "WorkerPool", request: "PredictionRequest", evide
     if batch.overwrite:
         discard(batch.out)
     with display("run the same command again: it goes on where it was broken off") as shown:
-        shown.stage("images judged", batch.total)
+        shown.stage("images predicted", batch.total)
         return predict_into(batch.out, batch.inputs, batch.bundle, pool, request, evidence, shown.skip, shown.advance)
 
 

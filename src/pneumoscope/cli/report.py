@@ -40,7 +40,7 @@ def report(
     inputs = open_inputs(paths, sys.stdin)
     total = inputs.count()
     with display() as shown:
-        shown.stage("images judged", total)
+        shown.stage("images predicted", total)
         found, request = find_bundle(bundle), PredictionRequest(operating_point, prevalence, accept=accepted(accept))
         with WorkerPool(found, worker_count(workers, total)) as pool:
             summary = write_report(out, inputs, found, pool, request, shown.advance)

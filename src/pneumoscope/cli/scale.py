@@ -55,13 +55,20 @@ ScaleWorkersOption = Annotated[
     int, typer.Option("--workers", min=0, help="Detectors at work; 0 for as many as there are cores.")
 ]
 CoresOption = Annotated[
-    int, typer.Option("--cores-per-worker", min=1, help="Of Ray's workers, with a judging process for each.")
+    int,
+    typer.Option(
+        "--cores-per-worker", min=1, help="CPU cores of each Ray worker, with one prediction process per core."
+    ),
 ]
 GpusOption = Annotated[
-    float, typer.Option("--gpus-per-worker", min=0, help="Of Ray's workers, on which they judge; else on cores.")
+    float,
+    typer.Option("--gpus-per-worker", min=0, help="GPUs of each Ray worker, used for prediction (default: CPU cores)."),
 ]
 PartitionOption = Annotated[
-    int, typer.Option("--partition-films", help="Films that are judged, and put in place, together.")
+    int,
+    typer.Option(
+        "--partition-films", help="Number of images in a partition, the unit that is predicted and committed together."
+    ),
 ]
 PriceOption = Annotated[
     float | None,
@@ -158,7 +165,7 @@ class _RunProgress:
         """Shows the progress; the first call begins the stage."""
         if not self._begun:
             self._begun = True
-            self._shown.stage("partitions judged", run.plan.partitions)
+            self._shown.stage("partitions predicted", run.plan.partitions)
             self._shown.skip(run.earlier)
             return
         line = self._line(run)

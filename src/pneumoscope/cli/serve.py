@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 _MEGABYTE = 2**20
 _HostOption = Annotated[str, typer.Option("--host", help="Address to listen on; 0.0.0.0 for the whole network.")]
 _PortOption = Annotated[int, typer.Option("--port", min=0, max=65535, help="0 for any that is free.")]
-_WorkersOption = Annotated[
-    int, typer.Option("--workers", min=0, help="Processes that judge; 0 for as many as there are cores.")
+_WorkersOption = Annotated[int, typer.Option("--workers", min=0, help="Prediction processes; 0 for one per core.")]
+_QueueOption = Annotated[
+    int, typer.Option("--queue", min=1, help="Images that may wait; further ones are refused (503).")
 ]
-_QueueOption = Annotated[int, typer.Option("--queue", min=1, help="Images that may wait; past it callers are told so.")]
 _SizeOption = Annotated[int, typer.Option("--megabytes", min=1, help="Of the largest image file that is taken.")]
 _HistoryOption = Annotated[
     Path | None,
@@ -27,7 +27,7 @@ _HistoryOption = Annotated[
 ]
 _RequiredOption = Annotated[
     bool,
-    typer.Option("--history-required", help="Answer 503 where a decision cannot be kept in --history."),
+    typer.Option("--history-required", help="Refuse (503) where a decision cannot be kept in --history."),
 ]
 _KeysOption = Annotated[
     Path | None,

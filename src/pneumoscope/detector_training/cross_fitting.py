@@ -91,7 +91,7 @@ def _write_bundle(
         "training_seconds": _training_seconds(folder),
     }
     fitted_on = (
-        f"held-out answers of {config.detector.folds} style folds for {fitted.images} training films: pneumonias as "
+        f"held-out predictions of {config.detector.folds} style folds for {fitted.images} training films: pneumonias as "
         "they are, both kinds counting alike, normals of odd styles, other normals stored like pneumonias"
     )
     description = BundleDescription(

@@ -112,7 +112,7 @@ def write_report(
     write_template(
         out,
         "predictions.html.jinja",
-        title="Chest films judged",
+        title="Chest films analysed",
         lead=f"{summary.images:,} images: "
         + ", ".join(f"{n:,} {name}" for name, n in sorted(summary.decisions.items())),
         bundle=bundle.manifest,

@@ -16,7 +16,7 @@ from pneumoscope.types import NamedImage, UnreadImage
 AddressedImage = str | NamedImage | UnreadImage
 """Local path of an image; or its name with its bytes, or with the reason why these could not be read."""
 
-# Images that are read ahead: a store answers after tens of milliseconds, a prediction takes five.
+# Images that are read ahead: a store responds after tens of milliseconds, a prediction takes five.
 _AHEAD = 16
 _TOO_LARGE = f"more than {MAX_BYTES:,} bytes"
 

@@ -26,7 +26,7 @@ from pneumoscope.types import PredictionRequest
 _RUNS, _SUMMARY = "_runs", "_summary.json"
 _SECONDS_BETWEEN_WRITES = 30.0
 _HOUR = 3600.0
-# Threads that read the counts of partitions: a store answers after tens of milliseconds.
+# Threads that read the counts of partitions: a store responds after tens of milliseconds.
 _THREADS = 32
 # Partitions whose counts are read at a time, so that millions of them are not queued at once.
 _CHUNK = 1000

@@ -39,9 +39,9 @@ class Monitoring:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         # A registry of its own: several services in one process do not share their counts.
         self._registry = registry = CollectorRegistry()
-        self._requests = Counter("pneumoscope_requests", "Requests answered", ["route", "status"], registry=registry)
+        self._requests = Counter("pneumoscope_requests", "Responses sent", ["route", "status"], registry=registry)
         self._seconds = Histogram(
-            "pneumoscope_request_seconds", "From first byte to answer", ["route"], buckets=_SECONDS, registry=registry
+            "pneumoscope_request_seconds", "From first byte to response", ["route"], buckets=_SECONDS, registry=registry
         )
         self._decisions = Counter("pneumoscope_decisions", "Images by decision", ["decision"], registry=registry)
         self._reasons = Counter("pneumoscope_reasons", "Images by reason", ["reason"], registry=registry)
@@ -49,9 +49,9 @@ class Monitoring:
         self._history_failures = Counter(
             "pneumoscope_history_failures", "Decisions that could not be kept in the history", registry=registry
         )
-        self._queue = Gauge("pneumoscope_images_accepted", "Images that wait or are being judged", registry=registry)
+        self._queue = Gauge("pneumoscope_images_accepted", "Images that wait or are being predicted", registry=registry)
         self._held = Gauge(
-            "pneumoscope_bytes_held", "Of images that arrive, wait or are being judged", registry=registry
+            "pneumoscope_bytes_held", "Of images that arrive, wait or are being predicted", registry=registry
         )
         self._replaced = Gauge(
             "pneumoscope_processes_replaced", "Processes that an image ended or held up", registry=registry
@@ -62,7 +62,7 @@ class Monitoring:
         self._drifted = Gauge(
             "pneumoscope_drift", "0 steady or too few images, 1 moved, 2 drifted", ["statistic"], registry=registry
         )
-        self._identity = Info("pneumoscope_bundle", "The bundle that judges", registry=registry)
+        self._identity = Info("pneumoscope_bundle", "Bundle in use", registry=registry)
         self.use(bundle)
 
     def use(self, bundle: Bundle) -> None:

@@ -46,7 +46,9 @@ class Problem(Enum):
     TOO_MANY_IMAGES = Kind(413, "More images than one request may hold", "send several requests")
     UPLOAD_TIMEOUT = Kind(408, "The body did not arrive in time", "check the connection, and send it again")
     UNREADABLE = Kind(422, "There is no film in this image to draw", "ask /v1/predict for the reason")
-    BUSY = Kind(503, "More images wait than can be judged soon, or held", "send it again after `Retry-After` seconds")
+    BUSY = Kind(
+        503, "More images wait than can be predicted soon, or held", "send it again after `Retry-After` seconds"
+    )
     STOPPING = Kind(503, "The service is stopping", "send it again after `Retry-After` seconds")
     UNAUTHORISED = Kind(401, "A key is needed", "send `Authorization: Bearer KEY`; who runs the service gives keys")
     UNKNOWN_HOST = Kind(

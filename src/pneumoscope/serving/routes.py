@@ -16,7 +16,7 @@ from pneumoscope.types import Decision, Prediction
 
 _LARGEST_ID = 2**63 - 1
 
-Name = Annotated[str, Query(alias="file", description="A name to be told with the answer.", max_length=500)]
+Name = Annotated[str, Query(alias="file", description="Name to be returned with the prediction.", max_length=500)]
 Point = Annotated[str, Query(description="A name in the bundle.", max_length=100, examples=["balanced"])]
 Prevalence = Annotated[
     float | None, Query(description="Share of pneumonia to show probabilities for.", gt=0, lt=1, examples=[0.1])
@@ -49,8 +49,8 @@ def add_predictions(app: FastAPI, service: Service) -> None:
 
     @app.post(
         "/v1/predict",
-        tags=["judging"],
-        summary="Judge one image",
+        tags=["prediction"],
+        summary="Predict one image",
         response_model=schemas.PredictionWithEvidenceSchema,
         openapi_extra=image_body(),
         responses=problem_responses(*kinds),
@@ -71,8 +71,8 @@ def add_predictions(app: FastAPI, service: Service) -> None:
 
     @app.post(
         "/v1/predict/batch",
-        tags=["judging"],
-        summary="Judge several images",
+        tags=["prediction"],
+        summary="Predict several images",
         response_model=schemas.PredictionList,
         openapi_extra=form_body(),
         responses=problem_responses(*kinds, Problem.BAD_REQUEST),
@@ -94,8 +94,8 @@ def add_drawing(app: FastAPI, service: Service) -> None:
 
     @app.post(
         "/v1/evidence",
-        tags=["judging"],
-        summary="Draw where the answer comes from",
+        tags=["prediction"],
+        summary="Draw the evidence map",
         response_class=Response,
         openapi_extra=image_body(),
         responses=problems | {200: {"content": {"image/png": {}}, "description": "At the film's own size."}},
@@ -112,7 +112,7 @@ def add_drawing(app: FastAPI, service: Service) -> None:
 
     @app.post(
         "/v1/film",
-        tags=["judging"],
+        tags=["prediction"],
         summary="Decode a film",
         response_class=Response,
         openapi_extra=image_body(),
@@ -130,15 +130,15 @@ def add_drawing(app: FastAPI, service: Service) -> None:
 def add_information(app: FastAPI, service: Service) -> None:
     """Routes that describe the bundle, its measured performance, and drift."""
 
-    @app.get("/v1/bundle", tags=["knowledge"], summary="The bundle that judges: its manifest")
+    @app.get("/v1/bundle", tags=["bundle"], summary="Manifest of the bundle in use")
     async def bundle_as_json() -> Response:
         return Response(service.served.manifest, media_type="application/json")
 
-    @app.get("/v1/performance", tags=["knowledge"], summary="How good it is, as measured")
+    @app.get("/v1/performance", tags=["bundle"], summary="How good it is, as measured")
     async def performance() -> Response:
         return Response(service.served.performance, media_type="application/json")
 
-    @app.get("/v1/drift", tags=["knowledge"], summary="Have the films changed?", response_model=schemas.DriftSchema)
+    @app.get("/v1/drift", tags=["bundle"], summary="Have the films changed?", response_model=schemas.DriftSchema)
     async def drift() -> Response:
         served = service.served
         record, reference = asdict(served.drift.report()), served.bundle.manifest.reference
@@ -184,7 +184,7 @@ def add_problems(app: FastAPI, service: Service) -> None:
 
     @app.get(
         "/v1/problems",
-        tags=["knowledge"],
+        tags=["bundle"],
         summary="Everything that can go wrong",
         response_model=schemas.ProblemKindList,
     )
@@ -193,7 +193,7 @@ def add_problems(app: FastAPI, service: Service) -> None:
 
     @app.get(
         "/v1/problems/{code}",
-        tags=["knowledge"],
+        tags=["bundle"],
         summary="One of these",
         response_model=schemas.ProblemKindSchema,
         responses=problem_responses(Problem.INVALID_REQUEST, Problem.NOT_FOUND),

@@ -25,7 +25,7 @@ HEADER = [
     "slides",
     "ours: mean ± s.d. (seeds)",
     "95 % interval, seed 0",
-    "2-class answer",
+    "2-class accuracy",
     "sens.",
     "spec.",
     "AUC",

@@ -4,7 +4,7 @@ import { LABELS, classNames, labelWord, nameFields, namesWrong } from "./labels.
 import { link } from "./link.js";
 import { reveal } from "./names.js";
 import { acquisitionWarning, measured, moreFilms, plain, siteVerdict } from "./performance.js";
-import { formOf, post, put as change, remove, told } from "./service.js";
+import { formOf, getJson, post, put as change, remove \} from "./service.js";
 import { count, currentLanguage, t } from "./words.js";
 import { contradiction, labelledItems, unlabelledCount } from "./worklist.js";
 
@@ -26,7 +26,7 @@ export async function drawAdapt(node, inUse, noticeBundle) {
   put(node, h("h1", {}, t("adaptTitle")), h("p", {}, t("adaptLead")), h("p", { class: "soft" }, t("adaptNeeds", { fewest: count(FEWEST) })), panel.alert);
   let found;
   try {
-    found = await told("/v1/adaptations");
+    found = await getJson("/v1/adaptations");
   } catch (error) {
     if (error.code !== "adaptations_off") throw error;
     node.append(h("p", { class: "warn", role: "note" }, t("adaptOff")));
@@ -55,7 +55,7 @@ async function refresh() {
   if (!panel?.labels.isConnected) return;
   const drawn = panel;
   try {
-    const found = await told("/v1/adaptations");
+    const found = await getJson("/v1/adaptations");
     if (drawn === panel) show(found);
   } catch (error) {
     say(error);

@@ -1,4 +1,4 @@
-// Links to what the service answers.
+// Links to what the service sends.
 import { h, save } from "./dom.js";
 import { content, hasKey } from "./service.js";
 

@@ -4,7 +4,7 @@ import { link } from "./link.js";
 import { drawAdapt } from "./adapt.js";
 import { useClassNames } from "./labels.js";
 import { drawPerformance } from "./performance.js";
-import { told, watchBundle } from "./service.js";
+import { getJson, watchBundle } from "./service.js";
 import { drawWatch } from "./watch.js";
 import { currentLanguage, ofSite, t, useBundle, useLanguage } from "./words.js";
 import { SHORTCUTS, changeBundle, startWorklist, wordsChanged } from "./worklist.js";
@@ -29,7 +29,7 @@ function drawAbout(node) {
 
 const DRAW = {
   worklist: () => {},
-  performance: async (node) => drawPerformance(node, bundle, await told("/v1/performance")),
+  performance: async (node) => drawPerformance(node, bundle, await getJson("/v1/performance")),
   watch: drawWatch,
   adapt: (node) => drawAdapt(node, () => bundle, noticeBundle),
   about: drawAbout,
@@ -91,7 +91,7 @@ $("theme").addEventListener("click", () => useTheme(document.documentElement.dat
 $("help").addEventListener("click", showKeys);
 document.addEventListener("keydown", onKey);
 window.addEventListener("hashchange", async () => {
-  await noticeBundle().catch(() => {}); // what cannot be asked now is told by the page that opens
+  await noticeBundle().catch(() => {}); // what fails now is reported by the page that opens
   open(true);
 });
 document.addEventListener("visibilitychange", () => document.hidden || bundle === null || noticeBundle().catch(() => {}));
@@ -100,7 +100,7 @@ watchBundle((sha256) => sha256 !== bundle.sha256 && noticeBundle().catch(() => {
 // Somebody may have switched the service to another bundle: what the page says and shows follows it.
 let noticing = null;
 function noticeBundle() {
-  noticing ??= told("/v1/bundle").then((found) => {
+  noticing ??= getJson("/v1/bundle").then((found) => {
     const before = bundle.sha256;
     bundle = found;
     if (found.sha256 === before) return;
@@ -119,8 +119,8 @@ function speakOf(found) {
 }
 
 try {
-  bundle = await told("/v1/bundle");
-  const offers = (path) => told(path).then(() => true, () => false);
+  bundle = await getJson("/v1/bundle");
+  const offers = (path) => getJson(path).then(() => true, () => false);
   const [kept, adapts] = [await offers("/v1/history?limit=1"), await offers("/v1/adaptations")];
   for (const node of document.querySelectorAll("[data-adapts]")) node.hidden = !adapts;
   startWorklist(bundle, kept);

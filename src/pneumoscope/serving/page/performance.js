@@ -1,4 +1,4 @@
-// How good is it: what was measured, and what follows for a place with so many ill children.
+// How good is it: what was measured, and what follows for a place with this prevalence.
 import { chart, h, s, table } from "./dom.js";
 import { count, ofSite, percent, t } from "./words.js";
 
@@ -84,7 +84,7 @@ function drawMovable(node, bundle, own) {
   state.at = nearest(bundle.operating_points.balanced.threshold);
   const threshold = h("input", { type: "range", id: "move-threshold", min: 0, max: 100, step: 1 });
   const prevalence = h("input", { type: "range", id: "move-prevalence", min: 1, max: 99, step: 1 });
-  const [thresholdTold, prevalenceTold] = [h("output", { for: "move-threshold" }), h("output", { for: "move-prevalence" })];
+  const [thresholdShown, prevalenceShown] = [h("output", { for: "move-threshold" }), h("output", { for: "move-prevalence" })];
   const live = h("div", { class: "tiles" });
   const words = h("p", { role: "status" });
   const matrix = h("div");
@@ -112,19 +112,19 @@ function drawMovable(node, bundle, own) {
     const found = own.curve[state.at];
     const { value: sensitivity } = found.sensitivity;
     const { value: specificity } = found.specificity;
-    const sick = state.prevalence;
-    const [hits, alarms] = [sick * sensitivity, (1 - sick) * (1 - specificity)];
-    const [calm, missed] = [(1 - sick) * specificity, sick * (1 - sensitivity)];
+    const share = state.prevalence;
+    const [hits, alarms] = [share * sensitivity, (1 - share) * (1 - specificity)];
+    const [calm, missed] = [(1 - share) * specificity, share * (1 - sensitivity)];
     threshold.value = state.at;
-    prevalence.value = 100 * sick;
-    thresholdTold.textContent = percent(found.threshold, 0);
-    prevalenceTold.textContent = percent(sick, 0);
+    prevalence.value = 100 * share;
+    thresholdShown.textContent = percent(found.threshold, 0);
+    prevalenceShown.textContent = percent(share, 0);
     const known = (value) => (Number.isFinite(value) ? percent(value) : t("unknown"));
     live.replaceChildren(
       tile("sensitivity", known(sensitivity), interval(found.sensitivity)), tile("specificity", known(specificity), interval(found.specificity)),
       tile("ppv", known(hits / (hits + alarms)), ""), tile("npv", known(calm / (calm + missed)), ""));
-    const ofThousand = (share) => count(Math.round(1000 * share));
-    words.textContent = t("thousand", { sick: ofThousand(sick), found: ofThousand(hits), missed: ofThousand(missed), well: ofThousand(1 - sick), alarm: ofThousand(alarms) });
+    const ofThousand = (fraction) => count(Math.round(1000 * fraction));
+    words.textContent = t("thousand", { ill: ofThousand(share), found: ofThousand(hits), missed: ofThousand(missed), well: ofThousand(1 - share), alarm: ofThousand(alarms) });
     const cell = (value, kind) => h("td", { class: kind }, count(value));
     matrix.replaceChildren(h("table", { class: "matrix" },
       h("thead", {}, h("tr", {}, h("td", { class: "corner" }), h("th", { scope: "col" }, t("saysPneumonia")), h("th", { scope: "col" }, t("saysNormal")))),
@@ -141,8 +141,8 @@ function drawMovable(node, bundle, own) {
     h("div", { class: "columns" },
       h("div", { class: "stack" },
         h("div", { class: "card" }, presets,
-          h("div", { class: "slider" }, h("label", { for: "move-threshold" }, t("moveThreshold")), threshold, thresholdTold),
-          h("div", { class: "slider" }, h("label", { for: "move-prevalence" }, t("movePrevalence")), prevalence, prevalenceTold),
+          h("div", { class: "slider" }, h("label", { for: "move-threshold" }, t("moveThreshold")), threshold, thresholdShown),
+          h("div", { class: "slider" }, h("label", { for: "move-prevalence" }, t("movePrevalence")), prevalence, prevalenceShown),
           live, words),
         h("div", { class: "card" }, h("h3", {}, t("matrixTitle")), matrix)),
       h("div", { class: "card" }, h("h3", {}, t("rocTitle")), roc),

@@ -1,4 +1,4 @@
-// The service behind the page. Nothing but what it answers is shown; nothing is sent elsewhere.
+// The service behind the page. Nothing but its responses is shown; nothing is sent elsewhere.
 import { h } from "./dom.js";
 import { reveal } from "./names.js";
 import { ownClasses, t } from "./words.js";
@@ -8,10 +8,10 @@ let key = sessionStorage.getItem("key") || "";
 let asking = null;
 
 export class Problem extends Error {
-  constructor(told) {
-    const code = (told.type || "").split("/").pop();
+  constructor(problem) {
+    const code = (problem.type || "").split("/").pop();
     const word = t(`problem.${code}`);
-    super(word === `problem.${code}` ? reveal(told.detail || told.title || "") : word);
+    super(word === `problem.${code}` ? reveal(problem.detail || problem.title || "") : word);
     this.code = code;
   }
 }
@@ -24,27 +24,27 @@ function headers(more) {
 
 async function call(path, options = {}) {
   for (;;) {
-    let answer;
+    let response;
     const sent = key;
     try {
-      answer = await fetch(path, { ...options, headers: headers(options.headers || {}) });
+      response = await fetch(path, { ...options, headers: headers(options.headers || {}) });
     } catch {
       throw new Problem({ type: "offline", detail: t("offline") });
     }
-    if (answer.ok) return answer;
-    if (answer.status === 401) {
-      // Another answer may have asked for a key meanwhile.
+    if (response.ok) return response;
+    if (response.status === 401) {
+      // Another request may have opened the dialog meanwhile.
       if (sent === key) await askForKey(sent !== "");
       continue;
     }
-    const told = await answer.json().catch(() => ({ title: `HTTP ${answer.status}` }));
-    if (answer.status === 503 && told.type?.endsWith("/busy")) {
-      // Others are before us: come back when told, not all at once.
-      const seconds = Number(answer.headers.get("Retry-After")) || 1;
+    const problem = await response.json().catch(() => ({ title: `HTTP ${response.status}` }));
+    if (response.status === 503 && problem.type?.endsWith("/busy")) {
+      // Others are before us: come back when the header says, not all at once.
+      const seconds = Number(response.headers.get("Retry-After")) || 1;
       await new Promise((done) => setTimeout(done, 1000 * seconds * (0.5 + Math.random())));
       continue;
     }
-    throw new Problem(told);
+    throw new Problem(problem);
   }
 }
 
@@ -70,7 +70,7 @@ function askForKey(refused) {
   return asking;
 }
 
-export const told = async (path) => (await call(path)).json();
+export const getJson = async (path) => (await call(path)).json();
 export const content = async (path) => (await call(path)).blob();
 export const remove = async (path) => (await call(path, { method: "DELETE" })).json();
 export const put = async (path) => (await call(path, { method: "PUT" })).json();
@@ -93,7 +93,7 @@ function normalised(prediction) {
   return { ...prediction, outcome, decision, pneumonia_probability: probability };
 }
 
-// A few at a time: the service judges as many as it has processes, and keeps no backlog.
+// A few at a time: the service predicts as many as it has processes, and keeps no backlog.
 let running = 0;
 const waiting = [];
 async function inTurn(work) {
@@ -122,14 +122,14 @@ export const predict = (file, query) =>
   });
 
 export async function history(query) {
-  const { entries } = await told(`/v1/history?${query}`);
+  const { entries } = await getJson(`/v1/history?${query}`);
   return entries.map((entry) => ({ ...entry, prediction: normalised(entry.prediction) }));
 }
 
 export async function levels(file) {
-  const answer = await send("/v1/film", file);
-  const [height, width, bits] = ["Height", "Width", "Bits"].map((name) => Number(answer.headers.get(`Film-${name}`)));
-  const content = await answer.arrayBuffer();
+  const response = await send("/v1/film", file);
+  const [height, width, bits] = ["Height", "Width", "Bits"].map((name) => Number(response.headers.get(`Film-${name}`)));
+  const content = await response.arrayBuffer();
   return { height, width, bits, values: bits === 8 ? new Uint8Array(content) : new Uint16Array(content) };
 }
 

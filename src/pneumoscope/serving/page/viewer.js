@@ -52,9 +52,9 @@ export class Stage {
     this.layer = h("img", { class: "layer", alt: "", hidden: true });
     this.picture = h("div", { class: "picture" }, this.canvas, this.layer);
     this.caption = h("div", { class: "caption" });
-    this.told = h("div", { class: "levels" });
+    this.levels = h("div", { class: "levels" });
     this.none = h("div", { class: "none" });
-    this.node = h("div", { class: "stage" }, this.picture, this.none, this.caption, this.told);
+    this.node = h("div", { class: "stage" }, this.picture, this.none, this.caption, this.levels);
     this.item = null;
     this.film = null;
     this.tool = "window";
@@ -84,7 +84,7 @@ export class Stage {
     this.none.replaceChildren(h("p", {}, words));
     this.none.hidden = !words;
     this.picture.hidden = Boolean(words);
-    this.told.hidden = Boolean(words);
+    this.levels.hidden = Boolean(words);
     this.caption.hidden = !this.item;
   }
 
@@ -115,7 +115,7 @@ export class Stage {
   }
 
   label() {
-    const decision = this.item?.told ? t(this.item.told.decision) : "";
+    const decision = this.item?.prediction ? t(this.item.prediction.decision) : "";
     this.canvas.setAttribute("aria-label", t("evidenceLabel", { name: this.item?.name ?? "", decision }));
   }
 
@@ -127,7 +127,7 @@ export class Stage {
       if (!this.film) return;
       this.canvas.getContext("2d").putImageData(shown(this.film, this.window, this.level, this.inverted), 0, 0);
       const most = this.film.bits === 8 ? 255 : 65535;
-      this.told.textContent = `W ${Math.round(this.window * most)}  L ${Math.round(this.level * most)}  ${Math.round(100 * this.zoom)} %`;
+      this.levels.textContent = `W ${Math.round(this.window * most)}  L ${Math.round(this.level * most)}  ${Math.round(100 * this.zoom)} %`;
     });
   }
 
@@ -216,12 +216,12 @@ export class Stage {
     this.layerOf = null;
   }
 
-  // The map is asked for when it is first wanted.
+  // The map is requested when it is first wanted.
   async showEvidence(strength = this.evidence) {
     this.evidence = strength;
     this.layer.style.opacity = strength;
     const item = this.item;
-    if (!strength || !item || !this.film || item.told?.pneumonia_probability == null) {
+    if (!strength || !item || !this.film || item.prediction?.pneumonia_probability == null) {
       this.layer.hidden = true;
       return;
     }

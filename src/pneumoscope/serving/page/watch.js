@@ -1,13 +1,13 @@
 // Have the films changed, and what was decided lately.
 import { h, mark, s, table } from "./dom.js";
 import { reveal } from "./names.js";
-import { history, remove, told } from "./service.js";
+import { history, remove, getJson } from "./service.js";
 import { count, decisionWord, percent, t } from "./words.js";
 
 const number = (text) => ({ text, class: "number" });
 
 export async function drawWatch(node) {
-  const drift = await told("/v1/drift");
+  const drift = await getJson("/v1/drift");
   node.replaceChildren(h("h1", {}, t("watchTitle")));
   if (drift.rejected_reference == null) node.append(h("p", {}, t("watchNone")));
   else {

@@ -1,4 +1,4 @@
-// Films dropped on the page, judged and sorted by urgency; the chosen one on the stage.
+// Films dropped on the page, with their predictions, sorted by urgency; the chosen one on the stage.
 import { h, mark, put, s, save } from "./dom.js";
 import { exportLabels, LABELS, labelWord, nameFields, namesWrong } from "./labels.js";
 import { reveal } from "./names.js";
@@ -8,8 +8,8 @@ import { count, ownClasses, percent, t } from "./words.js";
 
 const DECISIONS = ["pneumonia", "refer", "normal", "rejected"];
 const $ = (id) => document.getElementById(id);
-const urgency = (item) => (item.told ? DECISIONS.indexOf(item.told.decision) : item.problem ? 4 : 5);
-const chanceOf = (item) => item.told?.pneumonia_probability ?? -1;
+const urgency = (item) => (item.prediction ? DECISIONS.indexOf(item.prediction.decision) : item.problem ? 4 : 5);
+const chanceOf = (item) => item.prediction?.pneumonia_probability ?? -1;
 
 let items = [];
 let chosen = null;
@@ -18,11 +18,11 @@ let next = 0;
 let picked = false; // by a person
 let bundle = null;
 let drawing = 0;
-let allDone = 0; // films, where all are judged
+let allDone = 0; // films, where all have a prediction
 const stages = [];
 
-export function startWorklist(told, kept) {
-  bundle = told;
+export function startWorklist(inUse, kept) {
+  bundle = inUse;
   offerPoints();
   $("prevalence").value = 100 * bundle.prevalence;
   $("drop").querySelector("[data-word=dropMore]").dataset.word = kept ? "dropMoreKept" : "dropMore";
@@ -40,11 +40,11 @@ export function startWorklist(told, kept) {
       if (name === "drop") dropped(event.dataTransfer).then(add);
     });
   }
-  $("operating-point").addEventListener("change", judgeAgain);
+  $("operating-point").addEventListener("change", predictAgain);
   $("prevalence").addEventListener("change", (event) => {
     const value = Number(event.target.value);
     if (!(value > 0 && value < 100)) event.target.value = 100 * bundle.prevalence;
-    judgeAgain();
+    predictAgain();
   });
   $("csv").addEventListener("click", exportCsv);
   $("label-names").append(nameFields("worklist"));
@@ -73,13 +73,13 @@ function offerPoints() {
 }
 
 // The service predicts with another bundle: nothing of the one before is shown as its own.
-export function changeBundle(told) {
-  if (Number($("prevalence").value) === 100 * bundle.prevalence) $("prevalence").value = 100 * told.prevalence;
-  bundle = told;
+export function changeBundle(inUse) {
+  if (Number($("prevalence").value) === 100 * bundle.prevalence) $("prevalence").value = 100 * inUse.prevalence;
+  bundle = inUse;
   offerPoints();
-  for (const item of items) item.told = null;
-  $("told").textContent = t("bundleChanged", { name: bundle.name, version: bundle.version });
-  judgeAgain();
+  for (const item of items) item.prediction = null;
+  $("announcement").textContent = t("bundleChanged", { name: bundle.name, version: bundle.version });
+  predictAgain();
   wordsChanged();
 }
 
@@ -114,33 +114,33 @@ async function dropped(transfer) {
 
 function add(files) {
   for (const file of files) {
-    const item = { id: next++, file, name: reveal(file.name), path: paths.get(file) ?? file.name, told: null, problem: null, label: null };
+    const item = { id: next++, file, name: reveal(file.name), path: paths.get(file) ?? file.name, prediction: null, problem: null, label: null };
     items.push(item);
-    judge(item);
+    predictItem(item);
   }
   redraw();
 }
 
-async function judge(item) {
-  const asked = (item.asked = {});
+async function predictItem(item) {
+  const request = (item.request = {});
   try {
-    const told = await predict(item.file, { operating_point: $("operating-point").value, prevalence: $("prevalence").value / 100 });
-    if (item.asked !== asked) return; // asked anew since
-    item.told = told;
+    const prediction = await predict(item.file, { operating_point: $("operating-point").value, prevalence: $("prevalence").value / 100 });
+    if (item.request !== request) return; // requested anew since
+    item.prediction = prediction;
     item.problem = null;
   } catch (error) {
-    if (item.asked !== asked) return;
+    if (item.request !== request) return;
     item.problem = error;
   }
-  if (!chosen && items.includes(item) && item.told) choose(item);
-  // When all are judged the most urgent is shown, unless a person has chosen another.
-  if (!picked && items.every((other) => other.told || other.problem) && visible()[0]) choose(visible()[0]);
+  if (!chosen && items.includes(item) && item.prediction) choose(item);
+  // When all have a prediction the most urgent is shown, unless a person has chosen another.
+  if (!picked && items.every((other) => other.prediction || other.problem) && visible()[0]) choose(visible()[0]);
   if (item === chosen) stages[0].label();
   redraw();
 }
 
-function judgeAgain() {
-  for (const item of items) judge(item);
+function predictAgain() {
+  for (const item of items) predictItem(item);
   redraw();
 }
 
@@ -152,9 +152,9 @@ export const unlabelledCount = () => items.filter((item) => !item.label && !item
 export function contradiction() {
   const first = new Map();
   for (const item of labelledItems()) {
-    const other = item.told && first.get(item.told.sha256);
+    const other = item.prediction && first.get(item.prediction.sha256);
     if (other && other.label !== item.label) return [other.name, item.name];
-    if (item.told && !other) first.set(item.told.sha256, item);
+    if (item.prediction && !other) first.set(item.prediction.sha256, item);
   }
   return null;
 }
@@ -164,7 +164,7 @@ function setLabel(label) {
   if (!chosen) return;
   chosen.label = chosen.label === label ? null : label;
   const said = chosen.label ? t("labelled", { name: chosen.name, label: labelWord(chosen.label) }) : t("labelRemoved", { name: chosen.name });
-  $("told").textContent = said;
+  $("announcement").textContent = said;
   redraw();
 }
 
@@ -182,10 +182,10 @@ function clear() {
 
 const visible = () =>
   items
-    .filter((item) => filter === "all" || item.told?.decision === filter)
+    .filter((item) => filter === "all" || item.prediction?.decision === filter)
     .sort((a, b) => urgency(a) - urgency(b) || chanceOf(b) - chanceOf(a) || a.id - b.id);
 
-// Many answers arrive together: the list is drawn once a frame.
+// Many predictions arrive together: the list is drawn once a frame.
 export function redraw() {
   drawing ||= requestAnimationFrame(() => {
     drawing = 0;
@@ -193,13 +193,13 @@ export function redraw() {
     drawList();
     drawVerdict();
     drawLabels();
-    const done = items.filter((item) => item.told || item.problem).length;
+    const done = items.filter((item) => item.prediction || item.problem).length;
     $("progress").hidden = done === items.length;
     $("progress").max = Math.max(1, items.length);
     $("progress").value = done;
     const whole = Boolean(items.length) && done === items.length;
     // Said once: what follows is not to be said over.
-    if (whole && allDone !== done) $("told").textContent = t("judgedCount", { done: count(done), all: count(items.length) });
+    if (whole && allDone !== done) $("announcement").textContent = t("analysedCount", { done: count(done), all: count(items.length) });
     allDone = whole ? done : 0;
     for (const id of ["csv", "print", "clear"]) $(id).disabled = !done;
     for (const option of $("operating-point").options) option.textContent = t(option.value);
@@ -207,7 +207,7 @@ export function redraw() {
 }
 
 function drawFilters() {
-  const counts = Object.fromEntries(DECISIONS.map((name) => [name, items.filter((item) => item.told?.decision === name).length]));
+  const counts = Object.fromEntries(DECISIONS.map((name) => [name, items.filter((item) => item.prediction?.decision === name).length]));
   const button = (name, number) =>
     h("button", { type: "button", "data-filter": name, "aria-pressed": String(filter === name), class: name, onclick: () => setFilter(name) }, `${t(name)} ${count(number)}`);
   const focused = document.activeElement?.dataset?.filter;
@@ -244,20 +244,20 @@ function drawList() {
 }
 
 function row(item) {
-  const { told, problem } = item;
+  const { prediction, problem } = item;
   const pinned = stages.length > 1 && stages[1].item === item;
   return h("li", {},
     h("button", { type: "button", "data-film": item.id, "aria-current": String(item === chosen), onclick: () => pick(item) },
       picture(item),
       h("span", { class: pinned ? "file pin" : "file", title: item.name }, item.name),
       h("span", { class: "said" },
-        told ? h("span", { class: `decision ${told.decision}` }, t(told.decision)) : h("span", { class: "waiting" }, problem ? t("failed") : t("waiting")),
+        prediction ? h("span", { class: `decision ${prediction.decision}` }, t(prediction.decision)) : h("span", { class: "waiting" }, problem ? t("failed") : t("waiting")),
         item.label ? h("span", { class: `label ${item.label}` }, h("span", { class: "unseen" }, t("labelOf"), " "), labelWord(item.label)) : null),
-      h("span", {}, told?.pneumonia_probability != null && !told.validated ? mark("!", t("notValidated")) : null,
-        h("span", { class: "chance" }, told?.pneumonia_probability == null ? "" : percent(told.pneumonia_probability))),
-      told?.pneumonia_probability == null
-        ? h("small", { class: "soft" }, told ? t(`reason.${told.reasons[0]}`) : problem?.message ?? "")
-        : meter(told)));
+      h("span", {}, prediction?.pneumonia_probability != null && !prediction.validated ? mark("!", t("notValidated")) : null,
+        h("span", { class: "chance" }, prediction?.pneumonia_probability == null ? "" : percent(prediction.pneumonia_probability))),
+      prediction?.pneumonia_probability == null
+        ? h("small", { class: "soft" }, prediction ? t(`reason.${prediction.reasons[0]}`) : problem?.message ?? "")
+        : meter(prediction)));
 }
 
 function picture(item) {
@@ -266,8 +266,8 @@ function picture(item) {
   else if (item.url) image.src = item.url;
   else if (/\.(jpe?g|png)$/i.test(item.name)) {
     image.src = item.url = URL.createObjectURL(item.file);
-  } else if (item.told && !item.thumbAsked && !["unreadable", "unsupported_dicom"].includes(item.told.reasons[0])) {
-    item.thumbAsked = true;
+  } else if (item.prediction && !item.thumbRequested && !["unreadable", "unsupported_dicom"].includes(item.prediction.reasons[0])) {
+    item.thumbRequested = true;
     thumbnail(item, 104).then((url) => {
       item.thumb = url;
       redraw();
@@ -279,43 +279,43 @@ function picture(item) {
 }
 
 // The probability as a bar, with the operating point marked.
-function meter(told, labelled = false) {
-  const at = 100 * told.operating_point.threshold;
-  const colour = told.decision;
-  return h("div", { class: "meter", role: "img", "aria-label": `${t("chance")} ${percent(told.pneumonia_probability)}; ${t("threshold", { value: percent(told.operating_point.threshold) })}` },
+function meter(prediction, labelled = false) {
+  const at = 100 * prediction.operating_point.threshold;
+  const colour = prediction.decision;
+  return h("div", { class: "meter", role: "img", "aria-label": `${t("chance")} ${percent(prediction.pneumonia_probability)}; ${t("threshold", { value: percent(prediction.operating_point.threshold) })}` },
     s("svg", { "aria-hidden": "true", class: colour },
-      s("rect", { x: 0, y: 0, height: "100%", width: `${100 * told.pneumonia_probability}%`, rx: 3, fill: "currentColor" }),
+      s("rect", { x: 0, y: 0, height: "100%", width: `${100 * prediction.pneumonia_probability}%`, rx: 3, fill: "currentColor" }),
       s("line", { x1: `${at}%`, x2: `${at}%`, y1: -3, y2: "100%", stroke: "var(--text)", "stroke-width": 2 }),
       s("line", { x1: `${at}%`, x2: `${at}%`, y1: "100%", y2: "150%", stroke: "var(--text)", "stroke-width": 2 }),
-      labelled ? s("text", { x: `${at}%`, y: 27, "text-anchor": at > 75 ? "end" : at < 25 ? "start" : "middle" }, t("threshold", { value: percent(told.operating_point.threshold) })) : null));
+      labelled ? s("text", { x: `${at}%`, y: 27, "text-anchor": at > 75 ? "end" : at < 25 ? "start" : "middle" }, t("threshold", { value: percent(prediction.operating_point.threshold) })) : null));
 }
 
 function drawVerdict() {
-  const told = chosen?.told;
-  if (!told) {
+  const prediction = chosen?.prediction;
+  if (!prediction) {
     $("verdict").replaceChildren(h("p", { class: "soft" }, chosen?.problem?.message ?? (chosen ? t("waiting") : "")));
     return;
   }
-  const judged = told.pneumonia_probability != null;
-  const kinds = kindsOf(told);
+  const hasProbability = prediction.pneumonia_probability != null;
+  const kinds = kindsOf(prediction);
   put($("verdict"),
     h("div", { class: "top" },
-      h("span", { class: `decision ${told.decision}` }, t(told.decision)),
-      judged ? h("span", { class: "chance" }, `${t("chance")}: ${percent(told.pneumonia_probability)}${told.validated ? "" : ` (${t("notValidated")})`}`) : null,
-      told.decision === "refer" ? h("span", {}, t("referAdvice")) : null),
-    judged ? meter(told, true) : null,
-    told.reasons.map((reason) => h("p", {}, t(`reason.${reason}`), " ", h("small", { class: "soft" }, reason))),
-    told.detail ? h("p", { class: "soft" }, reveal(told.detail)) : null,
-    judged && kinds && told.decision !== "normal" ? h("p", { class: "weak" }, t("weak", { kinds })) : null,
-    judged ? h("p", { class: "weak" }, t("at", {
-      name: t(told.operating_point.name), sensitivity: percent(told.operating_point.sensitivity),
-      specificity: percent(told.operating_point.specificity), films: told.operating_point.fitted_on })) : null,
-    h("p", { class: "ids" }, t("judgedBy", { name: told.bundle.name, version: told.bundle.version, bundle: told.bundle.sha256.slice(0, 12), file: told.sha256.slice(0, 12) })));
+      h("span", { class: `decision ${prediction.decision}` }, t(prediction.decision)),
+      hasProbability ? h("span", { class: "chance" }, `${t("chance")}: ${percent(prediction.pneumonia_probability)}${prediction.validated ? "" : ` (${t("notValidated")})`}`) : null,
+      prediction.decision === "refer" ? h("span", {}, t("referAdvice")) : null),
+    hasProbability ? meter(prediction, true) : null,
+    prediction.reasons.map((reason) => h("p", {}, t(`reason.${reason}`), " ", h("small", { class: "soft" }, reason))),
+    prediction.detail ? h("p", { class: "soft" }, reveal(prediction.detail)) : null,
+    hasProbability && kinds && prediction.decision !== "normal" ? h("p", { class: "weak" }, t("weak", { kinds })) : null,
+    hasProbability ? h("p", { class: "weak" }, t("at", {
+      name: t(prediction.operating_point.name), sensitivity: percent(prediction.operating_point.sensitivity),
+      specificity: percent(prediction.operating_point.specificity), films: prediction.operating_point.fitted_on })) : null,
+    h("p", { class: "ids" }, t("predictedBy", { name: prediction.bundle.name, version: prediction.bundle.version, bundle: prediction.bundle.sha256.slice(0, 12), file: prediction.sha256.slice(0, 12) })));
 }
 
 // Of a pneumonia, by kind, in shares of the pneumonia.
-function kindsOf(told) {
-  const found = Object.entries(told.class_probability ?? {}).slice(1);
+function kindsOf(prediction) {
+  const found = Object.entries(prediction.class_probability ?? {}).slice(1);
   if (found.length < 2) return ""; // of two classes, the second is no kind
   const sum = found.reduce((all, [, value]) => all + value, 0);
   return sum ? found.map(([name, value]) => `${t(name)} ${percent(value / sum, 0)}`).join(", ") : "";
@@ -408,9 +408,9 @@ function exportCsv() {
   const classes = ownClasses ?? ["normal", "bacterial", "viral"];
   const header = ["file", "sha256", "decision", "reasons", "detail", ownClasses ? "probability" : "pneumonia_probability", ...classes.map((name) => `${name}_probability`),
     "operating_point", "threshold", "sensitivity", "specificity", "fitted_on", "evidence", "bundle_name", "bundle_version", "bundle_sha256", "notice", "validated"];
-  const rows = items.filter((item) => item.told).map(({ told }) => [told.file, told.sha256, told.outcome, told.reasons.join(";"), told.detail,
-    told.pneumonia_probability, ...classes.map((name) => told.class_probability?.[name]), told.operating_point.name, told.operating_point.threshold,
-    told.operating_point.sensitivity, told.operating_point.specificity, told.operating_point.fitted_on, told.evidence, told.bundle.name, told.bundle.version, told.bundle.sha256, told.notice, told.validated]);
+  const rows = items.filter((item) => item.prediction).map(({ prediction }) => [prediction.file, prediction.sha256, prediction.outcome, prediction.reasons.join(";"), prediction.detail,
+    prediction.pneumonia_probability, ...classes.map((name) => prediction.class_probability?.[name]), prediction.operating_point.name, prediction.operating_point.threshold,
+    prediction.operating_point.sensitivity, prediction.operating_point.specificity, prediction.operating_point.fitted_on, prediction.evidence, prediction.bundle.name, prediction.bundle.version, prediction.bundle.sha256, prediction.notice, prediction.validated]);
   // A cell that begins like a formula would be run by a spreadsheet.
   const cell = (value) => {
     const text = typeof value === "string" && /^[=+\-@\t\r]/.test(value) ? `'${value}` : String(value ?? "");
@@ -420,28 +420,28 @@ function exportCsv() {
   save(new Blob([`${text}\n`], { type: "text/csv" }), "pneumoscope.csv");
 }
 
-// Films with their answers on paper; of normal and rejected ones the picture is left out when there are many.
+// Films with their predictions on paper; of normal and rejected ones the picture is left out when there are many.
 async function printReport() {
-  const judged = items.filter((item) => item.told).sort((a, b) => urgency(a) - urgency(b) || chanceOf(b) - chanceOf(a) || a.id - b.id);
-  const pictures = await Promise.all(judged.map((item, place) =>
-    place < 60 && item.told.reasons[0] !== "unreadable" ? (item.print ??= thumbnail(item, 240).catch(() => null)) : null));
-  const parts = DECISIONS.map((name) => [name, judged.filter((item) => item.told.decision === name).length])
+  const predicted = items.filter((item) => item.prediction).sort((a, b) => urgency(a) - urgency(b) || chanceOf(b) - chanceOf(a) || a.id - b.id);
+  const pictures = await Promise.all(predicted.map((item, place) =>
+    place < 60 && item.prediction.reasons[0] !== "unreadable" ? (item.print ??= thumbnail(item, 240).catch(() => null)) : null));
+  const parts = DECISIONS.map((name) => [name, predicted.filter((item) => item.prediction.decision === name).length])
     .filter(([, number]) => number).map(([name, number]) => `${count(number)} ${t(name)}`).join(", ");
-  const one = judged[0].told;
+  const one = predicted[0].prediction;
   $("report").replaceChildren(
     h("h1", {}, `pneumoscope: ${t("reportTitle")}`),
     h("p", { class: "warn" }, t("notice")),
-    h("p", {}, `${t("reportCount", { count: count(judged.length), parts })} ${new Date().toLocaleString(document.documentElement.lang)}`),
+    h("p", {}, `${t("reportCount", { count: count(predicted.length), parts })} ${new Date().toLocaleString(document.documentElement.lang)}`),
     h("p", {}, h("small", {}, t("at", { name: t(one.operating_point.name), sensitivity: percent(one.operating_point.sensitivity),
       specificity: percent(one.operating_point.specificity), films: one.operating_point.fitted_on }))),
     h("table", {},
       h("thead", {}, h("tr", {}, ["film", "file", "decision", "probability", "why"].map((name) => h("th", {}, t(name))))),
-      h("tbody", {}, judged.map(({ told, name }, place) => h("tr", {},
+      h("tbody", {}, predicted.map(({ prediction, name }, place) => h("tr", {},
         h("td", {}, pictures[place] ? h("img", { src: pictures[place], alt: "" }) : ""),
-        h("td", {}, name, h("br"), h("small", {}, told.sha256.slice(0, 16))),
-        h("td", {}, h("strong", {}, t(told.decision))),
-        h("td", {}, told.pneumonia_probability == null ? t("unknown") : percent(told.pneumonia_probability)),
-        h("td", {}, [...told.reasons.map((reason) => t(`reason.${reason}`)), told.decision === "pneumonia" ? kindsOf(told) : ""].filter(Boolean).join(" ")))))),
+        h("td", {}, name, h("br"), h("small", {}, prediction.sha256.slice(0, 16))),
+        h("td", {}, h("strong", {}, t(prediction.decision))),
+        h("td", {}, prediction.pneumonia_probability == null ? t("unknown") : percent(prediction.pneumonia_probability)),
+        h("td", {}, [...prediction.reasons.map((reason) => t(`reason.${reason}`)), prediction.decision === "pneumonia" ? kindsOf(prediction) : ""].filter(Boolean).join(" ")))))),
     h("p", {}, h("small", {}, `${one.bundle.name} ${one.bundle.version}, ${one.bundle.sha256}`)));
   $("report").hidden = false;
   await Promise.all([...$("report").querySelectorAll("img")].map((image) => image.decode().catch(() => {})));
