@@ -190,13 +190,16 @@ def engines() -> str:
 def robustness() -> str:
     """Fuzzing of the readers, and batches that were killed and resumed."""
     fuzz, kills = read("robustness/fuzz.json"), read("robustness/kill_and_resume.json")
+    adapted = read("robustness/kill_adapt.json")
     same = all(found["same"] and not found["left"] for found in kills["formats"].values())
     return (
         f"{fuzz['inputs']:,} mutated images, DICOM objects, bundles and tables: {len(fuzz['failures'])} tracebacks, "
         f"crashes, hangs or messages of several lines; the slowest took {fuzz['slowest_seconds']:.2f} s, the largest "
         f"process {fuzz['largest_megabytes']:.0f} MB. {source(fuzz)}\n\n{kills['kills']} kills at random moments of "
         f"batches of {kills['films']:,} files, resumed each time: the results of all three formats were "
-        f"{'the same, byte for byte, as' if same else 'NOT those of'} the undisturbed ones. {source(kills)}"
+        f"{'the same, byte for byte, as' if same else 'NOT those of'} the undisturbed ones. {source(kills)}\n\n"
+        f"{adapted['kills']} kills at random moments of `adapt`, resumed each time: {adapted['whole']} bundles were made meanwhile, each whole "
+        f"and the same as the undisturbed one, and no part of one was left. {source(adapted)}"
     )
 
 
