@@ -38,7 +38,7 @@ def main():
 def parts(images, rounds):
     """Milliseconds an image, the median over the rounds, and the bytes of its results."""
     detector = load_detector(threads=1)
-    records = [told.as_json() for told in detector.predict_many(images)]
+    records = [told.to_dict() for told in detector.predict_many(images)]
     found = {}
 
     def timed_part(name, work):

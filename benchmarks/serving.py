@@ -70,7 +70,7 @@ class Load:
         self.port = port
         self.requests = [self._request(image) for image in images]
         detector = load_detector()
-        self.expected = [detector.predict(image).as_json() | {"file": ""} for image in images]
+        self.expected = [detector.predict(image).to_dict() | {"file": ""} for image in images]
         self.statuses, self.latencies, self.wrong = Counter(), [], 0
 
     @staticmethod

@@ -106,7 +106,7 @@ def main():
         print(f"{name}: " + " ".join(f"{k} {v:.3f}" for k, v in mean.items()), flush=True)
         record["recipes"][f"{name}, mean of {options.seeds}" if options.mean else name] = {
             "folds": folds,
-            "settings": recipe.as_json(),
+            "settings": recipe.to_dict(),
             "made": made,
         }
         write_json(options.results, record)

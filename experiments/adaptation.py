@@ -62,7 +62,7 @@ def some_of(images, rows):
 
 def summary(found, images):
     """Figures of an adaptation that are quoted."""
-    record = found.as_json()
+    record = found.to_dict()
     by_view = {}
     for view in ("AP", "PA"):
         own = np.array([header.view == view for header in images.headers])

@@ -59,7 +59,7 @@ def test_missing_or_binary_file_is_one_line(tmp_path):
 def test_configurations_of_the_study_survive_a_round_trip(experiment, tmp_path):
     config = experiment.config
     assert config.name == experiment.name
-    assert config_from_table(config.as_json(), "test") == config
+    assert config_from_table(config.to_dict(), "test") == config
     assert config.with_training(seed=1).hash != config.hash
 
 
@@ -76,7 +76,7 @@ def test_configurations_are_the_studys():
 
 def test_every_key_is_documented():
     page = (Path(__file__).parents[1] / "docs/configuration.md").read_text()
-    table = RunConfig().as_json()
+    table = RunConfig().to_dict()
     for section, keys in table.items():
         for key in keys if isinstance(keys, dict) else ():
             assert f"`{section}.{key}`" in page or f"`.{key}`" in page, f"{section}.{key}"

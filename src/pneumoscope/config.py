@@ -263,14 +263,14 @@ class RunConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     detector: DetectorConfig = field(default_factory=DetectorConfig)
 
-    def as_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain data, nested."""
         return asdict(self)
 
     @property
     def hash(self) -> str:
         """SHA-256 of the settings, 64 hex digits."""
-        return sha256_of_lines([json.dumps(self.as_json(), sort_keys=True)])
+        return sha256_of_lines([json.dumps(self.to_dict(), sort_keys=True)])
 
     def with_training(self, **changes: Any) -> "RunConfig":
         """Configuration with some training settings changed."""

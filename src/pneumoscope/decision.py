@@ -60,7 +60,7 @@ class DecisionPolicy:
     operating_points: Mapping[str, OperatingPoint]
     conformal: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
-    def as_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain data, as in manifests and `decision.json`."""
         return {
             "calibration": asdict(self.calibration),

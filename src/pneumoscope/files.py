@@ -79,7 +79,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a value as JSON in the format of `as_json`, atomically."""
+    """Write a value as JSON in the format of `to_dict`, atomically."""
     write_text(path, as_json(value))
 
 

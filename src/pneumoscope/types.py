@@ -196,7 +196,7 @@ class OperatingPoint:
         if not 0 <= self.refer_from <= self.threshold <= self.refer_to <= 1:
             raise InputError(f"expected 0 <= refer_from <= threshold <= refer_to <= 1, found {self}: fit it again")
 
-    def as_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain data, as predictions show it."""
         return {
             "name": self.name,
@@ -339,10 +339,10 @@ class Prediction:
         notice: Research-use notice.
         validated: Whether the detector was validated on images like this one; False where it is outside or rejected.
         evidence_map: (rows, columns) float32 within `frame`, contributions to the logit of pneumonia against normal; None
-            unless requested, and for a rejected image. Not part of `as_json`.
+            unless requested, and for a rejected image. Not part of `to_dict`.
         frame: Top, left, bottom, right of the network's input, as fractions of the image's height and width.
-        statistics: Statistics for drift monitoring; None for a rejected image. Not part of `as_json`.
-        scheme: Classes of the bundle. Not part of `as_json`.
+        statistics: Statistics for drift monitoring; None for a rejected image. Not part of `to_dict`.
+        scheme: Classes of the bundle. Not part of `to_dict`.
     """
 
     file: str
@@ -373,7 +373,7 @@ class Prediction:
         shown = self.class_probability or {}
         return dict(list(shown.items())[1:]) if len(shown) > len(BINARY) else {}
 
-    def as_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain data, as `pneumoscope predict --json` prints it."""
         return {
             "file": self.file,
@@ -383,7 +383,7 @@ class Prediction:
             "detail": self.detail,
             self.scheme.probability_field: self.pneumonia_probability,
             "class_probability": self.class_probability,
-            "operating_point": self.operating_point.as_json(),
+            "operating_point": self.operating_point.to_dict(),
             "evidence": self.evidence,
             "bundle": asdict(self.bundle),
             "notice": self.notice,
@@ -391,8 +391,8 @@ class Prediction:
         }
 
     @staticmethod
-    def from_json(record: dict[str, Any], scheme: ClassScheme = BINARY) -> "Prediction":
-        """Prediction from the plain data of `as_json` of a bundle with these classes, without maps and statistics."""
+    def from_dict(record: dict[str, Any], scheme: ClassScheme = BINARY) -> "Prediction":
+        """Prediction from the plain data of `to_dict` of a bundle with these classes, without maps and statistics."""
         shown = record["operating_point"]
         threshold = shown["threshold"]
         values = {key: value for key, value in record.items() if key != scheme.probability_field}

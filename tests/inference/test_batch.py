@@ -60,8 +60,8 @@ def test_one_process_and_several_give_the_same(listed, bundle, undisturbed, tmp_
 def test_a_batch_gives_what_the_detector_gives(listed, bundle, pool):
     detector = Detector(bundle)
     files = list(open_inputs([str(listed)]).walk())
-    found = [p.as_json() for predictions in predict_files(files[:40], pool) for p in predictions]
-    assert found == [p.as_json() for p in detector.predict_many(files[:40])]
+    found = [p.to_dict() for predictions in predict_files(files[:40], pool) for p in predictions]
+    assert found == [p.to_dict() for p in detector.predict_many(files[:40])]
 
 
 @pytest.mark.integration

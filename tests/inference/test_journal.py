@@ -41,7 +41,7 @@ def written(out):
 def test_json_lines_are_the_predictions(tmp_path):
     written(tmp_path / "p.jsonl")
     lines = (tmp_path / "p.jsonl").read_text(encoding="utf-8").splitlines()
-    assert [json.loads(line) for line in lines] == [p.as_json() for p in PREDICTIONS]
+    assert [json.loads(line) for line in lines] == [p.to_dict() for p in PREDICTIONS]
 
 
 def test_tables_have_one_row_a_image_and_one_name_a_column(tmp_path):
@@ -77,7 +77,7 @@ def test_a_journal_cut_anywhere_goes_on_behind_its_last_whole_line(tmp_path, lef
         journal.append(PREDICTIONS[len(done) :])
         journal.finish()
     assert out.read_bytes() == b"".join(
-        json.dumps(p.as_json(), ensure_ascii=False).encode() + b"\n" for p in PREDICTIONS
+        json.dumps(p.to_dict(), ensure_ascii=False).encode() + b"\n" for p in PREDICTIONS
     )
 
 

@@ -117,7 +117,7 @@ def test_a_switch_loses_no_request_and_every_answer_is_of_one_bundle(site, adapt
     detectors = [load_detector("nano"), load_detector(site.folder / identifier / "bundle.zip")]
     contents = {film.name: film.read_bytes() for film in films}
     expected = {
-        detector.bundle.sha256: {name: detector.predict(content).as_json() for name, content in contents.items()}
+        detector.bundle.sha256: {name: detector.predict(content).to_dict() for name, content in contents.items()}
         for detector in detectors
     }
     answers, stop, workers = [], threading.Event(), len(worker_processes())

@@ -43,7 +43,7 @@ def test_many_at_once_are_each_answered_as_alone(phantom_bundle, films):
 
     detector = load_detector(phantom_bundle)
     found = run(phantom_bundle, script, workers=2)
-    assert [one.as_json() for [one] in found] == [detector.predict(image).as_json() for image in images]
+    assert [one.to_dict() for [one] in found] == [detector.predict(image).to_dict() for image in images]
 
 
 @pytest.mark.parametrize("harm", ["crash", "hang"])
@@ -61,7 +61,7 @@ def test_an_image_that_ends_or_holds_up_its_process_costs_itself_alone(phantom_b
     assert answers[1].reasons == (Reason.UNREADABLE,)
     assert {"crash": "ended the process", "hang": "took more than 2 s"}[harm] in answers[1].detail
     assert all(answer.pneumonia_probability is not None for answer in (answers[0], answers[2], answers[3]))
-    assert again.as_json() == answers[0].as_json()
+    assert again.to_dict() == answers[0].to_dict()
     assert replaced == 2
 
 

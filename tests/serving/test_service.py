@@ -54,7 +54,7 @@ def test_several_images_of_one_form_are_answered_for_in_their_order(service, fil
     images = [*films[:3], films[0]]
     answer = service.post("/v1/predict/batch", files=[("files", (film.name, film.read_bytes())) for film in images])
     detector = load_detector(phantom_bundle)
-    expected = [detector.predict(film.read_bytes()).as_json() | {"file": film.name} for film in images]
+    expected = [detector.predict(film.read_bytes()).to_dict() | {"file": film.name} for film in images]
     assert answer.json() == expected
 
 

@@ -87,7 +87,7 @@ class AcquisitionAudit:
         """AUC within fifths in words."""
         return f"{self.within:.2f}" if self.within == self.within else "too few images of both classes"
 
-    def as_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain data for reports."""
         return {
             "properties": self.properties,

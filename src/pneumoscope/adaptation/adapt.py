@@ -114,7 +114,7 @@ class Adaptation:
         """Number of patients."""
         return len(set(self.images.patients))
 
-    def as_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain data for the manifest and for `--json`."""
         return {
             "films": len(self.images),
@@ -144,7 +144,7 @@ class Adaptation:
                 "more_would_help": self.curve.more_would_help,
                 "answer": self.curve.answer,
             },
-            "acquisition": self.acquisition.as_json(),
+            "acquisition": self.acquisition.to_dict(),
             "warnings": self.warnings,
             "acceptance": self.acceptance,
         }

@@ -127,7 +127,7 @@ def _manifest(
         intended_use=description.intended_use or use,
         licence=description.licence or f"{parent.licence}; adapted to images of {description.origin}",
         training=dict(training),
-        metrics={"site": adaptation.as_json()},
+        metrics={"site": adaptation.to_dict()},
     )
 
 

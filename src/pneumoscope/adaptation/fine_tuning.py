@@ -87,7 +87,7 @@ class FineTune(Method):
         """Network trained on all images, exported."""
         model, config = self._trained(images, np.arange(len(images)))
         exported = export_onnx(model, config.preprocessing.height, config.preprocessing.width)
-        return FittedNetwork(exported, None, config.as_json())
+        return FittedNetwork(exported, None, config.to_dict())
 
     def _trained(self, images: SiteImages, rows: Ints) -> tuple[ImageClassifier, RunConfig]:
         """Network trained on some images, or read back where that was done before."""

@@ -61,7 +61,7 @@ def _capital(text: str) -> str:
 
 
 def _performance(parent: Bundle, adaptation: Adaptation) -> Section:
-    found = adaptation.as_json()["cross_validated"]
+    found = adaptation.to_dict()["cross_validated"]
     rows = [[_NAMES[name], _estimate(name, Estimate(**value))] for name, value in found.items()]
     gain = adaptation.gain
     rows += [

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumoscope.bundle.manifest import FORMAT, Manifest, manifest_from_json
+from pneumoscope.bundle.manifest import FORMAT, Manifest, manifest_from_dict
 from pneumoscope.errors import BundleError, PneumoscopeError
 from pneumoscope.files import as_json, atomic_write
 
@@ -114,7 +114,7 @@ def save_bundle(
     parts = {MODEL: model, GOLDEN: _npz(golden), GUARD: _npz(guard)}
     parts |= {GUARD_MODEL: guard_model} if guard_model else {}
     parts |= {HEAD: _npz(head)} if head else {}
-    table = manifest.as_json() | {"parts": {name: _hash(content) for name, content in parts.items()}}
+    table = manifest.to_dict() | {"parts": {name: _hash(content) for name, content in parts.items()}}
     with atomic_write(path) as temporary:
         temporary.write_bytes(_zip({MANIFEST: as_json(table).encode(), **parts}, deflate=True))
     return load_bundle(path)
@@ -203,7 +203,7 @@ def _manifest(table: Any, path: Path) -> Manifest:
             "update pneumoscope, or take a bundle made for this version"
         )
     try:
-        return manifest_from_json(table, str(path))
+        return manifest_from_dict(table, str(path))
     except (TypeError, KeyError, ValueError, AttributeError, PneumoscopeError) as error:
         raise BundleError(
             f"expected a whole manifest in {path}, found {_reason(error)}: get the bundle again"

@@ -149,15 +149,15 @@ class Manifest:
         wanted = self.prevalence if request.prevalence is None else request.prevalence
         return point_at_prevalence(point, self.prevalence, wanted)
 
-    def as_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain data, as in `manifest.json`."""
         return asdict(self) | {
             "operating_points": {name: point.fitted for name, point in self.operating_points.items()},
-            "reference": self.reference.as_json() if self.reference else None,
+            "reference": self.reference.to_dict() if self.reference else None,
         }
 
 
-def manifest_from_json(table: dict[str, Any], origin: str) -> Manifest:
+def manifest_from_dict(table: dict[str, Any], origin: str) -> Manifest:
     """Build a manifest from plain data, and check it.
 
     Args:

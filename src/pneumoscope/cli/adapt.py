@@ -153,7 +153,7 @@ def adapt(
         identity = {"bundle": str(out), "sha256": made.sha256} if made else {"bundle": None, "sha256": None}
         points = {name: point.threshold for name, point in made.manifest.operating_points.items()} if made else {}
         print_json(
-            identity | {"parent_sha256": parent.sha256, "report": str(page), "thresholds": points, **found.as_json()}
+            identity | {"parent_sha256": parent.sha256, "report": str(page), "thresholds": points, **found.to_dict()}
         )
     else:
         typer.echo(f"{out}: {found.verdict}")

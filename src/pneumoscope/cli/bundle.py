@@ -19,7 +19,7 @@ def show(bundle: Annotated[str, _NAMED] = "default", as_json: JsonOption = False
     found = find_bundle(bundle)
     manifest = found.manifest
     if as_json:
-        print_json(manifest.as_json() | {"sha256": found.sha256})
+        print_json(manifest.to_dict() | {"sha256": found.sha256})
         return
     typer.echo(f"{manifest.name} {manifest.version}  {manifest.architecture}, {' / '.join(manifest.classes)}")
     typer.echo(f"sha256        {found.sha256}")

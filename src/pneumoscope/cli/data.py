@@ -93,9 +93,9 @@ def audit(data: DataOption = None, out: OutOption = _DEFAULT_OUT, as_json: JsonO
 
     found = _indexed(data)
     result = examine(found)
-    write_json(out / "audit.json", result.as_json() | {"index_hash": found.hash})
+    write_json(out / "audit.json", result.to_dict() | {"index_hash": found.hash})
     if as_json:
-        print_json(result.as_json())
+        print_json(result.to_dict())
     else:
         for finding in result.findings:
             typer.echo(f"{finding.severity}: {finding.message}")

@@ -99,7 +99,7 @@ def _print_each(
         for predictions in predict_files(inputs.walk(), pool, request, evidence):
             for prediction in predictions:
                 summary.add(prediction)
-                typer.echo(json.dumps(prediction.as_json(), ensure_ascii=False) if as_json else _line(prediction))
+                typer.echo(json.dumps(prediction.to_dict(), ensure_ascii=False) if as_json else _line(prediction))
     summary.check_not_empty()
     if not as_json:
         typer.echo(NOTICE, err=True)

@@ -134,7 +134,7 @@ def _record(scored: "ScoredArchive", unreadable: int, core_hour_price: float | N
         "decisions": total.decisions,
         "reasons": total.reasons,
         "unreadable": unreadable,
-        "run": run.as_json(),
+        "run": run.to_dict(),
         "core_hours": run.core_hours,
         "cost": None if core_hour_price is None else run.core_hours * core_hour_price,
     }

@@ -47,7 +47,7 @@ class AuditFinding:
     images: tuple[str, ...] = ()
     groups: int = 0
 
-    def as_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain data for `audit.json`."""
         return {
             "code": self.code,
@@ -97,10 +97,10 @@ class Audit:
     cues: tuple[FileCue, ...]
     verdict: str
 
-    def as_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain data for `audit.json`."""
         return {
-            "findings": [finding.as_json() for finding in self.findings],
+            "findings": [finding.to_dict() for finding in self.findings],
             "file_cues": [asdict(cue) | {"strength": cue.strength} for cue in self.cues],
             "verdict": self.verdict,
         }

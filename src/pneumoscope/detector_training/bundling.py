@@ -222,7 +222,7 @@ def _manifest(
         licence=LICENCE,
         citation=CITATION,
         training={
-            "config": config.as_json(),
+            "config": config.to_dict(),
             "config_hash": config.hash,
             "index_hash": dataset.index.hash,
             "split_hash": dataset.split.hash,

@@ -106,7 +106,7 @@ def _write_bundle(
     record = {
         "bundle": str(folder / "bundle.zip"),
         "sha256": bundle.sha256,
-        "decision": fitted.as_json(),
+        "decision": fitted.to_dict(),
         **training_facts,
     }
     write_json(folder / "decision.json", record | provenance())

@@ -83,7 +83,7 @@ class Reference:
     rejected: float
     histograms: Mapping[str, Histogram]
 
-    def as_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain data, as in manifests."""
         histograms = {name: asdict(histogram) for name, histogram in self.histograms.items()}
         return {"films": self.images, "rejected": self.rejected, "histograms": histograms}

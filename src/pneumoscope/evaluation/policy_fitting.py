@@ -36,9 +36,9 @@ class FittedPolicy:
     images: int
     auc: float
 
-    def as_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain data, as in `decision.json`."""
-        return self.policy.as_json() | {"films": self.images, "auc": self.auc}
+        return self.policy.to_dict() | {"films": self.images, "auc": self.auc}
 
 
 def balancing_weights(positive: NDArray[np.bool_]) -> Floats:

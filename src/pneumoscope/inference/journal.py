@@ -132,7 +132,7 @@ class Journal:
         with self.path.open("rb") as stream:
             stream.readline()
             for line in stream:
-                yield Prediction.from_json(json.loads(line), self._scheme)
+                yield Prediction.from_dict(json.loads(line), self._scheme)
 
     def append(self, predictions: list[Prediction]) -> None:
         """Appends predictions, which survive a kill at once and a loss of power after a few seconds.
@@ -140,7 +140,7 @@ class Journal:
         Raises:
             DataError: The disk is full.
         """
-        lines = "".join(json.dumps(p.as_json(), ensure_ascii=False) + "\n" for p in predictions)
+        lines = "".join(json.dumps(p.to_dict(), ensure_ascii=False) + "\n" for p in predictions)
         try:
             self._stream.write(lines.encode())
             self._stream.flush()
@@ -184,7 +184,7 @@ def table_row(prediction: Prediction) -> dict[str, Any]:
     row |= {"reasons": ";".join(prediction.reasons), "detail": prediction.detail}
     row |= {prediction.scheme.probability_field: prediction.pneumonia_probability}
     row |= {f"{name}_probability": classes.get(name) for name in _classes(prediction.scheme)}
-    point = prediction.operating_point.as_json()
+    point = prediction.operating_point.to_dict()
     row |= {("operating_point" if key == "name" else key): value for key, value in point.items()}
     row |= {"evidence": prediction.evidence}
     row |= {f"bundle_{key}": value for key, value in asdict(prediction.bundle).items()}
@@ -194,7 +194,7 @@ def table_row(prediction: Prediction) -> dict[str, Any]:
 def _write_jsonl(predictions: Iterator[Prediction], file: Path, scheme: ClassScheme) -> None:
     with file.open("w", encoding="utf-8") as stream:
         for prediction in predictions:
-            stream.write(json.dumps(prediction.as_json(), ensure_ascii=False) + "\n")
+            stream.write(json.dumps(prediction.to_dict(), ensure_ascii=False) + "\n")
 
 
 def _write_csv(predictions: Iterator[Prediction], file: Path, scheme: ClassScheme) -> None:

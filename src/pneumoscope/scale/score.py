@@ -117,7 +117,7 @@ class RunStatistics:
         """Cores times hours, of this and earlier runs together."""
         return self._earlier_core_hours + self._engine.cores * self.seconds / _HOUR
 
-    def as_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Statistics of this run alone, as plain data."""
         return {
             "engine": self._engine.name,
@@ -243,7 +243,7 @@ class _RunRecord:
 
     def _write(self) -> None:
         self._written = time.monotonic()
-        self._path.write(as_json({"began": self._start, **self._statistics.as_json()}).encode())
+        self._path.write(as_json({"began": self._start, **self._statistics.to_dict()}).encode())
 
 
 def _core_hours(plan: Plan) -> float:

@@ -78,7 +78,7 @@ class AdaptationOutcome:
     Attributes:
         problem: Reason why there is no result; empty where there is one.
         sha256: Hash of the new bundle; empty where none was made.
-        result: Result as `Adaptation.as_json` gives it.
+        result: Result as `Adaptation.to_dict` gives it.
     """
 
     problem: str = ""
@@ -179,7 +179,7 @@ def _outcome(job: AdaptationJob, send: Callable[[AdaptationProgress], None]) -> 
         )
     except PneumoscopeError as error:
         return AdaptationOutcome(str(error))
-    return AdaptationOutcome("", made.sha256 if made else "", found.as_json())
+    return AdaptationOutcome("", made.sha256 if made else "", found.to_dict())
 
 
 def _progress(stage: str, send: Callable[[AdaptationProgress], None]) -> Progress:

@@ -133,7 +133,7 @@ class History:
             sqlite3.Error: The file cannot be written.
         """
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        rows = [(now, p.sha256, p.file, p.outcome, json.dumps(p.as_json())) for p in predictions]
+        rows = [(now, p.sha256, p.file, p.outcome, json.dumps(p.to_dict())) for p in predictions]
 
         def insert() -> None:
             with self._writing.lock, self._writing.connection as connection:

@@ -67,7 +67,7 @@ def add_predictions(app: FastAPI, service: Service) -> None:
             served.queue.check_room()
             async with service.uploads.image(request, file) as image:
                 [prediction] = await service.predict(request, served, [image], settings)
-        return JSONResponse(_as_json(prediction, evidence))
+        return JSONResponse(_to_dict(prediction, evidence))
 
     @app.post(
         "/v1/predict/batch",
@@ -85,7 +85,7 @@ def add_predictions(app: FastAPI, service: Service) -> None:
             served.queue.check_room()
             async with service.uploads.images(request) as images:
                 predictions = await service.predict(request, served, images, settings)
-        return JSONResponse([_as_json(prediction, False) for prediction in predictions])
+        return JSONResponse([_to_dict(prediction, False) for prediction in predictions])
 
 
 def add_drawing(app: FastAPI, service: Service) -> None:
@@ -259,8 +259,8 @@ def add_history(app: FastAPI, service: Service) -> None:
         return JSONResponse({"deleted": deleted})
 
 
-def _as_json(prediction: Prediction, evidence: bool) -> dict[str, Any]:
-    record = prediction.as_json()
+def _to_dict(prediction: Prediction, evidence: bool) -> dict[str, Any]:
+    record = prediction.to_dict()
     if evidence:
         found = prediction.evidence_map
         frame = prediction.frame

@@ -37,7 +37,7 @@ class ServedBundle:
         self.drift = DriftMonitor(bundle.manifest.reference)
         self.requests = 0
         identity: dict[str, Any] = {"sha256": bundle.sha256, "accept": list(settings.accept), "adaptation": adaptation}
-        self.manifest = as_json(bundle.manifest.as_json() | identity)
+        self.manifest = as_json(bundle.manifest.to_dict() | identity)
         self.performance = as_json(measured_performance(bundle))
 
     def wait_until_ready(self) -> None:

@@ -281,6 +281,6 @@ def describe_data(dataset: Dataset, folder: Path, synthetic: bool) -> None:
     save_split(dataset.index, dataset.split, folder / "split.csv")
     write_json(
         folder / "audit.json",
-        dataset.audit.as_json() | {"index_hash": dataset.index.hash, "split_hash": dataset.split.hash, **provenance()},
+        dataset.audit.to_dict() | {"index_hash": dataset.index.hash, "split_hash": dataset.split.hash, **provenance()},
     )
     write_overview(dataset, folder, synthetic)

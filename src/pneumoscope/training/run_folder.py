@@ -79,7 +79,7 @@ class RunFolder:
             raise RunError(f"expected a new or empty folder for the run, found files in {self.path}: name another")
         record = {"config_hash": config.hash, "seed": config.training.seed, "facts": facts, **provenance()}
         write_json(self.path / "provenance.json", record)
-        write_json(self.path / "config.json", config.as_json())
+        write_json(self.path / "config.json", config.to_dict())
 
     def _check_same(self, config: RunConfig, facts: dict[str, Any], resume: bool) -> None:
         if not resume:
@@ -194,5 +194,5 @@ def _difference(one: RunConfig, other: RunConfig) -> str:
             result |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
         return result
 
-    first, second = flat(one.as_json()), flat(other.as_json())
+    first, second = flat(one.to_dict()), flat(other.to_dict())
     return ", ".join(f"{key} {second[key]!r} instead of {first[key]!r}" for key in first if first[key] != second[key])
