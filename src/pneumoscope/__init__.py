@@ -12,13 +12,13 @@ from pneumoscope.types import (
     Etiology,
     Finding,
     IndexRow,
-    Prediction,
     Reason,
     Split,
 )
 
 if TYPE_CHECKING:
     from pneumoscope.inference.detector import Detector, load_detector
+    from pneumoscope.inference.prediction import Prediction
 
     __version__: str
 
@@ -41,14 +41,25 @@ __all__ = [
 ]
 
 
+# Names whose modules take long to load, or load NumPy, and are imported on first access.
+_LAZY = {
+    "Detector": "pneumoscope.inference.detector",
+    "load_detector": "pneumoscope.inference.detector",
+    "Prediction": "pneumoscope.inference.prediction",
+}
+
+
 def __getattr__(name: str) -> Any:
-    """Import attributes that take long to load on first access."""
     if name == "__version__":
         from importlib.metadata import version
 
         return version("pneumoscope")
-    if name in ("Detector", "load_detector"):
-        from pneumoscope.inference import detector
+    if name in _LAZY:
+        from importlib import import_module
 
-        return getattr(detector, name)
+        return getattr(import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'pneumoscope' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

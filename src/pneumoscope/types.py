@@ -5,15 +5,14 @@ scheme the probability of pneumonia is the sum over the classes other than norma
 """
 
 import re
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from pneumoscope.errors import InputError
 
 if TYPE_CHECKING:  # the help of the command line needs these records but not numpy
-    import numpy as np
-    from numpy.typing import NDArray
+    pass
 
 NOTICE = "Research use only. Not a medical device."
 # Suffixes of image files, lower case.
@@ -316,102 +315,3 @@ class PredictionRequest:
             raise InputError(
                 f"expected reasons to accept out of {', '.join(OUTSIDE)}, found {', '.join(unknown)}: name some of these"
             )
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The detector's result for one image; every interface returns this.
-
-    Attributes:
-        file: Name of the file as it was given; empty for an array or bytes without a name.
-        sha256: SHA-256 of the file's bytes, or of an array's pixels; empty where the file could not be opened.
-        decision: Normal, pneumonia, refer (a person should read the image) or rejected; in JSON, normal and pneumonia by the names
-            of a site's own classes, where the bundle has such.
-        reasons: Reasons for a referral or rejection, and accepted reasons; empty otherwise.
-        detail: Explanation in words of a rejection, of being outside, or of what could not be checked; empty otherwise.
-        pneumonia_probability: Probability of pneumonia in [0, 1]; None for a rejected image. Where the bundle has a site's own
-            classes, that of the positive one, and named `probability` in JSON.
-        class_probability: Class name to probability, in the network's order, summing to 1; None for a rejected image. The
-            division of pneumonia into bacterial and viral is weak evidence.
-        operating_point: Operating point of the decision, its threshold at the prevalence shown.
-        evidence: Path of the evidence overlay; None where none was written.
-        bundle: Bundle that made the prediction.
-        notice: Research-use notice.
-        validated: Whether the detector was validated on images like this one; False where it is outside or rejected.
-        evidence_map: (rows, columns) float32 within `frame`, contributions to the logit of pneumonia against normal; None
-            unless requested, and for a rejected image. Not part of `to_dict`.
-        frame: Top, left, bottom, right of the network's input, as fractions of the image's height and width.
-        statistics: Statistics for drift monitoring; None for a rejected image. Not part of `to_dict`.
-        scheme: Classes of the bundle. Not part of `to_dict`.
-    """
-
-    file: str
-    sha256: str
-    decision: Decision
-    reasons: tuple[Reason, ...]
-    detail: str
-    pneumonia_probability: float | None
-    class_probability: dict[str, float] | None
-    operating_point: OperatingPoint
-    evidence: str | None
-    bundle: BundleUsed
-    notice: str = NOTICE
-    validated: bool = False
-    evidence_map: "NDArray[np.float32] | None" = field(default=None, compare=False, repr=False)
-    frame: tuple[float, float, float, float] | None = field(default=None, compare=False, repr=False)
-    statistics: ImageStatistics | None = field(default=None, compare=False, repr=False)
-    scheme: ClassScheme = field(default=BINARY, compare=False, repr=False)
-
-    @property
-    def outcome(self) -> str:
-        """Decision by the name that the bundle's classes give it."""
-        return self.scheme.outcome(self.decision)
-
-    @property
-    def etiologies(self) -> dict[str, float]:
-        """Etiology to probability in [0, 1]; empty where the bundle does not distinguish any."""
-        shown = self.class_probability or {}
-        return dict(list(shown.items())[1:]) if len(shown) > len(BINARY) else {}
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data, as `pneumoscope predict --json` prints it."""
-        return {
-            "file": self.file,
-            "sha256": self.sha256,
-            "decision": self.outcome,
-            "reasons": [reason.value for reason in self.reasons],
-            "detail": self.detail,
-            self.scheme.probability_field: self.pneumonia_probability,
-            "class_probability": self.class_probability,
-            "operating_point": self.operating_point.to_dict(),
-            "evidence": self.evidence,
-            "bundle": asdict(self.bundle),
-            "notice": self.notice,
-            "validated": self.validated,
-        }
-
-    @staticmethod
-    def from_dict(record: dict[str, Any], scheme: ClassScheme = BINARY) -> "Prediction":
-        """Prediction from the plain data of `to_dict` of a bundle with these classes, without maps and statistics."""
-        shown = record["operating_point"]
-        threshold = shown["threshold"]
-        values = {key: value for key, value in record.items() if key != scheme.probability_field}
-        return Prediction(
-            **values
-            | {
-                "decision": next(each for each in Decision if scheme.outcome(each) == record["decision"]),
-                "pneumonia_probability": record[scheme.probability_field],
-                "bundle": BundleUsed(**record["bundle"]),
-                "operating_point": OperatingPoint(
-                    threshold,
-                    threshold,
-                    threshold,
-                    shown["sensitivity"],
-                    shown["specificity"],
-                    shown["name"],
-                    shown["fitted_on"],
-                ),
-                "reasons": tuple(map(Reason, record["reasons"])),
-                "scheme": scheme,
-            }
-        )

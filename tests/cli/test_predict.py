@@ -132,7 +132,7 @@ def test_a_run_of_the_study_becomes_a_bundle_with_equal_predictions(pneumoscope,
     assert pneumoscope("train", "small.toml", "--data", phantoms, "--out", "run")[0] == 0
     code, out, err = pneumoscope("bundle", "export", "run", "--out", "small.zip", "--data", phantoms)
     assert code == 0, err
-    assert "ONNX Runtime answers as PyTorch does" in out
+    assert "ONNX Runtime agrees with PyTorch" in out
     manifest = load_bundle(tmp_path / "small.zip").manifest
     assert manifest.architecture == "cnn"
     assert manifest.training["largest_difference_of_onnx"] < 1e-4

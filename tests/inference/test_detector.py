@@ -192,13 +192,6 @@ def test_unusable_images_are_rejected_with_a_reason_and_all_others_predicted(pha
     assert replace(predictions[0]) == predictions[-1]
 
 
-def test_arrays_that_are_no_image_are_the_callers_error(phantom_bundle):
-    detector = load_detector(phantom_bundle)
-    for wrong in (np.zeros((2, 100, 100), np.uint8), np.zeros((100, 100)), np.zeros((0, 100), np.uint8)):
-        with pytest.raises(InputError, match=r"expected a \(height, width\) array of uint8 or uint16"):
-            detector.predict(wrong)
-
-
 def test_an_unknown_operating_point_is_refused(phantom_bundle):
     with pytest.raises(InputError, match="expected an operating point out of balanced, found 'best'"):
         load_detector(phantom_bundle).predict(np.zeros((100, 100), np.uint8), "best")

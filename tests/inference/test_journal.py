@@ -6,7 +6,8 @@ from pyarrow import parquet
 
 from pneumoscope.errors import DataError
 from pneumoscope.inference.journal import Journal, discard
-from pneumoscope.types import BundleUsed, Decision, OperatingPoint, Prediction, Reason
+from pneumoscope.inference.prediction import Prediction
+from pneumoscope.types import BundleUsed, Decision, OperatingPoint, Reason
 
 HEADER = {"bundle": "b" * 64, "operating_point": "balanced"}
 

@@ -12,8 +12,8 @@ from pneumoscope.bundle import find_bundle
 from pneumoscope.errors import ConfigError, DataError, InputError
 from pneumoscope.inference.batch import predict_files
 from pneumoscope.inference.inputs import open_inputs
-from pneumoscope.inference.journal import columns, table_row
 from pneumoscope.inference.pool import WorkerPool
+from pneumoscope.inference.prediction import row_columns
 from pneumoscope.scale import plan as plans
 from pneumoscope.scale.partition import read_result
 from pneumoscope.scale.score import LocalEngine, score
@@ -39,10 +39,10 @@ def undisturbed(archive, bundle, tmp_path_factory):
 def test_results_are_those_of_the_batch_command_in_its_order(archive, bundle, undisturbed):
     files = open_inputs([str(archive)]).walk()
     with WorkerPool(bundle, 1) as pool:
-        expected = [table_row(p) for predictions in predict_files(files, pool) for p in predictions]
+        expected = [p.to_row() for predictions in predict_files(files, pool) for p in predictions]
     found = rows(undisturbed)
-    assert [{key: row[key] for key in columns(THREE_CLASS)} for row in found] == expected
-    assert list(expected[0]) == list(columns(THREE_CLASS))
+    assert [{key: row[key] for key in row_columns(THREE_CLASS)} for row in found] == expected
+    assert list(expected[0]) == list(row_columns(THREE_CLASS))
     assert {row["code_version"] for row in found} == {plans.code_version()}
     assert [row["decision"] for row in found if "broken" in row["file"] or "empty" in row["file"]] == ["rejected"] * 2
 

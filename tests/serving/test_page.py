@@ -29,7 +29,7 @@ from pneumoscope.data.reading import read_grey
 from pneumoscope.decision import Calibration
 from pneumoscope.inference.detector import load_detector
 from pneumoscope.inference.drift import fit_reference
-from pneumoscope.inference.journal import columns, table_row
+from pneumoscope.inference.prediction import row_columns
 from pneumoscope.types import ImageStatistics
 from serving.conftest import running
 
@@ -286,9 +286,9 @@ def assert_exported(page, predictions):
     assert len(rows) == len(predictions)
     for prediction in predictions:
         file = Path(prediction.file).name
-        expected = table_row(prediction) | {"file": file}
+        expected = prediction.to_row() | {"file": file}
         found = rows[file if not file.startswith("=") else f"'{file}"]
-        assert list(found) == list(expected) == list(columns(prediction.scheme))
+        assert list(found) == list(expected) == list(row_columns(prediction.scheme))
         for name, value in expected.items():
             if isinstance(value, bool):
                 assert found[name] == str(value).lower()

@@ -14,8 +14,9 @@ from pneumoscope.evaluation.acceptance import DecidedImages, check_requirements,
 from pneumoscope.evaluation.intervals import Estimate
 from pneumoscope.evaluation.metrics import Ints
 from pneumoscope.inference.decide import Decider, ImageScore
+from pneumoscope.inference.prediction import Prediction
 from pneumoscope.inference.scope import normalised_view
-from pneumoscope.types import OUTSIDE, ClassScheme, Decision, ImageHeader, Prediction, PredictionRequest
+from pneumoscope.types import OUTSIDE, ClassScheme, Decision, ImageHeader, PredictionRequest
 
 # Upper ends of the age groups, completed years.
 _AGES = (

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from pneumoscope.inference.batch import Summary
     from pneumoscope.inference.inputs import Inputs
     from pneumoscope.inference.pool import WorkerPool
-    from pneumoscope.types import Prediction, PredictionRequest
+    from pneumoscope.inference.prediction import Prediction
+    from pneumoscope.types import PredictionRequest
 
 
 def predict(

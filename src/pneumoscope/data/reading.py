@@ -10,24 +10,19 @@ from typing import Any
 
 import numpy as np
 import simplejpeg
-from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from pneumoscope.data import jpeg, png
+from pneumoscope.data.grey_levels import Grey, full_range
 from pneumoscope.data.limits import MAX_BYTES, MAX_INFLATED, check_bytes, check_memory, check_size
 from pneumoscope.errors import UnreadableImage, UnsupportedDicom
 from pneumoscope.types import ImageHeader
 
-Grey = NDArray[np.uint8] | NDArray[np.uint16]
-
 _DICOM_MARK = slice(128, 132)
 # A DICOM file without the preamble that the standard asks for begins with an element of group 2 or 8, little endian.
 _BARE_DICOM_STARTS = tuple(bytes((group, 0, element, 0)) for group in (2, 8) for element in (0, 1, 5, 8))
-# Bits that detectors and converters give; a PNG of 16 bits may use fewer.
-_DEPTHS = (8, 10, 12, 14, 16)
 # Pixels converted at once, so that what is needed in between takes little memory.
 _STRIP = 1 << 21
-_LARGEST_VALUE = 65535
 # What brings each EXIF orientation back upright.
 _UPRIGHT: dict[int, Callable[[Grey], Grey]] = {
     2: np.fliplr,
@@ -48,9 +43,8 @@ def read_grey(file: Path, content: bytes | None = None) -> Grey:
 def read_image(file: Path, content: bytes | None = None) -> tuple[Grey, ImageHeader | None]:
     """Grey levels of an image file, and the header of a DICOM object; what a file is, its bytes tell, not its name.
 
-    Colour is reduced to luma (ITU-R BT.601), which for a JPEG is its Y channel; transparency is ignored. A deep image
-    gives 16 bits with the full range in use: a PNG is taken to have the fewest of 8, 10, 12, 14 or 16 bits that hold its
-    largest value, a DICOM object says what to show (`data/dicom.py`).
+    Grey levels follow the rule of `data/grey_levels.py`; the luma of a JPEG is its Y channel, and a DICOM object says what
+    to show (`data/dicom.py`).
 
     Args:
         file: A JPEG, PNG or DICOM file.
@@ -158,7 +152,7 @@ def _decode_jpeg(data: bytes) -> Grey:
         grey, _ = _converted(jpeg.without_metadata(data), "JPEG", (width, height))
         return _upright(grey, jpeg.jpeg_orientation(data))
     check_memory((2 + (2 if colour_space == "Gray" else 6) * collected) * width * height + len(data))
-    decoded: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, colorspace="GRAY")[:, :, 0]
+    decoded: Grey = simplejpeg.decode_jpeg(data, colorspace="GRAY")[:, :, 0]
     return _upright(decoded, jpeg.jpeg_orientation(data)) if b"Exif\x00\x00" in data[:64] else decoded
 
 
@@ -168,7 +162,7 @@ def _decode_png(data: bytes) -> Grey:
     check_bytes(header.row_bytes * header.height, MAX_INFLATED)
     check_memory(header.pixel_bytes * header.width * header.height + 2 * header.row_bytes + 2 * len(data))
     grey, info = _converted(png.without_metadata(data), "PNG", (header.width, header.height))
-    return _upright(_full_range(grey), _png_orientation(info))
+    return _upright(full_range(grey), _png_orientation(info))
 
 
 def _converted(data: bytes, kind: str, size: tuple[int, int]) -> tuple[Grey, dict[Any, Any]]:
@@ -216,15 +210,3 @@ def _decode_dicom(data: bytes) -> tuple[Grey, ImageHeader]:
 def _upright(image: Grey, orientation: int) -> Grey:
     turn = _UPRIGHT.get(orientation)
     return turn(image).copy() if turn else image
-
-
-def _full_range(image: Grey) -> Grey:
-    """Stretch, in place, a 16-bit image to the full range of the fewest bits that hold its largest value."""
-    largest = int(image.max(initial=0))
-    most = next(2**bits - 1 for bits in _DEPTHS if largest < 2**bits)
-    if image.dtype == np.uint16 and most < _LARGEST_VALUE:
-        stretched = np.rint(np.arange(most + 1, dtype=np.uint16) * (_LARGEST_VALUE / most)).astype(np.uint16)
-        levels = image.reshape(-1)
-        for start in range(0, levels.size, _STRIP):
-            levels[start : start + _STRIP] = stretched[levels[start : start + _STRIP]]
-    return image

@@ -13,8 +13,9 @@ from pneumoscope.errors import DataError
 from pneumoscope.inference.inputs import Inputs
 from pneumoscope.inference.journal import Journal, discard
 from pneumoscope.inference.pool import WorkerPool
+from pneumoscope.inference.prediction import Prediction
 from pneumoscope.inference.tasks import PredictImages
-from pneumoscope.types import NamedImage, Prediction, PredictionRequest, Reason
+from pneumoscope.types import NamedImage, PredictionRequest, Reason
 
 if TYPE_CHECKING:
     from pneumoscope.bundle import Bundle

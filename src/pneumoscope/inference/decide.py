@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from pneumoscope.bundle import Bundle
 from pneumoscope.decision import Floats, at_prevalence, decide, pneumonia_probability
-from pneumoscope.types import BundleUsed, Decision, ImageHeader, ImageStatistics, Prediction, PredictionRequest, Reason
+from pneumoscope.inference.prediction import Prediction
+from pneumoscope.types import BundleUsed, Decision, ImageHeader, ImageStatistics, PredictionRequest, Reason
 
 
 @dataclass(frozen=True, eq=False)

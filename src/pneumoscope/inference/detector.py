@@ -4,8 +4,9 @@ read -> screen the pixels -> prepare -> network -> compare with the population -
 """
 
 import hashlib
+import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,18 +15,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumoscope.bundle import EVIDENCE, FEATURES, INPUT, LOGITS, OUTPUTS, Bundle, find_bundle
-from pneumoscope.data.preprocessing import PREPROCESSING_VERSION, PreparedImage, check_image, prepare_with_frame
+from pneumoscope.data.grey_levels import EXPECTED, grey_levels
+from pneumoscope.data.limits import MAX_BYTES
+from pneumoscope.data.preprocessing import PREPROCESSING_VERSION, PreparedImage, prepare_with_frame
 from pneumoscope.data.reading import read_bytes, read_image
 from pneumoscope.decision import Floats, pneumonia_probability
-from pneumoscope.errors import BundleError, UnreadableImage, UnsupportedDicom
+from pneumoscope.errors import BundleError, InputError, UnreadableImage, UnsupportedDicom
 from pneumoscope.inference.decide import Decider, ImageDescription, ImageScore
 from pneumoscope.inference.guard import MIN_EDGE, Guard, screen_pixels
+from pneumoscope.inference.inputs import open_inputs
 from pneumoscope.inference.network import Network
 from pneumoscope.inference.population import Descriptions
+from pneumoscope.inference.prediction import Prediction
 from pneumoscope.inference.scope import HeaderRemarks, compare_header
-from pneumoscope.types import ImageStatistics, NamedImage, Prediction, PredictionRequest, Reason, UnreadImage
+from pneumoscope.types import ImageStatistics, NamedImage, PredictionRequest, Reason, UnreadImage
 
-Image = Path | str | bytes | NamedImage | UnreadImage | NDArray[np.uint8] | NDArray[np.uint16]
+# Path, bytes, open binary file, Pillow image, array or tensor, as `predict` documents; or an image of another process.
+Image = Any
 # Largest relative difference of outputs between processors and versions of the runtime.
 _GOLDEN_TOLERANCE = 1e-3
 _WHITE = 255
@@ -64,6 +70,10 @@ class Detector:
             Network(bundle.guard_model, own.height, own.width, threads, device) if own else self._network
         )
 
+    def __repr__(self) -> str:
+        manifest = self.bundle.manifest
+        return f"Detector({manifest.name} {manifest.version}: {', '.join(manifest.classes)})"
+
     def predict(
         self,
         image: Image,
@@ -75,8 +85,9 @@ class Detector:
         """Prediction for one image.
 
         Args:
-            image: Path of a JPEG, PNG or DICOM file, its bytes, with a name or without, or an array (height, width) of uint8,
-                or of uint16 with its full range in use; or an image that could not be obtained, which is rejected.
+            image: Path of a JPEG, PNG or DICOM file, its bytes, or an open binary file; a Pillow image; or a NumPy array or
+                PyTorch tensor of shape (h, w), (h, w, 1), (h, w, 3), (1, h, w) or (3, h, w), integers in 0-65535 or floating-point
+                numbers in [0, 1]. Grey levels follow one rule for all: `data/grey_levels.py`.
             operating_point: Name of an operating point in the manifest.
             prevalence: Prevalence of pneumonia, in (0, 1), for which probabilities are shown; it does not change the
                 decision. The manifest's where None.
@@ -84,17 +95,19 @@ class Detector:
             accept: Reasons out of `types.OUTSIDE` for which the image is not referred.
 
         Returns:
-            The prediction. An image that cannot be read or assessed is rejected with the reason; nothing is raised.
+            The prediction. A file that cannot be read, or an image that cannot be assessed, is rejected with the reason.
 
         Raises:
-            InputError: No such operating point, a prevalence outside (0, 1), another reason to accept, or an array of another
-                shape or dtype.
+            InputError: No such operating point, a prevalence outside (0, 1), another reason to accept, or an image of another
+                type, shape or range.
         """
-        return next(self.predict_many([image], operating_point, prevalence, evidence, accept))
+        decide = Decider(self.bundle, PredictionRequest(operating_point, prevalence, evidence, accept))
+        [score] = self._score_batch([self._prepare(image)], evidence, rejected_too=False, described=False)
+        return replace(decide(score), image=image)
 
     def predict_many(
         self,
-        images: Iterable[Image],
+        images: Iterable[Image] | Path | str,
         operating_point: str = "balanced",
         prevalence: float | None = None,
         evidence: bool = False,
@@ -103,17 +116,22 @@ class Detector:
         """Predictions for any number of images, in their order; no more than a batch of them is in memory.
 
         Args:
-            images: Images as for `predict`.
+            images: Images as for `predict`, of which one that cannot be taken is rejected as unreadable; or one path of a folder,
+                a pattern, a table or an image, as on the command line.
             operating_point: Name of an operating point in the manifest.
             prevalence: Prevalence of pneumonia, in (0, 1), for which probabilities are shown; the manifest's where None.
             evidence: Whether to compute evidence maps.
             accept: Reasons out of `types.OUTSIDE` for which images are not referred.
 
         Raises:
-            InputError: No such operating point, a prevalence outside (0, 1), another reason to accept, or an array of another
-                shape or dtype.
+            InputError: No such operating point, a prevalence outside (0, 1), another reason to accept, or a single image.
+            DataError: Nothing at the path.
         """
         decide = Decider(self.bundle, PredictionRequest(operating_point, prevalence, evidence, accept))
+        if isinstance(images, str | Path):
+            images = open_inputs([str(images)]).walk()
+        elif isinstance(images, bytes) or getattr(images, "ndim", 3) < 3 or not isinstance(images, Iterable):
+            raise InputError(f"expected several images, found one {type(images).__name__}: use predict")
         return map(decide, self.score_many(images, evidence))
 
     def score_many(
@@ -127,11 +145,8 @@ class Detector:
             rejected_too: Whether images that are rejected for their pixels alone get probabilities as well, to measure what
                 the network predicts for them.
             described: Whether scores hold the descriptions of their images.
-
-        Raises:
-            InputError: An array of another shape or dtype.
         """
-        prepared = map(self._prepare, images)
+        prepared = map(self._prepare_or_reject, images)
         while batch := list(islice(prepared, self._network.batch)):
             yield from self._score_batch(batch, evidence, rejected_too, described)
 
@@ -174,26 +189,34 @@ class Detector:
             )
         return difference
 
+    def _prepare_or_reject(self, image: Image) -> "_Prepared | ImageScore":
+        """Prepares one image of many; a score where it cannot be taken, so that it does not end the rest."""
+        try:
+            return self._prepare(image)
+        except InputError as error:
+            return ImageScore("", "", Reason.UNREADABLE, str(error))
+
     def _prepare(self, image: Image) -> "_Prepared | ImageScore":
-        """Reads, screens and prepares one image; a score where it cannot be read."""
+        """Reads, screens and prepares one image; a score where its file cannot be read.
+
+        Raises:
+            InputError: An image of another type, shape or range.
+        """
         if isinstance(image, UnreadImage):
             detail = f"expected a whole JPEG, PNG or DICOM image, found {image.name} ({image.cause}): replace it"
             return ImageScore(image.name, "", Reason.UNREADABLE, detail)
-        name = image.name if isinstance(image, NamedImage) else str(image) if isinstance(image, Path | str) else ""
-        digest, header = "", None
+        name, digest, header = _name(image), "", None
         try:
-            if isinstance(image, np.ndarray):
-                pixels = image
-                digest = hashlib.sha256(np.ascontiguousarray(image).data).hexdigest()
+            if (content := _content(image)) is None:
+                pixels = grey_levels(image)
+                digest = hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
             else:
-                content = _content(image)
                 digest = hashlib.sha256(content).hexdigest()
                 pixels, header = read_image(Path(name or "the bytes given"), content)
         except UnreadableImage as error:
             unsupported = isinstance(error, UnsupportedDicom)
             reason = Reason.UNSUPPORTED_DICOM if unsupported else Reason.UNREADABLE
             return ImageScore(name, digest, reason, str(error))
-        check_image(pixels)
         return _Prepared(
             name, digest, pixels, screen_pixels(pixels), compare_header(header, self.bundle.manifest.scope)
         )
@@ -264,11 +287,33 @@ class _Prepared:
     header: HeaderRemarks
 
 
-def _content(image: Path | str | bytes | NamedImage) -> bytes:
-    """Bytes of an image file."""
+def _name(image: Image) -> str:
+    """Name of an image; empty for an array, and for bytes without a name."""
+    if isinstance(image, str | os.PathLike):
+        return os.fspath(image)
+    name = getattr(image, "name", "") or getattr(image, "filename", "")
+    return name if isinstance(name, str) else ""
+
+
+def _content(image: Image) -> bytes | None:
+    """Bytes of an image file; None for an image that is no file.
+
+    Raises:
+        UnreadableImage: The file cannot be read.
+        InputError: A file that is open as text.
+    """
     if isinstance(image, NamedImage):
         return image.content
-    return image if isinstance(image, bytes) else read_bytes(Path(image))
+    if isinstance(image, str | os.PathLike):
+        return read_bytes(Path(image))
+    if isinstance(image, bytes | bytearray | memoryview):
+        return bytes(image)
+    if not hasattr(image, "read"):
+        return None
+    content = image.read(MAX_BYTES + 1)
+    if not isinstance(content, bytes):
+        raise InputError(f"{EXPECTED}; found a file open as text: open it with mode 'rb'")
+    return content
 
 
 def _statistics(calibrated: Floats, prepared: PreparedImage, distance: float) -> ImageStatistics:

@@ -7,7 +7,8 @@ import numpy as np
 
 from pneumoscope.decision import Floats
 from pneumoscope.evaluation.drift import Drift, Reference, StatisticDrift, rejection_drift, statistic_drift
-from pneumoscope.types import STATISTICS, ImageStatistics, Prediction, Reason
+from pneumoscope.inference.prediction import Prediction
+from pneumoscope.types import STATISTICS, ImageStatistics, Reason
 
 # Number of images in the window.
 WINDOW = 1000

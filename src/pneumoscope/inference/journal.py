@@ -11,7 +11,6 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +18,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pneumoscope.errors import DataError
 from pneumoscope.files import atomic_write
-from pneumoscope.types import BINARY, THREE_CLASS, ClassScheme, Prediction
+from pneumoscope.inference.prediction import Prediction, row_columns
+from pneumoscope.types import BINARY, ClassScheme
 
 if TYPE_CHECKING:
     import pyarrow as arrow
@@ -27,21 +27,6 @@ if TYPE_CHECKING:
 FORMATS = (".jsonl", ".csv", ".parquet")
 _SECONDS_BETWEEN_SYNCS = 2.0
 _ROWS_PER_GROUP = 10_000
-
-
-def columns(scheme: ClassScheme) -> tuple[str, ...]:
-    """Columns of a table of predictions by a bundle with these classes, in the order of `table_row`."""
-    return (
-        *("file", "sha256", "decision", "reasons", "detail", scheme.probability_field),
-        *(f"{name}_probability" for name in _classes(scheme)),
-        *("operating_point", "threshold", "sensitivity", "specificity", "fitted_on", "evidence"),
-        *("bundle_name", "bundle_version", "bundle_sha256", "notice", "validated"),
-    )
-
-
-def _classes(scheme: ClassScheme) -> tuple[str, ...]:
-    """Classes with a column each: the same for two and for three classes, so that tables of several bundles fit together."""
-    return scheme.names if scheme.is_own else THREE_CLASS.names
 
 
 class Journal:
@@ -177,20 +162,6 @@ def _is_record(line: bytes) -> bool:
         return False
 
 
-def table_row(prediction: Prediction) -> dict[str, Any]:
-    """Row of a table of predictions: nested names joined by `_`, reasons by `;`."""
-    classes = prediction.class_probability or {}
-    row: dict[str, Any] = {"file": prediction.file, "sha256": prediction.sha256, "decision": prediction.outcome}
-    row |= {"reasons": ";".join(prediction.reasons), "detail": prediction.detail}
-    row |= {prediction.scheme.probability_field: prediction.pneumonia_probability}
-    row |= {f"{name}_probability": classes.get(name) for name in _classes(prediction.scheme)}
-    point = prediction.operating_point.to_dict()
-    row |= {("operating_point" if key == "name" else key): value for key, value in point.items()}
-    row |= {"evidence": prediction.evidence}
-    row |= {f"bundle_{key}": value for key, value in asdict(prediction.bundle).items()}
-    return row | {"notice": prediction.notice, "validated": prediction.validated}
-
-
 def _write_jsonl(predictions: Iterator[Prediction], file: Path, scheme: ClassScheme) -> None:
     with file.open("w", encoding="utf-8") as stream:
         for prediction in predictions:
@@ -199,9 +170,9 @@ def _write_jsonl(predictions: Iterator[Prediction], file: Path, scheme: ClassSch
 
 def _write_csv(predictions: Iterator[Prediction], file: Path, scheme: ClassScheme) -> None:
     with file.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, columns(scheme))
+        writer = csv.DictWriter(stream, row_columns(scheme))
         writer.writeheader()
-        writer.writerows(_as_text(table_row(prediction)) for prediction in predictions)
+        writer.writerows(_as_text(prediction.to_row()) for prediction in predictions)
 
 
 def _as_text(row: dict[str, Any]) -> dict[str, Any]:
@@ -225,12 +196,12 @@ def _write_parquet(predictions: Iterator[Prediction], file: Path, scheme: ClassS
 
 
 def as_table(predictions: Iterable[Prediction], scheme: ClassScheme) -> "arrow.Table":
-    """Arrow table of predictions by a bundle with these classes, with the columns of `table_row`: float64 for numbers, bool for `validated`, text for all others."""
+    """Arrow table of predictions by a bundle with these classes, with the columns of `Prediction.to_row`: float64 for numbers, bool for `validated`, text for all others."""
     import pyarrow as arrow
 
     types = {"validated": arrow.bool_()}
-    kinds = [(n, types.get(n, arrow.float64() if _is_number(n) else arrow.string())) for n in columns(scheme)]
-    return arrow.Table.from_pylist([table_row(each) for each in predictions], schema=arrow.schema(kinds))
+    kinds = [(n, types.get(n, arrow.float64() if _is_number(n) else arrow.string())) for n in row_columns(scheme)]
+    return arrow.Table.from_pylist([each.to_row() for each in predictions], schema=arrow.schema(kinds))
 
 
 def _is_number(column: str) -> bool:

@@ -17,9 +17,10 @@ from pneumoscope.inference.batch import Summary, predict_files
 from pneumoscope.inference.inputs import Inputs
 from pneumoscope.inference.overlay import overlay, to_uint8
 from pneumoscope.inference.pool import WorkerPool
+from pneumoscope.inference.prediction import Prediction
 from pneumoscope.inference.tasks import Each, Task
 from pneumoscope.reporting.page import write_template
-from pneumoscope.types import Decision, Prediction, PredictionRequest
+from pneumoscope.types import Decision, PredictionRequest
 
 if TYPE_CHECKING:
     from pneumoscope.inference.detector import Detector

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from pneumoscope.types import Prediction, PredictionRequest, UnreadImage
+from pneumoscope.inference.prediction import Prediction
+from pneumoscope.types import PredictionRequest, UnreadImage
 
 if TYPE_CHECKING:  # the process that hands out tasks needs none of these
     from pneumoscope.inference.decide import ImageScore

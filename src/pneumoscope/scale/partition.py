@@ -17,9 +17,10 @@ from pneumoscope.errors import DataError
 from pneumoscope.inference.batch import Summary, predict_files
 from pneumoscope.inference.journal import as_table
 from pneumoscope.inference.pool import WorkerPool
+from pneumoscope.inference.prediction import Prediction
 from pneumoscope.scale.images import AddressedImage, ImageReader
 from pneumoscope.scale.plan import Plan
-from pneumoscope.types import ClassScheme, Prediction
+from pneumoscope.types import ClassScheme
 
 # Key in the metadata of a result file's schema.
 _METADATA = b"pneumoscope"

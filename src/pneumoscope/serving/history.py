@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pneumoscope.errors import ConfigError
-from pneumoscope.types import Prediction
+from pneumoscope.inference.prediction import Prediction
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS decisions (

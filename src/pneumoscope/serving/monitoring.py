@@ -18,7 +18,7 @@ from prometheus_client import (
 from pneumoscope.bundle import Bundle
 from pneumoscope.evaluation.drift import Drift
 from pneumoscope.inference.drift import DriftReport
-from pneumoscope.types import Prediction
+from pneumoscope.inference.prediction import Prediction
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _log = logging.getLogger("pneumoscope.requests")

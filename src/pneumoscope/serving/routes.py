@@ -6,13 +6,14 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 
+from pneumoscope.inference.prediction import Prediction
 from pneumoscope.serving import schemas
 from pneumoscope.serving.history import History
 from pneumoscope.serving.openapi import form_body, image_body, problem_responses
 from pneumoscope.serving.problems import Problem, ProblemError
 from pneumoscope.serving.service import Service
 from pneumoscope.serving.tasks import DecodeImages, DrawEvidence, GreyLevels
-from pneumoscope.types import Decision, Prediction
+from pneumoscope.types import Decision
 
 _LARGEST_ID = 2**63 - 1
 

@@ -14,10 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from pneumoscope.evaluation.drift import StatisticDrift
 from pneumoscope.inference.drift import DriftReport
+from pneumoscope.inference.prediction import Prediction
 from pneumoscope.serving.adaptations import AdaptationLimits, AdaptationRecord
 from pneumoscope.serving.history import Entry
 from pneumoscope.serving.problems import Kind
-from pneumoscope.types import BundleUsed, OperatingPoint, Prediction, Reason
+from pneumoscope.types import BundleUsed, OperatingPoint, Reason
 
 _ATTRIBUTE = re.compile(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", re.MULTILINE)
 _CLOSED = ConfigDict(extra="forbid")

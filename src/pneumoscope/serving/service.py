@@ -11,6 +11,7 @@ from starlette.requests import Request
 
 from pneumoscope.bundle import Bundle
 from pneumoscope.errors import InputError, PneumoscopeError, UnreadableImage
+from pneumoscope.inference.prediction import Prediction
 from pneumoscope.inference.tasks import PredictImages, Task
 from pneumoscope.serving.adaptations import Adaptations
 from pneumoscope.serving.history import History, HistoryLockedError
@@ -19,7 +20,7 @@ from pneumoscope.serving.problems import Problem, ProblemError
 from pneumoscope.serving.served import ServedBundle
 from pneumoscope.serving.settings import Settings
 from pneumoscope.serving.uploads import Uploads
-from pneumoscope.types import NamedImage, Prediction, PredictionRequest
+from pneumoscope.types import NamedImage, PredictionRequest
 
 _log = logging.getLogger("pneumoscope.serving")
 
