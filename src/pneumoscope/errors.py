@@ -17,11 +17,18 @@ A message states in one line what was expected, what was found and what to do.
 """
 
 from collections.abc import Iterable
+from difflib import get_close_matches
 
 
 def listed(names: Iterable[str]) -> str:
     """Names joined for a message; names from files are escaped where they are not printable."""
     return ", ".join(name if name.isprintable() else ascii(name) for name in names)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Question for the known name that is nearest to a wrong one, for a message; empty where none is near."""
+    near = get_close_matches(name, list(known), n=1)
+    return f" (did you mean {near[0]}?)" if near else ""
 
 
 class PneumoscopeError(Exception):

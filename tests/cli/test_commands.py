@@ -119,11 +119,29 @@ def test_train_evaluate_and_their_second_runs(pneumoscope, config, phantoms, tmp
     assert (code, err.splitlines()[-1].startswith("error: expected no run in runs/small, found one")) == (1, True)
     code, out, _ = pneumoscope("train", config, "--data", phantoms, "--resume", "runs/small")
     assert code == 0
-    assert "next: pneumoscope evaluate runs/small" in out
+    assert out.rstrip().endswith(f"next: pneumoscope evaluate runs/small --data {phantoms}")
     assert Path("runs/small/model.safetensors").read_bytes() == before
     config.write_text(SMALL.replace("epochs = 2", "epochs = 3"))
     code, _, err = pneumoscope("train", config, "--data", phantoms, "--resume", "runs/small")
     assert "training.epochs 3 instead of 2" in err
+
+
+def test_a_short_training_on_a_few_images(pneumoscope, config, phantoms):
+    code, out, err = pneumoscope("train", config, "--data", phantoms, "--epochs", "1", "--limit", "100")
+    assert code == 0
+    assert out.startswith("1 epochs")
+    assert re.search(r"10[0-9] films (indexed|decoded)", err)
+    assert json.loads(Path("runs/small/config.json").read_text())["training"]["epochs"] == 1
+    code, out, _ = pneumoscope("evaluate", "runs/small", "--data", phantoms, "--why", "to test")
+    assert code == 0
+
+
+def test_an_audit_goes_on_without_images_that_cannot_be_read(pneumoscope, tmp_path, phantoms):
+    data = spoilt(tmp_path, phantoms, "truncated film")
+    assert pneumoscope("data", "audit", "--data", data)[0] == 1
+    code, out, _ = pneumoscope("data", "audit", "--data", data, "--skip-unreadable")
+    assert code == 0
+    assert "1 films cannot be read" in out
 
 
 def test_resume_on_other_images_is_refused(pneumoscope, config, phantoms, tmp_path):
@@ -182,7 +200,9 @@ def test_bad_data_is_one_line_and_exit_code_1(pneumoscope, tmp_path, phantoms, f
         ),
         (["evaluate", "--bundle", "b.zip"], 1, "expected a bundle (folder or zip with manifest.json"),
         (["study", "--only", "vgg"], 1, "expected an experiment out of"),
-        (["study", "--limit", "3"], 1, "expected a limit of 100 images or more"),
+        (["study", "--only", "cnn_3_clases"], 1, "found 'cnn_3_clases' (did you mean cnn_3_classes?)"),
+        (["train", "cnn_3_clases"], 1, "found 'cnn_3_clases' (did you mean cnn_3_classes?)"),
+        (["study", "--limit", "3"], 2, "Invalid value"),
         (["study", "--precision", "fp8"], 1, "expected --precision auto, fp32 or bf16, found fp8"),
         (["study", "--colour"], 2, "No such option"),
         (["study", "--seeds", "0"], 2, "Invalid value"),
@@ -205,7 +225,8 @@ def test_a_bundle_is_trained_and_evaluated(pneumoscope, phantoms, tmp_path):
     code, out, _ = pneumoscope("train", "d.toml", "--data", phantoms)
     assert code == 0
     assert re.search(
-        r"runs/d/bundle.zip: on the hard validation AUC 0\.\d+, sensitivity .*; next: pneumoscope evaluate", out
+        r"runs/d/bundle.zip: on the hard validation AUC 0\.\d+, sensitivity .*; next: pneumoscope evaluate --bundle runs/d/bundle.zip --data ",
+        out,
     )
     code, out, _ = pneumoscope("evaluate", "--bundle", "runs/d/bundle.zip", "--data", phantoms, "--json")
     assert code == 0

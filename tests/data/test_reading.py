@@ -210,3 +210,11 @@ def test_damaged_jpeg_is_read_or_refused_but_never_crashes(place, noise):
     content[place % len(content) : place % len(content) + len(noise)] = noise
     with contextlib.suppress(UnreadableImage):
         assert read_grey(Path("a.jpeg"), bytes(content)).ndim == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("TIFF", "TIFF"), ("BMP", "BMP"), ("GIF", "GIF"), ("WEBP", "WebP"), ("JPEG2000", "JPEG 2000")]
+)
+def test_other_formats_are_refused_by_their_names(grey, kind, name):
+    with pytest.raises(UnreadableImage, match=f"a {name} image, which is not supported; convert it to PNG"):
+        read_grey(Path("scan"), encoded(Image.fromarray(grey), kind))

@@ -105,3 +105,25 @@ def test_a_path_that_does_not_exist_is_an_error_at_once(tmp_path):
     for name in ("gone.jpeg", "*.jpeg", "gone/"):
         with pytest.raises(DataError, match="expected an image, a folder, a pattern or a table at"):
             open_inputs([str(tmp_path / name)])
+
+
+def test_a_folder_that_is_reached_twice_is_walked_once(folder):
+    (folder / "inner/loop").symlink_to(folder)
+    (folder / "again").symlink_to("inner")
+    found = names(open_inputs([str(folder)]), folder)
+    assert sorted(found) == sorted({*found})
+    assert len(found) == 5
+
+
+def test_the_first_bytes_tell_an_image_of_another_ending_and_the_rest_is_counted(folder):
+    (folder / "bare").write_bytes(bytes((8, 0, 5, 0)) + bytes(200))
+    (folder / "photo").write_bytes(b"\xff\xd8\xff\xe0" + bytes(200))
+    (folder / "scan.ima").write_bytes(bytes(128) + b"DICM")
+    (folder / "scan.TIF").write_bytes(b"II*\0")
+    (folder / "drawing.bmp").write_bytes(b"BM")
+    inputs = open_inputs([str(folder)])
+    found = set(names(inputs, folder))
+    assert {"bare", "photo", "scan.ima", "scan.TIF", "drawing.bmp"} <= found
+    assert inputs.left_out == {".txt": 1, ".9": 1}
+    assert inputs.count() == len(found)
+    assert inputs.left_out == {".txt": 1, ".9": 1}

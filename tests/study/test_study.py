@@ -16,7 +16,7 @@ from pneumoscope.evaluation.predictions import load_predictions
 from pneumoscope.models import weights
 from pneumoscope.study.comparison import table_row
 from pneumoscope.study.experiments import EXPERIMENTS, experiment, with_prerequisites
-from pneumoscope.study.study import Study, StudyPlan, run_study
+from pneumoscope.study.study import Study, StudyPlan, run_study, with_inception
 from pneumoscope.training.callbacks import Callbacks
 from pneumoscope.training.jobs import Workers
 from pneumoscope.training.networks import load_network
@@ -143,10 +143,22 @@ def test_other_settings_do_not_go_into_the_same_folder(finished, phantoms):
 
 
 def test_real_images_without_weights_are_refused_before_any_training(phantoms, tmp_path):
-    study = Study(Location(phantoms, "test"), PLAN, tmp_path / "out", tmp_path / "ledger")
-    with pytest.raises(DownloadError, match="--inception-weights, or leave it out by --only"):
+    study = Study(
+        Location(phantoms, "test"), replace(PLAN, only=("inception_v3",)), tmp_path / "out", tmp_path / "ledger"
+    )
+    with pytest.raises(DownloadError, match="or name a notop HDF5 file by --inception-weights"):
         run_study(study, Callbacks())
     assert not (tmp_path / "out").exists()
+
+
+def test_a_study_without_weights_trains_the_rest_and_says_what_is_left_out(phantoms, tmp_path):
+    messages = []
+    study = Study(Location(phantoms, "test"), PLAN, tmp_path / "out")
+    others, weights = with_inception(study, Callbacks(message=messages.append))
+    assert weights is None
+    assert [each.name for each in others.plan.experiments] == [e.name for e in EXPERIMENTS if e.name != "inception_v3"]
+    assert messages[0].startswith("left out: inception_v3, whose weights are not at hand")
+    assert "run the same command with --inception-weights FILE" in messages[0]
 
 
 def test_real_test_images_leave_a_line_in_the_ledger(finished, phantom_dataset, tmp_path):

@@ -1,6 +1,7 @@
 """The command line: parse, call, print. Progress goes to stderr, results to stdout.
 
-Exit codes: 0 done, 1 an error that the user can act on, in one line, 2 usage, 3 images that `predict` could not read, 130 interrupted.
+Exit codes: 0 done, 1 an error that the user can act on, in one line, 2 usage, 3 images that could not be
+read, 4 a requirement that is not met, 130 interrupted.
 """
 
 import os
@@ -54,6 +55,11 @@ _EXTRAS = {
 }
 
 
+def _extra_of(package: str) -> str:
+    """Extra that installs a missing package, with all others that the command needs."""
+    return "scale" if sys.argv[1:2] == ["scale"] else _EXTRAS.get(package, "train")
+
+
 def _version(requested: bool) -> None:
     if requested:
         from pneumoscope import __version__
@@ -84,7 +90,7 @@ def main() -> None:
             raise
         typer.echo(
             f"error: expected the package {error.name}, found it missing: "
-            f"pip install 'pneumoscope[{_EXTRAS.get(error.name or '', 'train')}]'",
+            f"pip install 'pneumoscope[{_extra_of(error.name or '')}]'",
             err=True,
         )
         sys.exit(1)

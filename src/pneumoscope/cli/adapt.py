@@ -21,17 +21,15 @@ if TYPE_CHECKING:
     from pneumoscope.adaptation.site import SiteImages
     from pneumoscope.data.sources import Source
 
-_DATA_HELP = "The site's labelled images: a folder per class, or a CSV table with path and class."
+_DATA_HELP = "Labelled images of the site: a folder per class, or a table with the columns path and class."
 SiteDataOption = Annotated[Path, typer.Option("--data", help=_DATA_HELP)]
-PositiveOption = Annotated[
-    str, typer.Option("--positive", help="Name of the positive class, where it is not pneumonia, such as tuberculosis.")
-]
-NewBundleOption = Annotated[Path, typer.Option("--out", help="File of the new bundle, ending in .zip.")]
+PositiveOption = Annotated[str, typer.Option("--positive", help="Name of the positive class, such as tuberculosis.")]
+NewBundleOption = Annotated[Path, typer.Option("--out", help="New bundle, a .zip file.")]
 SensitivityOption = Annotated[
-    float, typer.Option("--sensitivity", min=0, max=1, help="Sensitivity of the operating point `sensitive`.")
+    float, typer.Option("--sensitivity", min=0.01, max=1, help="Sensitivity of the operating point `sensitive`.")
 ]
 SpecificityOption = Annotated[
-    float, typer.Option("--specificity", min=0, max=1, help="Specificity of the operating point `specific`.")
+    float, typer.Option("--specificity", min=0.01, max=1, help="Specificity of the operating point `specific`.")
 ]
 
 
@@ -53,7 +51,7 @@ def adapt(
         Path | None,
         typer.Option(
             "--out",
-            help="File of the new bundle, ending in .zip; with --suggest of the list, .csv.",
+            help="New bundle, a .zip file; with --suggest the list, a .csv file.",
             show_default=False,
         ),
     ] = None,
@@ -62,8 +60,8 @@ def adapt(
         AdaptationMethod,
         typer.Option(
             "--method",
-            help="calibrate: the bundle's own probabilities; linear: a new head on its features; auto: the simpler that is as good; "
-            "fine-tune: all weights, with PyTorch, minutes to hours.",
+            help="Method: calibrate (new calibration of the bundle's probabilities), linear (a new head on its features), auto (the "
+            "simpler of these two that is as good), or fine-tune (all weights; needs PyTorch, takes minutes to hours).",
         ),
     ] = AdaptationMethod.AUTO,
     positive: PositiveOption = "pneumonia",
@@ -75,12 +73,14 @@ def adapt(
     intended_use: Annotated[
         str,
         typer.Option(
-            "--intended-use", help="Intended use of the new bundle (default: of the data).", show_default=False
+            "--intended-use",
+            help="Intended use of the new bundle (default: the population of the data).",
+            show_default=False,
         ),
     ] = "",
     licence: Annotated[
         str,
-        typer.Option("--licence", help="Licence of the new bundle (default: that of the bundle).", show_default=False),
+        typer.Option("--licence", help="Licence of the new bundle (default: that of its parent).", show_default=False),
     ] = "",
     sensitivity: SensitivityOption = 0.98,
     specificity: SpecificityOption = 0.98,
@@ -89,22 +89,22 @@ def adapt(
         typer.Option(
             "--suggest",
             min=1,
-            help="Instead: name so many unlabelled images of --from to label next.",
+            help="Number of unlabelled images of --from to suggest for labelling, instead of adapting.",
             show_default=False,
         ),
     ] = None,
     pool: Annotated[
         list[str] | None,
         typer.Option(
-            "--from", help="Unlabelled images: a folder, a pattern or a table; repeat it.", show_default=False
+            "--from", help="Unlabelled images: a folder, a pattern or a table (repeatable).", show_default=False
         ),
     ] = None,
     workers: WorkersOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a bundle for one's own population from labelled images, as far as they support it.
+    """Adapt a bundle to a site's population with labelled images, measured by cross-validation.
 
-    Writes the bundle and, beside it, a report (.html). Exit code 4: no better than chance, no bundle was made.
+    Writes the bundle and a report (.html) beside it. Exit code 4: no better than chance, and no bundle was made.
     """
     from pneumoscope.errors import ConfigError
 
@@ -242,7 +242,7 @@ def calibrate(
     workers: WorkersOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Fit a detector's probabilities and thresholds alone to one's own images: adapt --method calibrate."""
+    """Fit the calibration and thresholds of a bundle to a site's images (adapt --method calibrate)."""
     adapt(
         data,
         out,

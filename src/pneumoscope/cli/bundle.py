@@ -7,13 +7,13 @@ import typer
 
 from pneumoscope.cli.options import DataOption, InceptionOption, JsonOption, check_new_bundle, print_json
 
-app = typer.Typer(help="Look into bundles, check them, make them of runs.", no_args_is_help=True)
-_NAMED = typer.Argument(help="default, nano, or a bundle's path.")
+app = typer.Typer(help="Show, verify and export bundles.", no_args_is_help=True)
+_NAMED = typer.Argument(help="Bundle: default, nano, or a path.")
 
 
 @app.command()
 def show(bundle: Annotated[str, _NAMED] = "default", as_json: JsonOption = False) -> None:
-    """What a bundle says of itself."""
+    """Show the manifest of a bundle: classes, data, operating points, intended use and licence."""
     from pneumoscope.bundle import find_bundle
 
     found = find_bundle(bundle)
@@ -39,7 +39,7 @@ def show(bundle: Annotated[str, _NAMED] = "default", as_json: JsonOption = False
 
 @app.command()
 def verify(bundle: Annotated[str, _NAMED] = "default", as_json: JsonOption = False) -> None:
-    """Check every part against its hash, and run the golden inputs on this machine."""
+    """Check every part of a bundle against its hash, and its network against stored outputs on this machine."""
     from pneumoscope.inference.detector import load_detector
 
     detector = load_detector(bundle)
@@ -52,13 +52,13 @@ def verify(bundle: Annotated[str, _NAMED] = "default", as_json: JsonOption = Fal
 
 @app.command()
 def export(
-    run: Annotated[Path, typer.Argument(help="A finished run folder.")],
-    out: Annotated[Path, typer.Option("--out", help="Of the bundle, ending in .zip.")],
+    run: Annotated[Path, typer.Argument(help="Finished run folder.")],
+    out: Annotated[Path, typer.Option("--out", help="New bundle, a .zip file.")],
     data: DataOption = None,
     inception_weights: InceptionOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a bundle of a training run, so that it detects without PyTorch."""
+    """Export a training run as a bundle, which predicts without PyTorch."""
     from pneumoscope.cli.progress import display
     from pneumoscope.data.locate import locate
     from pneumoscope.detector_training.bundling import export_run

@@ -11,9 +11,9 @@ from pneumoscope.cli.options import DataOption, JsonOption, SkipOption, print_js
 if TYPE_CHECKING:
     from pneumoscope.data.index import Index
 
-app = typer.Typer(help="Get, index, audit, split and show a data set.", no_args_is_help=True)
+app = typer.Typer(help="Download, index, audit, split and show a data set.", no_args_is_help=True)
 
-OutOption = Annotated[Path, typer.Option("--out", help="Folder to write into.")]
+OutOption = Annotated[Path, typer.Option("--out", help="Folder of the results.")]
 _DEFAULT_OUT = Path("runs") / "data"
 
 
@@ -32,11 +32,11 @@ def _indexed(data: Path | None) -> "Index":
 def download(
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Folder to make; the cache's where none is named.", show_default=False),
+        typer.Option("--out", help="Folder to create (default: in the cache).", show_default=False),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Get the published archive (CC BY 4.0, 1.2 GB) from Mendeley Data; goes on where it broke off."""
+    """Download the published archive (CC BY 4.0, 1.2 GB) from Mendeley Data; a second run resumes it."""
     from pneumoscope.cli.progress import display
     from pneumoscope.data.download import download_archive
 
@@ -50,12 +50,12 @@ def download(
 
 @app.command()
 def phantoms(
-    out: Annotated[Path, typer.Option("--out", help="Folder to make.")] = Path("data/phantom_films"),
-    train: Annotated[int, typer.Option("--train", min=20, help="Films of each class in train.")] = 45,
-    test: Annotated[int, typer.Option("--test", min=1, help="Films of each class in test.")] = 12,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of all that is random.")] = 0,
+    out: Annotated[Path, typer.Option("--out", help="Folder to create.")] = Path("data/phantom_films"),
+    train: Annotated[int, typer.Option("--train", min=20, help="Number of training images per class.")] = 45,
+    test: Annotated[int, typer.Option("--test", min=1, help="Number of test images per class.")] = 12,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed.")] = 0,
 ) -> None:
-    """Draw phantom chest images in Kaggle's layout: to try the program where no radiograph is at hand."""
+    """Draw phantom chest images in Kaggle's layout, for trying the program without radiographs."""
     from pneumoscope.data.phantom import PhantomPlan, write_phantoms
     from pneumoscope.types import SYNTHETIC_NOTICE
 
@@ -65,7 +65,7 @@ def phantoms(
 
 @app.command()
 def index(data: DataOption = None, out: OutOption = _DEFAULT_OUT, as_json: JsonOption = False) -> None:
-    """Hash and measure every image; writes index.csv."""
+    """Hash and measure every image, and write index.csv."""
     from pneumoscope.data.index import save_index
 
     found = _indexed(data)
@@ -86,8 +86,13 @@ def index(data: DataOption = None, out: OutOption = _DEFAULT_OUT, as_json: JsonO
 
 
 @app.command()
-def audit(data: DataOption = None, out: OutOption = _DEFAULT_OUT, as_json: JsonOption = False) -> None:
-    """Look for damage, duplicates, leakage and files that give the label away; exit code 1 where the data cannot be used."""
+def audit(
+    data: DataOption = None,
+    out: OutOption = _DEFAULT_OUT,
+    skip_unreadable: SkipOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Check for damage, duplicates, leakage and files that predict the label; exit code 1 if the data cannot be used."""
     from pneumoscope.data.audit import audit as examine
     from pneumoscope.files import write_json
 
@@ -105,19 +110,19 @@ def audit(data: DataOption = None, out: OutOption = _DEFAULT_OUT, as_json: JsonO
                 f"{cue.split.value:<8}{cue.name:<20}{cue.auc:>7.3f}{cue.normal_median:>12.4g}{cue.pneumonia_median:>12.4g}"
             )
         typer.echo(result.verdict)
-    result.raise_for_errors()
+    result.raise_for_errors(skip_unreadable)
 
 
 @app.command()
 def split(
     data: DataOption = None,
     out: OutOption = _DEFAULT_OUT,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the draw.")] = 0,
-    folds: Annotated[int, typer.Option("--folds", min=2, help="The training films are cut into this many parts.")] = 10,
-    fold: Annotated[int, typer.Option("--fold", min=0, help="The part that becomes the validation set.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed.")] = 0,
+    folds: Annotated[int, typer.Option("--folds", min=2, help="Number of folds of the training images.")] = 10,
+    fold: Annotated[int, typer.Option("--fold", min=0, help="Fold that is the validation set, from 0.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Draw a validation set, grouped by patient and stratified by class; writes split.csv."""
+    """Draw a validation set, grouped by patient and stratified by class, and write split.csv."""
     from pneumoscope.data.split import draw_validation, save_split
 
     found = _indexed(data)
@@ -140,7 +145,7 @@ def overview(
     skip_unreadable: SkipOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a data set: counts, shapes, images, resizing and what the audit found, as PNGs and one HTML page."""
+    """Draw a data set: counts, sizes, images, resizing and audit, as PNG files and one HTML page."""
     from pneumoscope import paths
     from pneumoscope.cli.progress import display
     from pneumoscope.config import Preprocessing, SplitConfig

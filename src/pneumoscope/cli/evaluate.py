@@ -28,17 +28,19 @@ if TYPE_CHECKING:
 def evaluate(
     run: Annotated[
         Path | None,
-        typer.Argument(help="A finished run folder; the detector that ships with the package where none is named."),
+        typer.Argument(help="Finished run folder (default: the bundle `default`)."),
     ] = None,
     bundle: Annotated[
         str | None,
-        typer.Option("--bundle", help="A bundle's path, or default or nano, instead of a run.", show_default=False),
+        typer.Option(
+            "--bundle", help="Bundle to evaluate instead of a run: default, nano, or a path.", show_default=False
+        ),
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
             "--out",
-            help="Folder of a bundle's report (default: evaluation/BUNDLE/SPLIT, or evaluation/BUNDLE/all of a site).",
+            help="Folder of a bundle's report (default: evaluation/BUNDLE/SPLIT, or evaluation/BUNDLE/all for images without splits).",
         ),
     ] = None,
     data: DataOption = None,
@@ -46,7 +48,7 @@ def evaluate(
         Split | None,
         typer.Option(
             "--split",
-            help="Split to evaluate (default: test; of a bundle every image where the data set has no test images).",
+            help="Split to evaluate (default: test; for a bundle all images where the data set has no test split).",
             show_default=False,
         ),
     ] = None,
@@ -54,12 +56,12 @@ def evaluate(
         list[str] | None,
         typer.Option(
             "--require",
-            help="Least value of a measure of a bundle's decisions, such as sensitivity=0.95; repeat it. Exit code 4 where not met.",
+            help="Minimum of a measure of a bundle's decisions, such as sensitivity=0.95; exit code 4 if it is not met (repeatable).",
             show_default=False,
         ),
     ] = None,
     why: Annotated[
-        str, typer.Option("--why", help="For the ledger: why the test films are looked at.")
+        str, typer.Option("--why", help="Reason for evaluating on test images, for the ledger.")
     ] = "evaluate command",
     accept: AcceptOption = None,
     inception_weights: InceptionOption = None,
@@ -68,7 +70,7 @@ def evaluate(
     workers: WorkersOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure a trained network or a bundle, every number with its interval; writes report.json, .md and .html."""
+    """Measure a trained network or a bundle, with intervals, and write report.json, .md and .html."""
     from pneumoscope.training.allocator import keep_freed_memory
 
     keep_freed_memory()

@@ -10,57 +10,82 @@ DataOption = Annotated[
     Path | None,
     typer.Option(
         "--data",
-        help="Folder, CSV table or pneumoniamnist*.npz; else PNEUMOSCOPE_DATA, data/chest_xray* here, the cache, a download.",
+        help="Folder, table (.csv, .tsv) or pneumoniamnist*.npz of labelled images (default: PNEUMOSCOPE_DATA, data/chest_xray* here, the cache, or a download).",
         show_default=False,
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-SkipOption = Annotated[bool, typer.Option("--skip-unreadable", help="Go on without films that cannot be read.")]
+SkipOption = Annotated[
+    bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be read, instead of stopping.")
+]
 InceptionOption = Annotated[
     Path | None,
     typer.Option(
         "--inception-weights",
-        help="Keras' Inception V3 notop HDF5 file; else PNEUMOSCOPE_INCEPTION_WEIGHTS, the cache, a download.",
+        help="Keras' Inception V3 notop HDF5 file (default: PNEUMOSCOPE_INCEPTION_WEIGHTS, the cache, or a download).",
         show_default=False,
     ),
 ]
-BundleOption = Annotated[str, typer.Option("--bundle", help="default, nano, or a bundle's path.")]
+BundleOption = Annotated[str, typer.Option("--bundle", help="Bundle: default, nano, or a path.")]
 OperatingPointOption = Annotated[
-    str, typer.Option("--operating-point", help="balanced, sensitive, specific, or another of the bundle's.")
+    str,
+    typer.Option(
+        "--operating-point", help="Operating point: balanced, sensitive, specific, or another one of the bundle."
+    ),
 ]
 PrevalenceOption = Annotated[
     float | None,
-    typer.Option("--prevalence", help="Share of pneumonia to show probabilities for.", show_default=False),
+    typer.Option(
+        "--prevalence",
+        help="Prevalence of pneumonia, in (0, 1), for which probabilities are shown (default: that of the bundle).",
+        show_default=False,
+    ),
 ]
 AcceptOption = Annotated[
     list[str] | None,
     typer.Option(
         "--accept",
-        help="Reason outside_... for which images are not referred, though nobody validated that; repeat it.",
+        help="Reason, such as outside_population, for which images are not referred although the bundle is not validated on them (repeatable).",
         show_default=False,
     ),
 ]
-WorkersOption = Annotated[int, typer.Option("--workers", min=0, help="Processes; 0 for as many as there are cores.")]
+WorkersOption = Annotated[int, typer.Option("--workers", min=0, help="Number of worker processes; 0 for one per core.")]
+EpochsOption = Annotated[
+    int | None,
+    typer.Option("--epochs", min=1, help="Maximum epochs (default: that of the configuration).", show_default=False),
+]
+LimitOption = Annotated[
+    int | None,
+    typer.Option(
+        "--limit",
+        min=100,
+        help="Approximate number of images, drawn evenly from every class and split (default: all).",
+        show_default=False,
+    ),
+]
 ProcessesOption = Annotated[
     int,
     typer.Option(
         "--processes",
         min=1,
-        help="That share every batch, on this machine; torchrun and srun start their own.",
+        help="Number of processes of a distributed training on this machine (torchrun and srun start their own).",
     ),
 ]
 JobsOption = Annotated[
-    int, typer.Option("--jobs", min=1, help="Trainings at the same time, where several do not wait for each other.")
+    int,
+    typer.Option("--jobs", min=1, help="Number of trainings at the same time, where they do not depend on each other."),
 ]
 RayOption = Annotated[
     str | None,
-    typer.Option("--address", help="Ray's head, host:port or auto: --jobs run on its cluster.", show_default=False),
+    typer.Option(
+        "--address", help="Address of Ray's head, host:port or auto: --jobs run on its cluster.", show_default=False
+    ),
 ]
 LedgerOption = Annotated[
     Path | None,
     typer.Option(
         "--ledger",
-        help="JSON lines file that records every evaluation on test images; else results/test-ledger.jsonl where there is one.",
+        help="JSON lines file that records every evaluation on test images (default: results/test-ledger.jsonl, where it exists).",
         show_default=False,
     ),
 ]
@@ -129,11 +154,14 @@ def launch_processes(processes: int) -> None:
         sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - until the process ends
 
 
-def print_counts(decisions: Mapping[str, int], unreadable: int) -> None:
-    """Prints the number of images by decision, one line on stderr."""
+def print_counts(decisions: Mapping[str, int], unreadable: int, left_out: Mapping[str, int] | None = None) -> None:
+    """Prints the number of images by decision, and of files that were left out as no images, on stderr."""
     parts = ", ".join(f"{count:,} {name}" for name, count in sorted(decisions.items()))
     failed = f"; {unreadable:,} could not be read" if unreadable else ""
     typer.echo(f"{sum(decisions.values()):,} images: {parts}{failed}", err=True)
+    if left_out:
+        endings = ", ".join(f"{count:,} with {ending}" for ending, count in sorted(left_out.items()))
+        typer.echo(f"{sum(left_out.values()):,} files left out, which are no images: {endings}", err=True)
 
 
 def print_json(value: Any) -> None:
@@ -149,10 +177,12 @@ __all__ = [
     "AcceptOption",
     "BundleOption",
     "DataOption",
+    "EpochsOption",
     "InceptionOption",
     "JobsOption",
     "JsonOption",
     "LedgerOption",
+    "LimitOption",
     "OperatingPointOption",
     "PrevalenceOption",
     "ProcessesOption",

@@ -36,7 +36,7 @@ def predict(
     paths: Annotated[
         list[str],
         typer.Argument(
-            help="Images (JPEG, PNG, DICOM), folders, patterns, tables with a column path, or - for a list on standard input."
+            help="Images (JPEG, PNG, DICOM), folders, patterns, tables with a column path, or - for paths on standard input."
         ),
     ],
     bundle: BundleOption = "default",
@@ -45,23 +45,23 @@ def predict(
     accept: AcceptOption = None,
     evidence: Annotated[
         Path | None,
-        typer.Option("--evidence", help="Folder for evidence maps, one PNG an image.", show_default=False),
+        typer.Option("--evidence", help="Folder for evidence maps, one PNG per image.", show_default=False),
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", help="A .jsonl, .csv or .parquet file; the same command goes on after a break.", show_default=False
+            "--out",
+            help="File of predictions (.jsonl, .csv, .parquet); the same command resumes an interrupted batch.",
+            show_default=False,
         ),
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Begin anew where --out or its journal exists.")
-    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start again if --out or its journal exists.")] = False,
     workers: WorkersOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Say of each image whether it shows pneumonia, or why it cannot be said.
+    """Predict pneumonia or normal for each image, or refer or reject it with a reason.
 
-    Exit code 3 says that some of the images could not be read.
+    Exit code 3: some of the images could not be read.
     """
     from pneumoscope.bundle import find_bundle
     from pneumoscope.inference.inputs import open_inputs
@@ -83,7 +83,7 @@ def predict(
     elif out is not None:
         typer.echo(out)
     if summary.images > 1 or out is not None:
-        print_counts(summary.decisions, summary.unreadable)
+        print_counts(summary.decisions, summary.unreadable, inputs.left_out)
     if summary.unreadable:
         raise typer.Exit(SOME_UNREADABLE)
 

@@ -7,19 +7,21 @@ from typing import Annotated
 import typer
 
 from pneumoscope.cli.options import (
+    SOME_UNREADABLE,
     AcceptOption,
     BundleOption,
     JsonOption,
     WorkersOption,
     accepted,
+    print_counts,
     print_json,
     worker_count,
 )
 
 
 def report(
-    paths: Annotated[list[str], typer.Argument(help="As for predict: images, folders, patterns, tables, or -.")],
-    out: Annotated[Path, typer.Option("--out", help="Of the page.")] = Path("report.html"),
+    paths: Annotated[list[str], typer.Argument(help="Images, folders, patterns, tables, or -, as for predict.")],
+    out: Annotated[Path, typer.Option("--out", help="HTML page to write.")] = Path("report.html"),
     bundle: BundleOption = "default",
     operating_point: Annotated[str, typer.Option("--operating-point", help="As for predict.")] = "balanced",
     prevalence: Annotated[
@@ -29,7 +31,10 @@ def report(
     workers: WorkersOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a page about images: decisions, evidence, what was rejected; one file that opens anywhere."""
+    """Write an HTML page of predictions: decisions, evidence maps and rejections in one file.
+
+    Exit code 3: some of the images could not be read.
+    """
     from pneumoscope.bundle import find_bundle
     from pneumoscope.cli.progress import display
     from pneumoscope.inference.inputs import open_inputs
@@ -45,6 +50,12 @@ def report(
         with WorkerPool(found, worker_count(workers, total)) as pool:
             summary = write_report(out, inputs, found, pool, request, shown.advance)
     if as_json:
-        print_json({"page": str(out), "images": summary.images, "decisions": dict(summary.decisions)})
+        print_json(
+            {"page": str(out), "images": summary.images, "decisions": dict(summary.decisions)}
+            | {"unreadable": summary.unreadable}
+        )
     else:
+        print_counts(summary.decisions, summary.unreadable, inputs.left_out)
         typer.echo(out)
+    if summary.unreadable:
+        raise typer.Exit(SOME_UNREADABLE)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pneumoscope.cli.progress import Display
     from pneumoscope.scale.score import Engine, RunStatistics, ScoredArchive
 
-app = typer.Typer(no_args_is_help=True, help="Score archives of any size, on this machine or on a cluster.")
+app = typer.Typer(no_args_is_help=True, help="Predict archives of any size, on this machine or on a cluster.")
 # Time between lines of progress, where no bar can be drawn.
 _SECONDS_BETWEEN_LINES = 30.0
 
@@ -38,22 +38,24 @@ class EngineName(StrEnum):
 ManifestArgument = Annotated[
     str,
     typer.Argument(
-        help="Folder, pattern, CSV, TSV or Parquet table, or tar archives; a path, or s3://, gs://, hdfs://, ..."
+        help="Folder, pattern, table (.csv, .tsv, .parquet) or tar archives, at a path or an address s3://, gs://, hdfs://, ..."
     ),
 ]
-OutOption = Annotated[str, typer.Option("--out", help="Folder of the results; the same command goes on after a break.")]
-EngineOption = Annotated[EngineName, typer.Option("--engine", help="A Ray cluster, or this machine's processes.")]
+OutOption = Annotated[
+    str, typer.Option("--out", help="Folder of the results; the same command resumes an interrupted run.")
+]
+EngineOption = Annotated[
+    EngineName, typer.Option("--engine", help="Engine: a Ray cluster, or processes of this machine.")
+]
 AddressOption = Annotated[
     str | None,
     typer.Option(
         "--address",
-        help="Of Ray's head, host:port, or auto; else a cluster of this machine alone is started.",
+        help="Address of Ray's head, host:port or auto (default: a new cluster on this machine).",
         show_default=False,
     ),
 ]
-ScaleWorkersOption = Annotated[
-    int, typer.Option("--workers", min=0, help="Detectors at work; 0 for as many as there are cores.")
-]
+ScaleWorkersOption = Annotated[int, typer.Option("--workers", min=0, help="Number of workers; 0 for one per core.")]
 CoresOption = Annotated[
     int,
     typer.Option(
@@ -72,7 +74,12 @@ PartitionOption = Annotated[
 ]
 PriceOption = Annotated[
     float | None,
-    typer.Option("--core-hour-price", min=0, help="To tell what it costs, in any currency.", show_default=False),
+    typer.Option(
+        "--core-hour-price",
+        min=0,
+        help="Price of a core hour, in any currency, for an estimate of the cost.",
+        show_default=False,
+    ),
 ]
 
 
@@ -98,9 +105,9 @@ def score(
     core_hour_price: PriceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Score every image of an archive, exactly once, into Parquet files.
+    """Predict every image of an archive exactly once, into Parquet files.
 
-    Exit code 3 says that some of the images could not be read.
+    Exit code 3: some of the images could not be read.
     """
     from pneumoscope.bundle import find_bundle
     from pneumoscope.cli.progress import display

@@ -12,52 +12,56 @@ if TYPE_CHECKING:
     from pneumoscope.serving.settings import Settings
 
 _MEGABYTE = 2**20
-_HostOption = Annotated[str, typer.Option("--host", help="Address to listen on; 0.0.0.0 for the whole network.")]
-_PortOption = Annotated[int, typer.Option("--port", min=0, max=65535, help="0 for any that is free.")]
-_WorkersOption = Annotated[int, typer.Option("--workers", min=0, help="Prediction processes; 0 for one per core.")]
-_QueueOption = Annotated[
-    int, typer.Option("--queue", min=1, help="Images that may wait; further ones are refused (503).")
+_HostOption = Annotated[str, typer.Option("--host", help="Address to listen on; 0.0.0.0 for all networks.")]
+_PortOption = Annotated[int, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0 for a free one.")]
+_WorkersOption = Annotated[
+    int, typer.Option("--workers", min=0, help="Number of prediction processes; 0 for one per core.")
 ]
-_SizeOption = Annotated[int, typer.Option("--megabytes", min=1, help="Of the largest image file that is taken.")]
+_QueueOption = Annotated[
+    int, typer.Option("--queue", min=1, help="Maximum number of waiting images; further ones are refused (503).")
+]
+_SizeOption = Annotated[int, typer.Option("--megabytes", min=1, help="Maximum size of an image file, MB.")]
 _HistoryOption = Annotated[
     Path | None,
-    typer.Option(
-        "--history", help="SQLite file that keeps what was decided; else nothing is kept.", show_default=False
-    ),
+    typer.Option("--history", help="SQLite file for decisions (default: none are kept).", show_default=False),
 ]
 _RequiredOption = Annotated[
     bool,
-    typer.Option("--history-required", help="Refuse (503) where a decision cannot be kept in --history."),
+    typer.Option("--history-required", help="Refuse requests (503) whose decisions cannot be kept in --history."),
 ]
 _KeysOption = Annotated[
     Path | None,
-    typer.Option("--api-keys", help="File of keys; else everybody who reaches it may ask.", show_default=False),
+    typer.Option("--api-keys", help="File of API keys (default: none are needed).", show_default=False),
 ]
 _NewKeyOption = Annotated[
     str | None,
-    typer.Option("--new-key", help="Add a key of this name to --api-keys, show it once, and end.", show_default=False),
+    typer.Option(
+        "--new-key", help="Name of a new key, which is added to --api-keys and shown once.", show_default=False
+    ),
 ]
 _HostsOption = Annotated[
     list[str] | None,
-    typer.Option("--allow-host", help="Another name that it is called by; repeat it.", show_default=False),
+    typer.Option("--allow-host", help="Further host name of the service (repeatable).", show_default=False),
 ]
 _OriginsOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--allow-origin", help="Web pages elsewhere that may ask, https://...; repeat it.", show_default=False
+        "--allow-origin",
+        help="Origin of web pages that may send requests, https://... (repeatable).",
+        show_default=False,
     ),
 ]
 _AdaptationsOption = Annotated[
     Path | None,
     typer.Option(
         "--adaptations",
-        help="Folder for adaptations: who reaches the service may adapt its bundle to labelled images, and switch to it.",
+        help="Folder for adaptations: whoever reaches the service may adapt its bundle and switch to the result.",
         show_default=False,
     ),
 ]
 _LogOption = Annotated[
     bool,
-    typer.Option("--request-log/--no-request-log", help="A line on stderr per request: ids, hashes, decisions."),
+    typer.Option("--request-log/--no-request-log", help="Log a line per request on stderr: ids, hashes and decisions."),
 ]
 
 
@@ -78,7 +82,7 @@ def serve(
     adaptations: _AdaptationsOption = None,
     request_log: _LogOption = True,
 ) -> None:
-    """Open the workbench: a page to drop films on, and an HTTP service for other programs."""
+    """Serve the workbench, a page for reading images, and an HTTP interface."""
     from pneumoscope.serving.settings import Settings
 
     if new_key is not None:

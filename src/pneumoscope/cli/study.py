@@ -7,10 +7,12 @@ import typer
 
 from pneumoscope.cli.options import (
     DataOption,
+    EpochsOption,
     InceptionOption,
     JobsOption,
     JsonOption,
     LedgerOption,
+    LimitOption,
     ProcessesOption,
     RayOption,
     SkipOption,
@@ -21,20 +23,20 @@ from pneumoscope.cli.options import (
 
 def study(
     data: DataOption = None,
-    out: Annotated[Path, typer.Option("--out", help="Folder of the study; a second run goes on with it.")] = Path(
+    out: Annotated[Path, typer.Option("--out", help="Folder of the study; a second run resumes it.")] = Path(
         "runs/study"
     ),
-    only: Annotated[str, typer.Option("--only", help="Experiments, by comma; what they build on comes along.")] = "",
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Trainings per experiment, with seeds 0, 1, ...")] = 1,
-    epochs: Annotated[
-        int | None,
-        typer.Option("--epochs", min=1, help="At most; each experiment's own where none is named.", show_default=False),
-    ] = None,
-    limit: Annotated[
-        int | None,
-        typer.Option("--limit", help="About this many films, evenly out of every class.", show_default=False),
-    ] = None,
-    precision: Annotated[str, typer.Option("--precision", help="auto, fp32 or bf16.")] = "auto",
+    only: Annotated[
+        str, typer.Option("--only", help="Experiments, separated by commas, with those they build on (default: all).")
+    ] = "",
+    seeds: Annotated[
+        int, typer.Option("--seeds", min=1, help="Number of trainings per experiment, with seeds 0, 1, ...")
+    ] = 1,
+    epochs: EpochsOption = None,
+    limit: LimitOption = None,
+    precision: Annotated[
+        str, typer.Option("--precision", help="Precision of the training: auto, fp32 or bf16.")
+    ] = "auto",
     inception_weights: InceptionOption = None,
     skip_unreadable: SkipOption = False,
     processes: ProcessesOption = 1,

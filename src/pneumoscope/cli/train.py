@@ -1,5 +1,7 @@
 """`pneumoscope train`."""
 
+import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -7,9 +9,11 @@ import typer
 
 from pneumoscope.cli.options import (
     DataOption,
+    EpochsOption,
     InceptionOption,
     JobsOption,
     JsonOption,
+    LimitOption,
     ProcessesOption,
     RayOption,
     SkipOption,
@@ -26,27 +30,29 @@ if TYPE_CHECKING:
 
 
 def train(
-    config: Annotated[Path, typer.Argument(help="A TOML configuration, or the name of one of the study's.")],
+    config: Annotated[
+        Path, typer.Argument(help="TOML configuration, or the name of one that ships, such as cnn_3_classes or nano.")
+    ],
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Run folder to make; runs/NAME where none is named.", show_default=False),
+        typer.Option("--out", help="Run folder to create (default: runs/NAME).", show_default=False),
     ] = None,
-    resume: Annotated[
-        Path | None, typer.Option("--resume", help="Run folder to go on with.", show_default=False)
-    ] = None,
+    resume: Annotated[Path | None, typer.Option("--resume", help="Run folder to resume.", show_default=False)] = None,
     base: Annotated[
         Path | None,
-        typer.Option("--base", help="For stacked_cnn: the finished run of a cnn.", show_default=False),
+        typer.Option("--base", help="Finished run whose network the stacked network builds on.", show_default=False),
     ] = None,
     data: DataOption = None,
     inception_weights: InceptionOption = None,
     skip_unreadable: SkipOption = False,
+    epochs: EpochsOption = None,
+    limit: LimitOption = None,
     processes: ProcessesOption = 1,
     jobs: JobsOption = 1,
     address: RayOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train one network, or with a detector table in its configuration a bundle; validation images alone decide."""
+    r"""Train a network; with a \[detector] table in the configuration, a detector bundle."""
     from pneumoscope.training.allocator import keep_freed_memory
 
     keep_freed_memory()
@@ -60,12 +66,15 @@ def train(
 
     workers = Workers(jobs, address)
     settings = _settings(config)
+    if epochs is not None:
+        settings = settings.with_training(epochs=epochs)
     if (jobs > 1 or address) and not settings.detector.name:
         raise ConfigError("expected [detector] in the configuration for --jobs, found one training: leave --jobs out")
     folder = resume or out or Path("runs") / settings.name
-    named = "".join(f" {option} {value}" for option, value in (("--data", data), ("--base", base)) if value)
+    options = {"--data": data, "--base": base, "--epochs": epochs, "--limit": limit}
+    named = "".join(f" {option} {shlex.quote(str(value))}" for option, value in options.items() if value is not None)
     with display(f"pneumoscope train {config} --resume {folder}{named}") as shown:
-        location = distributed.first_rank_then_others(lambda: locate(data, shown.report))
+        location = distributed.first_rank_then_others(lambda: replace(locate(data, shown.report), limit=limit))
         callbacks = Callbacks(shown.report, shown, shown.print_line)
         if settings.detector.name:
             record, line = _train_detector(settings, location, folder, callbacks, resume is not None, workers)
@@ -74,18 +83,20 @@ def train(
 
             run = SingleRun(settings, location, folder, base, inception_weights, skip_unreadable)
             record, line = _train_network(run, callbacks, resume is not None)
+    made = f"--bundle {shlex.quote(str(record['bundle']))}" if settings.detector.name else shlex.quote(str(folder))
     if as_json:
         print_json(record)
     else:
-        typer.echo(line)
+        where = f" --data {shlex.quote(str(data))}" if data else ""
+        typer.echo(f"{line}; next: pneumoscope evaluate {made}{where}")
 
 
 def _settings(config: Path) -> "RunConfig":
     from pneumoscope.config import load_config
     from pneumoscope.configs import config_names, shipped_config
 
-    known = not config.exists() and str(config) in config_names()
-    return shipped_config(str(config)) if known else load_config(config)
+    is_name = not config.exists() and (str(config) in config_names() or not config.suffix)
+    return shipped_config(str(config)) if is_name else load_config(config)
 
 
 def _train_detector(
@@ -97,8 +108,7 @@ def _train_detector(
     point = record["decision"]["operating_points"]["balanced"]
     return record, (
         f"{record['bundle']}: on the hard validation AUC {record['decision']['auc']:.3f}, sensitivity "
-        f"{point['sensitivity']:.3f}, specificity {point['specificity']:.3f}; "
-        f"next: pneumoscope evaluate --bundle {record['bundle']}"
+        f"{point['sensitivity']:.3f}, specificity {point['specificity']:.3f}"
     )
 
 
@@ -112,7 +122,4 @@ def _train_network(run: "SingleRun", callbacks: "Callbacks", resume: bool) -> tu
         "val_loss": last.val_loss,
         "val_accuracy": last.val_accuracy,
     }
-    return record, (
-        f"{last.epoch} epochs, validation loss {last.val_loss:.4f}, accuracy {last.val_accuracy:.3f}; "
-        f"next: pneumoscope evaluate {run.folder}"
-    )
+    return record, (f"{last.epoch} epochs, validation loss {last.val_loss:.4f}, accuracy {last.val_accuracy:.3f}")

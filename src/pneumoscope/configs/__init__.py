@@ -9,7 +9,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 
 from pneumoscope.config import RunConfig, parse_config
-from pneumoscope.errors import ConfigError
+from pneumoscope.errors import ConfigError, did_you_mean
 
 _ENDING = ".toml"
 
@@ -28,7 +28,9 @@ def shipped_config(name: str) -> RunConfig:
     known = _files()
     if name not in known:
         names = ", ".join(each for each in sorted(known) if "/" not in each)
-        raise ConfigError(f"expected a TOML file, or one of {names}, found {name!r}: check the path or the name")
+        raise ConfigError(
+            f"expected a TOML file, or one of {names}, found {name!r}{did_you_mean(name, known)}: check the path or the name"
+        )
     return parse_config(known[name].read_text(encoding="utf-8"), f"{name}{_ENDING}")
 
 

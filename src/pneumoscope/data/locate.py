@@ -18,11 +18,13 @@ class Location:
         root: Folder, table or archive.
         origin: Explanation for the user of how it was found.
         synthetic: Whether its images are phantoms.
+        limit: Approximate number of images that are used, drawn evenly from every class and split; all where None.
     """
 
     root: Path
     origin: str
     synthetic: bool = False
+    limit: int | None = None
 
 
 def locate(named: Path | None, report: Report = silent, download: bool = True) -> Location:

@@ -14,13 +14,11 @@ from PIL import Image, UnidentifiedImageError
 
 from pneumoscope.data import jpeg, png
 from pneumoscope.data.grey_levels import Grey, full_range
+from pneumoscope.data.image_files import DICOM, JPEG, PNG, format_of
 from pneumoscope.data.limits import MAX_BYTES, MAX_INFLATED, check_bytes, check_memory, check_size
 from pneumoscope.errors import UnreadableImage, UnsupportedDicom
 from pneumoscope.types import ImageHeader
 
-_DICOM_MARK = slice(128, 132)
-# A DICOM file without the preamble that the standard asks for begins with an element of group 2 or 8, little endian.
-_BARE_DICOM_STARTS = tuple(bytes((group, 0, element, 0)) for group in (2, 8) for element in (0, 1, 5, 8))
 # Pixels converted at once, so that what is needed in between takes little memory.
 _STRIP = 1 << 21
 # What brings each EXIF orientation back upright.
@@ -124,13 +122,14 @@ def _reason(error: Exception) -> str:
 
 
 def _decode(data: bytes) -> tuple[Grey, ImageHeader | None]:
-    if data.startswith(jpeg.START):
+    name = format_of(data)
+    if name == JPEG:
         return _decode_jpeg(data), None
-    if _is_dicom(data):
+    if name == DICOM:
         return _decode_dicom(data)
-    if data.startswith(png.SIGNATURE):
+    if name == PNG:
         return _decode_png(data), None
-    raise ValueError("not an image")
+    raise ValueError(f"a {name} image, which is not supported; convert it to PNG" if name else "not an image")
 
 
 def _checked(image: Grey) -> Grey:
@@ -189,10 +188,6 @@ def _png_orientation(info: dict[Any, Any]) -> int:
         exif = bytes.fromhex("".join(info["Raw profile type exif"].split("\n")[3:]))
     xmp = info.get("XML:com.adobe.xmp") or info.get("xmp") or b""
     return jpeg.orientation(exif or b"", xmp if isinstance(xmp, bytes) else xmp.encode())
-
-
-def _is_dicom(data: bytes) -> bool:
-    return data[_DICOM_MARK] == b"DICM" or data.startswith(_BARE_DICOM_STARTS)
 
 
 def _decode_dicom(data: bytes) -> tuple[Grey, ImageHeader]:

@@ -6,17 +6,18 @@ site's own instead of normal and pneumonia: `Finding.PNEUMONIA` is then the posi
 
 import csv
 import zipfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pneumoscope.data.image_files import walk_folder
 from pneumoscope.data.names import parse_file_name
 from pneumoscope.data.reading import read_grey
 from pneumoscope.errors import DataError, listed
-from pneumoscope.types import BINARY, IMAGE_SUFFIXES, ClassScheme, Etiology, Finding, Split
+from pneumoscope.types import BINARY, ClassScheme, Etiology, Finding, Split
 
 # Kaggle's `val` holds 16 of the 5,232 training images: too few to measure anything, so they count as training images.
 _SPLIT_FOLDERS = {"train": Split.TRAIN, "training": Split.TRAIN, "val": Split.TRAIN, "valid": Split.TRAIN,
@@ -158,7 +159,7 @@ def _other_class(root: Path, positive: str) -> str:
     if root.suffix.lower() == ".csv":
         found = {row["class"].strip() for row in _table_rows(root) if (row["class"] or "").strip()}
     else:
-        paths = [file.relative_to(root).parts[:-1] for file in _image_files(root)]
+        paths = [file.relative_to(root).parts[:-1] for file in map(Path, walk_folder(str(root)))]
         # The other class has its folders where the positive one has them.
         depths = {depth for folders in paths for depth, name in enumerate(folders) if name.lower() == positive.lower()}
         found = {folders[depth] for folders in paths for depth in depths if depth < len(folders)}
@@ -171,15 +172,9 @@ def _other_class(root: Path, positive: str) -> str:
     return others[0]
 
 
-def _image_files(root: Path) -> Iterator[Path]:
-    for file in sorted(root.rglob("*")):
-        if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith("."):
-            yield file
-
-
 def _folder_images(root: Path, words: ClassWords) -> list[SourceImage]:
     images = []
-    for file in _image_files(root):
+    for file in map(Path, walk_folder(str(root))):
         relative = PurePosixPath(file.relative_to(root).as_posix())
         # macOS archives contain a shadow `__MACOSX` tree, and Kaggle's zip contains the whole set a second time.
         if "__MACOSX" in relative.parts or relative.parts[:2] == ("chest_xray", "chest_xray"):

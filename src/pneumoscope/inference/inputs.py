@@ -3,23 +3,20 @@
 import csv
 import glob
 import io
-import os
-import stat
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import IO, BinaryIO
 
+from pneumoscope.data.image_files import walk_folder
 from pneumoscope.errors import DataError, listed
-from pneumoscope.types import IMAGE_SUFFIXES
 
 STANDARD_INPUT = "-"
 # Names of the column of a table that holds the paths; the first that the table has counts.
 COLUMNS = ("path", "file", "filename", "image")
 TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".parquet"})
-# Offset, bytes, and content of the mark behind the preamble of a DICOM file (DICOM PS3.10, 7.1).
-_DICOM_OFFSET, _DICOM_MARK = 128, b"DICM"
 
 
 @dataclass(frozen=True)
@@ -29,10 +26,12 @@ class Inputs:
     Attributes:
         walk: Iterator over the paths, from the beginning at each call; standard input can be walked once.
         countable: Whether the paths can be walked more than once.
+        left_out: Files in folders that were left out at the last walk, by their endings: they are no images.
     """
 
     walk: Callable[[], Iterator[str]]
     countable: bool
+    left_out: Counter[str] = field(default_factory=Counter)
 
     def count(self) -> int | None:
         """Number of paths; None for standard input."""
@@ -42,7 +41,8 @@ class Inputs:
 def open_inputs(arguments: Sequence[str], standard_input: IO[str] | None = None) -> Inputs:
     """Opens the image files that the arguments of a command name, in the order of the arguments.
 
-    A folder stands for the images in it and in its subfolders: files with an image's ending, and DICOM files without one.
+    A folder stands for the images in it and in its subfolders, by their endings or, with another ending or none, by their first
+    bytes.
     A table is a CSV, TSV or Parquet file with one of the columns `path`, `file`, `filename`, `image`; its paths are
     relative to the folder of the table.
 
@@ -53,16 +53,22 @@ def open_inputs(arguments: Sequence[str], standard_input: IO[str] | None = None)
     Raises:
         DataError: A path does not exist, a pattern matches nothing, or a table has no such column.
     """
-    parts = [_open(argument, standard_input) for argument in arguments]
-    return Inputs(lambda: chain.from_iterable(walk() for walk in parts), STANDARD_INPUT not in arguments)
+    left_out: Counter[str] = Counter()
+    parts = [_open(argument, standard_input, left_out) for argument in arguments]
+
+    def walk() -> Iterator[str]:
+        left_out.clear()
+        return chain.from_iterable(part() for part in parts)
+
+    return Inputs(walk, STANDARD_INPUT not in arguments, left_out)
 
 
-def _open(name: str, standard_input: IO[str] | None) -> Callable[[], Iterator[str]]:
+def _open(name: str, standard_input: IO[str] | None, left_out: Counter[str]) -> Callable[[], Iterator[str]]:
     path = Path(name)
     if name == STANDARD_INPUT and standard_input is not None:
         return lambda: (stripped for line in standard_input if (stripped := line.strip("\r\n")))
     if path.is_dir():
-        return lambda: walk_folder(name)
+        return lambda: walk_folder(name, left_out=left_out)
     if path.suffix.lower() in TABLE_SUFFIXES and path.is_file():
         _check_column(path)
         return lambda: _table(path)
@@ -71,60 +77,9 @@ def _open(name: str, standard_input: IO[str] | None) -> Callable[[], Iterator[st
     found = sorted(glob.iglob(name, recursive=True)) if glob.has_magic(name) else []  # noqa: PTH207
     if not found:
         raise DataError(f"expected an image, a folder, a pattern or a table at {name}, found none: check the path")
-    return lambda: chain.from_iterable(walk_folder(f) if Path(f).is_dir() else iter([f]) for f in found)
-
-
-def walk_folder(folder: str, also: tuple[str, ...] = ()) -> Iterator[str]:
-    """Paths of the images in a folder and its subfolders, without hidden ones; every walk has the same order.
-
-    Pipes, sockets and devices are left out, whatever their names: opening one may wait for ever.
-
-    Args:
-        folder: Path of the folder.
-        also: Endings, lower case, of further files to include.
-    """
-    # Plain strings throughout: a million Path objects take seconds.
-    for name in sorted(os.listdir(folder)):  # noqa: PTH208
-        if name.startswith("."):
-            continue
-        path = os.path.join(folder, name)  # noqa: PTH118
-        mode = _mode(path)
-        if stat.S_ISDIR(mode):
-            yield from walk_folder(path, also)
-        elif (mode == 0 or stat.S_ISREG(mode)) and (_is_image(path) or path.lower().endswith(also)):
-            yield path
-
-
-def _mode(path: str) -> int:
-    """File type and mode behind a path, symbolic links followed; 0 where there is no file, as behind a broken link."""
-    try:
-        return os.stat(path).st_mode  # noqa: PTH116
-    except OSError:
-        return 0
-
-
-def _is_image(path: str) -> bool:
-    if (by_name := is_image_name(path)) is not None:
-        return by_name
-    try:
-        with open(path, "rb") as stream:
-            return is_dicom(stream.read(_DICOM_OFFSET + len(_DICOM_MARK)))
-    except OSError:
-        return False
-
-
-def is_image_name(name: str) -> bool | None:
-    """Whether a file is an image, by the ending of its name; None where its content decides: `is_dicom`."""
-    suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
-    if suffix in IMAGE_SUFFIXES:
-        return True
-    # DICOM files are often named by their identifiers: digits and dots.
-    return None if not suffix or suffix[1:].isdigit() else False
-
-
-def is_dicom(content: bytes) -> bool:
-    """Whether the first bytes of a file are those of a DICOM file."""
-    return content[_DICOM_OFFSET:].startswith(_DICOM_MARK)
+    return lambda: chain.from_iterable(
+        walk_folder(f, left_out=left_out) if Path(f).is_dir() else iter([f]) for f in found
+    )
 
 
 def _check_column(table: Path) -> None:

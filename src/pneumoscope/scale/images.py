@@ -7,8 +7,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import PurePosixPath
 from types import TracebackType
 
+from pneumoscope.data.image_files import format_of, has_image_suffix
 from pneumoscope.data.limits import MAX_BYTES
-from pneumoscope.inference.inputs import is_dicom, is_image_name
 from pneumoscope.scale.manifest import is_archive
 from pneumoscope.scale.storage import StoragePath, is_path
 from pneumoscope.types import NamedImage, UnreadImage
@@ -92,11 +92,11 @@ class _Header(tarfile.TarInfo):
 
 def _member(archive: tarfile.TarFile, member: tarfile.TarInfo, name: str) -> AddressedImage | None:
     """Image of a file in an archive; None where the file is no image by its name or first bytes."""
-    by_name = False if PurePosixPath(member.name).name.startswith(".") else is_image_name(member.name)
-    if by_name is False:
+    if PurePosixPath(member.name).name.startswith("."):
         return None
+    by_name = has_image_suffix(member.name)
     if member.size > MAX_BYTES:
         return UnreadImage(name, _TOO_LARGE) if by_name else None
     stream = archive.extractfile(member)
     content = stream.read() if stream else b""
-    return NamedImage(name, content) if by_name or is_dicom(content) else None
+    return NamedImage(name, content) if by_name or format_of(content) else None

@@ -4,8 +4,9 @@ import posixpath
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from pneumoscope.data.image_files import walk_folder
 from pneumoscope.errors import DataError
-from pneumoscope.inference.inputs import TABLE_SUFFIXES, open_inputs, table_column, walk_folder
+from pneumoscope.inference.inputs import TABLE_SUFFIXES, open_inputs, table_column
 from pneumoscope.scale.storage import StoragePath, is_path
 from pneumoscope.types import IMAGE_SUFFIXES
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from pneumoscope.config import RunConfig
 from pneumoscope.configs import shipped_config
-from pneumoscope.errors import ConfigError
+from pneumoscope.errors import ConfigError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,9 @@ def experiment(name: str) -> Experiment:
     for candidate in EXPERIMENTS:
         if candidate.name == name:
             return candidate
+    names = [each.name for each in EXPERIMENTS]
     raise ConfigError(
-        f"expected an experiment out of {', '.join(e.name for e in EXPERIMENTS)}, found {name!r}: change it"
+        f"expected an experiment out of {', '.join(names)}, found {name!r}{did_you_mean(name, names)}: change it"
     )
 
 

@@ -9,7 +9,7 @@ All networks are trained before the first test image is used.
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +164,7 @@ def run_study(study: Study, callbacks: Callbacks, workers: Workers | None = None
     Raises:
         PneumoscopeError: Data, weights, settings or folders are not as expected; finished runs are kept.
     """
-    inception = _find_inception(study, callbacks)
+    study, inception = with_inception(study, callbacks)
     dataset = distributed.first_rank_then_others(lambda: study.load_dataset(callbacks.progress))
     distributed.on_first_rank(lambda: _begin(study, dataset))
     callbacks.message(dataset.audit.verdict)
@@ -236,20 +236,32 @@ def _evaluate_all(
     return write_comparison(runs, facts, study.out)
 
 
-def _find_inception(study: Study, callbacks: Callbacks) -> WeightFile | None:
-    """Weight file of Inception V3, found before the first training so that a missing one stops the study at its start."""
-    if not any(entry.needs_inception for entry in study.plan.experiments):
-        return None
-    named = study.plan.inception_weights
+def with_inception(study: Study, callbacks: Callbacks) -> tuple[Study, WeightFile | None]:
+    """The study with the weight file of Inception V3; without the experiments that need it where it cannot be had.
+
+    Raises:
+        DownloadError: It cannot be had, and a file or such an experiment was named.
+    """
+    plan = study.plan
+    needing = [entry.name for entry in plan.experiments if entry.needs_inception]
+    if not needing:
+        return study, None
     try:
-        return distributed.first_rank_then_others(lambda: find_inception_weights(named, callbacks.progress))
+        return study, distributed.first_rank_then_others(
+            lambda: find_inception_weights(plan.inception_weights, callbacks.progress)
+        )
     except DownloadError as error:
         if study.location.synthetic:
             callbacks.message("Inception V3 starts from random weights: Keras' file is not at hand and cannot be had")
-            return None
-        raise DownloadError(
-            f"{error}; or name a notop HDF5 file by --inception-weights, or leave it out by --only"
-        ) from error
+            return study, None
+        others = tuple(entry.name for entry in plan.experiments if not entry.needs_inception)
+        if plan.only or plan.inception_weights or not others:
+            raise DownloadError(f"{error}; or name a notop HDF5 file by --inception-weights") from error
+        callbacks.message(
+            f"left out: {', '.join(needing)}, whose weights are not at hand and cannot be had; to add it, run the same command "
+            "with --inception-weights FILE (Keras' notop HDF5 file)"
+        )
+        return replace(study, plan=replace(plan, only=others)), None
 
 
 def _check_same_study(study: Study, dataset: Dataset) -> None:

@@ -146,6 +146,7 @@ def train_run(request: SingleRun, callbacks: Callbacks, resume: bool = False) ->
             paths.images_directory(),
             callbacks.progress,
             request.skip_unreadable,
+            request.location.limit,
         )
     )
     setup = TrainingSetup(config, dataset, RunFolder(request.folder), weights, request.folder / "features")
