@@ -127,10 +127,10 @@ def test_train_evaluate_and_their_second_runs(pneumoscope, config, phantoms, tmp
 
 
 def test_a_short_training_on_a_few_images(pneumoscope, config, phantoms):
-    code, out, err = pneumoscope("train", config, "--data", phantoms, "--epochs", "1", "--limit", "100")
+    code, out, err = pneumoscope("train", config, "--data", phantoms, "--epochs", "1", "--limit", "48")
     assert code == 0
     assert out.startswith("1 epochs")
-    assert re.search(r"10[0-9] films (indexed|decoded)", err)
+    assert re.search(r"^4[0-9] films indexed", err, re.MULTILINE)
     assert json.loads(Path("runs/small/config.json").read_text())["training"]["epochs"] == 1
     code, out, _ = pneumoscope("evaluate", "runs/small", "--data", phantoms, "--why", "to test")
     assert code == 0

@@ -58,7 +58,7 @@ LimitOption = Annotated[
     int | None,
     typer.Option(
         "--limit",
-        min=100,
+        min=20,
         help="Approximate number of images, drawn evenly from every class and split (default: all).",
         show_default=False,
     ),
