@@ -172,7 +172,7 @@ def spoilt(tmp_path, phantoms, fault):
         file.write_bytes(file.read_bytes()[:1500])
     elif fault == "table without paths":
         path = tmp_path / "films.csv"
-        path.write_text("image,label\na.png,normal\n")
+        path.write_text("number,label\n1,normal\n")
     return path
 
 

@@ -120,12 +120,49 @@ def test_table(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "file;label;Patient ID;Patient Age\na.png;healthy;p1;3\nb.png;sick;p2;4\n",
+        "Image Index\tFinding Labels\tpatient_id\tage\na.png\tNo Finding\tp1\t3\nb.png\tPneumonia\tp2\t4\n",
+        "\ufeffimage,Diagnosis,subject,age\na.png,control,p1,3\nb.png,COVID-19,p2,4\n",
+    ],
+)
+@pytest.mark.parametrize("ending", [".csv", ".tsv"])
+def test_columns_classes_and_separators_of_other_people(tmp_path, text, ending):
+    table = tmp_path / f"films{ending}"
+    table.write_text(text, encoding="utf-8")
+    source = open_source(table)
+    first, second = source.images
+    assert (first.path, first.finding, first.patient, first.groups["age"]) == ("a.png", Finding.NORMAL, "p1", "3")
+    assert (second.path, second.finding, second.patient, second.groups["age"]) == (
+        "b.png",
+        Finding.PNEUMONIA,
+        "p2",
+        "4",
+    )
+    assert source.names_taken.startswith("columns path from ")
+    assert f"{first.class_name} is normal (1)" in source.names_taken
+    assert f"{second.class_name} is pneumonia (1)" in source.names_taken
+
+
+def test_what_has_the_usual_names_is_taken_without_a_word(tmp_path):
+    write_image(tmp_path / "normal/a.png")
+    write_image(tmp_path / "viral/b.png")
+    assert open_source(tmp_path).names_taken == ""
+    write_image(tmp_path / "viral pneumonia/c.png")
+    write_image(tmp_path / "healthy/c.png")
+    assert open_source(tmp_path).names_taken == (
+        "healthy is normal (1), normal is normal (1), viral is viral (1), viral pneumonia is viral (1)"
+    )
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("file,class\na,normal\n", "add path"),
+        ("number,class\n1,normal\n", "add path"),
         ("", "found no header"),
         ("path,class\n", "expected a row per film"),
-        ("path,class\na.png,healthy\n", "in line 2 of .* found 'healthy'"),
+        ("path,class\na.png,fracture\n", "in line 2 of .* found 'fracture'"),
         ("path,class,split\na.png,normal,holdout\n", "found 'holdout'"),
         ("path,class,etiology\na.png,pneumonia,fungal\n", "found 'fungal'"),
     ],

@@ -13,6 +13,7 @@ from pneumoscope.cli.options import (
     WorkersOption,
     check_new_bundle,
     print_json,
+    show_names_taken,
     worker_count,
 )
 
@@ -211,6 +212,7 @@ def _open_source(data: Path, positive: str) -> "Source":
         if positive != "pneumonia" or not data.exists():
             raise
         raise DataError(f"{error}; classes of other names: add --positive NAME") from error
+    show_names_taken(source)
     try:
         check_class_names(source.scheme.names)
     except ValueError as error:

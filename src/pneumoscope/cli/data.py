@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pneumoscope.cli.options import DataOption, JsonOption, SkipOption, print_json
+from pneumoscope.cli.options import DataOption, JsonOption, SkipOption, print_json, show_names_taken
 
 if TYPE_CHECKING:
     from pneumoscope.data.index import Index
@@ -25,7 +25,9 @@ def _indexed(data: Path | None) -> "Index":
     from pneumoscope.data.sources import open_source
 
     with display() as shown:
-        return build_index(open_source(locate(data, shown.report).root), shown.report("films indexed"))
+        source = open_source(locate(data, shown.report).root)
+        show_names_taken(source)
+        return build_index(source, shown.report("films indexed"))
 
 
 @app.command()

@@ -17,6 +17,7 @@ from pneumoscope.cli.options import (
     WorkersOption,
     accepted,
     print_json,
+    show_names_taken,
     worker_count,
 )
 from pneumoscope.types import Split
@@ -161,9 +162,10 @@ def _bundle(name: str, out: Path | None, options: EvaluationOptions, workers: in
     with display() as shown:
         location = locate(options.data, shown.report)
         scheme = bundle.manifest.scheme
-        images = open_source(location.root, scheme.positive, scheme.negative).images
+        source = open_source(location.root, scheme.positive, scheme.negative)
+        show_names_taken(source)
         # A site's own classes are known to the acceptance test alone.
-        tested = not scheme.is_own and (options.split or any(image.split is Split.TEST for image in images))
+        tested = not scheme.is_own and (options.split or any(image.split is Split.TEST for image in source.images))
         evaluation = options.evaluation(location.synthetic, Split.TEST if tested else None)
         folder = out or Path("evaluation") / Path(name).stem / evaluation.images
         with WorkerPool(bundle, worker_count(workers, None)) as pool:

@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from pneumoscope.data.sources import Source
 
 DataOption = Annotated[
     Path | None,
@@ -110,6 +113,12 @@ def accepted(reasons: list[str] | None) -> tuple[str, ...]:
     return tuple(sorted(set(reasons or ())))
 
 
+def show_names_taken(source: "Source") -> None:
+    """Prints, on stderr, what other names of columns and classes were taken for."""
+    if source.names_taken:
+        typer.echo(f"{source.root.name}: {source.names_taken}", err=True)
+
+
 def check_new_bundle(out: Path) -> None:
     """Checks, before the work, that a new bundle can be written to a path.
 
@@ -194,5 +203,6 @@ __all__ = [
     "launch_processes",
     "print_counts",
     "print_json",
+    "show_names_taken",
     "worker_count",
 ]

@@ -6,8 +6,10 @@ site's own instead of normal and pneumonia: `Finding.PNEUMONIA` is then the posi
 
 import csv
 import zipfile
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 from pneumoscope.data.image_files import walk_folder
 from pneumoscope.data.names import parse_file_name
 from pneumoscope.data.reading import read_grey
+from pneumoscope.data.tables import TEXT_TABLE_SUFFIXES, columns_of, separator_of
 from pneumoscope.errors import DataError, listed
 from pneumoscope.types import BINARY, ClassScheme, Etiology, Finding, Split
 
@@ -33,6 +36,15 @@ _CLASS_WORDS = {
     "bacterial": (Finding.PNEUMONIA, Etiology.BACTERIAL),
     "virus": (Finding.PNEUMONIA, Etiology.VIRAL),
     "viral": (Finding.PNEUMONIA, Etiology.VIRAL),
+}
+# Names of classes whose meaning is plain; what they are taken for is shown before anything runs.
+_PLAIN_WORDS = {
+    **dict.fromkeys(
+        ("healthy", "no finding", "no_finding", "no findings", "no pneumonia", "control"), _CLASS_WORDS["normal"]
+    ),
+    **dict.fromkeys(("sick", "pneumonic", "lung opacity", "covid", "covid-19", "covid19"), _CLASS_WORDS["pneumonia"]),
+    **dict.fromkeys(("bacterial pneumonia", "pneumonia bacterial", "bacterial_pneumonia"), _CLASS_WORDS["bacterial"]),
+    **dict.fromkeys(("viral pneumonia", "pneumonia viral", "viral_pneumonia"), _CLASS_WORDS["viral"]),
 }
 ClassWords = Mapping[str, tuple[Finding, Etiology]]
 _LAYOUTS = (
@@ -54,6 +66,7 @@ class SourceImage:
         conflict: Contradiction between folder and file name, in words; empty where there is none.
         known_name: Whether the patient is known, from a table or a file name of either publisher.
         groups: Age in years, sex and view, as far as a table has these columns.
+        class_name: Class as the data set names it, lower case; empty in an archive.
     """
 
     path: str
@@ -64,6 +77,7 @@ class SourceImage:
     conflict: str = ""
     known_name: bool = True
     groups: Mapping[str, str] = field(default_factory=dict)
+    class_name: str = ""
 
 
 class Source:
@@ -74,19 +88,41 @@ class Source:
         layout: `folders`, `table` or `medmnist`.
         images: All images, sorted by path.
         scheme: Names of the negative and of the positive class.
+        columns: Column of a table to the name that the table has for it; empty for folders and archives.
     """
 
-    def __init__(self, root: Path, layout: str, images: list[SourceImage], scheme: ClassScheme = BINARY) -> None:
+    def __init__(
+        self,
+        root: Path,
+        layout: str,
+        images: list[SourceImage],
+        scheme: ClassScheme = BINARY,
+        columns: Mapping[str, str] | None = None,
+    ) -> None:
         self.root = root
+        self.columns = dict(columns or {})
         self.layout = layout
         self.scheme = scheme
         self.images = sorted(images, key=lambda image: image.path)
         self._archive: dict[str, NDArray[np.uint8]] = {}
 
+    @property
+    def names_taken(self) -> str:
+        """What other names of columns and classes were taken for, in words; empty where all have the usual names."""
+        columns = [f"{column} from {listed([name])}" for column, name in self.columns.items() if name != column]
+        counts = Counter((image.class_name, _usual_name(image, self.scheme)) for image in self.images)
+        classes = [f"{listed([name])} is {usual} ({count:,})" for (name, usual), count in sorted(counts.items())]
+        plain = any(name in _PLAIN_WORDS for name, _ in counts)
+        return "; ".join(
+            [*([f"columns {', '.join(columns)}"] if columns else []), *([", ".join(classes)] if plain else [])]
+        )
+
     def only(self, paths: Collection[str]) -> "Source":
         """Source of some of the images."""
         wanted = set(paths)
-        return Source(self.root, self.layout, [image for image in self.images if image.path in wanted], self.scheme)
+        return Source(
+            self.root, self.layout, [image for image in self.images if image.path in wanted], self.scheme, self.columns
+        )
 
     def file_of(self, path: str) -> Path:
         """Path of the file that contains an image."""
@@ -134,7 +170,7 @@ def open_source(root: Path, positive: str = BINARY.positive, negative: str = "")
     """
     if not root.exists():
         raise DataError(f"expected a data set at {root}, found nothing there: check the path of --data")
-    scheme, words = BINARY, _CLASS_WORDS
+    scheme, words = BINARY, _CLASS_WORDS | _PLAIN_WORDS
     if positive.lower() != BINARY.positive:
         scheme = ClassScheme((negative or _other_class(root, positive), positive))
         words = {
@@ -143,8 +179,10 @@ def open_source(root: Path, positive: str = BINARY.positive, negative: str = "")
         }
     if root.suffix == ".npz":
         return Source(root, "medmnist", _medmnist_images(root))
-    if root.suffix.lower() == ".csv":
-        return Source(root, "table", _table_images(root, words), scheme)
+    if root.suffix.lower() in TEXT_TABLE_SUFFIXES:
+        rows, columns = _table_rows(root)
+        images = [_image_of_row(root, number, row, words) for number, row in enumerate(rows, start=2)]
+        return Source(root, "table", images, scheme, columns)
     if not root.is_dir():
         raise DataError(f"expected {_LAYOUTS}, found the file {root}: name one of these with --data")
     return Source(root, "folders", _folder_images(root, words), scheme)
@@ -156,8 +194,8 @@ def _other_class(root: Path, positive: str) -> str:
     Raises:
         DataError: No image of the positive class, or another number of other classes than one.
     """
-    if root.suffix.lower() == ".csv":
-        found = {row["class"].strip() for row in _table_rows(root) if (row["class"] or "").strip()}
+    if root.suffix.lower() in TEXT_TABLE_SUFFIXES:
+        found = {row["class"].strip() for row in _table_rows(root)[0] if (row["class"] or "").strip()}
     else:
         paths = [file.relative_to(root).parts[:-1] for file in map(Path, walk_folder(str(root)))]
         # The other class has its folders where the positive one has them.
@@ -202,7 +240,7 @@ def _image_in_folders(relative: PurePosixPath, words: ClassWords) -> SourceImage
     # In a folder below that of its class a file is named by its number, not by its patient.
     name = parse_file_name(relative) if below == len(folders) - 1 else None
     conflict = ""
-    if name is not None and words is _CLASS_WORDS:
+    if name is not None and "bacterial" in words:
         if name.finding is not finding or (etiology not in (Etiology.UNKNOWN, name.etiology)):
             conflict = f"the folder says {word}, the name says {name.etiology.value}"
         elif etiology is Etiology.UNKNOWN:
@@ -218,7 +256,15 @@ def _image_in_folders(relative: PurePosixPath, words: ClassWords) -> SourceImage
         split=split,
         conflict=conflict,
         known_name=name is not None,
+        class_name=word,
     )
+
+
+def _usual_name(image: SourceImage, scheme: ClassScheme) -> str:
+    """Class of an image by the names of pneumoscope, or of the site."""
+    if scheme.is_own or image.finding is Finding.NORMAL or image.etiology is Etiology.UNKNOWN:
+        return scheme.positive if image.finding is Finding.PNEUMONIA else scheme.negative
+    return image.etiology.value
 
 
 def _is_folder(image: SourceImage) -> bool:
@@ -236,28 +282,25 @@ def _name_space(split: Split) -> str:
     return "test" if split is Split.TEST else "train"
 
 
-def _table_images(table: Path, words: ClassWords) -> list[SourceImage]:
-    """Images of a CSV table with the columns path, class and, optionally, etiology, patient, split, age, sex and view."""
-    return [_image_of_row(table, number, row, words) for number, row in enumerate(_table_rows(table), start=2)]
-
-
-def _table_rows(table: Path) -> list[dict[str, str]]:
-    """Rows of a CSV table that has the columns path and class."""
+def _table_rows(table: Path) -> tuple[list[dict[str, str]], dict[str, str]]:
+    """Rows of a table that has the columns path and class, whatever it calls them; and the names that it has for its columns."""
     try:
         with table.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            columns = set(reader.fieldnames or ())
-            rows = list(reader)
+            header = stream.readline()
+            reader = csv.DictReader(chain([header], stream), delimiter=separator_of(header))
+            names = list(reader.fieldnames or ())
+            columns = columns_of(names)
+            rows = [{column: row[name] for column, name in columns.items()} for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"expected a UTF-8 CSV table, found {error} in {table}: save it as CSV") from error
-    if missing := {"path", "class"} - columns:
+    if missing := {"path", "class"} - columns.keys():
         raise DataError(
-            f"expected the columns path and class in {table}, found {listed(sorted(columns)) or 'no header'}: "
+            f"expected the columns path and class in {table}, found {listed(sorted(names)) or 'no header'}: "
             f"add {' and '.join(sorted(missing))}"
         )
     if not rows:
         raise DataError(f"expected a row per film in {table}, found none: fill the table")
-    return rows
+    return rows, columns
 
 
 def _image_of_row(table: Path, line: int, row: dict[str, str], words: ClassWords) -> SourceImage:
@@ -281,18 +324,24 @@ def _image_of_row(table: Path, line: int, row: dict[str, str], words: ClassWords
         split=split,
         known_name=bool(cell["patient"]) or name is not None,
         groups={column: (row.get(column) or "").strip() for column in GROUP_COLUMNS},
+        class_name=cell["class"].lower(),
     )
+
+
+def _named(words: ClassWords) -> list[str]:
+    """Class names for a message, without the further ones of the usual classes."""
+    return [word for word in words if word not in _PLAIN_WORDS]
 
 
 def _class_of_row(table: Path, line: int, cell: dict[str, str], words: ClassWords) -> tuple[Finding, Etiology]:
     word = cell["class"].lower()
     if word not in words:
         raise DataError(
-            f"expected a class out of {', '.join(words)} in line {line} of {table}, found {word!r}: correct it"
+            f"expected a class out of {', '.join(_named(words))} in line {line} of {table}, found {word!r}: correct it"
         )
     finding, etiology = words[word]
     named_etiology = cell["etiology"].lower()
-    if not named_etiology or finding is Finding.NORMAL or words is not _CLASS_WORDS:
+    if not named_etiology or finding is Finding.NORMAL or "bacterial" not in words:
         return finding, etiology
     if named_etiology not in [*_CLASS_WORDS, "unknown"]:
         raise DataError(

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import IO, BinaryIO
 
 from pneumoscope.data.image_files import walk_folder
+from pneumoscope.data.tables import TEXT_TABLE_SUFFIXES, find_column, separator_of
 from pneumoscope.errors import DataError, listed
 
 STANDARD_INPUT = "-"
-# Names of the column of a table that holds the paths; the first that the table has counts.
-COLUMNS = ("path", "file", "filename", "image")
-TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".parquet"})
+TABLE_SUFFIXES = TEXT_TABLE_SUFFIXES | {".parquet"}
 
 
 @dataclass(frozen=True)
@@ -43,8 +42,8 @@ def open_inputs(arguments: Sequence[str], standard_input: IO[str] | None = None)
 
     A folder stands for the images in it and in its subfolders, by their endings or, with another ending or none, by their first
     bytes.
-    A table is a CSV, TSV or Parquet file with one of the columns `path`, `file`, `filename`, `image`; its paths are
-    relative to the folder of the table.
+    A table is a Parquet file, or text separated by commas, semicolons or tabs, with a column `path`, or `file`, `filename`,
+    `image`; its paths are relative to the folder of the table.
 
     Args:
         arguments: Files, folders, patterns with `*`, `?` or `[...]`, tables, or `-` for one path a line on standard input.
@@ -101,17 +100,18 @@ def table_column(stream: BinaryIO, table: str) -> Iterator[str]:
         table: Name of the table; its ending decides the format.
 
     Raises:
-        DataError: The table is of another format, or has no column named in `COLUMNS`.
+        DataError: The table is of another format, or has no column of paths.
     """
     suffix = Path(table).suffix.lower()
-    values = _parquet_column(stream, table) if suffix == ".parquet" else _csv_column(stream, table, suffix == ".tsv")
+    values = _parquet_column(stream, table) if suffix == ".parquet" else _csv_column(stream, table)
     return (value for value in values if value)
 
 
-def _csv_column(stream: BinaryIO, table: str, tabs: bool) -> Iterator[str]:
+def _csv_column(stream: BinaryIO, table: str) -> Iterator[str]:
     text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
     try:
-        reader = csv.DictReader(text, delimiter="\t" if tabs else ",")
+        header = text.readline()
+        reader = csv.DictReader(chain([header], text), delimiter=separator_of(header))
         column = _column(reader.fieldnames or [], table)
         for row in reader:
             yield row[column] or ""
@@ -135,9 +135,8 @@ def _parquet_column(stream: BinaryIO, table: str) -> Iterator[str]:
 
 
 def _column(names: Sequence[str], table: str) -> str:
-    for name in COLUMNS:
-        if name in names:
-            return name
+    if (name := find_column(names, "path")) is not None:
+        return name
     raise DataError(
-        f"expected a column {', '.join(COLUMNS)} in {table}, found {listed(names) or 'none'}: rename one of them"
+        f"expected a column path (or file, filename, image) in {table}, found {listed(names) or 'none'}: rename one of them"
     )
