@@ -104,6 +104,31 @@ def adaptation() -> str:
     return table(header, rows, note)
 
 
+def fine_tuning() -> str:
+    """All weights fine-tuned on images of other hospitals, beside the linear head of the same bundle."""
+    record, linear = read("robustness/fine_tuning.json"), read("robustness/adaptation.json")
+    rows = []
+    for name, found in record["sets"].items():
+        head = linear["bundles"][record["bundle"]][name]
+        figures = found["cross_validated"]
+        rows.append(
+            [
+                name,
+                interval(head["cross_validated"]["auc"]),
+                interval(figures["auc"]),
+                f"{percent(figures['sensitivity']['value'])} / {percent(figures['specificity']['value'])}",
+                f"{head['acquisition']['auc_within']:.2f} / {found['acquisition']['auc_within']:.2f}",
+                f"{found['seconds'] / 60:.0f}",
+            ]
+        )
+    header = ["data", "AUC, linear head", "AUC, fine-tuned", "sensitivity / specificity, fine-tuned, %"]
+    header += ["AUC among images of like acquisition, linear / fine-tuned", "minutes"]
+    note = (
+        f"`{record['bundle']}`, nested cross-validation by patient; {record['peak_mb'] / 1000:.1f} GB. {source(record)}"
+    )
+    return table(header, rows, note)
+
+
 def suggestion() -> str:
     """AUC with labels bought by suggestion and by chance."""
     record = read("robustness/suggestion.json")
@@ -209,6 +234,7 @@ BLOCKS: Blocks = {
     "guard": input_guard,
     "populations": populations,
     "adaptation": adaptation,
+    "fine_tuning": fine_tuning,
     "suggestion": suggestion,
     "exported": exported,
     "predicting": predicting,
