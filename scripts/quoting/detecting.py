@@ -234,7 +234,7 @@ BLOCKS: Blocks = {
     "guard": input_guard,
     "populations": populations,
     "adaptation": adaptation,
-    "fine_tuning": fine_tuning,
+    "fine-tuning": fine_tuning,
     "suggestion": suggestion,
     "exported": exported,
     "predicting": predicting,
