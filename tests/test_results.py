@@ -56,7 +56,7 @@ def test_pages_quote_the_results():
 def test_stale_block_is_rendered_anew():
     from quoting.pages import rendered
 
-    page = (ROOT / "README.md").read_text()
+    page = (ROOT / "docs/study.md").read_text()
     assert rendered(page) == page
     accuracy = json.loads((STUDY / "comparison.json").read_text())["models"][0]["over_seeds"]["accuracy"]["mean"]
     shown = f"| {100 * accuracy:.1f} ±"

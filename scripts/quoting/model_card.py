@@ -2,10 +2,10 @@
 
 from dataclasses import asdict
 
-from quoting.formatting import interval, percent, percent_interval, table
+from quoting.formatting import interval, mean, percent, percent_interval, percent_mean, table
 from quoting.package import SHIPPED, ece_under_perfect_calibration, interval_of, load_bundle
 from quoting.published import beside_published_work, over_seeds
-from quoting.results import ROOT, Blocks, Record, detector_reports, provenance, read_predictions
+from quoting.results import ROOT, Blocks, Record, detector_reports, provenance, read, read_predictions
 
 _MEASURES = {
     "binary_accuracy": "normal or pneumonia: accuracy",
@@ -72,6 +72,30 @@ def measures_on_test() -> str:
     return table(["", *(f"`{name}`" for name in reports)], rows, note)
 
 
+def summary() -> str:
+    """Accuracy, sensitivity, specificity and AUC of the detectors and of the study's networks, normal or pneumonia."""
+    rows = []
+    for name, report in detector_reports().items():
+        found = report["measures"]
+        shares = [percent_interval(found[m]) for m in ("binary_accuracy", "sensitivity", "specificity")]
+        rows.append([f"detector `{name}`", *shares, interval(found["auc"])])
+    study = read("study/comparison.json")
+    for model in study["models"]:
+        found = [{"binary_accuracy": run["measures"]["accuracy"]} | run["measures"] for run in model["runs"]]
+        shares = [
+            percent_mean([each[m]["value"] for each in found])
+            for m in ("binary_accuracy", "sensitivity", "specificity")
+        ]
+        rows.append([f"study: {model['title']}", *shares, mean([each["auc"]["value"] for each in found])])
+    first = next(iter(detector_reports().values()))
+    note = (
+        f"{first['films']} test images of {first['patients']} children. Detectors: 95 % intervals by bootstrap over children; study: mean (range) over "
+        f"{len(study['models'][0]['runs'])} trainings. `pneumoscope evaluate --bundle NAME`. {provenance(first['provenance'])} `{study['command']}`. "
+        f"{provenance(study)}"
+    )
+    return table(["", "accuracy, %", "sensitivity, %", "specificity, %", "AUC"], rows, note)
+
+
 def operating_points() -> str:
     """Measures of each detector at each of its operating points."""
     rows = [
@@ -116,6 +140,7 @@ def selective_accuracy() -> str:
 
 
 BLOCKS: Blocks = {
+    "summary": summary,
     "detector-bundles": bundles,
     "detector-test": measures_on_test,
     "detector-points": operating_points,
