@@ -113,7 +113,7 @@ def test_a_process_that_is_killed_while_it_waits_is_replaced(phantom_bundle, fil
     with WorkerPool(phantom_bundle, 1) as pool:
         [[process]] = pool.run([TellProcess([files[0]])])
         os.kill(process, signal.SIGKILL)
-        [found] = pool.run(in_tasks(files, PredictionRequest()))
+        found = [each for task in pool.run(in_tasks(files, PredictionRequest())) for each in task]
         assert found == expected
         [[other]] = pool.run([TellProcess([files[0]])])
         assert other != process
@@ -256,4 +256,9 @@ def test_limits_keep_within_those_of_the_shell(phantom_bundle, files):
 
 def test_tasks_hold_no_more_bytes_than_an_image_may_take():
     images = [NamedImage(str(number), bytes(20 * 2**20)) for number in range(5)]
-    assert [len(task.images) for task in in_tasks(images, PredictionRequest())] == [2, 2, 1]
+    assert [len(task.images) for task in in_tasks(images, PredictionRequest())] == [1, 2, 2]
+
+
+def test_the_first_tasks_are_small_so_that_something_is_written_at_once():
+    sizes = [len(task.images) for task in in_tasks(map(str, range(100)), PredictionRequest())]
+    assert sizes == [1, 2, 4, 8, 16, 32, 32, 5]

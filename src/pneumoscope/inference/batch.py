@@ -73,15 +73,18 @@ def count_unreadable(reasons: Mapping[str, int]) -> int:
 def in_tasks(
     images: Iterable[Any], request: PredictionRequest, overlays: Path | None = None
 ) -> Iterator[PredictImages]:
-    """Tasks that predict images, a few dozen each and not too many bytes of them, in their order."""
+    """Tasks that predict images, a few dozen each and not too many bytes of them, in their order.
+
+    The first ones are small: a batch that is killed every few seconds has written something each time.
+    """
     batch: list[Any] = []
-    size = 0
+    size, most = 0, 1
     for image in images:
         batch.append(image)
         size += len(image.content) if isinstance(image, NamedImage) else 0
-        if len(batch) == _TASK or size >= _TASK_BYTES:
+        if len(batch) == most or size >= _TASK_BYTES:
             yield PredictImages(batch, request, overlays)
-            batch, size = [], 0
+            batch, size, most = [], 0, min(2 * most, _TASK)
     if batch:
         yield PredictImages(batch, request, overlays)
 
