@@ -4,7 +4,7 @@ import { LABELS, classNames, labelWord, nameFields, namesWrong } from "./labels.
 import { link } from "./link.js";
 import { reveal } from "./names.js";
 import { acquisitionWarning, measured, moreFilms, plain, siteVerdict } from "./performance.js";
-import { formOf, getJson, post, put as change, remove \} from "./service.js";
+import { formOf, getJson, post, put as change, remove } from "./service.js";
 import { count, currentLanguage, t } from "./words.js";
 import { contradiction, labelledItems, unlabelledCount } from "./worklist.js";
 
