@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ def keras_python(folder):
 
 def export(limit, file):
     """Writes the images of train and validation with their classes, for both sides."""
-    dataset = load_dataset(locate(None).root, Preprocessing(), SplitConfig(), paths.images_directory(), limit=limit)
+    dataset = load_dataset(replace(locate(None), limit=limit), Preprocessing(), SplitConfig(), paths.images_directory())
     arrays = {}
     for split in (Split.TRAIN, Split.VALIDATION):
         positions = dataset.positions(split)

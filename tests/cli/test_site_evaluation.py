@@ -109,3 +109,32 @@ def test_ages_are_whole_on_birthdays():
     assert 5.99 < age_on(date(2013, 3, 1), date(2019, 2, 28)) < 6
     assert age_on(date(2012, 2, 29), date(2013, 3, 1)) == 1
     assert age_on(date(2013, 3, 1), date(2013, 2, 1)) is None
+
+
+def test_a_table_with_names_of_its_own_is_audited_evaluated_and_adapted_to(pneumoscope, site, phantom_bundle):
+    """What a hospital physicist types, whose table has other names, semicolons and a third class."""
+    rows = list(csv.DictReader(site.open(newline="")))[:36]
+    names = {"normal": "o. B.", "pneumonia": "Infiltrat"}
+    lines = [f"{row['path']};{names[row['class']]};F{row['patient']}" for row in rows]
+    table = site.with_name("ours.csv")
+    table.write_text("\n".join(["Bild;Befund;Fall", *lines, f"{rows[0]['path']};Erguss;F99"]) + "\n")
+    for words in (("data", "audit"), ("evaluate", "--bundle", phantom_bundle)):
+        code, _, err = pneumoscope(*words, "--data", table)
+        assert code == 1
+        assert "error: expected the columns path and class" in err
+    named = ("--data", table, "--path-column", "Bild", "--class-column", "Befund", "--patient-column", "Fall")
+    mapped = (*named, "--class-map", "o. B.=normal,Infiltrat=pneumonia")
+    code, _, err = pneumoscope("data", "audit", *named)
+    assert "found 'o. b.'" in err
+    taken = "path from Bild, class from Befund, patient from Fall; infiltrat is pneumonia (18), o. b. is normal (18); left out: erguss (1)"
+    for words in (("data", "audit"), ("evaluate", "--bundle", phantom_bundle, "--json")):
+        code, out, err = pneumoscope(*words, *mapped)
+        assert code == 0, err
+        assert f"ours.csv: columns {taken}" in err
+    assert json.loads(out)["films"] == 36
+    own = (*named, "--class-map", "o. B.=clear,Infiltrat=infiltrate", "--positive", "infiltrate")
+    code, out, err = pneumoscope("adapt", *own, "--bundle", phantom_bundle, "--out", "ours.zip", "--workers", "1")
+    assert "clear" in err
+    assert code in (0, 1), err
+    code, _, err = pneumoscope("data", "audit", "--data", table, "--class-map", "o. B.")
+    assert (code, "expected --class-map NAME=CLASS,NAME=CLASS, found o. B." in err) == (1, True)

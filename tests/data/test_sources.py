@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from pneumoscope.data.index import build_index
-from pneumoscope.data.sources import open_source
+from pneumoscope.data.sources import DataNames, open_source
 from pneumoscope.errors import DataError
 from pneumoscope.types import Etiology, Finding, Split
 
@@ -223,3 +223,47 @@ def test_path_without_images_is_an_error_that_names_the_layouts(tmp_path, conten
         path.write_text("hello")
     with pytest.raises(DataError, match=r"expected .*, found .*: (check|name)"):
         open_source(path)
+
+
+def test_a_class_map_names_classes_and_leaves_others_out(tmp_path):
+    table = tmp_path / "films.csv"
+    table.write_text("Bild;Befund;Fall\na.png;o.B.;1\nb.png;Pneumonie;2\nc.png;Erguss;3\nd.png;Virus;4\n")
+    columns = {"path": "Bild", "class": "Befund", "patient": "Fall"}
+    names = DataNames({"o.B.": "normal", "pneumonie": "pneumonia", "Virus": "viral"}, columns)
+    source = open_source(table, names=names)
+    assert [(image.path, image.finding, image.etiology, image.patient) for image in source.images] == [
+        ("a.png", Finding.NORMAL, Etiology.NONE, "1"),
+        ("b.png", Finding.PNEUMONIA, Etiology.UNKNOWN, "2"),
+        ("d.png", Finding.PNEUMONIA, Etiology.VIRAL, "4"),
+    ]
+    assert source.names_taken == (
+        "columns path from Bild, class from Befund, patient from Fall; "
+        "o.b. is normal (1), pneumonie is pneumonia (1), virus is viral (1); left out: erguss (1)"
+    )
+    own = open_source(table, "Effusion", names=DataNames({"o.B.": "clear", "Erguss": "effusion"}, columns))
+    assert own.scheme.names == ("clear", "Effusion")
+    assert [image.finding for image in own.images] == [Finding.NORMAL, Finding.PNEUMONIA]
+
+
+def test_a_class_map_names_folders(tmp_path):
+    for name in ("ohne Befund/a.png", "Lungenentzuendung/b.png", "Erguss/c.png"):
+        write_image(tmp_path / name)
+    names = DataNames({"ohne Befund": "normal", "Lungenentzuendung": "pneumonia"})
+    assert [image.finding for image in open_source(tmp_path, names=names).images] == [Finding.PNEUMONIA, Finding.NORMAL]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (
+            DataNames({"a": "fracture"}),
+            "expected classes out of normal, pneumonia, .* in the class map, found fracture",
+        ),
+        (DataNames({"other": "normal"}), r"expected images of other in .*, found normal: check the class map"),
+        (DataNames(columns={"class": "Befund"}), "expected the columns Befund in .*, found path, class: name others"),
+    ],
+)
+def test_a_class_map_that_does_not_fit_says_so(tmp_path, names, message):
+    (tmp_path / "films.csv").write_text("path,class\na.png,normal\n")
+    with pytest.raises(DataError, match=message):
+        open_source(tmp_path / "films.csv", names=names)

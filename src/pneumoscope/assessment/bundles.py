@@ -21,7 +21,7 @@ from pneumoscope.data.dataset import Dataset, acquisition_clusters, load_dataset
 from pneumoscope.data.labelled import LabelledImages, labelled_images
 from pneumoscope.data.locate import Location
 from pneumoscope.data.preprocessing import prepare
-from pneumoscope.data.sources import Source, SourceImage, open_source
+from pneumoscope.data.sources import Source, SourceImage
 from pneumoscope.decision import Floats
 from pneumoscope.errors import DataError, RunError
 from pneumoscope.evaluation.decisions import DecisionOutcomes
@@ -62,10 +62,10 @@ def evaluate_bundle(
     """
     if evaluation.split is None:
         scheme = bundle.manifest.scheme
-        source = open_source(location.root, scheme.positive, scheme.negative)
+        source = location.open(scheme.positive, scheme.negative)
         return assess_site(bundle, pool, source, evaluation, folder, report("images assessed"))
     dataset = load_dataset(
-        location.root, bundle.manifest.preprocessing, SplitConfig(), paths.images_directory(), report, skip_unreadable
+        location, bundle.manifest.preprocessing, SplitConfig(), paths.images_directory(), report, skip_unreadable
     )
     return assess_bundle(bundle, pool, dataset, evaluation, folder, report("images assessed"))
 

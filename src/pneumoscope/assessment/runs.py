@@ -44,7 +44,7 @@ def evaluate_run(
     run = RunFolder(folder)
     config = run.config()
     dataset = load_dataset(
-        location.root, config.preprocessing, config.split, paths.images_directory(), report, skip_unreadable
+        location, config.preprocessing, config.split, paths.images_directory(), report, skip_unreadable
     )
     return assess_run(run, dataset, evaluation, titles.get(config.name, config.name), inception_weights)
 

@@ -9,9 +9,14 @@ import typer
 from pneumoscope.cli.options import (
     NOT_MET,
     BundleOption,
+    ClassColumnOption,
+    ClassMapOption,
     JsonOption,
+    PathColumnOption,
+    PatientColumnOption,
     WorkersOption,
     check_new_bundle,
+    data_names,
     print_json,
     show_names_taken,
     worker_count,
@@ -20,7 +25,7 @@ from pneumoscope.cli.options import (
 if TYPE_CHECKING:
     from pneumoscope.adaptation.methods import Method
     from pneumoscope.adaptation.site import SiteImages
-    from pneumoscope.data.sources import Source
+    from pneumoscope.data.sources import DataNames, Source
 
 _DATA_HELP = "Labelled images of the site: a folder per class, or a table with the columns path and class."
 SiteDataOption = Annotated[Path, typer.Option("--data", help=_DATA_HELP)]
@@ -83,6 +88,10 @@ def adapt(
         str,
         typer.Option("--licence", help="Licence of the new bundle (default: that of its parent).", show_default=False),
     ] = "",
+    class_map: ClassMapOption = "",
+    path_column: PathColumnOption = "",
+    class_column: ClassColumnOption = "",
+    patient_column: PatientColumnOption = "",
     sensitivity: SensitivityOption = 0.98,
     specificity: SpecificityOption = 0.98,
     suggest: Annotated[
@@ -132,7 +141,10 @@ def adapt(
         keep_freed_memory()
         # A missing package is found before the work, not after it.
         from pneumoscope.adaptation.fine_tuning import fine_tune
-    parent, source = find_bundle(bundle), _without_test(_open_source(data, positive))
+    parent, source = (
+        find_bundle(bundle),
+        _without_test(_open_source(data, positive, data_names(class_map, path_column, class_column, patient_column))),
+    )
     page = report_path(out)
     with display() as shown:
 
@@ -200,18 +212,18 @@ def _suggest(count: int, pool: list[str], bundle: str, out: Path | None, workers
         typer.echo("\n".join([str(out)] if out else [name for name, _ in found]))
 
 
-def _open_source(data: Path, positive: str) -> "Source":
+def _open_source(data: Path, positive: str, names: "DataNames") -> "Source":
     """Labelled images, with advice on class names where there are others."""
     from pneumoscope.bundle.manifest import check_class_names
     from pneumoscope.data.sources import open_source
     from pneumoscope.errors import ConfigError, DataError
 
     try:
-        source = open_source(data, positive)
+        source = open_source(data, positive, names=names)
     except DataError as error:
         if positive != "pneumonia" or not data.exists():
             raise
-        raise DataError(f"{error}; classes of other names: add --positive NAME") from error
+        raise DataError(f"{error}; classes of other names: add --positive NAME or --class-map") from error
     show_names_taken(source)
     try:
         check_class_names(source.scheme.names)
@@ -239,6 +251,10 @@ def calibrate(
     out: NewBundleOption,
     bundle: BundleOption = "default",
     positive: PositiveOption = "pneumonia",
+    class_map: ClassMapOption = "",
+    path_column: PathColumnOption = "",
+    class_column: ClassColumnOption = "",
+    patient_column: PatientColumnOption = "",
     sensitivity: SensitivityOption = 0.98,
     specificity: SpecificityOption = 0.98,
     workers: WorkersOption = 0,
@@ -251,6 +267,10 @@ def calibrate(
         bundle,
         AdaptationMethod.CALIBRATE,
         positive,
+        class_map=class_map,
+        path_column=path_column,
+        class_column=class_column,
+        patient_column=patient_column,
         sensitivity=sensitivity,
         specificity=specificity,
         workers=workers,

@@ -1,15 +1,28 @@
 """`pneumoscope data ...`: download, index, audit, split, overview."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pneumoscope.cli.options import DataOption, JsonOption, SkipOption, print_json, show_names_taken
+from pneumoscope.cli.options import (
+    ClassColumnOption,
+    ClassMapOption,
+    DataOption,
+    JsonOption,
+    PathColumnOption,
+    PatientColumnOption,
+    SkipOption,
+    data_names,
+    print_json,
+    show_names_taken,
+)
 
 if TYPE_CHECKING:
     from pneumoscope.data.index import Index
+    from pneumoscope.data.sources import DataNames
 
 app = typer.Typer(help="Download, index, audit, split and show a data set.", no_args_is_help=True)
 
@@ -17,15 +30,14 @@ OutOption = Annotated[Path, typer.Option("--out", help="Folder of the results.")
 _DEFAULT_OUT = Path("runs") / "data"
 
 
-def _indexed(data: Path | None) -> "Index":
+def _indexed(data: Path | None, names: "DataNames") -> "Index":
     """Builds the index of a data set, with progress."""
     from pneumoscope.cli.progress import display
     from pneumoscope.data.index import build_index
     from pneumoscope.data.locate import locate
-    from pneumoscope.data.sources import open_source
 
     with display() as shown:
-        source = open_source(locate(data, shown.report).root)
+        source = replace(locate(data, shown.report), names=names).open()
         show_names_taken(source)
         return build_index(source, shown.report("films indexed"))
 
@@ -66,11 +78,19 @@ def phantoms(
 
 
 @app.command()
-def index(data: DataOption = None, out: OutOption = _DEFAULT_OUT, as_json: JsonOption = False) -> None:
+def index(
+    data: DataOption = None,
+    class_map: ClassMapOption = "",
+    path_column: PathColumnOption = "",
+    class_column: ClassColumnOption = "",
+    patient_column: PatientColumnOption = "",
+    out: OutOption = _DEFAULT_OUT,
+    as_json: JsonOption = False,
+) -> None:
     """Hash and measure every image, and write index.csv."""
     from pneumoscope.data.index import save_index
 
-    found = _indexed(data)
+    found = _indexed(data, data_names(class_map, path_column, class_column, patient_column))
     save_index(found, out / "index.csv")
     counts = Counter(f"{row.split.value} {row.label}" for row in found.rows)
     record = {
@@ -90,6 +110,10 @@ def index(data: DataOption = None, out: OutOption = _DEFAULT_OUT, as_json: JsonO
 @app.command()
 def audit(
     data: DataOption = None,
+    class_map: ClassMapOption = "",
+    path_column: PathColumnOption = "",
+    class_column: ClassColumnOption = "",
+    patient_column: PatientColumnOption = "",
     out: OutOption = _DEFAULT_OUT,
     skip_unreadable: SkipOption = False,
     as_json: JsonOption = False,
@@ -98,7 +122,7 @@ def audit(
     from pneumoscope.data.audit import audit as examine
     from pneumoscope.files import write_json
 
-    found = _indexed(data)
+    found = _indexed(data, data_names(class_map, path_column, class_column, patient_column))
     result = examine(found)
     write_json(out / "audit.json", result.to_dict() | {"index_hash": found.hash})
     if as_json:
@@ -118,6 +142,10 @@ def audit(
 @app.command()
 def split(
     data: DataOption = None,
+    class_map: ClassMapOption = "",
+    path_column: PathColumnOption = "",
+    class_column: ClassColumnOption = "",
+    patient_column: PatientColumnOption = "",
     out: OutOption = _DEFAULT_OUT,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed.")] = 0,
     folds: Annotated[int, typer.Option("--folds", min=2, help="Number of folds of the training images.")] = 10,
@@ -127,7 +155,7 @@ def split(
     """Draw a validation set, grouped by patient and stratified by class, and write split.csv."""
     from pneumoscope.data.split import draw_validation, save_split
 
-    found = _indexed(data)
+    found = _indexed(data, data_names(class_map, path_column, class_column, patient_column))
     assignment = draw_validation(found, seed, folds, fold)
     save_split(found, assignment, out / "split.csv")
     splits = zip(found.rows, assignment.splits, strict=True)
@@ -143,6 +171,10 @@ def split(
 @app.command()
 def overview(
     data: DataOption = None,
+    class_map: ClassMapOption = "",
+    path_column: PathColumnOption = "",
+    class_column: ClassColumnOption = "",
+    patient_column: PatientColumnOption = "",
     out: OutOption = _DEFAULT_OUT,
     skip_unreadable: SkipOption = False,
     as_json: JsonOption = False,
@@ -156,11 +188,12 @@ def overview(
     from pneumoscope.data.overview import write_overview
 
     with display() as shown:
-        location = locate(data, shown.report)
-        images_folder = paths.images_directory()
-        dataset = load_dataset(
-            location.root, Preprocessing(), SplitConfig(), images_folder, shown.report, skip_unreadable
+        location = replace(
+            locate(data, shown.report), names=data_names(class_map, path_column, class_column, patient_column)
         )
+        show_names_taken(location.open())
+        images_folder = paths.images_directory()
+        dataset = load_dataset(location, Preprocessing(), SplitConfig(), images_folder, shown.report, skip_unreadable)
         page = write_overview(dataset, out, location.synthetic)
     if as_json:
         print_json({"page": str(page), "verdict": dataset.audit.verdict})

@@ -1,6 +1,6 @@
 """`pneumoscope evaluate`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,13 +9,18 @@ import typer
 from pneumoscope.cli.options import (
     NOT_MET,
     AcceptOption,
+    ClassColumnOption,
+    ClassMapOption,
     DataOption,
     InceptionOption,
     JsonOption,
     LedgerOption,
+    PathColumnOption,
+    PatientColumnOption,
     SkipOption,
     WorkersOption,
     accepted,
+    data_names,
     print_json,
     show_names_taken,
     worker_count,
@@ -24,6 +29,7 @@ from pneumoscope.types import Split
 
 if TYPE_CHECKING:
     from pneumoscope.assessment.evaluation import Evaluation
+    from pneumoscope.data.sources import DataNames
 
 
 def evaluate(
@@ -45,6 +51,10 @@ def evaluate(
         ),
     ] = None,
     data: DataOption = None,
+    class_map: ClassMapOption = "",
+    path_column: PathColumnOption = "",
+    class_column: ClassColumnOption = "",
+    patient_column: PatientColumnOption = "",
     split: Annotated[
         Split | None,
         typer.Option(
@@ -82,7 +92,15 @@ def evaluate(
             "expected a run folder, or --bundle, --out, --require and --accept, found both: leave one out"
         )
     options = EvaluationOptions(
-        data, split, why, ledger, inception_weights, skip_unreadable, tuple(require or ()), accepted(accept)
+        data,
+        split,
+        why,
+        ledger,
+        inception_weights,
+        skip_unreadable,
+        tuple(require or ()),
+        accepted(accept),
+        data_names(class_map, path_column, class_column, patient_column),
     )
     if run:
         folder = run / "evaluation" / (split or Split.TEST).value
@@ -119,6 +137,7 @@ class EvaluationOptions:
     skip_unreadable: bool
     require: tuple[str, ...]
     accept: tuple[str, ...]
+    names: "DataNames"
 
     def evaluation(self, synthetic: bool, usual: Split | None = Split.TEST) -> "Evaluation":
         """Evaluation with these options and the ledger in use, on the `usual` split where none is named."""
@@ -138,7 +157,7 @@ def _run(run: Path, options: EvaluationOptions) -> dict[str, Any]:
 
     titles = {each.name: each.title for each in EXPERIMENTS}
     with display() as shown:
-        location = locate(options.data, shown.report)
+        location = replace(locate(options.data, shown.report), names=options.names)
         evaluation = options.evaluation(location.synthetic)
         weights, skip = options.inception_weights, options.skip_unreadable
         return evaluate_run(run, location, evaluation, shown.report, titles, weights, skip)
@@ -150,7 +169,6 @@ def _bundle(name: str, out: Path | None, options: EvaluationOptions, workers: in
     from pneumoscope.bundle import find_bundle
     from pneumoscope.cli.progress import display
     from pneumoscope.data.locate import locate
-    from pneumoscope.data.sources import open_source
     from pneumoscope.errors import ConfigError
     from pneumoscope.inference.pool import WorkerPool
 
@@ -160,9 +178,9 @@ def _bundle(name: str, out: Path | None, options: EvaluationOptions, workers: in
             f"expected a bundle for normal and pneumonia with --split, found one for {bundle.manifest.scheme}: leave --split out"
         )
     with display() as shown:
-        location = locate(options.data, shown.report)
+        location = replace(locate(options.data, shown.report), names=options.names)
         scheme = bundle.manifest.scheme
-        source = open_source(location.root, scheme.positive, scheme.negative)
+        source = location.open(scheme.positive, scheme.negative)
         show_names_taken(source)
         # A site's own classes are known to the acceptance test alone.
         tested = not scheme.is_own and (options.split or any(image.split is Split.TEST for image in source.images))

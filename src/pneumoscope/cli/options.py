@@ -7,13 +7,41 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from pneumoscope.data.sources import Source
+    from pneumoscope.data.sources import DataNames, Source
 
 DataOption = Annotated[
     Path | None,
     typer.Option(
         "--data",
         help="Folder, table (.csv, .tsv) or pneumoniamnist*.npz of labelled images (default: PNEUMOSCOPE_DATA, data/chest_xray* here, the cache, or a download).",
+        show_default=False,
+    ),
+]
+ClassMapOption = Annotated[
+    str,
+    typer.Option(
+        "--class-map",
+        help="Classes of the data by their names there, such as 'No Finding=normal,Pneumonia=pneumonia'; images of others are left out.",
+        show_default=False,
+    ),
+]
+PathColumnOption = Annotated[
+    str,
+    typer.Option(
+        "--path-column", help="Column of a table with the paths (default: path, file, image, ...).", show_default=False
+    ),
+]
+ClassColumnOption = Annotated[
+    str,
+    typer.Option(
+        "--class-column", help="Column of a table with the classes (default: class, label, ...).", show_default=False
+    ),
+]
+PatientColumnOption = Annotated[
+    str,
+    typer.Option(
+        "--patient-column",
+        help="Column of a table with the patients (default: patient, patient ID, ...).",
         show_default=False,
     ),
 ]
@@ -113,6 +141,26 @@ def accepted(reasons: list[str] | None) -> tuple[str, ...]:
     return tuple(sorted(set(reasons or ())))
 
 
+def data_names(class_map: str, path: str, class_: str, patient: str) -> "DataNames":
+    """Names of `--class-map` and of the options of columns.
+
+    Raises:
+        ConfigError: A class map that is not of the form NAME=CLASS,NAME=CLASS.
+    """
+    from pneumoscope.data.sources import DataNames
+    from pneumoscope.errors import ConfigError
+
+    pairs = [pair.rpartition("=") for pair in class_map.split(",") if pair.strip()]
+    if any(not name.strip() or not to.strip() for name, _, to in pairs):
+        raise ConfigError(
+            f"expected --class-map NAME=CLASS,NAME=CLASS, found {class_map}: such as 'No Finding=normal,Pneumonia=pneumonia'"
+        )
+    columns = {"path": path, "class": class_, "patient": patient}
+    return DataNames(
+        {name.strip(): to.strip() for name, _, to in pairs}, {column: name for column, name in columns.items() if name}
+    )
+
+
 def show_names_taken(source: "Source") -> None:
     """Prints, on stderr, what other names of columns and classes were taken for."""
     if source.names_taken:
@@ -185,6 +233,8 @@ __all__ = [
     "SOME_UNREADABLE",
     "AcceptOption",
     "BundleOption",
+    "ClassColumnOption",
+    "ClassMapOption",
     "DataOption",
     "EpochsOption",
     "InceptionOption",
@@ -193,6 +243,8 @@ __all__ = [
     "LedgerOption",
     "LimitOption",
     "OperatingPointOption",
+    "PathColumnOption",
+    "PatientColumnOption",
     "PrevalenceOption",
     "ProcessesOption",
     "RayOption",
@@ -200,6 +252,7 @@ __all__ = [
     "WorkersOption",
     "accepted",
     "check_new_bundle",
+    "data_names",
     "launch_processes",
     "print_counts",
     "print_json",

@@ -8,17 +8,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pneumoscope.cli.options import (
+    ClassColumnOption,
+    ClassMapOption,
     DataOption,
     EpochsOption,
     InceptionOption,
     JobsOption,
     JsonOption,
     LimitOption,
+    PathColumnOption,
+    PatientColumnOption,
     ProcessesOption,
     RayOption,
     SkipOption,
+    data_names,
     launch_processes,
     print_json,
+    show_names_taken,
 )
 
 if TYPE_CHECKING:
@@ -43,6 +49,10 @@ def train(
         typer.Option("--base", help="Finished run whose network the stacked network builds on.", show_default=False),
     ] = None,
     data: DataOption = None,
+    class_map: ClassMapOption = "",
+    path_column: PathColumnOption = "",
+    class_column: ClassColumnOption = "",
+    patient_column: PatientColumnOption = "",
     inception_weights: InceptionOption = None,
     skip_unreadable: SkipOption = False,
     epochs: EpochsOption = None,
@@ -65,16 +75,22 @@ def train(
     from pneumoscope.training.jobs import Workers
 
     workers = Workers(jobs, address)
+    names = data_names(class_map, path_column, class_column, patient_column)
     settings = _settings(config)
     if epochs is not None:
         settings = settings.with_training(epochs=epochs)
     if (jobs > 1 or address) and not settings.detector.name:
         raise ConfigError("expected [detector] in the configuration for --jobs, found one training: leave --jobs out")
     folder = resume or out or Path("runs") / settings.name
-    options = {"--data": data, "--base": base, "--epochs": epochs, "--limit": limit}
+    options = {"--data": data, "--base": base, "--epochs": epochs, "--limit": limit, "--class-map": class_map or None}
+    options |= {"--path-column": path_column or None, "--class-column": class_column or None}
+    options |= {"--patient-column": patient_column or None}
     named = "".join(f" {option} {shlex.quote(str(value))}" for option, value in options.items() if value is not None)
     with display(f"pneumoscope train {config} --resume {folder}{named}") as shown:
-        location = distributed.first_rank_then_others(lambda: replace(locate(data, shown.report), limit=limit))
+        location = distributed.first_rank_then_others(
+            lambda: replace(locate(data, shown.report), limit=limit, names=names)
+        )
+        distributed.on_first_rank(lambda: show_names_taken(location.open()))
         callbacks = Callbacks(shown.report, shown, shown.print_line)
         if settings.detector.name:
             record, line = _train_detector(settings, location, folder, callbacks, resume is not None, workers)

@@ -11,7 +11,8 @@ from pneumoscope.data.acquisition_clusters import fit_clusters
 from pneumoscope.data.audit import Audit, audit
 from pneumoscope.data.cache import cached_images
 from pneumoscope.data.index import Index, build_index
-from pneumoscope.data.sources import Source, SourceImage, open_source
+from pneumoscope.data.locate import Location
+from pneumoscope.data.sources import Source
 from pneumoscope.data.split import SplitAssignment, draw_cluster_validation, draw_validation, minority_clusters
 from pneumoscope.errors import DataError
 from pneumoscope.progress import Report, silent
@@ -101,32 +102,28 @@ class Dataset:
 
 
 def load_dataset(
-    root: Path,
+    location: Location | Path,
     preprocessing: Preprocessing,
     split: SplitConfig,
     cache_folder: Path,
     report: Report = silent,
     skip_unreadable: bool = False,
-    limit: int | None = None,
 ) -> Dataset:
-    """Index, audit, split and decode the images at `root`.
+    """Index, audit, split and decode the images of a data set.
 
     Args:
-        root: Folder, table or archive.
+        location: Data set, or the path of its folder, table or archive.
         preprocessing: Size and fit of the decoded images.
         split: Configuration of the validation set.
         cache_folder: Folder for decoded images.
         report: Progress of the stages.
         skip_unreadable: Leave out images that cannot be read, instead of raising.
-        limit: Approximate number of images, drawn evenly from every class and split; all where None.
 
     Raises:
         DataError: No known layout, damaged images, contradictory labels, or too few images for a validation set.
         LeakageError: A patient or image in two splits.
     """
-    source = open_source(root)
-    if limit is not None:
-        source = _subsample(source, limit)
+    source = (location if isinstance(location, Location) else Location(location, "named")).open()
     index = build_index(source, report("films indexed"))
     findings = audit(index)
     findings.raise_for_errors(skip_unreadable)
@@ -156,16 +153,3 @@ def _find_clusters(source: Source, index: Index, cache_folder: Path, report: Rep
     cluster_of = fit_clusters(squashed_images[train]).predict(squashed_images)
     normal = np.array([index.rows[i].finding is Finding.NORMAL for i in train])
     return AcquisitionClusters(squashed_images, cluster_of, tuple(minority_clusters(cluster_of[train], normal)))
-
-
-def _subsample(source: Source, limit: int) -> Source:
-    """Source with every k-th image of each class and split, in the order of the paths."""
-    fraction = min(1.0, limit / len(source.images))
-    kept = []
-    groups: dict[tuple[str, ...], list[SourceImage]] = {}
-    for image in source.images:
-        groups.setdefault((image.split, image.finding, image.etiology), []).append(image)
-    for images in groups.values():
-        count = max(1, round(fraction * len(images)))
-        kept += [images[i * len(images) // count] for i in range(count)]
-    return Source(source.root, source.layout, kept)

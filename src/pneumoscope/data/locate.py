@@ -6,8 +6,10 @@ from pathlib import Path
 from pneumoscope import paths
 from pneumoscope.data.download import download_archive, downloaded_folder
 from pneumoscope.data.phantom import write_phantoms
+from pneumoscope.data.sources import DataNames, Source, open_source, subsample
 from pneumoscope.errors import DataError, DownloadError
 from pneumoscope.progress import Report, silent
+from pneumoscope.types import BINARY
 
 
 @dataclass(frozen=True)
@@ -19,12 +21,19 @@ class Location:
         origin: Explanation for the user of how it was found.
         synthetic: Whether its images are phantoms.
         limit: Approximate number of images that are used, drawn evenly from every class and split; all where None.
+        names: Names that it has for classes and columns; those that are plain are known where None.
     """
 
     root: Path
     origin: str
     synthetic: bool = False
     limit: int | None = None
+    names: DataNames | None = None
+
+    def open(self, positive: str = BINARY.positive, negative: str = "") -> Source:
+        """List its images; arguments and errors as for `sources.open_source`."""
+        source = open_source(self.root, positive, negative, self.names)
+        return source if self.limit is None else subsample(source, self.limit)
 
 
 def locate(named: Path | None, report: Report = silent, download: bool = True) -> Location:

@@ -47,10 +47,37 @@ _PLAIN_WORDS = {
     **dict.fromkeys(("viral pneumonia", "pneumonia viral", "viral_pneumonia"), _CLASS_WORDS["viral"]),
 }
 ClassWords = Mapping[str, tuple[Finding, Etiology]]
+_USUAL_WORDS: ClassWords = _CLASS_WORDS | _PLAIN_WORDS
 _LAYOUTS = (
     "train/NORMAL and train/PNEUMONIA (Kaggle, Mendeley), a folder per class (normal, pneumonia, bacterial, viral), "
     "a CSV table with the columns path and class, or MedMNIST's pneumoniamnist*.npz"
 )
+
+
+@dataclass(frozen=True)
+class DataNames:
+    """Names that a data set has for its classes and columns, where these are not plain.
+
+    Attributes:
+        classes: Name of a class in the data set to the name of a class here, such as normal or pneumonia; images of all other
+            classes are left out. The usual names where empty.
+        columns: `path`, `class` or `patient` to the name of the column in the table.
+    """
+
+    classes: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+    def words(self, known: ClassWords) -> ClassWords:
+        """Names of the data set, lower case, to classes, out of the known ones.
+
+        Raises:
+            DataError: A class that is not known.
+        """
+        if unknown := sorted({name for name in self.classes.values() if name.lower() not in known}):
+            raise DataError(
+                f"expected classes out of {', '.join(_named(known))} in the class map, found {listed(unknown)}: name these"
+            )
+        return {name.lower(): known[to.lower()] for name, to in self.classes.items()} or known
 
 
 @dataclass(frozen=True)
@@ -89,6 +116,7 @@ class Source:
         images: All images, sorted by path.
         scheme: Names of the negative and of the positive class.
         columns: Column of a table to the name that the table has for it; empty for folders and archives.
+        left_out: Number of images of other classes than those of a class map, by class.
     """
 
     def __init__(
@@ -98,9 +126,11 @@ class Source:
         images: list[SourceImage],
         scheme: ClassScheme = BINARY,
         columns: Mapping[str, str] | None = None,
+        left_out: Mapping[str, int] | None = None,
     ) -> None:
         self.root = root
         self.columns = dict(columns or {})
+        self.left_out = dict(left_out or {})
         self.layout = layout
         self.scheme = scheme
         self.images = sorted(images, key=lambda image: image.path)
@@ -112,10 +142,10 @@ class Source:
         columns = [f"{column} from {listed([name])}" for column, name in self.columns.items() if name != column]
         counts = Counter((image.class_name, _usual_name(image, self.scheme)) for image in self.images)
         classes = [f"{listed([name])} is {usual} ({count:,})" for (name, usual), count in sorted(counts.items())]
-        plain = any(name in _PLAIN_WORDS for name, _ in counts)
-        return "; ".join(
-            [*([f"columns {', '.join(columns)}"] if columns else []), *([", ".join(classes)] if plain else [])]
-        )
+        plain = any(name not in ("", usual.lower(), *_CLASS_WORDS) for name, usual in counts) or self.left_out
+        left_out = [f"{listed([name])} ({count:,})" for name, count in sorted(self.left_out.items())]
+        parts = {"columns ": columns, "": classes if plain else [], "left out: ": left_out}
+        return "; ".join(f"{title}{', '.join(found)}" for title, found in parts.items() if found)
 
     def only(self, paths: Collection[str]) -> "Source":
         """Source of some of the images."""
@@ -157,45 +187,71 @@ class Source:
         return image
 
 
-def open_source(root: Path, positive: str = BINARY.positive, negative: str = "") -> Source:
+def open_source(
+    root: Path, positive: str = BINARY.positive, negative: str = "", names: DataNames | None = None
+) -> Source:
     """List the images of a folder, table or archive.
 
     Args:
         root: Folder, table or archive.
         positive: Name of the positive class.
         negative: Name of the negative class, where `positive` is a site's own; the only other one that there is where empty.
+        names: Names of classes and columns; those that are plain are known where None.
 
     Raises:
         DataError: Missing file or folder, an unknown layout, or classes of other names.
     """
     if not root.exists():
         raise DataError(f"expected a data set at {root}, found nothing there: check the path of --data")
-    scheme, words = BINARY, _CLASS_WORDS | _PLAIN_WORDS
+    names = names or DataNames()
+    scheme, words = BINARY, _USUAL_WORDS
     if positive.lower() != BINARY.positive:
-        scheme = ClassScheme((negative or _other_class(root, positive), positive))
+        scheme = ClassScheme((negative or _other_class(root, positive, names), positive))
         words = {
             scheme.negative.lower(): (Finding.NORMAL, Etiology.NONE),
             positive.lower(): (Finding.PNEUMONIA, Etiology.UNKNOWN),
         }
+    words = names.words(words)
     if root.suffix == ".npz":
         return Source(root, "medmnist", _medmnist_images(root))
     if root.suffix.lower() in TEXT_TABLE_SUFFIXES:
-        rows, columns = _table_rows(root)
-        images = [_image_of_row(root, number, row, words) for number, row in enumerate(rows, start=2)]
-        return Source(root, "table", images, scheme, columns)
+        rows, columns = _table_rows(root, names)
+        mapped = [(i, row) for i, row in enumerate(rows, start=2) if not names.classes or _class_word(row) in words]
+        left_out = Counter(_class_word(row) for row in rows) - Counter(_class_word(row) for _, row in mapped)
+        images = [_image_of_row(root, number, row, words) for number, row in mapped]
+        if not images:
+            raise DataError(
+                f"expected images of {listed(sorted(words))} in {root}, found {listed(sorted(left_out))}: check the class map"
+            )
+        return Source(root, "table", images, scheme, columns, left_out)
     if not root.is_dir():
         raise DataError(f"expected {_LAYOUTS}, found the file {root}: name one of these with --data")
     return Source(root, "folders", _folder_images(root, words), scheme)
 
 
-def _other_class(root: Path, positive: str) -> str:
+def subsample(source: Source, limit: int) -> Source:
+    """Source with every k-th image of each class and split, in the order of the paths."""
+    fraction = min(1.0, limit / len(source.images))
+    kept = []
+    groups: dict[tuple[str, ...], list[SourceImage]] = {}
+    for image in source.images:
+        groups.setdefault((image.split, image.finding, image.etiology), []).append(image)
+    for images in groups.values():
+        count = max(1, round(fraction * len(images)))
+        kept += [images[i * len(images) // count] for i in range(count)]
+    return source.only([image.path for image in kept])
+
+
+def _other_class(root: Path, positive: str, names: DataNames) -> str:
     """Name of the one class beside the positive one, of folders beside its folder or of a table.
 
     Raises:
         DataError: No image of the positive class, or another number of other classes than one.
     """
-    if root.suffix.lower() in TEXT_TABLE_SUFFIXES:
-        found = {row["class"].strip() for row in _table_rows(root)[0] if (row["class"] or "").strip()}
+    if names.classes:
+        found = set(names.classes.values())
+    elif root.suffix.lower() in TEXT_TABLE_SUFFIXES:
+        found = {row["class"].strip() for row in _table_rows(root, names)[0] if (row["class"] or "").strip()}
     else:
         paths = [file.relative_to(root).parts[:-1] for file in map(Path, walk_folder(str(root)))]
         # The other class has its folders where the positive one has them.
@@ -282,14 +338,22 @@ def _name_space(split: Split) -> str:
     return "test" if split is Split.TEST else "train"
 
 
-def _table_rows(table: Path) -> tuple[list[dict[str, str]], dict[str, str]]:
+def _class_word(row: Mapping[str, str]) -> str:
+    return (row["class"] or "").strip().lower()
+
+
+def _table_rows(table: Path, known: DataNames) -> tuple[list[dict[str, str]], dict[str, str]]:
     """Rows of a table that has the columns path and class, whatever it calls them; and the names that it has for its columns."""
     try:
         with table.open(newline="", encoding="utf-8-sig") as stream:
             header = stream.readline()
             reader = csv.DictReader(chain([header], stream), delimiter=separator_of(header))
             names = list(reader.fieldnames or ())
-            columns = columns_of(names)
+            columns = columns_of(names) | dict(known.columns)
+            if absent := sorted(set(known.columns.values()) - set(names)):
+                raise DataError(
+                    f"expected the columns {listed(absent)} in {table}, found {listed(names) or 'no header'}: name others"
+                )
             rows = [{column: row[name] for column, name in columns.items()} for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"expected a UTF-8 CSV table, found {error} in {table}: save it as CSV") from error

@@ -127,7 +127,7 @@ def export_run(
     if not run.is_finished:
         raise RunError(f"expected a finished run in {folder}, found one without weights: finish it with --resume")
     config, record = run.config(), run.provenance()
-    dataset = load_dataset(location.root, config.preprocessing, config.split, paths.images_directory(), report)
+    dataset = load_dataset(location, config.preprocessing, config.split, paths.images_directory(), report)
     if record["facts"]["split_hash"] != dataset.split.hash:
         raise RunError(
             f"expected the images that the run in {folder} was trained on, found others at {location.root}: name their data set with --data"

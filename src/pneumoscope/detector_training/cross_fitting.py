@@ -120,12 +120,11 @@ def _seeds(config: RunConfig) -> range:
 def _load_dataset(config: RunConfig, split: SplitConfig, location: Location, callbacks: Callbacks) -> Dataset:
     return distributed.first_rank_then_others(
         lambda: load_dataset(
-            location.root,
+            location,
             config.preprocessing,
             split,
             paths.images_directory(),
             callbacks.progress,
-            limit=location.limit,
         )
     )
 

@@ -91,13 +91,12 @@ class Study:
     def load_dataset(self, report: Report) -> Dataset:
         """Load the data set with the study's preprocessing and split."""
         return load_dataset(
-            self.location.root,
+            replace(self.location, limit=self.plan.limit),
             Preprocessing(),
             SplitConfig(),
             paths.images_directory(),
             report,
             self.plan.skip_unreadable,
-            self.plan.limit,
         )
 
     def run_folder(self, name: str, seed: int) -> RunFolder:

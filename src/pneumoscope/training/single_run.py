@@ -140,13 +140,12 @@ def train_run(request: SingleRun, callbacks: Callbacks, resume: bool = False) ->
     )
     dataset = distributed.first_rank_then_others(
         lambda: load_dataset(
-            request.location.root,
+            request.location,
             config.preprocessing,
             config.split,
             paths.images_directory(),
             callbacks.progress,
             request.skip_unreadable,
-            request.location.limit,
         )
     )
     setup = TrainingSetup(config, dataset, RunFolder(request.folder), weights, request.folder / "features")
