@@ -79,11 +79,13 @@ def adapt_site(
         if maker:
             methods = [maker(images, methods[0], kept / "trainings")]
         found = adapt(parent, images, source.scheme, settings, methods, report)
-    except PneumoscopeError:
-        # What these images cannot do, they cannot do the next time.
-        shutil.rmtree(kept, ignore_errors=True)
+    except PneumoscopeError as error:
+        # What these images cannot do, they cannot do the next time; a full disk or memory that is short may be there then.
+        if not isinstance(error.__cause__, OSError | MemoryError):
+            shutil.rmtree(kept, ignore_errors=True)
         raise
-    made = make_site_bundle(parent, found, description, settings, out, again) if found.better_than_chance else None
+    # The bundle comes last: where it is, nothing is missing, and until then the same command goes on.
     write_adaptation_report(report_path(out), parent, found, description)
+    made = make_site_bundle(parent, found, description, settings, out, again) if found.better_than_chance else None
     shutil.rmtree(kept, ignore_errors=True)
     return found, made

@@ -12,6 +12,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from pneumoscope.assessment.acceptance import with_table
 from pneumoscope.config import Preprocessing
 from pneumoscope.data.export_variants import EXPORT_VARIANTS
 from pneumoscope.data.index import measure
+from pneumoscope.data.patients import patients_of
 from pneumoscope.data.sources import Source, SourceImage
 from pneumoscope.errors import DataError, UnreadableImage, listed
 from pneumoscope.evaluation.metrics import Floats, Ints
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
 # Images and patients of a class below which nothing that is measured means anything.
 FEWEST_IMAGES, FEWEST_PATIENTS = 20, 5
 # Prefix of patients that headers name.
-_HEADER = "header/"
 # Images of a task: a kill costs no more descriptions than these.
 _TASK = 16
 # Images of a site, variants included, below which each gets more variants, and the largest number of these.
@@ -329,18 +330,19 @@ def _described(pool: WorkerPool, source: Source, stored: Resumable, rejected_too
 
 def _joined(source: Source, described: Sequence[_Described]) -> SiteImages:
     pairs = _once(source, list(zip(source.images, described, strict=True)))
-    anonymous = _is_anonymous(pairs)
+    patient_of, known_of = patients_of([image for image, _ in pairs], [each.header for _, each in pairs])
     rejected = tuple(
         RejectedImage(
             image.finding is Finding.PNEUMONIA,
-            _patient(image, each, anonymous),
+            patient,
             with_table(each.header, image.groups),
             each.reason or "unreadable",
         )
-        for image, each in pairs
+        for (image, each), patient in zip(pairs, patient_of, strict=True)
         if not each.row
     )
-    usable = [(image, each) for image, each in pairs if each.row]
+    is_usable = [bool(each.row) for _, each in pairs]
+    usable = list(compress(pairs, is_usable))
     if not usable:
         reasons = Counter(each.reason for each in rejected).most_common()
         raise DataError(
@@ -348,9 +350,8 @@ def _joined(source: Source, described: Sequence[_Described]) -> SiteImages:
             f"({listed(f'{count} {reason}' for reason, count in reasons)})"
         )
     images, found = [image for image, _ in usable], [each for _, each in usable]
-    patients = [_patient(image, each, anonymous) for image, each in usable]
+    patients, known = list(compress(patient_of, is_usable)), list(compress(known_of, is_usable))
     etiologies = _tells_etiologies(images, patients)
-    known = [image.known_name or patient.startswith(_HEADER) for image, patient in zip(images, patients, strict=True)]
     rows = {name: np.stack([each.row[name] for each in found]) for name in found[0].row}
     return SiteImages(
         np.array([_label(image, etiologies) for image in images], dtype=np.int64),
@@ -384,12 +385,6 @@ def _tells_etiologies(images: Sequence[SourceImage], patients: Sequence[str]) ->
     )
 
 
-def _is_anonymous(pairs: Sequence[tuple[SourceImage, _Described]]) -> bool:
-    """Whether all headers name one patient, as where a name was put in place of every other."""
-    named = [each.header.patient for _, each in pairs if each.header and each.header.patient]
-    return len(named) > 1 and len(set(named)) == 1
-
-
 def _once(source: Source, pairs: list[tuple[SourceImage, _Described]]) -> list[tuple[SourceImage, _Described]]:
     """Images without copies of the same bytes; those that could not be read have none.
 
@@ -411,10 +406,3 @@ def _label(image: SourceImage, etiologies: bool) -> int:
     if image.finding is Finding.NORMAL:
         return 0
     return 2 if etiologies and image.etiology is Etiology.VIRAL else 1
-
-
-def _patient(image: SourceImage, described: _Described, anonymous: bool) -> str:
-    """Patient by table or file name, else by the header, else by what the source takes for one."""
-    if not image.known_name and not anonymous and described.header and described.header.patient:
-        return f"{_HEADER}{described.header.patient}"
-    return image.patient

@@ -20,6 +20,7 @@ from pneumoscope.data.acquisition_clusters import CLUSTER_COUNT
 from pneumoscope.data.dataset import Dataset, acquisition_clusters, load_dataset
 from pneumoscope.data.labelled import LabelledImages, labelled_images
 from pneumoscope.data.locate import Location
+from pneumoscope.data.patients import patients_of
 from pneumoscope.data.preprocessing import prepare
 from pneumoscope.data.sources import Source, SourceImage
 from pneumoscope.decision import Floats
@@ -160,6 +161,7 @@ def assess_site(
         progress,
     )
     _check_unseen(bundle, (score.sha256 for score in scores if score.sha256))
+    patients, _ = patients_of(images, [score.header for score in scores])
     label, scheme = _site_labels(images, manifest.scheme)
     readable = [i for i, score in enumerate(scores) if score.class_probability is not None]
     if len({int(label[i] > 0) for i in readable}) < 2:
@@ -168,7 +170,7 @@ def assess_site(
     table = PredictionTable(
         scheme.names,
         tuple(images[i].path for i in readable),
-        tuple(images[i].patient for i in readable),
+        tuple(patients[i] for i in readable),
         label[readable],
         probability,
         manifest.operating_point("balanced").threshold,
@@ -184,7 +186,7 @@ def assess_site(
         None,
         outcomes(bundle, [scores[i] for i in readable], evaluation.accept),
     )
-    patients, groups = [image.patient for image in images], [image.groups for image in images]
+    groups = [image.groups for image in images]
     acceptance = assess_acceptance(bundle, scores, label, patients, groups, evaluation.required, evaluation.accept)
     return evaluation.write(table, _mistaken(source, table), context, folder, acceptance)
 

@@ -100,7 +100,11 @@ def build_index(source: Source, progress: Progress | None = None) -> Index:
         tuple(measurements),
         tuple(unreadable),
         tuple((image.path, image.conflict) for image in source.images if image.conflict and image.path in readable),
-        tuple(image.path for image in source.images if not image.known_name and image.path in readable),
+        tuple(
+            image.path
+            for image in source.images
+            if not image.known_name and not image.folder and image.path in readable
+        ),
     )
 
 

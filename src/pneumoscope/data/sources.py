@@ -94,6 +94,7 @@ class SourceImage:
         known_name: Whether the patient is known, from a table or a file name of either publisher.
         groups: Age in years, sex and view, as far as a table has these columns.
         class_name: Class as the data set names it, lower case; empty in an archive.
+        folder: Folder of the patient below that of the class; empty where there is none.
     """
 
     path: str
@@ -105,6 +106,7 @@ class SourceImage:
     known_name: bool = True
     groups: Mapping[str, str] = field(default_factory=dict)
     class_name: str = ""
+    folder: str = ""
 
 
 class Source:
@@ -275,10 +277,14 @@ def _folder_images(root: Path, words: ClassWords) -> list[SourceImage]:
             continue
         if (image := _image_in_folders(relative, words)) is not None:
             images.append(image)
-    folders = {image.patient for image in images if _is_folder(image)}
-    if len(folders) < _FEWEST_FOLDERS:
-        # Few folders below those of the classes are of devices or views, not of patients.
-        images = [replace(image, patient=_own_patient(image)) if _is_folder(image) else image for image in images]
+    if len({(image.class_name, image.folder) for image in images if image.folder}) >= _FEWEST_FOLDERS:
+        # Fewer folders below those of the classes may be of devices or views. One patient may have images of both classes.
+        images = [
+            replace(image, patient=f"{_name_space(image.split)}/{image.folder}") if image.folder else image
+            for image in images
+        ]
+    else:
+        images = [replace(image, folder="") for image in images]
     if not images:
         raise DataError(f"expected {_LAYOUTS}, found no such image below {root}: name another folder with --data")
     return images
@@ -302,8 +308,7 @@ def _image_in_folders(relative: PurePosixPath, words: ClassWords) -> SourceImage
         elif etiology is Etiology.UNKNOWN:
             etiology = name.etiology
     # Files of one name in several folders are several patients, as far as anybody knows.
-    own = PurePosixPath(*relative.parts[: below + 2]) if below < len(folders) - 1 else relative.with_suffix("")
-    patient = name.patient if name is not None else str(own)
+    patient = name.patient if name is not None else str(relative.with_suffix(""))
     return SourceImage(
         path=str(relative),
         finding=finding,
@@ -313,6 +318,7 @@ def _image_in_folders(relative: PurePosixPath, words: ClassWords) -> SourceImage
         conflict=conflict,
         known_name=name is not None,
         class_name=word,
+        folder=relative.parts[below + 1] if below < len(folders) - 1 else "",
     )
 
 
@@ -321,16 +327,6 @@ def _usual_name(image: SourceImage, scheme: ClassScheme) -> str:
     if scheme.is_own or image.finding is Finding.NORMAL or image.etiology is Etiology.UNKNOWN:
         return scheme.positive if image.finding is Finding.PNEUMONIA else scheme.negative
     return image.etiology.value
-
-
-def _is_folder(image: SourceImage) -> bool:
-    """Whether a folder is taken for an image's patient."""
-    return not image.known_name and image.path.startswith(f"{image.patient.partition('/')[2]}/")
-
-
-def _own_patient(image: SourceImage) -> str:
-    """Patient of an image that stands for itself."""
-    return f"{_name_space(image.split)}/{PurePosixPath(image.path).with_suffix('')}"
 
 
 def _name_space(split: Split) -> str:

@@ -16,8 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumoscope.errors import InputError, listed
-from pneumoscope.evaluation.intervals import Estimate, fraction_estimate, interval_of, patient_weights, wilson_interval
-from pneumoscope.evaluation.metrics import Floats, compute_metrics
+from pneumoscope.evaluation.intervals import (
+    Estimate,
+    auc_estimate,
+    fraction_estimate,
+    interval_of,
+    patient_weights,
+    wilson_interval,
+)
+from pneumoscope.evaluation.metrics import Floats
 
 Flags = NDArray[np.bool_]
 # Prevalences at which predictive values are given, beside that of the images.
@@ -125,26 +132,21 @@ def _measures(images: DecidedImages) -> dict[str, Estimate]:
         for name, hit, some in zip(_FRACTIONS, hits, among, strict=True)
     }
     read = np.isfinite(images.probability)
-    auc = [
-        compute_metrics(
-            np.stack([1 - images.probability[read], images.probability[read]], axis=1),
-            positive[read].astype(np.int64),
-            ("normal", "pneumonia"),
-            each[:, read],
-        )["auc"]
-        for each in (np.ones((1, len(positive))), weight)
-    ]
-    return estimates | {"auc": _bounded(np.concatenate(auc))}
+    patients = [patient for patient, finite in zip(images.patients, read, strict=True) if finite]
+    return estimates | {"auc": auc_estimate(images.probability[read], positive[read], patients)}
 
 
 def _fraction(hit: Flags, among: Flags, patients: Sequence[str], weight: Floats) -> Estimate:
-    """Fraction with its bootstrap interval; Wilson's, over patients, where resampling patients changes nothing."""
+    """Fraction with its interval: the wider of bootstrap and Wilson's, both over patients.
+
+    The bootstrap is too narrow near 0 and 1, so that one more error would prove more than none.
+    """
     estimate = fraction_estimate(hit, among, weight)
-    if estimate.low != estimate.high:
+    if estimate.value != estimate.value:
         return estimate
     count = len({patients[i] for i in np.flatnonzero(among).tolist()})
     around = wilson_interval(round(estimate.value * count), count)
-    return Estimate(estimate.value, min(estimate.value, around.low), max(estimate.value, around.high))
+    return Estimate(estimate.value, min(estimate.low, around.low), max(estimate.high, around.high))
 
 
 def _predictive_values(images: DecidedImages) -> list[dict[str, Any]]:

@@ -160,6 +160,8 @@ class Adaptations:
         for file in self._folder.glob(f"*/{_RECORD}"):
             if (record := _load(file)) and record.state not in _UNFINISHED:
                 self._records[record.id] = record
+            elif (file.parent / _BUNDLE).exists():
+                _log.warning("%s is left alone: its record is of another version, or damaged", file.parent)
             elif re.fullmatch(ID_PATTERN, file.parent.name):
                 shutil.rmtree(file.parent, ignore_errors=True)
 
@@ -248,11 +250,17 @@ class Adaptations:
             # Half of the processes: those that predict are there as well.
             workers = max(1, self._settings.workers // 2)
             job = AdaptationJob(self._parent, table, folder / _BUNDLE, record.classes, record.name, workers)
-            record = self._replace(record, state=AdaptationState.RUNNING)
-            self._process = AdaptationProcess(
-                job, lambda progress: self._follow(identifier, progress), lambda outcome: self._end(identifier, outcome)
-            )
-            return record
+            try:
+                self._process = AdaptationProcess(
+                    job,
+                    lambda progress: self._follow(identifier, progress),
+                    lambda outcome: self._end(identifier, outcome),
+                )
+            except OSError as error:
+                detail = f"expected to start a process, found {error.strerror}: try again later"
+                self._wait_for_more(identifier)
+                raise ProblemError(Problem.ADAPTATION_CONFLICT, detail) from error
+            return self._replace(record, state=AdaptationState.RUNNING)
 
     def delete(self, identifier: str) -> None:
         """Cancel an adaptation, and delete all of it.
@@ -363,17 +371,16 @@ class Adaptations:
                 sha256=outcome.sha256,
                 result=json.loads(as_json(outcome.result)) if outcome.result else None,
             )
-            self._tidy(identifier)
+            self._tidy(identifier, {_RECORD} if outcome.problem else {_RECORD, _BUNDLE, _REPORT})
             try:
                 self._save(ended)
             except DataError:  # such as a full disk: it is known until the service ends
                 _log.exception("adaptation %s could not be kept", identifier)
             self._records[identifier] = ended
 
-    def _tidy(self, identifier: str) -> None:
+    def _tidy(self, identifier: str, kept: set[str]) -> None:
         """Delete all but the results: the images, and what an adaptation that failed left."""
         folder = self._folder_of(identifier)
-        kept = {_RECORD, _BUNDLE, _REPORT}
         for path in folder.iterdir():
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)

@@ -119,7 +119,7 @@ class Service:
                 bundle = await asyncio.to_thread(self.adaptations.bundle, adaptation) if adaptation else self._original
                 new = await asyncio.to_thread(ServedBundle, bundle, self._settings, adaptation)
                 await new.start()
-            except PneumoscopeError as error:
+            except (PneumoscopeError, OSError) as error:
                 raise ProblemError(Problem.ADAPTATION_CONFLICT, str(error)) from error
             old, self.served = self.served, new
             self.monitoring.use(bundle)
@@ -138,7 +138,8 @@ class Service:
             ProblemError: No such adaptation, or its bundle is in use.
         """
         async with self._switching:
-            if identifier == self.served.adaptation:
+            in_use = {self._original.sha256, self.served.bundle.sha256}
+            if identifier == self.served.adaptation or self.adaptations.record(identifier).sha256 in in_use:
                 detail = f"expected an adaptation whose bundle is not in use, found {identifier}: switch to another bundle first"
                 raise ProblemError(Problem.ADAPTATION_CONFLICT, detail)
             await asyncio.to_thread(self.adaptations.delete, identifier)
