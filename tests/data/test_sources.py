@@ -6,9 +6,10 @@ import pytest
 from PIL import Image
 
 from pneumoscope.data.index import build_index
+from pneumoscope.data.patients import patients_of
 from pneumoscope.data.sources import DataNames, open_source
 from pneumoscope.errors import DataError
-from pneumoscope.types import Etiology, Finding, Split
+from pneumoscope.types import Etiology, Finding, ImageHeader, Split
 
 
 def write_image(path: Path, seed: int = 0) -> None:
@@ -80,9 +81,9 @@ def test_numbers_that_viewers_give_to_dicom_exports_are_no_patients(tmp_path):
     assert [image.known_name for image in open_source(tmp_path / "site.csv").images] == [False, True]
 
 
-@pytest.mark.parametrize(("folders", "expected"), [(6, 12), (3, 24)])
+@pytest.mark.parametrize(("folders", "expected"), [(6, 6), (3, 24)])
 def test_many_folders_below_those_of_the_classes_are_patients(tmp_path, folders, expected):
-    """Few of them are of devices or views."""
+    """Few of them are of devices or views. A patient may have images of both classes."""
     for name in ("normal", "pneumonia"):
         for number in range(12):
             write_image(tmp_path / name / f"{number % folders}" / f"IM-0001-{number:04}.jpeg", number)
@@ -267,3 +268,23 @@ def test_a_class_map_that_does_not_fit_says_so(tmp_path, names, message):
     (tmp_path / "films.csv").write_text("path,class\na.png,normal\n")
     with pytest.raises(DataError, match=message):
         open_source(tmp_path / "films.csv", names=names)
+
+
+def test_folders_of_patients_are_known_and_headers_count_before_them(tmp_path):
+    for number in range(10):
+        write_image(tmp_path / f"normal/p{number}/1.png", number)
+    images = open_source(tmp_path).images
+    patients, known = patients_of(images, [None] * 10)
+    assert (patients[0], known) == ("train/p0", [True] * 10)
+    headers = [ImageHeader(patient=f"h{number}") for number in range(10)]
+    assert patients_of(images, headers)[0][0] == "header/h0"
+    anonymous = [ImageHeader(patient="anonymous")] * 10
+    assert patients_of(images, anonymous)[0][0] == "train/p0"
+    loose = open_source_of(tmp_path / "loose")
+    assert patients_of(loose, [None] * 3)[1] == [False] * 3
+
+
+def open_source_of(folder):
+    for number in range(3):
+        write_image(folder / f"viral/{number}.png", number)
+    return open_source(folder).images

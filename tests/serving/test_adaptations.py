@@ -3,7 +3,9 @@
 import contextlib
 import csv
 import itertools
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -235,16 +237,30 @@ def test_an_adaptation_outlives_the_service_and_the_switch_does_not(adapted, sit
     unfinished.mkdir()
     (unfinished / "adaptation.json").write_text("{")
     (folder / "mine").mkdir()
+    newer = folder / ("1" * 16)
+    shutil.copytree(folder / identifier, newer)
+    record = json.loads((newer / "adaptation.json").read_text())
+    (newer / "adaptation.json").write_text(json.dumps(record | {"field_of_another_version": 1}))
     adaptations = Adaptations(Settings(adaptations=folder), find_bundle("nano"))
     assert [record.id for record in adaptations.records()] == [identifier]
     assert adaptations.record(identifier).classes == ("clear", "effusion")
     assert not unfinished.exists()
+    assert (newer / "bundle.zip").exists()  # whatever its record says
     assert (folder / "mine").exists()
     with pytest.raises(ConfigError, match="another one using it"):
         Adaptations(Settings(adaptations=folder), find_bundle("nano"))
     adaptations.delete(identifier)
     assert not (folder / identifier).exists()
     adaptations.close()
+
+
+def test_a_bundle_that_the_service_was_started_with_is_not_deleted(adapted, site, tmp_path):
+    identifier, _ = adapted
+    folder = tmp_path / "kept"
+    shutil.copytree(site.folder, folder)
+    with running(bundle=str(folder / identifier / "bundle.zip"), adaptations=folder) as client:
+        assert problem_of(client.delete(f"/v1/adaptations/{identifier}")) == "adaptation_conflict"
+    assert (folder / identifier / "bundle.zip").exists()
 
 
 @pytest.fixture

@@ -233,4 +233,7 @@ def summary_lines(adaptation: Adaptation) -> list[str]:
         *(f"{name} {Estimate(**measures[name])}" for name in ("sensitivity", "specificity", "answered")),
         adaptation.curve.answer,
     ]
+    if rejected := adaptation.images.rejected:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in rejected.items())
+        lines.append(f"{sum(rejected.values())} images rejected, and counted as without a decision: {reasons}")
     return [*lines, *(f"WARNING: {warning}" for warning in adaptation.warnings)]

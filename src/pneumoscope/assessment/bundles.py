@@ -64,6 +64,9 @@ def evaluate_bundle(
     if evaluation.split is None:
         scheme = bundle.manifest.scheme
         source = location.open(scheme.positive, scheme.negative)
+        # A data set of a site's own classes keeps its test images apart as any other does.
+        if scheme.is_own and (test := [image.path for image in source.images if image.split is Split.TEST]):
+            source = source.only(test)
         return assess_site(bundle, pool, source, evaluation, folder, report("images assessed"))
     dataset = load_dataset(
         location, bundle.manifest.preprocessing, SplitConfig(), paths.images_directory(), report, skip_unreadable

@@ -133,6 +133,8 @@ def _measures(images: DecidedImages) -> dict[str, Estimate]:
     }
     read = np.isfinite(images.probability)
     patients = [patient for patient, finite in zip(images.patients, read, strict=True) if finite]
+    if len(set(positive[read].tolist())) < 2:  # such as a group of healthy patients
+        return estimates | {"auc": Estimate(float("nan"), float("nan"), float("nan"))}
     return estimates | {"auc": auc_estimate(images.probability[read], positive[read], patients)}
 
 
