@@ -8,6 +8,7 @@ import pytest
 from pneumoscope.adaptation import site
 from pneumoscope.adaptation.site import Resumable, describe_site
 from pneumoscope.bundle import find_bundle
+from pneumoscope.data.patients import patients_of
 from pneumoscope.data.sources import open_source
 from pneumoscope.inference.pool import WorkerPool
 from pneumoscope.types import ImageHeader
@@ -78,9 +79,8 @@ def test_copies_count_once_and_one_name_for_all_names_nobody(phantoms):
         (images[1], described("b", "ANON", {})),
         (images[2], described("b", "ANON", {})),
     ]
-    assert site._is_anonymous(pairs)
+    headers = [each.header for _, each in pairs]
+    assert patients_of(images[:3], headers) == ([image.patient for image in images[:3]], [False] * 3)
     assert [each.sha256 for _, each in site._once(source, pairs)] == ["a", "b"]
-    assert site._patient(*pairs[0], anonymous=True) == images[0].patient
-    pairs[1] = (images[1], described("b", "other", {}))
-    assert not site._is_anonymous(pairs)
-    assert site._patient(*pairs[0], anonymous=False) == "header/ANON"
+    headers[1] = ImageHeader(patient="other")
+    assert patients_of(images[:3], headers) == (["header/ANON", "header/other", "header/ANON"], [True] * 3)

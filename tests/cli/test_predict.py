@@ -102,9 +102,9 @@ def test_errors_are_one_line(pneumoscope, drawn_radiographs, tmp_path, words, me
 
 def test_report_is_one_page_with_images_maps_and_what_was_rejected(pneumoscope, drawn_radiographs, tmp_path):
     (tmp_path / "bad.jpeg").write_bytes(b"<script>")
-    code, out, _ = pneumoscope("report", drawn_radiographs, "bad.jpeg", *ACCEPT)
-    assert code == 0
-    assert out == "report.html\n"
+    code, out, err = pneumoscope("report", drawn_radiographs, "bad.jpeg", *ACCEPT)
+    assert (code, out) == (3, "report.html\n")
+    assert "7 images: 2 normal, 4 pneumonia, 1 rejected; 1 could not be read" in err
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert page.count("data:image/jpeg;base64,") == 12
     assert "7 images: 2 normal, 4 pneumonia, 1 rejected" in page
