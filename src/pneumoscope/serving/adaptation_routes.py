@@ -18,10 +18,11 @@ from pneumoscope.serving.service import Service
 _REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox; frame-ancestors 'none'"
 
 Identifier = Annotated[str, Path(description="Id of an adaptation.", pattern=ID_PATTERN)]
-_CLASS = {"pattern": f"^{CLASS_NAME.pattern}$"}
+# In JSON Schema \w has ASCII characters alone; in Python, which checks the name once more, it has all letters and digits.
+_CLASS = {"pattern": "^" + CLASS_NAME.pattern.replace(r"[^\W_]", r"[\p{L}\p{N}]").replace(r"\w", r"\p{L}\p{N}_") + "$"}
 Negative = Annotated[str, Query(description="Name of the negative class.", **_CLASS)]
 Positive = Annotated[str, Query(description="Name of the positive class.", examples=["effusion"], **_CLASS)]
-Named = Annotated[str, Query(description="Name of the new detector.", pattern=r"^[\w .,'()+-]{1,60}$")]
+Named = Annotated[str, Query(description="Name of the new detector.", pattern=r"^[\p{L}\p{N}_ .,'()+-]{1,60}$")]
 
 _OFF = (Problem.INVALID_REQUEST, Problem.ADAPTATIONS_OFF)
 _KNOWN = (*_OFF, Problem.NOT_FOUND, Problem.ADAPTATION_CONFLICT)
