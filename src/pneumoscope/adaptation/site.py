@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
 # Images and patients of a class below which nothing that is measured means anything.
 FEWEST_IMAGES, FEWEST_PATIENTS = 20, 5
-# Prefix of patients that headers name.
 # Images of a task: a kill costs no more descriptions than these.
 _TASK = 16
 # Images of a site, variants included, below which each gets more variants, and the largest number of these.

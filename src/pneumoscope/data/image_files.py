@@ -5,6 +5,7 @@ import stat
 from collections import Counter
 from collections.abc import Iterator
 
+from pneumoscope.data import jpeg, png
 from pneumoscope.types import IMAGE_SUFFIXES
 
 # Bytes from the beginning of a file that say what it is.
@@ -13,12 +14,14 @@ HEAD = 132
 REFUSED_SUFFIXES = frozenset({".bmp", ".gif", ".jp2", ".tif", ".tiff", ".webp"})
 JPEG, PNG, DICOM = "JPEG", "PNG", "DICOM"
 
+_ALL_SUFFIXES = IMAGE_SUFFIXES | REFUSED_SUFFIXES
+
 _DICOM_MARK = slice(128, 132)
 # A DICOM file without the preamble that the standard asks for begins with an element of group 2 or 8, little endian.
 _BARE_DICOM_STARTS = tuple(bytes((group, 0, element, 0)) for group in (2, 8) for element in (0, 1, 5, 8))
 _STARTS = (
-    (b"\xff\xd8\xff", JPEG),
-    (b"\x89PNG\r\n\x1a\n", PNG),
+    (jpeg.START, JPEG),
+    (png.SIGNATURE, PNG),
     (b"II*\0", "TIFF"),
     (b"MM\0*", "TIFF"),
     (b"GIF8", "GIF"),
@@ -100,7 +103,7 @@ def _is_image(path: str) -> bool:
 
 def has_image_suffix(name: str) -> bool:
     """Whether the ending of a name is that of an image, one that is refused included."""
-    return _suffix(name) in IMAGE_SUFFIXES | REFUSED_SUFFIXES
+    return _suffix(name) in _ALL_SUFFIXES
 
 
 def _suffix(name: str) -> str:

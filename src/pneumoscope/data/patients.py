@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pneumoscope.data.sources import SourceImage
 from pneumoscope.types import ImageHeader
 
+# Prefix of patients that headers name.
 _HEADER = "header/"
 
 
