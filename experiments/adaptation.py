@@ -82,7 +82,12 @@ def summary(found, images):
         "candidates",
         "learning_curve",
     )
-    acquisition = {name: record["acquisition"][name] for name in ("auc", "auc_within", "warning")}
+    audit = record["acquisition"]
+    acquisition = {
+        "auc": audit["together"]["value"],
+        "auc_within": audit["within"] and audit["within"]["value"],
+        "warning": audit["warning"],
+    }
     return {name: record[name] for name in kept} | {"views": by_view, "acquisition": acquisition}
 
 

@@ -46,10 +46,11 @@ def test_files_that_tell_the_label_are_a_warning(site_images):
     probability = np.clip(images.file_properties[:, 3] / 20, 0, 1)
     found = audit_acquisition(images, probability)
     assert found.proven[0] == "bytes per pixel"
-    assert found.strength("bytes per pixel") > 0.85
-    assert found.auc > 0.8
+    assert found.strength("bytes per pixel").low > 0.85
+    assert found.together.low > 0.8
     # The probability follows the bytes alone: among images alike in these, little is left.
-    assert found.within < 0.85
+    assert found.within.value < 0.85
+    assert found.within.low < found.within.value < found.within.high
     assert "bytes per pixel alone" in found.warning
     assert {"width", "JPEG quantisation"}.isdisjoint(found.properties)  # equal for all, and unknown
 
@@ -57,9 +58,9 @@ def test_files_that_tell_the_label_are_a_warning(site_images):
 def test_files_that_say_nothing_are_none(site_images):
     images = site_images(count=400)
     found = audit_acquisition(images, np.random.default_rng(0).random(400))
-    assert found.auc < 0.62
+    assert found.together.value < 0.62
     assert found.warning == ""
-    assert found.auc_proven is False
+    assert found.together_proven is False
     assert {"age", "view PA"} <= set(found.properties)
 
 
@@ -67,7 +68,7 @@ def test_files_that_say_nothing_are_none(site_images):
 def test_chance_among_few_images_is_no_warning(site_images, seed):
     images = site_images(count=40, seed=seed)
     found = audit_acquisition(images, np.random.default_rng(seed).random(40))
-    assert max(found.strength(name) for name in found.properties) > 0.55
+    assert found.strength(found.strongest[0]).value > 0.55
     assert found.warning == ""
 
 

@@ -542,9 +542,13 @@ SITE = {
     },
     "acquisition": {
         "warning": "The files tell the label: width alone gives an AUC of 0.93.",
-        "properties": {"width": 0.07, "height": 0.6},
-        "auc": 0.94,
-        "auc_within": 0.7,
+        "properties": {
+            "width": {"value": 0.07, "low": 0.02, "high": 0.15},
+            "height": {"value": 0.6, "low": 0.45, "high": 0.75},
+        },
+        "proven": ["width"],
+        "together": ESTIMATE,
+        "within": None,
     },
     "acceptance": {"measures": {"answered": {"value": 0.95}}},
 }

@@ -5,7 +5,7 @@ all of them together   a linear head on file properties, acquisition features an
 within its fifths      AUC of the new bundle among images that the acquisition ranks alike
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from pneumoscope.adaptation.linear_head import fit_linear_heads
 from pneumoscope.adaptation.site import FILE_PROPERTIES, SiteImages
 from pneumoscope.assessment.acceptance import group_of
 from pneumoscope.data.audit import NOTICEABLE_AUC
-from pneumoscope.evaluation.intervals import patient_weights
+from pneumoscope.evaluation.intervals import Estimate, interval_of, patient_weights
 from pneumoscope.evaluation.metrics import Floats, roc_auc, weighted_roc_auc
 from pneumoscope.evaluation.policy_fitting import balancing_weights
 
@@ -38,37 +38,43 @@ class AcquisitionAudit:
     """Audit of how far the acquisition tells the label.
 
     Attributes:
-        properties: Name of a property to its AUC for the positive class, in [0, 1], below 0.5 where positives have lower values.
+        properties: Name of a property to the AUC of its value for the positive class, below 0.5 where positives have lower values.
         proven: Names of the properties whose AUC differs from 0.5 by more than chance.
-        auc: Cross-validated AUC of all file properties, acquisition features and view together.
-        auc_proven: Whether that is above 0.5 by more than chance.
-        within: AUC of the new bundle within fifths of the images by acquisition; NaN where fewer than two fifths, or few pairs of
+        together: Cross-validated AUC of all file properties, acquisition features and view together.
+        together_proven: Whether that is above 0.5 by more than chance.
+        within: AUC of the new bundle within fifths of the images by acquisition; None where fewer than two fifths, or few pairs of
             images, are of both classes.
     """
 
-    properties: dict[str, float]
+    properties: dict[str, Estimate]
     proven: tuple[str, ...]
-    auc: float
-    auc_proven: bool
-    within: float
+    together: Estimate
+    together_proven: bool
+    within: Estimate | None
 
-    def strength(self, name: str) -> float:
-        """AUC of a property in its better direction, in [0.5, 1]."""
-        return 0.5 + abs(self.properties[name] - 0.5)
+    def strength(self, name: str) -> Estimate:
+        """AUC of a property in its better direction, which is at least 0.5."""
+        found = self.properties[name]
+        return found if found.value >= 0.5 else Estimate(1 - found.value, 1 - found.high, 1 - found.low)
+
+    @property
+    def strongest(self) -> list[str]:
+        """Names of the properties, those that tell the label best first."""
+        return sorted(self.properties, key=lambda name: -self.strength(name).value)
 
     @property
     def warning(self) -> str:
         """Warning in words; empty where nothing tells the label noticeably and by more than chance."""
-        telling = sorted(
-            (name for name in self.proven if self.strength(name) >= NOTICEABLE_AUC), key=self.strength, reverse=True
-        )
-        if not telling and not (self.auc_proven and self.auc >= NOTICEABLE_AUC):
+        telling = [
+            name for name in self.strongest if name in self.proven and self.strength(name).value >= NOTICEABLE_AUC
+        ]
+        if not telling and not (self.together_proven and self.together.value >= NOTICEABLE_AUC):
             return ""
-        alone = f"{telling[0]} alone gives an AUC of {self.strength(telling[0]):.2f}, " if telling else ""
+        alone = f"{telling[0]} alone gives an AUC of {self.strength(telling[0]).value:.2f}, " if telling else ""
         patients = telling and telling[0].split(" ")[0] in _OF_PATIENTS
         within = (
-            f"among images whose files and exposures are alike, its AUC is {self.within:.2f}"
-            if self.within == self.within
+            f"among images whose files and exposures are alike, its AUC is {self.within_text}"
+            if self.within
             else "images of both classes that are stored alike are too few to tell"
         )
         advice = (
@@ -77,7 +83,7 @@ class AcquisitionAudit:
             else "on the same devices, in the same views, stored alike"
         )
         return (
-            f"The label can be predicted without the lung: {alone}files, devices and exposures together {self.auc:.2f}. "
+            f"The label can be predicted without the lung: {alone}files, devices and exposures together {self.together.value:.2f}. "
             f"The new bundle may have learnt this; {within}. "
             f"Collect both classes {advice}."
         )
@@ -85,17 +91,22 @@ class AcquisitionAudit:
     @property
     def within_text(self) -> str:
         """AUC within fifths in words."""
-        return f"{self.within:.2f}" if self.within == self.within else "too few images of both classes"
+        return in_two_digits(self.within) if self.within else "too few images of both classes"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for reports."""
         return {
-            "properties": self.properties,
+            "properties": {name: asdict(found) for name, found in self.properties.items()},
             "proven": list(self.proven),
-            "auc": self.auc,
-            "auc_within": self.within,
+            "together": asdict(self.together),
+            "within": asdict(self.within) if self.within else None,
             "warning": self.warning,
         }
+
+
+def in_two_digits(auc: Estimate) -> str:
+    """Format an AUC and its interval in two digits."""
+    return f"{auc.value:.2f} ({auc.low:.2f}-{auc.high:.2f})"
 
 
 def audit_acquisition(images: SiteImages, probability: Floats) -> AcquisitionAudit:
@@ -114,27 +125,21 @@ def audit_acquisition(images: SiteImages, probability: Floats) -> AcquisitionAud
         and 0 < positive[finite].mean() < 1
         and value[finite].min() < value[finite].max()
     }
-    properties = {name: roc_auc(values[name][own], positive[own]) for name, own in known.items()}
-    score, every = _predicted_by_acquisition(images, values), np.ones(len(images), dtype=np.bool_)
+    score = _predicted_by_acquisition(images, values)
     weight = patient_weights(images.patients, np.random.default_rng(0))
-    proven = [
-        name for name, own in known.items() if _is_proven(values[name], positive, own, weight, _LEVEL / len(known))
-    ]
-    auc = roc_auc(score, positive)
+    drawn = {name: weighted_roc_auc(values[name][own], positive[own], weight[:, own]) for name, own in known.items()}
+    together, drawn_together = roc_auc(score, positive), weighted_roc_auc(score, positive, weight)
     return AcquisitionAudit(
-        properties,
-        tuple(proven),
-        auc,
-        auc > 0.5 and _is_proven(score, positive, every, weight, _LEVEL),
-        _auc_within(probability, positive, score),
+        {name: interval_of(roc_auc(values[name][own], positive[own]), drawn[name]) for name, own in known.items()},
+        tuple(name for name in known if _is_proven(drawn[name], _LEVEL / len(known))),
+        interval_of(together, drawn_together),
+        together > 0.5 and _is_proven(drawn_together, _LEVEL),
+        _auc_within(probability, positive, score, weight),
     )
 
 
-def _is_proven(
-    score: Floats, positive: NDArray[np.bool_], own: NDArray[np.bool_], weight: Floats, level: float
-) -> bool:
-    """Whether the AUC of a score, of the images `own`, differs from 0.5 at a level, by the bootstrap over patients."""
-    drawn = weighted_roc_auc(score[own], positive[own], weight[:, own])
+def _is_proven(drawn: Floats, level: float) -> bool:
+    """Whether an AUC, drawn by the bootstrap over patients, differs from 0.5 at a level."""
     low, high = np.nanquantile(drawn, [level / 2, 1 - level / 2])
     return bool(low > 0.5 or high < 0.5)
 
@@ -170,15 +175,26 @@ def _predicted_by_acquisition(images: SiteImages, values: dict[str, Floats]) -> 
     return score
 
 
-def _auc_within(probability: Floats, positive: NDArray[np.bool_], score: Floats) -> float:
-    """AUC over the pairs of a positive and a negative image that lie in the same fifth of a score."""
+def _auc_within(probability: Floats, positive: NDArray[np.bool_], score: Floats, weight: Floats) -> Estimate | None:
+    """AUC over the pairs of a positive and a negative image that lie in the same fifth of a score.
+
+    Args:
+        probability: (n,) probability that is measured.
+        positive: (n,) labels.
+        score: (n,) score that the fifths are of.
+        weight: (draws, n) weights of the bootstrap over patients.
+    """
     rank = np.argsort(np.argsort(score, kind="stable"), kind="stable")
     fifth = rank * _FIFTHS // len(rank)
-    pairs, right, fifths = 0.0, 0.0, 0
-    for each in range(_FIFTHS):
-        own = fifth == each
-        count = float(positive[own].sum() * (~positive[own]).sum())
-        if count:
-            pairs, fifths = pairs + count, fifths + 1
-            right += count * roc_auc(probability[own], positive[own])
-    return right / pairs if fifths > 1 and pairs >= _FEWEST_PAIRS else float("nan")
+    both = [own for each in range(_FIFTHS) if 0 < positive[own := fifth == each].mean() < 1]
+    rows = np.concatenate([np.ones((1, len(rank))), weight])
+    pairs, right = np.zeros(len(rows)), np.zeros(len(rows))
+    for own in both:
+        # A draw may lack one of the classes in a fifth, and has no pairs there.
+        count = (rows * positive)[:, own].sum(axis=1) * (rows * ~positive)[:, own].sum(axis=1)
+        auc = weighted_roc_auc(probability[own], positive[own], rows[:, own])
+        pairs, right = pairs + count, right + count * np.where(count > 0, auc, 0)
+    if len(both) < 2 or pairs[0] < _FEWEST_PAIRS:
+        return None
+    found = right[pairs > 0] / pairs[pairs > 0]
+    return interval_of(float(found[0]), found[1:])

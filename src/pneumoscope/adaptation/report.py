@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pneumoscope.adaptation.acquisition import in_two_digits
 from pneumoscope.adaptation.adapt import Adaptation
 from pneumoscope.adaptation.bundling import SiteDescription
 from pneumoscope.assessment.acceptance import acceptance_tables
@@ -94,7 +95,7 @@ def _performance(parent: Bundle, adaptation: Adaptation) -> Section:
             Axis("sensitivity", quarters),
         ),
         caption="ROC curves on held-out patients.",
-        warning=" ".join(adaptation.warnings),
+        warnings=adaptation.warnings,
     )
 
 
@@ -177,20 +178,26 @@ def _tenths(lowest: float) -> list[float]:
 
 def _acquisition(adaptation: Adaptation) -> Section:
     audit = adaptation.acquisition
+    positive = adaptation.scheme.positive
     rows = [
-        [name, f"{auc:.2f}"] for name, auc in sorted(audit.properties.items(), key=lambda each: -abs(each[1] - 0.5))
+        [
+            name,
+            f"higher in {positive}" if audit.properties[name].value >= 0.5 else f"lower in {positive}",
+            in_two_digits(audit.strength(name)),
+        ]
+        for name in audit.strongest
     ]
     rows += [
-        ["file properties, grey levels, spectrum, markers and view together", f"{audit.auc:.2f}"],
-        ["new bundle, among images that these rank alike (fifths)", audit.within_text],
+        ["file properties, grey levels, spectrum, markers and view together", "", in_two_digits(audit.together)],
+        ["new bundle, among images that these rank alike (fifths)", "", audit.within_text],
     ]
     return Section(
         "Do the files tell the label?",
         [
-            "AUC of what needs no look at the lung: 0.5 says nothing, 0 and 1 say all. What is far from 0.5 here is what a new head "
-            "can learn instead. Grey levels also hold some of what disease changes."
+            "AUC of what needs no look at the lung: 0.5 says nothing, 1 says all. What is far above 0.5 here is what a new head "
+            "can learn instead. Grey levels also hold some of what disease changes. Intervals: 95 %, by bootstrap over patients."
         ],
-        ["property", "AUC"],
+        ["property", "direction", "AUC (95 % interval)"],
         rows,
     )
 

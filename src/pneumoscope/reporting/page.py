@@ -25,7 +25,7 @@ class Section:
         picture: PNG bytes of the figure; empty for no figure.
         drawing: SVG element instead of a picture; empty for none.
         caption: Caption of the figure, also its alternative text.
-        warning: Warning above all else; empty for none.
+        warnings: Warnings above all else.
     """
 
     title: str
@@ -35,7 +35,7 @@ class Section:
     picture: bytes = b""
     drawing: Markup = Markup()  # noqa: RUF009 - immutable
     caption: str = ""
-    warning: str = ""
+    warnings: Sequence[str] = ()
 
     @property
     def picture_data(self) -> str:

@@ -3,9 +3,9 @@ import { h, put } from "./dom.js";
 import { LABELS, classNames, labelWord, nameFields, namesWrong } from "./labels.js";
 import { link } from "./link.js";
 import { reveal } from "./names.js";
-import { acquisitionWarning, measured, moreFilms, plain, siteVerdict } from "./performance.js";
+import { acquisitionWarning, measured, moreFilms, patientsWarning, plain, siteVerdict } from "./performance.js";
 import { formOf, getJson, post, put as change, remove } from "./service.js";
-import { count, currentLanguage, t } from "./words.js";
+import { bytes, count, currentLanguage, t } from "./words.js";
 import { contradiction, labelledItems, unlabelledCount } from "./worklist.js";
 
 // Images of each class below which the service adapts to nothing (adaptation/site.py).
@@ -79,12 +79,22 @@ function showLabels(busy) {
   const counts = LABELS.map((label) => labelled.filter((item) => item.label === label).length);
   const shown = [...LABELS.map((label, place) => [labelWord(label), counts[place], label]), [t("unlabelled"), unlabelledCount(), "soft"]];
   put(panel.tiles, shown.map(([word, number, kind]) => h("div", { class: "tile" }, h("div", { class: `label ${kind}` }, word), h("div", { class: "value" }, count(number)))));
-  const twice = contradiction();
+  const twice = contradiction(), tooMuch = overLimits(labelled);
   const short = LABELS.map((label, place) => [label, FEWEST - counts[place]]).filter(([, lacking]) => lacking > 0);
   const missing = short.reduce((all, [, lacking]) => all + lacking, 0);
-  panel.missing.textContent = twice ? t("twoLabels", { files: twice.join(", ") })
+  panel.missing.textContent = twice ? t("twoLabels", { files: twice.join(", ") }) : tooMuch ? tooMuch
     : missing ? t("adaptTooFew", { missing: count(missing), parts: short.map(([label, lacking]) => `${count(lacking)} ${labelWord(label)}`).join(", ") }) : "";
-  panel.start.disabled = busy || Boolean(sending) || missing > 0 || Boolean(twice) || namesWrong();
+  panel.start.disabled = busy || Boolean(sending) || missing > 0 || Boolean(twice || tooMuch) || namesWrong();
+}
+
+// Why the service would refuse these films, before the first of them is sent; empty where it takes them.
+function overLimits(items) {
+  const { image_bytes: each, images, bytes: all } = panel.found.limits;
+  const large = items.find(({ file }) => file.size > each);
+  const size = items.reduce((sum, { file }) => sum + file.size, 0);
+  if (large) return t("filmTooLarge", { name: large.name, size: bytes(large.file.size), limit: bytes(each) });
+  if (items.length > images || size > all) return t("tooMuchToAdapt", { found: count(items.length), size: bytes(size), images: count(images), limit: bytes(all) });
+  return "";
 }
 
 function showWork(going) {
@@ -142,7 +152,7 @@ function card(each, used) {
       h("p", { class: result.made ? "" : "warn" }, siteVerdict(result)),
       result.made ? measured(["auc", "sensitivity", "specificity"].map((key) => [key, result.cross_validated[key]])) : null,
       h("p", { class: "soft" }, t("beforeAdapting", { auc: plain(parent.value), low: plain(parent.low), high: plain(parent.high) }), " ", moreFilms(result.learning_curve)),
-      warning ? h("p", { class: "warn", role: "note" }, h("strong", {}, t("warning")), " ", warning) : null] : null,
+      [warning, patientsWarning(result)].map((words) => words && h("p", { class: "warn", role: "note" }, h("strong", {}, t("warning")), " ", words))] : null,
     h("p", { class: "soft" }, t("adaptedTo", { films: count(result?.films ?? each.negatives + each.positives), patients: result ? count(result.patients) : t("unknown"), began: new Date(each.began).toLocaleString(currentLanguage()) })),
     h("div", { class: "actions" },
       each.state === "made" && !used ? useButton(id, t("useIt")) : null,
@@ -194,10 +204,12 @@ function* parts(items, most) {
 }
 
 async function start() {
+  if (sending) return;
   const items = labelledItems(), [negative, positive] = classNames();
   const most = Math.min(TOGETHER, panel.found.limits.request_images);
   const work = (sending = { done: 0, all: items.length, cancelled: false });
   panel.bar = null;
+  panel.start.disabled = true;
   await attempt(async () => {
     let begun = null;
     try {

@@ -7,9 +7,18 @@ const USUAL = ["normal", "pneumonia"];
 // As a bundle may name its classes (bundle/manifest.py).
 const NAME = /^[\p{L}\p{N}][\p{L}\p{N}_ .()+-]{0,39}$/u;
 
-const kept = JSON.parse(localStorage.getItem("classNames") ?? "null");
-let typed = Array.isArray(kept) && kept.length === 2 ? kept.map(String) : ["", ""];
+let typed = keptNames() ?? ["", ""];
 let ofBundle = USUAL;
+
+// Names of the last visit; null where none can be read.
+function keptNames() {
+  try {
+    const kept = JSON.parse(localStorage.getItem("classNames"));
+    return Array.isArray(kept) && kept.length === 2 ? kept.map(String) : null;
+  } catch {
+    return null;
+  }
+}
 
 // Id of a pair of fields to what brings it up to date.
 const fields = new Map();
@@ -19,8 +28,11 @@ function changed() {
   document.dispatchEvent(new Event("class-names"));
 }
 
-export function useClassNames(classes) {
-  ofBundle = classes.length === 2 ? classes : USUAL;
+// Names of a bundle that comes into use. Labels that were given keep the names they were given under.
+export function useClassNames(classes, labelled) {
+  const next = classes.length === 2 ? classes : USUAL;
+  if (labelled && next.join() !== ofBundle.join()) typed = classNames();
+  ofBundle = next;
   changed();
 }
 
@@ -33,7 +45,7 @@ export const labelWord = (label) => typed[LABELS.indexOf(label)].trim() || t(USU
 export function namesWrong() {
   const [negative, positive] = classNames().map((name) => name.toLowerCase());
   const usual = negative === USUAL[0] && positive === USUAL[1];
-  const reserved = ["refer", "rejected", USUAL[1]];
+  const reserved = ["refer", "rejected", "outside", USUAL[1]];
   return !usual && (negative === positive || ![negative, positive].every((name) => NAME.test(name) && !reserved.includes(name)));
 }
 

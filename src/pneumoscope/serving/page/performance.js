@@ -1,10 +1,10 @@
 // How good is it: what was measured, and what follows for a place with this prevalence.
 import { chart, h, s, table } from "./dom.js";
-import { count, ofSite, percent, t } from "./words.js";
+import { count, decimal, ofSite, percent, t } from "./words.js";
 
 const estimate = (found, digits = 1) => percent(found.value, digits);
 const interval = (found) => `${percent(found.low)} – ${percent(found.high)}`;
-export const plain = (value) => value.toFixed(3);
+export const plain = (value) => decimal(value, 3);
 const tile = (name, value, more) => h("div", { class: "tile" }, h("div", {}, t(name)), h("div", { class: "value" }, value), h("div", { class: "interval" }, more));
 
 // Tiles of measures with their intervals; an area under the curve is no share.
@@ -56,21 +56,24 @@ export function moreFilms({ points, more_would_help: helps, answer }) {
   return t(helps ? "helpYes" : "helpNo", { first: count(before.images), last: count(last.images), gain: `${gain < 0 ? "−" : "+"}${plain(Math.abs(gain))}` });
 }
 
-export function acquisitionWarning({ warning, properties, proven = [], auc }) {
-  if (!warning || !properties) return warning;
-  const strength = ([, alone]) => Math.abs(alone - 0.5);
-  const beyondChance = Object.entries(properties).filter(([name]) => proven.includes(name) || !proven.length);
-  const [name, alone] = beyondChance.sort((a, b) => strength(b) - strength(a))[0];
-  const [kind] = /^(sex|view)(?= )/.exec(name) ?? [name];
-  return t("filesTell", { property: t(`property.${kind}`), alone: (0.5 + strength([name, alone])).toFixed(2), together: auc.toFixed(2) });
+export function acquisitionWarning({ warning, properties, proven, together, within }) {
+  if (!warning) return "";
+  const strength = (name) => Math.abs(properties[name].value - 0.5);
+  const [strongest] = [...proven].sort((a, b) => strength(b) - strength(a));
+  const kind = strongest && (/^(sex|view)(?= )/.exec(strongest) ?? [strongest])[0];
+  const alike = within ? t("amongAlike", { auc: decimal(within.value, 2), low: decimal(within.low, 2), high: decimal(within.high, 2) }) : t("fewAlike");
+  const alone = strongest ? t("filesTellAlone", { property: t(`property.${kind}`), auc: decimal(0.5 + strength(strongest), 2) }) : "";
+  return t("filesTell", { alone, together: decimal(together.value, 2), alike });
 }
+
+export const patientsWarning = (site) => (site.patients_known ? "" : t("patientsUnknown"));
 
 // A bundle adapted to a site: what cross-validation on the site's films gave.
 function drawSite(node, site) {
   const pairs = [["verdict", siteVerdict(site)], ["moreFilms", moreFilms(site.learning_curve)]];
   const warning = acquisitionWarning(site.acquisition);
   node.append(
-    h("p", {}, t("perfSite", { films: count(site.films), patients: count(site.patients) }), site.patients_known ? "" : ` ${t("patientsUnknown")}`),
+    h("p", {}, t("perfSite", { films: count(site.films), patients: count(site.patients) }), ` ${patientsWarning(site)}`),
     warning ? h("p", { class: "warn", role: "note" }, h("strong", {}, t("warning")), " ", warning) : "",
     measured(["auc", "sensitivity", "specificity"].map((name) => [name, site.cross_validated[name]])),
     h("p", { class: "soft" }, t("decidedOnly", { share: percent(site.acceptance.measures.answered.value) })),
@@ -152,7 +155,7 @@ function drawMovable(node, bundle, own) {
 
 function beside(study, own) {
   const number = (text) => ({ text, class: "number" });
-  const spread = (found) => `${percent(found.mean)} ± ${(100 * found.standard_deviation).toFixed(1)}`;
+  const spread = (found) => `${percent(found.mean)} ± ${decimal(100 * found.standard_deviation, 1)}`;
   const rows = study.map((network) => [network.title, number(spread(network.binary_accuracy)), number(spread(network.sensitivity)), number(spread(network.specificity)), number(`${plain(network.auc.mean)} ± ${plain(network.auc.standard_deviation)}`)]);
   if (own) {
     const { measures } = own;

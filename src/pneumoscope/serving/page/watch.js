@@ -2,7 +2,7 @@
 import { h, mark, s, table } from "./dom.js";
 import { reveal } from "./names.js";
 import { history, remove, getJson } from "./service.js";
-import { count, decisionWord, percent, t } from "./words.js";
+import { count, decimal, decisionWord, percent, t } from "./words.js";
 
 const number = (text) => ({ text, class: "number" });
 
@@ -11,7 +11,7 @@ export async function drawWatch(node) {
   node.replaceChildren(h("h1", {}, t("watchTitle")));
   if (drift.rejected_reference == null) node.append(h("p", {}, t("watchNone")));
   else {
-    const rows = Object.entries(drift.statistics).map(([name, moved]) => [t(`stat.${name}`), bars(moved), number(moved.index.toFixed(3)), number(moved.by_chance.toFixed(3)), t(moved.drift)]);
+    const rows = Object.entries(drift.statistics).map(([name, moved]) => [t(`stat.${name}`), bars(moved), number(decimal(moved.index, 3)), number(decimal(moved.by_chance, 3)), t(moved.drift)]);
     const share = drift.rejected_share;
     rows.push([t("rejectedShare"), share ? `${percent(share[0])} (${percent(share[1])} – ${percent(share[2])}), ${percent(drift.rejected_reference)}` : t("unknown"), number(""), number(""), t(drift.rejections)]);
     node.append(h("p", {}, t("watchLead", { images: count(drift.images), rejected: count(drift.rejected) })),

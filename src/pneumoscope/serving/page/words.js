@@ -104,7 +104,10 @@ const WORDS = {
     beforeAdapting: "The detector before, on the same films: AUC {auc} ({low} – {high}).", report: "Report", useIt: "Use this detector", useOriginal: "Back to the original", inUse: "in use", download: "Download",
     switching: "Starting its processes …", original: "the service’s own detector", deleteAdaptation: "Delete this adaptation and its detector?",
     helpYes: "More films would help: from {first} to {last} films the AUC changed by {gain}.", helpNo: "More films would hardly help this method: from {first} to {last} films the AUC changed by {gain}.", helpUnknown: "Too few films to say.",
-    filesTell: "The files tell the label: {property} alone gives an AUC of {alone}, files, devices and exposures together {together}. The new detector may have learnt this instead of the lung. Collect both classes on the same devices, in the same views, stored alike.",
+    filesTell: "The label can be predicted without the lung: {alone}files, devices and exposures together {together}. The new detector may have learnt this; {alike}. Collect both classes on the same devices, in the same views, stored alike.",
+    filesTellAlone: "{property} alone gives an AUC of {auc}, ", amongAlike: "among films stored and exposed alike, its AUC is {auc} ({low} – {high})", fewAlike: "films of both classes that are stored alike are too few to tell",
+    filmTooLarge: "{name} has {size}, and the service takes films of at most {limit}. Remove its label.",
+    tooMuchToAdapt: "Labelled are {found} films of {size}; the service takes at most {images} of {limit}. Remove some labels.",
     "property.width": "width", "property.height": "height", "property.aspect ratio": "aspect ratio", "property.bytes per pixel": "bytes per pixel", "property.JPEG quantisation": "JPEG quantisation",
     "property.sharpness": "sharpness", "property.contrast": "contrast", "property.brightness": "brightness", "property.age": "age", "property.sex": "sex", "property.view": "view",
     "problem.adaptation_conflict": "Another adaptation is at work, too many are kept, or this one is in use or has ended.", "problem.adaptation_full": "The service has no room for more films of an adaptation.",
@@ -215,7 +218,10 @@ const WORDS = {
     beforeAdapting: "Le détecteur d’avant, sur les mêmes images : AUC {auc} ({low} – {high}).", report: "Rapport", useIt: "Utiliser ce détecteur", useOriginal: "Revenir à l’original", inUse: "utilisé", download: "Télécharger",
     switching: "Démarrage de ses processus …", original: "le détecteur propre au service", deleteAdaptation: "Supprimer cette adaptation et son détecteur ?",
     helpYes: "Plus d’images aideraient : de {first} à {last} images, l’AUC a changé de {gain}.", helpNo: "Plus d’images n’aideraient guère cette méthode : de {first} à {last} images, l’AUC a changé de {gain}.", helpUnknown: "Trop peu d’images pour le dire.",
-    filesTell: "Les fichiers trahissent l’étiquette : {property} seule donne une AUC de {alone}, fichiers, appareils et expositions ensemble {together}. Le nouveau détecteur a peut-être appris cela au lieu du poumon. Recueillez les deux classes sur les mêmes appareils, sous les mêmes incidences, enregistrées de même.",
+    filesTell: "L’étiquette se prédit sans le poumon : {alone}fichiers, appareils et expositions ensemble {together}. Le nouveau détecteur l’a peut-être appris ; {alike}. Recueillez les deux classes sur les mêmes appareils, sous les mêmes incidences, enregistrées de même.",
+    filesTellAlone: "{property} seule donne une AUC de {auc}, ", amongAlike: "parmi les radiographies enregistrées et exposées de même, son AUC est {auc} ({low} – {high})", fewAlike: "les radiographies des deux classes enregistrées de même sont trop peu nombreuses pour le dire",
+    filmTooLarge: "{name} fait {size} ; le service accepte au plus {limit} par radiographie. Retirez son étiquette.",
+    tooMuchToAdapt: "{found} radiographies étiquetées, {size} ; le service en accepte au plus {images}, de {limit}. Retirez quelques étiquettes.",
     "property.width": "la largeur", "property.height": "la hauteur", "property.aspect ratio": "la forme", "property.bytes per pixel": "la compression", "property.JPEG quantisation": "la quantification JPEG",
     "property.sharpness": "la netteté", "property.contrast": "la valeur du contraste", "property.brightness": "la luminosité", "property.age": "la donnée de l’âge", "property.sex": "la donnée du sexe", "property.view": "l’incidence",
     "problem.adaptation_conflict": "Une autre adaptation est en cours, il y en a trop, ou celle-ci est utilisée ou terminée.", "problem.adaptation_full": "Le service n’a plus de place pour les images d’une adaptation.",
@@ -253,6 +259,10 @@ export const decisionWord = ({ decision, outcome }) => (outcome === decision ? W
 
 export const percent = (share, digits = 1) =>
   new Intl.NumberFormat(language, { style: "percent", minimumFractionDigits: digits, maximumFractionDigits: digits }).format(share);
+export const decimal = (value, digits) =>
+  new Intl.NumberFormat(language, { minimumFractionDigits: digits, maximumFractionDigits: digits }).format(value);
+export const bytes = (value) =>
+  new Intl.NumberFormat(language, { style: "unit", unit: "megabyte", maximumSignificantDigits: 3 }).format(value / 2 ** 20);
 export const count = (value) => new Intl.NumberFormat(language).format(value);
 
 // Words of the static page; what is drawn by scripts asks for its words when it is drawn.
