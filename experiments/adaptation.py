@@ -18,9 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pneumoscope.adaptation.adapt import adapt, methods_for
+from pneumoscope.adaptation.adapt import adapt
 from pneumoscope.adaptation.bundling import SiteDescription, make_site_bundle
 from pneumoscope.adaptation.cross_validation import grouped_folds
+from pneumoscope.adaptation.methods import usable_methods
 from pneumoscope.adaptation.site import Resumable, SiteImages, describe_site
 from pneumoscope.bundle import find_bundle
 from pneumoscope.config import DetectorConfig
@@ -102,7 +103,7 @@ def shuffled(parent, images, scheme, seeds=5):
             replace(images, label=np.array(label)),
             scheme,
             SETTINGS,
-            methods_for(parent, images, scheme, None),
+            usable_methods(parent.manifest.scheme, scheme, images.etiologies, None),
             silent,
         )
         results.append({"auc": vars(found.auc), "made": found.better_than_chance})
@@ -125,7 +126,14 @@ def half_and_half(parent, images, source, name, foreign):
     """A bundle for half of the patients, measured on the others and on foreign images."""
     fold = grouped_folds(images.label, images.patients, 2)
     fit, rest = some_of(images, np.flatnonzero(fold == 0)), some_of(images, np.flatnonzero(fold == 1))
-    found = adapt(parent, fit, source.scheme, SETTINGS, methods_for(parent, fit, source.scheme, None), silent)
+    found = adapt(
+        parent,
+        fit,
+        source.scheme,
+        SETTINGS,
+        usable_methods(parent.manifest.scheme, source.scheme, fit.etiologies, None),
+        silent,
+    )
     with tempfile.TemporaryDirectory() as folder:
         description = SiteDescription(name, "1", "", "", name)
         made = make_site_bundle(parent, found, description, SETTINGS, Path(folder) / "site.zip", lambda new: fit)
@@ -181,7 +189,7 @@ def main():
         for each in options.data:
             name, source, images, describing = described(parent, each)
             began = time.perf_counter()
-            methods = methods_for(parent, images, source.scheme, None)
+            methods = usable_methods(parent.manifest.scheme, source.scheme, images.etiologies, None)
             found = adapt(parent, images, source.scheme, SETTINGS, methods, silent)
             seconds = {"describing": describing, "all": describing + time.perf_counter() - began}
             results.setdefault(bundle, {})[name] = summary(found, images) | {

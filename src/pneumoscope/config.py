@@ -6,6 +6,7 @@ known one.
 
 import difflib
 import json
+import re
 import tomllib
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from pneumoscope.errors import ConfigError
 from pneumoscope.files import sha256_of_lines
 
 Settings = TypeVar("Settings")
+_AGES = re.compile(r"(\d{1,3})-(\d{1,3})")
 
 
 def _in_range(name: str, value: float, low: float, high: float) -> None:
@@ -223,6 +225,13 @@ class DetectorConfig:
         sensitivity: Sensitivity of the operating point `sensitive` in the shortcut stress validation, in [0, 1].
         specificity: Specificity of the operating point `specific` in the shortcut stress validation, in [0, 1].
         refer_share: Fraction of the shortcut stress validation that the band around the balanced threshold refers to a reader.
+        index_hash: Hash of the images that the following texts were written for, as their index has it; a bundle of other images
+            does not get them, and is named after its own. Empty for whatever images.
+        intended_use: Intended use of the bundle; where empty, the images that it was trained on, and nothing else.
+        licence: Licence of the bundle; `not stated` where empty.
+        citation: Source of the images; the name of their folder or table where empty.
+        ages: Ages that the bundle is valid for, completed years such as 1-5; any where empty.
+        views: Views that it is valid for, such as AP, PA; any where empty.
     """
 
     name: str = ""
@@ -232,13 +241,32 @@ class DetectorConfig:
     sensitivity: float = 0.98
     specificity: float = 0.98
     refer_share: float = 0.05
+    index_hash: str = ""
+    intended_use: str = ""
+    licence: str = ""
+    citation: str = ""
+    ages: str = ""
+    views: str = ""
 
     def __post_init__(self) -> None:
+        if self.ages and (not (found := _AGES.fullmatch(self.ages)) or int(found[1]) > int(found[2])):
+            raise ConfigError(f"expected detector.ages in completed years, such as 1-5, found {self.ages!r}: change it")
         _in_range("detector.folds", self.folds, 2, 20)
         _in_range("detector.members", self.members, 1, 100)
         _in_range("detector.sensitivity", self.sensitivity, 0, 1)
         _in_range("detector.specificity", self.specificity, 0, 1)
         _in_range("detector.refer_share", self.refer_share, 0, 0.9)
+
+    @property
+    def age_range(self) -> tuple[int, int] | None:
+        """Youngest and oldest age, completed years; None for any."""
+        found = _AGES.fullmatch(self.ages)
+        return (int(found[1]), int(found[2])) if found else None
+
+    @property
+    def view_names(self) -> tuple[str, ...]:
+        """Views in capitals, sorted; empty for any."""
+        return tuple(sorted(view.strip().upper() for view in self.views.split(",") if view.strip()))
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,11 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 
-def listed(names: Iterable[str]) -> str:
-    """Names joined for a message; names from files are escaped where they are not printable."""
-    return ", ".join(name if name.isprintable() else ascii(name) for name in names)
+def listed(names: Iterable[str], most: int = 20) -> str:
+    """Names joined for a message, the first `most`; names from files are escaped where they are not printable."""
+    shown = [name if name.isprintable() else ascii(name) for name in names]
+    more = [f"{len(shown) - most:,} more"] if len(shown) > most else []
+    return ", ".join([*shown[:most], *more])
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -102,6 +102,14 @@ def sha256_of_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def sha256_or_empty(path: Path) -> str:
+    """SHA-256 of a file's bytes, 64 hex digits; empty where it is no file or cannot be read."""
+    try:
+        return sha256_of_file(path) if path.is_file() else ""
+    except OSError:
+        return ""
+
+
 def sha256_of_lines(lines: Iterator[str] | list[str]) -> str:
     """SHA-256 of lines joined by newlines, 64 hex digits."""
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -80,7 +80,9 @@ def test_copies_count_once_and_one_name_for_all_names_nobody(phantoms):
         (images[2], described("b", "ANON", {})),
     ]
     headers = [each.header for _, each in pairs]
-    assert patients_of(images[:3], headers) == ([image.patient for image in images[:3]], [False] * 3)
-    assert [each.sha256 for _, each in site._once(source, pairs)] == ["a", "b"]
+    assert patients_of(images[:3], headers, "abc") == ([image.patient for image in images[:3]], [False] * 3)
+    assert [each.sha256 for _, each in site._once(pairs)] == ["a", "b"]
     headers[1] = ImageHeader(patient="other")
-    assert patients_of(images[:3], headers) == (["header/ANON", "header/other", "header/ANON"], [True] * 3)
+    assert patients_of(images[:3], headers, "abc") == (["header/ANON", "header/other", "header/ANON"], [True] * 3)
+    # One content is of one patient, under whatever names.
+    assert patients_of(images[:3], [None] * 3, "aba")[0] == [images[0].patient, images[1].patient, images[0].patient]

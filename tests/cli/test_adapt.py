@@ -110,7 +110,7 @@ def test_classes_of_a_site_are_named_as_the_site_names_them(pneumoscope, phantom
     code, out, err = pneumoscope("adapt", "--data", "films", "--out", "ours.zip", *words)
     assert code == 0, err
     assert "linear head" in out
-    assert "Patients are not known" in (tmp_path / "ours.html").read_text()
+    assert "The patients of some images are not known" in (tmp_path / "ours.html").read_text()
     code, shown, _ = pneumoscope("bundle", "show", "ours.zip")
     one = sorted((tmp_path / "films" / "Effusion").iterdir())[0]
     code, line, _ = pneumoscope("predict", one, "--bundle", "ours.zip", "--json")
@@ -268,6 +268,28 @@ def test_one_image_with_two_labels_is_an_error(pneumoscope, rows, phantom_bundle
     code, _, err = pneumoscope("adapt", "--data", "site.csv", "--bundle", phantom_bundle, "--out", "ours.zip")
     assert code == 1
     assert "expected one label for one image" in err
+    assert "copy.jpeg" in err
+    assert "images described" not in err
+    (tmp_path / "site.csv").write_text("path,class\n" + "\n".join([*lines[:-1], f"{rows[0][0]},{other}"]) + "\n")
+    code, _, err = pneumoscope("adapt", "--data", "site.csv", "--bundle", phantom_bundle, "--out", "ours.zip")
+    assert code == 1
+    assert f"found {rows[0][0]} twice with two" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--data", "films"], "found no --out: add it"),
+        ([], "found no --data and --out: add it"),
+        (["--data", "films", "--out", "x.zip", "--from", "pool"], "found --from without --suggest: leave it out"),
+        (["--suggest", "5"], "found no --from: add it"),
+        (["--suggest", "5", "--from", "pool", "--data", "films"], "found --data: leave it out"),
+    ],
+)
+def test_options_that_do_not_go_together_are_named(pneumoscope, words, message):
+    code, _, err = pneumoscope("adapt", *words)
+    assert code == 1
+    assert err.splitlines()[-1].endswith(message)
 
 
 def test_files_that_do_not_exist_are_an_error_before_any_work(pneumoscope, rows, tmp_path):
@@ -290,7 +312,7 @@ def test_test_images_are_left_out_and_unknown_patients_are_warned_of(pneumoscope
     assert code in (0, 4), err
     assert "12 test images are left out, for evaluate --split test" in err
     assert "over 60 images" in out
-    assert "WARNING: Patients are not known for all images" in out
+    assert "WARNING: The patients of some images are not known" in out
 
 
 def test_calibrate_is_not_for_other_classes(pneumoscope, table, phantom_bundle):
@@ -298,7 +320,8 @@ def test_calibrate_is_not_for_other_classes(pneumoscope, table, phantom_bundle):
     words = ("--bundle", phantom_bundle, "--positive", "effusion", "--out", "ours.zip")
     code, _, err = pneumoscope("adapt", "--data", data, "--method", "calibrate", *words)
     assert code == 1
-    assert "use --method linear" in err
+    assert "use pneumoscope adapt --method linear" in err
+    assert "images described" not in err  # said before any of them is read
     code, _, err = pneumoscope("adapt", "--data", data, "--positive", "refer", "--out", "ours.zip")
     assert code == 1
     assert err.count("\n") == 1

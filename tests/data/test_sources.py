@@ -215,6 +215,26 @@ def test_file_that_is_no_archive_is_refused(tmp_path):
         open_source(tmp_path / "a.npz")
 
 
+def test_folders_of_other_classes_are_named(tmp_path):
+    for name in ("effusion", "clear"):
+        write_image(tmp_path / "site" / name / "1.png")
+    with pytest.raises(DataError, match=r"found images in clear, effusion below"):
+        open_source(tmp_path / "site")
+    with pytest.raises(
+        DataError, match=r"expected images of nodule and of one other class in .*, found clear, effusion"
+    ):
+        open_source(tmp_path / "site", "nodule")
+    with pytest.raises(
+        DataError, match=r"expected the folders healthy and nodule in .*, found images in clear, effusion"
+    ):
+        open_source(tmp_path / "site", "nodule", "healthy")
+
+
+def test_a_folder_may_have_the_name_of_a_table(tmp_path):
+    write_image(tmp_path / "films.csv" / "normal" / "1.png")
+    assert [image.path for image in open_source(tmp_path / "films.csv").images] == ["normal/1.png"]
+
+
 @pytest.mark.parametrize("content", ["missing", "empty folder", "text file"])
 def test_path_without_images_is_an_error_that_names_the_layouts(tmp_path, content):
     path = tmp_path / "path"
@@ -274,14 +294,15 @@ def test_folders_of_patients_are_known_and_headers_count_before_them(tmp_path):
     for number in range(10):
         write_image(tmp_path / f"normal/p{number}/1.png", number)
     images = open_source(tmp_path).images
-    patients, known = patients_of(images, [None] * 10)
+    digests = [str(number) for number in range(10)]
+    patients, known = patients_of(images, [None] * 10, digests)
     assert (patients[0], known) == ("train/p0", [True] * 10)
     headers = [ImageHeader(patient=f"h{number}") for number in range(10)]
-    assert patients_of(images, headers)[0][0] == "header/h0"
+    assert patients_of(images, headers, digests)[0][0] == "header/h0"
     anonymous = [ImageHeader(patient="anonymous")] * 10
-    assert patients_of(images, anonymous)[0][0] == "train/p0"
+    assert patients_of(images, anonymous, digests)[0][0] == "train/p0"
     loose = open_source_of(tmp_path / "loose")
-    assert patients_of(loose, [None] * 3)[1] == [False] * 3
+    assert patients_of(loose, [None] * 3, digests[:3])[1] == [False] * 3
 
 
 def open_source_of(folder):

@@ -22,8 +22,9 @@ from pneumoscope.bundle import find_bundle, load_bundle
 from pneumoscope.data.sources import open_source
 from pneumoscope.errors import ConfigError
 from pneumoscope.inference.detector import load_detector
-from pneumoscope.serving.adaptations import Adaptations
+from pneumoscope.serving.adaptations import Adaptations, Label
 from pneumoscope.serving.settings import Settings
+from pneumoscope.types import NamedImage
 from serving.conftest import running
 from serving.test_service import problem_of
 
@@ -276,6 +277,7 @@ def alone(phantom_bundle, tmp_path):
 
 def test_too_few_images_and_images_without_a_signal_make_no_bundle(alone, labelled, tmp_path):
     identifier = alone.post("/v1/adaptations").json()["id"]
+    assert problem_of(alone.post(f"/v1/adaptations/{identifier}/start")) == "adaptation_conflict"  # no image yet
     send(alone, identifier, {label: files[:3] for label, files in labelled.items()})
     alone.post(f"/v1/adaptations/{identifier}/start")
     record, _ = ended(alone, identifier)
@@ -340,6 +342,24 @@ def test_an_adaptation_that_is_full_takes_no_more(alone, films):
     assert problem_of(alone.post(path, files=form(films))) == "adaptation_full"
     assert problem_of(alone.post(path, files=[("files", ("a", bytes(3_900_000)))])) == "adaptation_full"
     assert alone.get(f"/v1/adaptations/{identifier}").json()["positives"] == 56
+
+
+def test_a_name_of_another_form_is_refused_in_words(alone):
+    detail = alone.post("/v1/adaptations", params={"name": "a/b"}).json()["detail"]
+    assert detail == "query.name: expected another form, as /v1/openapi.json describes it, found 'a/b'"
+
+
+def test_a_request_that_comes_as_the_time_ends_keeps_the_adaptation(phantom_bundle, tmp_path):
+    adaptations = Adaptations(Settings(adaptations=tmp_path / "a"), find_bundle(str(phantom_bundle)))
+    record = adaptations.begin(("normal", "pneumonia"), "site")
+    ended = adaptations._idle
+    image = NamedImage("1.png", b"1")
+    adaptations.add(record.id, Label.NEGATIVE, [image])
+    ended.function()  # the timer had fired already, and waited for the request
+    assert adaptations.record(record.id).negatives == 1
+    adaptations._idle.function()
+    assert adaptations.records() == []
+    adaptations.close()
 
 
 def test_an_adaptation_that_nobody_goes_on_with_is_deleted(phantom_bundle, films, tmp_path):

@@ -173,6 +173,7 @@ def test_a_site_adapts_uses_its_detector_and_goes_back(page, site, browser, phan
     view.get_by_label("Positive class").fill("effusion")
     view.get_by_label("Name of the new detector").fill("st-mary")
     view.get_by_role("button", name="Start").click()
+    expect(view.get_by_role("button", name="Start")).to_be_disabled()
     expect(view.get_by_text("At work")).to_be_visible()
     expect(view.locator("progress")).to_be_visible()
     expect(view.locator("#adapt-stage")).to_have_text("Cross-validation", timeout=4 * SECONDS)
@@ -222,6 +223,41 @@ def test_a_site_adapts_uses_its_detector_and_goes_back(page, site, browser, phan
     assert site.get("/v1/bundle").json()["name"] == "nano"
     assert other.wrong == []
     other.context.close()
+
+
+def test_labels_keep_their_names_when_the_service_changes_its_bundle(page, site, phantoms):
+    choose_files(page, sorted(phantoms.rglob("*.jpeg"))[:1])
+    page.keyboard.press("n")
+    page.evaluate(
+        """async () => {
+            const { useClassNames } = await import("/page/labels.js");
+            useClassNames(["clear", "effusion"], true);
+        }"""
+    )
+    page.click("#labelling summary")
+    expect(page.get_by_label("Negative class")).to_have_value("normal")
+    expect(page.get_by_label("Positive class")).to_have_value("pneumonia")
+    expect(page.locator("#label-counts")).to_have_text("1 normal, 0 pneumonia")
+
+
+def test_names_that_were_damaged_in_the_store_of_the_browser_are_forgotten(page):
+    page.evaluate("() => localStorage.setItem('classNames', '{')")
+    page.reload()
+    expect(page.locator("html[data-ready]")).to_have_count(1)
+
+
+def test_more_than_the_service_takes_is_said_before_anything_is_sent(browser, phantom_bundle, phantoms, tmp_path):
+    limits = {"adaptations": tmp_path, "adaptation_images": 1}
+    with running(bundle=str(phantom_bundle), **limits) as service:
+        page = opened_page(browser.new_context(locale="en-GB"), service)
+        choose_files(page, sorted(phantoms.rglob("*.jpeg"))[:2])
+        for key in "njp":
+            page.keyboard.press(key)
+        page.click("a[href='#adapt'] >> nth=0")
+        view = page.locator("#page-adapt")
+        expect(view).to_contain_text("Labelled are 2 films of 0.0")
+        expect(view.get_by_role("button", name="Start")).to_be_disabled()
+        page.context.close()
 
 
 def assert_accessible(page):

@@ -26,7 +26,7 @@ from pneumoscope.adaptation.site import FEWEST_IMAGES, FEWEST_PATIENTS, SiteImag
 from pneumoscope.assessment.acceptance import group_of, name_classes
 from pneumoscope.bundle import Bundle, Scope
 from pneumoscope.config import DetectorConfig
-from pneumoscope.data.sources import Source
+from pneumoscope.data.sources import Source, SourceImage
 from pneumoscope.decision import pneumonia_probability
 from pneumoscope.errors import DataError, InputError
 from pneumoscope.evaluation.acceptance import DecidedImages, measure_acceptance
@@ -34,6 +34,7 @@ from pneumoscope.evaluation.calibration import calibration_line
 from pneumoscope.evaluation.intervals import Estimate, auc_estimate, delong_difference, interval_of, patient_weights
 from pneumoscope.evaluation.metrics import Floats, Ints, compute_metrics
 from pneumoscope.evaluation.policy_fitting import balancing_weights
+from pneumoscope.files import sha256_or_empty
 from pneumoscope.inference.guard import Guard
 from pneumoscope.inference.scope import compare_header
 from pneumoscope.progress import Report
@@ -100,8 +101,8 @@ class Adaptation:
         """Warnings in words, a sentence or more each."""
         parent_is_better = "On these images the bundle that was adapted ranks better than the new one, by more than chance: use it, or label more images."
         unknown = (
-            "Patients are not known for all images; images of one patient in several folds make all figures too good. Name them in a "
-            "table with the column patient."
+            "The patients of some images are not known; images of one patient in several folds make all figures too good. Name them "
+            "in a table with the column patient."
         )
         return [
             *([parent_is_better] if self.gain.high < 0 else []),
@@ -174,7 +175,7 @@ def adapt(
     curve = learning_curve(images, _fast(chosen), report("repeats of the learning curve"))
     positive, weight = images.positive, patient_weights(images.patients, np.random.default_rng(0))
     theirs = pneumonia_probability(images.parent_probability)
-    guard, distance = fit_site_guard(Guard.from_bundle(parent), images)
+    guard, distance, outside = fit_site_guard(Guard.from_bundle(parent), images)
     gain, p = delong_difference(nested.probability, theirs, positive, images.patients)
     return Adaptation(
         images,
@@ -188,7 +189,7 @@ def adapt(
         p,
         guard,
         distance,
-        name_classes(_acceptance(images, nested, guard.population.outside(images.guard, distance)), scheme),
+        name_classes(_acceptance(images, nested, outside), scheme),
         _calibration(nested.probability, positive, weight),
         curve,
         audit_acquisition(images, nested.probability),
@@ -201,25 +202,17 @@ def _fast(chosen: Candidate) -> Candidate:
     return chosen if method.is_fast else replace(chosen, method=LinearHeads(method.scheme, method.etiologies), number=2)
 
 
-def methods_for(parent: Bundle, images: SiteImages, scheme: ClassScheme, name: str | None) -> list[Method]:
-    """Methods for a site's images, simplest first.
-
-    Args:
-        parent: Bundle that is adapted.
-        images: Images of the site.
-        scheme: Names of the site's two classes.
-        name: Name of the only method; None for all that need no PyTorch.
+def check_method(parent: Bundle, scheme: ClassScheme, wanted: str | None) -> None:
+    """Check that the parent and the site's classes allow a method; None for all that need no PyTorch.
 
     Raises:
-        InputError: A method that the parent and these classes do not allow.
+        InputError: They do not.
     """
-    methods = usable_methods(parent.manifest.scheme, scheme, images.etiologies, name)
-    if not methods:
+    if not usable_methods(parent.manifest.scheme, scheme, False, wanted):
         raise InputError(
             f"expected the classes {parent.manifest.scheme.negative} and {parent.manifest.scheme.positive}, which "
-            f"{parent.manifest.name} predicts, to calibrate it, found {scheme}: use --method linear"
+            f"{parent.manifest.name} predicts, to calibrate it, found {scheme}: use pneumoscope adapt --method linear"
         )
-    return methods
 
 
 def check_labels(source: Source) -> None:
@@ -237,7 +230,7 @@ def check_labels(source: Source) -> None:
             f"expected at least {FEWEST_IMAGES} {scheme.negative} and {FEWEST_IMAGES} {scheme.positive} images, found {counts[0]} and "
             f"{counts[1]} in {source.root}: add images, or name the positive class with --positive"
         )
-    missing = [path for image in source.images if not (path := source.file_of(image.path)).exists()]
+    missing = [path for image in source.images if not (path := source.file_of(image.path)).is_file()]
     if missing:
         raise DataError(
             f"expected the files of {source.root}, found {len(missing)} of {len(source.images)} missing, such as {missing[0]}: correct "
@@ -245,17 +238,40 @@ def check_labels(source: Source) -> None:
         )
 
 
-def check_images(parent: Bundle, images: SiteImages, scheme: ClassScheme) -> None:
-    """Check that a site's images can support anything.
+def check_files(parent: Bundle, source: Source) -> None:
+    """Check the bytes of a site's files, before any of them is predicted.
 
     Raises:
-        DataError: Too few images or patients of a class, or images that the parent was fitted to.
+        DataError: Files that the parent was fitted to, or one content with two labels.
     """
-    if learnt := parent.count_training_images(images.sha256):
+    if source.layout == "medmnist":
+        return
+    digests = [sha256_or_empty(source.file_of(image.path)) for image in source.images]
+    if learnt := parent.count_training_images(digest for digest in digests if digest):
         raise DataError(
             f"expected images that the detector was not trained on, found {learnt} of its training images, on "
             "which it performs too well to learn from: use the site's own images, with the bundle that shipped"
         )
+    first: dict[str, SourceImage] = {}
+    for digest, image in zip(digests, source.images, strict=True):
+        earlier = first.setdefault(digest or image.path, image)
+        if earlier.finding is not image.finding:
+            both = (
+                f"{earlier.path} and {image.path}, the same bytes,"
+                if earlier.path != image.path
+                else f"{image.path} twice"
+            )
+            raise DataError(
+                f"expected one label for one image, found {both} with two in {source.root}: correct one of them"
+            )
+
+
+def check_images(images: SiteImages, scheme: ClassScheme) -> None:
+    """Check that a site's images can support anything.
+
+    Raises:
+        DataError: Too few images or patients of a class.
+    """
     positive = images.positive
     counts = [int((~positive).sum()), int(positive.sum())]
     if min(counts) < FEWEST_IMAGES:

@@ -73,7 +73,7 @@ def make_site_bundle(
     # A guard without a network of its own looks at the features of the new one.
     guard, distance = adaptation.guard, adaptation.distance
     if fitted.model and not parent.guard_model:
-        guard, distance = fit_site_guard(Guard.from_bundle(parent), describe(new))
+        guard, distance, _ = fit_site_guard(Guard.from_bundle(parent), describe(new))
     probability = adaptation.nested.probability
     statistics = [
         replace(each, probability=float(p), distance=float(d))

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pneumoscope import __version__
-from pneumoscope.adaptation.adapt import Adaptation, adapt, check_images, check_labels, methods_for
+from pneumoscope.adaptation.adapt import Adaptation, adapt, check_files, check_images, check_labels, check_method
 from pneumoscope.adaptation.bundling import SiteDescription, make_site_bundle
-from pneumoscope.adaptation.methods import Method
+from pneumoscope.adaptation.methods import Method, usable_methods
 from pneumoscope.adaptation.report import write_adaptation_report
 from pneumoscope.adaptation.site import Resumable, SiteImages, describe_site
 from pneumoscope.bundle import Bundle
@@ -72,10 +72,14 @@ def adapt_site(
         return describe(by, source.only(images.paths), kept / "described", rejected_too=True)
 
     try:
+        # What can be known without reading an image through the network is said first.
+        wanted = "linear" if maker else method
+        check_method(parent, source.scheme, wanted)
         check_labels(source)
+        check_files(parent, source)
         images = describe(parent, source, kept / "images")
-        check_images(parent, images, source.scheme)
-        methods = methods_for(parent, images, source.scheme, "linear" if maker else method)
+        check_images(images, source.scheme)
+        methods = usable_methods(parent.manifest.scheme, source.scheme, images.etiologies, wanted)
         if maker:
             methods = [maker(images, methods[0], kept / "trainings")]
         found = adapt(parent, images, source.scheme, settings, methods, report)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pneumoscope.adaptation.site import SiteImages
 from pneumoscope.bundle import Scope
@@ -22,7 +23,7 @@ _KNOWN = 0.9
 _FEWEST_OF_A_VIEW = 10
 
 
-def fit_site_guard(parent: Guard, images: SiteImages) -> tuple[Guard, Floats]:
+def fit_site_guard(parent: Guard, images: SiteImages) -> tuple[Guard, Floats, NDArray[np.bool_]]:
     """Guard for a site's images, and their distances.
 
     Args:
@@ -30,10 +31,10 @@ def fit_site_guard(parent: Guard, images: SiteImages) -> tuple[Guard, Floats]:
         images: Images of the site.
 
     Returns:
-        Guard with the population of the site, and (n,) distances of the images to references of other patients; about one in
-        fifty lies outside.
+        Guard with the population of the site; (n,) distances of the images to references of other patients; and (n,) bool, those
+        that lie outside, about one in fifty.
     """
-    population, distance = fit_population_by_patient(
+    population, distance, outside = fit_population_by_patient(
         images.guard,
         images.variants,
         images.origin,
@@ -43,7 +44,7 @@ def fit_site_guard(parent: Guard, images: SiteImages) -> tuple[Guard, Floats]:
         np.random.default_rng(0),
     )
     limits = replace(parent.limits, feature_weight=population.feature_weight, outside=population.limit)
-    return Guard(limits, population), distance
+    return Guard(limits, population), distance, outside
 
 
 def site_scope(headers: Sequence[ImageHeader]) -> Scope:

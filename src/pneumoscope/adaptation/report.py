@@ -102,7 +102,10 @@ def _performance(parent: Bundle, adaptation: Adaptation) -> Section:
 def _validation(adaptation: Adaptation) -> str:
     if adaptation.nested.chosen:
         return "Nested cross-validation: each image is predicted by what the images of other patients chose and fitted."
-    return "Cross-validation: each image is predicted by what was fitted to the images of other patients, calibrated likewise."
+    return (
+        "Cross-validation: each image is predicted by what was fitted to the images of other patients, and calibrated on such "
+        "predictions for the other folds."
+    )
 
 
 def _estimate(name: str, estimate: Estimate) -> str:
@@ -224,7 +227,7 @@ def _images(adaptation: Adaptation) -> Section:
     patients = (
         "Patients are known from the table, the file names or the headers."
         if images.known_patients
-        else "Patients are not known for all images; each of these counts as a patient of its own. If some are of one patient, the "
+        else "The patients of some images are not known; each of these counts as a patient of its own. If some are of one patient, the "
         "figures above are too good: name them in a table with the column patient."
     )
     return Section("The images", [f"Rejected and left out: {rejected}.", patients])
@@ -235,8 +238,8 @@ def summary_lines(adaptation: Adaptation) -> list[str]:
     measures: dict[str, Any] = adaptation.acceptance["measures"]
     gain = adaptation.gain
     lines = [
-        f"AUC {adaptation.auc.value:.3f} ({adaptation.auc.low:.3f}-{adaptation.auc.high:.3f}); the parent's on the same images "
-        f"{adaptation.parent_auc.value:.3f}, difference {gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f}), P {_p(adaptation.gain_p)}",
+        f"AUC of the parent on the same images {adaptation.parent_auc.value:.3f} ({adaptation.parent_auc.low:.3f}-"
+        f"{adaptation.parent_auc.high:.3f}), difference {gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f}), P {_p(adaptation.gain_p)}",
         *(f"{name} {Estimate(**measures[name])}" for name in ("sensitivity", "specificity", "answered")),
         adaptation.curve.answer,
     ]

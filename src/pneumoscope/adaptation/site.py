@@ -4,7 +4,6 @@ Descriptions are kept beside the new bundle, some images a file, until it is mad
 the next image.
 """
 
-import hashlib
 import io
 import json
 import shutil
@@ -27,7 +26,7 @@ from pneumoscope.data.patients import patients_of
 from pneumoscope.data.sources import Source, SourceImage
 from pneumoscope.errors import DataError, UnreadableImage, listed
 from pneumoscope.evaluation.metrics import Floats, Ints
-from pneumoscope.files import as_json, atomic_write, write_text
+from pneumoscope.files import as_json, atomic_write, sha256_or_empty, write_text
 from pneumoscope.inference.pool import WorkerPool
 from pneumoscope.inference.population import Descriptions
 from pneumoscope.inference.tasks import Each, Task
@@ -249,7 +248,7 @@ class Resumable:
             for i, fact in enumerate(facts)
         ]
         same = len(described) == len(files) and all(
-            each.sha256 and each.sha256 == _sha256(file) for each, file in zip(described, files, strict=True)
+            each.sha256 and each.sha256 == sha256_or_empty(file) for each, file in zip(described, files, strict=True)
         )
         return described if same else None
 
@@ -272,13 +271,6 @@ class Resumable:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _sha256(file: Path) -> str:
-    try:
-        return hashlib.sha256(file.read_bytes()).hexdigest()
-    except OSError:
-        return ""
-
-
 def describe_site(
     pool: WorkerPool, source: Source, stored: Resumable, progress: Progress, rejected_too: bool = False
 ) -> SiteImages:
@@ -292,7 +284,7 @@ def describe_site(
         rejected_too: Whether images that the bundle of the pool rejects for their pixels are described like the others.
 
     Raises:
-        DataError: The images lie in an archive, one image has two labels, or all are rejected.
+        DataError: The images lie in an archive, or all are rejected.
     """
     if source.layout == "medmnist":
         raise DataError(
@@ -328,8 +320,10 @@ def _described(pool: WorkerPool, source: Source, stored: Resumable, rejected_too
 
 
 def _joined(source: Source, described: Sequence[_Described]) -> SiteImages:
-    pairs = _once(source, list(zip(source.images, described, strict=True)))
-    patient_of, known_of = patients_of([image for image, _ in pairs], [each.header for _, each in pairs])
+    pairs = _once(list(zip(source.images, described, strict=True)))
+    patient_of, known_of = patients_of(
+        [image for image, _ in pairs], [each.header for _, each in pairs], [each.sha256 for _, each in pairs]
+    )
     rejected = tuple(
         RejectedImage(
             image.finding is Finding.PNEUMONIA,
@@ -384,20 +378,11 @@ def _tells_etiologies(images: Sequence[SourceImage], patients: Sequence[str]) ->
     )
 
 
-def _once(source: Source, pairs: list[tuple[SourceImage, _Described]]) -> list[tuple[SourceImage, _Described]]:
-    """Images without copies of the same bytes; those that could not be read have none.
-
-    Raises:
-        DataError: Copies with two labels.
-    """
+def _once(pairs: list[tuple[SourceImage, _Described]]) -> list[tuple[SourceImage, _Described]]:
+    """Images without copies of the same bytes; those that could not be read have none."""
     first: dict[str, tuple[SourceImage, _Described]] = {}
     for image, each in pairs:
-        earlier = first.setdefault(each.sha256 or image.path, (image, each))[0]
-        if earlier.finding is not image.finding:
-            raise DataError(
-                f"expected one label for one image, found {earlier.path} and {image.path} in {source.root}, the same bytes "
-                "with two: correct one of them"
-            )
+        first.setdefault(each.sha256 or image.path, (image, each))
     return list(first.values())
 
 

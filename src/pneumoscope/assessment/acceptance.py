@@ -124,8 +124,16 @@ def with_table(header: ImageHeader | None, table: Mapping[str, str]) -> ImageHea
     return replace(
         known,
         age_years=known.age_years if years is None else years,
-        sex=table.get("sex", "").upper() or known.sex,
+        sex=_sex(table.get("sex", "")) or known.sex,
         view=table.get("view", "").upper() or known.view,
+    )
+
+
+def _sex(word: str) -> str:
+    """Sex as DICOM headers write it, from a table's word; another word as it is."""
+    found = word.strip().upper()
+    return {"FEMALE": "F", "GIRL": "F", "WOMAN": "F", "MALE": "M", "BOY": "M", "MAN": "M", "OTHER": "O"}.get(
+        found, found
     )
 
 

@@ -28,6 +28,7 @@ from pneumoscope.errors import DataError, RunError
 from pneumoscope.evaluation.decisions import DecisionOutcomes
 from pneumoscope.evaluation.metrics import Ints
 from pneumoscope.evaluation.predictions import PredictionTable
+from pneumoscope.files import sha256_or_empty
 from pneumoscope.inference.decide import Decider, ImageScore
 from pneumoscope.inference.pool import WorkerPool
 from pneumoscope.inference.tasks import ScoreImages
@@ -157,14 +158,15 @@ def assess_site(
     if len({image.finding for image in images}) < 2:
         raise DataError(f"expected images of both classes in {source.root}, found those of one: add the other")
     in_archive = source.layout == "medmnist"
+    if not in_archive:  # before the first is predicted
+        _check_unseen(bundle, filter(None, (sha256_or_empty(source.file_of(image.path)) for image in images)))
     scores = _scored(
         pool,
         (source.read(i.path) if in_archive else str(source.file_of(i.path)) for i in images),
         len(images),
         progress,
     )
-    _check_unseen(bundle, (score.sha256 for score in scores if score.sha256))
-    patients, _ = patients_of(images, [score.header for score in scores])
+    patients, _ = patients_of(images, [score.header for score in scores], [score.sha256 for score in scores])
     label, scheme = _site_labels(images, manifest.scheme)
     readable = [i for i, score in enumerate(scores) if score.class_probability is not None]
     if len({int(label[i] > 0) for i in readable}) < 2:

@@ -120,13 +120,14 @@ def adapt(
 
     if suggest is not None:
         if not pool or data:
-            raise ConfigError("expected --suggest N --from IMAGES, without --data, found another command: change it")
+            wrong = "--data: leave it out" if data else "no --from: add it"
+            raise ConfigError(f"expected --suggest N --from IMAGES, found {wrong}")
         _suggest(suggest, pool, bundle, out, workers, as_json)
         return
     if data is None or out is None or pool:
-        raise ConfigError(
-            "expected --data IMAGES --out FILE.zip, or --suggest N --from IMAGES, found another command: change it"
-        )
+        absent = " and ".join(name for name, value in (("--data", data), ("--out", out)) if value is None)
+        wrong = f"no {absent}: add it" if absent else "--from without --suggest: leave it out"
+        raise ConfigError(f"expected --data IMAGES --out FILE.zip, or --suggest N --from IMAGES, found {wrong}")
     from pneumoscope.adaptation.bundling import SiteDescription
     from pneumoscope.adaptation.pipeline import adapt_site, report_path
     from pneumoscope.adaptation.report import summary_lines

@@ -34,6 +34,8 @@ def show(bundle: Annotated[str, _NAMED] = "default", as_json: JsonOption = False
             f"{100 * point.specificity:.1f} %"
         )
     typer.echo(f"licence       {manifest.licence}")
+    origin = "parent's data" if manifest.parent else "data"
+    typer.echo(f"{origin:<14}{manifest.citation}")
     typer.echo(manifest.notice)
 
 
@@ -56,16 +58,47 @@ def export(
     out: Annotated[Path, typer.Option("--out", help="New bundle, a .zip file.")],
     data: DataOption = None,
     inception_weights: InceptionOption = None,
+    name: Annotated[
+        str, typer.Option("--name", help="Name of the detector (default: that of the run).", show_default=False)
+    ] = "",
+    version: Annotated[str, typer.Option("--version", help="Version of the bundle.")] = "1",
+    intended_use: Annotated[
+        str,
+        typer.Option(
+            "--intended-use", help="Intended use (default: the images that it was trained on).", show_default=False
+        ),
+    ] = "",
+    licence: Annotated[
+        str, typer.Option("--licence", help="Licence of the bundle (default: not stated).", show_default=False)
+    ] = "",
+    citation: Annotated[
+        str,
+        typer.Option(
+            "--citation", help="Source of the images (default: the name of the data set).", show_default=False
+        ),
+    ] = "",
+    ages: Annotated[
+        str,
+        typer.Option("--ages", help="Ages that it is valid for, such as 1-5 (default: any).", show_default=False),
+    ] = "",
+    views: Annotated[
+        str,
+        typer.Option("--views", help="Views that it is valid for, such as AP,PA (default: any).", show_default=False),
+    ] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Export a training run as a bundle, which predicts without PyTorch."""
     from pneumoscope.cli.progress import display
+    from pneumoscope.config import DetectorConfig
     from pneumoscope.data.locate import locate
     from pneumoscope.detector_training.bundling import export_run
 
     check_new_bundle(out)
+    about = DetectorConfig(
+        name, version, intended_use=intended_use, licence=licence, citation=citation, ages=ages, views=views
+    )
     with display() as shown:
-        made = export_run(run, locate(data, shown.report), out, inception_weights, shown.report)
+        made = export_run(run, locate(data, shown.report), out, inception_weights, shown.report, about)
     parity = made.manifest.training["largest_difference_of_onnx"]
     if as_json:
         print_json({"bundle": str(out), "sha256": made.sha256, "largest_difference_of_onnx": parity})

@@ -86,6 +86,7 @@ def evaluate(
 
     keep_freed_memory()
     from pneumoscope.errors import ConfigError
+    from pneumoscope.evaluation.acceptance import parse_requirements
 
     if run is not None and (bundle is not None or out is not None or require or accept):
         raise ConfigError(
@@ -98,7 +99,7 @@ def evaluate(
         ledger,
         inception_weights,
         skip_unreadable,
-        tuple(require or ()),
+        parse_requirements(require or ()),
         accepted(accept),
         data_names(class_map, path_column, class_column, patient_column),
     )
@@ -127,7 +128,7 @@ def _print_verdict(acceptance: dict[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """Options named as on the command line; a run has no use for `require` and `accept`."""
+    """Options named as on the command line; a run has no use for `required` and `accept`."""
 
     data: Path | None
     split: Split | None
@@ -135,7 +136,7 @@ class EvaluationOptions:
     ledger: Path | None
     inception_weights: Path | None
     skip_unreadable: bool
-    require: tuple[str, ...]
+    required: dict[str, float]
     accept: tuple[str, ...]
     names: "DataNames"
 
@@ -143,10 +144,9 @@ class EvaluationOptions:
         """Evaluation with these options and the ledger in use, on the `usual` split where none is named."""
         from pneumoscope.assessment.evaluation import Evaluation
         from pneumoscope.assessment.ledger import ledger_in_use
-        from pneumoscope.evaluation.acceptance import parse_requirements
 
-        required, split = parse_requirements(self.require), self.split or usual
-        return Evaluation(split, self.why, ledger_in_use(self.ledger), synthetic, required, self.accept)
+        ledger = ledger_in_use(self.ledger)
+        return Evaluation(self.split or usual, self.why, ledger, synthetic, self.required, self.accept)
 
 
 def _run(run: Path, options: EvaluationOptions) -> dict[str, Any]:

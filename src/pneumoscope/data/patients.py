@@ -9,18 +9,25 @@ from pneumoscope.types import ImageHeader
 _HEADER = "header/"
 
 
-def patients_of(images: Sequence[SourceImage], headers: Sequence[ImageHeader | None]) -> tuple[list[str], list[bool]]:
+def patients_of(
+    images: Sequence[SourceImage], headers: Sequence[ImageHeader | None], sha256: Sequence[str]
+) -> tuple[list[str], list[bool]]:
     """Patient of each image, and whether it is known; an image whose patient is not known counts as one of its own.
+
+    Images of one content have one patient.
 
     Args:
         images: Images of a source.
         headers: Header of each image; None for files without one. Where all name one patient they are anonymous, and not used.
+        sha256: Hash of each image's file; empty where it could not be read.
     """
     named = [header.patient for header in headers if header and header.patient]
     anonymous = len(named) > 1 and len(set(named)) == 1
-    patients, known = [], []
-    for image, header in zip(images, headers, strict=True):
+    patients: list[str] = []
+    known, of_content = [], dict[str, str]()
+    for image, header, digest in zip(images, headers, sha256, strict=True):
         by_header = not image.known_name and not anonymous and header is not None and header.patient
-        patients.append(f"{_HEADER}{header.patient}" if header and by_header else image.patient)
+        patient = f"{_HEADER}{header.patient}" if header and by_header else image.patient
+        patients.append(of_content.setdefault(digest, patient) if digest else patient)
         known.append(image.known_name or bool(by_header) or bool(image.folder))
     return patients, known

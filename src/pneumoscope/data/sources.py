@@ -216,7 +216,7 @@ def open_source(
     words = names.words(words)
     if root.suffix == ".npz":
         return Source(root, "medmnist", _medmnist_images(root))
-    if root.suffix.lower() in TEXT_TABLE_SUFFIXES:
+    if _is_table(root):
         rows, columns = _table_rows(root, names)
         mapped = [(i, row) for i, row in enumerate(rows, start=2) if not names.classes or _class_word(row) in words]
         left_out = Counter(_class_word(row) for row in rows) - Counter(_class_word(row) for _, row in mapped)
@@ -228,7 +228,11 @@ def open_source(
         return Source(root, "table", images, scheme, columns, left_out)
     if not root.is_dir():
         raise DataError(f"expected {_LAYOUTS}, found the file {root}: name one of these with --data")
-    return Source(root, "folders", _folder_images(root, words), scheme)
+    return Source(root, "folders", _folder_images(root, words, scheme), scheme)
+
+
+def _is_table(path: Path) -> bool:
+    return path.suffix.lower() in TEXT_TABLE_SUFFIXES and path.is_file()
 
 
 def subsample(source: Source, limit: int) -> Source:
@@ -252,24 +256,25 @@ def _other_class(root: Path, positive: str, names: DataNames) -> str:
     """
     if names.classes:
         found = set(names.classes.values())
-    elif root.suffix.lower() in TEXT_TABLE_SUFFIXES:
+    elif _is_table(root):
         found = {row["class"].strip() for row in _table_rows(root, names)[0] if (row["class"] or "").strip()}
     else:
         paths = [file.relative_to(root).parts[:-1] for file in map(Path, walk_folder(str(root)))]
         # The other class has its folders where the positive one has them.
         depths = {depth for folders in paths for depth, name in enumerate(folders) if name.lower() == positive.lower()}
         found = {folders[depth] for folders in paths for depth in depths if depth < len(folders)}
+        found = found or {folders[-1] for folders in paths if folders}
     others = sorted(name for name in found if name.lower() != positive.lower())
     if len(others) == len(found) or len({name.lower() for name in others}) != 1:
         raise DataError(
-            f"expected images of {positive} and of one other class in {root}, found {listed(sorted(found)) or 'neither'}: "
+            f"expected images of {positive} and of one other class in {root}, found {listed(sorted(found)) or 'no class'}: "
             "check the name, and leave the two classes alone there"
         )
     return others[0]
 
 
-def _folder_images(root: Path, words: ClassWords) -> list[SourceImage]:
-    images = []
+def _folder_images(root: Path, words: ClassWords, scheme: ClassScheme) -> list[SourceImage]:
+    images, others = [], Counter[str]()
     for file in map(Path, walk_folder(str(root))):
         relative = PurePosixPath(file.relative_to(root).as_posix())
         # macOS archives contain a shadow `__MACOSX` tree, and Kaggle's zip contains the whole set a second time.
@@ -277,6 +282,8 @@ def _folder_images(root: Path, words: ClassWords) -> list[SourceImage]:
             continue
         if (image := _image_in_folders(relative, words)) is not None:
             images.append(image)
+        else:
+            others[relative.parent.name] += 1
     if len({(image.class_name, image.folder) for image in images if image.folder}) >= _FEWEST_FOLDERS:
         # Fewer folders below those of the classes may be of devices or views. One patient may have images of both classes.
         images = [
@@ -285,9 +292,23 @@ def _folder_images(root: Path, words: ClassWords) -> list[SourceImage]:
         ]
     else:
         images = [replace(image, folder="") for image in images]
+    if not images and scheme.is_own:
+        raise DataError(
+            f"expected the folders {scheme.negative} and {scheme.positive} in {root}, found {_found_folders(others)}: name another with --data"
+        )
     if not images:
-        raise DataError(f"expected {_LAYOUTS}, found no such image below {root}: name another folder with --data")
+        raise DataError(
+            f"expected {_LAYOUTS}, found {_found_folders(others)} below {root}: name another folder with --data"
+        )
     return images
+
+
+def _found_folders(count: Mapping[str, int]) -> str:
+    """Folders that name no class, in words."""
+    named = {name: number for name, number in count.items() if name}
+    if not named:
+        return f"{sum(count.values())} images in no folder" if count else "no image"
+    return f"images in {listed(sorted(named))}"
 
 
 def _image_in_folders(relative: PurePosixPath, words: ClassWords) -> SourceImage | None:
@@ -352,7 +373,7 @@ def _table_rows(table: Path, known: DataNames) -> tuple[list[dict[str, str]], di
                 )
             rows = [{column: row[name] for column, name in columns.items()} for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"expected a UTF-8 CSV table, found {error} in {table}: save it as CSV") from error
+        raise DataError(f"expected a UTF-8 CSV table, found {error} in {table}: save it as CSV UTF-8") from error
     if missing := {"path", "class"} - columns.keys():
         raise DataError(
             f"expected the columns path and class in {table}, found {listed(sorted(names)) or 'no header'}: "

@@ -55,19 +55,10 @@ _GOLDEN_IMAGES = 4
 _GUARD_ARCHITECTURES, _GUARD_DETECTOR = ("lite0", "nano"), "nano"
 # Greatest fraction of the validation images that another detector may find outside its population; it finds all phantoms so.
 _GREATEST_OUTSIDE_FRACTION = 0.1
+# Settings that describe a bundle.
+_TEXTS = ("name", "version", "intended_use", "licence", "citation", "ages", "views")
 # Parity of the exported network: number of images, batch size, greatest difference of a probability.
 _PARITY_IMAGES, _PARITY_BATCH, _PARITY_TOLERANCE = 200, 16, 1e-4
-INTENDED_USE = (
-    "Research on frontal chest radiographs of children of 1 to 5 years: normal or pneumonia, and of pneumonia, as weak "
-    "evidence, bacterial or viral. Not for adults, lateral films, other body parts, CT or MR, nor for deciding on treatment."
-)
-# As the public data set describes its children and exposures.
-SCOPE = Scope(ages=(1, 5), views=("AP", "PA"))
-LICENCE = "Apache-2.0; trained on images under CC BY 4.0"
-CITATION = (
-    "Images: Kermany, Zhang, Goldbaum, Labeled Optical Coherence Tomography (OCT) and Chest X-Ray Images for "
-    "Classification, Mendeley Data, doi 10.17632/rscbjbr9sj"
-)
 
 
 @dataclass(frozen=True)
@@ -75,15 +66,13 @@ class BundleDescription:
     """Entries of a manifest that follow neither from the network nor from its decision policy.
 
     Attributes:
-        name: Name of the detector.
-        version: Version of its weights.
+        about: Name, version, intended use, licence, citation, ages and views.
         fitted_on: Description of the images that calibration and operating points were fitted on.
         metrics: Metrics of the network on these images.
         training_facts: Facts of the training beside configuration and hashes.
     """
 
-    name: str
-    version: str
+    about: DetectorConfig
     fitted_on: str
     metrics: dict[str, Any]
     training_facts: dict[str, Any]
@@ -105,7 +94,12 @@ class TrainedNetwork:
 
 
 def export_run(
-    folder: Path, location: Location, out: Path, inception_weights: Path | None = None, report: Report = silent
+    folder: Path,
+    location: Location,
+    out: Path,
+    inception_weights: Path | None = None,
+    report: Report = silent,
+    about: DetectorConfig | None = None,
 ) -> Bundle:
     """Export a finished run, of the study or any other, as a bundle.
 
@@ -117,7 +111,8 @@ def export_run(
         location: Data set that the run was trained on.
         out: Path of the bundle, ending in `.zip`.
         inception_weights: Weight file of an Inception V3 run; found where None.
-        report: Progress of data stages.
+        report: Progress of the stages.
+        about: Description of the bundle; what is empty in it is that of the run's configuration.
 
     Raises:
         RunError: The run is not finished, or was trained on other images.
@@ -137,14 +132,26 @@ def export_run(
     probability = class_probabilities(model, validation, resolve_precision(config.training.precision))
     fitted = fit_policy(logits_of(probability), validation.labels, DetectorConfig())
     description = BundleDescription(
-        config.name,
-        "1",
+        _with_texts(texts_for(dataset, replace(config.detector, name=config.detector.name or config.name)), about),
         f"{len(validation)} validation films of the training, drawn by {config.split.by}",
         {"validation": {"auc": fitted.auc, "films": len(validation)}},
         {"weights": record["facts"]["weights"], "seed": record["seed"], "trained_at_commit": record["commit"]},
     )
     guard_bundle = None if config.model.architecture in _GUARD_ARCHITECTURES else _shipped_guard_bundle(dataset)
     return make_bundle(out, description, TrainedNetwork(config, model, dataset), fitted.policy, guard_bundle)
+
+
+def texts_for(dataset: Dataset, settings: DetectorConfig) -> DetectorConfig:
+    """Settings whose texts are true of a bundle trained on a data set: name, intended use, licence, citation, ages, views."""
+    if settings.index_hash in ("", dataset.index.hash):
+        return settings
+    return replace(DetectorConfig(), name=f"{settings.name} ({dataset.source.root.name})")
+
+
+def _with_texts(settings: DetectorConfig, about: DetectorConfig | None) -> DetectorConfig:
+    """Settings with the texts of others, where these have any."""
+    texts: dict[str, Any] = {name: text for name in _TEXTS if (text := getattr(about, name, ""))}
+    return replace(settings, **texts)
 
 
 def _shipped_guard_bundle(dataset: Dataset) -> Bundle | None:
@@ -203,10 +210,14 @@ def _manifest(
     description: BundleDescription, trained: TrainedNetwork, policy: DecisionPolicy, parity: float
 ) -> Manifest:
     """Manifest without guard limits and reference statistics."""
-    config, dataset = trained.config, trained.dataset
+    config, dataset, origin = trained.config, trained.dataset, trained.dataset.source.root.name
+    about = description.about
+    count = len(dataset.positions(Split.TRAIN)) + len(dataset.positions(Split.VALIDATION))
+    classes = ", ".join(trained.model.scheme.names)
+    use = f"Research on images like the {count:,} of {origin} that it was trained on: {classes}."
     return Manifest(
-        name=description.name,
-        version=description.version,
+        name=about.name,
+        version=about.version,
         architecture=config.model.architecture,
         classes=trained.model.scheme.names,
         preprocessing=config.preprocessing,
@@ -217,10 +228,10 @@ def _manifest(
         fitted_on=description.fitted_on,
         conformal=policy.conformal,
         guard=GuardLimits(0.5, 1.0, 1.0, 1.0, 0.0),
-        scope=SCOPE,
-        intended_use=INTENDED_USE,
-        licence=LICENCE,
-        citation=CITATION,
+        scope=Scope(about.age_range, about.view_names),
+        intended_use=about.intended_use or use,
+        licence=about.licence or "not stated",
+        citation=about.citation or f"Images: {origin}",
         training={
             "config": config.to_dict(),
             "config_hash": config.hash,

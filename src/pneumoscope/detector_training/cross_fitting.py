@@ -16,7 +16,7 @@ from pneumoscope import paths
 from pneumoscope.config import DetectorConfig, RunConfig, SplitConfig
 from pneumoscope.data.dataset import Dataset, load_dataset
 from pneumoscope.data.locate import Location
-from pneumoscope.detector_training.bundling import BundleDescription, TrainedNetwork, make_bundle
+from pneumoscope.detector_training.bundling import BundleDescription, TrainedNetwork, make_bundle, texts_for
 from pneumoscope.detector_training.stress_validation import (
     StressValidation,
     load_stress_validation,
@@ -95,8 +95,7 @@ def _write_bundle(
         "they are, both kinds counting alike, normals of odd styles, other normals stored like pneumonias"
     )
     description = BundleDescription(
-        config.detector.name,
-        config.detector.version,
+        texts_for(dataset, config.detector),
         fitted_on,
         {"hard_validation": {"auc": fitted.auc, "films": fitted.images}},
         training_facts,

@@ -200,7 +200,8 @@ def parse_requirements(texts: Sequence[str]) -> dict[str, float]:
             least = float("nan")
         if name not in REQUIRABLE or name in found or not 0 < least <= 1:
             raise InputError(
-                f"expected a requirement such as sensitivity=0.95, of {listed(REQUIRABLE)}, each once, found {text!r}: correct it"
+                f"expected a requirement such as sensitivity=0.95, of {listed(REQUIRABLE)}, each once and above 0 up to 1, found {text!r}: "
+                "correct it"
             )
         found[name] = least
     return found

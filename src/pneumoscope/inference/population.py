@@ -237,7 +237,7 @@ def fit_population_by_patient(
     outside: float,
     references: int,
     rng: np.random.Generator,
-) -> tuple[Population, Floats]:
+) -> tuple[Population, Floats, NDArray[np.bool_]]:
     """Fit the population of a bundle to few radiographs, each held out from the references that it is compared with.
 
     Args:
@@ -250,7 +250,8 @@ def fit_population_by_patient(
         rng: Random generator for the choice of the references.
 
     Returns:
-        Population, and the (n,) distances of the radiographs to references of other patients.
+        Population; the (n,) distances of the radiographs to references of other patients; and (n,) bool, those that lie outside
+        by this distance, or by limits of exposure of other patients.
 
     Raises:
         DataError: Radiographs that are all alike.
@@ -261,7 +262,21 @@ def fit_population_by_patient(
     near = features.among(radiographs.features, others)
     alike = layout.among(radiographs.layout, others)
     population = _joined(features, layout, exposure, near, alike, outside)
-    return population, _weighted_product(near, alike, population.feature_weight) / population.limit
+    distance = _weighted_product(near, alike, population.feature_weight) / population.limit
+    return population, distance, (distance > 1) | _outside_exposures_of_others(radiographs, variants, origin, patients)
+
+
+def _outside_exposures_of_others(
+    radiographs: Descriptions, variants: Descriptions, origin: NDArray[np.integer], patients: NDArray[np.integer]
+) -> NDArray[np.bool_]:
+    """(n,) bool, whether each radiograph lies beyond limits that are fitted to those of other patients and their variants."""
+    every = np.concatenate([radiographs.exposure, variants.exposure])
+    owner = np.concatenate([patients, patients[origin]])
+    outside = np.zeros(len(radiographs), dtype=np.bool_)
+    for patient in np.unique(patients):
+        own = patients == patient
+        outside[own] = fit_exposure_limits(every[owner != patient]).outside(radiographs.exposure[own])
+    return outside
 
 
 def _joined(

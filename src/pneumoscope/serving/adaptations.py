@@ -238,6 +238,9 @@ class Adaptations:
         """
         with self._changing:
             record = self._collecting(identifier)
+            if not (record.negatives and record.positives):
+                detail = f"expected images of both classes, found {record.negatives} negative and {record.positives} positive: add some"
+                raise ProblemError(Problem.ADAPTATION_CONFLICT, detail)
             folder = self._folder_of(identifier)
             table = folder / _IMAGES / _TABLE
             try:
@@ -391,14 +394,15 @@ class Adaptations:
         """Delete the adaptation where no request follows, as where its caller has gone."""
         if self._idle:
             self._idle.cancel()
-        self._idle = threading.Timer(self._settings.adaptation_seconds, self._expire, (identifier,))
-        self._idle.daemon = True
-        self._idle.start()
+        self._idle = timer = threading.Timer(self._settings.adaptation_seconds, lambda: self._expire(identifier, timer))
+        timer.daemon = True
+        timer.start()
 
-    def _expire(self, identifier: str) -> None:
+    def _expire(self, identifier: str, timer: threading.Timer) -> None:
         with self._changing:
             record = self._records.get(identifier)
-            if record is None or record.state is not AdaptationState.COLLECTING:
+            # A request that came just before the end has set another timer.
+            if self._idle is not timer or record is None or record.state is not AdaptationState.COLLECTING:
                 return
             shutil.rmtree(self._folder_of(identifier), ignore_errors=True)
             del self._records[identifier]

@@ -1,9 +1,10 @@
 """Application: routes and page, inside the outermost layer."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -116,7 +117,7 @@ def _answer_problems(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        errors = [{"where": ".".join(map(str, each["loc"])), "found": each["msg"]} for each in error.errors()]
+        errors = [{"where": ".".join(map(str, each["loc"])), "found": _in_words(each)} for each in error.errors()]
         detail = "; ".join(f"{each['where']}: {each['found']}" for each in errors)
         return ProblemError(Problem.INVALID_REQUEST, detail, errors=errors).response(request.state.request_id)
 
@@ -127,6 +128,13 @@ def _answer_problems(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:
         return ProblemError(Problem.INTERNAL).response(request.state.request_id)
+
+
+def _in_words(error: Mapping[str, Any]) -> str:
+    """What is wrong with a parameter; a pattern is for programs, which find it in /v1/openapi.json."""
+    if error["type"] != "string_pattern_mismatch":
+        return str(error["msg"])
+    return f"expected another form, as /v1/openapi.json describes it, found {str(error['input'])[:60]!r}"
 
 
 def _methods(app: FastAPI, request: Request) -> set[str]:
