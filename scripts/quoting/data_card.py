@@ -1,5 +1,6 @@
 """Blocks of docs/data-card.md: the audit of the data set."""
 
+from pneumoscope.evaluation.intervals import Estimate
 from quoting.formatting import significant, table
 from quoting.results import Blocks, read
 
@@ -10,13 +11,14 @@ def file_cues() -> str:
         [
             cue["split"],
             cue["name"],
-            "–" if cue["strength"] is None else f"{cue['strength']:.3f}",
+            "–" if cue["auc"]["value"] is None else Estimate(**cue["auc"]).as_number(),
+            cue["higher_in"],
             significant(cue["normal_median"]),
             significant(cue["pneumonia_median"]),
         ]
         for cue in read("study/data/audit.json")["file_cues"]
     ]
-    return table(["split", "property", "AUC", "median normal", "median pneumonia"], rows)
+    return table(["split", "property", "AUC (95 % interval)", "higher in", "median normal", "median pneumonia"], rows)
 
 
 def verdict() -> str:

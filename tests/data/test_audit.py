@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -14,8 +15,9 @@ from pneumoscope.types import Finding, Split
 
 @pytest.fixture
 def images(tmp_path, phantoms):
-    """Eight phantoms to damage."""
-    for split, name, count in (("train", "NORMAL", 3), ("train", "PNEUMONIA", 3), ("test", "NORMAL", 2)):
+    """Ten phantoms to damage."""
+    counts = (("train", "NORMAL", 3), ("train", "PNEUMONIA", 3), ("test", "NORMAL", 2), ("test", "PNEUMONIA", 2))
+    for split, name, count in counts:
         folder = tmp_path / split / name
         folder.mkdir(parents=True)
         for file in sorted((phantoms / split / name).iterdir())[: 2 * count : 2]:
@@ -136,7 +138,10 @@ def test_file_cues_equal_scikit_learn_and_the_verdict_names_the_strongest(phanto
     train = np.array([row.split is Split.TRAIN for row in index.rows])
     contrast = np.array([m.contrast for m in index.measurements])
     cue = next(c for c in result.cues if c.split is Split.TRAIN and c.name == "contrast")
-    assert cue.auc == pytest.approx(roc_auc_score(label[train], contrast[train]))
+    expected = roc_auc_score(label[train], contrast[train])
+    assert cue.auc.value == pytest.approx(max(expected, 1 - expected))
+    assert cue.auc.low < cue.auc.value < cue.auc.high
+    assert cue.higher_in == ("pneumonia" if expected >= 0.5 else "normal")
     assert cue.normal_median == pytest.approx(np.median(contrast[train & ~label]))
     assert result.verdict.startswith("The file gives the label away: bytes per pixel alone")
     assert "AUC 1.000" in result.verdict
@@ -145,4 +150,29 @@ def test_file_cues_equal_scikit_learn_and_the_verdict_names_the_strongest(phanto
 def test_verdict_without_any_cue(tmp_path):
     (tmp_path / "normal").mkdir()
     Image.new("L", (9, 9), 7).save(tmp_path / "normal/a.png")
-    assert audited(tmp_path).verdict.startswith("The files cannot give the label away")
+    found = audited(tmp_path)
+    assert (
+        found.verdict
+        == "The files were not compared: 10 training films of each class are needed, found 1 normal, 0 pneumonia."
+    )
+    assert [finding.code for finding in found.findings if finding.code == "missing_class"] == ["missing_class"]
+    assert not any(cue.is_known for cue in found.cues)
+
+
+def test_a_class_that_is_missing_in_a_split_is_named(images):
+    for file in (images / "test" / "NORMAL").iterdir():
+        file.unlink()
+    [found] = [finding for finding in audited(images).findings if finding.code == "missing_class"]
+    assert found.severity == "warning"
+    assert re.fullmatch(r"test has 2 pneumonia films and no normal ones: .*", found.message)
+
+
+def test_properties_that_do_not_vary_are_named(tmp_path, rng):
+    for number in range(24):
+        folder = tmp_path / ("normal" if number % 2 else "pneumonia")
+        folder.mkdir(exist_ok=True)
+        noise = rng.integers(0, 256, (9, 9), dtype=np.uint8)
+        Image.fromarray(noise).save(folder / f"{number}.bmp", format="png")
+    verdict = audited(tmp_path).verdict
+    assert "alone separates pneumonia from normal in train with AUC" in verdict
+    assert "same for every film or unknown: JPEG quantisation, aspect ratio, bytes per pixel, height, width" in verdict

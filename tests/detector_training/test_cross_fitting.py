@@ -9,7 +9,7 @@ import torch
 
 from pneumoscope.assessment.bundles import evaluate_bundle
 from pneumoscope.assessment.evaluation import Evaluation
-from pneumoscope.bundle import load_bundle
+from pneumoscope.bundle import Scope, load_bundle
 from pneumoscope.config import DetectorConfig, ModelConfig, Preprocessing, RunConfig, TrainingConfig
 from pneumoscope.data.locate import Location
 from pneumoscope.decision import softmax
@@ -71,7 +71,10 @@ def test_bundle_holds_the_policy_fitted_on_out_of_fold_predictions(made):
     assert manifest.calibration.temperature == decision["calibration"]["temperature"]
     assert manifest.training["config_hash"] == CONFIG.hash
     assert decision["films"] == 60, "every training film is held out once"
-    assert "not for deciding on treatment" in manifest.intended_use.replace("nor", "not")
+    # It says what it was trained on, and nothing of the images that the shipped detectors were.
+    use = "Research on images like the 60 of phantoms that it was trained on: normal, bacterial, viral."
+    assert (manifest.intended_use, manifest.licence, manifest.citation) == (use, "not stated", "Images: phantoms")
+    assert manifest.scope == Scope()
     members = ["seed 0", "seed 1"]
     assert messages == [
         "style fold 1 of 2",

@@ -91,7 +91,7 @@ class AcquisitionAudit:
     @property
     def within_text(self) -> str:
         """AUC within fifths in words."""
-        return in_two_digits(self.within) if self.within else "too few images of both classes"
+        return self.within.as_number(2) if self.within else "too few images of both classes"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for reports."""
@@ -102,11 +102,6 @@ class AcquisitionAudit:
             "within": asdict(self.within) if self.within else None,
             "warning": self.warning,
         }
-
-
-def in_two_digits(auc: Estimate) -> str:
-    """Format an AUC and its interval in two digits."""
-    return f"{auc.value:.2f} ({auc.low:.2f}-{auc.high:.2f})"
 
 
 def audit_acquisition(images: SiteImages, probability: Floats) -> AcquisitionAudit:

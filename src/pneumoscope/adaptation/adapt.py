@@ -90,7 +90,7 @@ class Adaptation:
     @property
     def verdict(self) -> str:
         """Verdict in one line."""
-        auc = f"AUC {self.auc.value:.3f} ({self.auc.low:.3f}-{self.auc.high:.3f})"
+        auc = f"AUC {self.auc.as_number()}"
         count = f"{len(self.images)} images, {self.patients} patients"
         if not self.better_than_chance:
             return f"no better than chance: not made; {auc} by cross-validation over {count}"

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumoscope.adaptation.acquisition import in_two_digits
 from pneumoscope.adaptation.adapt import Adaptation
 from pneumoscope.adaptation.bundling import SiteDescription
 from pneumoscope.assessment.acceptance import acceptance_tables
@@ -186,12 +185,12 @@ def _acquisition(adaptation: Adaptation) -> Section:
         [
             name,
             f"higher in {positive}" if audit.properties[name].value >= 0.5 else f"lower in {positive}",
-            in_two_digits(audit.strength(name)),
+            audit.strength(name).as_number(2),
         ]
         for name in audit.strongest
     ]
     rows += [
-        ["file properties, grey levels, spectrum, markers and view together", "", in_two_digits(audit.together)],
+        ["file properties, grey levels, spectrum, markers and view together", "", audit.together.as_number(2)],
         ["new bundle, among images that these rank alike (fifths)", "", audit.within_text],
     ]
     return Section(
@@ -238,8 +237,8 @@ def summary_lines(adaptation: Adaptation) -> list[str]:
     measures: dict[str, Any] = adaptation.acceptance["measures"]
     gain = adaptation.gain
     lines = [
-        f"AUC of the parent on the same images {adaptation.parent_auc.value:.3f} ({adaptation.parent_auc.low:.3f}-"
-        f"{adaptation.parent_auc.high:.3f}), difference {gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f}), P {_p(adaptation.gain_p)}",
+        f"AUC of the parent on the same images {adaptation.parent_auc.as_number()}, "
+        f"difference {gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f}), P {_p(adaptation.gain_p)}",
         *(f"{name} {Estimate(**measures[name])}" for name in ("sensitivity", "specificity", "answered")),
         adaptation.curve.answer,
     ]

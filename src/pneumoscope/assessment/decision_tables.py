@@ -44,11 +44,7 @@ def decision_tables(decisions: Mapping[str, Any], scheme: ClassScheme) -> list[T
 
 def format_estimate(name: str, estimate: Estimate) -> str:
     """Value and interval of a metric: plain numbers for an AUC, a calibration error and a Brier score, percent for others."""
-    if not name.startswith(("auc", "ece", "brier")) or estimate.value != estimate.value:
-        return str(estimate)
-    if estimate.low != estimate.low:
-        return f"{estimate.value:.3f}"
-    return f"{estimate.value:.3f} ({estimate.low:.3f}-{estimate.high:.3f})"
+    return estimate.as_number() if name.startswith(("auc", "ece", "brier")) else str(estimate)
 
 
 def _percent(fraction: float | None) -> str:

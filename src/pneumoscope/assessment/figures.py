@@ -49,7 +49,7 @@ def draw_roc(table: PredictionTable, auc: Estimate, title: str, synthetic: bool)
         axes.plot([0, 1], [0, 1], ":", color=NEUTRAL, linewidth=1)
         if positive.any() and not positive.all():
             _draw_curve(axes, score, positive, table)
-            text = f"AUC {auc.value:.3f} ({auc.low:.3f}-{auc.high:.3f})"
+            text = f"AUC {auc.as_number()}"
             axes.text(0.97, 0.32, text, ha="right", transform=axes.transAxes)
             axes.legend(loc="lower right")
         else:

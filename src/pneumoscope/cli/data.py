@@ -121,20 +121,21 @@ def audit(
     """Check for damage, duplicates, leakage and files that predict the label; exit code 1 if the data cannot be used."""
     from pneumoscope.data.audit import audit as examine
     from pneumoscope.files import write_json
+    from pneumoscope.provenance import provenance
 
     found = _indexed(data, data_names(class_map, path_column, class_column, patient_column))
     result = examine(found)
-    write_json(out / "audit.json", result.to_dict() | {"index_hash": found.hash})
+    write_json(out / "audit.json", result.to_dict() | {"index_hash": found.hash, **provenance()})
     if as_json:
         print_json(result.to_dict())
     else:
         for finding in result.findings:
             typer.echo(f"{finding.severity}: {finding.message}")
-        typer.echo(f"{'split':<8}{'property':<20}{'AUC':>7}{'normal':>12}{'pneumonia':>12}")
+        medians = f"{'median normal':>15}{'pneumonia':>12}"
+        typer.echo(f"{'split':<8}{'property':<20}{'AUC (95 % interval)':<22}{'higher in':<10}{medians}")
         for cue in result.cues:
-            typer.echo(
-                f"{cue.split.value:<8}{cue.name:<20}{cue.auc:>7.3f}{cue.normal_median:>12.4g}{cue.pneumonia_median:>12.4g}"
-            )
+            auc, medians = cue.auc.as_number(), f"{cue.normal_median:>15.4g}{cue.pneumonia_median:>12.4g}"
+            typer.echo(f"{cue.split.value:<8}{cue.name:<20}{auc:<22}{cue.higher_in:<10}{medians.replace('nan', '  -')}")
         typer.echo(result.verdict)
     result.raise_for_errors(skip_unreadable)
 

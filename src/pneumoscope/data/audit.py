@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pneumoscope.data.index import Index
 from pneumoscope.errors import DataError, LeakageError
+from pneumoscope.evaluation.intervals import Estimate, auc_estimate
 from pneumoscope.evaluation.metrics import roc_auc
 from pneumoscope.types import Finding, Split
 
@@ -22,6 +23,8 @@ from pneumoscope.types import Finding, Split
 NEAR_DUPLICATE_BITS = 8
 # Standard deviation of the grey levels below which an image is blank; an exposed image has 30-80.
 BLANK_CONTRAST = 3.0
+# Images of a class in a split below which an AUC says nothing.
+_FEWEST = 10
 # AUC from which a file cue ranks most images by their label, and AUC from which it is worth mentioning.
 LEAKING_AUC = 0.80
 NOTICEABLE_AUC = 0.65
@@ -65,22 +68,24 @@ class FileCue:
     Attributes:
         split: Split of the images.
         name: Name of the property.
-        auc: Probability that a random pneumonia image has a higher value than a random normal one, in [0, 1]; NaN where the
-            property is constant or unknown.
+        auc: AUC in the better direction, at least 0.5, with its interval over patients; NaN where the property is constant or
+            unknown, or a class has fewer than ten images.
+        higher_in: Class with the higher values, normal or pneumonia; empty where the AUC is NaN.
         normal_median: Median over the normal images; NaN where only one class occurs.
         pneumonia_median: Median over the images with pneumonia; NaN where only one class occurs.
     """
 
     split: Split
     name: str
-    auc: float
+    auc: Estimate
+    higher_in: str
     normal_median: float
     pneumonia_median: float
 
     @property
-    def strength(self) -> float:
-        """AUC regardless of direction, max(auc, 1 - auc), in [0.5, 1]; NaN where `auc` is."""
-        return max(self.auc, 1 - self.auc) if self.auc == self.auc else self.auc
+    def is_known(self) -> bool:
+        """Whether the AUC is defined."""
+        return self.auc.value == self.auc.value
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,7 @@ class Audit:
         """Plain data for `audit.json`."""
         return {
             "findings": [finding.to_dict() for finding in self.findings],
-            "file_cues": [asdict(cue) | {"strength": cue.strength} for cue in self.cues],
+            "file_cues": [asdict(cue) for cue in self.cues],
             "verdict": self.verdict,
         }
 
@@ -147,9 +152,10 @@ def audit(index: Index, split: Sequence[Split] | None = None) -> Audit:
         *_near_duplicates(index, splits),
         *_contradictions(index),
         *_patients_in_two_splits(index, splits),
+        *_missing_classes(index),
     ]
     cues = tuple(_file_cues(index))
-    return Audit(tuple(findings), cues, _verdict(cues))
+    return Audit(tuple(findings), cues, _verdict(cues, index))
 
 
 def _damage(index: Index) -> Iterable[AuditFinding]:
@@ -217,6 +223,24 @@ def _patients_in_two_splits(index: Index, splits: list[Split]) -> Iterable[Audit
         yield AuditFinding("patient_on_two_sides", "error", message, _paths(index, across), len(across))
 
 
+def _missing_classes(index: Index) -> Iterable[AuditFinding]:
+    for split, counts in _class_counts(index).items():
+        for absent in (name for name, count in counts.items() if count == 0):
+            [(present, count)] = [(name, count) for name, count in counts.items() if count]
+            message = (
+                f"{split} has {count:,} {present} films and no {absent} ones: nothing can be learnt or measured there"
+            )
+            yield AuditFinding("missing_class", "warning", message)
+
+
+def _class_counts(index: Index) -> dict[Split, dict[str, int]]:
+    """Number of normal and pneumonia images of each split that has any."""
+    counts: dict[Split, dict[str, int]] = {}
+    for row in index.rows:
+        counts.setdefault(row.split, {Finding.NORMAL.value: 0, Finding.PNEUMONIA.value: 0})[row.finding.value] += 1
+    return dict(sorted(counts.items(), key=lambda each: list(Split).index(each[0])))
+
+
 def _positions_by(keys: list[str]) -> dict[str, list[int]]:
     """Positions of each key."""
     positions: dict[str, list[int]] = defaultdict(list)
@@ -268,44 +292,52 @@ def _file_cues(index: Index) -> Iterable[FileCue]:
         "brightness": [m.brightness for m in index.measurements],
     }
     label = np.array([row.finding is Finding.PNEUMONIA for row in index.rows])
+    patients = np.array([row.patient for row in index.rows])
     for split in (Split.TRAIN, Split.TEST):
-        chosen = np.array([row.split is split for row in index.rows])
+        chosen = np.array([row.split is split for row in index.rows], dtype=bool)
         if not chosen.any():
             continue
         for name, measured in values.items():
-            yield _cue(split, name, np.array(measured, dtype=np.float64)[chosen], label[chosen])
+            yield _cue(split, name, np.array(measured, dtype=np.float64)[chosen], label[chosen], patients[chosen])
 
 
-def _cue(split: Split, name: str, value: NDArray[np.float64], pneumonia: NDArray[np.bool_]) -> FileCue:
+def _cue(
+    split: Split, name: str, value: NDArray[np.float64], pneumonia: NDArray[np.bool_], patients: NDArray[np.str_]
+) -> FileCue:
     known = np.isfinite(value)
-    value, pneumonia = value[known], pneumonia[known]
-    two_classes = pneumonia.any() and not pneumonia.all()
-    varies = two_classes and value.min() < value.max()
-    return FileCue(
-        split,
-        name,
-        roc_auc(value, pneumonia) if varies else float("nan"),
-        float(np.median(value[~pneumonia])) if two_classes else float("nan"),
-        float(np.median(value[pneumonia])) if two_classes else float("nan"),
-    )
+    value, pneumonia, patients = value[known], pneumonia[known], patients[known]
+    medians = [float(np.median(value[own])) if own.any() else float("nan") for own in (~pneumonia, pneumonia)]
+    if min(pneumonia.sum(), (~pneumonia).sum()) < _FEWEST or value.min() == value.max():
+        return FileCue(split, name, Estimate(*[float("nan")] * 3), "", *medians)
+    # Turned the way in which it is above one half.
+    upwards = roc_auc(value, pneumonia) >= 0.5
+    auc = auc_estimate(value if upwards else -value, pneumonia, patients.tolist())
+    return FileCue(split, name, auc, (Finding.PNEUMONIA if upwards else Finding.NORMAL).value, *medians)
 
 
-def _verdict(cues: tuple[FileCue, ...]) -> str:
+def _verdict(cues: tuple[FileCue, ...], index: Index) -> str:
     """Summary of the file cues in words: whether the file alone predicts the label."""
-    known = [cue for cue in cues if cue.strength == cue.strength]
+    counts = _class_counts(index)
+    of_train = counts.get(Split.TRAIN, {})
+    if not of_train:
+        return "The files were not compared: there are no training films."
+    if min(of_train.values()) < _FEWEST:
+        shown = ", ".join(f"{count:,} {name}" for name, count in of_train.items())
+        return f"The files were not compared: {_FEWEST} training films of each class are needed, found {shown}."
+    known = [cue for cue in cues if cue.is_known]
     constant = sorted({cue.name for cue in cues} - {cue.name for cue in known})
     tail = f" Not to be seen here, being the same for every film or unknown: {', '.join(constant)}." if constant else ""
-    strongest = max((cue for cue in known if cue.split is Split.TRAIN), key=lambda cue: cue.strength, default=None)
+    strongest = max((cue for cue in known if cue.split is Split.TRAIN), key=lambda cue: cue.auc.value, default=None)
     if strongest is None:
         return "The files cannot give the label away: nothing about them varies." + tail
-    evidence = f"{strongest.name} alone separates pneumonia from normal in train with AUC {strongest.strength:.3f}"
+    evidence = f"{strongest.name} alone separates pneumonia from normal in train with AUC {strongest.auc.as_number()}"
     in_test = next((c for c in known if c.split is Split.TEST and c.name == strongest.name), None)
-    test_evidence = f", in test with {in_test.strength:.3f}" if in_test else ""
-    if strongest.strength >= LEAKING_AUC:
+    test_evidence = f", in test with {in_test.auc.as_number()}" if in_test else ""
+    if strongest.auc.value >= LEAKING_AUC:
         conclusion = "The file gives the label away"
-    elif strongest.strength >= NOTICEABLE_AUC:
+    elif strongest.auc.value >= NOTICEABLE_AUC:
         conclusion = "The file hints at the label"
     else:
         conclusion = "The file hardly tells the label"
-    advice = "" if strongest.strength < NOTICEABLE_AUC else " A network can learn this instead of the lung."
+    advice = "" if strongest.auc.value < NOTICEABLE_AUC else " A network can learn this instead of the lung."
     return f"{conclusion}: {evidence}{test_evidence}.{advice}{tail}"

@@ -15,7 +15,7 @@ from pneumoscope.data.locate import Location
 from pneumoscope.data.sources import Source
 from pneumoscope.data.split import SplitAssignment, draw_cluster_validation, draw_validation, minority_clusters
 from pneumoscope.errors import DataError
-from pneumoscope.progress import Report, silent
+from pneumoscope.progress import Report, one, silent
 from pneumoscope.types import ClassScheme, Etiology, Finding, Split
 
 
@@ -150,6 +150,8 @@ def _find_clusters(source: Source, index: Index, cache_folder: Path, report: Rep
     """Fit clusters to the training images, before a validation set is drawn from them, and assign all images."""
     squashed_images = cached_images(source, index, Preprocessing(), cache_folder, report("films decoded"))
     train = index.positions(Split.TRAIN)
+    done = one(report, "acquisition clusters found")
     cluster_of = fit_clusters(squashed_images[train]).predict(squashed_images)
+    done()
     normal = np.array([index.rows[i].finding is Finding.NORMAL for i in train])
     return AcquisitionClusters(squashed_images, cluster_of, tuple(minority_clusters(cluster_of[train], normal)))

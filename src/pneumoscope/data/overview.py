@@ -75,9 +75,9 @@ def _image_sections(dataset: Dataset, figures: dict[str, bytes]) -> list[Section
 def _cue_section(dataset: Dataset, figure: bytes) -> Section:
     return Section(
         "What the file tells",
-        header=["split", "property", "AUC", "median normal", "median pneumonia"],
+        header=["split", "property", "AUC (95 % interval)", "higher in", "median normal", "median pneumonia"],
         rows=[
-            [c.split, c.name, _number(c.auc), _number(c.normal_median), _number(c.pneumonia_median)]
+            [c.split, c.name, c.auc.as_number(), c.higher_in, _number(c.normal_median), _number(c.pneumonia_median)]
             for c in dataset.audit.cues
         ],
         picture=figure,
@@ -274,13 +274,23 @@ def _draw_file_cues(dataset: Dataset, synthetic: bool) -> Figure:
     with drawing(8, 0.9 + 0.36 * len(properties), synthetic) as figure:
         axes = figure.subplots()
         for split, marker, colour in ((Split.TRAIN, "o", "#D55E00"), (Split.TEST, "s", "#0072B2")):
-            strength = {c.name: c.strength for c in dataset.audit.cues if c.split is split}
-            if not strength:
+            of_split = {c.name: c.auc for c in dataset.audit.cues if c.split is split}
+            if not of_split:
                 continue
-            values = [strength[name] for name in properties]
-            axes.plot(values, range(len(properties)), marker, color=colour, label=split.value, markersize=7)
+            auc = [of_split[name] for name in properties]
+            reach = [[each.value - each.low for each in auc], [each.high - each.value for each in auc]]
+            rows = [row + (-0.12 if split is Split.TRAIN else 0.12) for row in range(len(properties))]
+            axes.errorbar(
+                [each.value for each in auc],
+                rows,
+                xerr=reach,
+                fmt=marker,
+                color=colour,
+                label=split.value,
+                markersize=6,
+            )
         for row, name in enumerate(properties):
-            if all(c.strength != c.strength for c in dataset.audit.cues if c.name == name):
+            if not any(c.is_known for c in dataset.audit.cues if c.name == name):
                 axes.text(0.505, row, "the same for every film, or unknown", va="center", fontsize=8, color=NEUTRAL)
         axes.axvline(0.5, color=NEUTRAL, linewidth=0.8)
         axes.set_yticks(range(len(properties)), properties)
@@ -288,7 +298,7 @@ def _draw_file_cues(dataset: Dataset, synthetic: bool) -> Figure:
         axes.set_ylim(len(properties) - 0.4, -0.6)
         axes.grid(axis="x", alpha=0.3)
         axes.set(
-            xlabel="AUC without a network, direction removed (0.5: tells nothing)",
+            xlabel="AUC without a network, in the better direction (0.5: says nothing); 95 % intervals over patients",
             title="Does the file tell the label?",
         )
         axes.legend(loc="lower right")

@@ -40,7 +40,7 @@ from pneumoscope.inference.drift import fit_reference
 from pneumoscope.inference.guard import Guard
 from pneumoscope.inference.network import Network
 from pneumoscope.models.classifier import ImageClassifier
-from pneumoscope.progress import Report, silent
+from pneumoscope.progress import Progress, Report, ignored, one, silent
 from pneumoscope.provenance import provenance
 from pneumoscope.training.batches import as_network_input
 from pneumoscope.training.export import export_onnx, golden_outputs
@@ -138,7 +138,7 @@ def export_run(
         {"weights": record["facts"]["weights"], "seed": record["seed"], "trained_at_commit": record["commit"]},
     )
     guard_bundle = None if config.model.architecture in _GUARD_ARCHITECTURES else _shipped_guard_bundle(dataset)
-    return make_bundle(out, description, TrainedNetwork(config, model, dataset), fitted.policy, guard_bundle)
+    return make_bundle(out, description, TrainedNetwork(config, model, dataset), fitted.policy, guard_bundle, report)
 
 
 def texts_for(dataset: Dataset, settings: DetectorConfig) -> DetectorConfig:
@@ -173,6 +173,7 @@ def make_bundle(
     trained: TrainedNetwork,
     policy: DecisionPolicy,
     guard_bundle: Bundle | None = None,
+    report: Report = silent,
 ) -> Bundle:
     """Export a network and write its bundle.
 
@@ -183,16 +184,19 @@ def make_bundle(
         policy: Calibration, operating points and prediction sets, fitted on validation images.
         guard_bundle: Bundle whose guard is copied, with the network that it needs; None to fit a guard to the network's own
             features.
+        report: Progress of the stages.
 
     Raises:
         BundleError: The probabilities of ONNX Runtime differ from those of torch.
     """
     dataset, settings = trained.dataset, trained.config.preprocessing
     used = [*dataset.positions(Split.TRAIN), *dataset.positions(Split.VALIDATION)]
+    made = one(report, "network exported")
     onnx = export_onnx(trained.model, settings.height, settings.width)
     network = Network(onnx, settings.height, settings.width)
+    made()
     parity = _check_parity(trained.model, network, dataset.images[used[:: max(1, len(used) // _PARITY_IMAGES)]])
-    guard = Guard.from_bundle(guard_bundle) if guard_bundle else fit_guard_to(network, dataset, settings)
+    guard = Guard.from_bundle(guard_bundle) if guard_bundle else fit_guard_to(network, dataset, settings, report)
     manifest = replace(
         _manifest(description, trained, policy, parity),
         guard=guard.limits,
@@ -202,7 +206,7 @@ def make_bundle(
     golden[TRAINING_HASHES] = training_hashes(dataset.index.rows[i].sha256 for i in used)
     parts = (onnx, golden, guard.arrays(), guard_bundle.model if guard_bundle else b"")
     without_reference = save_bundle(path, manifest, *parts)
-    reference = fit_reference_to(without_reference, dataset)
+    reference = fit_reference_to(without_reference, dataset, report("validation images predicted by the bundle"))
     return save_bundle(path, replace(manifest, reference=reference), *parts)
 
 
@@ -251,11 +255,13 @@ def _golden(model: ImageClassifier, settings: Preprocessing) -> dict[str, NDArra
     return golden_outputs(model, np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8))
 
 
-def fit_reference_to(bundle: Bundle, dataset: Dataset) -> Reference | None:
+def fit_reference_to(bundle: Bundle, dataset: Dataset, progress: Progress = ignored) -> Reference | None:
     """Fit reference statistics to the detector's predictions of the validation images; None where all are rejected."""
     squares = cached_images(dataset.source, dataset.index, Preprocessing(), paths.images_directory())
-    predictions = Detector(bundle).predict_many(squares[i] for i in dataset.positions(Split.VALIDATION))
-    found = [prediction.statistics for prediction in predictions]
+    validation, found = dataset.positions(Split.VALIDATION), []
+    for prediction in Detector(bundle).predict_many(squares[i] for i in validation):
+        found.append(prediction.statistics)
+        progress(len(found), len(validation))
     accepted = [statistics for statistics in found if statistics]
     return fit_reference(accepted, rejected=len(found) - len(accepted)) if accepted else None
 

@@ -26,6 +26,7 @@ from pneumoscope.detector_training.stress_validation import (
 from pneumoscope.evaluation.policy_fitting import FittedPolicy, fit_policy
 from pneumoscope.files import write_json
 from pneumoscope.models.classifier import ImageClassifier
+from pneumoscope.progress import Report, one
 from pneumoscope.provenance import provenance
 from pneumoscope.training import distributed
 from pneumoscope.training.averaging import mean_weights
@@ -79,11 +80,19 @@ def make_detector(
     callbacks.message("the final network, on all training films")
     final_config = replace(network_config, split=_FINAL_SPLIT)
     model = train_and_average(final_config, dataset, folder / "final", seeds, callbacks)
-    return distributed.on_first_rank(lambda: _write_bundle(config, dataset, folder, seeds[0], model, fitted))
+    return distributed.on_first_rank(
+        lambda: _write_bundle(config, dataset, folder, seeds[0], model, fitted, callbacks.progress)
+    )
 
 
 def _write_bundle(
-    config: RunConfig, dataset: Dataset, folder: Path, seed: int, model: ImageClassifier, fitted: FittedPolicy
+    config: RunConfig,
+    dataset: Dataset,
+    folder: Path,
+    seed: int,
+    model: ImageClassifier,
+    fitted: FittedPolicy,
+    report: Report,
 ) -> dict[str, Any]:
     """Write the bundle and `decision.json`, which holds the record that `make_detector` returns."""
     training_facts = {
@@ -101,7 +110,7 @@ def _write_bundle(
         training_facts,
     )
     trained = TrainedNetwork(config, model, dataset)
-    bundle = make_bundle(folder / "bundle.zip", description, trained, fitted.policy)
+    bundle = make_bundle(folder / "bundle.zip", description, trained, fitted.policy, report=report)
     record = {
         "bundle": str(folder / "bundle.zip"),
         "sha256": bundle.sha256,
@@ -181,9 +190,11 @@ def held_out_predictions(
         callbacks.message(f"style fold {config.split.fold + 1} of {config.split.folds}")
         model = train_and_average(config, dataset, folder, seeds, callbacks)
         precision = resolve_precision(config.training.precision)
+        done = one(callbacks.progress, "fold validated")
         distributed.on_first_rank(
             lambda: run_stress_validation(model, dataset, config.preprocessing, precision).save(file)
         )
+        done()
     return load_stress_validation(file)
 
 

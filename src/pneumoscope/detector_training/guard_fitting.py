@@ -5,7 +5,7 @@ held out     training images of the other patients, and the validation images
 altered      the held-out images, altered more than stations differ: still frontal chests, so referred and not rejected
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from itertools import cycle
 
 import numpy as np
@@ -24,6 +24,7 @@ from pneumoscope.data.stress_images import store_like_pneumonias
 from pneumoscope.inference.guard import Guard, fit_guard
 from pneumoscope.inference.network import Network
 from pneumoscope.inference.population import Descriptions, fit_population
+from pneumoscope.progress import Progress, Report, ignored, one, silent
 from pneumoscope.types import Finding, Split
 
 # Fraction of the held-out images that may lie outside the population.
@@ -43,42 +44,55 @@ _ALTERATION = AugmentationConfig(
 )
 
 
-def fit_guard_to(network: Network, dataset: Dataset, settings: Preprocessing) -> Guard:
+def fit_guard_to(network: Network, dataset: Dataset, settings: Preprocessing, report: Report = silent) -> Guard:
     """Fit the guard of a network to the training and validation images of a data set.
 
     Args:
         network: Network whose features describe the images.
         dataset: Data set, split as the network's training had it.
         settings: Preprocessing of the network.
+        report: Progress of the stages.
     """
     squares = cached_images(dataset.source, dataset.index, Preprocessing(), paths.images_directory())
     references, held_out = _halves(dataset)
     rng = np.random.default_rng(0)
+    made = one(report, "export variants made")
     exported = [vary(squares[i], rng) for i, vary in zip(references, cycle(EXPORT_VARIANTS.values()))]
     normal = np.array([row.finding is Finding.NORMAL for row in dataset.index.rows])
     pneumonias = squares[references[~normal[references]]]
     restored, held_out_restored = (
         store_like_pneumonias(squares[some[normal[some]]], pneumonias, rng) for some in (references, held_out)
     )
+    made()
     population = fit_population(
-        describe(network, squares[references], settings),
-        describe(network, [*exported, *restored], settings),
+        describe(network, [*squares[references]], settings, report("references of the guard described")),
+        describe(network, [*exported, *restored], settings, report("export variants described")),
         np.concatenate([np.arange(len(references)), np.flatnonzero(normal[references])]),
-        describe(network, [*squares[held_out], *held_out_restored], settings),
+        describe(network, [*squares[held_out], *held_out_restored], settings, report("held-out images described")),
         _OUTSIDE_FRACTION,
         _REFERENCES,
         rng,
     )
-    altered = describe(network, [_alter(squares[i], rng) for i in held_out], settings)
+    made = one(report, "altered images made")
+    changed = [_alter(squares[i], rng) for i in held_out]
+    made()
+    altered = describe(network, changed, settings, report("altered images described"))
     validation = dataset.positions(Split.VALIDATION)
     similarity = np.array([load_atlas().locate_chest(squares[i]).similarity for i in validation])
     return fit_guard(population, altered, similarity)
 
 
-def describe(network: Network, images: Iterable[NDArray[np.uint8]], settings: Preprocessing) -> Descriptions:
+def describe(
+    network: Network, images: Sequence[NDArray[np.uint8]], settings: Preprocessing, progress: Progress = ignored
+) -> Descriptions:
     """Descriptions of images, each (height, width) uint8."""
-    prepared = [prepare_with_frame(image, settings) for image in images]
-    features = network.run(np.stack([each.image for each in prepared]), FEATURES)[0]
+    prepared, parts = [], []
+    for start in range(0, len(images), network.batch):
+        batch = [prepare_with_frame(image, settings) for image in images[start : start + network.batch]]
+        parts.append(network.run(np.stack([each.image for each in batch]), FEATURES)[0])
+        prepared += batch
+        progress(len(prepared), len(images))
+    features = np.concatenate(parts)
     exposure = np.stack([each.exposure for each in prepared])
     return Descriptions(features, np.stack([each.layout for each in prepared]), exposure)
 

@@ -40,6 +40,14 @@ class Estimate:
             return f"{100 * self.value:.1f} %"
         return f"{100 * self.value:.1f} % ({100 * self.low:.1f}-{100 * self.high:.1f})"
 
+    def as_number(self, digits: int = 3) -> str:
+        """Value and interval as plain numbers, such as an AUC's."""
+        if self.value != self.value:
+            return "undefined"
+        if self.low != self.low:
+            return f"{self.value:.{digits}f}"
+        return f"{self.value:.{digits}f} ({self.low:.{digits}f}-{self.high:.{digits}f})"
+
 
 def wilson_interval(count: int, total: int) -> Estimate:
     """Fraction `count` of `total` with its 95 % interval, for independent images; NaN, from 0 to 1, where `total` is 0.
