@@ -17,8 +17,12 @@ from pneumoscope.types import (
 )
 
 if TYPE_CHECKING:
+    from pneumoscope.config import Preprocessing, SplitConfig
+    from pneumoscope.data.dataset import Dataset, load_dataset
+    from pneumoscope.evaluation.intervals import estimate_metrics
     from pneumoscope.inference.detector import Detector, load_detector
     from pneumoscope.inference.prediction import Prediction
+    from pneumoscope.training.radiographs import RadiographDataset
 
     __version__: str
 
@@ -27,6 +31,7 @@ __all__ = [
     "NOTICE",
     "THREE_CLASS",
     "ClassScheme",
+    "Dataset",
     "Decision",
     "Detector",
     "Etiology",
@@ -34,15 +39,26 @@ __all__ = [
     "IndexRow",
     "PneumoscopeError",
     "Prediction",
+    "Preprocessing",
+    "RadiographDataset",
     "Reason",
     "Split",
+    "SplitConfig",
     "__version__",
+    "estimate_metrics",
+    "load_dataset",
     "load_detector",
 ]
 
 
 # Names whose modules take long to load, or load NumPy, and are imported on first access.
 _LAZY = {
+    "Dataset": "pneumoscope.data.dataset",
+    "load_dataset": "pneumoscope.data.dataset",
+    "Preprocessing": "pneumoscope.config",
+    "SplitConfig": "pneumoscope.config",
+    "RadiographDataset": "pneumoscope.training.radiographs",
+    "estimate_metrics": "pneumoscope.evaluation.intervals",
     "Detector": "pneumoscope.inference.detector",
     "load_detector": "pneumoscope.inference.detector",
     "Prediction": "pneumoscope.inference.prediction",

@@ -9,16 +9,12 @@ import typer
 from pneumoscope.cli.options import (
     NOT_MET,
     BundleOption,
-    ClassColumnOption,
-    ClassMapOption,
     JsonOption,
-    PathColumnOption,
-    PatientColumnOption,
     WorkersOption,
     check_new_bundle,
-    data_names,
     print_json,
     show_names_taken,
+    takes_data_names,
     worker_count,
 )
 
@@ -48,6 +44,7 @@ class AdaptationMethod(StrEnum):
     FINE_TUNE = "fine-tune"
 
 
+@takes_data_names
 def adapt(
     data: Annotated[
         Path | None,
@@ -88,10 +85,8 @@ def adapt(
         str,
         typer.Option("--licence", help="Licence of the new bundle (default: that of its parent).", show_default=False),
     ] = "",
-    class_map: ClassMapOption = "",
-    path_column: PathColumnOption = "",
-    class_column: ClassColumnOption = "",
-    patient_column: PatientColumnOption = "",
+    *,
+    names: "DataNames",
     sensitivity: SensitivityOption = 0.98,
     specificity: SpecificityOption = 0.98,
     suggest: Annotated[
@@ -144,7 +139,7 @@ def adapt(
         from pneumoscope.adaptation.fine_tuning import fine_tune
     parent, source = (
         find_bundle(bundle),
-        _without_test(_open_source(data, positive, data_names(class_map, path_column, class_column, patient_column))),
+        _without_test(_open_source(data, positive, names)),
     )
     page = report_path(out)
     with display() as shown:
@@ -247,15 +242,14 @@ def _without_test(source: "Source") -> "Source":
     return source.only(kept)
 
 
+@takes_data_names
 def calibrate(
     data: SiteDataOption,
     out: NewBundleOption,
     bundle: BundleOption = "default",
     positive: PositiveOption = "pneumonia",
-    class_map: ClassMapOption = "",
-    path_column: PathColumnOption = "",
-    class_column: ClassColumnOption = "",
-    patient_column: PatientColumnOption = "",
+    *,
+    names: "DataNames",
     sensitivity: SensitivityOption = 0.98,
     specificity: SpecificityOption = 0.98,
     workers: WorkersOption = 0,
@@ -263,15 +257,12 @@ def calibrate(
 ) -> None:
     """Fit the calibration and thresholds of a bundle to a site's images (adapt --method calibrate)."""
     adapt(
-        data,
-        out,
-        bundle,
-        AdaptationMethod.CALIBRATE,
-        positive,
-        class_map=class_map,
-        path_column=path_column,
-        class_column=class_column,
-        patient_column=patient_column,
+        data=data,
+        out=out,
+        bundle=bundle,
+        method=AdaptationMethod.CALIBRATE,
+        positive=positive,
+        names=names,
         sensitivity=sensitivity,
         specificity=specificity,
         workers=workers,

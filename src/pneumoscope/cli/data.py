@@ -8,16 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pneumoscope.cli.options import (
-    ClassColumnOption,
-    ClassMapOption,
     DataOption,
     JsonOption,
-    PathColumnOption,
-    PatientColumnOption,
     SkipOption,
-    data_names,
     print_json,
     show_names_taken,
+    takes_data_names,
 )
 
 if TYPE_CHECKING:
@@ -78,19 +74,18 @@ def phantoms(
 
 
 @app.command()
+@takes_data_names
 def index(
     data: DataOption = None,
-    class_map: ClassMapOption = "",
-    path_column: PathColumnOption = "",
-    class_column: ClassColumnOption = "",
-    patient_column: PatientColumnOption = "",
+    *,
+    names: "DataNames",
     out: OutOption = _DEFAULT_OUT,
     as_json: JsonOption = False,
 ) -> None:
     """Hash and measure every image, and write index.csv."""
     from pneumoscope.data.index import save_index
 
-    found = _indexed(data, data_names(class_map, path_column, class_column, patient_column))
+    found = _indexed(data, names)
     save_index(found, out / "index.csv")
     counts = Counter(f"{row.split.value} {row.label}" for row in found.rows)
     record = {
@@ -108,12 +103,11 @@ def index(
 
 
 @app.command()
+@takes_data_names
 def audit(
     data: DataOption = None,
-    class_map: ClassMapOption = "",
-    path_column: PathColumnOption = "",
-    class_column: ClassColumnOption = "",
-    patient_column: PatientColumnOption = "",
+    *,
+    names: "DataNames",
     out: OutOption = _DEFAULT_OUT,
     skip_unreadable: SkipOption = False,
     as_json: JsonOption = False,
@@ -123,7 +117,7 @@ def audit(
     from pneumoscope.files import write_json
     from pneumoscope.provenance import provenance
 
-    found = _indexed(data, data_names(class_map, path_column, class_column, patient_column))
+    found = _indexed(data, names)
     result = examine(found)
     write_json(out / "audit.json", result.to_dict() | {"index_hash": found.hash, **provenance()})
     if as_json:
@@ -141,12 +135,11 @@ def audit(
 
 
 @app.command()
+@takes_data_names
 def split(
     data: DataOption = None,
-    class_map: ClassMapOption = "",
-    path_column: PathColumnOption = "",
-    class_column: ClassColumnOption = "",
-    patient_column: PatientColumnOption = "",
+    *,
+    names: "DataNames",
     out: OutOption = _DEFAULT_OUT,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed.")] = 0,
     folds: Annotated[int, typer.Option("--folds", min=2, help="Number of folds of the training images.")] = 10,
@@ -156,7 +149,7 @@ def split(
     """Draw a validation set, grouped by patient and stratified by class, and write split.csv."""
     from pneumoscope.data.split import draw_validation, save_split
 
-    found = _indexed(data, data_names(class_map, path_column, class_column, patient_column))
+    found = _indexed(data, names)
     assignment = draw_validation(found, seed, folds, fold)
     save_split(found, assignment, out / "split.csv")
     splits = zip(found.rows, assignment.splits, strict=True)
@@ -170,12 +163,11 @@ def split(
 
 
 @app.command()
+@takes_data_names
 def overview(
     data: DataOption = None,
-    class_map: ClassMapOption = "",
-    path_column: PathColumnOption = "",
-    class_column: ClassColumnOption = "",
-    patient_column: PatientColumnOption = "",
+    *,
+    names: "DataNames",
     out: OutOption = _DEFAULT_OUT,
     skip_unreadable: SkipOption = False,
     as_json: JsonOption = False,
@@ -189,9 +181,7 @@ def overview(
     from pneumoscope.data.overview import write_overview
 
     with display() as shown:
-        location = replace(
-            locate(data, shown.report), names=data_names(class_map, path_column, class_column, patient_column)
-        )
+        location = replace(locate(data, shown.report), names=names)
         show_names_taken(location.open())
         images_folder = paths.images_directory()
         dataset = load_dataset(location, Preprocessing(), SplitConfig(), images_folder, shown.report, skip_unreadable)

@@ -9,20 +9,16 @@ import typer
 from pneumoscope.cli.options import (
     NOT_MET,
     AcceptOption,
-    ClassColumnOption,
-    ClassMapOption,
     DataOption,
     InceptionOption,
     JsonOption,
     LedgerOption,
-    PathColumnOption,
-    PatientColumnOption,
     SkipOption,
     WorkersOption,
     accepted,
-    data_names,
     print_json,
     show_names_taken,
+    takes_data_names,
     worker_count,
 )
 from pneumoscope.types import Split
@@ -32,6 +28,7 @@ if TYPE_CHECKING:
     from pneumoscope.data.sources import DataNames
 
 
+@takes_data_names
 def evaluate(
     run: Annotated[
         Path | None,
@@ -51,10 +48,8 @@ def evaluate(
         ),
     ] = None,
     data: DataOption = None,
-    class_map: ClassMapOption = "",
-    path_column: PathColumnOption = "",
-    class_column: ClassColumnOption = "",
-    patient_column: PatientColumnOption = "",
+    *,
+    names: "DataNames",
     split: Annotated[
         Split | None,
         typer.Option(
@@ -101,7 +96,7 @@ def evaluate(
         skip_unreadable,
         parse_requirements(require or ()),
         accepted(accept),
-        data_names(class_map, path_column, class_column, patient_column),
+        names,
     )
     if run:
         folder = run / "evaluation" / (split or Split.TEST).value

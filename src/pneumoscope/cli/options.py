@@ -1,6 +1,8 @@
 """Options that several commands share."""
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,34 +19,41 @@ DataOption = Annotated[
         show_default=False,
     ),
 ]
-ClassMapOption = Annotated[
-    str,
-    typer.Option(
-        "--class-map",
-        help="Classes of the data by their names there, such as 'No Finding=normal,Pneumonia=pneumonia'; images of others are left out.",
-        show_default=False,
-    ),
-]
-PathColumnOption = Annotated[
-    str,
-    typer.Option(
-        "--path-column", help="Column of a table with the paths (default: path, file, image, ...).", show_default=False
-    ),
-]
-ClassColumnOption = Annotated[
-    str,
-    typer.Option(
-        "--class-column", help="Column of a table with the classes (default: class, label, ...).", show_default=False
-    ),
-]
-PatientColumnOption = Annotated[
-    str,
-    typer.Option(
-        "--patient-column",
-        help="Column of a table with the patients (default: patient, patient ID, ...).",
-        show_default=False,
-    ),
-]
+# Parameter to its type, of the options by which a data set says what it calls its classes and columns.
+_DATA_NAMES: dict[str, Any] = {
+    "class_map": Annotated[
+        str,
+        typer.Option(
+            "--class-map",
+            help="Classes of the data by their names there, such as 'No Finding=normal,Pneumonia=pneumonia'; images of others are left out.",
+            show_default=False,
+        ),
+    ],
+    "path_column": Annotated[
+        str,
+        typer.Option(
+            "--path-column",
+            help="Column of a table with the paths (default: path, file, image, ...).",
+            show_default=False,
+        ),
+    ],
+    "class_column": Annotated[
+        str,
+        typer.Option(
+            "--class-column",
+            help="Column of a table with the classes (default: class, label, ...).",
+            show_default=False,
+        ),
+    ],
+    "patient_column": Annotated[
+        str,
+        typer.Option(
+            "--patient-column",
+            help="Column of a table with the patients (default: patient, patient ID, ...).",
+            show_default=False,
+        ),
+    ],
+}
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 SkipOption = Annotated[
     bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be read, instead of stopping.")
@@ -141,7 +150,32 @@ def accepted(reasons: list[str] | None) -> tuple[str, ...]:
     return tuple(sorted(set(reasons or ())))
 
 
-def data_names(class_map: str, path: str, class_: str, patient: str) -> "DataNames":
+def takes_data_names(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command the options --class-map and --*-column in place of its parameter `names`, which gets what they say."""
+
+    @wraps(command)
+    def with_names(**values: Any) -> None:
+        if "names" not in values:
+            values["names"] = _data_names(*(values.pop(name, "") for name in _DATA_NAMES))
+        command(**values)
+
+    own = inspect.signature(command).parameters.values()
+    options = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default="", annotation=kind)
+        for name, kind in _DATA_NAMES.items()
+    ]
+    parameters = [
+        each.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for parameter in own
+        for each in (options if parameter.name == "names" else [parameter])
+    ]
+    of_command = {name: kind for name, kind in command.__annotations__.items() if name != "names"}
+    with_names.__annotations__ = of_command | _DATA_NAMES
+    with_names.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return with_names
+
+
+def _data_names(class_map: str, path: str, class_: str, patient: str) -> "DataNames":
     """Names of `--class-map` and of the options of columns.
 
     Raises:
@@ -159,6 +193,13 @@ def data_names(class_map: str, path: str, class_: str, patient: str) -> "DataNam
     return DataNames(
         {name.strip(): to.strip() for name, _, to in pairs}, {column: name for column, name in columns.items() if name}
     )
+
+
+def names_as_options(names: "DataNames") -> dict[str, str]:
+    """Options that say these names, with their values."""
+    classes = ",".join(f"{name}={to}" for name, to in names.classes.items())
+    columns = {f"--{column}-column": name for column, name in names.columns.items()}
+    return ({"--class-map": classes} if classes else {}) | columns
 
 
 def show_names_taken(source: "Source") -> None:
@@ -233,8 +274,6 @@ __all__ = [
     "SOME_UNREADABLE",
     "AcceptOption",
     "BundleOption",
-    "ClassColumnOption",
-    "ClassMapOption",
     "DataOption",
     "EpochsOption",
     "InceptionOption",
@@ -243,8 +282,6 @@ __all__ = [
     "LedgerOption",
     "LimitOption",
     "OperatingPointOption",
-    "PathColumnOption",
-    "PatientColumnOption",
     "PrevalenceOption",
     "ProcessesOption",
     "RayOption",
@@ -252,10 +289,11 @@ __all__ = [
     "WorkersOption",
     "accepted",
     "check_new_bundle",
-    "data_names",
     "launch_processes",
+    "names_as_options",
     "print_counts",
     "print_json",
     "show_names_taken",
+    "takes_data_names",
     "worker_count",
 ]

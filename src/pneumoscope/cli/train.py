@@ -8,33 +8,32 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pneumoscope.cli.options import (
-    ClassColumnOption,
-    ClassMapOption,
     DataOption,
     EpochsOption,
     InceptionOption,
     JobsOption,
     JsonOption,
     LimitOption,
-    PathColumnOption,
-    PatientColumnOption,
     ProcessesOption,
     RayOption,
     SkipOption,
-    data_names,
     launch_processes,
+    names_as_options,
     print_json,
     show_names_taken,
+    takes_data_names,
 )
 
 if TYPE_CHECKING:
     from pneumoscope.config import RunConfig
     from pneumoscope.data.locate import Location
+    from pneumoscope.data.sources import DataNames
     from pneumoscope.training.callbacks import Callbacks
     from pneumoscope.training.jobs import Workers
     from pneumoscope.training.single_run import SingleRun
 
 
+@takes_data_names
 def train(
     config: Annotated[
         Path, typer.Argument(help="TOML configuration, or the name of one that ships, such as cnn_3_classes or nano.")
@@ -49,10 +48,8 @@ def train(
         typer.Option("--base", help="Finished run whose network the stacked network builds on.", show_default=False),
     ] = None,
     data: DataOption = None,
-    class_map: ClassMapOption = "",
-    path_column: PathColumnOption = "",
-    class_column: ClassColumnOption = "",
-    patient_column: PatientColumnOption = "",
+    *,
+    names: "DataNames",
     inception_weights: InceptionOption = None,
     skip_unreadable: SkipOption = False,
     epochs: EpochsOption = None,
@@ -75,16 +72,14 @@ def train(
     from pneumoscope.training.jobs import Workers
 
     workers = Workers(jobs, address)
-    names = data_names(class_map, path_column, class_column, patient_column)
     settings = _settings(config)
     if epochs is not None:
         settings = settings.with_training(epochs=epochs)
     if (jobs > 1 or address) and not settings.detector.name:
         raise ConfigError("expected [detector] in the configuration for --jobs, found one training: leave --jobs out")
     folder = resume or out or Path("runs") / settings.name
-    options = {"--data": data, "--base": base, "--epochs": epochs, "--limit": limit, "--class-map": class_map or None}
-    options |= {"--path-column": path_column or None, "--class-column": class_column or None}
-    options |= {"--patient-column": patient_column or None}
+    options: dict[str, Any] = {"--data": data, "--base": base, "--epochs": epochs, "--limit": limit}
+    options |= names_as_options(names)
     named = "".join(f" {option} {shlex.quote(str(value))}" for option, value in options.items() if value is not None)
     with display(f"pneumoscope train {config} --resume {folder}{named}") as shown:
         location = distributed.first_rank_then_others(

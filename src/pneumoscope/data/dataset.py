@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pneumoscope import paths
 from pneumoscope.config import Preprocessing, SplitConfig
 from pneumoscope.data.acquisition_clusters import fit_clusters
 from pneumoscope.data.audit import Audit, audit
 from pneumoscope.data.cache import cached_images
 from pneumoscope.data.index import Index, build_index
-from pneumoscope.data.locate import Location
+from pneumoscope.data.locate import Location, locate
 from pneumoscope.data.sources import Source
 from pneumoscope.data.split import SplitAssignment, draw_cluster_validation, draw_validation, minority_clusters
 from pneumoscope.errors import DataError
@@ -102,20 +103,23 @@ class Dataset:
 
 
 def load_dataset(
-    location: Location | Path,
-    preprocessing: Preprocessing,
-    split: SplitConfig,
-    cache_folder: Path,
+    location: Location | Path | str | None = None,
+    preprocessing: Preprocessing | None = None,
+    split: SplitConfig | None = None,
+    cache_folder: Path | None = None,
     report: Report = silent,
     skip_unreadable: bool = False,
 ) -> Dataset:
-    """Index, audit, split and decode the images of a data set.
+    """Index, audit, split and decode the images of a data set. Needs the packages of `pneumoscope[train]`.
+
+    The validation set is a fold of the training images, drawn by patient; the test images are those that the data set names so.
 
     Args:
-        location: Data set, or the path of its folder, table or archive.
-        preprocessing: Size and fit of the decoded images.
-        split: Configuration of the validation set.
-        cache_folder: Folder for decoded images.
+        location: Data set, or the path of its folder, table or archive; found as by the command line where None
+            (PNEUMOSCOPE_DATA, data/chest_xray*, the cache, a download).
+        preprocessing: Size and fit of the decoded images; those of the study, 224 x 224 pixels, where None.
+        split: Configuration of the validation set; a tenth of the training images where None.
+        cache_folder: Folder for decoded images; the user's cache where None.
         report: Progress of the stages.
         skip_unreadable: Leave out images that cannot be read, instead of raising.
 
@@ -123,7 +127,11 @@ def load_dataset(
         DataError: No known layout, damaged images, contradictory labels, or too few images for a validation set.
         LeakageError: A patient or image in two splits.
     """
-    source = (location if isinstance(location, Location) else Location(location, "named")).open()
+    if not isinstance(location, Location):
+        location = locate(None if location is None else Path(location), report)
+    preprocessing, split = preprocessing or Preprocessing(), split or SplitConfig()
+    cache_folder = cache_folder or paths.images_directory()
+    source = location.open()
     index = build_index(source, report("films indexed"))
     findings = audit(index)
     findings.raise_for_errors(skip_unreadable)
