@@ -1,4 +1,4 @@
-"""Take the screenshots of the workbench for docs/serving.md in a browser: Debian's Chromium, headless.
+"""Take the screenshots of the workbench for docs/reference/page.md in a browser: Debian's Chromium, headless.
 
     .venv/bin/python scripts/picture_workbench.py IMAGE ...
 

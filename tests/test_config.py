@@ -75,7 +75,7 @@ def test_configurations_are_the_studys():
 
 
 def test_every_key_is_documented():
-    page = (Path(__file__).parents[1] / "docs/configuration.md").read_text()
+    page = (Path(__file__).parents[1] / "docs/reference/configuration.md").read_text()
     table = RunConfig().to_dict()
     for section, keys in table.items():
         for key in keys if isinstance(keys, dict) else ():

@@ -1,4 +1,4 @@
-"""The source uses the words of docs/glossary.md, and none of those that it replaces."""
+"""The source uses the words of docs/reference/glossary.md, and none of those that it replaces."""
 
 import ast
 import io
@@ -66,7 +66,7 @@ def test_docstrings_begin_with_a_noun_or_a_verb():
 
 
 def test_glossary_names_what_stays():
-    text = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs/reference/glossary.md").read_text(encoding="utf-8")
     for name in (
         "films_per_second",
         "training_films.txt",

@@ -56,7 +56,7 @@ def test_pages_quote_the_results():
 def test_stale_block_is_rendered_anew():
     from quoting.pages import rendered
 
-    page = (ROOT / "docs/study.md").read_text()
+    page = (ROOT / "docs/results/study.md").read_text()
     assert rendered(page) == page
     accuracy = json.loads((STUDY / "comparison.json").read_text())["models"][0]["over_seeds"]["accuracy"]["mean"]
     shown = f"| {100 * accuracy:.1f} ±"
@@ -76,7 +76,7 @@ def test_every_result_is_quoted_named_or_tested():
     done = subprocess.run([sys.executable, "-c", OPENED], cwd=ROOT, capture_output=True, text=True, check=True)
     known = {ROOT / line for line in done.stdout.splitlines()}
     known |= {file for pattern in READ_BY_TESTS for file in RESULTS.glob(pattern)}
-    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "src").rglob("*.toml")]
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "src").rglob("*.toml")]
     text = "".join(page.read_text(encoding="utf-8") for page in pages)
     unread = [file for file in files_of(RESULTS) - known if str(file.relative_to(ROOT)) not in text]
     assert unread == []

@@ -1,4 +1,4 @@
-"""Blocks of docs/scaling.md about clusters that were not at hand: a plan by calculation, and a simulation."""
+"""Blocks of docs/results/scaling.md about clusters that were not at hand: a plan by calculation, and a simulation."""
 
 from quoting.formatting import duration, percent, table
 from quoting.results import Record, read, source

@@ -1,4 +1,4 @@
-"""Blocks of docs/data-card.md: the audit of the data set."""
+"""Blocks of the data card: the audit of the data set."""
 
 from pneumoscope.evaluation.intervals import Estimate
 from quoting.formatting import significant, table

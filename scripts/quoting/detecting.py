@@ -1,4 +1,4 @@
-"""Blocks of docs/detecting.md: evidence, input guard, exported networks, speed and robustness of prediction."""
+"""Blocks of docs/results/ about prediction: evidence, input guard, adaptation, exported networks, speed and robustness."""
 
 from quoting.formatting import interval, order_of_magnitude, percent, percent_interval, table
 from quoting.package import SHIPPED

@@ -1,4 +1,4 @@
-"""Blocks of docs/detector.md: how the recipe of the detector was chosen."""
+"""Blocks of docs/results/recipes.md: how the recipe of the detector was chosen."""
 
 from quoting.formatting import mean, percent_mean, table
 from quoting.results import Blocks, provenance, read, source

@@ -1,4 +1,4 @@
-"""Blocks of docs/model-card.md: the shipped detectors on the test images."""
+"""Blocks of the model card and README: the shipped detectors on the test images."""
 
 from dataclasses import asdict
 

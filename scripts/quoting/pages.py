@@ -15,8 +15,8 @@ _MODULES = (study, data_card, speed, detector, model_card, detecting, serving, s
 _BLOCKS: Blocks = {name: block for module in _MODULES for name, block in module.BLOCKS.items()}
 _MARKED = re.compile(r"<!-- (?P<name>[a-z-]+) -->\n(?P<block>.*?)<!-- /(?P=name) -->", re.DOTALL)
 
-PAGES = ("README.md", *(f"docs/{module.__name__.rpartition('.')[2].replace('_', '-')}.md" for module in _MODULES))
-CLI_PAGE = "docs/cli.md"
+PAGES = ("README.md", *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").rglob("*.md")))
+CLI_PAGE = "docs/reference/cli.md"
 
 
 def rendered(text: str) -> str:
@@ -44,5 +44,5 @@ def cli_reference() -> str:
 
 def rendered_pages() -> dict[Path, str]:
     """Text of every generated page, by its path."""
-    pages = {ROOT / page: rendered((ROOT / page).read_text(encoding="utf-8")) for page in PAGES}
+    pages = {ROOT / page: rendered((ROOT / page).read_text(encoding="utf-8")) for page in PAGES if page != CLI_PAGE}
     return {**pages, ROOT / CLI_PAGE: cli_reference()}

@@ -11,7 +11,7 @@ _SEED_MEASURES = ("binary_accuracy", "sensitivity", "specificity", "auc", "accur
 
 def beside_published_work() -> str:
     """Published work, the study's networks and the shipped detectors, the least accurate first."""
-    with (ROOT / "docs/published.csv").open(encoding="utf-8", newline="") as stream:
+    with (ROOT / "docs/results/published.csv").open(encoding="utf-8", newline="") as stream:
         published = list(csv.DictReader(stream))
     rows = [[f"[{work['work']}]({work['source']})", *(work[c] for c in _PUBLISHED_COLUMNS)] for work in published]
     rows += [_study_row(model) for model in study_models()]

@@ -1,4 +1,4 @@
-"""Blocks of docs/scaling.md that were measured on one machine: Ray, killed clusters, distributed training, parts."""
+"""Blocks of docs/results/scaling.md and robustness.md that were measured on one machine: Ray, killed clusters, distributed training, parts."""
 
 from quoting.cluster_plan import plan, simulation
 from quoting.formatting import order_of_magnitude, percent, table

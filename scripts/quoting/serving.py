@@ -1,4 +1,4 @@
-"""Blocks of docs/serving.md: the service under load, and fuzzed."""
+"""Blocks of docs/results/service.md: the service under load, and fuzzed."""
 
 from quoting.formatting import percent, table
 from quoting.results import Blocks, Record, provenance, read, source

@@ -1,4 +1,4 @@
-"""Blocks of docs/speed.md: training and data set, beside tf.keras and beside the machine's limits."""
+"""Blocks of docs/results/speed.md: training and data set, beside tf.keras and beside the machine's limits."""
 
 from quoting.formatting import median_range, percent, table
 from quoting.results import Blocks, Record, provenance, read

@@ -1,4 +1,4 @@
-"""Blocks of docs/study.md: the repeated study."""
+"""Blocks of docs/results/study.md: the repeated study."""
 
 from quoting.formatting import percent, percent_interval, percent_range, table
 from quoting.package import COMPARISON_HEADER, best_operating_point, comparison_row

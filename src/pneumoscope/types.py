@@ -22,14 +22,14 @@ SYNTHETIC_NOTICE = "Synthetic films: this says nothing about accuracy."
 
 
 class Finding(StrEnum):
-    """Label of a radiograph by the reference standard."""
+    """Label of a radiograph by the reference standard: `normal` or `pneumonia`."""
 
     NORMAL = "normal"
     PNEUMONIA = "pneumonia"
 
 
 class Etiology(StrEnum):
-    """Cause of a pneumonia, as in the file names of the data set."""
+    """Cause of a pneumonia, as in the file names of the data set: `none`, `bacterial`, `viral` or `unknown`."""
 
     NONE = "none"
     BACTERIAL = "bacterial"
@@ -38,7 +38,7 @@ class Etiology(StrEnum):
 
 
 class Decision(StrEnum):
-    """Decision of the detector for an image."""
+    """Decision of the detector for an image: `normal`, `pneumonia`, `refer` (a person should read it) or `rejected` (none)."""
 
     NORMAL = "normal"
     PNEUMONIA = "pneumonia"
@@ -47,7 +47,7 @@ class Decision(StrEnum):
 
 
 class Reason(StrEnum):
-    """Reason for a rejection or referral; documented in docs/detecting.md."""
+    """Reason for a rejection or referral; docs/reference/predictions.md lists them."""
 
     # Rejected: no probability is shown.
     UNREADABLE = "unreadable"
@@ -72,7 +72,7 @@ OUTSIDE = tuple(reason for reason in Reason if reason.value.startswith("outside_
 
 
 class Split(StrEnum):
-    """Part of the data set that a radiograph belongs to."""
+    """Part of the data set that a radiograph belongs to: `train`, `validation` or `test`."""
 
     TRAIN = "train"
     VALIDATION = "validation"

@@ -60,7 +60,7 @@ def test_a_prediction_has_the_fields_of_the_schema(service, films):
 
 
 def test_problems_and_routes_are_documented(service):
-    text = (Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs/reference/http.md").read_text(encoding="utf-8")
     told = dict(re.findall(r"^\| `(\w+)` \| (\d{3}) \|", text, re.MULTILINE))
     assert told == {problem.code: str(problem.value.status) for problem in Problem}
     for path, methods in service.get("/v1/openapi.json").json()["paths"].items():

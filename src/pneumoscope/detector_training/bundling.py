@@ -104,7 +104,7 @@ def export_run(
     """Export a finished run, of the study or any other, as a bundle.
 
     Calibration and operating points are fitted on the run's own validation images, which also stopped its training. These
-    are easier than the official test images (docs/detector.md), where performance is lower than the operating points state.
+    are easier than the official test images (docs/explanation/detector.md), where performance is lower than the operating points state.
 
     Args:
         folder: Folder of the run.
