@@ -108,7 +108,7 @@ def test_commands_and_options_exist(page):
 
 @pytest.mark.parametrize("line", ["pneumoscope foretell film.jpeg", "pneumoscope data split --sead 3"])
 def test_unknown_commands_and_options_are_found(line):
-    with pytest.raises(Exception, match="No such (command|option)"):
+    with pytest.raises(Exception, match=r"No such (command|option)"):
         check_command(line)
 
 
