@@ -30,7 +30,14 @@ def python_of(page: str) -> str:
     return "\n".join(re.findall(r"```python\n(.*?)```", text_of(page), re.DOTALL))
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if python_of(page)])
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=[pytest.mark.integration] if "adapt_site" in python_of(page) else [])
+        for page in PAGES
+        if python_of(page)
+    ],
+)
 def test_examples_run(page, drawn_radiographs, phantoms, tmp_path):
     (tmp_path / "film.jpeg").write_bytes((drawn_radiographs / "viral-1.png").read_bytes())
     shutil.copytree(phantoms / "train", tmp_path / "our-films")

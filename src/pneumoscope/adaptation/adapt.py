@@ -159,7 +159,7 @@ def adapt(
     methods: Sequence[Method],
     report: Report,
 ) -> Adaptation:
-    """Find out what a site's images support.
+    """Choose the candidate that a site's images support, and measure it by nested cross-validation over patients.
 
     Args:
         parent: Bundle that is adapted.
@@ -168,6 +168,9 @@ def adapt(
         settings: Targets of the operating points.
         methods: Methods, simplest first.
         report: Progress of the stages.
+
+    Returns:
+        Chosen candidate with its figures; no bundle is written.
     """
     candidates = cross_validate(images, methods, np.arange(len(images)), OUTER_FOLDS)
     chosen = choose(candidates)

@@ -46,13 +46,14 @@ def adapt_site(
         out: File of the new bundle, ending in `.zip`; `<out>.resume` beside it keeps what an interrupted call has done.
         description: Name, version and intended use of the new bundle.
         settings: Targets of the operating points.
-        workers: Number of worker processes.
+        workers: Number of worker processes, 1 or more.
         report: Progress of the stages.
         method: Name of the only method; None for all that need no PyTorch.
         maker: Maker of the only method, in place of a name.
 
     Returns:
-        What was found, and the new bundle; None where it is no better than chance, and only the report is written.
+        Adaptation with its figures, and the new bundle; None for the bundle where it is no better than chance, and only the report
+        is written.
 
     Raises:
         DataError: The images can support nothing.

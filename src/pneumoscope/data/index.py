@@ -78,6 +78,13 @@ class Index:
 def build_index(source: Source, progress: Progress | None = None) -> Index:
     """Read, hash and measure every image of a source.
 
+    Args:
+        source: Source, as `open_source` lists it.
+        progress: Callback with the numbers of images done and of all; None for none.
+
+    Returns:
+        Index with a measurement per row; images that could not be read are listed in `unreadable`.
+
     Raises:
         DataError: No readable image.
     """

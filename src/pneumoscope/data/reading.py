@@ -39,7 +39,7 @@ def read_grey(file: Path, content: bytes | None = None) -> Grey:
 
 
 def read_image(file: Path, content: bytes | None = None) -> tuple[Grey, ImageHeader | None]:
-    """Grey levels of an image file, and the header of a DICOM object; what a file is, its bytes tell, not its name.
+    """Grey levels of an image file, and the header of a DICOM object; its bytes tell the format, not its name.
 
     Grey levels follow the rule of `data/grey_levels.py`; the luma of a JPEG is its Y channel, and a DICOM object says what
     to show (`data/dicom.py`).

@@ -120,7 +120,15 @@ def weighted_roc_auc(score: Floats, positive: NDArray[np.bool_], weight: Floats)
 
 
 def roc_curve(score: Floats, positive: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """False and true positive rates at descending thresholds, (k,) each, both from 0 to 1."""
+    """False and true positive rates at descending thresholds.
+
+    Args:
+        score: (n,) float, higher for positive.
+        positive: (n,) bool.
+
+    Returns:
+        (k,) false positive rates and (k,) true positive rates, both from 0 to 1.
+    """
     order = np.argsort(-score, kind="stable")
     last_of_tie = np.r_[np.diff(score[order]) != 0, True]
     true = np.cumsum(positive[order])[last_of_tie]

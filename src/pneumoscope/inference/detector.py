@@ -41,7 +41,7 @@ class Detector:
     """A bundle, ready to predict.
 
     Attributes:
-        bundle: The bundle.
+        bundle: Loaded bundle: manifest, networks and input guard.
     """
 
     def __init__(self, bundle: Bundle, threads: int = 0, device: str = "cpu") -> None:
@@ -92,7 +92,7 @@ class Detector:
             prevalence: Prevalence of pneumonia, in (0, 1), for which probabilities are shown; it does not change the
                 decision. The manifest's where None.
             evidence: Whether to compute the evidence map.
-            accept: Reasons out of `types.OUTSIDE` for which the image is not referred.
+            accept: Reasons that begin with `outside_` for which the image is not referred, such as `outside_age`.
 
         Returns:
             The prediction. A file that cannot be read, or an image that cannot be assessed, is rejected with the reason.
@@ -121,7 +121,10 @@ class Detector:
             operating_point: Name of an operating point in the manifest.
             prevalence: Prevalence of pneumonia, in (0, 1), for which probabilities are shown; the manifest's where None.
             evidence: Whether to compute evidence maps.
-            accept: Reasons out of `types.OUTSIDE` for which images are not referred.
+            accept: Reasons that begin with `outside_` for which images are not referred, such as `outside_age`.
+
+        Returns:
+            One prediction per image, each computed when its batch is reached.
 
         Raises:
             InputError: No such operating point, a prevalence outside (0, 1), another reason to accept, or a single image.
@@ -145,6 +148,9 @@ class Detector:
             rejected_too: Whether images that are rejected for their pixels alone get probabilities as well, to measure what
                 the network predicts for them.
             described: Whether scores hold the descriptions of their images.
+
+        Returns:
+            One score per image, each computed when its batch is reached.
         """
         prepared = map(self._prepare_or_reject, images)
         while batch := list(islice(prepared, self._network.batch)):
@@ -167,7 +173,11 @@ class Detector:
         return self._network.run(images, EVIDENCE)[0]
 
     def class_probabilities(self, images: NDArray[np.uint8]) -> Floats:
-        """(n, classes) float64 in [0, 1], calibrated, rows summing to 1, of prepared images (n, height, width) uint8."""
+        """(n, classes) float64 in [0, 1], calibrated, rows summing to 1, of prepared images (n, height, width) uint8.
+
+        Raises:
+            InputError: Images of another size or dtype.
+        """
         return self.bundle.manifest.calibration.probabilities(self.logits(images))
 
     def verify(self) -> float:
