@@ -37,7 +37,7 @@ from pneumoscope.evaluation.policy_fitting import balancing_weights
 from pneumoscope.files import sha256_or_empty
 from pneumoscope.inference.guard import Guard
 from pneumoscope.inference.scope import compare_header
-from pneumoscope.progress import Report
+from pneumoscope.progress import Report, one
 from pneumoscope.types import OUTSIDE, ClassScheme, Finding, Reason
 
 _CHANCE = 0.5
@@ -172,7 +172,9 @@ def adapt(
     Returns:
         Chosen candidate with its figures; no bundle is written.
     """
+    done = one(report, "candidates cross-validated")
     candidates = cross_validate(images, methods, np.arange(len(images)), OUTER_FOLDS)
+    done()
     chosen = choose(candidates)
     nested = nested_predictions(images, candidates, settings, report("folds cross-validated"))
     curve = learning_curve(images, _fast(chosen), report("repeats of the learning curve"))

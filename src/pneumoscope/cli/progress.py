@@ -62,8 +62,10 @@ class Display:
         self.print_line(f"  {task.description}{of}{note}, {now - self._stage_began:.0f} s")
 
     def _begin(self, name: str, total: int | None) -> None:
-        self._stage_began = time.monotonic()
-        self._progress.reset(self._task, total=total, description=name, visible=True, note="")
+        self._stage_began = self._spoke = time.monotonic()
+        self._progress.reset(self._task, description=name, visible=True, note="")
+        # `reset` takes None for the total of before.
+        self._progress.tasks[0].total = total
 
     def report(self, name: str) -> Follow:
         """Begins a data stage; gives the callback that follows it."""
