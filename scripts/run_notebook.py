@@ -22,7 +22,9 @@ def run(notebook: Path, out: Path, folder: Path) -> None:
         (folder / Path(data).name).symlink_to(Path(data).resolve())
         os.environ["PNEUMOSCOPE_DATA"] = Path(data).name
     content = nbformat.read(notebook, as_version=4)
-    NotebookClient(content, timeout=1200, kernel_name="python3", resources={"metadata": {"path": str(folder)}}).execute()
+    NotebookClient(
+        content, timeout=1200, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
+    ).execute()
     for cell in content.cells:
         cell.metadata.pop("execution", None)  # times of this run
     nbformat.write(content, out)

@@ -1,10 +1,13 @@
 """The documentation holds: its Python runs, its commands and options exist, and its links lead somewhere."""
 
+import json
+import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +15,8 @@ import pytest
 from typer.main import get_command
 
 from pneumoscope.cli import app
+from pneumoscope.data.reading import read_grey
+from radiographs import write_dicom
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -131,19 +136,97 @@ def test_every_reason_and_field_is_explained():
         assert f"| `{field}` |" in page
 
 
+def run_as_printed(page: str, folder: Path) -> str:
+    """Run the bash blocks of a page, in their order and in one shell without a network's cache; stdout and stderr."""
+    script = "set -e\n" + "\n".join(re.findall(r"```bash\n(.*?)```", text_of(page), re.DOTALL))
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    # A proxy that refuses all connections: what is printed here works offline.
+    closed = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | closed | {"PATH": path},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.mark.integration
+def test_a_student_follows_the_tutorial(tmp_path):
+    run_as_printed("docs/tutorial/study.md", tmp_path)
+    report = tmp_path / "runs" / "cnn_3_classes" / "evaluation"
+    assert (report / "validation" / "report.html").is_file()
+    assert (report / "test" / "report.html").is_file()
+    assert "CNN" in (tmp_path / "runs" / "first-look" / "comparison.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.integration
+def test_a_student_runs_the_notebook(tmp_path):
+    """On phantoms; what is committed was run on radiographs, from the first cell to the last, and has the same code."""
+    script, source = ROOT / "scripts" / "run_notebook.py", DOCS / "tutorial" / "notebook.ipynb"
+    subprocess.run([sys.executable, script, source, tmp_path / "run.ipynb"], check=True, capture_output=True)
+    committed, made = (json.loads(file.read_text(encoding="utf-8")) for file in (source, tmp_path / "run.ipynb"))
+    kept, run = ([cell for cell in each["cells"] if cell["cell_type"] == "code"] for each in (committed, made))
+    assert [cell["source"] for cell in kept] == [cell["source"] for cell in run]
+    assert [cell["execution_count"] for cell in kept] == list(range(1, len(kept) + 1))
+    for ours, theirs in zip(kept, run, strict=True):
+        kinds = [[sorted(output.get("data", [])) for output in cell["outputs"]] for cell in (ours, theirs)]
+        assert kinds[0] == kinds[1]
+    text = json.dumps(run)
+    assert "outside_population" in text  # a phantom is no radiograph
+    assert "AUC          " in text
+
+
+@pytest.mark.integration
+def test_a_physicist_goes_from_a_table_to_decisions(phantoms, tmp_path):
+    names = {"NORMAL": "unremarkable", "PNEUMONIA": "infiltrate"}
+    rows = ["File;Diagnosis;Case"]
+    for number, file in enumerate(sorted((phantoms / "train").rglob("*.jpeg"))):
+        rows.append(f"{file};{names[file.parent.name]};{file.name.split('_')[0].removesuffix('.jpeg')}")
+        if number % 9 == 0:
+            rows.append(f"{tmp_path / 'none.png'};fracture;c{number}")  # of a class that is not named, and never read
+    (tmp_path / "ours.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    shutil.copytree(phantoms / "test", tmp_path / "new-films")
+    said = run_as_printed("docs/how-to/own-images.md", tmp_path)
+    assert (
+        "ours.csv: columns path from File, class from Diagnosis, patient from Case; infiltrate is pneumonia (40)"
+        in said
+    )
+    assert "left out: fracture (7)" in said
+    assert all((tmp_path / each).is_file() for each in ("before/report.html", "ours.html", "ours.zip", "page.html"))
+
+
+@pytest.mark.integration
+def test_an_engineer_predicts_files_and_batches(drawn_radiographs, phantoms, tmp_path):
+    shutil.copy(drawn_radiographs / "viral-1.png", tmp_path / "film.jpeg")
+    shutil.copytree(phantoms / "train", tmp_path / "folder")
+    film = read_grey(drawn_radiographs / "viral-1.png")
+    (tmp_path / "ward").mkdir()
+    write_dicom(tmp_path / "ward" / "1.dcm", film)
+    said = run_as_printed("docs/how-to/predict.md", tmp_path)
+    assert "61 images" in said or "60 images" in said
+    whole = (tmp_path / "answers.csv").read_text(encoding="utf-8")
+    # Killed in the middle, the same command goes on: the table is the same.
+    (tmp_path / "answers.csv").unlink()
+    words = [str(Path(sys.executable).parent / "pneumoscope"), "predict", "folder/", "--out", "answers.csv"]
+    with subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as killed:
+        until = time.monotonic() + 60
+        while not list(tmp_path.glob("answers.csv.journal*")) and killed.poll() is None:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        killed.kill()
+    subprocess.run(words, cwd=tmp_path, check=True, capture_output=True)
+    assert (tmp_path / "answers.csv").read_text(encoding="utf-8") == whole
+
+
 @pytest.mark.integration
 def test_a_hospital_gets_its_own_detector_as_the_page_says(phantoms, tmp_path):
     """Every command of `docs/how-to/hospital.md`, as it stands, on phantom images in folders of these names."""
-    blocks = re.findall(r"```bash\n(.*?)```", text_of("docs/how-to/hospital.md"), re.DOTALL)
-    commands = [line.strip() for block in blocks for line in block.splitlines()]
-    commands = [command for command in commands if command]
-    assert {command.split()[1] for command in commands} == {"evaluate", "adapt", "bundle", "predict", "report"}
     for name, part in (("our-films", "train"), ("new-films", "test")):
         shutil.copytree(phantoms / part, tmp_path / name)
-    program = str(Path(sys.executable).parent / "pneumoscope")
-    for command in commands:
-        words = [program, *command.split()[1:]]
-        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, (command, done.stderr)
+    run_as_printed("docs/how-to/hospital.md", tmp_path)
     made = ["after/report.html", "before/report.html", "decisions.csv", "ours.html", "ours.zip", "page.html"]
     assert all((tmp_path / each).is_file() for each in made)

@@ -19,8 +19,6 @@ import torch
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import expect
-from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 from sklearn.datasets import load_sample_image
 
 from bundles import bundle_of, lively_nano
@@ -31,6 +29,7 @@ from pneumoscope.inference.detector import load_detector
 from pneumoscope.inference.drift import fit_reference
 from pneumoscope.inference.prediction import row_columns
 from pneumoscope.types import ImageStatistics
+from radiographs import write_dicom
 from serving.conftest import running
 
 pytestmark = pytest.mark.integration
@@ -178,21 +177,6 @@ def test_the_viewer_shows_the_film_and_changes_window_level_and_zoom(page, six):
     assert float(re.search(r"scale\(([\d.]+)\)", zoomed)[1]) > 1.5 * float(re.search(r"scale\(([\d.]+)\)", panned)[1])
     page.keyboard.press("0")
     assert page.locator(".stage .picture").first.get_attribute("style") == before
-
-
-def write_dicom(path, film, **elements):
-    """Writes grey levels of 8 bits as a DICOM object of 12 bits."""
-    film = film.astype(np.uint16) * 16
-    image = FileDataset("x", Dataset(), file_meta=FileMetaDataset(), preamble=bytes(128))
-    image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    image.SOPClassUID, image.SOPInstanceUID = DigitalXRayImageStorageForPresentation, "1.2.3"
-    image.Rows, image.Columns = film.shape
-    image.SamplesPerPixel, image.PixelRepresentation, image.PhotometricInterpretation = 1, 0, "MONOCHROME2"
-    image.BitsAllocated, image.BitsStored, image.HighBit = 16, 12, 11
-    image.PixelData = film.tobytes()
-    for name, value in elements.items():
-        setattr(image, name, value)
-    image.save_as(path, enforce_file_format=True)
 
 
 def test_a_dicom_film_is_windowed_in_its_own_depth(page, six, tmp_path):

@@ -1,0 +1,48 @@
+"""Data sets for a network of one's own."""
+
+import numpy as np
+import pytest
+import torch
+
+from pneumoscope import Preprocessing, RadiographDataset, SplitConfig, load_dataset
+from pneumoscope.errors import ConfigError
+from pneumoscope.types import Split
+
+
+@pytest.fixture
+def dataset(phantoms, tmp_path):
+    return load_dataset(str(phantoms), Preprocessing(32, 48), SplitConfig(folds=5, fold=1), tmp_path)
+
+
+def test_items_are_images_with_their_classes(dataset):
+    train = RadiographDataset(dataset, "train", classes=3)
+    image, label = train[3]
+    assert (image.dtype, image.shape) == (torch.float32, (1, 32, 48))
+    position = dataset.positions(Split.TRAIN)[3]
+    assert np.array_equal(image[0].numpy(), dataset.images[position].astype(np.float32) / 255)
+    assert train.class_names[label] == dataset.index.rows[position].label
+    assert train.paths[3] == dataset.index.rows[position].path
+    assert train.class_names == ("normal", "bacterial", "viral")
+
+
+def test_splits_have_other_patients_and_a_loader_takes_them(dataset):
+    parts = {split: RadiographDataset(dataset, split) for split in Split}
+    assert sum(map(len, parts.values())) == len(dataset.index.rows)
+    assert not set(parts[Split.TRAIN].patients) & set(parts[Split.VALIDATION].patients)
+    images, labels = next(iter(torch.utils.data.DataLoader(parts[Split.TEST], batch_size=5)))
+    assert images.shape == (5, 1, 32, 48)
+    assert labels.tolist() == parts[Split.TEST].labels[:5].tolist()
+
+
+def test_a_transform_changes_the_image_alone(dataset):
+    plain, turned = (
+        RadiographDataset(dataset, "test", transform=each) for each in (None, lambda image: image.flip(-1))
+    )
+    assert torch.equal(turned[0][0], plain[0][0].flip(-1))
+    assert turned[0][1] == plain[0][1]
+
+
+@pytest.mark.parametrize(("split", "classes"), [("val", 2), ("train", 4)])
+def test_other_splits_and_numbers_of_classes_are_refused(dataset, split, classes):
+    with pytest.raises(ConfigError, match="expected a split out of train, validation, test and 2 or 3 classes"):
+        RadiographDataset(dataset, split, classes)
