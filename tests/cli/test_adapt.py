@@ -112,6 +112,7 @@ def test_classes_of_a_site_are_named_as_the_site_names_them(pneumoscope, phantom
     assert "linear head" in out
     assert "The patients of some images are not known" in (tmp_path / "ours.html").read_text()
     code, shown, _ = pneumoscope("bundle", "show", "ours.zip")
+    assert "measured      by nested cross-validation: AUC " in shown
     one = sorted((tmp_path / "films" / "Effusion").iterdir())[0]
     code, line, _ = pneumoscope("predict", one, "--bundle", "ours.zip", "--json")
     record = json.loads(line)

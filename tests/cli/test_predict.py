@@ -140,6 +140,18 @@ def test_a_run_of_the_study_becomes_a_bundle_with_equal_predictions(pneumoscope,
     code, out, _ = pneumoscope("predict", image, "--bundle", "small.zip", "--json", "--evidence", "maps")
     assert code == 0
     assert json.loads(out)["bundle"]["name"] == "small"
+    # It claims nothing that was not said of it.
+    assert (manifest.licence, manifest.scope.ages) == ("not stated", None)
+    assert manifest.intended_use.startswith("Research on images like the 60 of ")
+    texts = ("--name", "ours", "--version", "2", "--intended-use", "Teaching.", "--licence", "MIT", "--ages", "18-90")
+    code, _, err = pneumoscope("bundle", "export", "run", "--out", "told.zip", "--data", phantoms, *texts)
+    assert code == 0, err
+    found = load_bundle(tmp_path / "told.zip").manifest
+    assert (found.name, found.version, found.intended_use, found.licence) == ("ours", "2", "Teaching.", "MIT")
+    assert found.scope.ages == (18, 90)
+    code, _, err = pneumoscope("bundle", "export", "run", "--out", "x.zip", "--data", phantoms, "--ages", "old")
+    assert code == 1
+    assert "expected detector.ages in completed years, such as 1-5, found 'old'" in err
     code, _, err = pneumoscope("bundle", "export", "run", "--out", "other.zip", "--data", tmp_path / "gone")
     assert code == 1
 

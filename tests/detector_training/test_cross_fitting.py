@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,8 +12,10 @@ from pneumoscope.assessment.bundles import evaluate_bundle
 from pneumoscope.assessment.evaluation import Evaluation
 from pneumoscope.bundle import Scope, load_bundle
 from pneumoscope.config import DetectorConfig, ModelConfig, Preprocessing, RunConfig, TrainingConfig
+from pneumoscope.configs import shipped_config
 from pneumoscope.data.locate import Location
 from pneumoscope.decision import softmax
+from pneumoscope.detector_training.bundling import texts_for
 from pneumoscope.detector_training.cross_fitting import make_detector
 from pneumoscope.errors import RunError
 from pneumoscope.evaluation.metrics import roc_auc
@@ -147,3 +150,17 @@ def test_fitted_policy_reaches_its_targets(rng):
         assert point.refer_from <= point.threshold <= point.refer_to
     assert fitted.auc == pytest.approx(roc_auc(-softmax(logit)[:, 0], label > 0), abs=0.01)
     assert set(fitted.policy.conformal) == {"0.9", "0.95"}
+
+
+def test_the_texts_of_a_shipped_configuration_are_those_of_its_bundle_and_of_its_images_alone(phantom_dataset):
+    for name in ("default", "nano"):
+        settings, manifest = shipped_config(name).detector, load_detector(name).bundle.manifest
+        texts = (settings.intended_use, settings.licence, settings.citation)
+        assert texts == (manifest.intended_use, manifest.licence, manifest.citation)
+        assert Scope(settings.age_range, settings.view_names) == manifest.scope
+        assert settings.index_hash == manifest.training["index_hash"]
+        of_these = replace(settings, index_hash=phantom_dataset.index.hash)
+        assert texts_for(phantom_dataset, of_these) == of_these
+        other = texts_for(phantom_dataset, settings)
+        assert other.name == f"{name} ({phantom_dataset.source.root.name})"
+        assert {other.intended_use, other.licence, other.citation, other.ages, other.views} == {""}

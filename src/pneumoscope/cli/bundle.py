@@ -15,18 +15,27 @@ _NAMED = typer.Argument(help="Bundle: default, nano, or a path.")
 def show(bundle: Annotated[str, _NAMED] = "default", as_json: JsonOption = False) -> None:
     """Show the manifest of a bundle: classes, data, operating points, intended use and licence."""
     from pneumoscope.bundle import find_bundle
+    from pneumoscope.evaluation.intervals import Estimate
 
-    found = find_bundle(bundle)
-    manifest = found.manifest
+    used = find_bundle(bundle)
+    manifest = used.manifest
     if as_json:
-        print_json(manifest.to_dict() | {"sha256": found.sha256})
+        print_json(manifest.to_dict() | {"sha256": used.sha256})
         return
     typer.echo(f"{manifest.name} {manifest.version}  {manifest.architecture}, {' / '.join(manifest.classes)}")
-    typer.echo(f"sha256        {found.sha256}")
+    typer.echo(f"sha256        {used.sha256}")
     if manifest.parent:
         typer.echo(f"parent        {manifest.parent}")
     typer.echo(f"for           {manifest.intended_use}")
     typer.echo(f"fitted on     {manifest.fitted_on}")
+    if site := manifest.metrics.get("site"):
+        found = {
+            name: Estimate(**value) for name, value in site["cross_validated"].items() if None not in value.values()
+        }
+        typer.echo(
+            f"measured      by nested cross-validation: AUC {found['auc'].as_number()}; of images with a decision, sensitivity "
+            f"{found['sensitivity']}, specificity {found['specificity']}"
+        )
     for name, point in manifest.operating_points.items():
         typer.echo(
             f"{name:<14}{manifest.scheme.positive} from {100 * point.threshold:.1f} %, refer {100 * point.refer_from:.1f}-"

@@ -100,8 +100,8 @@ def _write_bundle(
         "training_seconds": _training_seconds(folder),
     }
     fitted_on = (
-        f"held-out predictions of {config.detector.folds} style folds for {fitted.images} training films: pneumonias as "
-        "they are, both kinds counting alike, normals of odd styles, other normals stored like pneumonias"
+        f"out-of-fold predictions of {config.detector.folds} folds by acquisition cluster for {fitted.images} training images: "
+        "pneumonias as they are, both etiologies weighted alike, minority normals, other normals stored like pneumonias"
     )
     description = BundleDescription(
         texts_for(dataset, config.detector),
