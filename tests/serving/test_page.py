@@ -633,9 +633,9 @@ def test_a_bundle_with_a_sites_own_classes_speaks_of_these_alone(browser, own_cl
         expect(page.locator("#page-watch")).to_contain_text("probabilité de opacity")
         view = page.locator("#page-performance")
         # What the service says in English is said in French by its figures.
-        for words in ("AUC 0.913", "de 50 à 96 images, l’AUC a changé de +0.031", "91,3\xa0%", "85,1\xa0% – 96,4\xa0%"):
+        for words in ("AUC 0,913", "de 50 à 96 images, l’AUC a changé de +0,031", "91,3\xa0%", "85,1\xa0% – 96,4\xa0%"):
             expect(view).to_contain_text(words)
-        expect(view.locator(".warn")).to_contain_text("la largeur seule donne une AUC de 0.93")
+        expect(view.locator(".warn")).to_contain_text("la largeur seule donne une AUC de 0,93")
         page.select_option("#language", "en")
         page.click("a[href='#watch']")
         kept = page.locator("#page-watch table").last.locator("tbody tr")
