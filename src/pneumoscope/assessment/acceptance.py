@@ -164,7 +164,8 @@ def acceptance_tables(acceptance: Mapping[str, Any], scheme: ClassScheme) -> lis
         ),
         Table(
             "Measures of the decisions",
-            "An image that is referred or rejected gets no decision; it is left out in the first three, and wrong in the next three.",
+            "An image that is referred or rejected gets no decision; it is left out in the measures of those with a decision, and "
+            "wrong where no decision counts as wrong.",
             ["measure", "value (95 % interval)"],
             [[_NAMES[n], format_estimate(n, Estimate(**v))] for n, v in acceptance["measures"].items()],
         ),

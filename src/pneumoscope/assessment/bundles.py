@@ -267,7 +267,7 @@ def _check_unseen(bundle: Bundle, sha256: Iterable[str]) -> None:
     if count := bundle.count_training_images(sha256):
         raise RunError(
             f"expected images that the detector {bundle.manifest.name} was not trained on, found {count} of its training "
-            "images: evaluate it on --split test, or on images of another origin"
+            "images: evaluate it on images that were kept apart (--split test, where there is such a split)"
         )
 
 

@@ -220,7 +220,7 @@ def _scheme(record: dict[str, Any]) -> ClassScheme:
 def _lead(record: dict[str, Any]) -> str:
     scheme = _scheme(record)
     return (
-        f"{record['films']} {record['split']} films of {record['patients']} patients, "
+        f"{record['films']} {'' if record['split'] == 'all' else record['split'] + ' '}films of {record['patients']} patients, "
         f"{100 * record[_prevalence_of(scheme)]:.1f} % with {scheme.positive}. Intervals: 95 %, bootstrap over patients."
     )
 
@@ -247,9 +247,12 @@ def _markdown(estimates: dict[str, Estimate], record: dict[str, Any], context: R
         f"**{SYNTHETIC_NOTICE}**" if context.synthetic else "",
         f"{NOTICE} {_lead(record)}",
         markdown_table(_METRICS_HEADER, _metric_rows(estimates, record)),
-        "Confusion matrix (rows: reference, columns: prediction):",
+        "## Confusion matrix\n\nRows: reference, columns: prediction.",
         markdown_table(["", *matrix["classes"]], counts),
-        *(f"{table.description}\n\n{markdown_table(table.header, table.rows)}" for table in _decision_tables(record)),
+        *(
+            f"## {table.title}\n\n{table.description}\n\n{markdown_table(table.header, table.rows)}"
+            for table in _decision_tables(record)
+        ),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 

@@ -125,7 +125,8 @@ class Audit:
                 continue
             error_type = LeakageError if finding.code in _LEAKS else DataError
             first = ", ".join(finding.images[:3]) + (" and more" if len(finding.images) > 3 else "")
-            raise error_type(f"{finding.message}: {first}. {_REMEDIES[finding.code]}")
+            where = f": {first}" if first else ""
+            raise error_type(f"{finding.message}{where}. {_REMEDIES[finding.code]}")
 
 
 _LEAKS = ("patient_on_two_sides", "duplicate_across_splits", "near_duplicate_across_splits")
@@ -135,6 +136,7 @@ _REMEDIES = {
     "patient_on_two_sides": "Put all films of a patient into one split",
     "duplicate_across_splits": "Remove one copy of each",
     "near_duplicate_across_splits": "Remove one copy of each, or put both into one split",
+    "missing_class": "Add films of the other class",
 }
 
 
@@ -224,13 +226,15 @@ def _patients_in_two_splits(index: Index, splits: list[Split]) -> Iterable[Audit
 
 
 def _missing_classes(index: Index) -> Iterable[AuditFinding]:
+    # Where no split has the other class, the data set cannot be used.
+    severity: Severity = "error" if len({row.finding for row in index.rows}) == 1 else "warning"
     for split, counts in _class_counts(index).items():
         for absent in (name for name, count in counts.items() if count == 0):
             [(present, count)] = [(name, count) for name, count in counts.items() if count]
             message = (
                 f"{split} has {count:,} {present} films and no {absent} ones: nothing can be learnt or measured there"
             )
-            yield AuditFinding("missing_class", "warning", message)
+            yield AuditFinding("missing_class", severity, message)
 
 
 def _class_counts(index: Index) -> dict[Split, dict[str, int]]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pneumoscope import paths
 from pneumoscope.data.download import download_archive, downloaded_folder
-from pneumoscope.data.phantom import write_phantoms
+from pneumoscope.data.phantom import is_phantom_folder, write_phantoms
 from pneumoscope.data.sources import DataNames, Source, open_source, subsample
 from pneumoscope.errors import DataError, DownloadError
 from pneumoscope.progress import Report, silent
@@ -55,7 +55,7 @@ def locate(named: Path | None, report: Report = silent, download: bool = True) -
         if path is not None:
             if not path.exists():
                 raise DataError(f"expected a data set at {path} ({origin}), found nothing there: check the path")
-            return Location(path, origin)
+            return Location(path, origin, is_phantom_folder(path))
     for candidate in sorted(Path("data").glob("chest_xray*")):
         return Location(candidate, "found in the working directory")
     if downloaded_folder().is_dir():

@@ -41,6 +41,11 @@ class PhantomPlan:
     seed: int = 0
 
 
+def is_phantom_folder(folder: Path) -> bool:
+    """Whether `write_phantoms` wrote a folder."""
+    return (folder / _MANIFEST).is_file()
+
+
 def write_phantoms(folder: Path, plan: PhantomPlan | None = None) -> Path:
     """Write a phantom data set in Kaggle's layout and names; a complete one of the same plan is left unchanged.
 

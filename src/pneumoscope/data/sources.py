@@ -19,7 +19,7 @@ from pneumoscope.data.image_files import walk_folder
 from pneumoscope.data.names import parse_file_name
 from pneumoscope.data.reading import read_grey
 from pneumoscope.data.tables import TEXT_TABLE_SUFFIXES, columns_of, separator_of
-from pneumoscope.errors import DataError, listed
+from pneumoscope.errors import DataError, did_you_mean, listed
 from pneumoscope.types import BINARY, ClassScheme, Etiology, Finding, Split
 
 # Kaggle's `val` holds 16 of the 5,232 training images: too few to measure anything, so they count as training images.
@@ -220,6 +220,12 @@ def open_source(
         rows, columns = _table_rows(root, names)
         mapped = [(i, row) for i, row in enumerate(rows, start=2) if not names.classes or _class_word(row) in words]
         left_out = Counter(_class_word(row) for row in rows) - Counter(_class_word(row) for _, row in mapped)
+        found = {_class_word(row) for row in rows}
+        if absent := sorted(name for name in names.classes if name.lower() not in found):
+            raise DataError(
+                f"expected the classes of the class map in {root}, found none named {listed(absent)}"
+                f"{did_you_mean(absent[0].lower(), found)}: correct the class map"
+            )
         images = [_image_of_row(root, number, row, words) for number, row in mapped]
         if not images:
             raise DataError(
@@ -376,8 +382,8 @@ def _table_rows(table: Path, known: DataNames) -> tuple[list[dict[str, str]], di
         raise DataError(f"expected a UTF-8 CSV table, found {error} in {table}: save it as CSV UTF-8") from error
     if missing := {"path", "class"} - columns.keys():
         raise DataError(
-            f"expected the columns path and class in {table}, found {listed(sorted(names)) or 'no header'}: "
-            f"add {' and '.join(sorted(missing))}"
+            f"expected the columns path and class in {table}, found {listed(names) or 'no header'}: "
+            f"name them by {' and '.join(f'--{column}-column' for column in sorted(missing))}"
         )
     if not rows:
         raise DataError(f"expected a row per film in {table}, found none: fill the table")
@@ -418,7 +424,8 @@ def _class_of_row(table: Path, line: int, cell: dict[str, str], words: ClassWord
     word = cell["class"].lower()
     if word not in words:
         raise DataError(
-            f"expected a class out of {', '.join(_named(words))} in line {line} of {table}, found {word!r}: correct it"
+            f"expected a class out of {', '.join(_named(words))} in line {line} of {table}, found {word!r}: correct it, or say which "
+            f"it is by --class-map {word}=normal,..."
         )
     finding, etiology = words[word]
     named_etiology = cell["etiology"].lower()

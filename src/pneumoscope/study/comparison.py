@@ -14,7 +14,7 @@ from pneumoscope.files import write_json, write_text
 from pneumoscope.reporting.markdown import markdown_table
 from pneumoscope.reporting.page import Section, write_page
 from pneumoscope.reporting.style import CLASS_COLOURS, NEUTRAL, drawing, png_of, save_png
-from pneumoscope.study.experiments import experiment
+from pneumoscope.study.experiments import EXPERIMENTS, experiment
 from pneumoscope.training.run_folder import RunFolder
 from pneumoscope.types import NOTICE, SYNTHETIC_NOTICE
 
@@ -58,8 +58,13 @@ def write_comparison(runs: dict[str, list[RunFolder]], facts: dict[str, Any], ou
 def _lead(models: list[dict[str, Any]]) -> str:
     return (
         f"Accuracy on the {models[0]['films']} test films of {models[0]['patients']} patients; mean and standard deviation "
-        f"over training seeds, and the 95 % interval over patients for the first of them. {NOTICE}"
+        f"over training seeds, and the 95 % interval over patients for the first of them. {_not_trained(models)}{NOTICE}"
     )
+
+
+def _not_trained(models: list[dict[str, Any]]) -> str:
+    absent = [entry.title for entry in EXPERIMENTS if entry.name not in {model["name"] for model in models}]
+    return f"Not trained here: {', '.join(absent)}. " if absent else ""
 
 
 def _markdown(models: list[dict[str, Any]], synthetic: bool) -> str:
