@@ -14,6 +14,7 @@ import pytest
 
 from pneumoscope.data.phantom import PhantomPlan, write_phantoms
 from pneumoscope.files import write_text
+from pneumoscope.types import SYNTHETIC_NOTICE
 
 SMALL = """
 name = "small"
@@ -108,6 +109,12 @@ def test_train_evaluate_and_their_second_runs(pneumoscope, config, phantoms, tmp
     assert not Path("results").exists()
     write_text(Path("results/test-ledger.jsonl"), "")
     shutil.rmtree("runs/small/evaluation")
+    # Phantoms are no test images, wherever they lie, and their report says what they are.
+    out = pneumoscope("evaluate", "runs/small", "--data", phantoms)[1]
+    assert SYNTHETIC_NOTICE in out
+    assert Path("results/test-ledger.jsonl").read_text() == ""
+    shutil.rmtree("runs/small/evaluation")
+    phantoms = shutil.copytree(phantoms, tmp_path / "films", ignore=shutil.ignore_patterns("phantoms.json"))
     pneumoscope("evaluate", "runs/small", "--data", phantoms, "--why", "to test")
     assert json.loads(Path("results/test-ledger.jsonl").read_text())["why"] == "to test"
     shutil.rmtree("runs/small/evaluation")

@@ -160,7 +160,7 @@ def test_what_has_the_usual_names_is_taken_without_a_word(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("number,class\n1,normal\n", "add path"),
+        ("number,class\n1,normal\n", "found number, class: name them by --path-column"),
         ("", "found no header"),
         ("path,class\n", "expected a row per film"),
         ("path,class\na.png,fracture\n", "in line 2 of .* found 'fracture'"),
@@ -280,7 +280,10 @@ def test_a_class_map_names_folders(tmp_path):
             DataNames({"a": "fracture"}),
             "expected classes out of normal, pneumonia, .* in the class map, found fracture",
         ),
-        (DataNames({"other": "normal"}), r"expected images of other in .*, found normal: check the class map"),
+        (
+            DataNames({"other": "normal"}),
+            "expected the classes of the class map in .*, found none named other: correct the class map",
+        ),
         (DataNames(columns={"class": "Befund"}), "expected the columns Befund in .*, found path, class: name others"),
     ],
 )
