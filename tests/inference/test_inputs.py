@@ -127,3 +127,15 @@ def test_the_first_bytes_tell_an_image_of_another_ending_and_the_rest_is_counted
     assert inputs.left_out == {".txt": 1, ".9": 1}
     assert inputs.count() == len(found)
     assert inputs.left_out == {".txt": 1, ".9": 1}
+
+
+def test_a_column_of_another_name_is_named(tmp_path):
+    (tmp_path / "films.csv").write_text("Nummer;Datei\n1;a.png\n2;b.png\n", encoding="utf-8")
+    found = open_inputs([str(tmp_path / "films.csv")], path_column="Datei")
+    assert list(found.walk()) == [str(tmp_path / "a.png"), str(tmp_path / "b.png")]
+    for named, message in (
+        ("", "a column path .* found Nummer, Datei"),
+        ("Bild", "a column Bild in .* found Nummer, Datei"),
+    ):
+        with pytest.raises(DataError, match=message):
+            open_inputs([str(tmp_path / "films.csv")], path_column=named)

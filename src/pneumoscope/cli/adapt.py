@@ -117,7 +117,7 @@ def adapt(
         if not pool or data:
             wrong = "--data: leave it out" if data else "no --from: add it"
             raise ConfigError(f"expected --suggest N --from IMAGES, found {wrong}")
-        _suggest(suggest, pool, bundle, out, workers, as_json)
+        _suggest(suggest, pool, bundle, out, workers, as_json, names.columns.get("path", ""))
         return
     if data is None or out is None or pool:
         absent = " and ".join(name for name, value in (("--data", data), ("--out", out)) if value is None)
@@ -176,7 +176,9 @@ def adapt(
         raise typer.Exit(NOT_MET)
 
 
-def _suggest(count: int, pool: list[str], bundle: str, out: Path | None, workers: int, as_json: bool) -> None:
+def _suggest(
+    count: int, pool: list[str], bundle: str, out: Path | None, workers: int, as_json: bool, path_column: str
+) -> None:
     """Names the images to label next, on stdout or in a table."""
     import csv
     import sys
@@ -191,7 +193,7 @@ def _suggest(count: int, pool: list[str], bundle: str, out: Path | None, workers
 
     if out is not None and (out.suffix.lower() != ".csv" or out.exists()):
         raise DataError(f"expected a file ending in .csv that does not exist, found {out}: name another")
-    detector, files = find_bundle(bundle), [Path(name) for name in open_inputs(pool, sys.stdin).walk()]
+    detector, files = find_bundle(bundle), [Path(name) for name in open_inputs(pool, sys.stdin, path_column).walk()]
     if not files:
         raise DataError(f"expected images in {', '.join(pool)}, found none: check the path")
     with display() as shown, WorkerPool(detector, worker_count(workers, len(files))) as workers_of_bundle:

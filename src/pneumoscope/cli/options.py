@@ -19,6 +19,14 @@ DataOption = Annotated[
         show_default=False,
     ),
 ]
+PathColumnOption = Annotated[
+    str,
+    typer.Option(
+        "--path-column",
+        help="Column of a table with the paths (default: path, file, image, ...).",
+        show_default=False,
+    ),
+]
 # Parameter to its type, of the options by which a data set says what it calls its classes and columns.
 _DATA_NAMES: dict[str, Any] = {
     "class_map": Annotated[
@@ -29,14 +37,7 @@ _DATA_NAMES: dict[str, Any] = {
             show_default=False,
         ),
     ],
-    "path_column": Annotated[
-        str,
-        typer.Option(
-            "--path-column",
-            help="Column of a table with the paths (default: path, file, image, ...).",
-            show_default=False,
-        ),
-    ],
+    "path_column": PathColumnOption,
     "class_column": Annotated[
         str,
         typer.Option(
@@ -282,6 +283,7 @@ __all__ = [
     "LedgerOption",
     "LimitOption",
     "OperatingPointOption",
+    "PathColumnOption",
     "PrevalenceOption",
     "ProcessesOption",
     "RayOption",

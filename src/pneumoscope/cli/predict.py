@@ -14,6 +14,7 @@ from pneumoscope.cli.options import (
     BundleOption,
     JsonOption,
     OperatingPointOption,
+    PathColumnOption,
     PrevalenceOption,
     WorkersOption,
     accepted,
@@ -56,6 +57,7 @@ def predict(
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start again if --out or its journal exists.")] = False,
+    path_column: PathColumnOption = "",
     workers: WorkersOption = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -69,7 +71,7 @@ def predict(
     from pneumoscope.types import PredictionRequest
 
     request = PredictionRequest(operating_point, prevalence, accept=accepted(accept))
-    inputs = open_inputs(paths, sys.stdin)
+    inputs = open_inputs(paths, sys.stdin, path_column)
     total = inputs.count()
     # The journal names the bundle: it has to be the very one that the workers use, also where its file changes meanwhile.
     found = None if out is None else find_bundle(bundle)

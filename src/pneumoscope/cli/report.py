@@ -11,6 +11,7 @@ from pneumoscope.cli.options import (
     AcceptOption,
     BundleOption,
     JsonOption,
+    PathColumnOption,
     WorkersOption,
     accepted,
     print_counts,
@@ -28,6 +29,7 @@ def report(
         float | None, typer.Option("--prevalence", help="As for predict.", show_default=False)
     ] = None,
     accept: AcceptOption = None,
+    path_column: PathColumnOption = "",
     workers: WorkersOption = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -42,7 +44,7 @@ def report(
     from pneumoscope.inference.report import write_report
     from pneumoscope.types import PredictionRequest
 
-    inputs = open_inputs(paths, sys.stdin)
+    inputs = open_inputs(paths, sys.stdin, path_column)
     total = inputs.count()
     with display() as shown:
         shown.stage("images predicted", total)

@@ -37,7 +37,7 @@ class Inputs:
         return sum(1 for _ in self.walk()) if self.countable else None
 
 
-def open_inputs(arguments: Sequence[str], standard_input: IO[str] | None = None) -> Inputs:
+def open_inputs(arguments: Sequence[str], standard_input: IO[str] | None = None, path_column: str = "") -> Inputs:
     """Opens the image files that the arguments of a command name, in the order of the arguments.
 
     A folder stands for the images in it and in its subfolders, by their endings or, with another ending or none, by their first
@@ -48,12 +48,13 @@ def open_inputs(arguments: Sequence[str], standard_input: IO[str] | None = None)
     Args:
         arguments: Files, folders, patterns with `*`, `?` or `[...]`, tables, or `-` for one path a line on standard input.
         standard_input: Text stream that is read for `-`.
+        path_column: Column of tables with the paths; that with a plain name where empty.
 
     Raises:
         DataError: A path does not exist, a pattern matches nothing, or a table has no such column.
     """
     left_out: Counter[str] = Counter()
-    parts = [_open(argument, standard_input, left_out) for argument in arguments]
+    parts = [_open(argument, standard_input, left_out, path_column) for argument in arguments]
 
     def walk() -> Iterator[str]:
         left_out.clear()
@@ -62,15 +63,17 @@ def open_inputs(arguments: Sequence[str], standard_input: IO[str] | None = None)
     return Inputs(walk, STANDARD_INPUT not in arguments, left_out)
 
 
-def _open(name: str, standard_input: IO[str] | None, left_out: Counter[str]) -> Callable[[], Iterator[str]]:
+def _open(
+    name: str, standard_input: IO[str] | None, left_out: Counter[str], path_column: str
+) -> Callable[[], Iterator[str]]:
     path = Path(name)
     if name == STANDARD_INPUT and standard_input is not None:
         return lambda: (stripped for line in standard_input if (stripped := line.strip("\r\n")))
     if path.is_dir():
         return lambda: walk_folder(name, left_out=left_out)
     if path.suffix.lower() in TABLE_SUFFIXES and path.is_file():
-        _check_column(path)
-        return lambda: _table(path)
+        next(_table(path, path_column), None)  # an error is one at once
+        return lambda: _table(path, path_column)
     if path.exists():
         return lambda: iter([name])
     found = sorted(glob.iglob(name, recursive=True)) if glob.has_magic(name) else []  # noqa: PTH207
@@ -81,62 +84,61 @@ def _open(name: str, standard_input: IO[str] | None, left_out: Counter[str]) -> 
     )
 
 
-def _check_column(table: Path) -> None:
-    for _ in _table(table):
-        return
-
-
-def _table(table: Path) -> Iterator[str]:
+def _table(table: Path, path_column: str) -> Iterator[str]:
     with table.open("rb") as stream:
-        for value in table_column(stream, str(table)):
+        for value in table_column(stream, str(table), path_column):
             yield str(table.parent / value)
 
 
-def table_column(stream: BinaryIO, table: str) -> Iterator[str]:
+def table_column(stream: BinaryIO, table: str, path_column: str = "") -> Iterator[str]:
     """Paths in a table, unchanged, without empty cells.
 
     Args:
         stream: Binary stream of the table.
         table: Name of the table; its ending decides the format.
+        path_column: Column with the paths; that with a plain name where empty.
 
     Raises:
         DataError: The table is of another format, or has no column of paths.
     """
     suffix = Path(table).suffix.lower()
-    values = _parquet_column(stream, table) if suffix == ".parquet" else _csv_column(stream, table)
+    read = _parquet_column if suffix == ".parquet" else _csv_column
+    values = read(stream, table, path_column)
     return (value for value in values if value)
 
 
-def _csv_column(stream: BinaryIO, table: str) -> Iterator[str]:
+def _csv_column(stream: BinaryIO, table: str, path_column: str) -> Iterator[str]:
     text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
     try:
         header = text.readline()
         reader = csv.DictReader(chain([header], text), delimiter=separator_of(header))
-        column = _column(reader.fieldnames or [], table)
+        column = _column(reader.fieldnames or [], table, path_column)
         for row in reader:
             yield row[column] or ""
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"expected a table of UTF-8 text at {table}, found: {error}: save it again") from error
+        raise DataError(f"expected a table of UTF-8 text at {table}, found: {error}: save it as CSV UTF-8") from error
     finally:
         text.detach()  # the caller closes the stream
 
 
-def _parquet_column(stream: BinaryIO, table: str) -> Iterator[str]:
+def _parquet_column(stream: BinaryIO, table: str, path_column: str) -> Iterator[str]:
     import pyarrow as arrow
     from pyarrow import parquet
 
     try:
         with parquet.ParquetFile(stream) as file:
-            column = _column(file.schema_arrow.names, table)
+            column = _column(file.schema_arrow.names, table, path_column)
             for batch in file.iter_batches(columns=[column]):
                 yield from (str(value or "") for value in batch.column(0).to_pylist())
     except (arrow.ArrowException, OSError) as error:
         raise DataError(f"expected a Parquet table at {table}, found: {error}: save it again") from error
 
 
-def _column(names: Sequence[str], table: str) -> str:
-    if (name := find_column(names, "path")) is not None:
+def _column(names: Sequence[str], table: str, path_column: str) -> str:
+    name = (path_column if path_column in names else None) if path_column else find_column(names, "path")
+    if name is not None:
         return name
+    expected = path_column or "path (or file, filename, image)"
     raise DataError(
-        f"expected a column path (or file, filename, image) in {table}, found {listed(names) or 'none'}: rename one of them"
+        f"expected a column {expected} in {table}, found {listed(names) or 'none'}: rename one of them, or name it by --path-column"
     )
