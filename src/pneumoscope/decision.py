@@ -116,7 +116,9 @@ def at_prevalence(class_probability: Floats, assumed: float, prevalence: float) 
     Source: Saerens et al., Neural Computation 2002, doi 10.1162/089976602753284446, equation 2.4.
     """
     if not (0 < assumed < 1 and 0 < prevalence < 1):
-        raise InputError(f"expected prevalences between 0 and 1, found {assumed:g} and {prevalence:g}: change them")
+        raise InputError(
+            f"expected a prevalence above 0 and below 1, found {prevalence if 0 < assumed < 1 else assumed:g}: change it"
+        )
     factor = np.full(class_probability.shape[1], prevalence / assumed)
     factor[0] = (1 - prevalence) / (1 - assumed)
     moved: Floats = class_probability * factor

@@ -134,7 +134,7 @@ def test_prevalence_moves_probabilities_by_bayes_rule():
     assert pneumonia_probability(found)[0] == pytest.approx(0.2)
     assert found[0, 1] / found[0, 2] == pytest.approx(1.5)
     np.testing.assert_allclose(at_prevalence(found, 0.2, 0.5), probability)
-    with pytest.raises(InputError, match="expected prevalences between 0 and 1"):
+    with pytest.raises(InputError, match="expected a prevalence above 0 and below 1"):
         at_prevalence(probability, 0.5, 1.0)
 
 

@@ -152,7 +152,7 @@ def test_prevalence_moves_the_probabilities_and_no_decision(phantoms, phantom_bu
     assert edge[1] == pytest.approx(0.5)
     assert edge[0] == pytest.approx(0.02)
     for wrong in (0, 1, -1):
-        with pytest.raises(InputError, match="expected prevalences between 0 and 1"):
+        with pytest.raises(InputError, match="expected a prevalence above 0 and below 1"):
             detector.predict(file, prevalence=wrong)
 
 

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumoscope.bundle.manifest import FORMAT, Manifest, manifest_from_dict
-from pneumoscope.errors import BundleError, PneumoscopeError
+from pneumoscope.errors import BundleError, PneumoscopeError, did_you_mean
 from pneumoscope.files import as_json, atomic_write
 
 # The detectors that come with the package.
@@ -191,6 +191,10 @@ def find_bundle(bundle: Path | str | Bundle = "default") -> Bundle:
                     f"expected the detector {bundle} in this version of pneumoscope, found none: name a bundle of your own"
                 )
             return load_bundle(path)
+    if isinstance(bundle, str) and not Path(bundle).suffix and not Path(bundle).exists():
+        raise BundleError(
+            f"expected {', '.join(SHIPPED)}, or the path of a bundle, found {bundle}{did_you_mean(bundle, SHIPPED)}: name one of these"
+        )
     return load_bundle(Path(bundle))
 
 

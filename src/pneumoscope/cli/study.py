@@ -45,7 +45,10 @@ def study(
     ledger: LedgerOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run the whole study: overview, four networks, evaluation, comparison with the slides."""
+    """Run the whole study: overview, four networks, evaluation, comparison with the slides.
+
+    Without data and a network to download them it runs on drawn phantoms, and says so.
+    """
     from pneumoscope.training.allocator import keep_freed_memory
 
     keep_freed_memory()
