@@ -19,6 +19,7 @@ from pneumoscope.cli.options import (
     launch_processes,
     print_json,
 )
+from pneumoscope.types import SYNTHETIC_NOTICE
 
 
 def study(
@@ -69,8 +70,8 @@ def study(
     with display("run the same command again: it goes on after the last whole epoch") as shown:
         location, reason = distributed.first_rank_then_others(lambda: locate_or_make_phantoms(data, shown.report))
         if location.synthetic:
-            shown.print_line(reason)
-            shown.print_line("going on with phantom films: synthetic, says nothing about accuracy")
+            shown.print_line(f"{reason}; going on with phantoms. {SYNTHETIC_NOTICE}" if reason else SYNTHETIC_NOTICE)
+        if reason:  # nobody asked for phantoms
             out = out.with_name(f"{out.name}-synthetic")
         shown.print_line(f"data: {location.root} ({location.origin})")
         callbacks = Callbacks(shown.report, shown, shown.print_line)
