@@ -111,7 +111,8 @@ def test_requirements_are_met_by_the_value_and_proven_by_the_interval():
 @pytest.mark.parametrize("text", ["sensitivity", "sensitivity=", "sensitivity=95", "precision=0.9", "auc=0", "=0.5"])
 def test_a_requirement_that_is_none_is_refused(text):
     with pytest.raises(
-        InputError, match=r"expected a requirement such as sensitivity=0.95, of answered, .*, each once, found"
+        InputError,
+        match=r"expected a requirement such as sensitivity=0.95, of answered, .*, each once and above 0 up to 1, found",
     ):
         parse_requirements([text])
 
