@@ -186,7 +186,7 @@ def _auc_within(probability: Floats, positive: NDArray[np.bool_], score: Floats,
     pairs, right = np.zeros(len(rows)), np.zeros(len(rows))
     for own in both:
         # A draw may lack one of the classes in a fifth, and has no pairs there.
-        count = (rows * positive)[:, own].sum(axis=1) * (rows * ~positive)[:, own].sum(axis=1)
+        count = rows[:, own & positive].sum(axis=1) * rows[:, own & ~positive].sum(axis=1)
         auc = weighted_roc_auc(probability[own], positive[own], rows[:, own])
         pairs, right = pairs + count, right + count * np.where(count > 0, auc, 0)
     if len(both) < 2 or pairs[0] < _FEWEST_PAIRS:

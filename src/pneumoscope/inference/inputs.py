@@ -135,8 +135,7 @@ def _parquet_column(stream: BinaryIO, table: str, path_column: str) -> Iterator[
 
 
 def _column(names: Sequence[str], table: str, path_column: str) -> str:
-    name = (path_column if path_column in names else None) if path_column else find_column(names, "path")
-    if name is not None:
+    if (name := path_column or find_column(names, "path")) and name in names:
         return name
     expected = path_column or "path (or file, filename, image)"
     raise DataError(
