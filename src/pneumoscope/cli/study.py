@@ -71,7 +71,7 @@ def study(
         location, reason = distributed.first_rank_then_others(lambda: locate_or_make_phantoms(data, shown.report))
         if location.synthetic:
             shown.print_line(f"{reason}; going on with phantoms. {SYNTHETIC_NOTICE}" if reason else SYNTHETIC_NOTICE)
-        if reason:  # nobody asked for phantoms
+        if reason:  # phantoms instead of the images that were named
             out = out.with_name(f"{out.name}-synthetic")
         shown.print_line(f"data: {location.root} ({location.origin})")
         callbacks = Callbacks(shown.report, shown, shown.print_line)
