@@ -22,7 +22,7 @@ from pneumoscope.config import SplitConfig
 from pneumoscope.configs import config_names, shipped_config
 from pneumoscope.data.locate import locate
 from pneumoscope.detector_training.cross_fitting import held_out_predictions
-from pneumoscope.detector_training.stress_validation import auc_within_clusters
+from pneumoscope.detector_training.stress_validation import auc_within_clusters, join_members
 from pneumoscope.evaluation.metrics import compute_metrics, roc_auc
 from pneumoscope.evaluation.thresholds import best_operating_point
 from pneumoscope.files import write_json
@@ -80,7 +80,7 @@ def main():
     parser.add_argument("--folds", type=int, default=3)
     parser.add_argument("--only-folds", default="")
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--mean", action="store_true", help="judge the mean of the seeds' weights, not each")
+    parser.add_argument("--mean", action="store_true", help="judge the seeds together, not each")
     parser.add_argument("--out", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--results", type=Path, default=Path("results/detector/ablation.json"))
     options = parser.parse_args()
@@ -97,8 +97,9 @@ def main():
             for seeds in asked:
                 began = time.perf_counter()
                 folder = options.out / name / f"fold-{fold}"
-                config = replace(recipe, split=split)
-                told = judge(held_out_predictions(config, location, folder, seeds, Callbacks(training=Told())))
+                configs = [replace(recipe, split=split).with_training(seed=seed) for seed in seeds]
+                members = [held_out_predictions(each, location, folder, Callbacks(training=Told())) for each in configs]
+                told = judge(join_members(members, [1 / len(members)] * len(members)))
                 folds.append({"fold": fold, "seeds": seeds} | told)
                 shown = " ".join(f"{k} {v:.3f}" for k, v in told.items())
                 print(f"{name} fold {fold} seeds {seeds} ({time.perf_counter() - began:.0f} s): {shown}", flush=True)

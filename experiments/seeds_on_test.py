@@ -25,7 +25,7 @@ from pneumoscope.data.dataset import load_dataset  # noqa: E402
 from pneumoscope.data.labelled import labelled_images  # noqa: E402
 from pneumoscope.data.locate import locate  # noqa: E402
 from pneumoscope.decision import logits_of  # noqa: E402
-from pneumoscope.detector_training.cross_fitting import train_and_average  # noqa: E402
+from pneumoscope.detector_training.cross_fitting import train_member  # noqa: E402
 from pneumoscope.evaluation.metrics import compute_metrics  # noqa: E402
 from pneumoscope.files import write_json  # noqa: E402
 from pneumoscope.provenance import provenance  # noqa: E402
@@ -54,7 +54,7 @@ def main():
     made = provenance("experiments/seeds_on_test.py")
     found = {}
     for seed in range(options.seeds):
-        model = train_and_average(alone, dataset, options.run / "final", [seed], Callbacks())
+        model = train_member(alone.with_training(seed=seed), dataset, options.run / "final", Callbacks())
         answered = class_probabilities(model, data, resolve_precision(config.training.precision))
         probability = manifest.calibration.probabilities(logits_of(answered))
         threshold = manifest.operating_points["balanced"].threshold

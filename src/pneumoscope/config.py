@@ -222,6 +222,8 @@ class DetectorConfig:
         version: Version of the bundle's weights.
         folds: Number of folds by acquisition cluster; their out-of-fold predictions give calibration and operating points.
         members: Number of networks per fold and for the bundle, with different seeds; the mean of their weights is used.
+        ensemble: Configurations whose networks predict together, names of shipped ones or paths; model, augmentation and
+            training are then theirs. Empty for a single network.
         sensitivity: Sensitivity of the operating point `sensitive` in the shortcut stress validation, in [0, 1].
         specificity: Specificity of the operating point `specific` in the shortcut stress validation, in [0, 1].
         refer_share: Fraction of the shortcut stress validation that the band around the balanced threshold refers to a reader.
@@ -238,6 +240,7 @@ class DetectorConfig:
     version: str = "1"
     folds: int = 3
     members: int = 1
+    ensemble: tuple[str, ...] = ()
     sensitivity: float = 0.98
     specificity: float = 0.98
     refer_share: float = 0.05
@@ -375,6 +378,10 @@ def _checked(value: Any, expected: Any, key: str, origin: str) -> Any:
             allowed = ", ".join(map(str, get_args(expected)))
             raise ConfigError(f"expected {key} out of {allowed} in {origin}, found {value!r}: change it")
         return value
+    if expected == tuple[str, ...]:
+        if not isinstance(value, list | tuple) or not all(isinstance(each, str) for each in value):
+            raise ConfigError(f"expected {key} to be a list of names in {origin}, found {value!r}: change it")
+        return tuple(value)
     if expected is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) is not expected:

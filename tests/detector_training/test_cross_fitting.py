@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from pneumoscope.adaptation.fine_tuning import _config_of
 from pneumoscope.assessment.bundles import evaluate_bundle
 from pneumoscope.assessment.evaluation import Evaluation
 from pneumoscope.bundle import Scope, load_bundle
@@ -17,13 +18,13 @@ from pneumoscope.data.locate import Location
 from pneumoscope.decision import softmax
 from pneumoscope.detector_training.bundling import texts_for
 from pneumoscope.detector_training.cross_fitting import make_detector
-from pneumoscope.errors import RunError
+from pneumoscope.detector_training.stress_validation import join_members, load_stress_validation, stress_set
+from pneumoscope.errors import BundleError, ConfigError, RunError
 from pneumoscope.evaluation.metrics import roc_auc
 from pneumoscope.evaluation.policy_fitting import fit_policy
 from pneumoscope.inference.detector import load_detector
 from pneumoscope.inference.pool import WorkerPool
 from pneumoscope.progress import silent
-from pneumoscope.training.averaging import mean_weights
 from pneumoscope.training.batches import as_network_input
 from pneumoscope.training.callbacks import Callbacks
 from pneumoscope.training.networks import load_network
@@ -78,31 +79,63 @@ def test_bundle_holds_the_policy_fitted_on_out_of_fold_predictions(made):
     use = "Research on images like the 60 of phantoms that it was trained on: normal, bacterial, viral."
     assert (manifest.intended_use, manifest.licence, manifest.citation) == (use, "not stated", "Images: phantoms")
     assert manifest.scope == Scope()
-    members = ["seed 0", "seed 1"]
-    assert messages == [
-        "style fold 1 of 2",
-        *members,
-        "style fold 2 of 2",
-        *members,
-        "the final network, on all training films",
-        *members,
-    ]
+    folds = ["style fold 1 of 2", "style fold 2 of 2"]
+    members = ["small, seed 0", "small, seed 1"]
+    assert messages == [members[0], *folds, members[1], *folds, "the final network, on all training films", *members]
 
 
-def test_shipped_weights_are_the_mean_of_the_members(made):
-    folder, _, _ = made
-    models = [load_network(RunFolder(folder / "final" / f"seed-{seed}")) for seed in (0, 1)]
-    states = [model.own_state() for model in models]
-    name = "head.dense.weight"
-    assert not torch.equal(states[0][name], states[1][name])
-    mean = mean_weights(states)
-    assert torch.allclose(mean[name], (states[0][name] + states[1][name]) / 2)
-    models[0].load_own_state(mean)
+def test_seeds_predict_together_with_weights_fitted_on_the_folds(made):
+    folder, record, _ = made
+    models = [load_network(RunFolder(folder / "final" / f"seed-{seed}")).eval() for seed in (0, 1)]
+    weights = [member["weight"] for member in record["members"]]
+    assert sum(weights) == pytest.approx(1)
+    assert min(weights) >= 0
     detector = load_detector(folder / "bundle.zip")
-    images = detector.bundle.golden["films"]
+    images = as_network_input(detector.bundle.golden["films"])
     with torch.no_grad():
-        logits = models[0].eval()(as_network_input(images)).numpy()
-    assert np.abs(detector.logits(images) - logits).max() < 1e-3
+        logits = sum(weight * model(images).numpy() for weight, model in zip(weights, models, strict=True))
+    assert np.abs(detector.logits(detector.bundle.golden["films"]) - logits).max() < 1e-3
+    folds = [[load_stress_validation(folder / f"folds/fold-{k}/hard-{seed}.npz") for k in (0, 1)] for seed in (0, 1)]
+    together = stress_set([join_members(each, weights) for each in zip(*folds, strict=True)])
+    refitted = fit_policy(together.logit, together.label, CONFIG.detector, together.weight)
+    assert refitted.auc == pytest.approx(record["decision"]["auc"])
+
+
+def test_an_ensemble_of_configurations_is_one_network(phantoms, tmp_path):
+    names = []
+    for name, side in (("fine", 48), ("coarse", 32)):
+        file = tmp_path / f"{name}.toml"
+        file.write_text(
+            f'name = "{name}"\n[model]\narchitecture = "nano"\nfreeze_base = false\ninput_side = {side}\n'
+            "[preprocessing]\nheight = 64\nwidth = 64\n"
+            '[training]\nepochs = 1\noptimiser = "adamw"\nlearning_rate = 1e-3\nprecision = "fp32"\nbatch_size = 16\n'
+        )
+        names.append(str(file))
+    config = RunConfig("both", detector=DetectorConfig("both", folds=2, ensemble=tuple(names)))
+    folder = tmp_path / "run"
+    record = make_detector(config, Location(phantoms, "test", synthetic=True), folder, Callbacks())
+    assert {file.parent.name for file in folder.glob("members/*/final")} == {"fine", "coarse"}
+    bundle = load_bundle(folder / "bundle.zip")
+    assert (bundle.manifest.name, bundle.manifest.architecture) == ("both", "nano")
+    assert [member["name"] for member in bundle.manifest.training["members"]] == ["fine, seed 0", "coarse, seed 0"]
+    assert bundle.manifest.preprocessing == Preprocessing(64, 64)
+    detector = load_detector(bundle)
+    assert detector.verify() < 1e-3
+    assert detector.evidence(bundle.golden["films"]).shape[2:] == (3, 3), "the finer of 3 x 3 and 2 x 2"
+    assert record["sha256"] == bundle.sha256
+    with pytest.raises(BundleError, match="found both, an ensemble of 2"):
+        _config_of(bundle)
+    other = replace(shipped_config("nano"), preprocessing=Preprocessing(80, 80))
+    (tmp_path / "other.toml").write_text(
+        f'name = "other"\n[model]\narchitecture = "{other.model.architecture}"\n[preprocessing]\nheight = 80\nwidth = 80\n'
+    )
+    mixed = replace(config, detector=replace(config.detector, ensemble=(names[0], str(tmp_path / "other.toml"))))
+    with pytest.raises(ConfigError, match="one preprocessing and 3 classes, found others in other"):
+        make_detector(mixed, Location(phantoms, "test", synthetic=True), tmp_path / "mixed", Callbacks())
+    twice = replace(config, detector=replace(config.detector, ensemble=(names[0], names[0])))
+    with pytest.raises(ConfigError, match=r"expected configurations of different names in detector\.ensemble"):
+        make_detector(twice, Location(phantoms, "test", synthetic=True), tmp_path / "mixed", Callbacks())
+    assert not (tmp_path / "mixed").exists()
 
 
 def test_bundle_is_evaluated_from_the_images(made, phantoms, tmp_path):

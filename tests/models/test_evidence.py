@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from pneumoscope.config import ModelConfig
-from pneumoscope.models.evidence import ExplainedClassifier
+from pneumoscope.models.ensemble import Ensemble
+from pneumoscope.models.evidence import ExplainedClassifier, distribute, explain
 from pneumoscope.models.registry import build_model
 
 # Rows and columns of the evidence maps for images of 224 x 224.
@@ -69,3 +70,27 @@ def test_equal_maxima_divide_their_contribution():
                 module.bias.zero_()
         logits, evidence, *_ = ExplainedClassifier(model)(torch.full((1, 1, 224, 224), 0.5))
     torch.testing.assert_close(evidence.mean(dim=(2, 3)), logits, rtol=1e-3, atol=1e-5)
+
+
+def test_a_map_is_distributed_over_a_finer_grid_by_area():
+    maps = torch.tensor([[[[1.0, 3.0], [5.0, 7.0]]]])
+    assert distribute(maps, 4, 2)[0, 0].tolist() == [[1, 3], [1, 3], [5, 7], [5, 7]]
+    thirds = distribute(maps, 2, 3)[0, 0]
+    torch.testing.assert_close(thirds, torch.tensor([[1.0, 2.0, 3.0], [5.0, 6.0, 7.0]]))
+    torch.testing.assert_close(distribute(maps, 5, 7).mean(), maps.mean())
+
+
+def test_evidence_of_an_ensemble_is_the_weighted_sum_of_its_members():
+    members = [lively("nano"), lively("lite0")]
+    images = torch.rand(2, 1, 224, 224, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        logits, evidence, features, maps = explain(Ensemble(members, (0.75, 0.25)))(images)
+        nano, lite0 = (ExplainedClassifier(member)(images) for member in members)
+        expected = 0.75 * members[0](images) + 0.25 * members[1](images)
+    torch.testing.assert_close(logits, expected)
+    assert evidence.shape == (2, 3, 14, 14)
+    torch.testing.assert_close(
+        evidence, 0.75 * nano[1] + 0.25 * lite0[1].repeat_interleave(2, 2).repeat_interleave(2, 3)
+    )
+    assert torch.equal(features, nano[2])
+    assert torch.equal(maps, nano[3])

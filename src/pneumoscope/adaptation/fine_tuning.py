@@ -160,11 +160,16 @@ def _config_of(bundle: Bundle) -> RunConfig:
     """Configuration of the network of a bundle, its own or that of the first ancestor that says.
 
     Raises:
-        BundleError: None says.
+        BundleError: None says, or it is an ensemble.
     """
     table: Mapping[str, Any] = bundle.manifest.training
     while "config" not in table and "parent" in table:
         table = table["parent"]["training"]
+    if "members" in table:
+        raise BundleError(
+            f"expected a bundle of one network for fine-tuning, found {bundle.manifest.name}, an ensemble of "
+            f"{len(table['members'])}: use --method linear, or --bundle nano"
+        )
     if "config" not in table:
         raise BundleError(
             f"expected the configuration of the network in the manifest of {bundle.manifest.name}, found none: use --method linear"

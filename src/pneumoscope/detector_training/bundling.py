@@ -40,6 +40,7 @@ from pneumoscope.inference.drift import fit_reference
 from pneumoscope.inference.guard import Guard
 from pneumoscope.inference.network import Network
 from pneumoscope.models.classifier import ImageClassifier
+from pneumoscope.models.ensemble import Ensemble
 from pneumoscope.progress import Progress, Report, ignored, one, silent
 from pneumoscope.provenance import provenance
 from pneumoscope.training.batches import as_network_input
@@ -89,7 +90,7 @@ class TrainedNetwork:
     """
 
     config: RunConfig
-    model: ImageClassifier
+    model: ImageClassifier | Ensemble
     dataset: Dataset
 
 
@@ -249,7 +250,7 @@ def _manifest(
     )
 
 
-def _golden(model: ImageClassifier, settings: Preprocessing) -> dict[str, NDArray[Any]]:
+def _golden(model: ImageClassifier | Ensemble, settings: Preprocessing) -> dict[str, NDArray[Any]]:
     """Golden inputs and outputs; the inputs are noise, so that the bundle holds no images of the data set."""
     size = (_GOLDEN_IMAGES, settings.height, settings.width)
     return golden_outputs(model, np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8))
@@ -266,7 +267,7 @@ def fit_reference_to(bundle: Bundle, dataset: Dataset, progress: Progress = igno
     return fit_reference(accepted, rejected=len(found) - len(accepted)) if accepted else None
 
 
-def _check_parity(model: ImageClassifier, network: Network, images: NDArray[np.uint8]) -> float:
+def _check_parity(model: ImageClassifier | Ensemble, network: Network, images: NDArray[np.uint8]) -> float:
     """Largest difference of a probability between torch and ONNX Runtime for images (n, height, width) uint8.
 
     Raises:

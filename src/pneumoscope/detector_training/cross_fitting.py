@@ -1,35 +1,43 @@
 """Cross-fitting of a detector over folds of acquisition clusters: out-of-fold predictions, final network, bundle.
 
-RUN/folds/fold-K/      networks trained without the minority clusters of fold K, a run seed-S for each member; hard-*.npz
-                       holds the out-of-fold predictions of the network with their mean weights
-RUN/decision.json      calibration and operating points, fitted on the out-of-fold predictions of all folds
-RUN/final/             networks trained on all training images but a tenth for validation, a run seed-S for each member
-RUN/bundle.zip         the final network with the mean weights of these, calibration and operating points
+A detector is one network or an ensemble: networks of several seeds, of several configurations, or both. Each member is trained on
+every fold and once for the bundle; their weights in the ensemble are fitted on the out-of-fold predictions (stacking).
+
+RUN/folds/fold-K/      networks trained without the minority clusters of fold K, a run seed-S for each seed; hard-S.npz
+                       holds its out-of-fold predictions
+RUN/final/             networks trained on all training images but a tenth for validation, a run seed-S for each seed
+RUN/members/NAME/      these two folders for each configuration of `detector.ensemble`
+RUN/decision.json      weights of the members, calibration and operating points, fitted on the out-of-fold predictions of all folds
+RUN/bundle.zip         the final network, or the ensemble as one network, with calibration and operating points
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pneumoscope import paths
-from pneumoscope.config import DetectorConfig, RunConfig, SplitConfig
+from pneumoscope.config import DetectorConfig, RunConfig, SplitConfig, load_config
+from pneumoscope.configs import config_names, shipped_config
 from pneumoscope.data.dataset import Dataset, load_dataset
 from pneumoscope.data.locate import Location
 from pneumoscope.detector_training.bundling import BundleDescription, TrainedNetwork, make_bundle, texts_for
 from pneumoscope.detector_training.stress_validation import (
     StressValidation,
+    join_members,
     load_stress_validation,
     run_stress_validation,
     stress_set,
 )
+from pneumoscope.errors import ConfigError
 from pneumoscope.evaluation.policy_fitting import FittedPolicy, fit_policy
+from pneumoscope.evaluation.stacking import fit_member_weights
 from pneumoscope.files import write_json
 from pneumoscope.models.classifier import ImageClassifier
+from pneumoscope.models.ensemble import Ensemble
 from pneumoscope.progress import Report, one
 from pneumoscope.provenance import provenance
 from pneumoscope.training import distributed
-from pneumoscope.training.averaging import mean_weights
 from pneumoscope.training.callbacks import Callbacks
 from pneumoscope.training.jobs import Job, Workers, run_jobs
 from pneumoscope.training.networks import InitialWeights, find_pretrained, load_network
@@ -39,6 +47,21 @@ from pneumoscope.training.single_run import TrainingSetup, train_network
 
 # Split of the final training: the study's validation set, which monitors that training and fits nothing.
 _FINAL_SPLIT = SplitConfig()
+
+
+@dataclass(frozen=True)
+class Member:
+    """A network of a detector.
+
+    Attributes:
+        name: Name in messages and in the record.
+        config: Configuration of its training, without that of the detector; its split is not used.
+        folder: Folder with its `folds` and `final`.
+    """
+
+    name: str
+    config: RunConfig
+    folder: Path
 
 
 def make_detector(
@@ -65,40 +88,102 @@ def make_detector(
     Raises:
         PneumoscopeError: Settings, data, weights or folder are not as expected.
     """
-    network_config = replace(config, detector=DetectorConfig())
-    seeds = _seeds(config)
-    dataset = _load_dataset(network_config, _FINAL_SPLIT, location, callbacks)
+    members = detector_members(config, folder)
+    dataset = _load_dataset(members[0].config, _FINAL_SPLIT, location, callbacks)
     distributed.on_first_rank(lambda: RunFolder(folder).start(config, {"index_hash": dataset.index.hash}, resume))
-    jobs = _jobs(network_config, config.detector.folds, seeds, location, folder)
-    run_jobs(jobs, workers or Workers(), callbacks.message)
-    folds = [
-        held_out_predictions(each, location, _fold_folder(folder, each.split.fold), seeds, callbacks)
-        for each in _fold_configs(network_config, config.detector.folds)
+    splits = [
+        SplitConfig(seed=0, folds=config.detector.folds, fold=fold, by="style") for fold in range(config.detector.folds)
     ]
-    stress = stress_set(folds)
+    run_jobs(_jobs(members, splits, location), workers or Workers(), callbacks.message)
+    folds = []
+    for member in members:
+        if len(members) > 1:
+            callbacks.message(member.name)
+        configs = [replace(member.config, split=split) for split in splits]
+        folds.append(
+            [held_out_predictions(each, location, _fold_folder(member, each.split), callbacks) for each in configs]
+        )
+    alone = [stress_set(each) for each in folds]
+    weights = fit_member_weights([each.logit for each in alone], alone[0].label, alone[0].weight)
+    stress = stress_set([join_members(fold, weights) for fold in zip(*folds, strict=True)])
     fitted = fit_policy(stress.logit, stress.label, config.detector, stress.weight)
     callbacks.message("the final network, on all training films")
-    final_config = replace(network_config, split=_FINAL_SPLIT)
-    model = train_and_average(final_config, dataset, folder / "final", seeds, callbacks)
-    return distributed.on_first_rank(
-        lambda: _write_bundle(config, dataset, folder, seeds[0], model, fitted, callbacks.progress)
-    )
+    networks = []
+    for member in members:
+        if len(members) > 1:
+            callbacks.message(member.name)
+        networks.append(
+            train_member(replace(member.config, split=_FINAL_SPLIT), dataset, member.folder / "final", callbacks)
+        )
+    made = _Made(config, members, weights, networks[0] if len(networks) == 1 else Ensemble(networks, weights))
+    return distributed.on_first_rank(lambda: _write_bundle(made, dataset, folder, fitted, callbacks.progress))
 
 
-def _write_bundle(
-    config: RunConfig,
-    dataset: Dataset,
-    folder: Path,
-    seed: int,
-    model: ImageClassifier,
-    fitted: FittedPolicy,
-    report: Report,
-) -> dict[str, Any]:
+def detector_members(config: RunConfig, folder: Path) -> list[Member]:
+    """Networks of a detector, those of one configuration after the other, each with all its seeds.
+
+    Raises:
+        ConfigError: A configuration that is not there, or members that take other images or classes than the first.
+    """
+    if not config.detector.ensemble:
+        return _seeds(config.name, config, folder)
+    named = {Path(name).stem: _member_config(name) for name in config.detector.ensemble}
+    if len(named) < len(config.detector.ensemble):
+        raise ConfigError(
+            f"expected configurations of different names in detector.ensemble, found {', '.join(config.detector.ensemble)}: "
+            "name each once; detector.members of a configuration is its number of seeds"
+        )
+    first = next(iter(named.values()))
+    for name, each in named.items():
+        if (each.preprocessing, each.model.classes) != (first.preprocessing, first.model.classes):
+            raise ConfigError(
+                f"expected members of one preprocessing and {first.model.classes} classes, found others in {name}: change detector.ensemble"
+            )
+    return [member for name, each in named.items() for member in _seeds(name, each, folder / "members" / name)]
+
+
+def _member_config(name: str) -> RunConfig:
+    return shipped_config(name) if name in config_names() or not name.endswith(".toml") else load_config(Path(name))
+
+
+def _seeds(name: str, config: RunConfig, folder: Path) -> list[Member]:
+    """Members of one configuration, which differ in their seed."""
+    first = config.training.seed
+    return [
+        Member(f"{name}, seed {seed}", replace(config.with_training(seed=seed), detector=DetectorConfig()), folder)
+        for seed in range(first, first + config.detector.members)
+    ]
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A trained detector.
+
+    Attributes:
+        config: Configuration of the detector.
+        members: Its networks.
+        weights: Weight of each.
+        model: Final network.
+    """
+
+    config: RunConfig
+    members: Sequence[Member]
+    weights: Sequence[float]
+    model: ImageClassifier | Ensemble
+
+
+def _write_bundle(made: _Made, dataset: Dataset, folder: Path, fitted: FittedPolicy, report: Report) -> dict[str, Any]:
     """Write the bundle and `decision.json`, which holds the record that `make_detector` returns."""
-    training_facts = {
-        "weights": _member_run(folder / "final", seed).provenance()["facts"]["weights"],
+    config, first = made.config, made.members[0]
+    training_facts: dict[str, Any] = {
+        "weights": _run(first.folder / "final", first.config).provenance()["facts"]["weights"],
         "training_seconds": _training_seconds(folder),
     }
+    if len(made.members) > 1:
+        training_facts["members"] = [
+            {"name": member.name, "weight": weight, "config": member.config.to_dict()}
+            for member, weight in zip(made.members, made.weights, strict=True)
+        ]
     fitted_on = (
         f"out-of-fold predictions of {config.detector.folds} folds by acquisition cluster for {fitted.images} training images: "
         "pneumonias as they are, both etiologies weighted alike, minority normals, other normals stored like pneumonias"
@@ -109,8 +194,15 @@ def _write_bundle(
         {"hard_validation": {"auc": fitted.auc, "films": fitted.images}},
         training_facts,
     )
-    trained = TrainedNetwork(config, model, dataset)
-    bundle = make_bundle(folder / "bundle.zip", description, trained, fitted.policy, report=report)
+    architectures = dict.fromkeys(member.config.model.architecture for member in made.members)
+    own = replace(
+        config,
+        model=replace(first.config.model, architecture=" + ".join(architectures)),
+        preprocessing=first.config.preprocessing,
+    )
+    bundle = make_bundle(
+        folder / "bundle.zip", description, TrainedNetwork(own, made.model, dataset), fitted.policy, report=report
+    )
     record = {
         "bundle": str(folder / "bundle.zip"),
         "sha256": bundle.sha256,
@@ -119,10 +211,6 @@ def _write_bundle(
     }
     write_json(folder / "decision.json", record | provenance())
     return record
-
-
-def _seeds(config: RunConfig) -> range:
-    return range(config.training.seed, config.training.seed + config.detector.members)
 
 
 def _load_dataset(config: RunConfig, split: SplitConfig, location: Location, callbacks: Callbacks) -> Dataset:
@@ -137,58 +225,49 @@ def _load_dataset(config: RunConfig, split: SplitConfig, location: Location, cal
     )
 
 
-def _fold_configs(config: RunConfig, folds: int) -> list[RunConfig]:
-    """Configurations of the networks of each fold."""
-    splits = [SplitConfig(seed=0, folds=folds, fold=fold, by="style") for fold in range(folds)]
-    return [replace(config, split=split) for split in splits]
+def _fold_folder(member: Member, split: SplitConfig) -> Path:
+    return member.folder / "folds" / f"fold-{split.fold}"
 
 
-def _fold_folder(folder: Path, fold: int) -> Path:
-    return folder / "folds" / f"fold-{fold}"
-
-
-def _jobs(config: RunConfig, folds: int, seeds: Sequence[int], location: Location, folder: Path) -> list[Job]:
+def _jobs(members: Sequence[Member], splits: Sequence[SplitConfig], location: Location) -> list[Job]:
     """Jobs for all trainings of a detector; none depends on another."""
-    networks = [
-        (f"style fold {each.split.fold + 1} of {folds}", each, _fold_folder(folder, each.split.fold))
-        for each in _fold_configs(config, folds)
-    ]
-    networks.append(("the final network", replace(config, split=_FINAL_SPLIT), folder / "final"))
     return [
-        Job(f"{name}, seed {seed}", _train_job, (network_config, location, network_folder, seed))
-        for name, network_config, network_folder in networks
-        for seed in seeds
+        Job(f"{where} of {member.name}", _train_job, (replace(member.config, split=split), location, folder))
+        for member in members
+        for where, split, folder in (
+            *(
+                (f"style fold {split.fold + 1} of {len(splits)}", split, _fold_folder(member, split))
+                for split in splits
+            ),
+            ("the final network", _FINAL_SPLIT, member.folder / "final"),
+        )
     ]
 
 
-def _train_job(config: RunConfig, location: Location, folder: Path, seed: int) -> str:
-    """Train one member in a worker process unless it is finished; summary of its run."""
-    if not _member_run(folder, seed).is_finished:
-        dataset = _load_dataset(config, config.split, location, Callbacks())
-        _train_member(config, dataset, folder, seed, Callbacks())
-    return _member_run(folder, seed).summary()
+def _train_job(config: RunConfig, location: Location, folder: Path) -> str:
+    """Train one network in a worker process unless it is finished; summary of its run."""
+    if not _run(folder, config).is_finished:
+        train_member(config, _load_dataset(config, config.split, location, Callbacks()), folder, Callbacks())
+    return _run(folder, config).summary()
 
 
-def held_out_predictions(
-    config: RunConfig, location: Location, folder: Path, seeds: Sequence[int], callbacks: Callbacks
-) -> StressValidation:
-    """Train the network of a fold and predict the images that the fold holds out; finished parts are read from the folder.
+def held_out_predictions(config: RunConfig, location: Location, folder: Path, callbacks: Callbacks) -> StressValidation:
+    """Train a network on a fold and predict the images that the fold holds out; finished parts are read from the folder.
 
     Args:
         config: Configuration with the fold as its split.
         location: Data set.
-        folder: Folder of the fold, which gets the runs and the predictions.
-        seeds: Seeds of the trainings whose weights are averaged.
+        folder: Folder of the fold, which gets the run and the predictions.
         callbacks: Progress.
 
     Returns:
         Out-of-fold predictions.
     """
-    file = folder / f"hard-{'-'.join(map(str, seeds))}.npz"
+    file = folder / f"hard-{config.training.seed}.npz"
     if not distributed.on_first_rank(file.exists):
         dataset = _load_dataset(config, config.split, location, callbacks)
         callbacks.message(f"style fold {config.split.fold + 1} of {config.split.folds}")
-        model = train_and_average(config, dataset, folder, seeds, callbacks)
+        model = train_member(config, dataset, folder, callbacks)
         precision = resolve_precision(config.training.precision)
         done = one(callbacks.progress, "fold validated")
         distributed.on_first_rank(
@@ -198,50 +277,34 @@ def held_out_predictions(
     return load_stress_validation(file)
 
 
-def train_and_average(
-    config: RunConfig, dataset: Dataset, folder: Path, seeds: Sequence[int], callbacks: Callbacks
-) -> ImageClassifier:
-    """Train networks that differ only in their seed, unless finished, and average their weights.
+def train_member(config: RunConfig, dataset: Dataset, folder: Path, callbacks: Callbacks) -> ImageClassifier:
+    """Train a network in `folder/seed-S` unless it is finished, and load it.
 
     Args:
-        config: Configuration; its own seed is not used.
+        config: Configuration with the seed S.
         dataset: Data set with the split of the configuration.
-        folder: Folder that gets a run `seed-S` for each seed.
-        seeds: Seeds, at least one.
+        folder: Folder that gets the run.
         callbacks: Progress.
-
-    Returns:
-        Network with the mean weights.
     """
-    for seed in seeds:
-        # Rank 0 decides for each member: a slower rank could find a run finished that the others have just finished.
-        if distributed.on_first_rank(lambda seed=seed: _member_run(folder, seed).is_finished):  # type: ignore[misc]
-            continue
-        if len(seeds) > 1:
-            callbacks.message(f"seed {seed}")
-        _train_member(config, dataset, folder, seed, callbacks)
-    model = load_network(_member_run(folder, seeds[0]))
-    model.load_own_state(mean_weights([_member_run(folder, seed).load_weights() for seed in seeds]))
-    return model
-
-
-def _train_member(config: RunConfig, dataset: Dataset, folder: Path, seed: int, callbacks: Callbacks) -> None:
-    run = _member_run(folder, seed)
-    pretrained = distributed.first_rank_then_others(
-        lambda: find_pretrained(config.model.architecture, None, callbacks.progress)
-    )
-    weights = InitialWeights(pretrained=pretrained)
-    resume = (run.path / "config.json").exists()
-    setup = TrainingSetup(config.with_training(seed=seed), dataset, run, weights, run.path / "features")
-    train_network(setup, callbacks.training, resume)
+    run = _run(folder, config)
+    # Rank 0 decides: a slower rank could find the run finished that the others have just finished.
+    if not distributed.on_first_rank(lambda: run.is_finished):
+        pretrained = distributed.first_rank_then_others(
+            lambda: find_pretrained(config.model.architecture, None, callbacks.progress)
+        )
+        weights = InitialWeights(pretrained=pretrained)
+        resume = (run.path / "config.json").exists()
+        setup = TrainingSetup(config, dataset, run, weights, run.path / "features")
+        train_network(setup, callbacks.training, resume)
+    return load_network(run)
 
 
 def _training_seconds(folder: Path) -> float:
     """Total duration of the epochs of all networks; unfinished epochs before a resume are not counted."""
-    runs = [RunFolder(file.parent) for file in folder.glob("*/**/metrics.csv")]
+    runs = [RunFolder(file.parent) for file in folder.glob("**/metrics.csv")]
     return sum(epoch["seconds"] for run in runs for epoch in run.read_metrics())
 
 
-def _member_run(folder: Path, seed: int) -> RunFolder:
-    """Run folder of the member with a seed."""
-    return RunFolder(folder / f"seed-{seed}")
+def _run(folder: Path, config: RunConfig) -> RunFolder:
+    """Run folder of a network of a seed."""
+    return RunFolder(folder / f"seed-{config.training.seed}")

@@ -7,7 +7,7 @@ the held-out pneumonias.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from pneumoscope.data.dataset import AcquisitionClusters, Dataset
 from pneumoscope.data.labelled import LabelledImages, labelled_images
 from pneumoscope.data.preprocessing import prepare
 from pneumoscope.data.stress_images import store_like_pneumonias
-from pneumoscope.decision import logits_of, pneumonia_probability
+from pneumoscope.decision import logits_of, pneumonia_probability, softmax
 from pneumoscope.errors import InputError
 from pneumoscope.evaluation.metrics import roc_auc
 from pneumoscope.files import atomic_write
@@ -83,6 +83,15 @@ class StressSet:
     logit: NDArray[np.float64]
     label: NDArray[np.int64]
     weight: NDArray[np.float64]
+
+
+def join_members(members: Sequence[StressValidation], weights: Sequence[float]) -> StressValidation:
+    """Predictions of an ensemble for the images of a fold: the weighted sum of its members' logits, as probabilities."""
+    unchanged, stressed = (
+        softmax(np.tensordot(weights, [logits_of(getattr(each, name)) for each in members], axes=1))
+        for name in ("unchanged", "stressed")
+    )
+    return replace(members[0], unchanged=unchanged, stressed=stressed)
 
 
 def auc_within_clusters(validation: StressValidation) -> float:

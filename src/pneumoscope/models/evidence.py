@@ -6,6 +6,9 @@ biases. The slope is computed layer by layer from the logits back to the maps, b
 differentiation, so that the exported network can compute it too. Nothing is approximated.
 
 For a head that pools its maps this is the class activation map (Zhou et al., CVPR 2016, arXiv 1512.04150).
+
+The evidence of an ensemble is the weighted sum of its members' evidence, on the finest of their grids: a coarser map is
+distributed over that grid by area, so that its mean stays the same.
 """
 
 import torch
@@ -14,6 +17,45 @@ from torch.nn import functional
 
 from pneumoscope.models.classifier import FlattenFeatures, ImageClassifier
 from pneumoscope.models.efficientnet_lite import ImageMaps, PooledHead
+from pneumoscope.models.ensemble import Ensemble
+
+Explained = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+def explain(model: ImageClassifier | Ensemble) -> "ExplainedClassifier | ExplainedEnsemble":
+    """Network with evidence among its outputs, of an image classifier or an ensemble; its weights are shared."""
+    return ExplainedEnsemble(model) if isinstance(model, Ensemble) else ExplainedClassifier(model)
+
+
+class ExplainedEnsemble(nn.Module):
+    """Ensemble with logits, evidence, features and their maps as outputs; features and maps are those of its first member."""
+
+    def __init__(self, ensemble: Ensemble) -> None:
+        """Wrap an ensemble; use it in evaluation mode."""
+        super().__init__()
+        self.members = nn.ModuleList(ExplainedClassifier(member) for member in ensemble.members)  # type: ignore[arg-type]
+        self.register_buffer("weights", ensemble.weights)
+
+    def forward(self, images: Tensor) -> Explained:
+        """Outputs for images, as those of `ExplainedClassifier.forward`."""
+        outputs: list[Explained] = [member(images) for member in self.members]
+        rows, columns = (max(each[1].shape[axis] for each in outputs) for axis in (2, 3))
+        weighted = list(zip(self.weights, outputs, strict=True))  # type: ignore[arg-type]
+        logits = torch.stack([weight * each[0] for weight, each in weighted]).sum(dim=0)
+        evidence = torch.stack([weight * distribute(each[1], rows, columns) for weight, each in weighted]).sum(dim=0)
+        return logits, evidence, *outputs[0][2:]
+
+
+def distribute(maps: Tensor, rows: int, columns: int) -> Tensor:
+    """Distribute maps (n, classes, height, width) over a grid of (rows, columns) cells by area; their mean is kept."""
+    return _overlaps(maps.shape[2], rows) @ maps @ _overlaps(maps.shape[3], columns).t()
+
+
+def _overlaps(source: int, target: int) -> Tensor:
+    """(target, source) float32 fractions of each cell of one division of a line that lie in each cell of another."""
+    low, high = (torch.arange(target + 1) / target)[:-1, None], (torch.arange(target + 1) / target)[1:, None]
+    edges = torch.arange(source + 1) / source
+    return (torch.minimum(high, edges[1:]) - torch.maximum(low, edges[:-1])).clamp_min(0) * target
 
 
 class ExplainedClassifier(nn.Module):
@@ -35,7 +77,7 @@ class ExplainedClassifier(nn.Module):
         self.maps = maps
         self.rest = nn.ModuleList(rest)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(self, images: Tensor) -> Explained:
         """Logits, evidence, features and feature maps of images.
 
         Args:

@@ -1,10 +1,10 @@
-"""Weight averaging: running mean within a run, mean over runs.
+"""Weight averaging: running mean of a network's weights within a run.
 
-Within a run: exponential moving average, mean += (1 - decay) * (weights - mean) after each step, where the decay rises
-from 2 / 11 to its final value. Over runs that differ in their seed: the plain mean of their weights, summed in float64.
+Exponential moving average, mean += (1 - decay) * (weights - mean) after each step, where the decay rises from 2 / 11 to its
+final value.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
@@ -63,22 +63,3 @@ class WeightAverage:
             own = live.clone()
             live.copy_(mean)
             mean.copy_(own)
-
-
-def mean_weights(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Average the weights of networks that were trained apart from the same pre-trained weights.
-
-    The mean predicts about as well as the ensemble of the networks, at the cost of one of them.
-
-    Args:
-        states: `own_state` of each network, at least one.
-
-    Returns:
-        Tensor name to mean, in the dtype of the first network.
-
-    Source: Wortsman et al., Model soups, ICML 2022, arXiv 2203.05482.
-    """
-    return {
-        name: torch.stack([state[name].double() for state in states]).mean(dim=0).to(first.dtype)
-        for name, first in states[0].items()
-    }

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from pneumoscope.bundle import FEATURE_MAPS, INPUT, OUTPUTS
 from pneumoscope.models.classifier import ImageClassifier
-from pneumoscope.models.evidence import ExplainedClassifier
+from pneumoscope.models.ensemble import Ensemble
+from pneumoscope.models.evidence import Explained, explain
 
 _OPSET = 18
 # The exporter logs every torchvision operator that is not installed.
@@ -21,16 +22,16 @@ logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(loggin
 class _BundledNetwork(nn.Module):
     """Network as the bundle holds it: its input are uint8 images, so that no caller can scale them differently."""
 
-    def __init__(self, model: ImageClassifier) -> None:
+    def __init__(self, model: ImageClassifier | Ensemble) -> None:
         super().__init__()
-        self.model = ExplainedClassifier(model)
+        self.model = explain(model)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(self, images: Tensor) -> Explained:
         logits, evidence, features, maps = self.model(images.to(torch.float32).unsqueeze(1) / 255.0)
         return logits, evidence, features, maps
 
 
-def export_onnx(model: ImageClassifier, height: int, width: int) -> bytes:
+def export_onnx(model: ImageClassifier | Ensemble, height: int, width: int) -> bytes:
     """Export a network to ONNX.
 
     The graph has one input, the images (n, height, width) uint8, and four outputs: `logits` (n, classes) float32;
@@ -79,7 +80,7 @@ def _remove_source_locations(message: Any) -> None:
 
 
 @torch.no_grad()
-def golden_outputs(model: ImageClassifier, images: NDArray[np.uint8]) -> dict[str, NDArray[np.generic]]:
+def golden_outputs(model: ImageClassifier | Ensemble, images: NDArray[np.uint8]) -> dict[str, NDArray[np.generic]]:
     """Images with the float32 outputs of torch, for comparison with the outputs of ONNX Runtime."""
     outputs = _BundledNetwork(model.cpu()).eval()(torch.from_numpy(images))
     return {INPUT: images} | {name: value.numpy() for name, value in zip(OUTPUTS, outputs, strict=False)}
