@@ -103,6 +103,9 @@ class AugmentationConfig:
         letters: Fraction of images that get letters and numbers burnt in at the margins, as radiographic markers are.
         noise: Largest standard deviation of added noise, grey levels out of 255.
         margins: Widest black margin on each side, as of a collimator, as a fraction of the image's side.
+        surroundings: Fraction of images whose surroundings, all that lies outside a random rectangle around the centre, are
+            replaced by those of another image, by one grey level or by noise.
+        crop: Smallest fraction of the image's area that a random crop keeps, before it is enlarged again; 1 for no crop.
     """
 
     rotation_degrees: float = 0.0
@@ -114,6 +117,8 @@ class AugmentationConfig:
     letters: float = 0.0
     noise: float = 0.0
     margins: float = 0.0
+    surroundings: float = 0.0
+    crop: float = 1.0
 
     def __post_init__(self) -> None:
         _in_range("augmentation.rotation_degrees", self.rotation_degrees, 0, 180)
@@ -125,6 +130,8 @@ class AugmentationConfig:
         _in_range("augmentation.letters", self.letters, 0, 1)
         _in_range("augmentation.noise", self.noise, 0, 255)
         _in_range("augmentation.margins", self.margins, 0, 0.4)
+        _in_range("augmentation.surroundings", self.surroundings, 0, 1)
+        _in_range("augmentation.crop", self.crop, 0.05, 1)
 
     @property
     def is_none(self) -> bool:

@@ -18,6 +18,8 @@ EVERYTHING = AugmentationConfig(
     letters=0.7,
     noise=8,
     margins=0.15,
+    surroundings=1.0,
+    crop=0.3,
 )
 
 
@@ -47,7 +49,18 @@ def test_every_change_keeps_shape_type_and_original_and_follows_from_the_generat
 
 
 @pytest.mark.parametrize(
-    "name", ["rotation_degrees", "margins", "shift", "tone", "smallest_resolution", "jpeg_quality", "noise"]
+    "name",
+    [
+        "rotation_degrees",
+        "margins",
+        "shift",
+        "tone",
+        "smallest_resolution",
+        "jpeg_quality",
+        "noise",
+        "surroundings",
+        "crop",
+    ],
 )
 def test_every_setting_has_its_own_effect(image, name):
     only = replace(AugmentationConfig(), **{name: getattr(EVERYTHING, name)})
@@ -84,3 +97,33 @@ def test_markers_are_near_the_margins():
     assert drawn[80:144, 80:144].max() == 0
     marked = [changed(black, AugmentationConfig(letters=0.5), seed).any() for seed in range(200)]
     assert 0.4 < np.mean(marked) < 0.6
+
+
+def test_surroundings_are_those_of_another_image_and_the_centre_is_kept():
+    grey, white = np.full((200, 200), 90, np.uint8), np.full((200, 200), 250, np.uint8)
+    settings = AugmentationConfig(surroundings=1)
+    corners, drawn = [], []
+    for seed in range(80):
+        found = augment(grey, settings, np.random.default_rng(seed), lambda number: drawn.append(number) or white)
+        assert abs(int(found[100, 100]) - 90) <= 5, "the smallest rectangle holds the centre, wherever it lies"
+        corners.append(found[0, 0])
+    assert 0.35 < np.mean(np.array(corners) == 250) < 0.65, "half of them are another image's"
+    assert len(set(drawn)) == len(drawn) > 20
+    alone = [changed(grey, settings, seed)[0, 0] for seed in range(80)]
+    assert 250 not in alone
+    some = [changed(grey, replace(settings, surroundings=0.3), seed)[0, 0] != 90 for seed in range(200)]
+    assert 0.2 < np.mean(some) < 0.4
+
+
+def test_crops_keep_at_least_the_smallest_area_and_their_aspect():
+    yy, xx = np.mgrid[:200, :200].astype(np.float32)
+    areas, ratios = [], []
+    for seed in range(100):
+        rows, columns = (changed(each.astype(np.uint8), AugmentationConfig(crop=0.3), seed) for each in (yy, xx))
+        height, width = (np.ptp(each.astype(float)) / 199 for each in (rows, columns))
+        areas.append(height * width)
+        ratios.append(width / height)
+    assert min(areas) == pytest.approx(0.3, abs=0.05)
+    assert max(areas) > 0.9
+    assert 0.7 < min(ratios) < 0.85
+    assert 1.2 < max(ratios) < 1.45

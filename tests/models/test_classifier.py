@@ -128,7 +128,8 @@ def test_inception_takes_only_images_of_its_size():
 
 def test_unknown_architecture_is_refused():
     with pytest.raises(
-        ConfigError, match="expected an architecture out of cnn, inception_v3, stacked_cnn, lite0, nano, found 'vgg'"
+        ConfigError,
+        match="expected an architecture out of cnn, inception_v3, stacked_cnn, lite0, mid, nano, found 'vgg'",
     ):
         build_model(ModelConfig("vgg"))
 

@@ -7,8 +7,8 @@ from pneumoscope.models.evidence import ExplainedClassifier, distribute, explain
 from pneumoscope.models.registry import build_model
 
 # Rows and columns of the evidence maps for images of 224 x 224.
-MAP_SIZE = {"cnn": 26, "inception_v3": 5, "stacked_cnn": 26, "lite0": 7, "nano": 14}
-CHANNELS = {"cnn": 128, "inception_v3": 2048, "stacked_cnn": 128, "lite0": 112, "nano": 112}
+MAP_SIZE = {"cnn": 26, "inception_v3": 5, "stacked_cnn": 26, "lite0": 7, "mid": 14, "nano": 14}
+CHANNELS = {"cnn": 128, "inception_v3": 2048, "stacked_cnn": 128, "lite0": 112, "mid": 112, "nano": 112}
 
 
 def lively(architecture):

@@ -126,6 +126,18 @@ def test_changed_images_do_not_depend_on_the_batch():
     torch.testing.assert_close(inputs.take(np.arange(4, 7), no_flip[:3]), whole[4:7])
 
 
+def test_surroundings_come_from_other_training_images_whatever_the_batch():
+    data = images(10, 0)
+    inputs = AugmentedInputs(data, AugmentationConfig(surroundings=1)).for_epoch(0, 1)
+    no_flip = np.zeros(10, dtype=bool)
+    whole = inputs.take(np.arange(10), no_flip)
+    torch.testing.assert_close(inputs.take(np.arange(4, 7), no_flip[:3]), whole[4:7])
+    corners = (whole[:, 0, 0, 0] * 255).round().to(torch.uint8).numpy()
+    others = data.images[data.positions][:, 0, [0, -1]]
+    taken = [corner in np.delete(others, i, axis=0) and corner not in others[i] for i, corner in enumerate(corners)]
+    assert any(taken)
+
+
 def test_balanced_classes_count_alike(tmp_path):
     """With one class ten times as frequent, an untrained network's loss is still the mean over classes."""
     from pneumoscope.training.loop import _training_loss

@@ -1,9 +1,10 @@
-"""Augmentation: random changes of training images in geometry, resolution, noise, compression, markers and tone.
+"""Augmentation: random changes of training images in surroundings, geometry, resolution, noise, compression, markers and tone.
 
 Changes are drawn independently of the class. Properties of the files that differ between the classes for reasons outside the
 chest (stretch, resolution, compression, burnt-in letters; see the data card) thereby vary within each class too.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 from math import cos, radians, sin
 
@@ -25,24 +26,71 @@ _FILTERS = (
 )
 
 
-def augment(image: Pixels, settings: AugmentationConfig, rng: np.random.Generator) -> Pixels:
+def augment(
+    image: Pixels, settings: AugmentationConfig, rng: np.random.Generator, other: Callable[[int], Pixels] | None = None
+) -> Pixels:
     """Apply random changes to an image.
 
     Args:
         image: (height, width) uint8.
         settings: Changes and their ranges.
         rng: Random generator; the same state gives the same result.
+        other: Function from a random number of 63 bits to another image of the same size, whose surroundings the image may get;
+            None where there is none.
 
     Returns:
         (height, width) uint8, a new array.
     """
-    changed = _transform(image, settings, rng)
+    changed = image
+    if settings.surroundings and rng.random() < settings.surroundings:
+        changed = _replace_surroundings(changed, other, rng)
+    if settings.crop < 1:
+        changed = _crop(changed, settings.crop, rng)
+    changed = _transform(changed, settings, rng)
     if settings.margins:
         changed = _collimate(changed, settings.margins, rng)
     if rng.random() < settings.letters:
         changed = _add_markers(changed, rng)
     changed = _degrade(changed, settings, rng)
     return _change_tone(changed, settings, rng)
+
+
+def _replace_surroundings(image: Pixels, other: Callable[[int], Pixels] | None, rng: np.random.Generator) -> Pixels:
+    """Replace what lies outside a random rectangle around the centre, with a soft edge; the class shall not show there."""
+    height, width = image.shape
+    inside = np.outer(_soft_interval(height, rng), _soft_interval(width, rng))
+    choice = rng.integers(4)
+    outside: NDArray[np.floating] | float
+    if choice < 2 and other is not None:
+        outside = other(int(rng.integers(2**63))).astype(np.float32)
+        outside = outside[:, ::-1] if rng.random() < 0.5 else outside
+    elif choice < 3:
+        outside = 0.0 if rng.random() < 0.5 else float(rng.integers(256))
+    else:
+        noise = rng.standard_normal(image.shape, dtype=np.float32)
+        outside = (noise * rng.uniform(5, 50) + rng.uniform(20, 200)).clip(0, 255)
+    return np.asarray(np.rint(outside + (image - outside) * inside), dtype=np.uint8)
+
+
+def _soft_interval(length: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """(length,) float32 in [0, 1], 1 within a random interval of 55 to 95 % of a line, with edges of 1 to 10 %."""
+    size, edge = rng.uniform(0.55, 0.95), rng.uniform(0.01, 0.1)
+    centre = 0.5 + rng.uniform(-1, 1) * (1 - size) / 2
+    distance = np.abs((np.arange(length, dtype=np.float32) + 0.5) / length - centre)
+    return np.asarray(((size / 2 - distance) / edge + 0.5).clip(0, 1), dtype=np.float32)
+
+
+def _crop(image: Pixels, smallest: float, rng: np.random.Generator) -> Pixels:
+    """Cut out a random part of at least a fraction of the area, of aspect ratio 3/4 to 4/3, and enlarge it to the old size.
+
+    Source: Szegedy et al., CVPR 2015, arXiv 1409.4842.
+    """
+    height, width = image.shape
+    area, ratio = rng.uniform(smallest, 1), np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))
+    down, across = min(1.0, np.sqrt(area / ratio)), min(1.0, np.sqrt(area * ratio))
+    top, left = rng.random(2) * (1 - down, 1 - across)
+    box = (left * width, top * height, (left + across) * width, (top + down) * height)
+    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR, box=box))
 
 
 def _transform(pixels: Pixels, settings: AugmentationConfig, rng: np.random.Generator) -> Pixels:

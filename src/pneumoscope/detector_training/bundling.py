@@ -53,7 +53,7 @@ from pneumoscope.types import Split
 
 _GOLDEN_IMAGES = 4
 # Architectures with a guard on their own features, and the shipped detector whose guard the others get.
-_GUARD_ARCHITECTURES, _GUARD_DETECTOR = ("lite0", "nano"), "nano"
+_GUARD_ARCHITECTURES, _GUARD_DETECTOR = ("lite0", "mid", "nano"), "nano"
 # Greatest fraction of the validation images that another detector may find outside its population; it finds all phantoms so.
 _GREATEST_OUTSIDE_FRACTION = 0.1
 # Settings that describe a bundle.

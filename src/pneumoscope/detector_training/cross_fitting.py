@@ -115,7 +115,9 @@ def make_detector(
         networks.append(
             train_member(replace(member.config, split=_FINAL_SPLIT), dataset, member.folder / "final", callbacks)
         )
-    made = _Made(config, members, weights, networks[0] if len(networks) == 1 else Ensemble(networks, weights))
+    made = _Made(
+        config, members, weights, networks[0] if len(networks) == 1 else Ensemble(networks, weights).round_weights()
+    )
     return distributed.on_first_rank(lambda: _write_bundle(made, dataset, folder, fitted, callbacks.progress))
 
 

@@ -63,6 +63,12 @@ _ARCHITECTURES = (
         "lite0",
     ),
     Architecture(
+        "mid",
+        "the first five stages of EfficientNet-lite0, from ImageNet weights",
+        {2: ParameterCount(226, 716_961), 3: ParameterCount(339, 716_961)},
+        "lite0",
+    ),
+    Architecture(
         "nano",
         "the small detector: the first blocks of EfficientNet-lite0, from ImageNet weights",
         {2: ParameterCount(226, 370_651), 3: ParameterCount(339, 370_651)},

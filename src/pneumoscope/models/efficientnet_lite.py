@@ -61,7 +61,9 @@ LITE0 = (
     Stage(1, 3, 1, 6, 320),
 )
 
-# First four stages of lite0 and one block of the fifth: a tenth of the parameters, and lite0's weights fit.
+# First five stages of lite0: a fifth of the parameters, maps of half the stride, and lite0's weights fit.
+MID = LITE0[:5]
+# The same with one block of the fifth: a tenth of the parameters.
 NANO = (*LITE0[:4], Stage(1, 5, 1, 6, 112))
 
 

@@ -11,7 +11,7 @@ from pneumoscope.errors import ConfigError
 from pneumoscope.models.catalogue import architecture
 from pneumoscope.models.classifier import ImageClassifier
 from pneumoscope.models.cnn import build_cnn
-from pneumoscope.models.efficientnet_lite import LITE0, NANO, LiteTrunk, Stage, build_lite, initialise_convolutions
+from pneumoscope.models.efficientnet_lite import LITE0, MID, NANO, LiteTrunk, Stage, build_lite, initialise_convolutions
 from pneumoscope.models.inception import build_inception_v3
 from pneumoscope.models.lite_weights import load_lite_weights
 from pneumoscope.models.stacked import build_stacked_cnn
@@ -112,6 +112,11 @@ def _stacked_cnn(request: BuildRequest) -> ImageClassifier:
 @register_builder("lite0")
 def _lite0(request: BuildRequest) -> ImageClassifier:
     return _lite(request, LITE0, final_convolution=True)
+
+
+@register_builder("mid")
+def _mid(request: BuildRequest) -> ImageClassifier:
+    return _lite(request, MID, final_convolution=False)
 
 
 @register_builder("nano")

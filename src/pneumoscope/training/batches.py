@@ -115,8 +115,15 @@ class AugmentedInputs:
         """Chosen images, mirrored where flipped, augmented, (n, 1, height, width) float32, channels last."""
         images = self._images.take_grey(chosen, flipped)
         generators = [np.random.default_rng([*self._key, int(image)]) for image in chosen]
-        augmented = [augment(image, self._settings, rng) for image, rng in zip(images, generators, strict=True)]
+        augmented = [
+            augment(image, self._settings, rng, self._other) for image, rng in zip(images, generators, strict=True)
+        ]
         return as_network_input(np.stack(augmented))
+
+    def _other(self, number: int) -> NDArray[np.uint8]:
+        """One of the images, drawn by a random number."""
+        image: NDArray[np.uint8] = self._data.images[self._data.positions[number % len(self)]]
+        return image
 
     def for_epoch(self, seed: int, epoch: int) -> "AugmentedInputs":
         """Images with the augmentation of one epoch."""
