@@ -54,13 +54,13 @@ def judge(found):
         "shifted": (shifted, ~minority_normal),
         "odd_shifted": (shifted, positive | minority_normal),
     }
-    for view, (score, taken) in views.items():
-        score, positive = score[taken], positive[taken]
-        best = best_operating_point(score, positive, "balanced_accuracy")
+    for view, (scores, taken) in views.items():
+        score, truth = scores[taken], positive[taken]
+        best = best_operating_point(score, truth, "balanced_accuracy")
         told |= {
-            f"{view}_auc": roc_auc(score, positive),
-            f"{view}_specificity": float((score[~positive] < 0.5).mean()),
-            f"{view}_best": best.balanced_accuracy,
+            f"{view}_auc": roc_auc(score, truth),
+            f"{view}_specificity": float((score[~truth] < 0.5).mean()),
+            f"{view}_best": (best.sensitivity + best.specificity) / 2,
             f"{view}_best_threshold": best.threshold,
         }
     told["within_auc"] = auc_within_clusters(found)
@@ -80,12 +80,12 @@ def main():
     parser.add_argument("--folds", type=int, default=3)
     parser.add_argument("--only-folds", default="")
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--mean", action="store_true", help="judge the seeds together, not each")
+    parser.add_argument("--together", action="store_true", help="judge the seeds together, not each")
     parser.add_argument("--out", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--results", type=Path, default=Path("results/detector/ablation.json"))
     options = parser.parse_args()
     chosen = [int(f) for f in options.only_folds.split(",")] if options.only_folds else range(options.folds)
-    asked = [[*range(options.seeds)]] if options.mean else [[seed] for seed in range(options.seeds)]
+    asked = [[*range(options.seeds)]] if options.together else [[seed] for seed in range(options.seeds)]
     location = locate(None)
     made = provenance("experiments/ablate.py")
     record = json.loads(options.results.read_text()) if options.results.exists() else {"recipes": {}}
@@ -105,7 +105,7 @@ def main():
                 print(f"{name} fold {fold} seeds {seeds} ({time.perf_counter() - began:.0f} s): {shown}", flush=True)
         mean = {k: float(np.nanmean([f[k] for f in folds])) for k in folds[0] if k not in ("fold", "seeds")}
         print(f"{name}: " + " ".join(f"{k} {v:.3f}" for k, v in mean.items()), flush=True)
-        record["recipes"][f"{name}, mean of {options.seeds}" if options.mean else name] = {
+        record["recipes"][f"{name}, {options.seeds} seeds together" if options.together else name] = {
             "folds": folds,
             "settings": recipe.to_dict(),
             "made": made,

@@ -36,8 +36,10 @@ def main():
     parser.add_argument("--out", type=Path, default=Path("results/detector/doubted_labels.json"))
     options = parser.parse_args()
     manifest = load_bundle(options.run / "bundle.zip").manifest
-    folds = [load_stress_validation(max(f.glob("hard-*.npz"), key=lambda p: len(p.name))) for f in folders(options.run)]
-    positions, label, plain = (np.concatenate([getattr(f, n) for f in folds]) for n in ("positions", "label", "plain"))
+    folds = [load_stress_validation(fold / "hard-0.npz") for fold in folders(options.run)]
+    positions, label, plain = (
+        np.concatenate([getattr(f, n) for f in folds]) for n in ("positions", "label", "unchanged")
+    )
     probability = manifest.calibration.probabilities(logits_of(plain))
     positive = pneumonia_probability(probability)
     agreed = np.where(label > 0, positive, 1 - positive)

@@ -8,13 +8,13 @@ measured on that one, so that nothing is measured where it was fitted; figures a
 """
 
 import argparse
-import re
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 from ablate import judge
 
+from pneumoscope.decision import pneumonia_probability, softmax
 from pneumoscope.detector_training.stress_validation import join_members, load_stress_validation, stress_set
 from pneumoscope.evaluation.metrics import roc_auc
 from pneumoscope.evaluation.stacking import fit_member_weights
@@ -31,7 +31,14 @@ def main():
     parser.add_argument("--most", type=int, default=4, help="largest number of members")
     parser.add_argument("--out", type=Path, default=Path("results/detector/ensembles.json"))
     options = parser.parse_args()
-    members = {name: folds for run in options.runs for name, folds in networks(run).items()}
+    members = {}
+    for run in options.runs:
+        for name, folds in networks(run).items():
+            if name in members:
+                raise SystemExit(f"expected runs of different names, found {name} twice: rename a folder")
+            members[name] = folds
+    if not members:
+        raise SystemExit("expected finished folds of detectors, found none: name folders of pneumoscope train")
     found = []
     for count in range(1, min(options.most, len(members)) + 1):
         for names in combinations(members, count):
@@ -45,13 +52,16 @@ def main():
 
 
 def networks(run):
-    """Out-of-fold predictions of each seed of a run, by fold."""
-    seeds = {re.fullmatch(r"hard-(\d+)\.npz", file.name)[1] for file in run.glob("folds/fold-*/hard-*.npz")}
-    folds = sorted(run.glob("folds/fold-*"))
-    return {
-        f"{run.name} {seed}": [load_stress_validation(fold / f"hard-{seed}.npz") for fold in folds]
-        for seed in sorted(seeds)
-    }
+    """Out-of-fold predictions of each network of a run, by fold; those of an ensemble's members too."""
+    found = {}
+    for folds in sorted([run / "folds", *run.glob("members/*/folds")]):
+        # Older runs have files of several seeds, such as hard-0-1, beside those of one.
+        seeds = {file.stem.removeprefix("hard-") for file in folds.glob("fold-*/hard-*.npz")}
+        for seed in sorted(filter(str.isdigit, seeds)):
+            files = [fold / f"hard-{seed}.npz" for fold in sorted(folds.iterdir())]
+            if all(file.exists() for file in files):
+                found[f"{folds.parent.name} {seed}"] = [load_stress_validation(file) for file in files]
+    return found
 
 
 def measure(members):
@@ -81,8 +91,7 @@ def fitted(folds):
 
 def score(stress):
     """Pneumonia's probability."""
-    exponent = np.exp(stress.logit - stress.logit.max(axis=1, keepdims=True))
-    return 1 - exponent[:, 0] / exponent.sum(axis=1)
+    return pneumonia_probability(softmax(stress.logit))
 
 
 if __name__ == "__main__":

@@ -126,6 +126,8 @@ def blur(image):
 
 def other_weights(detector, images):
     """Rank correlation of the maps with those of a network of the same form with random weights."""
+    if "members" in detector.bundle.manifest.training:
+        return None  # its members have random forms of their own
     config = config_from_table(detector.bundle.manifest.training["config"], "manifest")
     random = build_model(config.model, seed=7, height=images.shape[1], width=images.shape[2]).eval()
     torch.nn.init.normal_(random.head.dense.weight, generator=torch.Generator().manual_seed(7))

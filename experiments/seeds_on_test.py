@@ -47,6 +47,10 @@ def main():
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     config = RunFolder(options.run).config()
+    if config.detector.ensemble:
+        raise SystemExit(
+            f"expected the run of one configuration, found the ensemble {options.run}: name a member's run"
+        )
     alone = replace(config, detector=DetectorConfig(), split=SplitConfig())
     manifest = load_bundle(options.run / "bundle.zip").manifest
     dataset = load_dataset(locate(None).root, config.preprocessing, alone.split, paths.images_directory())

@@ -228,9 +228,10 @@ class DetectorConfig:
         name: Name of the bundle; empty for a training without a bundle.
         version: Version of the bundle's weights.
         folds: Number of folds by acquisition cluster; their out-of-fold predictions give calibration and operating points.
-        members: Number of networks per fold and for the bundle, with different seeds; the mean of their weights is used.
-        ensemble: Configurations whose networks predict together, names of shipped ones or paths; model, augmentation and
-            training are then theirs. Empty for a single network.
+        members: Number of networks per fold and for the bundle, with different seeds, which predict together.
+        ensemble: Configurations whose networks predict together, names of shipped ones or paths from the working directory;
+            their own settings are used, and this configuration has none beside those of the detector. The features of the first
+            one's network describe images for input guard and adaptation. Empty for networks of this configuration.
         sensitivity: Sensitivity of the operating point `sensitive` in the shortcut stress validation, in [0, 1].
         specificity: Specificity of the operating point `specific` in the shortcut stress validation, in [0, 1].
         refer_share: Fraction of the shortcut stress validation that the band around the balanced threshold refers to a reader.
@@ -261,6 +262,8 @@ class DetectorConfig:
     def __post_init__(self) -> None:
         if self.ages and (not (found := _AGES.fullmatch(self.ages)) or int(found[1]) > int(found[2])):
             raise ConfigError(f"expected detector.ages in completed years, such as 1-5, found {self.ages!r}: change it")
+        if self.ensemble and not self.name:
+            raise ConfigError("expected detector.name beside detector.ensemble, found none: name the bundle")
         _in_range("detector.folds", self.folds, 2, 20)
         _in_range("detector.members", self.members, 1, 100)
         _in_range("detector.sensitivity", self.sensitivity, 0, 1)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -70,3 +72,11 @@ def test_a_bundle_that_does_not_say_how_it_is_built_is_refused(phantom_bundle):
     with pytest.raises(BundleError, match="expected the configuration of the network"):
         fine_tuning._config_of(load_bundle(phantom_bundle))
     assert FineTune.is_fast is False
+
+
+def test_an_ensemble_is_refused():
+    bundle = find_bundle("nano")
+    members = bundle.manifest.training | {"members": [{"name": "one"}, {"name": "other"}]}
+    ensemble = replace(bundle, manifest=replace(bundle.manifest, training=members))
+    with pytest.raises(BundleError, match="found nano, an ensemble of 2: use --method linear"):
+        fine_tuning._config_of(ensemble)

@@ -47,6 +47,7 @@ def test_models_lists_the_parameters_of_the_study(pneumoscope):
         "inception_v3",
         "stacked_cnn",
         "lite0",
+        "mid",
         "nano",
     }
 

@@ -1,10 +1,17 @@
+import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import TensorProto
 
+from pneumoscope.bundle import LOGITS
 from pneumoscope.config import ModelConfig
+from pneumoscope.inference.network import Network
 from pneumoscope.models.ensemble import Ensemble
-from pneumoscope.models.evidence import ExplainedClassifier, distribute, explain
+from pneumoscope.models.evidence import ExplainedClassifier, explain, resample_by_area
 from pneumoscope.models.registry import build_model
+from pneumoscope.training.batches import as_network_input
+from pneumoscope.training.export import export_onnx
 
 # Rows and columns of the evidence maps for images of 224 x 224.
 MAP_SIZE = {"cnn": 26, "inception_v3": 5, "stacked_cnn": 26, "lite0": 7, "mid": 14, "nano": 14}
@@ -36,7 +43,7 @@ def test_evidence_is_slope_times_maps_and_logits_are_the_networks(architecture):
     size = MAP_SIZE[architecture]
     assert evidence.shape == (2, 3, size, size)
     maps = explained.maps(images).detach().requires_grad_()
-    if architecture != "lite0":  # its intermediate maps are not the last
+    if architecture not in ("lite0", "mid"):  # their intermediate maps are not the last
         torch.testing.assert_close(features, maps.mean(dim=(2, 3)))
     assert features.shape == (2, CHANNELS[architecture])
     torch.testing.assert_close(features, feature_maps.mean(dim=(2, 3)))
@@ -74,10 +81,10 @@ def test_equal_maxima_divide_their_contribution():
 
 def test_a_map_is_distributed_over_a_finer_grid_by_area():
     maps = torch.tensor([[[[1.0, 3.0], [5.0, 7.0]]]])
-    assert distribute(maps, 4, 2)[0, 0].tolist() == [[1, 3], [1, 3], [5, 7], [5, 7]]
-    thirds = distribute(maps, 2, 3)[0, 0]
+    assert resample_by_area(maps, 4, 2)[0, 0].tolist() == [[1, 3], [1, 3], [5, 7], [5, 7]]
+    thirds = resample_by_area(maps, 2, 3)[0, 0]
     torch.testing.assert_close(thirds, torch.tensor([[1.0, 2.0, 3.0], [5.0, 6.0, 7.0]]))
-    torch.testing.assert_close(distribute(maps, 5, 7).mean(), maps.mean())
+    torch.testing.assert_close(resample_by_area(maps, 5, 7).mean(), maps.mean())
 
 
 def test_evidence_of_an_ensemble_is_the_weighted_sum_of_its_members():
@@ -94,3 +101,19 @@ def test_evidence_of_an_ensemble_is_the_weighted_sum_of_its_members():
     )
     assert torch.equal(features, nano[2])
     assert torch.equal(maps, nano[3])
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_weights_of_an_ensemble_are_stored_in_half_precision_and_those_of_one_network_are_not(mirrored):
+    images = np.random.default_rng(0).integers(0, 256, (2, 64, 64), dtype=np.uint8)
+    settings = ModelConfig("nano", 3, freeze_base=False, mirrored=mirrored)
+    members = [build_model(settings, seed=seed, height=64, width=64).eval() for seed in (1, 2)]
+    ensemble = Ensemble(members, (0.5, 0.5))
+    one, both = export_onnx(members[0], 64, 64), export_onnx(ensemble, 64, 64)
+    assert len(both) < 1.15 * len(one)
+    kinds = [{each.data_type for each in onnx.load_from_string(file).graph.initializer} for file in (one, both)]
+    assert [TensorProto.FLOAT16 in kind for kind in kinds] == [False, True]
+    with torch.no_grad():
+        expected = ensemble(as_network_input(images)).numpy()
+    found = Network(both, 64, 64).run(images, LOGITS)[0]
+    assert 0 < np.abs(found - expected).max() < 2e-3 * np.abs(expected).max()

@@ -65,6 +65,7 @@ def train(
     keep_freed_memory()
     launch_processes(processes)
     from pneumoscope.cli.progress import display
+    from pneumoscope.configs import find_config
     from pneumoscope.data.locate import locate
     from pneumoscope.errors import ConfigError
     from pneumoscope.training import distributed
@@ -72,8 +73,8 @@ def train(
     from pneumoscope.training.jobs import Workers
 
     workers = Workers(jobs, address)
-    settings = _settings(config)
-    if epochs is not None:
+    settings = find_config(config)
+    if epochs is not None and not settings.detector.ensemble:
         settings = settings.with_training(epochs=epochs)
     if (jobs > 1 or address) and not settings.detector.name:
         raise ConfigError("expected [detector] in the configuration for --jobs, found one training: leave --jobs out")
@@ -88,7 +89,7 @@ def train(
         distributed.on_first_rank(lambda: show_names_taken(location.open()))
         callbacks = Callbacks(shown.report, shown, shown.print_line)
         if settings.detector.name:
-            record, line = _train_detector(settings, location, folder, callbacks, resume is not None, workers)
+            record, line = _train_detector(settings, location, folder, callbacks, resume is not None, workers, epochs)
         else:
             from pneumoscope.training.single_run import SingleRun
 
@@ -102,20 +103,18 @@ def train(
         typer.echo(f"{line}; next: pneumoscope evaluate {made}{where}")
 
 
-def _settings(config: Path) -> "RunConfig":
-    from pneumoscope.config import load_config
-    from pneumoscope.configs import config_names, shipped_config
-
-    is_name = not config.exists() and (str(config) in config_names() or not config.suffix)
-    return shipped_config(str(config)) if is_name else load_config(config)
-
-
 def _train_detector(
-    settings: "RunConfig", location: "Location", folder: Path, callbacks: "Callbacks", resume: bool, workers: "Workers"
+    settings: "RunConfig",
+    location: "Location",
+    folder: Path,
+    callbacks: "Callbacks",
+    resume: bool,
+    workers: "Workers",
+    epochs: int | None,
 ) -> tuple[dict[str, Any], str]:
     from pneumoscope.detector_training.cross_fitting import make_detector
 
-    record = make_detector(settings, location, folder, callbacks, resume, workers)
+    record = make_detector(settings, location, folder, callbacks, resume, workers, epochs)
     point = record["decision"]["operating_points"]["balanced"]
     return record, (
         f"{record['bundle']}: on the hard validation AUC {record['decision']['auc']:.3f}, sensitivity "

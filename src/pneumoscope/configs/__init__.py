@@ -7,8 +7,9 @@ ablation/    configurations compared in the ablation, as `ablation/NAME`
 
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from pathlib import Path
 
-from pneumoscope.config import RunConfig, parse_config
+from pneumoscope.config import RunConfig, load_config, parse_config
 from pneumoscope.errors import ConfigError, did_you_mean
 
 _ENDING = ".toml"
@@ -32,6 +33,17 @@ def shipped_config(name: str) -> RunConfig:
             f"expected a TOML file, or one of {names}, found {name!r}{did_you_mean(name, known)}: check the path or the name"
         )
     return parse_config(known[name].read_text(encoding="utf-8"), f"{name}{_ENDING}")
+
+
+def find_config(name: Path | str) -> RunConfig:
+    """Configuration by the path of a TOML file or the name of a shipped one; a file of that name comes first.
+
+    Raises:
+        ConfigError: No such file or name, or key or value that is not allowed.
+    """
+    path = Path(name)
+    is_name = not path.exists() and (str(name) in config_names() or not path.suffix)
+    return shipped_config(str(name)) if is_name else load_config(path)
 
 
 def _files() -> dict[str, Traversable]:

@@ -27,7 +27,10 @@ _FILTERS = (
 
 
 def augment(
-    image: Pixels, settings: AugmentationConfig, rng: np.random.Generator, other: Callable[[int], Pixels] | None = None
+    image: Pixels,
+    settings: AugmentationConfig,
+    rng: np.random.Generator,
+    draw_other: Callable[[np.random.Generator], Pixels] | None = None,
 ) -> Pixels:
     """Apply random changes to an image.
 
@@ -35,15 +38,15 @@ def augment(
         image: (height, width) uint8.
         settings: Changes and their ranges.
         rng: Random generator; the same state gives the same result.
-        other: Function from a random number of 63 bits to another image of the same size, whose surroundings the image may get;
-            None where there is none.
+        draw_other: Function that draws another image of the same size, whose surroundings the image may get; None where there
+            is none.
 
     Returns:
         (height, width) uint8, a new array.
     """
     changed = image
     if settings.surroundings and rng.random() < settings.surroundings:
-        changed = _replace_surroundings(changed, other, rng)
+        changed = _replace_surroundings(changed, draw_other, rng)
     if settings.crop < 1:
         changed = _crop(changed, settings.crop, rng)
     changed = _transform(changed, settings, rng)
@@ -55,14 +58,16 @@ def augment(
     return _change_tone(changed, settings, rng)
 
 
-def _replace_surroundings(image: Pixels, other: Callable[[int], Pixels] | None, rng: np.random.Generator) -> Pixels:
-    """Replace what lies outside a random rectangle around the centre, with a soft edge; the class shall not show there."""
+def _replace_surroundings(
+    image: Pixels, draw_other: Callable[[np.random.Generator], Pixels] | None, rng: np.random.Generator
+) -> Pixels:
+    """Replace what lies outside a random rectangle around the centre, with a soft edge; what remains there is independent of the class."""
     height, width = image.shape
     inside = np.outer(_soft_interval(height, rng), _soft_interval(width, rng))
     choice = rng.integers(4)
     outside: NDArray[np.floating] | float
-    if choice < 2 and other is not None:
-        outside = other(int(rng.integers(2**63))).astype(np.float32)
+    if choice < 2 and draw_other is not None:
+        outside = draw_other(rng).astype(np.float32)
         outside = outside[:, ::-1] if rng.random() < 0.5 else outside
     elif choice < 3:
         outside = 0.0 if rng.random() < 0.5 else float(rng.integers(256))
@@ -81,13 +86,16 @@ def _soft_interval(length: int, rng: np.random.Generator) -> NDArray[np.float32]
 
 
 def _crop(image: Pixels, smallest: float, rng: np.random.Generator) -> Pixels:
-    """Cut out a random part of at least a fraction of the area, of aspect ratio 3/4 to 4/3, and enlarge it to the old size.
+    """Cut out a random part of at least a fraction of the area, of aspect ratio 3/4 to 4/3 at most, and enlarge it to the old size.
 
     Source: Szegedy et al., CVPR 2015, arXiv 1409.4842.
     """
     height, width = image.shape
-    area, ratio = rng.uniform(smallest, 1), np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))
-    down, across = min(1.0, np.sqrt(area / ratio)), min(1.0, np.sqrt(area * ratio))
+    area = rng.uniform(smallest, 1)
+    # A large part has room for small changes of the aspect ratio only.
+    widest = min(np.log(4 / 3), -np.log(area))
+    ratio = np.exp(rng.uniform(-widest, widest))
+    down, across = np.sqrt(area / ratio), np.sqrt(area * ratio)
     top, left = rng.random(2) * (1 - down, 1 - across)
     box = (left * width, top * height, (left + across) * width, (top + down) * height)
     return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR, box=box))

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from pneumoscope import paths
-from pneumoscope.config import DetectorConfig, RunConfig, SplitConfig, load_config
-from pneumoscope.configs import config_names, shipped_config
+from pneumoscope.config import DetectorConfig, RunConfig, SplitConfig
+from pneumoscope.configs import find_config
 from pneumoscope.data.dataset import Dataset, load_dataset
 from pneumoscope.data.locate import Location
 from pneumoscope.detector_training.bundling import BundleDescription, TrainedNetwork, make_bundle, texts_for
@@ -29,7 +29,7 @@ from pneumoscope.detector_training.stress_validation import (
     run_stress_validation,
     stress_set,
 )
-from pneumoscope.errors import ConfigError
+from pneumoscope.errors import ConfigError, RunError
 from pneumoscope.evaluation.policy_fitting import FittedPolicy, fit_policy
 from pneumoscope.evaluation.stacking import fit_member_weights
 from pneumoscope.files import write_json
@@ -71,6 +71,7 @@ def make_detector(
     callbacks: Callbacks,
     resume: bool = False,
     workers: Workers | None = None,
+    epochs: int | None = None,
 ) -> dict[str, Any]:
     """Train a detector and write its bundle; finished trainings of an interrupted run are kept.
 
@@ -81,6 +82,7 @@ def make_detector(
         callbacks: Progress.
         resume: Whether to resume the run in `folder`.
         workers: Resources for concurrent trainings; None to train one network after the other.
+        epochs: Largest number of epochs of an ensemble's members; those of their configurations where None.
 
     Returns:
         Path and SHA-256 of the bundle, and calibration and operating points with their performance on the stress set.
@@ -88,9 +90,12 @@ def make_detector(
     Raises:
         PneumoscopeError: Settings, data, weights or folder are not as expected.
     """
-    members = detector_members(config, folder)
+    members = detector_members(config, folder, epochs)
     dataset = _load_dataset(members[0].config, _FINAL_SPLIT, location, callbacks)
-    distributed.on_first_rank(lambda: RunFolder(folder).start(config, {"index_hash": dataset.index.hash}, resume))
+    facts: dict[str, Any] = {"index_hash": dataset.index.hash}
+    if config.detector.ensemble:
+        facts["members"] = {member.name: member.config.hash for member in members}
+    distributed.on_first_rank(lambda: RunFolder(folder).start(config, facts, resume))
     splits = [
         SplitConfig(seed=0, folds=config.detector.folds, fold=fold, by="style") for fold in range(config.detector.folds)
     ]
@@ -103,49 +108,69 @@ def make_detector(
         folds.append(
             [held_out_predictions(each, location, _fold_folder(member, each.split), callbacks) for each in configs]
         )
-    alone = [stress_set(each) for each in folds]
-    weights = fit_member_weights([each.logit for each in alone], alone[0].label, alone[0].weight)
+    per_member = [stress_set(each) for each in folds]
+    weights = fit_member_weights([each.logit for each in per_member], per_member[0].label, per_member[0].weight)
     stress = stress_set([join_members(fold, weights) for fold in zip(*folds, strict=True)])
     fitted = fit_policy(stress.logit, stress.label, config.detector, stress.weight)
     callbacks.message("the final network, on all training films")
+    # A member without weight would cost its time for every image and change nothing.
+    used = [(member, weight) for member, weight in zip(members, weights, strict=True) if weight > 0]
     networks = []
-    for member in members:
-        if len(members) > 1:
+    for member, _ in used:
+        if len(used) > 1:
             callbacks.message(member.name)
-        networks.append(
-            train_member(replace(member.config, split=_FINAL_SPLIT), dataset, member.folder / "final", callbacks)
-        )
-    made = _Made(
-        config, members, weights, networks[0] if len(networks) == 1 else Ensemble(networks, weights).round_weights()
-    )
-    return distributed.on_first_rank(lambda: _write_bundle(made, dataset, folder, fitted, callbacks.progress))
+        final = replace(member.config, split=_FINAL_SPLIT)
+        networks.append(train_member(final, dataset, member.folder / "final", callbacks))
+    model = Ensemble(networks, [weight for _, weight in used]) if len(used) > 1 else networks[0]
+    detector = _TrainedDetector(config, members, weights, model)
+    return distributed.on_first_rank(lambda: _write_bundle(detector, dataset, folder, fitted, callbacks.progress))
 
 
-def detector_members(config: RunConfig, folder: Path) -> list[Member]:
+def detector_members(config: RunConfig, folder: Path, epochs: int | None = None) -> list[Member]:
     """Networks of a detector, those of one configuration after the other, each with all its seeds.
 
+    Args:
+        config: Configuration of the detector.
+        folder: Run folder.
+        epochs: Largest number of epochs of an ensemble's members; those of their configurations where None.
+
     Raises:
-        ConfigError: A configuration that is not there, or members that take other images or classes than the first.
+        ConfigError: A configuration that is not there or is itself an ensemble, members that take other images or classes than the
+            first, or settings beside those of the detector that no member would have.
     """
-    if not config.detector.ensemble:
+    names = config.detector.ensemble
+    if not names:
         return _seeds(config.name, config, folder)
-    named = {Path(name).stem: _member_config(name) for name in config.detector.ensemble}
-    if len(named) < len(config.detector.ensemble):
+    detector_only = RunConfig(config.name, detector=replace(config.detector, members=1))
+    if replace(config, split=SplitConfig()) != detector_only:
         raise ConfigError(
-            f"expected configurations of different names in detector.ensemble, found {', '.join(config.detector.ensemble)}: "
-            "name each once; detector.members of a configuration is its number of seeds"
+            "expected nothing but [detector] beside detector.ensemble, whose configurations have settings of their own, found "
+            "other settings: leave them out"
         )
+    named = {_plain_name(name): find_config(name) for name in names}
     first = next(iter(named.values()))
     for name, each in named.items():
+        if each.detector.ensemble:
+            raise ConfigError(
+                f"expected members of one configuration each, found the ensemble {name}: name its members"
+            )
         if (each.preprocessing, each.model.classes) != (first.preprocessing, first.model.classes):
             raise ConfigError(
                 f"expected members of one preprocessing and {first.model.classes} classes, found others in {name}: change detector.ensemble"
             )
+    if len(named) < len(names):
+        raise ConfigError(
+            f"expected detector.ensemble to name each configuration once, found {', '.join(names)}: set detector.members of a "
+            "configuration for more seeds, or rename a file"
+        )
+    if epochs is not None:
+        named = {name: each.with_training(epochs=epochs) for name, each in named.items()}
     return [member for name, each in named.items() for member in _seeds(name, each, folder / "members" / name)]
 
 
-def _member_config(name: str) -> RunConfig:
-    return shipped_config(name) if name in config_names() or not name.endswith(".toml") else load_config(Path(name))
+def _plain_name(name: str) -> str:
+    """Name of a member's configuration as a folder may have it."""
+    return Path(name).stem if name.endswith(".toml") else name.replace("/", "-")
 
 
 def _seeds(name: str, config: RunConfig, folder: Path) -> list[Member]:
@@ -158,13 +183,13 @@ def _seeds(name: str, config: RunConfig, folder: Path) -> list[Member]:
 
 
 @dataclass(frozen=True)
-class _Made:
+class _TrainedDetector:
     """A trained detector.
 
     Attributes:
         config: Configuration of the detector.
         members: Its networks.
-        weights: Weight of each.
+        weights: Weight of each; the network has none of weight 0.
         model: Final network.
     """
 
@@ -174,17 +199,19 @@ class _Made:
     model: ImageClassifier | Ensemble
 
 
-def _write_bundle(made: _Made, dataset: Dataset, folder: Path, fitted: FittedPolicy, report: Report) -> dict[str, Any]:
+def _write_bundle(
+    detector: _TrainedDetector, dataset: Dataset, folder: Path, fitted: FittedPolicy, report: Report
+) -> dict[str, Any]:
     """Write the bundle and `decision.json`, which holds the record that `make_detector` returns."""
-    config, first = made.config, made.members[0]
+    config, members = detector.config, detector.members
     training_facts: dict[str, Any] = {
-        "weights": _run(first.folder / "final", first.config).provenance()["facts"]["weights"],
+        "weights": _run(members[0].folder / "final", members[0].config).provenance()["facts"]["weights"],
         "training_seconds": _training_seconds(folder),
     }
-    if len(made.members) > 1:
+    if len(members) > 1:
         training_facts["members"] = [
             {"name": member.name, "weight": weight, "config": member.config.to_dict()}
-            for member, weight in zip(made.members, made.weights, strict=True)
+            for member, weight in zip(members, detector.weights, strict=True)
         ]
     fitted_on = (
         f"out-of-fold predictions of {config.detector.folds} folds by acquisition cluster for {fitted.images} training images: "
@@ -196,15 +223,12 @@ def _write_bundle(made: _Made, dataset: Dataset, folder: Path, fitted: FittedPol
         {"hard_validation": {"auc": fitted.auc, "films": fitted.images}},
         training_facts,
     )
-    architectures = dict.fromkeys(member.config.model.architecture for member in made.members)
-    own = replace(
-        config,
-        model=replace(first.config.model, architecture=" + ".join(architectures)),
-        preprocessing=first.config.preprocessing,
+    used = [member for member, weight in zip(members, detector.weights, strict=True) if weight > 0]
+    architectures = dict.fromkeys(member.config.model.architecture for member in used)
+    trained = TrainedNetwork(
+        config, " + ".join(architectures), members[0].config.preprocessing, detector.model, dataset
     )
-    bundle = make_bundle(
-        folder / "bundle.zip", description, TrainedNetwork(own, made.model, dataset), fitted.policy, report=report
-    )
+    bundle = make_bundle(folder / "bundle.zip", description, trained, fitted.policy, report=report)
     record = {
         "bundle": str(folder / "bundle.zip"),
         "sha256": bundle.sha256,
@@ -234,7 +258,7 @@ def _fold_folder(member: Member, split: SplitConfig) -> Path:
 def _jobs(members: Sequence[Member], splits: Sequence[SplitConfig], location: Location) -> list[Job]:
     """Jobs for all trainings of a detector; none depends on another."""
     return [
-        Job(f"{where} of {member.name}", _train_job, (replace(member.config, split=split), location, folder))
+        Job(f"{member.name}, {where}", _train_job, (replace(member.config, split=split), location, folder))
         for member in members
         for where, split, folder in (
             *(
@@ -287,8 +311,13 @@ def train_member(config: RunConfig, dataset: Dataset, folder: Path, callbacks: C
         dataset: Data set with the split of the configuration.
         folder: Folder that gets the run.
         callbacks: Progress.
+
+    Raises:
+        RunError: The folder holds a training of other settings.
     """
     run = _run(folder, config)
+    if distributed.on_first_rank(lambda: run.is_finished) and run.config() != config:
+        raise RunError(f"expected a training of these settings in {run.path}, found one of others: name another folder")
     # Rank 0 decides: a slower rank could find the run finished that the others have just finished.
     if not distributed.on_first_rank(lambda: run.is_finished):
         pretrained = distributed.first_rank_then_others(

@@ -86,12 +86,25 @@ class StressSet:
 
 
 def join_members(members: Sequence[StressValidation], weights: Sequence[float]) -> StressValidation:
-    """Predictions of an ensemble for the images of a fold: the weighted sum of its members' logits, as probabilities."""
+    """Predictions of an ensemble for the images of a fold: the weighted sum of its members' logits, as probabilities.
+
+    Raises:
+        InputError: The members predicted other images.
+    """
+    first = members[0]
+    if any(
+        not np.array_equal(getattr(each, name), getattr(first, name))
+        for each in members
+        for name in ("positions", "label")
+    ):
+        raise InputError(
+            "expected predictions of all members for the same images, found others: use runs of one data set"
+        )
     unchanged, stressed = (
         softmax(np.tensordot(weights, [logits_of(getattr(each, name)) for each in members], axes=1))
         for name in ("unchanged", "stressed")
     )
-    return replace(members[0], unchanged=unchanged, stressed=stressed)
+    return replace(first, unchanged=unchanged, stressed=stressed)
 
 
 def auc_within_clusters(validation: StressValidation) -> float:

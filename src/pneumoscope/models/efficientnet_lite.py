@@ -63,7 +63,7 @@ LITE0 = (
 
 # First five stages of lite0: a fifth of the parameters, maps of half the stride, and lite0's weights fit.
 MID = LITE0[:5]
-# The same with one block of the fifth: a tenth of the parameters.
+# First four stages of lite0 and one block of the fifth: a tenth of the parameters.
 NANO = (*LITE0[:4], Stage(1, 5, 1, 6, 112))
 
 

@@ -36,11 +36,3 @@ class Ensemble(nn.Module):
         """Logits (n, classes) of images (n, 1, height, width) in [0, 1]."""
         logits: Tensor = sum(weight * member(images) for weight, member in zip(self.weights, self.members, strict=True))
         return logits
-
-    @torch.no_grad()
-    def round_weights(self) -> "Ensemble":
-        """Round the kernels of all members to half precision, in place, so that the exported network takes half the space."""
-        for parameter in self.parameters():
-            if parameter.ndim > 1:
-                parameter.copy_(parameter.half().float())
-        return self

@@ -8,7 +8,7 @@ differentiation, so that the exported network can compute it too. Nothing is app
 For a head that pools its maps this is the class activation map (Zhou et al., CVPR 2016, arXiv 1512.04150).
 
 The evidence of an ensemble is the weighted sum of its members' evidence, on the finest of their grids: a coarser map is
-distributed over that grid by area, so that its mean stays the same.
+resampled to that grid by area, so that its mean stays the same.
 """
 
 import torch
@@ -19,7 +19,7 @@ from pneumoscope.models.classifier import FlattenFeatures, ImageClassifier
 from pneumoscope.models.efficientnet_lite import ImageMaps, PooledHead
 from pneumoscope.models.ensemble import Ensemble
 
-Explained = tuple[Tensor, Tensor, Tensor, Tensor]
+ExplainedOutputs = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 def explain(model: ImageClassifier | Ensemble) -> "ExplainedClassifier | ExplainedEnsemble":
@@ -36,18 +36,20 @@ class ExplainedEnsemble(nn.Module):
         self.members = nn.ModuleList(ExplainedClassifier(member) for member in ensemble.members)  # type: ignore[arg-type]
         self.register_buffer("weights", ensemble.weights)
 
-    def forward(self, images: Tensor) -> Explained:
+    def forward(self, images: Tensor) -> ExplainedOutputs:
         """Outputs for images, as those of `ExplainedClassifier.forward`."""
-        outputs: list[Explained] = [member(images) for member in self.members]
+        outputs: list[ExplainedOutputs] = [member(images) for member in self.members]
         rows, columns = (max(each[1].shape[axis] for each in outputs) for axis in (2, 3))
         weighted = list(zip(self.weights, outputs, strict=True))  # type: ignore[arg-type]
         logits = torch.stack([weight * each[0] for weight, each in weighted]).sum(dim=0)
-        evidence = torch.stack([weight * distribute(each[1], rows, columns) for weight, each in weighted]).sum(dim=0)
+        evidence = torch.stack([weight * resample_by_area(each[1], rows, columns) for weight, each in weighted]).sum(
+            dim=0
+        )
         return logits, evidence, *outputs[0][2:]
 
 
-def distribute(maps: Tensor, rows: int, columns: int) -> Tensor:
-    """Distribute maps (n, classes, height, width) over a grid of (rows, columns) cells by area; their mean is kept."""
+def resample_by_area(maps: Tensor, rows: int, columns: int) -> Tensor:
+    """Resample maps (n, classes, height, width) to (rows, columns) cells, each the mean over its area; their mean is kept."""
     return _overlaps(maps.shape[2], rows) @ maps @ _overlaps(maps.shape[3], columns).t()
 
 
@@ -77,7 +79,7 @@ class ExplainedClassifier(nn.Module):
         self.maps = maps
         self.rest = nn.ModuleList(rest)
 
-    def forward(self, images: Tensor) -> Explained:
+    def forward(self, images: Tensor) -> ExplainedOutputs:
         """Logits, evidence, features and feature maps of images.
 
         Args:

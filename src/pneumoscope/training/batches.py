@@ -116,13 +116,13 @@ class AugmentedInputs:
         images = self._images.take_grey(chosen, flipped)
         generators = [np.random.default_rng([*self._key, int(image)]) for image in chosen]
         augmented = [
-            augment(image, self._settings, rng, self._other) for image, rng in zip(images, generators, strict=True)
+            augment(image, self._settings, rng, self._draw) for image, rng in zip(images, generators, strict=True)
         ]
         return as_network_input(np.stack(augmented))
 
-    def _other(self, number: int) -> NDArray[np.uint8]:
-        """One of the images, drawn by a random number."""
-        image: NDArray[np.uint8] = self._data.images[self._data.positions[number % len(self)]]
+    def _draw(self, rng: np.random.Generator) -> NDArray[np.uint8]:
+        """One of the images, (height, width) uint8."""
+        image: NDArray[np.uint8] = self._data.images[self._data.positions[rng.integers(len(self))]]
         return image
 
     def for_epoch(self, seed: int, epoch: int) -> "AugmentedInputs":

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from pneumoscope.bundle import FEATURE_MAPS, INPUT, OUTPUTS
 from pneumoscope.models.classifier import ImageClassifier
 from pneumoscope.models.ensemble import Ensemble
-from pneumoscope.models.evidence import Explained, explain
+from pneumoscope.models.evidence import ExplainedOutputs, explain
 
 _OPSET = 18
-# Smallest number of values for which half precision saves more than the conversion takes.
-_SMALLEST_HALVED = 256
+# Smallest number of values of a kernel that is stored in half precision: below, the conversion takes more than it saves.
+_SMALLEST_HALVED = 2048
 # The exporter logs every torchvision operator that is not installed.
 logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
 
@@ -29,7 +29,7 @@ class _BundledNetwork(nn.Module):
         super().__init__()
         self.model = explain(model)
 
-    def forward(self, images: Tensor) -> Explained:
+    def forward(self, images: Tensor) -> ExplainedOutputs:
         logits, evidence, features, maps = self.model(images.to(torch.float32).unsqueeze(1) / 255.0)
         return logits, evidence, features, maps
 
@@ -40,7 +40,7 @@ def export_onnx(model: ImageClassifier | Ensemble, height: int, width: int) -> b
     The graph has one input, the images (n, height, width) uint8, and four outputs: `logits` (n, classes) float32;
     `evidence` (n, classes, rows, columns), the contribution of each position of the last maps to the logits; `features`
     (n, channels), the means of the `feature_maps` (n, channels, rows, columns), from which another head can be fitted.
-    Weights that half precision holds exactly are stored in it, which changes no result and halves the file.
+    The weights of an ensemble are stored in half precision, which halves the file; it computes in single precision.
 
     Args:
         model: Trained network; left in evaluation mode, on the CPU.
@@ -69,22 +69,18 @@ def export_onnx(model: ImageClassifier | Ensemble, height: int, width: int) -> b
         raise AssertionError("torch.onnx.export gave no program")
     model_proto = program.model_proto
     _remove_source_locations(model_proto)
-    _store_in_half_precision(model_proto.graph)
+    if isinstance(model, Ensemble):
+        _store_in_half_precision(model_proto.graph)
     content: bytes = model_proto.SerializeToString()
     return content
 
 
 def _store_in_half_precision(graph: GraphProto) -> None:
-    """Replace large float32 weights that float16 holds exactly by float16 ones and a conversion, which runs once, at loading."""
+    """Replace large float32 weights by float16 ones and a conversion, which runs once, when the network is loaded."""
     conversions = []
     for weight in graph.initializer:
-        if weight.data_type != TensorProto.FLOAT or np.prod(weight.dims) < _SMALLEST_HALVED:
-            continue
-        values = numpy_helper.to_array(weight)
-        with np.errstate(over="ignore"):  # beyond its range: infinite, so not equal
-            halved = values.astype(np.float16)
-        if np.array_equal(halved.astype(np.float32), values):
-            name = weight.name
+        if weight.data_type == TensorProto.FLOAT and np.prod(weight.dims) >= _SMALLEST_HALVED:
+            name, halved = weight.name, numpy_helper.to_array(weight).astype(np.float16)
             weight.CopyFrom(numpy_helper.from_array(halved, f"{name}.half"))
             conversions.append(helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT))
     nodes = [*conversions, *graph.node]
