@@ -15,9 +15,13 @@ import numpy as np
 from ablate import judge
 
 from pneumoscope.decision import pneumonia_probability, softmax
-from pneumoscope.detector_training.stress_validation import join_members, load_stress_validation, stress_set
+from pneumoscope.detector_training.stress_validation import (
+    join_members,
+    load_stress_validation,
+    stack_members,
+    stress_set,
+)
 from pneumoscope.evaluation.metrics import roc_auc
-from pneumoscope.evaluation.stacking import fit_member_weights
 from pneumoscope.evaluation.thresholds import best_operating_point
 from pneumoscope.files import write_json
 from pneumoscope.provenance import provenance
@@ -70,7 +74,7 @@ def measure(members):
     measured = []
     for held_out, fold in enumerate(folds):
         others = folds[:held_out] + folds[held_out + 1 :]
-        weights = fitted(others)
+        weights = stack_members(list(zip(*others, strict=True)))
         together = join_members(fold, weights)
         rest = stress_set([join_members(each, weights) for each in others])
         own = stress_set([together])
@@ -80,13 +84,7 @@ def measure(members):
         measured.append(
             judge(together) | {"balanced_accuracy": float(np.mean(right)), "auc": roc_auc(score(own), positive)}
         )
-    return fitted(folds), {name: float(np.mean([each[name] for each in measured])) for name in SHOWN}
-
-
-def fitted(folds):
-    """Weights of members, fitted on folds."""
-    alone = [stress_set(each) for each in zip(*folds, strict=True)]
-    return fit_member_weights([each.logit for each in alone], alone[0].label, alone[0].weight)
+    return stack_members(members), {name: float(np.mean([each[name] for each in measured])) for name in SHOWN}
 
 
 def score(stress):

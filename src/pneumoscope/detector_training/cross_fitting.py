@@ -27,11 +27,11 @@ from pneumoscope.detector_training.stress_validation import (
     join_members,
     load_stress_validation,
     run_stress_validation,
+    stack_members,
     stress_set,
 )
 from pneumoscope.errors import ConfigError, RunError
 from pneumoscope.evaluation.policy_fitting import FittedPolicy, fit_policy
-from pneumoscope.evaluation.stacking import fit_member_weights
 from pneumoscope.files import write_json
 from pneumoscope.models.classifier import ImageClassifier
 from pneumoscope.models.ensemble import Ensemble
@@ -108,8 +108,7 @@ def make_detector(
         folds.append(
             [held_out_predictions(each, location, _fold_folder(member, each.split), callbacks) for each in configs]
         )
-    per_member = [stress_set(each) for each in folds]
-    weights = fit_member_weights([each.logit for each in per_member], per_member[0].label, per_member[0].weight)
+    weights = stack_members(folds)
     stress = stress_set([join_members(fold, weights) for fold in zip(*folds, strict=True)])
     fitted = fit_policy(stress.logit, stress.label, config.detector, stress.weight)
     callbacks.message("the final network, on all training films")
@@ -316,17 +315,17 @@ def train_member(config: RunConfig, dataset: Dataset, folder: Path, callbacks: C
         RunError: The folder holds a training of other settings.
     """
     run = _run(folder, config)
-    if distributed.on_first_rank(lambda: run.is_finished) and run.config() != config:
-        raise RunError(f"expected a training of these settings in {run.path}, found one of others: name another folder")
     # Rank 0 decides: a slower rank could find the run finished that the others have just finished.
-    if not distributed.on_first_rank(lambda: run.is_finished):
+    is_finished = distributed.on_first_rank(lambda: run.is_finished)
+    if is_finished and run.config() != config:
+        raise RunError(f"expected a training of these settings in {run.path}, found one of others: name another folder")
+    if not is_finished:
         pretrained = distributed.first_rank_then_others(
             lambda: find_pretrained(config.model.architecture, None, callbacks.progress)
         )
         weights = InitialWeights(pretrained=pretrained)
-        resume = (run.path / "config.json").exists()
         setup = TrainingSetup(config, dataset, run, weights, run.path / "features")
-        train_network(setup, callbacks.training, resume)
+        train_network(setup, callbacks.training, resume=run.is_begun)
     return load_network(run)
 
 

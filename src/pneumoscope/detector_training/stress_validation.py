@@ -21,6 +21,7 @@ from pneumoscope.data.stress_images import store_like_pneumonias
 from pneumoscope.decision import logits_of, pneumonia_probability, softmax
 from pneumoscope.errors import InputError
 from pneumoscope.evaluation.metrics import roc_auc
+from pneumoscope.evaluation.stacking import fit_member_weights
 from pneumoscope.files import atomic_write
 from pneumoscope.models.classifier import ImageClassifier
 from pneumoscope.training.precision import Precision
@@ -105,6 +106,19 @@ def join_members(members: Sequence[StressValidation], weights: Sequence[float]) 
         for name in ("unchanged", "stressed")
     )
     return replace(first, unchanged=unchanged, stressed=stressed)
+
+
+def stack_members(members: Sequence[Sequence[StressValidation]]) -> tuple[float, ...]:
+    """Fit the weights of an ensemble's members on the stress set.
+
+    Args:
+        members: Out-of-fold predictions of each member, by fold; all for the same images.
+
+    Returns:
+        Weight of each member, 0 or more, which sum to 1.
+    """
+    sets = [stress_set(folds) for folds in members]
+    return fit_member_weights([each.logit for each in sets], sets[0].label, sets[0].weight)
 
 
 def auc_within_clusters(validation: StressValidation) -> float:
