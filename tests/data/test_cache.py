@@ -26,12 +26,16 @@ def index(source):
 
 
 class Counted:
-    """Progress callback that counts decoded images."""
+    """Report that counts stages and decoded images."""
 
     def __init__(self):
-        self.images = 0
+        self.stages, self.images = [], 0
 
-    def __call__(self, done, total):
+    def __call__(self, stage):
+        self.stages.append(stage)
+        return self.follow
+
+    def follow(self, done, total):
         self.images = done
 
 
@@ -47,7 +51,9 @@ def test_second_call_decodes_nothing(source, index, tmp_path):
     first, second = Counted(), Counted()
     cached_images(source, index, SMALL, tmp_path, first)
     cached_images(source, index, SMALL, tmp_path, second)
-    assert (first.images, second.images) == (72, 0)
+    assert (first.stages, first.images) == (["films decoded"], 72)
+    # A stage that begins and never ends would be shown as if images were still being decoded.
+    assert (second.stages, second.images) == ([], 0)
 
 
 def test_other_settings_or_images_get_a_cache_of_their_own(source, index, tmp_path):

@@ -41,11 +41,12 @@ def noted(folder):
 
 @pytest.mark.integration
 def test_prerequisites_run_first_and_no_more_jobs_run_than_allowed(tmp_path):
-    messages = []
+    messages, finished = [], []
     jobs = [
         Job(name, note, (tmp_path, name, 0.2), after) for name, after in (("d", "a"), ("a", ""), ("b", ""), ("c", ""))
     ]
-    run_jobs(jobs, Workers(2), messages.append)
+    run_jobs(jobs, Workers(2), messages.append, lambda stage: lambda *parts: finished.append((stage, *parts)))
+    assert finished == [("trainings", done, 4) for done in range(5)]
     times = noted(tmp_path)
     assert sorted(messages) == ["a: a done", "b: b done", "c: c done", "d: d done"]
     assert times["d"][0] >= times["a"][1]

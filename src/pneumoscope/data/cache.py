@@ -15,13 +15,13 @@ from pneumoscope.data.preprocessing import PREPROCESSING_VERSION, prepare
 from pneumoscope.data.sources import Source
 from pneumoscope.errors import DataError
 from pneumoscope.files import atomic_write, sha256_of_file, sha256_of_lines, write_json
-from pneumoscope.progress import Progress
+from pneumoscope.progress import Report, silent
 
 _THREADS = 4
 
 
 def cached_images(
-    source: Source, index: Index, settings: Preprocessing, folder: Path, progress: Progress | None = None
+    source: Source, index: Index, settings: Preprocessing, folder: Path, report: Report = silent
 ) -> NDArray[np.uint8]:
     """Images of an index at the network's size, decoded at the first call and read from the cache later.
 
@@ -32,7 +32,7 @@ def cached_images(
         index: Index of the images, in the order of the result.
         settings: Size, fit and resampling filter.
         folder: Folder of the caches; created if missing.
-        progress: Callback for the number of decoded images.
+        report: Progress of the decoding; not called where the cache is whole.
 
     Returns:
         (images, height, width) uint8, memory-mapped, read-only, in the index' order.
@@ -45,7 +45,7 @@ def cached_images(
     manifest_file = array_file.with_suffix(".json")
     if not _is_whole(array_file, manifest_file, key):
         manifest_file.unlink(missing_ok=True)
-        _build(source, index, settings, array_file, progress)
+        _build(source, index, settings, array_file, report)
         write_json(
             manifest_file,
             {
@@ -73,8 +73,9 @@ def _is_whole(array_file: Path, manifest_file: Path, key: str) -> bool:
         return False
 
 
-def _build(source: Source, index: Index, settings: Preprocessing, array_file: Path, progress: Progress | None) -> None:
+def _build(source: Source, index: Index, settings: Preprocessing, array_file: Path, report: Report) -> None:
     shape = (len(index.rows), settings.height, settings.width)
+    follow = report("films decoded")
 
     def decode(position: int) -> NDArray[np.uint8]:
         row = index.rows[position]
@@ -90,5 +91,4 @@ def _build(source: Source, index: Index, settings: Preprocessing, array_file: Pa
         with ThreadPoolExecutor(_THREADS) as pool:
             for done, image in enumerate(pool.map(decode, range(shape[0])), start=1):
                 stream.write(image.data)
-                if progress is not None:
-                    progress(done, shape[0])
+                follow(done, shape[0])

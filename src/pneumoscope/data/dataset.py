@@ -141,7 +141,7 @@ def load_dataset(
         assignment = draw_cluster_validation(index, clusters.cluster_of, split.seed, split.folds, split.fold)
     else:  # before the images are decoded, which takes longer
         assignment = draw_validation(index, split.seed, split.folds, split.fold)
-    images = cached_images(source, index, preprocessing, cache_folder, report("films decoded"))
+    images = cached_images(source, index, preprocessing, cache_folder, report)
     return Dataset(source, index, findings, assignment, images, clusters)
 
 
@@ -156,7 +156,7 @@ def acquisition_clusters(dataset: Dataset, cache_folder: Path, report: Report = 
 
 def _find_clusters(source: Source, index: Index, cache_folder: Path, report: Report) -> AcquisitionClusters:
     """Fit clusters to the training images, before a validation set is drawn from them, and assign all images."""
-    squashed_images = cached_images(source, index, Preprocessing(), cache_folder, report("films decoded"))
+    squashed_images = cached_images(source, index, Preprocessing(), cache_folder, report)
     train = index.positions(Split.TRAIN)
     done = one(report, "acquisition clusters found")
     cluster_of = fit_clusters(squashed_images[train]).predict(squashed_images)

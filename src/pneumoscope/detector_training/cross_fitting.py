@@ -99,7 +99,7 @@ def make_detector(
     splits = [
         SplitConfig(seed=0, folds=config.detector.folds, fold=fold, by="style") for fold in range(config.detector.folds)
     ]
-    run_jobs(_jobs(members, splits, location), workers or Workers(), callbacks.message)
+    run_jobs(_jobs(members, splits, location), workers or Workers(), callbacks.message, callbacks.progress)
     folds = []
     for member in members:
         if len(members) > 1:

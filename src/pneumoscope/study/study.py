@@ -167,7 +167,7 @@ def run_study(study: Study, callbacks: Callbacks, workers: Workers | None = None
     dataset = distributed.first_rank_then_others(lambda: study.load_dataset(callbacks.progress))
     distributed.on_first_rank(lambda: _begin(study, dataset))
     callbacks.message(dataset.audit.verdict)
-    run_jobs(_jobs(study, inception), workers or Workers(), callbacks.message)
+    run_jobs(_jobs(study, inception), workers or Workers(), callbacks.message, callbacks.progress)
     runs = _train_all(_LoadedStudy(study, dataset, inception, callbacks))
     return distributed.on_first_rank(lambda: _evaluate_all(study, dataset, runs, callbacks))
 

@@ -11,6 +11,7 @@ from typing import Any
 from pneumoscope.cluster import ray_connection
 from pneumoscope.errors import ConfigError, PneumoscopeError, RunError
 from pneumoscope.processes import worker_processes
+from pneumoscope.progress import Progress, Report, silent
 from pneumoscope.training import distributed
 from pneumoscope.training.allocator import keep_freed_memory
 
@@ -56,7 +57,9 @@ class Workers:
             raise ConfigError(f"expected 1 job or more, found {self.jobs}: change --jobs")
 
 
-def run_jobs(jobs: Sequence[Job], workers: Workers, message: Callable[[str], None]) -> None:
+def run_jobs(
+    jobs: Sequence[Job], workers: Workers, message: Callable[[str], None], report: Report = silent
+) -> None:
     """Run jobs, each after the job that it needs; do nothing with a single local worker, where the caller trains in turn.
 
     The cores are divided among the jobs. The weights of a job are those of a training alone but for rounding, which the
@@ -66,6 +69,7 @@ def run_jobs(jobs: Sequence[Job], workers: Workers, message: Callable[[str], Non
         jobs: Jobs in the order in which they start.
         workers: Resources to run on.
         message: Function called with the name and summary of each finished job.
+        report: Progress in finished jobs.
 
     Raises:
         PneumoscopeError: Error of the first job that failed; no job was started after it, and running jobs were finished.
@@ -77,16 +81,17 @@ def run_jobs(jobs: Sequence[Job], workers: Workers, message: Callable[[str], Non
     if distributed.world_size() > 1:
         raise ConfigError("expected either --jobs or several processes, found both: leave one of them out")
     with _on_cluster(workers) if workers.address else _on_this_machine(workers.jobs) as submit:
-        failed = _run_all(jobs, workers.jobs, submit, message)
+        failed = _run_all(jobs, workers.jobs, submit, message, report("trainings"))
     if failed:
         raise failed
 
 
 def _run_all(
-    jobs: Sequence[Job], concurrency: int, submit: _Submit, message: Callable[[str], None]
+    jobs: Sequence[Job], concurrency: int, submit: _Submit, message: Callable[[str], None], follow: Progress
 ) -> PneumoscopeError | None:
     """Run jobs, at most `concurrency` at the same time; the error of the first that failed."""
     waiting, running = list(jobs), dict[Future[_Outcome], Job]()
+    follow(0, len(jobs))
     failed: PneumoscopeError | None = None
     while running or (waiting and not failed):
         unfinished = {job.name for job in [*waiting, *running.values()]}
@@ -107,6 +112,7 @@ def _run_all(
             failed = failed or error
             if not error:
                 message(f"{job.name}: {summary}")
+                follow(len(jobs) - len(waiting) - len(running), len(jobs))
     return failed
 
 
