@@ -18,6 +18,9 @@ NOTICE = "Research use only. Not a medical device."
 # Suffixes of image files, lower case.
 DICOM_SUFFIXES = frozenset({".dcm", ".dicom"})
 IMAGE_SUFFIXES = DICOM_SUFFIXES | {".jpeg", ".jpg", ".png"}
+# Lung zones, of the patient's right and left lung, and what lies outside of them (`inference/zones.py`).
+OUTSIDE_LUNGS = "outside"
+ZONES = (*(f"{side}_{level}" for side in ("right", "left") for level in ("upper", "middle", "lower")), OUTSIDE_LUNGS)
 SYNTHETIC_NOTICE = "Synthetic films: this says nothing about accuracy."
 
 

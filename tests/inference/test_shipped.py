@@ -16,6 +16,7 @@ import pytest
 from pneumoscope.bundle import SHIPPED
 from pneumoscope.config import DetectorConfig, config_from_table
 from pneumoscope.configs import shipped_config
+from pneumoscope.data.reading import read_grey
 from pneumoscope.inference.detector import load_detector
 from pneumoscope.types import NOTICE
 
@@ -120,3 +121,13 @@ def test_the_runtime_tells_nobody_what_it_runs(drawn_radiographs, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "elemetry" not in done.stderr
     assert [path for path in tmp_path.rglob("*") if not path.name.startswith(".coverage")] == []
+
+
+def test_zones_of_a_mirrored_radiograph_are_those_of_the_other_side(shipped, phantoms):
+    for file in sorted(phantoms.rglob("train/PNEUMONIA/*"))[::10]:
+        image = read_grey(file)
+        zones, mirrored = (shipped[1].predict(each).zones for each in (image, np.ascontiguousarray(image[:, ::-1])))
+        assert sum(zones.values()) == pytest.approx(1, abs=0.005)
+        for level in ("upper", "middle", "lower"):
+            assert mirrored[f"left_{level}"] == pytest.approx(zones[f"right_{level}"], abs=0.1)
+            assert mirrored[f"right_{level}"] == pytest.approx(zones[f"left_{level}"], abs=0.1)

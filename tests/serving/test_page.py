@@ -153,6 +153,24 @@ def test_dropped_films_show_the_detectors_decisions_the_most_urgent_first(page, 
     expect(page.locator(".notice").first).to_be_in_viewport()
 
 
+def test_the_zones_that_carry_the_evidence_are_named(page, six, phantoms):
+    film = sorted(phantoms.rglob("test/PNEUMONIA/*"))[0]
+    choose_files(page, [film, six[0]])
+    predictions = {file.name: load_detector().predict(file) for file in (film, six[0])}
+    page.click(f".films button:has-text('{film.name}')")
+    zones = predictions[film.name].zones
+    named = sorted(((share, name) for name, share in zones.items() if share >= 0.2), reverse=True)
+    words = ", ".join(
+        f"{name.replace('_', ' ').replace('outside', 'outside the lungs')} {100 * share:.0f}%" for share, name in named
+    )
+    expect(page.locator("#verdict")).to_contain_text(
+        f"Evidence for pneumonia by lung zone, the patient's sides: {words}"
+    )
+    assert predictions[six[0].name].zones is None
+    page.click(f".films button:has-text('{six[0].name}')")
+    expect(page.locator("#verdict")).to_contain_text("Lung zones not placed")
+
+
 def test_the_viewer_shows_the_film_and_changes_window_level_and_zoom(page, six):
     choose_files(page, six[:1])
     film = read_grey(six[0])

@@ -45,6 +45,7 @@ class ImageScore:
         statistics: Statistics for drift monitoring; None where the network did not see the image.
         header: Header of a DICOM object; None for other files and where it cannot be read.
         description: Description of the image; None unless requested.
+        zones: Fractions of the evidence for pneumonia in each lung zone; None where the lungs could not be placed.
     """
 
     file: str
@@ -58,6 +59,7 @@ class ImageScore:
     statistics: ImageStatistics | None = None
     header: ImageHeader | None = None
     description: ImageDescription | None = None
+    zones: dict[str, float] | None = None
 
 
 class Decider:
@@ -102,6 +104,7 @@ class Decider:
             bundle=self._bundle,
             notice=self._manifest.notice,
             validated=not score.outside,
+            zones=score.zones,
             evidence_map=score.evidence_map,
             frame=score.frame,
             statistics=score.statistics,

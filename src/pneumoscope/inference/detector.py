@@ -28,6 +28,7 @@ from pneumoscope.inference.network import Network
 from pneumoscope.inference.population import Descriptions
 from pneumoscope.inference.prediction import Prediction
 from pneumoscope.inference.scope import HeaderRemarks, compare_header
+from pneumoscope.inference.zones import lung_zones
 from pneumoscope.types import ImageStatistics, NamedImage, PredictionRequest, Reason, UnreadImage
 
 # Path, bytes, open binary file, Pillow image, array or tensor, as `predict` documents; or an image of another process.
@@ -252,7 +253,10 @@ class Detector:
         inputs = [prepare_with_frame(image.pixels, manifest.preprocessing) for image in images]
         guarded = [prepare_with_frame(image.pixels, own) for image in images] if own else inputs
         network_input = np.stack([each.image for each in inputs])
-        names = (LOGITS, *((FEATURES,) if described or not own else ()), *((EVIDENCE,) if evidence else ()))
+        # In the chest frame the lungs lie alike in all radiographs.
+        placed = manifest.preprocessing.fit == "chest"
+        explained = evidence or placed
+        names = (LOGITS, *((FEATURES,) if described or not own else ()), *((EVIDENCE,) if explained else ()))
         outputs = dict(zip(names, self._network.run(network_input, *names), strict=True))
         calibrated = manifest.calibration.probabilities(outputs[LOGITS])
         if own:
@@ -269,6 +273,7 @@ class Detector:
             reason = image.rejection or self._guard.screen(image.pixels, guarded[i].similarity, distance)
             outside = (*([Reason.OUTSIDE_POPULATION] if outside_population[i] else []), *image.header.outside)
             words = population.exposure.describe(exposure[i])
+            explanation = _for_pneumonia(outputs[EVIDENCE][i], calibrated[i]) if explained else None
             yield ImageScore(
                 image.name,
                 image.sha256,
@@ -276,13 +281,14 @@ class Detector:
                 _in_words(reason, image.pixels) if reason else _remarks(distance, words, image.header),
                 class_probability=calibrated[i],
                 outside=outside,
-                evidence_map=_for_pneumonia(outputs[EVIDENCE][i], calibrated[i]) if evidence else None,
+                evidence_map=explanation if evidence else None,
                 frame=inputs[i].frame,
                 statistics=_statistics(calibrated[i], inputs[i], distance),
                 header=image.header.header,
                 description=ImageDescription(outputs[FEATURES][i], features[i], layout[i], exposure[i])
                 if described
                 else None,
+                zones=lung_zones(explanation, inputs[i].similarity) if placed and explanation is not None else None,
             )
 
 

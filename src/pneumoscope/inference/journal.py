@@ -205,7 +205,11 @@ def as_table(predictions: Iterable[Prediction], scheme: ClassScheme) -> "arrow.T
 
 
 def _is_number(column: str) -> bool:
-    return column in ("threshold", "sensitivity", "specificity") or column.endswith("probability")
+    return (
+        column in ("threshold", "sensitivity", "specificity")
+        or column.endswith("probability")
+        or column.startswith("zone_")
+    )
 
 
 _WRITERS = {".jsonl": _write_jsonl, ".csv": _write_csv, ".parquet": _write_parquet}

@@ -11,6 +11,7 @@ from pneumoscope.data.grey_levels import Grey, grey_levels
 from pneumoscope.data.reading import read_grey
 from pneumoscope.errors import ConfigError, InputError, UnreadableImage
 from pneumoscope.inference.overlay import FOR_NORMAL, FOR_PNEUMONIA, as_png, overlay, to_uint8
+from pneumoscope.inference.zones import zones_in_words
 from pneumoscope.types import Decision, NamedImage
 
 if TYPE_CHECKING:
@@ -41,12 +42,19 @@ def as_html(prediction: "Prediction") -> str:
         "" if probability is None else f"{_of_what(prediction)}: {probability:.1%} (threshold {point.threshold:.1%})",
         "" if prediction.validated or probability is None else "<b>Not validated for such an image.</b>",
         *(f"<code>{reason}</code>" for reason in prediction.reasons),
+        _zones(prediction),
         escape(prediction.detail),
         f"<small>{escape(prediction.file)}<br>{escape(prediction.bundle.name)} {escape(prediction.bundle.version)}, "
         f"operating point {escape(point.name)}. {escape(prediction.notice)}</small>",
     ]
     text = "".join(f'<p style="margin:.2em 0;text-align:left">{line}</p>' for line in lines if line)
     return f'<div style="display:flex;flex-wrap:wrap;gap:1em">{pictures}<div style="max-width:36em">{text}</div></div>'
+
+
+def _zones(prediction: "Prediction") -> str:
+    if prediction.decision is Decision.NORMAL or not prediction.zones:
+        return ""
+    return f"Evidence for {escape(prediction.scheme.positive)}: {zones_in_words(prediction.zones)}"
 
 
 def plot(prediction: "Prediction", image: Any = None, axes: "Axes | None" = None) -> "Axes":

@@ -7,6 +7,7 @@ from pneumoscope.types import (
     BINARY,
     NOTICE,
     THREE_CLASS,
+    ZONES,
     BundleUsed,
     ClassScheme,
     Decision,
@@ -41,6 +42,8 @@ class Prediction:
         bundle: Bundle that made the prediction.
         notice: Research-use notice.
         validated: Whether the detector was validated on images like this one; False where it is outside or rejected.
+        zones: Fractions of the evidence for pneumonia in six lung zones (`right_upper` to `left_lower`, the patient's sides) and
+            `outside` of them, in [0, 1]; None where the lungs could not be placed, and for a rejected image.
         evidence_map: (rows, columns) float32 within `frame`, contributions to the logit of pneumonia against normal; None
             unless requested, and for a rejected image. Not part of `to_dict`.
         frame: Top, left, bottom, right of the network's input, as fractions of the image's height and width.
@@ -62,6 +65,7 @@ class Prediction:
     bundle: BundleUsed
     notice: str = NOTICE
     validated: bool = False
+    zones: dict[str, float] | None = None
     evidence_map: "NDArray[np.float32] | None" = field(default=None, compare=False)
     frame: tuple[float, float, float, float] | None = field(default=None, compare=False)
     statistics: ImageStatistics | None = field(default=None, compare=False)
@@ -97,6 +101,7 @@ class Prediction:
             "bundle": asdict(self.bundle),
             "notice": self.notice,
             "validated": self.validated,
+            "zones": self.zones,
         }
 
     def to_row(self) -> dict[str, Any]:
@@ -113,7 +118,8 @@ class Prediction:
         row |= {("operating_point" if key == "name" else key): value for key, value in point.items()}
         row |= {"evidence": self.evidence}
         row |= {f"bundle_{key}": value for key, value in asdict(self.bundle).items()}
-        return row | {"notice": self.notice, "validated": self.validated}
+        row |= {"notice": self.notice, "validated": self.validated}
+        return row | {f"zone_{name}": (self.zones or {}).get(name) for name in ZONES}
 
     def plot(self, image: Any = None, axes: "Axes | None" = None) -> "Axes":
         """Draws the image with its evidence, if that was computed, and the decision as the title.
@@ -175,6 +181,7 @@ def row_columns(scheme: ClassScheme) -> tuple[str, ...]:
         *(f"{name}_probability" for name in _classes_of_row(scheme)),
         *("operating_point", "threshold", "sensitivity", "specificity", "fitted_on", "evidence"),
         *("bundle_name", "bundle_version", "bundle_sha256", "notice", "validated"),
+        *(f"zone_{name}" for name in ZONES),
     )
 
 

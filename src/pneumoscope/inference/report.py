@@ -19,6 +19,7 @@ from pneumoscope.inference.overlay import overlay, to_uint8
 from pneumoscope.inference.pool import WorkerPool
 from pneumoscope.inference.prediction import Prediction
 from pneumoscope.inference.tasks import Each, Task
+from pneumoscope.inference.zones import zones_in_words
 from pneumoscope.reporting.page import write_template
 from pneumoscope.types import Decision, PredictionRequest
 
@@ -164,6 +165,7 @@ def _row(prediction: Prediction) -> dict[str, Any]:
         "probability": _probability(prediction),
         "reasons": ", ".join(prediction.reasons),
         "validated": prediction.validated,
+        "zones": (zones_in_words(prediction.zones) if prediction.zones else "not placed") if positive else "",
         "etiologies": ", ".join(f"{name} {100 * value:.0f} %" for name, value in prediction.etiologies.items())
         if positive
         else "",

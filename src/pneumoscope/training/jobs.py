@@ -57,9 +57,7 @@ class Workers:
             raise ConfigError(f"expected 1 job or more, found {self.jobs}: change --jobs")
 
 
-def run_jobs(
-    jobs: Sequence[Job], workers: Workers, message: Callable[[str], None], report: Report = silent
-) -> None:
+def run_jobs(jobs: Sequence[Job], workers: Workers, message: Callable[[str], None], report: Report = silent) -> None:
     """Run jobs, each after the job that it needs; do nothing with a single local worker, where the caller trains in turn.
 
     The cores are divided among the jobs. The weights of a job are those of a training alone but for rounding, which the

@@ -307,6 +307,7 @@ function drawVerdict() {
     prediction.reasons.map((reason) => h("p", {}, t(`reason.${reason}`), " ", h("small", { class: "soft" }, reason))),
     prediction.detail ? h("p", { class: "soft" }, reveal(prediction.detail)) : null,
     hasProbability && kinds && prediction.decision !== "normal" ? h("p", { class: "weak" }, t("weak", { kinds })) : null,
+    hasProbability && prediction.decision !== "normal" ? h("p", {}, zonesOf(prediction)) : null,
     hasProbability ? h("p", { class: "weak" }, t("at", {
       name: t(prediction.operating_point.name), sensitivity: percent(prediction.operating_point.sensitivity),
       specificity: percent(prediction.operating_point.specificity), films: prediction.operating_point.fitted_on })) : null,
@@ -319,6 +320,13 @@ function kindsOf(prediction) {
   if (found.length < 2) return ""; // of two classes, the second is no kind
   const sum = found.reduce((all, [, value]) => all + value, 0);
   return sum ? found.map(([name, value]) => `${t(name)} ${percent(value / sum, 0)}`).join(", ") : "";
+}
+
+// Lung zones with at least 20 % of the evidence, as `inference/zones.py` names them.
+function zonesOf(prediction) {
+  if (!prediction.zones) return t("notPlaced");
+  const named = Object.entries(prediction.zones).filter(([, share]) => share >= 0.2).sort(([, a], [, b]) => b - a);
+  return t("zones", { zones: named.map(([name, share]) => `${t(`zone.${name}`)} ${percent(share, 0)}`).join(", ") || t("spread") });
 }
 
 function choose(item) {
@@ -403,14 +411,16 @@ export function wordsChanged() {
   redraw();
 }
 
+const ZONES = ["right_upper", "right_middle", "right_lower", "left_upper", "left_middle", "left_lower", "outside"];
+
 // The same columns as `pneumoscope predict --out FILE.csv`.
 function exportCsv() {
   const classes = ownClasses ?? ["normal", "bacterial", "viral"];
   const header = ["file", "sha256", "decision", "reasons", "detail", ownClasses ? "probability" : "pneumonia_probability", ...classes.map((name) => `${name}_probability`),
-    "operating_point", "threshold", "sensitivity", "specificity", "fitted_on", "evidence", "bundle_name", "bundle_version", "bundle_sha256", "notice", "validated"];
+    "operating_point", "threshold", "sensitivity", "specificity", "fitted_on", "evidence", "bundle_name", "bundle_version", "bundle_sha256", "notice", "validated", ...ZONES.map((name) => `zone_${name}`)];
   const rows = items.filter((item) => item.prediction).map(({ prediction }) => [prediction.file, prediction.sha256, prediction.outcome, prediction.reasons.join(";"), prediction.detail,
     prediction.pneumonia_probability, ...classes.map((name) => prediction.class_probability?.[name]), prediction.operating_point.name, prediction.operating_point.threshold,
-    prediction.operating_point.sensitivity, prediction.operating_point.specificity, prediction.operating_point.fitted_on, prediction.evidence, prediction.bundle.name, prediction.bundle.version, prediction.bundle.sha256, prediction.notice, prediction.validated]);
+    prediction.operating_point.sensitivity, prediction.operating_point.specificity, prediction.operating_point.fitted_on, prediction.evidence, prediction.bundle.name, prediction.bundle.version, prediction.bundle.sha256, prediction.notice, prediction.validated, ...ZONES.map((name) => prediction.zones?.[name])]);
   // A cell that begins like a formula would be run by a spreadsheet.
   const cell = (value) => {
     const text = typeof value === "string" && /^[=+\-@\t\r]/.test(value) ? `'${value}` : String(value ?? "");
