@@ -95,3 +95,11 @@ def test_every_configuration_that_ships_is_valid(name):
 def test_an_unknown_configuration_is_refused():
     with pytest.raises(ConfigError, match=r"expected a TOML file, or one of cnn_2_classes, .*nano.*, found 'resnet'"):
         shipped_config("resnet")
+
+
+def test_lung_fields_need_the_chest_frame():
+    assert parse_config('[model]\nlung_fields = true\n[preprocessing]\nfit = "chest"', "a file").model.lung_fields
+    with pytest.raises(
+        ConfigError, match=r'expected preprocessing.fit = "chest" beside model.lung_fields, found \'pad\''
+    ):
+        parse_config('[model]\nlung_fields = true\n[preprocessing]\nfit = "pad"', "a file")

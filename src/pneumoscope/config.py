@@ -40,6 +40,8 @@ class ModelConfig:
             the first block.
         standardise: Whether the grey levels of each image are standardised to the same mean and standard deviation.
         mirrored: Whether the logits are the mean over the image and its mirror image.
+        lung_fields: Whether the network sees the lung fields alone, the part of the chest frame that holds the lungs; with
+            `preprocessing.fit` `chest` only.
         style_mixing: Fraction of the batches in which training mixes the statistics of early feature maps between images
             (MixStyle), in [0, 1].
     """
@@ -52,6 +54,7 @@ class ModelConfig:
     stochastic_depth: float = 0.0
     standardise: bool = False
     mirrored: bool = False
+    lung_fields: bool = False
     style_mixing: float = 0.0
 
     def __post_init__(self) -> None:
@@ -303,6 +306,13 @@ class RunConfig:
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     detector: DetectorConfig = field(default_factory=DetectorConfig)
+
+    def __post_init__(self) -> None:
+        if self.model.lung_fields and self.preprocessing.fit != "chest":
+            raise ConfigError(
+                f'expected preprocessing.fit = "chest" beside model.lung_fields, found {self.preprocessing.fit!r}: the lungs lie alike '
+                "in the chest frame alone; change one of them"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, nested."""

@@ -9,6 +9,7 @@ from pneumoscope.config import ModelConfig
 from pneumoscope.errors import ConfigError, WeightsError
 from pneumoscope.models.efficientnet_lite import (
     LITE0,
+    LUNG_FIELDS,
     LiteTrunk,
     MixStyle,
     Normalise,
@@ -69,6 +70,29 @@ def test_resizing_is_pillows_bilinear(source, target, rng):
     found = Resize(source, target)(torch.from_numpy(image)[None, None])[0, 0].numpy()
     np.testing.assert_allclose(found, expected, atol=1e-5)
     np.testing.assert_allclose(resize_matrix(source, target).sum(axis=1), 1, atol=1e-6)
+
+
+def test_the_lung_fields_are_a_part_of_the_image_enlarged(rng):
+    image = rng.random((224, 224), dtype=np.float32)
+    (top, bottom), (left, right) = LUNG_FIELDS
+    box = (left * 224, top * 224, right * 224, bottom * 224)
+    expected = np.asarray(Image.fromarray(image).resize((96, 96), Image.Resampling.BILINEAR, box=box))
+    found = Resize(224, 96, LUNG_FIELDS)(torch.from_numpy(image)[None, None])[0, 0].numpy()
+    # Pillow leaves out what lies outside of the box, which the outermost pixels see here.
+    np.testing.assert_allclose(found[1:-1, 1:-1], expected[1:-1, 1:-1], atol=1e-5)
+
+
+def test_a_detector_of_the_lung_fields_is_blind_outside_of_them(rng):
+    model = build_model(ModelConfig("nano", freeze_base=False, input_side=64, lung_fields=True), seed=1).eval()
+    torch.nn.init.normal_(model.head.dense.weight, generator=torch.Generator().manual_seed(0))
+    image = torch.rand(1, 1, 224, 224, generator=torch.Generator().manual_seed(1))
+    (top, bottom), (left, right) = ((round(224 * first) - 3, round(224 * last) + 3) for first, last in LUNG_FIELDS)
+    changed = torch.zeros_like(image)
+    changed[:, :, top:bottom, left:right] = image[:, :, top:bottom, left:right]
+    with torch.no_grad():
+        torch.testing.assert_close(model(changed), model(image))
+        changed[:, :, top + 6 : top + 12] = 0
+        assert not torch.allclose(model(changed), model(image), atol=1e-4)
 
 
 @pytest.mark.parametrize("side", [112, 224])

@@ -18,9 +18,9 @@ MAP_SIZE = {"cnn": 26, "inception_v3": 5, "stacked_cnn": 26, "lite0": 7, "mid": 
 CHANNELS = {"cnn": 128, "inception_v3": 2048, "stacked_cnn": 128, "lite0": 112, "mid": 112, "nano": 112}
 
 
-def lively(architecture):
+def lively(architecture, **settings):
     """A network whose weights are not those of a start: every layer contributes."""
-    model = build_model(ModelConfig(architecture, freeze_base=False), seed=1).eval()
+    model = build_model(ModelConfig(architecture, freeze_base=False, **settings), seed=1).eval()
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for name, weight in model.head.named_parameters():
@@ -66,6 +66,22 @@ def test_evidence_and_biases_sum_to_the_logits(architecture):
         images = torch.rand(2, 1, 224, 224, generator=torch.Generator().manual_seed(0))
         logits, evidence, *_ = ExplainedClassifier(model)(images)
     torch.testing.assert_close(evidence.mean(dim=(2, 3)), logits, rtol=1e-3, atol=1e-4)
+
+
+def test_evidence_of_the_lung_fields_lies_where_they_lie_in_the_image():
+    model = lively("nano", lung_fields=True, input_side=96)
+    images = torch.rand(2, 1, 224, 224, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        model.head.dense.bias.zero_()
+        logits, evidence, features, feature_maps = ExplainedClassifier(model)(images)
+        inner = model.base(images)
+    assert (evidence.shape, feature_maps.shape) == ((2, 3, 8, 7), (2, 112, 8, 7))
+    torch.testing.assert_close(evidence.mean(dim=(2, 3)), logits, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(feature_maps.mean(dim=(2, 3)), features)
+    torch.testing.assert_close(features, inner.mean(dim=(2, 3)))
+    # The lowest of the eight rows begins at .875, below the lung fields.
+    assert not evidence[:, :, -1].any()
+    assert evidence[:, :, :-1].abs().sum(dim=1).amin() > 0
 
 
 def test_equal_maxima_divide_their_contribution():

@@ -26,10 +26,17 @@ _MEAN, _SCALE = 127 / 255, 128 / 255
 _NORM_EPSILON, _NORM_MOMENTUM = 1e-3, 0.01
 _STEM_CHANNELS = 32
 _HEAD_CHANNELS = 1280
+# Rows and columns of the chest frame that hold the lungs, as fractions of its side; symmetric to its axis.
+LUNG_FIELDS = ((0.04, 0.87), (0.05, 0.95))
+_WHOLE = ((0.0, 1.0), (0.0, 1.0))
 # Number of stages followed by MixStyle: acquisition shows in the early maps, and mixing later maps would mix findings.
 _MIXED_STAGES = 2
 # Number of the block, from 0, whose maps the input guard uses: nano's last, and lite0's at the same depth.
 _INTERMEDIATE_BLOCK = 8
+
+
+# First and last row, and first and last column, as fractions of an image's side.
+Part = tuple[tuple[float, float], tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -94,32 +101,50 @@ def _channels(target: float) -> int:
 
 
 class Resize(nn.Module):
-    """Antialiased bilinear resizing of square images, M @ image @ M^T with a fixed matrix M.
+    """Antialiased bilinear resizing of square images, or of a part of them, M @ image @ N^T with fixed matrices M and N.
 
     Each output pixel is the mean of the input pixels under a triangle as wide as the reduction. Matrix products give the same
     result in every runtime that the network is exported to.
     """
 
-    def __init__(self, source: int, target: int) -> None:
+    def __init__(self, source: int, target: int, part: Part = _WHOLE) -> None:
+        """Create the layer.
+
+        Args:
+            source: Height and width of the images in pixels.
+            target: Height and width of the result in pixels.
+            part: First and last row, and first and last column, as fractions of the image's side.
+        """
         super().__init__()
         self.target = target
-        self.register_buffer("matrix", torch.from_numpy(resize_matrix(source, target)), persistent=False)
+        rows, columns = (torch.from_numpy(resize_matrix(source, target, *each)) for each in part)
+        self.register_buffer("rows", rows, persistent=False)
+        # One matrix for both where they are equal, so that a bundle stores it once.
+        self.register_buffer("columns", None if part[0] == part[1] else columns, persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Resize images (n, 1, source, source) to (n, 1, target, target)."""
-        matrix: Tensor = self.matrix  # type: ignore[assignment]
+        rows: Tensor = self.rows  # type: ignore[assignment]
+        columns: Tensor = rows if self.columns is None else self.columns  # type: ignore[assignment]
         # In float32 for every precision of the training: bf16 products would add visible noise to the image.
         with torch.autocast(images.device.type, enabled=False):
-            resized = matrix @ images[:, 0].float() @ matrix.t()
+            resized = rows @ images[:, 0].float() @ columns.t()
         # Strides of the channels-last format; see `as_network_input`.
         return resized.unsqueeze(3).permute(0, 3, 1, 2)
 
 
-def resize_matrix(source: int, target: int) -> NDArray[np.float32]:
-    """Matrix of antialiased bilinear resizing as Pillow defines it, (target, source) float32, rows summing to 1."""
-    scale = source / target
+def resize_matrix(source: int, target: int, first: float = 0.0, last: float = 1.0) -> NDArray[np.float32]:
+    """Matrix of antialiased bilinear resizing as Pillow defines it, (target, source) float32, rows summing to 1.
+
+    Args:
+        source: Number of pixels.
+        target: Number of pixels of the result.
+        first: Where the part begins that is kept, as a fraction of the pixels; those outside of it still enter at its edges.
+        last: Where it ends.
+    """
+    scale = (last - first) * source / target
     support = max(scale, 1.0)
-    centre = (np.arange(target)[:, None] + 0.5) * scale
+    centre = first * source + (np.arange(target)[:, None] + 0.5) * scale
     distance = np.abs(np.arange(source)[None, :] + 0.5 - centre) / support
     weight = np.clip(1 - distance, 0, None)
     matrix: NDArray[np.float32] = (weight / weight.sum(axis=1, keepdims=True)).astype(np.float32)
@@ -324,6 +349,7 @@ def build_lite(
     frozen: bool = False,
     standardise: bool = False,
     mirrored: bool = False,
+    lung_fields: bool = False,
 ) -> ImageClassifier:
     """Build an image classifier from a trunk.
 
@@ -337,22 +363,30 @@ def build_lite(
         frozen: Whether training leaves the trunk unchanged.
         standardise: Whether each image gets the same mean and standard deviation of grey levels.
         mirrored: Whether inference averages the maps of an image and its mirror image, with twice the arithmetic.
+        lung_fields: Whether the trunk sees the lung fields of a chest frame alone.
     """
     head = PooledHead(trunk.channels, classes, dropout)
     generator = torch.Generator().manual_seed(seed)
     nn.init.normal_(head.dense.weight, std=0.01, generator=generator)
     nn.init.zeros_(head.dense.bias)
-    resize = [Resize(image_side, input_side)] if image_side != input_side else []
-    base = ImageMaps(mirrored, *resize, Normalise(standardise), trunk)
+    part = LUNG_FIELDS if lung_fields else None
+    resize = [Resize(image_side, input_side, part or _WHOLE)] if image_side != input_side or part else []
+    base = ImageMaps(mirrored, part, *resize, Normalise(standardise), trunk)
     return ImageClassifier(SCHEMES[classes], head, base, frozen)
 
 
 class ImageMaps(nn.Sequential):
-    """Maps of images; in inference, with `mirrored`, the mean of the maps of an image and of its mirror image."""
+    """Maps of images; in inference, with `mirrored`, the mean of the maps of an image and of its mirror image.
 
-    def __init__(self, mirrored: bool, *layers: nn.Module) -> None:
+    Attributes:
+        mirrored: Whether inference averages over an image and its mirror image.
+        part: Part of the image that the maps show; None for the whole of it.
+    """
+
+    def __init__(self, mirrored: bool, part: Part | None, *layers: nn.Module) -> None:
         super().__init__(*layers)
         self.mirrored = mirrored
+        self.part = part
 
     def forward(self, images: Tensor) -> Tensor:
         """Maps (n, channels, rows, columns) of images (n, 1, height, width)."""

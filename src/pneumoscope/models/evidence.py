@@ -7,16 +7,18 @@ differentiation, so that the exported network can compute it too. Nothing is app
 
 For a head that pools its maps this is the class activation map (Zhou et al., CVPR 2016, arXiv 1512.04150).
 
-The evidence of an ensemble is the weighted sum of its members' evidence, on the finest of their grids: a coarser map is
+Evidence of a network that sees a part of the image is given for the whole of it, 0 outside of that part. The evidence of an ensemble is the weighted sum of its members' evidence, on the finest of their grids: a coarser map is
 resampled to that grid by area, so that its mean stays the same.
 """
+
+from math import ceil
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from pneumoscope.models.classifier import FlattenFeatures, ImageClassifier
-from pneumoscope.models.efficientnet_lite import ImageMaps, PooledHead
+from pneumoscope.models.efficientnet_lite import ImageMaps, Part, PooledHead
 from pneumoscope.models.ensemble import Ensemble
 
 ExplainedOutputs = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -53,11 +55,27 @@ def resample_by_area(maps: Tensor, rows: int, columns: int) -> Tensor:
     return _overlaps(maps.shape[2], rows) @ maps @ _overlaps(maps.shape[3], columns).t()
 
 
-def _overlaps(source: int, target: int) -> Tensor:
-    """(target, source) float32 fractions of each cell of one division of a line that lie in each cell of another."""
+def _embed(maps: Tensor, part: Part) -> Tensor:
+    """Maps (n, c, height, width) of a part of an image as maps of the whole, in cells of about the same size; their mean is kept."""
+    across_rows, across_columns = (
+        _overlaps(size, ceil(size / (last - first)), first, last)
+        for size, (first, last) in zip(maps.shape[2:], part, strict=True)
+    )
+    return across_rows @ maps @ across_columns.t()
+
+
+def _overlaps(source: int, target: int, first: float = 0.0, last: float = 1.0) -> Tensor:
+    """(target, source) float32, by which means over the cells of a part of a line become means over the cells of the whole.
+
+    Args:
+        source: Number of cells of the part.
+        target: Number of cells of the line.
+        first: Where the part begins, as a fraction of the line.
+        last: Where it ends.
+    """
     low, high = (torch.arange(target + 1) / target)[:-1, None], (torch.arange(target + 1) / target)[1:, None]
-    edges = torch.arange(source + 1) / source
-    return (torch.minimum(high, edges[1:]) - torch.maximum(low, edges[:-1])).clamp_min(0) * target
+    edges = first + (last - first) * torch.arange(source + 1) / source
+    return (torch.minimum(high, edges[1:]) - torch.maximum(low, edges[:-1])).clamp_min(0) * (target / (last - first))
 
 
 class ExplainedClassifier(nn.Module):
@@ -102,7 +120,10 @@ class ExplainedClassifier(nn.Module):
         for layer, before, after in zip(reversed(self.rest), reversed(values[:-1]), reversed(values[1:]), strict=True):
             slope = _backward(layer, slope, before, after)
         evidence = (slope * maps.unsqueeze(1)).sum(dim=2) * (maps.shape[2] * maps.shape[3])
-        return logits, evidence, intermediate.mean(dim=(2, 3)), intermediate
+        features = intermediate.mean(dim=(2, 3))
+        if isinstance(self.maps, ImageMaps) and self.maps.part:
+            evidence, intermediate = (_embed(each, self.maps.part) for each in (evidence, intermediate))
+        return logits, evidence, features, intermediate
 
 
 def _parts(model: ImageClassifier) -> tuple[nn.Module, list[nn.Module]]:

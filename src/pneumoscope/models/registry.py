@@ -145,4 +145,5 @@ def _lite(request: BuildRequest, stages: tuple[Stage, ...], final_convolution: b
         model.freeze_base,
         model.standardise,
         model.mirrored,
+        model.lung_fields,
     )
