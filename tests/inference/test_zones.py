@@ -56,4 +56,5 @@ def test_a_doubtful_frame_or_no_evidence_places_nothing():
 def test_words_name_the_largest_zones_first():
     shares = {"right_lower": 0.41, "right_middle": 0.22, "left_upper": 0.199, "outside": 0.221}
     assert zones_in_words(shares) == "right lower 41 %, outside the lungs 22 %, right middle 22 %"
-    assert zones_in_words(dict.fromkeys(ZONES, 1 / 7)) == "spread over both lungs"
+    assert zones_in_words({"right_lower": 0.205, "right_middle": 0.225}) == "right middle 23 %, right lower 21 %"
+    assert zones_in_words(dict.fromkeys(ZONES, 1 / 7)) == "no zone with 20 %"

@@ -46,7 +46,7 @@ def test_prerequisites_run_first_and_no_more_jobs_run_than_allowed(tmp_path):
         Job(name, note, (tmp_path, name, 0.2), after) for name, after in (("d", "a"), ("a", ""), ("b", ""), ("c", ""))
     ]
     run_jobs(jobs, Workers(2), messages.append, lambda stage: lambda *parts: finished.append((stage, *parts)))
-    assert finished == [("trainings", done, 4) for done in range(5)]
+    assert finished == [("trainings finished", done, 4) for done in range(5)]
     times = noted(tmp_path)
     assert sorted(messages) == ["a: a done", "b: b done", "c: c done", "d: d done"]
     assert times["d"][0] >= times["a"][1]

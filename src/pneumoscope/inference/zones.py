@@ -1,7 +1,7 @@
 """Lung zones: how the evidence for pneumonia divides among six zones of the lungs.
 
-Zones are rectangles in the chest frame (`data/alignment.py`), in which lungs lie alike in all radiographs: thirds of the lungs'
-height, right and left of the spine. The right lung is the patient's, on the left of the image. Lungs were not drawn: a zone
+Zones are rectangles in the chest frame (`data/alignment.py`), in which lungs lie alike in all radiographs: upper, middle and
+lower, right and left of the spine. Right is the patient's, which an image as usual shows on its left. Lungs were not drawn: a zone
 includes the hilum, and what lies before or behind the lung, such as the heart.
 """
 
@@ -46,9 +46,12 @@ def lung_zones(evidence: NDArray[np.float32], similarity: float) -> dict[str, fl
 
 
 def zones_in_words(zones: dict[str, float]) -> str:
-    """Zones with at least 20 % of the evidence, largest first, such as `right lower 41 %, right middle 22 %`; or `spread over both lungs`."""
+    """Zones with at least 20 % of the evidence, largest first, such as `right lower 41 %, right middle 22 %`; else `no zone with 20 %`."""
     named = sorted(((share, zone) for zone, share in zones.items() if share >= _NAMED), reverse=True)
-    return ", ".join(f"{_in_words(zone)} {100 * share:.0f} %" for share, zone in named) or "spread over both lungs"
+    return (
+        ", ".join(f"{_in_words(zone)} {(round(1000 * share) + 5) // 10} %" for share, zone in named)
+        or f"no zone with {100 * _NAMED:.0f} %"
+    )
 
 
 def _in_words(zone: str) -> str:

@@ -21,6 +21,8 @@ from pneumoscope.models.classifier import FlattenFeatures, ImageClassifier
 from pneumoscope.models.efficientnet_lite import ImageMaps, Part, PooledHead
 from pneumoscope.models.ensemble import Ensemble
 
+# Less than a cell, so that a division that is not exact adds none.
+_ROUNDING = 1e-6
 ExplainedOutputs = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
@@ -58,7 +60,7 @@ def resample_by_area(maps: Tensor, rows: int, columns: int) -> Tensor:
 def _embed(maps: Tensor, part: Part) -> Tensor:
     """Maps (n, c, height, width) of a part of an image as maps of the whole, in cells of about the same size; their mean is kept."""
     across_rows, across_columns = (
-        _overlaps(size, ceil(size / (last - first)), first, last)
+        _overlaps(size, ceil(size / (last - first) - _ROUNDING), first, last)
         for size, (first, last) in zip(maps.shape[2:], part, strict=True)
     )
     return across_rows @ maps @ across_columns.t()

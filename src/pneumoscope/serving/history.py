@@ -36,6 +36,8 @@ PATIENCE_SECONDS, TRY_SECONDS, PAUSE_SECONDS = 30.0, 1.0, 0.1
 _OWNER_ONLY = 0o600
 _LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _T = TypeVar("_T")
+# Fields that predictions of earlier versions lack.
+_LATER_FIELDS: dict[str, Any] = {"zones": None}
 _ESCAPE = str.maketrans({"\\": "\\\\", "%": "\\%", "_": "\\_"})
 
 
@@ -168,7 +170,10 @@ class History:
                     (decision, decision, before, before, f"%{plain}%", f"{plain}%", limit),
                 ).fetchall()
 
-        return [Entry(number, time, json.loads(record)) for number, time, record in await self._reading.run(select)]
+        return [
+            Entry(number, time, _LATER_FIELDS | json.loads(record))
+            for number, time, record in await self._reading.run(select)
+        ]
 
     async def delete(self, number: int | None = None) -> int:
         """Delete an entry, or all where None; gives how many there were. Nothing of them stays in the file.

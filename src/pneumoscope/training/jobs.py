@@ -79,7 +79,7 @@ def run_jobs(jobs: Sequence[Job], workers: Workers, message: Callable[[str], Non
     if distributed.world_size() > 1:
         raise ConfigError("expected either --jobs or several processes, found both: leave one of them out")
     with _on_cluster(workers) if workers.address else _on_this_machine(workers.jobs) as submit:
-        failed = _run_all(jobs, workers.jobs, submit, message, report("trainings"))
+        failed = _run_all(jobs, workers.jobs, submit, message, report("trainings finished"))
     if failed:
         raise failed
 

@@ -326,7 +326,7 @@ function kindsOf(prediction) {
 function zonesOf(prediction) {
   if (!prediction.zones) return t("notPlaced");
   const named = Object.entries(prediction.zones).filter(([, share]) => share >= 0.2).sort(([, a], [, b]) => b - a);
-  return t("zones", { zones: named.map(([name, share]) => `${t(`zone.${name}`)} ${percent(share, 0)}`).join(", ") || t("spread") });
+  return t("zones", { zones: named.map(([name, share]) => `${t(`zone.${name}`)} ${percent(share, 0)}`).join(", ") || t("noZone") });
 }
 
 function choose(item) {
