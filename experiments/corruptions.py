@@ -17,19 +17,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 from scipy.ndimage import gaussian_filter
+from split_films import DETECTORS, films_of, start
 
-from pneumoscope.assessment.ledger import USUAL_LEDGER, append_to_ledger
-from pneumoscope.config import SplitConfig
 from pneumoscope.data.export_variants import equalise_adaptively
-from pneumoscope.data.index import build_index
-from pneumoscope.data.locate import locate
-from pneumoscope.data.sources import open_source
-from pneumoscope.data.split import draw_validation
 from pneumoscope.evaluation.intervals import wilson_interval
 from pneumoscope.files import write_json
-from pneumoscope.inference.detector import load_detector
-from pneumoscope.provenance import commit, provenance
-from pneumoscope.types import Decision, Finding, Split
+from pneumoscope.provenance import provenance
+from pneumoscope.types import Decision, Split
 
 
 def pixelate(image, rng, fraction):
@@ -102,11 +96,6 @@ OTHERS = {
     "corner cropped": (corner, (0.05, 0.1, 0.2, 0.3)),
     "rotated": (lambda i, r, s: np.asarray(Image.fromarray(i).rotate(r.choice([-s, s]), 2)), (3, 6, 10, 15)),
 }
-_DETECTORS = {}
-
-
-def start(names):
-    _DETECTORS.update({name: load_detector(name, threads=1) for name in names})
 
 
 def decisions(job):
@@ -115,7 +104,7 @@ def decisions(job):
     change = (MEDMNIST_C | OTHERS)[corruption][0]
     rng = np.random.default_rng([zlib.crc32(f"{corruption} {strength}".encode()), number])
     altered = np.ascontiguousarray(change(image, rng, strength))
-    found = {name: detector.predict(altered) for name, detector in _DETECTORS.items()}
+    found = {name: detector.predict(altered) for name, detector in DETECTORS.items()}
     return {name: (p.decision.value, p.validated) for name, p in found.items()}
 
 
@@ -136,29 +125,19 @@ def main():
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     names = options.bundle or ["default", "nano"]
-    source = open_source(locate(None).root)
-    index = build_index(source)
-    split = draw_validation(index, SplitConfig().seed)
-    rows = [index.rows[i] for i in split.positions(options.split)]
-    drawn = np.random.default_rng(2026).permutation(len(rows))[: options.images]
-    rows = [rows[i] for i in sorted(drawn)]
-    images = [source.read(row.path) for row in rows]
-    pneumonia = np.array([row.finding is Finding.PNEUMONIA for row in rows])
-    if options.split is Split.TEST:
-        facts = {"commit": commit(), "model": ", ".join(names), "split_hash": split.hash, "films": len(rows)}
-        append_to_ledger(USUAL_LEDGER, **facts, why=options.why, result={})
+    films = films_of(options.split, names, options.why, options.images)
     record = {name: {} for name in names}
     with Pool(2, start, [names]) as pool:
         for corruption, (_, strengths) in (MEDMNIST_C | OTHERS).items():
             for strength in strengths:
-                jobs = [(image, corruption, strength, number) for number, image in enumerate(images)]
+                jobs = [(image, corruption, strength, number) for number, image in enumerate(films.images)]
                 found = pool.map(decisions, jobs, chunksize=8)
                 for name in names:
-                    figures = measured([one[name] for one in found], pneumonia)
+                    figures = measured([one[name] for one in found], films.pneumonia)
                     record[name].setdefault(corruption, {})[str(strength)] = figures
                     parts = {k: round(100 * v["value"], 1) for k, v in figures.items()}
                     print(f"{name:8} {corruption:26} {strength!s:6}", parts, flush=True)
-    facts = {"split": options.split.value, "images": len(images), "medmnist_c": list(MEDMNIST_C)}
+    facts = {"split": options.split.value, "images": len(films.images), "medmnist_c": list(MEDMNIST_C)}
     out = options.out or Path(f"results/robustness/corruptions-{options.split.value}.json")
     write_json(out, facts | {"detectors": record} | provenance("experiments/corruptions.py"))
 

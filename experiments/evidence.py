@@ -28,6 +28,7 @@ from pneumoscope.decision import pneumonia_probability
 from pneumoscope.evaluation.intervals import interval_of
 from pneumoscope.files import write_json
 from pneumoscope.inference.detector import load_detector
+from pneumoscope.inference.zones import NAMED
 from pneumoscope.models.ensemble import Ensemble
 from pneumoscope.models.evidence import explain
 from pneumoscope.models.registry import build_model
@@ -37,7 +38,7 @@ from pneumoscope.types import THREE_CLASS, ZONES, Split
 
 SHARE = 0.2
 ELSEWHERE = 8
-NAMED, TOLERANCE = 0.2, 0.05
+TOLERANCE = 0.05
 
 
 def main():

@@ -14,23 +14,15 @@ from multiprocessing import Pool
 from pathlib import Path
 
 import numpy as np
+from split_films import DETECTORS, figures_at_threshold, films_of, in_short, start
 
-from pneumoscope.assessment.ledger import USUAL_LEDGER, append_to_ledger
-from pneumoscope.config import SplitConfig
-from pneumoscope.data.index import build_index
-from pneumoscope.data.locate import locate
 from pneumoscope.data.preprocessing import chest_square
-from pneumoscope.data.sources import open_source
-from pneumoscope.data.split import draw_validation
 from pneumoscope.decision import pneumonia_probability
-from pneumoscope.evaluation.intervals import estimate_metrics
 from pneumoscope.files import write_json
-from pneumoscope.inference.detector import load_detector
-from pneumoscope.provenance import commit, provenance
-from pneumoscope.types import BINARY, Finding, Split
+from pneumoscope.provenance import provenance
+from pneumoscope.types import Split
 
 BLOCK = 16
-_DETECTORS = {}
 
 
 def inside(image, fraction):
@@ -65,10 +57,6 @@ VIEWS = {
 }
 
 
-def start(names):
-    _DETECTORS.update({name: load_detector(name, threads=1) for name in names})
-
-
 def probabilities(job):
     """Probability of pneumonia by each detector for each view of a film."""
     image, number = job
@@ -76,7 +64,7 @@ def probabilities(job):
         np.ascontiguousarray(change(image, np.random.default_rng([index, number])))
         for index, change in enumerate(VIEWS.values())
     ]
-    scores = {name: detector.score_many(views, rejected_too=True) for name, detector in _DETECTORS.items()}
+    scores = {name: detector.score_many(views, rejected_too=True) for name, detector in DETECTORS.items()}
     return {
         name: [pneumonia_probability(each.class_probability[None])[0] for each in found]
         for name, found in scores.items()
@@ -91,31 +79,18 @@ def main():
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     names = options.bundle or ["default", "nano"]
-    source = open_source(locate(None).root)
-    index = build_index(source)
-    split = draw_validation(index, SplitConfig().seed)
-    rows = [index.rows[i] for i in split.positions(options.split)]
-    label = np.array([row.finding is Finding.PNEUMONIA for row in rows])
-    patients = [row.patient for row in rows]
-    if options.split is Split.TEST:
-        facts = {"commit": commit(), "model": ", ".join(names), "split_hash": split.hash, "films": len(rows)}
-        append_to_ledger(USUAL_LEDGER, **facts, why=options.why, result={})
+    films = films_of(options.split, names, options.why)
     with Pool(2, start, [names]) as pool:
-        found = pool.map(
-            probabilities, [(source.read(row.path), number) for number, row in enumerate(rows)], chunksize=4
-        )
+        found = pool.map(probabilities, [(image, number) for number, image in enumerate(films.images)], chunksize=4)
     record = {}
     for name in names:
-        threshold = load_detector(name).bundle.manifest.operating_point("balanced").threshold
-        for place, view in enumerate(VIEWS):
-            probability = np.array([one[name][place] for one in found])
-            both = np.stack([1 - probability, probability], axis=1)
-            found_here = estimate_metrics(both, label.astype(int), patients, BINARY.names, threshold=threshold)
-            figures = {key: vars(found_here[key]) for key in ("auc", "accuracy", "sensitivity", "specificity")}
+        for index, view in enumerate(VIEWS):
+            probability = np.array([one[name][index] for one in found])
+            figures = figures_at_threshold(name, probability, films.pneumonia, films.patients)
             record.setdefault(name, {})[view] = figures
-            print(f"{name:8} {view:32}", {key: round(each["value"], 3) for key, each in figures.items()}, flush=True)
+            print(f"{name:8} {view:32}", in_short(figures), flush=True)
     out = options.out or Path(f"results/robustness/frame-{options.split.value}.json")
-    facts = {"split": options.split.value, "films": len(rows)}
+    facts = {"split": options.split.value, "films": len(films.images)}
     write_json(out, facts | {"detectors": record} | provenance("experiments/frame.py"))
 
 

@@ -16,24 +16,16 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from split_films import DETECTORS, figures_at_threshold, films_of, in_short, start
 
-from pneumoscope.assessment.ledger import USUAL_LEDGER, append_to_ledger
-from pneumoscope.config import SplitConfig
-from pneumoscope.data.index import build_index
-from pneumoscope.data.locate import locate
-from pneumoscope.data.sources import open_source
-from pneumoscope.data.split import draw_validation
 from pneumoscope.errors import ConfigError
-from pneumoscope.evaluation.intervals import estimate_metrics
 from pneumoscope.files import write_json
-from pneumoscope.inference.detector import load_detector
-from pneumoscope.provenance import commit, provenance
-from pneumoscope.types import BINARY, Finding, Split
+from pneumoscope.provenance import provenance
+from pneumoscope.types import Split
 
 SIZES = (28, 64, 128, 224)
 # Median of width / height of 2,323 original training films.
 MEDIAN_ASPECT = 1.38
-_DETECTORS = {}
 
 
 def as_medmnist(image, size, kind):
@@ -47,15 +39,11 @@ def as_medmnist(image, size, kind):
     return np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC, box=box))
 
 
-def start(names):
-    _DETECTORS.update({name: load_detector(name, threads=1) for name in names})
-
-
 def probabilities(image):
     """Class probabilities by each detector, also where its guard rejects an image, such as one of 28 pixels."""
     return {
         name: next(iter(detector.score_many([image], rejected_too=True))).class_probability
-        for name, detector in _DETECTORS.items()
+        for name, detector in DETECTORS.items()
     }
 
 
@@ -71,42 +59,27 @@ def main():
     archives = dict(each.partition("=")[::2] for each in options.npz)
     if unknown := set(archives) - set(map(str, SIZES)):
         raise ConfigError(f"expected --npz SIZE=FILE with a size of {SIZES}, found {', '.join(unknown)}: change it")
-    source = open_source(locate(None).root)
-    index = build_index(source)
-    split = draw_validation(index, SplitConfig().seed)
-    rows = [index.rows[i] for i in split.positions(options.split)]
-    films = [source.read(row.path) for row in rows]
-    label = np.array([row.finding is Finding.PNEUMONIA for row in rows]).astype(int)
-    patients = [row.patient for row in rows]
-    if options.split is Split.TEST:
-        facts = {"commit": commit(), "model": ", ".join(names), "split_hash": split.hash, "films": len(rows)}
-        append_to_ledger(USUAL_LEDGER, **facts, why=options.why, result={})
-    thresholds = {name: load_detector(name).bundle.manifest.operating_point("balanced").threshold for name in names}
+    films = films_of(options.split, names, options.why)
     record = {name: {} for name in names}
     with Pool(2, start, [names]) as pool:
         for size in SIZES:
             if archive := archives.get(str(size)):
                 with np.load(archive, allow_pickle=False) as held:
-                    sets = {"MedMNIST's": (held["test_images"], held["test_labels"].ravel().astype(int), None)}
+                    labels = held["test_labels"].ravel()
+                    # The archive names no patients.
+                    sets = {"MedMNIST's": (held["test_images"], labels, [str(each) for each in range(len(labels))])}
             else:
                 kinds = ("squashed", "centre")
-                sets = {kind: ([as_medmnist(film, size, kind) for film in films], label, patients) for kind in kinds}
-            for kind, (images, truth, owners) in sets.items():
+                made = {kind: [as_medmnist(film, size, kind) for film in films.images] for kind in kinds}
+                sets = {kind: (images, films.pneumonia, films.patients) for kind, images in made.items()}
+            for kind, (images, pneumonia, patients) in sets.items():
                 found = pool.map(probabilities, list(images), chunksize=8)
                 for name in names:
-                    normal = np.array([one[name][0] for one in found])
-                    figures = estimate_metrics(
-                        np.stack([normal, 1 - normal], axis=1),
-                        truth,
-                        owners or [str(number) for number in range(len(truth))],
-                        BINARY.names,
-                        threshold=thresholds[name],
-                    )
-                    kept = {key: vars(figures[key]) for key in ("auc", "accuracy", "sensitivity", "specificity")}
-                    record[name].setdefault(str(size), {})[kind] = kept
-                    told = {key: round(each["value"], 3) for key, each in kept.items()}
-                    print(f"{name:8} {size:4} {kind:10}", told, flush=True)
-    facts = {"split": options.split.value, "films": len(rows), "median_aspect": MEDIAN_ASPECT, "npz": archives}
+                    probability = 1 - np.array([one[name][0] for one in found])
+                    figures = figures_at_threshold(name, probability, pneumonia, patients)
+                    record[name].setdefault(str(size), {})[kind] = figures
+                    print(f"{name:8} {size:4} {kind:10}", in_short(figures), flush=True)
+    facts = {"split": options.split.value, "films": len(films.images), "median_aspect": MEDIAN_ASPECT, "npz": archives}
     write_json(options.out, facts | {"detectors": record} | provenance("experiments/medmnist.py"))
 
 

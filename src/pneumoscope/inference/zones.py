@@ -16,7 +16,7 @@ _COLUMNS = {"right": (0.0, 0.5), "left": (0.5, 1.0)}
 # Correlation with the mean chest below which the frame may be off by a zone; 1 % of the public data set's training images.
 _MIN_SIMILARITY = 0.70
 # Fraction of the evidence from which a zone is named in words.
-_NAMED = 0.2
+NAMED = 0.2
 _DIGITS = 3
 
 
@@ -47,10 +47,10 @@ def lung_zones(evidence: NDArray[np.float32], similarity: float) -> dict[str, fl
 
 def zones_in_words(zones: dict[str, float]) -> str:
     """Zones with at least 20 % of the evidence, largest first, such as `right lower 41 %, right middle 22 %`; else `no zone with 20 %`."""
-    named = sorted(((share, zone) for zone, share in zones.items() if share >= _NAMED), reverse=True)
+    named = sorted(((share, zone) for zone, share in zones.items() if share >= NAMED), reverse=True)
     return (
         ", ".join(f"{_in_words(zone)} {(round(1000 * share) + 5) // 10} %" for share, zone in named)
-        or f"no zone with {100 * _NAMED:.0f} %"
+        or f"no zone with {100 * NAMED:.0f} %"
     )
 
 
