@@ -1,6 +1,5 @@
 """Adaptation by the service: labelled images become a bundle in a process of their own, and the service switches to it."""
 
-import contextlib
 import csv
 import itertools
 import json
@@ -154,15 +153,15 @@ def test_a_switch_loses_no_request_and_every_answer_is_of_one_bundle(site, adapt
         time.sleep(0.05)
 
 
-def processes(word):
-    """Ids of the processes of this machine with a word in their command, zombies of this process's children included."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            if word.encode() in (entry / "cmdline").read_bytes():
-                found.append(int(entry.name))
-    states = subprocess.run(["ps", "-o", "pid=,stat=", "--ppid", str(os.getpid())], capture_output=True, text=True)
-    return found + [int(line.split()[0]) for line in states.stdout.splitlines() if line.split()[1].startswith("Z")]
+def processes(word, parent=None):
+    """Ids of the children of a process, this one by default, with a word in their command, and of its zombies.
+
+    Not those of the whole machine: other tests may run beside this one.
+    """
+    command = ["ps", "-o", "pid=,stat=,args=", "--ppid", str(parent or os.getpid())]
+    listed = subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
+    columns = [line.split(None, 2) for line in listed]
+    return [int(pid) for pid, state, arguments in columns if word in arguments or state.startswith("Z")]
 
 
 def test_an_image_that_arrives_during_a_switch_is_predicted_by_the_bundle_it_began_with(site, adapted, films):
@@ -200,8 +199,8 @@ def worker_processes():
     return processes("worker_main(int")
 
 
-def adaptation_processes():
-    return processes("adaptation_main(int")
+def adaptation_processes(parent=None):
+    return processes("adaptation_main(int", parent)
 
 
 def test_everything_that_is_told_follows_the_bundle_in_use(site, adapted, films):
@@ -475,9 +474,10 @@ def test_a_service_that_is_killed_leaves_no_process_and_its_next_start_no_file(p
             client.post(f"/v1/adaptations/{identifier}/start")
             while not client.get(f"/v1/adaptations/{identifier}").json()["done"]:
                 time.sleep(0.05)
+            [left] = adaptation_processes(service.pid)
         service.kill()
     until = time.monotonic() + 20
-    while adaptation_processes():
+    while Path(f"/proc/{left}").exists():
         assert time.monotonic() < until
         time.sleep(0.05)
     adaptations = Adaptations(Settings(adaptations=tmp_path / "a"), find_bundle(phantom_bundle))

@@ -79,7 +79,8 @@ def _store_in_half_precision(graph: GraphProto) -> None:
     """Replace large float32 weights by float16 ones and a conversion, which runs once, when the network is loaded."""
     conversions = []
     for weight in graph.initializer:
-        if weight.data_type == TensorProto.FLOAT and np.prod(weight.dims) >= _SMALLEST_HALVED:
+        # Kernels alone: rounded resize matrices, which are no weights, would change every pixel.
+        if weight.data_type == TensorProto.FLOAT and len(weight.dims) == 4 and np.prod(weight.dims) >= _SMALLEST_HALVED:
             name, halved = weight.name, numpy_helper.to_array(weight).astype(np.float16)
             weight.CopyFrom(numpy_helper.from_array(halved, f"{name}.half"))
             conversions.append(helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT))
