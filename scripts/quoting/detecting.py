@@ -32,6 +32,21 @@ def evidence() -> str:
     return table(header, rows, " ".join(notes))
 
 
+def zones() -> str:
+    """Stability of the lung zones."""
+    rows = []
+    for name in SHIPPED:
+        record = read(f"detector/evidence-{name}.json")["zones"]
+        for view, words in (("mirrored", "mirrored"), ("jpeg_40", "JPEG, quality 40")):
+            found = record[view]
+            cells = [percent(found[key], 0) for key in ("agree", "same_names")]
+            rows.append([f"`{name}`", words, str(found["films"]), *cells, f"{found['largest_change_median']:.3f}"])
+    header = ["detector", "altered", "films", "zones agree, %", "the same zones named, %"]
+    return table(
+        [*header, "largest change of a fraction, median"], rows, source(read("detector/evidence-default.json"))
+    )
+
+
 def input_guard() -> str:
     """Fraction of each kind of image that gets a decision, is outside, and is rejected."""
     records = [read(f"detector/guard-{name}.json") for name in SHIPPED]
@@ -230,6 +245,7 @@ def robustness() -> str:
 
 BLOCKS: Blocks = {
     "evidence": evidence,
+    "zones": zones,
     "corruptions": corruptions,
     "guard": input_guard,
     "populations": populations,

@@ -9,10 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from pneumoscope.config import Preprocessing
 from pneumoscope.data.alignment import load_atlas, resample_frame
 from pneumoscope.data.dataset import Dataset
-from pneumoscope.data.preprocessing import prepare
+from pneumoscope.data.preprocessing import chest_square
 from pneumoscope.reporting.page import Section, write_page
 from pneumoscope.reporting.style import CLASS_COLOURS, NEUTRAL, bare, drawing, png_of, save_png
 from pneumoscope.types import Split
@@ -250,7 +249,7 @@ def _draw_chest_frames(dataset: Dataset, synthetic: bool) -> Figure:
             bare(axes)
         for block, name in enumerate(names):
             for offset, position in enumerate(_training_examples(dataset, name, each)):
-                image = prepare(dataset.source.read(dataset.index.rows[position].path), Preprocessing())
+                image = chest_square(dataset.source.read(dataset.index.rows[position].path))
                 _draw_chest_frame(grid[:, each * block + offset], image, name)
     return figure
 

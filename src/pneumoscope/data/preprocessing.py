@@ -9,10 +9,11 @@ from PIL import Image
 from pneumoscope.config import Preprocessing
 from pneumoscope.data.alignment import chest_layout, load_atlas, resample_frame
 from pneumoscope.data.exposure import measure_exposure
+from pneumoscope.data.margins import fill_margins
 from pneumoscope.errors import InputError
 
 # Increased whenever the same settings give other pixels than before (a new atlas included): it is part of the cache key.
-PREPROCESSING_VERSION = 1
+PREPROCESSING_VERSION = 2
 # Height and width of the square in which the chest is located, whatever the size of the image.
 _SQUARE_SIZE = 224
 
@@ -85,9 +86,9 @@ def prepare_with_frame(image: NDArray[np.uint8] | NDArray[np.uint16], settings: 
 def chest_square(
     image: NDArray[np.uint8] | NDArray[np.uint16], settings: Preprocessing | None = None
 ) -> NDArray[np.uint8]:
-    """(224, 224) uint8, the image squashed to the square in which the chest is located."""
+    """(224, 224) uint8, the image squashed to the square in which the chest is located, its margins of one grey level filled."""
     resampling = _FILTERS[(settings or Preprocessing()).resampling]
-    return _to_uint8(_to_pillow(image).resize((_SQUARE_SIZE, _SQUARE_SIZE), resampling))
+    return fill_margins(_to_uint8(_to_pillow(image).resize((_SQUARE_SIZE, _SQUARE_SIZE), resampling)))
 
 
 def check_image(image: NDArray[np.uint8] | NDArray[np.uint16]) -> None:

@@ -19,7 +19,7 @@ from pneumoscope.data.augmentation import add_lines, augment
 from pneumoscope.data.cache import cached_images
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.data.export_variants import EXPORT_VARIANTS
-from pneumoscope.data.preprocessing import prepare_with_frame
+from pneumoscope.data.preprocessing import chest_square, prepare_with_frame
 from pneumoscope.data.stress_images import store_like_pneumonias
 from pneumoscope.inference.guard import Guard, fit_guard
 from pneumoscope.inference.network import Network
@@ -78,7 +78,7 @@ def fit_guard_to(network: Network, dataset: Dataset, settings: Preprocessing, re
     made()
     altered = describe(network, changed, settings, report("altered images described"))
     validation = dataset.positions(Split.VALIDATION)
-    similarity = np.array([load_atlas().locate_chest(squares[i]).similarity for i in validation])
+    similarity = np.array([load_atlas().locate_chest(chest_square(squares[i])).similarity for i in validation])
     return fit_guard(population, altered, similarity)
 
 
