@@ -16,6 +16,7 @@ from pneumoscope.bundle import load_bundle, save_bundle
 from pneumoscope.config import SplitConfig
 from pneumoscope.data.dataset import load_dataset
 from pneumoscope.data.locate import locate
+from pneumoscope.data.preprocessing import PREPROCESSING_VERSION
 from pneumoscope.detector_training.bundling import fit_reference_to
 from pneumoscope.detector_training.guard_fitting import fit_guard_to
 from pneumoscope.inference.network import Network
@@ -36,7 +37,7 @@ def main():
         raise SystemExit(f"expected the data set with the index {expected}, found {found}: name it with --data")
     guard = fit_guard_to(Network(bundle.model, settings.height, settings.width), dataset, settings)
     training = manifest.training | {"guard": provenance("experiments/refit_guard.py")}
-    made = replace(manifest, guard=guard.limits, training=training)
+    made = replace(manifest, guard=guard.limits, training=training, preprocessing_version=PREPROCESSING_VERSION)
     out = options.out or options.bundle
     parts = (bundle.model, bundle.golden, guard.arrays())
     made = replace(made, reference=fit_reference_to(save_bundle(out, made, *parts), dataset))
