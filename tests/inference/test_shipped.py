@@ -21,7 +21,7 @@ from pneumoscope.inference.detector import load_detector
 from pneumoscope.types import NOTICE
 
 ROOT = Path(__file__).resolve().parents[2]
-LARGEST = {"default": 25e6, "nano": 2e6}
+LARGEST = {"default": 4e6, "nano": 2e6}
 BILLION = 1e9
 
 
@@ -84,9 +84,10 @@ def test_a_bundle_is_what_its_configuration_makes(shipped):
     manifest = detector.bundle.manifest
     config = shipped_config(name)
     assert manifest.name == name
-    # The texts stand in the manifest itself (tests/detector_training/test_cross_fitting.py).
-    without_texts = replace(config, detector=DetectorConfig(name=config.detector.name))
-    assert config_from_table(manifest.training["config"], "manifest") == without_texts
+    # The texts stand in the manifest itself (tests/detector_training/test_cross_fitting.py), and may be improved later.
+    without_texts = DetectorConfig(name=config.detector.name)
+    trained_with = config_from_table(manifest.training["config"], "manifest")
+    assert replace(trained_with, detector=without_texts) == replace(config, detector=without_texts)
     assert manifest.preprocessing == config.preprocessing
     assert manifest.classes == ("normal", "bacterial", "viral")
     assert manifest.notice == NOTICE
@@ -100,14 +101,15 @@ def test_operating_points_lie_in_their_order(shipped):
     assert points["specific"].specificity >= 0.98
 
 
-def test_answer_and_evidence_agree_and_both_sides_are_alike(shipped, phantom_dataset):
-    _, detector = shipped
+def test_answer_and_evidence_agree(shipped, phantom_dataset):
+    name, detector = shipped
     images = np.array(phantom_dataset.images[:3])
     logits = detector.logits(images)
     # What is missing is the biases of the last layer, the same for every image.
     biases = logits - detector.evidence(images).mean(axis=(2, 3))
     np.testing.assert_allclose(biases, np.tile(biases[0], (3, 1)), atol=1e-3)
-    np.testing.assert_allclose(detector.logits(images[:, :, ::-1]), logits, atol=1e-3)
+    if shipped_config(name).model.mirrored:
+        np.testing.assert_allclose(detector.logits(images[:, :, ::-1]), logits, atol=1e-3)
     assert np.ptp(logits, axis=0).max() > 0.01
 
 
@@ -124,10 +126,12 @@ def test_the_runtime_tells_nobody_what_it_runs(drawn_radiographs, tmp_path):
 
 
 def test_zones_of_a_mirrored_radiograph_are_those_of_the_other_side(shipped, phantoms):
+    # A network that sees one side alone does not judge both alike, least of all in phantoms.
+    tolerance = 0.1 if shipped_config(shipped[0]).model.mirrored else 0.2
     for file in sorted(phantoms.rglob("train/PNEUMONIA/*"))[::10]:
         image = read_grey(file)
         zones, mirrored = (shipped[1].predict(each).zones for each in (image, np.ascontiguousarray(image[:, ::-1])))
         assert sum(zones.values()) == pytest.approx(1, abs=0.005)
         for level in ("upper", "middle", "lower"):
-            assert mirrored[f"left_{level}"] == pytest.approx(zones[f"right_{level}"], abs=0.1)
-            assert mirrored[f"right_{level}"] == pytest.approx(zones[f"left_{level}"], abs=0.1)
+            assert mirrored[f"left_{level}"] == pytest.approx(zones[f"right_{level}"], abs=tolerance)
+            assert mirrored[f"right_{level}"] == pytest.approx(zones[f"left_{level}"], abs=tolerance)
