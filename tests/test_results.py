@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from pneumoscope.bundle import SHIPPED
+from pneumoscope.configs import shipped_config
+from pneumoscope.detector_training.stress_validation import load_stress_validation, stress_set
+from pneumoscope.evaluation.policy_fitting import fit_policy
 from pneumoscope.inference.detector import load_detector
 
 ROOT = Path(__file__).parents[1]
@@ -34,6 +37,7 @@ READ_BY_TESTS = (
     "study/runs/*/seed-*/config.json",
     "study/runs/*/seed-*/provenance.json",
     "study/runs/*/seed-*/evaluation/test/report.json",
+    "detector/*/folds/fold-*/hard-*.npz",
 )
 
 
@@ -128,12 +132,22 @@ def test_shipped_detectors_are_the_ones_that_were_measured(name):
     assert round(report["measures"]["binary_accuracy"]["value"], 4) in {look["binary_accuracy"] for look in clusters}
 
 
+def test_decisions_of_default_are_fitted_on_its_out_of_fold_predictions():
+    files = sorted((RESULTS / "detector/default/folds").glob("fold-*/hard-0.npz"))
+    stress = stress_set([load_stress_validation(file) for file in files])
+    manifest = load_detector("default").bundle.manifest
+    fitted = fit_policy(stress.logit, stress.label, shipped_config("default").detector, stress.weight)
+    assert manifest.metrics["hard_validation"]["auc"] == pytest.approx(fitted.auc, abs=1e-6)
+    for name, point in manifest.operating_points.items():
+        assert point.threshold == pytest.approx(fitted.policy.operating_points[name].threshold, abs=1e-3)
+
+
 def test_no_result_exceeds_100_kb_or_names_a_folder_of_a_machine():
     for file in files_of(RESULTS):
         assert file.stat().st_size <= 100_000, file
-        text = file.read_text()
-        assert f"{Path.home()}/" not in text, file
-        assert f"{ROOT}/" not in text, file
+        content = file.read_bytes()
+        assert f"{Path.home()}/".encode() not in content, file
+        assert f"{ROOT}/".encode() not in content, file
 
 
 def test_measures_in_the_package_are_those_of_results(monkeypatch):

@@ -243,7 +243,23 @@ def robustness() -> str:
     )
 
 
+def frame() -> str:
+    """Figures where a part of the radiograph is hidden."""
+    record = read("robustness/frame-validation.json")
+    rows = []
+    for view in record["detectors"][SHIPPED[0]]:
+        found = [record["detectors"][name][view] for name in SHIPPED]
+        cells = [
+            f"{interval(each['auc'])}; {percent(each['sensitivity']['value'])} / {percent(each['specificity']['value'])}"
+            for each in found
+        ]
+        rows.append([view, *cells])
+    header = ["validation films", *(f"`{name}`: AUC; sensitivity / specificity, %" for name in SHIPPED)]
+    return table(header, rows, f"{record['films']} films. {source(record)}")
+
+
 BLOCKS: Blocks = {
+    "frame": frame,
     "evidence": evidence,
     "zones": zones,
     "corruptions": corruptions,
