@@ -14,7 +14,7 @@ Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
 FOR_PNEUMONIA, FOR_NORMAL = (255, 96, 0), (0, 128, 255)
 # Evidence, in units of the logit, that is drawn at full strength: one value for all images, so that overlays compare.
-_FULL_STRENGTH = 28.0
+_FULL_STRENGTH = 20.0
 # Fraction of the full strength below which nothing is drawn.
 _MIN_STRENGTH = 0.08
 # Opacity at full strength.
