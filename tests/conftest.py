@@ -27,6 +27,7 @@ from pneumoscope.cli import main
 from pneumoscope.config import Preprocessing, SplitConfig
 from pneumoscope.data.dataset import Dataset, load_dataset
 from pneumoscope.data.phantom import PhantomPlan, write_phantoms
+from pneumoscope.data.preprocessing import PREPROCESSING_VERSION
 from pneumoscope.decision import Calibration
 from pneumoscope.types import OperatingPoint
 from radiographs import write_radiographs
@@ -95,6 +96,7 @@ def manifest() -> Manifest:
         licence="Apache-2.0",
         citation="none",
         conformal={"0.9": (0.2, 0.1, 0.3)},
+        preprocessing_version=PREPROCESSING_VERSION,
     )
 
 
