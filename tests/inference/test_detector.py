@@ -85,7 +85,7 @@ def test_other_weights_than_the_golden_outputs_are_noticed(nano, tmp_path, manif
 def test_a_bundle_made_for_another_preprocessing_is_refused(manifest, tmp_path):
     other = replace(manifest, preprocessing_version=99)
     bundle = save_bundle(tmp_path / "b.zip", other, b"network", {"films": np.zeros(1)}, permissive_guard(2))
-    with pytest.raises(BundleError, match="expected a bundle made for version 1 of the preprocessing, found 99"):
+    with pytest.raises(BundleError, match="expected a bundle made for version 2 of the preprocessing, found 99"):
         Detector(bundle)
 
 

@@ -1,5 +1,6 @@
 """Adaptation by the service: labelled images become a bundle in a process of their own, and the service switches to it."""
 
+import contextlib
 import csv
 import itertools
 import json
@@ -158,10 +159,15 @@ def processes(word, parent=None):
 
     Not those of the whole machine: other tests may run beside this one.
     """
-    command = ["ps", "-o", "pid=,stat=,args=", "--ppid", str(parent or os.getpid())]
-    listed = subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
-    columns = [line.split(None, 2) for line in listed]
-    return [int(pid) for pid, state, arguments in columns if word in arguments or state.startswith("Z")]
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            state, above = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
+            if int(above) == (parent or os.getpid()) and (
+                state == "Z" or word.encode() in (entry / "cmdline").read_bytes()
+            ):
+                found.append(int(entry.name))
+    return found
 
 
 def test_an_image_that_arrives_during_a_switch_is_predicted_by_the_bundle_it_began_with(site, adapted, films):

@@ -5,10 +5,12 @@ Each fold, and the final network, is a run folder of its own: after a kill the t
 """
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import onnx
@@ -200,61 +202,80 @@ def _with_weights_of(bundle: Bundle, config: RunConfig, images: NDArray[np.uint8
         if _PREFIX + name in stored and stored[_PREFIX + name].shape == tuple(tensor.shape)
     }
     explained.load_state_dict(state, strict=False)
-    convolution, normalisation = _first_layers(model)
-    folded = next(
-        (node for node in graph.node if node.op_type == "Conv" and _PREFIX + "maps" not in node.input[1]), None
-    )
-    known = {name for name, tensor in own.items() if name in state or name.endswith("num_batches_tracked")}
-    firsts = tuple(f"{name}." for name, each in explained.named_modules() if each in (convolution, normalisation))
-    first = {name for name in own if name.startswith(firsts)}
-    last = {name for name in own if name.startswith("rest.")}
-    missing = set(own) - known - first - last
-    if missing or folded is None or len(folded.input) != 3:
+    pairs = _normalised_convolutions(explained)
+    folded = _folded_convolutions(graph, stored, pairs)
+    unfolded = tuple(f"{name}." for each in folded for name in (each, pairs[each][0]))
+    known = {name for name in own if name in state or name.startswith(("rest.", *unfolded))}
+    missing = {name for name in own if not name.endswith("num_batches_tracked")} - known
+    if missing:
         raise BundleError(
             f"expected the weights of {config.model.architecture} in the bundle {bundle.manifest.name}, found none for "
-            f"{sorted(missing)[0] if missing else 'its first layer'}: use --method linear"
+            f"{sorted(missing)[0]}: use --method linear"
         )
-    weight, bias = (stored[name] for name in folded.input[1:])
-    _unfold(model, weight, bias, images)
+    _unfold(model, explained, {name: (pairs[name][1], *values) for name, values in folded.items()}, images)
     return model
 
 
-def _first_layers(model: ImageClassifier) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
-    """First convolution of a network, and the normalisation behind it."""
-    convolution = next(each for each in model.modules() if isinstance(each, nn.Conv2d))
-    normalisation = next((each for each in model.modules() if isinstance(each, nn.BatchNorm2d)), None)
-    if normalisation is None:
-        raise BundleError("expected a detector's network, found one without normalisation: use --method linear")
-    return convolution, normalisation
+def _normalised_convolutions(network: nn.Module) -> dict[str, tuple[str, nn.BatchNorm2d]]:
+    """Name of each convolution that a normalisation follows, with the name of that one and itself; in their order."""
+    layers = [(name, each) for name, each in network.named_modules() if isinstance(each, nn.Conv2d | nn.BatchNorm2d)]
+    return {
+        name: (behind, following)
+        for (name, each), (behind, following) in pairwise(layers)
+        if isinstance(each, nn.Conv2d) and isinstance(following, nn.BatchNorm2d)
+    }
+
+
+def _folded_convolutions(
+    graph: onnx.GraphProto, stored: dict[str, NDArray[np.float32]], pairs: Iterable[str]
+) -> dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """Weight and bias of each convolution into which the export has folded its normalisation, by the convolution's name.
+
+    The first one has no name of its own in the graph, for it adds up its kernels for the grey image.
+    """
+    names, found = list(pairs), {}
+    for node in graph.node:
+        if node.op_type == "Conv" and len(node.input) == 3 and names:
+            name = node.input[1].removeprefix(_PREFIX).removesuffix(".weight")
+            found[name if name in names else names[0]] = (stored[node.input[1]], stored[node.input[2]])
+    return found
 
 
 @torch.no_grad()
 def _unfold(
     model: ImageClassifier,
-    weight: NDArray[np.float32],
-    bias: NDArray[np.float32],
+    explained: nn.Module,
+    folded: dict[str, tuple[nn.BatchNorm2d, NDArray[np.float32], NDArray[np.float32]]],
     images: NDArray[np.uint8],
 ) -> None:
-    """Take the first normalisation out of the first convolution, into which the export has folded it.
+    """Take normalisations out of the convolutions into which the export has folded them.
 
-    Its statistics are those of some images, so that training, which normalises by its batches, begins at the same function. The
-    convolution adds up its kernels for the grey image (`models/classifier.py`): each gets an equal part.
+    Their statistics are those of some images, so that training, which normalises by its batches, begins at the same function. Where
+    a convolution adds up its kernels for the grey image (`models/classifier.py`), each gets an equal part.
     """
-    convolution, normalisation = _first_layers(model)
-    channels = convolution.weight.shape[1]
-    convolution.weight.copy_(torch.from_numpy(weight.copy()).expand_as(convolution.weight) / channels)
-    seen: list[torch.Tensor] = []
-    handle = normalisation.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    handles = []
+    for name, (normalisation, weight, bias) in folded.items():
+        convolution = cast(nn.Conv2d, explained.get_submodule(name))
+        kernels = torch.from_numpy(weight.copy()).expand_as(convolution.weight)
+        convolution.weight.copy_(kernels * (weight.shape[1] / convolution.weight.shape[1]))
+        # One pass does for all: each takes its statistics from what arrives, and passes on what the folded layer would.
+        take = partial(_take_statistics, bias=torch.from_numpy(bias.copy()))
+        handles.append(normalisation.register_forward_pre_hook(take))
     model.eval()(as_network_input(images))
-    handle.remove()
-    values = torch.cat([each.transpose(0, 1).flatten(1) for each in seen], dim=1)
-    variance, mean = torch.var_mean(values, dim=1, correction=0)
+    for handle in handles:
+        handle.remove()
+
+
+def _take_statistics(normalisation: nn.Module, inputs: tuple[torch.Tensor], bias: torch.Tensor) -> None:
+    """Set a normalisation to the statistics of its input, scale and shift such that it adds the bias alone."""
+    normalisation = cast(nn.BatchNorm2d, normalisation)
+    variance, mean = torch.var_mean(inputs[0].transpose(0, 1).flatten(1), dim=1, correction=0)
     normalisation.load_state_dict(
         {
             "running_mean": mean,
             "running_var": variance,
             "weight": torch.sqrt(variance + normalisation.eps),
-            "bias": torch.from_numpy(bias.copy()) + mean,
+            "bias": bias + mean,
         },
         strict=False,
     )
