@@ -58,19 +58,19 @@ _ARCHITECTURES = (
     ),
     Architecture(
         "lite0",
-        "the detector: EfficientNet-lite0, from ImageNet weights",
+        "EfficientNet-lite0, from ImageNet weights",
         {2: ParameterCount(2_562, 3_413_073), 3: ParameterCount(3_843, 3_413_073)},
         "lite0",
     ),
     Architecture(
         "mid",
-        "the first five stages of EfficientNet-lite0, from ImageNet weights",
+        "the detector: the first five stages of EfficientNet-lite0, from ImageNet weights",
         {2: ParameterCount(226, 716_961), 3: ParameterCount(339, 716_961)},
         "lite0",
     ),
     Architecture(
         "nano",
-        "the small detector: the first blocks of EfficientNet-lite0, from ImageNet weights",
+        "the small detector: the first four stages and a block of EfficientNet-lite0, from ImageNet weights",
         {2: ParameterCount(226, 370_651), 3: ParameterCount(339, 370_651)},
         "lite0",
     ),
