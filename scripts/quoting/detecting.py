@@ -34,17 +34,16 @@ def evidence() -> str:
 
 def zones() -> str:
     """Stability of the lung zones."""
+    records = {name: read(f"detector/evidence-{name}.json") for name in SHIPPED}
     rows = []
-    for name in SHIPPED:
-        record = read(f"detector/evidence-{name}.json")["zones"]
+    for name, record in records.items():
         for view, words in (("mirrored", "mirrored"), ("jpeg_40", "JPEG, quality 40")):
-            found = record[view]
+            found = record["zones"][view]
             cells = [percent(found[key], 0) for key in ("agree", "same_names")]
             rows.append([f"`{name}`", words, str(found["films"]), *cells, f"{found['largest_change_median']:.3f}"])
     header = ["detector", "altered", "films", "zones agree, %", "the same zones named, %"]
-    return table(
-        [*header, "largest change of a fraction, median"], rows, source(read("detector/evidence-default.json"))
-    )
+    header += ["largest change of a fraction, median"]
+    return table(header, rows, " ".join(map(source, records.values())))
 
 
 def input_guard() -> str:

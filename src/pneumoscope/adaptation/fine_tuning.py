@@ -234,10 +234,12 @@ def _folded_convolutions(
     The first one has no name of its own in the graph, for it adds up its kernels for the grey image.
     """
     names, found = list(pairs), {}
-    for node in graph.node:
-        if node.op_type == "Conv" and len(node.input) == 3 and names:
-            name = node.input[1].removeprefix(_PREFIX).removesuffix(".weight")
-            found[name if name in names else names[0]] = (stored[node.input[1]], stored[node.input[2]])
+    for position, node in enumerate(node for node in graph.node if node.op_type == "Conv"):
+        name = node.input[1].removeprefix(_PREFIX).removesuffix(".weight")
+        if name not in names and position == 0 and names:
+            name = names[0]
+        if name in names and len(node.input) == 3:
+            found[name] = (stored[node.input[1]], stored[node.input[2]])
     return found
 
 

@@ -19,8 +19,10 @@ def radiograph_edges(image: Pixels) -> tuple[int, int, int, int]:
     """Top, left, bottom and right of the part of an image, (height, width) uint8, within its margins of one grey level."""
     height, width = image.shape
     top, left, bottom, right = 0, 0, height, width
-    # Twice, for a margin of rows is seen only within the margins of columns where these differ in grey level.
-    for _ in range(2):
+    top, bottom = _shrink(image, top, bottom)
+    left, right = _shrink(image[top:bottom].T, left, right)
+    if right - left < width:
+        # Where margins of columns differ in grey level, those of rows are seen only within them.
         top, bottom = _shrink(image[:, left:right], top, bottom)
         left, right = _shrink(image[top:bottom].T, left, right)
     return top, left, bottom, right
