@@ -17,6 +17,7 @@ from pneumoscope.config import DetectorConfig, ModelConfig, Preprocessing, RunCo
 from pneumoscope.configs import shipped_config
 from pneumoscope.data.locate import Location
 from pneumoscope.decision import softmax
+from pneumoscope.detector_training import cross_fitting
 from pneumoscope.detector_training.bundling import texts_for
 from pneumoscope.detector_training.cross_fitting import detector_members, make_detector
 from pneumoscope.detector_training.stress_validation import join_members, load_stress_validation, stress_set
@@ -25,6 +26,7 @@ from pneumoscope.evaluation.metrics import roc_auc
 from pneumoscope.evaluation.policy_fitting import fit_policy
 from pneumoscope.inference.detector import load_detector
 from pneumoscope.inference.pool import WorkerPool
+from pneumoscope.models.evidence import ExplainedClassifier
 from pneumoscope.progress import silent
 from pneumoscope.training.batches import as_network_input
 from pneumoscope.training.callbacks import Callbacks
@@ -97,6 +99,10 @@ def test_seeds_predict_together_with_weights_fitted_on_the_folds(made):
     with torch.no_grad():
         logits = sum(weight * model(images).numpy() for weight, model in zip(weights, models, strict=True))
     assert np.abs(detector.logits(detector.bundle.golden["films"]) - logits).max() < 1e-3
+    with torch.no_grad():
+        evidence = sum(w * ExplainedClassifier(model)(images)[1] for w, model in zip(weights, models, strict=True))
+    found = detector.evidence(detector.bundle.golden["films"])
+    assert np.abs(found - evidence.numpy()).max() < 1e-2 * evidence.abs().max()
     folds = [[load_stress_validation(folder / f"folds/fold-{k}/hard-{seed}.npz") for k in (0, 1)] for seed in (0, 1)]
     together = stress_set([join_members(each, weights) for each in zip(*folds, strict=True)])
     refitted = fit_policy(together.logit, together.label, CONFIG.detector, together.weight)
@@ -155,6 +161,13 @@ def test_an_ensemble_is_evaluated_and_resumed(ensemble, phantoms, tmp_path):
     assert again["decision"] == record["decision"]
     with pytest.raises(RunError, match="found different ones"):
         make_detector(config, location, folder, Callbacks(), resume=True, epochs=2)
+
+
+def test_a_detector_is_not_resumed_on_images_prepared_otherwise(made, phantoms, monkeypatch):
+    monkeypatch.setattr(cross_fitting, "PREPROCESSING_VERSION", 99)
+    location = Location(phantoms, "test", synthetic=True)
+    with pytest.raises(RunError, match=r"found different ones \(preprocessing_version\)"):
+        make_detector(CONFIG, location, made[0], Callbacks(), resume=True)
 
 
 @pytest.mark.parametrize(

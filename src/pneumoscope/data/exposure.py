@@ -18,7 +18,7 @@ def measure_exposure(image: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Brightness, contrast and noise of an image.
 
     Args:
-        image: (height, width) uint8, whole, in the size in which the chest is located.
+        image: (height, width) uint8, whole but for margins of one grey level, in the size in which the chest is located.
 
     Returns:
         (3,) mean, standard deviation, and standard deviation of the noise, in [0, 1] of full range.

@@ -34,7 +34,7 @@ class PreparedImage:
             above 1 where the frame extends beyond the image.
         similarity: Correlation of the aligned chest with the mean chest, in [-1, 1].
         layout: (256,) float32, layout of the aligned chest (`data/alignment.py`).
-        exposure: (3,) brightness, contrast and noise of the whole image, in [0, 1] (`data/exposure.py`).
+        exposure: (3,) brightness, contrast and noise of the whole image, its margins filled, in [0, 1] (`data/exposure.py`).
     """
 
     image: NDArray[np.uint8]

@@ -21,6 +21,7 @@ from pneumoscope.config import DetectorConfig, RunConfig, SplitConfig
 from pneumoscope.configs import find_config
 from pneumoscope.data.dataset import Dataset, load_dataset
 from pneumoscope.data.locate import Location
+from pneumoscope.data.preprocessing import PREPROCESSING_VERSION
 from pneumoscope.detector_training.bundling import BundleDescription, TrainedNetwork, make_bundle, texts_for
 from pneumoscope.detector_training.stress_validation import (
     StressValidation,
@@ -92,7 +93,7 @@ def make_detector(
     """
     members = detector_members(config, folder, epochs)
     dataset = _load_dataset(members[0].config, _FINAL_SPLIT, location, callbacks)
-    facts: dict[str, Any] = {"index_hash": dataset.index.hash}
+    facts: dict[str, Any] = {"index_hash": dataset.index.hash, "preprocessing_version": PREPROCESSING_VERSION}
     if config.detector.ensemble:
         facts["members"] = {member.name: member.config.hash for member in members}
     distributed.on_first_rank(lambda: RunFolder(folder).start(config, facts, resume))

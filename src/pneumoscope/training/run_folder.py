@@ -64,7 +64,7 @@ class RunFolder:
 
         Args:
             config: Resolved configuration.
-            facts: Identity of the data and weights (split hash, weight files); a resumed run must have the same.
+            facts: Identity of the data and weights (split hash, version of the preprocessing, weight files); a resumed run must have the same.
             resume: Whether to resume the run in this folder.
 
         Raises:

@@ -9,6 +9,7 @@ from pneumoscope.config import RunConfig
 from pneumoscope.data.dataset import Dataset, acquisition_clusters, load_dataset
 from pneumoscope.data.labelled import labelled_images, oversample
 from pneumoscope.data.locate import Location
+from pneumoscope.data.preprocessing import PREPROCESSING_VERSION
 from pneumoscope.errors import ConfigError
 from pneumoscope.files import write_text
 from pneumoscope.training import distributed
@@ -40,9 +41,10 @@ class TrainingSetup:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Identity of the data and of the initial weights, as the run folder records it."""
+        """Identity of the images, as they are prepared, and of the initial weights, as the run folder records it."""
         return {
             "split_hash": self.dataset.split.hash,
+            "preprocessing_version": PREPROCESSING_VERSION,
             "weights": weights_origin(self.config, self.initial_weights),
         }
 
