@@ -104,8 +104,11 @@ class ChestAtlas:
         reduced = _reduce(image)
         y = x = _AxisWarp.default()
         for _ in range(_SWEEPS):
+            before = x
             y = _full_grid().best(reduced @ x.matrix.T, self.template)
             x = _full_grid().best(reduced.T @ y.matrix.T, self.template.T)
+            if x == before:
+                break
         for _ in range(_REFINEMENTS):
             y = y.neighbours().best(reduced @ x.matrix.T, self.template)
             x = x.neighbours().best(reduced.T @ y.matrix.T, self.template.T)

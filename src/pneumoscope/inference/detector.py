@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumoscope.bundle import EVIDENCE, FEATURES, INPUT, LOGITS, OUTPUTS, Bundle, find_bundle
+from pneumoscope.data.exposure import mean_and_deviation
 from pneumoscope.data.grey_levels import EXPECTED, grey_levels
 from pneumoscope.data.limits import MAX_BYTES
 from pneumoscope.data.preprocessing import PREPROCESSING_VERSION, PreparedImage, prepare_with_frame
@@ -333,10 +334,11 @@ def _content(image: Image) -> bytes | None:
 
 
 def _statistics(calibrated: Floats, prepared: PreparedImage, distance: float) -> ImageStatistics:
+    brightness, contrast = mean_and_deviation(prepared.image)
     return ImageStatistics(
         probability=float(pneumonia_probability(calibrated[None])[0]),
-        brightness=float(prepared.image.mean()) / _WHITE,
-        contrast=float(prepared.image.std()) / _WHITE,
+        brightness=brightness / _WHITE,
+        contrast=contrast / _WHITE,
         similarity=prepared.similarity,
         distance=distance,
     )
@@ -377,7 +379,7 @@ def load_detector(bundle: Path | str | Bundle = "default", threads: int = 0, dev
     """Detector of a bundle, by name (shipped with the package) or by path.
 
     Args:
-        bundle: `default`, `nano`, the path of a bundle, or a loaded one.
+        bundle: `default`, `nano`, `best`, the path of a bundle, or a loaded one.
         threads: Threads for one image or batch; 0 for as many as there are cores.
         device: `cpu`, or `cuda` for a GPU.
 

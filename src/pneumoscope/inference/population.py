@@ -23,6 +23,7 @@ equivalence constraints".
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,7 +73,7 @@ class NeighbourDistance:
 
     def __call__(self, descriptions: NDArray[np.floating]) -> Floats:
         """(n,) distances, above 0, of descriptions (n, channels) to the K-th nearest reference."""
-        return _kth_distance(self.project(descriptions), self.references)
+        return _kth_smallest(self._squared(descriptions))
 
     def among(self, descriptions: NDArray[np.floating], allowed: NDArray[np.bool_]) -> Floats:
         """(n,) distances of descriptions (n, channels) to the K-th nearest of the references that each may have.
@@ -81,8 +82,16 @@ class NeighbourDistance:
             descriptions: (n, channels) float.
             allowed: (n, references) bool, with at least K references for each description.
         """
-        squared = _squared_distances(self.project(descriptions), self.references)
-        return _kth_smallest(np.where(allowed, squared, np.inf))
+        return _kth_smallest(np.where(allowed, self._squared(descriptions), np.inf))
+
+    def _squared(self, descriptions: NDArray[np.floating]) -> Floats:
+        """(n, references) squared distances of descriptions (n, channels)."""
+        points = self.project(descriptions)
+        return np.asarray((points**2).sum(axis=1)[:, None] + self._reference_lengths - 2 * points @ self.references.T)
+
+    @cached_property
+    def _reference_lengths(self) -> Floats:
+        return np.asarray((self.references**2).sum(axis=1))
 
     def arrays(self, prefix: str) -> dict[str, NDArray[np.floating]]:
         """Arrays for a bundle; the large ones in half precision."""
@@ -127,14 +136,6 @@ def _with_residual(standard: Floats, components: Floats) -> Floats:
     inside = standard @ components
     outside = np.sqrt(np.maximum((standard**2).sum(axis=1) - (inside**2).sum(axis=1), 0))
     return np.concatenate([inside, outside[:, None]], axis=1)
-
-
-def _kth_distance(points: Floats, references: Floats) -> Floats:
-    return _kth_smallest(_squared_distances(points, references))
-
-
-def _squared_distances(points: Floats, references: Floats) -> Floats:
-    return np.asarray((points**2).sum(axis=1)[:, None] + (references**2).sum(axis=1) - 2 * points @ references.T)
 
 
 def _kth_smallest(squared: Floats) -> Floats:
