@@ -15,6 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from pneumoscope.bundle import SHIPPED
 from pneumoscope.data.locate import locate
 from pneumoscope.files import write_json
 from pneumoscope.inference.detector import load_detector
@@ -69,7 +70,7 @@ def main():
         note(name, [seconds for seconds, _ in runs], "s", 2)
         note(f"memory: {name}", [megabytes for _, megabytes in runs], "MB")
     originals = sorted(map(str, options.originals.rglob("*.jpeg"))) if options.originals else []
-    for bundle in ("default", "nano"):
+    for bundle in SHIPPED:
         detector = load_detector(bundle)
         for kind, images in (
             ("224 x 224", small[::29][:150]),

@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 from scipy.ndimage import gaussian_filter
 
-# Seeds whose drawings both shipped detectors accept and read with a wide margin.
+# Seeds whose drawings all shipped detectors accept and read with a wide margin.
 _CLEAR = {"normal": (14, 19), "bacterial": (2, 3), "viral": (1, 6)}
 _APEX, _SOFT = -0.86, 0.02
 

@@ -82,7 +82,7 @@ def test_every_key_is_documented():
             assert f"`{section}.{key}`" in page or f"`.{key}`" in page, f"{section}.{key}"
 
 
-RECIPES = {"default": "detector", "nano": "detector-nano"}
+RECIPES = {"default": "detector", "nano": "detector-nano", "best": "detector-best"}
 
 
 @pytest.mark.parametrize("name", config_names())

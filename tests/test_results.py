@@ -10,7 +10,7 @@ import pytest
 
 from pneumoscope.bundle import SHIPPED
 from pneumoscope.configs import shipped_config
-from pneumoscope.detector_training.stress_validation import load_stress_validation, stress_set
+from pneumoscope.detector_training.stress_validation import join_members, load_stress_validation, stress_set
 from pneumoscope.evaluation.policy_fitting import fit_policy
 from pneumoscope.inference.detector import load_detector
 
@@ -132,11 +132,16 @@ def test_shipped_detectors_are_the_ones_that_were_measured(name):
     assert round(report["measures"]["binary_accuracy"]["value"], 4) in {look["binary_accuracy"] for look in clusters}
 
 
-def test_decisions_of_default_are_fitted_on_its_out_of_fold_predictions():
-    files = sorted((RESULTS / "detector/default/folds").glob("fold-*/hard-0.npz"))
-    stress = stress_set([load_stress_validation(file) for file in files])
-    manifest = load_detector("default").bundle.manifest
-    fitted = fit_policy(stress.logit, stress.label, shipped_config("default").detector, stress.weight)
+@pytest.mark.parametrize(
+    ("name", "members"), [("default", ["default"]), ("best", ["default", "best/members/ablation-lungs-128"])]
+)
+def test_decisions_are_fitted_on_out_of_fold_predictions(name, members):
+    files = [sorted((RESULTS / "detector" / each / "folds").glob("fold-*/hard-0.npz")) for each in members]
+    manifest = load_detector(name).bundle.manifest
+    weights = [each["weight"] for each in manifest.training.get("members", [{"weight": 1.0}])]
+    found = [[load_stress_validation(file) for file in each] for each in files]
+    stress = stress_set([join_members(fold, weights) for fold in zip(*found, strict=True)])
+    fitted = fit_policy(stress.logit, stress.label, shipped_config(name).detector, stress.weight)
     assert manifest.metrics["hard_validation"]["auc"] == pytest.approx(fitted.auc, abs=1e-6)
     for name, point in manifest.operating_points.items():
         assert point.threshold == pytest.approx(fitted.policy.operating_points[name].threshold, abs=1e-3)

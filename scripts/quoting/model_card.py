@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 from quoting.formatting import interval, mean, percent, percent_interval, percent_mean, table
 from quoting.package import SHIPPED, ece_under_perfect_calibration, interval_of, load_bundle
-from quoting.published import beside_published_work, over_seeds
+from quoting.published import beside_published_work, over_seeds, pneumonia_mnist
 from quoting.results import ROOT, Blocks, Record, detector_reports, provenance, read, read_predictions
 
 _MEASURES = {
@@ -148,5 +148,6 @@ BLOCKS: Blocks = {
     "detector-sets": conformal_sets,
     "detector-answered": selective_accuracy,
     "detector-beside": beside_published_work,
+    "medmnist": pneumonia_mnist,
     "detector-seeds": over_seeds,
 }

@@ -11,13 +11,40 @@ _SEED_MEASURES = ("binary_accuracy", "sensitivity", "specificity", "auc", "accur
 
 def beside_published_work() -> str:
     """Published work, the study's networks and the shipped detectors, the least accurate first."""
-    with (ROOT / "docs/results/published.csv").open(encoding="utf-8", newline="") as stream:
-        published = list(csv.DictReader(stream))
-    rows = [[f"[{work['work']}]({work['source']})", *(work[c] for c in _PUBLISHED_COLUMNS)] for work in published]
+    # Work on PneumoniaMNIST has a table of its own.
+    rows = [[_linked(work), *(work[c] for c in _PUBLISHED_COLUMNS)] for work in _published() if not work["size"]]
     rows += [_study_row(model) for model in study_models()]
     rows += [_detector_row(name, report["measures"]) for name, report in detector_reports().items()]
     rows.sort(key=lambda row: float(row[1].split()[0]))
     return table(["", "accuracy, %", "sensitivity", "specificity", "AUC", "three classes, %", ""], rows)
+
+
+def pneumonia_mnist() -> str:
+    """The shipped detectors at the sizes of PneumoniaMNIST, with published work on it."""
+    record = read("detector/medmnist.json")
+    rows = []
+    for size in next(iter(record["detectors"].values())):
+        rows += [
+            [size, _linked(work), work["accuracy"], "", "", work["auc"], work["note"]]
+            for work in _published()
+            if work["size"] == size
+        ]
+        for name, sizes in record["detectors"].items():
+            for kind, found in sizes[size].items():
+                shares = [percent_interval(found[measure]) for measure in ("accuracy", "sensitivity", "specificity")]
+                rows.append([size, f"**`{name}`**", *shares, interval(found["auc"]), kind])
+    header = ["pixels", "", "accuracy, %", "sensitivity", "specificity", "AUC", ""]
+    return table(header, rows, f"{record['films']} test films. {source(record)}")
+
+
+def _published() -> list[dict[str, str]]:
+    """Figures of others on the official test images; `size` where these are PneumoniaMNIST's, with its pixels a side."""
+    with (ROOT / "docs/results/published.csv").open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def _linked(work: dict[str, str]) -> str:
+    return f"[{work['work']}]({work['source']})"
 
 
 def _study_row(model: Record) -> list[str]:

@@ -77,7 +77,7 @@ def test_phantoms_and_mutated_ones_are_counted_as_predicted(phantoms, phantom_bu
     assert report["decisions"]["rejected"]["value"] == pytest.approx(0.4)
 
 
-@pytest.mark.parametrize("name", ["default", "nano"])
+@pytest.mark.parametrize("name", ["default", "nano", "best"])
 def test_real_radiographs_and_mutated_ones_are_counted_as_predicted(real_images, phantoms, tmp_path, name):
     images = {
         label: list(mutated(opened(sorted((real_images / "test" / label).glob(pattern))[::40][:5])))

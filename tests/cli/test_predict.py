@@ -82,7 +82,7 @@ def test_out_is_written_once_and_a_second_run_says_so(pneumoscope, drawn_radiogr
         (["bundle", "show", "gone.zip"], "expected a bundle"),
         (
             ["bundle", "show", "nanoo"],
-            "expected default, nano, or the path of a bundle, found nanoo (did you mean nano?)",
+            "expected default, nano, best, or the path of a bundle, found nanoo (did you mean nano?)",
         ),
         (["bundle", "export", "gone", "--out", "a.zip", "--data", "none"], "expected a data set at none"),
         (["bundle", "export", "gone", "--out", "a.onnx"], "expected a file ending in .zip"),

@@ -12,7 +12,7 @@ from onnx import TensorProto
 
 from pneumoscope.assessment.bundles import evaluate_bundle
 from pneumoscope.assessment.evaluation import Evaluation
-from pneumoscope.bundle import Scope, load_bundle
+from pneumoscope.bundle import SHIPPED, Scope, load_bundle
 from pneumoscope.config import DetectorConfig, ModelConfig, Preprocessing, RunConfig, TrainingConfig
 from pneumoscope.configs import shipped_config
 from pneumoscope.data.locate import Location
@@ -249,7 +249,7 @@ def test_fitted_policy_reaches_its_targets(rng):
 
 
 def test_the_texts_of_a_shipped_configuration_are_those_of_its_bundle_and_of_its_images_alone(phantom_dataset):
-    for name in ("default", "nano"):
+    for name in SHIPPED:
         settings, manifest = shipped_config(name).detector, load_detector(name).bundle.manifest
         texts = (settings.intended_use, settings.licence, settings.citation)
         assert texts == (manifest.intended_use, manifest.licence, manifest.citation)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pneumoscope.bundle import SHIPPED
 from pneumoscope.data.exposure import measure_exposure
 from pneumoscope.inference.detector import load_detector
 from pneumoscope.inference.exposure import ExposureLimits, fit_exposure_limits
@@ -43,7 +44,7 @@ def test_limits_leave_a_small_fraction_outside_and_say_how(rng):
         assert limits.outside((middle + change)[None])[0] == bool(words)
 
 
-@pytest.mark.parametrize("name", ["default", "nano"])
+@pytest.mark.parametrize("name", SHIPPED)
 @pytest.mark.parametrize(
     ("change", "words"),
     [

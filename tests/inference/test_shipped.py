@@ -21,7 +21,7 @@ from pneumoscope.inference.detector import load_detector
 from pneumoscope.types import NOTICE
 
 ROOT = Path(__file__).resolve().parents[2]
-LARGEST = {"default": 4e6, "nano": 2e6}
+LARGEST = {"default": 4e6, "nano": 2e6, "best": 5e6}
 BILLION = 1e9
 
 
@@ -91,8 +91,10 @@ def test_a_bundle_is_what_its_configuration_makes(shipped):
         for each in (config_from_table(manifest.training["config"], "manifest"), config)
     )
     assert trained_with == shipped_with
-    assert shipped_with.detector == DetectorConfig(name=config.detector.name)
-    assert manifest.preprocessing == config.preprocessing
+    assert shipped_with.detector == DetectorConfig(name=config.detector.name, ensemble=config.detector.ensemble)
+    assert manifest.preprocessing == shipped_config("default").preprocessing
+    members = [each["config"]["name"] for each in manifest.training.get("members", [])]
+    assert members == [shipped_config(member).name for member in config.detector.ensemble]
     assert manifest.classes == ("normal", "bacterial", "viral")
     assert manifest.notice == NOTICE
     assert "1 to 5 years" in manifest.intended_use

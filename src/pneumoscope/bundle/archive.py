@@ -28,7 +28,7 @@ from pneumoscope.errors import BundleError, PneumoscopeError, did_you_mean
 from pneumoscope.files import as_json, atomic_write
 
 # The detectors that come with the package.
-SHIPPED = ("default", "nano")
+SHIPPED = ("default", "nano", "best")
 # Names of the network's input and outputs, in the ONNX graph and in golden.npz.
 INPUT = "films"
 OUTPUTS = LOGITS, EVIDENCE, FEATURES = ("logits", "evidence", "features")

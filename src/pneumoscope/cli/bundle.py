@@ -8,7 +8,7 @@ import typer
 from pneumoscope.cli.options import DataOption, InceptionOption, JsonOption, check_new_bundle, print_json
 
 app = typer.Typer(help="Show, verify and export bundles.", no_args_is_help=True)
-_NAMED = typer.Argument(help="Bundle: default, nano, or a path.")
+_NAMED = typer.Argument(help="Bundle: default, nano, best, or a path.")
 
 
 @app.command()

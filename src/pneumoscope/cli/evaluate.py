@@ -37,7 +37,7 @@ def evaluate(
     bundle: Annotated[
         str | None,
         typer.Option(
-            "--bundle", help="Bundle to evaluate instead of a run: default, nano, or a path.", show_default=False
+            "--bundle", help="Bundle to evaluate instead of a run: default, nano, best, or a path.", show_default=False
         ),
     ] = None,
     out: Annotated[

@@ -67,7 +67,7 @@ InceptionOption = Annotated[
         show_default=False,
     ),
 ]
-BundleOption = Annotated[str, typer.Option("--bundle", help="Bundle: default, nano, or a path.")]
+BundleOption = Annotated[str, typer.Option("--bundle", help="Bundle: default, nano, best, or a path.")]
 OperatingPointOption = Annotated[
     str,
     typer.Option(

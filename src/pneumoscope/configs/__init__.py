@@ -1,7 +1,7 @@
 """Configurations that ship with the package: of the study, of the detectors and of the ablation.
 
 study/       networks on the slides, by their names
-detectors/   shipped detectors, `default` and `nano`
+detectors/   shipped detectors, `default`, `nano` and `best`
 ablation/    configurations compared in the ablation, as `ablation/NAME`
 """
 
@@ -42,7 +42,7 @@ def find_config(name: Path | str) -> RunConfig:
         ConfigError: No such file or name, or key or value that is not allowed.
     """
     path = Path(name)
-    is_name = not path.exists() and (str(name) in config_names() or not path.suffix)
+    is_name = not path.is_file() and (str(name) in config_names() or not path.suffix)
     return shipped_config(str(name)) if is_name else load_config(path)
 
 

@@ -56,7 +56,7 @@ class WorkerSettings:
     """Settings of a worker process.
 
     Attributes:
-        bundle: `default`, `nano`, a bundle's path, or a loaded bundle.
+        bundle: `default`, `nano`, `best`, a bundle's path, or a loaded bundle.
         device: `cpu`, or `cuda` for a GPU.
         threads: Threads for one image or batch; 0 for as many as there are cores.
         limits: Limits of one image.
@@ -81,7 +81,7 @@ class WorkerPool:
         """Starts the processes; they load the bundle while the caller goes on.
 
         Args:
-            bundle: `default`, `nano`, a bundle's path, or a loaded bundle.
+            bundle: `default`, `nano`, `best`, a bundle's path, or a loaded bundle.
             workers: Number of processes, at least 1; a single one uses all cores.
             device: `cpu`, or `cuda` for a GPU.
             limits: Limits of one image; the usual ones where None.

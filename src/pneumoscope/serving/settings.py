@@ -14,7 +14,7 @@ class Settings:
     """Settings of the service.
 
     Attributes:
-        bundle: Bundle: `default`, `nano`, or a path.
+        bundle: Bundle: `default`, `nano`, `best`, or a path.
         host: Address to listen on.
         port: Port to listen on; 0 for any that is free.
         workers: Number of worker processes.
