@@ -19,6 +19,7 @@ from PIL import Image, ImageEnhance, ImageOps
 from scipy.ndimage import gaussian_filter
 from split_films import DETECTORS, films_of, start
 
+from pneumoscope.bundle import SHIPPED
 from pneumoscope.data.export_variants import equalise_adaptively
 from pneumoscope.evaluation.intervals import wilson_interval
 from pneumoscope.files import write_json
@@ -124,7 +125,7 @@ def main():
     parser.add_argument("--why", default="corruptions: wrong and refused answers, nothing chosen by it")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    names = options.bundle or ["default", "nano"]
+    names = options.bundle or list(SHIPPED)
     films = films_of(options.split, names, options.why, options.images)
     record = {name: {} for name in names}
     with Pool(2, start, [names]) as pool:

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from split_films import DETECTORS, figures_at_threshold, films_of, in_short, start
 
+from pneumoscope.bundle import SHIPPED
 from pneumoscope.data.preprocessing import chest_square
 from pneumoscope.decision import pneumonia_probability
 from pneumoscope.files import write_json
@@ -78,7 +79,7 @@ def main():
     parser.add_argument("--why", default="how much of the answer is the frame; nothing chosen by it")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    names = options.bundle or ["default", "nano"]
+    names = options.bundle or list(SHIPPED)
     films = films_of(options.split, names, options.why)
     with Pool(2, start, [names]) as pool:
         found = pool.map(probabilities, [(image, number) for number, image in enumerate(films.images)], chunksize=4)

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 from split_films import DETECTORS, figures_at_threshold, films_of, in_short, start
 
+from pneumoscope.bundle import SHIPPED
 from pneumoscope.errors import ConfigError
 from pneumoscope.files import write_json
 from pneumoscope.provenance import provenance
@@ -55,7 +56,7 @@ def main():
     parser.add_argument("--why", default="PneumoniaMNIST's sizes; nothing chosen by it")
     parser.add_argument("--out", type=Path, default=Path("results/detector/medmnist.json"))
     options = parser.parse_args()
-    names = options.bundle or ["default", "nano"]
+    names = options.bundle or list(SHIPPED)
     archives = dict(each.partition("=")[::2] for each in options.npz)
     if unknown := set(archives) - set(map(str, SIZES)):
         raise ConfigError(f"expected --npz SIZE=FILE with a size of {SIZES}, found {', '.join(unknown)}: change it")

@@ -13,7 +13,7 @@ from collections import Counter
 from pathlib import Path
 
 from pneumoscope.assessment.ledger import USUAL_LEDGER, append_to_ledger
-from pneumoscope.bundle import find_bundle
+from pneumoscope.bundle import SHIPPED, find_bundle
 from pneumoscope.data.locate import locate
 from pneumoscope.data.sources import open_source
 from pneumoscope.evaluation.intervals import wilson_interval
@@ -71,10 +71,10 @@ def main():
         sets |= {name + subset: files for subset, files in files_of(Path(path)).items()}
     if options.own_test:
         sets["official test images"] = test_images()
-        facts = {"commit": commit(), "model": ", ".join(options.bundle or ["default", "nano"])}
+        facts = {"commit": commit(), "model": ", ".join(options.bundle or list(SHIPPED))}
         append_to_ledger(USUAL_LEDGER, **facts, films=624, why="how many images are outside; no label read", result={})
     record = {}
-    for name in options.bundle or ["default", "nano"]:
+    for name in options.bundle or list(SHIPPED):
         bundle = find_bundle(name)
         with WorkerPool(bundle, 2) as pool:
             found = {each: [p for some in predict_files(files, pool) for p in some] for each, files in sets.items()}
