@@ -31,6 +31,9 @@ from pneumoscope.training.allocator import keep_freed_memory
 from pneumoscope.training.callbacks import Callbacks, SilentObserver
 from pneumoscope.types import SCHEMES
 
+# Digits of a figure in the record: finer than one image.
+DIGITS = 5
+
 
 class Told(SilentObserver):
     def epoch_done(self, result, epochs, waited):
@@ -100,7 +103,9 @@ def main():
                 configs = [replace(recipe, split=split).with_training(seed=seed) for seed in seeds]
                 members = [held_out_predictions(each, location, folder, Callbacks(training=Told())) for each in configs]
                 told = judge(join_members(members, [1 / len(members)] * len(members)))
-                folds.append({"fold": fold, "seeds": seeds} | told)
+                folds.append(
+                    {"fold": fold, "seeds": seeds} | {name: round(value, DIGITS) for name, value in told.items()}
+                )
                 shown = " ".join(f"{k} {v:.3f}" for k, v in told.items())
                 print(f"{name} fold {fold} seeds {seeds} ({time.perf_counter() - began:.0f} s): {shown}", flush=True)
         mean = {k: float(np.nanmean([f[k] for f in folds])) for k in folds[0] if k not in ("fold", "seeds")}

@@ -98,6 +98,9 @@ OTHERS = {
     "rotated": (lambda i, r, s: np.asarray(Image.fromarray(i).rotate(r.choice([-s, s]), 2)), (3, 6, 10, 15)),
 }
 
+# Digits of a fraction in the record: finer than one image.
+DIGITS = 4
+
 
 def decisions(job):
     """Decision of each detector for an image, and whether it is validated."""
@@ -113,8 +116,11 @@ def measured(found, pneumonia):
     answered = np.array([decision in (Decision.NORMAL, Decision.PNEUMONIA) for decision, _ in found])
     wrong = np.array([decision == Decision.PNEUMONIA for decision, _ in found]) != pneumonia
     refused = np.array([not validated for _, validated in found])
-    fractions = {"wrong": answered & wrong, "refused": refused, "near_threshold": ~answered & ~refused}
-    return {name: vars(wilson_interval(int(hit.sum()), len(hit))) for name, hit in fractions.items()}
+    found = {
+        name: wilson_interval(int(hit.sum()), len(hit))
+        for name, hit in (("wrong", answered & wrong), ("refused", refused))
+    }
+    return {name: {key: round(value, DIGITS) for key, value in vars(each).items()} for name, each in found.items()}
 
 
 def main():

@@ -147,9 +147,9 @@ def test_decisions_are_fitted_on_out_of_fold_predictions(name, members):
         assert point.threshold == pytest.approx(fitted.policy.operating_points[name].threshold, abs=1e-3)
 
 
-def test_no_result_exceeds_150_kb_or_names_a_folder_of_a_machine():
+def test_no_result_exceeds_100_kb_or_names_a_folder_of_a_machine():
     for file in files_of(RESULTS):
-        assert file.stat().st_size <= 150_000, file
+        assert file.stat().st_size <= 100_000, file
         content = file.read_bytes()
         assert f"{Path.home()}/".encode() not in content, file
         assert f"{ROOT}/".encode() not in content, file
