@@ -43,7 +43,7 @@ FIGURES = {
 }
 
 
-def read_test(run, ledger, made):
+def read_test(recipe, run, ledger, made):
     """AUC, sensitivity and specificity at 0.5 of one network on the test images."""
     config = run.config()
     dataset = load_dataset(locate(None).root, config.preprocessing, SplitConfig(), paths.images_directory())
@@ -60,7 +60,7 @@ def read_test(run, ledger, made):
     append_to_ledger(
         ledger,
         commit=made["commit"],
-        model=f"{config.name}, style fold {config.split.fold}, seed {config.training.seed}",
+        model=f"{recipe}, style fold {config.split.fold}, seed {config.training.seed}",
         config_hash=config.hash,
         split_hash=dataset.split.hash,
         films=len(data.positions),
@@ -131,6 +131,7 @@ def main():
     made = provenance("experiments/agreement.py")
     read_before = json.loads(options.out.read_text())["networks"] if options.out.exists() else []
     before = {_key(network["recipe"], network["validation"]): network for network in read_before}
+    read_at = {"commit": made["commit"], "date": made["date"]}
     networks = []
     for recipe, told in json.loads(options.ablation.read_text())["recipes"].items():
         for validation in told["folds"]:
@@ -140,7 +141,10 @@ def main():
                 networks.append(earlier)
                 continue
             run = RunFolder(options.runs / recipe / f"fold-{validation['fold']}" / f"seed-{validation['seeds'][0]}")
-            networks.append({"recipe": recipe, "validation": validation, "test": read_test(run, options.ledger, made)})
+            networks.append(
+                {"recipe": recipe, "validation": validation, "test": read_test(recipe, run, options.ledger, made)}
+                | read_at
+            )
             print(recipe, validation["fold"], networks[-1]["test"], file=sys.stderr, flush=True)
     found = correlations(networks)
     write_json(options.out, {"why": WHY, "correlations": found, "networks": networks} | made)

@@ -2,25 +2,26 @@
 
     .venv/bin/python experiments/methods.py usual sharpness-aware ... [--folds 0,1] [--epochs 6] [--side 64]
 
-All share one recipe: `nano` on the lung fields at 64 pixels, six epochs, otherwise as it ships. Figures as in `experiments/ablate.py`,
-means over the folds; results/detector/methods.json gets an entry per method. The test images are out of reach here.
+All share one recipe: `nano` on the lung fields at 64 pixels, six epochs, otherwise as it ships. Figures of each fold as in
+`experiments/ablate.py`; results/detector/methods.json gets an entry per method, side and seed. The test images are out of reach here.
 
     usual               cross-entropy
     twice               twice as many epochs
     crops               random crops of 8 % of the area and more (arXiv 1409.4842), twice as many epochs
     hard-labels         without label smoothing
-    undoubted           without the training images whose labels are doubted (results/detector/doubted_labels.json)
-    sharpness-aware     sharpness-aware minimisation (Foret et al., arXiv 2010.01412), radius .05
-    group-dro           the worst of the groups cluster x class weighted up (Sagawa et al., arXiv 1911.08731), step .01
-    cluster-reversed    the acquisition cluster predicted from the features, its gradient reversed (Ganin et al., arXiv 1505.07818)
+    undoubted           without the training images whose labels are doubted (results/detector/doubted_labels.json; some are doubted by
+                        networks that were trained on the images that this fold holds out)
+    sharpness-aware     sharpness-aware minimisation (Foret et al., arXiv 2010.01412), radius .05; takes twice the time
+    group-dro           groups cluster x class drawn evenly, the worst weighted up (Sagawa et al., arXiv 1911.08731), step .01
+    cluster-reversed    the acquisition cluster predicted from features and class, its gradient reversed (Ganin et al., arXiv 1505.07818)
     mixup-in-cluster    images mixed within their acquisition cluster (Zhang et al., arXiv 1710.09412), Beta(.2, .2)
-    balanced-head       the last layer fitted again on normals stored like pneumonias (Kirichenko et al., arXiv 2204.02937)
-    self-supervised     first as many epochs of SimCLR (Chen et al., arXiv 2002.05709), two differently stored views of an image
+    balanced-head       the last layer fitted again on a fifth of the patients, held out from the training, with normals stored like
+                        pneumonias (Kirichenko et al., arXiv 2204.02937)
+    self-supervised     first as many epochs of SimCLR (Chen et al., arXiv 2002.05709), two differently stored and cropped views of an image
     distilled           half of the loss to the answers of the network of --teacher for the same fold, temperature 2
 """
 
 import argparse
-import copy
 import json
 import sys
 import time
@@ -31,7 +32,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from ablate import judge
+from ablate import DIGITS, judge
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 from torch.nn import functional
@@ -69,12 +70,20 @@ METHODS = (
     "distilled",
 )
 SHOWN = ("within_auc", "shifted_auc", "odd_shifted_auc", "viral_auc", "three_class")
-RADIUS, DRO_STEP, REVERSED, MIXED, TEMPERATURE, CONTRAST = 0.05, 0.01, 0.1, 0.2, 2.0, 0.2
+# Settings of the methods, as in their papers but for the weight of the reversed gradient, which is small as the adversary is.
+RADIUS = 0.05
+DRO_STEP = 0.01
+REVERSAL_WEIGHT = 0.1
+MIXUP_BETA = 0.2
+TEMPERATURE = 2.0
+CONTRAST_TEMPERATURE = 0.2
+CONTRAST_CROP = 0.3
+HELD_OUT_FIFTH = 5
 
 
 @dataclass
-class Trained:
-    """What a method may use at each step.
+class StepContext:
+    """Network, loss and what a method keeps between steps.
 
     Attributes:
         model: Network.
@@ -98,48 +107,51 @@ class Reversal(torch.autograd.Function):
 
     @staticmethod
     def backward(context, gradient):
-        return -REVERSED * gradient
+        return -REVERSAL_WEIGHT * gradient
 
 
-def usual(trained, images, label, cluster):
-    return trained.loss(trained.model(images), label)
+def usual(context, images, label, cluster):
+    return context.loss(context.model(images), label)
 
 
-def group_dro(trained, images, label, cluster):
+def group_dro(context, images, label, cluster):
     each = functional.cross_entropy(
-        trained.model(images), label, reduction="none", label_smoothing=trained.loss.label_smoothing
+        context.model(images), label, reduction="none", label_smoothing=context.loss.label_smoothing
     )
     group = cluster * 3 + label
-    weight = trained.extra.setdefault("groups", torch.ones(3 * (int(trained.clusters.max()) + 1)))
+    weight = context.extra["group weights"]
     present = torch.unique(group)
     means = torch.stack([each[group == one].mean() for one in present])
     weight[present] *= torch.exp(DRO_STEP * means.detach())
-    weight /= weight.mean()
-    return (weight[present] * means).sum() / weight[present].sum()
+    weight /= weight.sum()
+    # Absent groups add nothing; as groups are drawn evenly, every one is present in its share of the steps.
+    return (weight[present] * means).sum() * context.extra["groups"] / len(present)
 
 
-def cluster_reversed(trained, images, label, cluster):
-    maps = trained.model.base(images)
-    guess = trained.extra["head"](Reversal.apply(maps.mean(dim=(2, 3))))
-    return trained.loss(trained.model.head(maps), label) + functional.cross_entropy(guess, cluster)
+def cluster_reversed(context, images, label, cluster):
+    maps = context.model.base(images)
+    # Clusters hold mostly one class: only what the features tell of the cluster beyond the class is to be forgotten.
+    known = functional.one_hot(label, 3).float()
+    logits = context.extra["adversary"](torch.cat([Reversal.apply(maps.mean(dim=(2, 3))), known], dim=1))
+    return context.loss(context.model.head(maps), label) + functional.cross_entropy(logits, cluster)
 
 
-def mixup_in_cluster(trained, images, label, cluster):
+def mixup_in_cluster(context, images, label, cluster):
     other = torch.arange(len(label))
     for one in torch.unique(cluster):
         members = torch.nonzero(cluster == one)[:, 0]
         other[members] = members[torch.randperm(len(members))]
-    own = float(np.random.default_rng(int(torch.randint(2**31, ()))).beta(MIXED, MIXED))
-    logits = trained.model(own * images + (1 - own) * images[other])
-    return own * trained.loss(logits, label) + (1 - own) * trained.loss(logits, label[other])
+    own = float(np.random.default_rng(int(torch.randint(2**31, ()))).beta(MIXUP_BETA, MIXUP_BETA))
+    logits = context.model(own * images + (1 - own) * images[other])
+    return own * context.loss(logits, label) + (1 - own) * context.loss(logits, label[other])
 
 
-def distilled(trained, images, label, cluster):
-    logits = trained.model(images)
+def distilled(context, images, label, cluster):
+    logits = context.model(images)
     with torch.no_grad():
-        target = functional.softmax(trained.extra["teacher"](images) / TEMPERATURE, dim=1)
-    told = functional.kl_div(functional.log_softmax(logits / TEMPERATURE, dim=1), target, reduction="batchmean")
-    return (trained.loss(logits, label) + TEMPERATURE**2 * told) / 2
+        target = functional.softmax(context.extra["teacher"](images) / TEMPERATURE, dim=1)
+    distillation = functional.kl_div(functional.log_softmax(logits / TEMPERATURE, dim=1), target, reduction="batchmean")
+    return (context.loss(logits, label) + TEMPERATURE**2 * distillation) / 2
 
 
 LOSSES = {
@@ -151,8 +163,13 @@ LOSSES = {
 
 
 @contextmanager
-def at_the_worst_nearby(parameters):
-    """Weights moved by RADIUS along their gradient, and moved back."""
+def at_the_worst_nearby(model, parameters, random_state):
+    """Weights moved by RADIUS along their gradient, with the same dropout as before and moving statistics left alone; moved back."""
+    torch.set_rng_state(random_state)
+    norms = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
+    momenta = [layer.momentum for layer in norms]
+    for layer in norms:
+        layer.momentum = 0.0
     norm = torch.sqrt(sum(p.grad.square().sum() for p in parameters)).item()
     moves = [p.grad * (RADIUS / max(norm, 1e-12)) for p in parameters]
     with torch.no_grad():
@@ -162,24 +179,33 @@ def at_the_worst_nearby(parameters):
     with torch.no_grad():
         for p, move in zip(parameters, moves, strict=True):
             p.sub_(move)
+    for layer, momentum in zip(norms, momenta, strict=True):
+        layer.momentum = momentum
 
 
 def train_by(method, config, dataset, clusters, options):
     """A network trained on the training images of a fold."""
-    data = training_images(method, config, dataset, clusters)
+    torch.manual_seed(config.training.seed)
+    data, held_out = training_images(method, config, dataset, clusters)
     model = build_network(config, InitialWeights(pretrained=find_pretrained(config.model.architecture, None)))
     model.to(memory_format=torch.channels_last)
     if method == "self-supervised":
-        contrast(model, data, config)
+        pretrain_by_simclr(model, data, config)
     settings = config.training
-    trained = Trained(model, nn.CrossEntropyLoss(label_smoothing=settings.label_smoothing), clusters.cluster_of, {})
+    context = StepContext(model, nn.CrossEntropyLoss(label_smoothing=settings.label_smoothing), clusters.cluster_of, {})
     parameters = list(model.parameters())
     if method == "cluster-reversed":
-        trained.extra["head"] = nn.Linear(model.head.dense.in_features, int(clusters.cluster_of.max()) + 1)
-        parameters += trained.extra["head"].parameters()
+        context.extra["adversary"] = nn.Linear(model.head.dense.in_features + 3, int(clusters.cluster_of.max()) + 1)
+        parameters += context.extra["adversary"].parameters()
     if method == "distilled":
         folder = options.teacher / f"fold-{config.split.fold}" / f"seed-{settings.seed}"
-        trained.extra["teacher"] = load_network(RunFolder(folder)).eval()
+        context.extra["teacher"] = load_network(RunFolder(folder)).eval()
+    if method == "group-dro":
+        groups = len(np.unique(3 * clusters.cluster_of[data.positions] + data.labels))
+        context.extra |= {
+            "groups": groups,
+            "group weights": torch.ones(3 * (int(clusters.cluster_of.max()) + 1)) / groups,
+        }
     loss_of = LOSSES.get(method, usual)
     optimiser = make_optimiser(parameters, settings, -(-len(data) // settings.batch_size))
     average = WeightAverage(model, settings.average, {})
@@ -187,13 +213,14 @@ def train_by(method, config, dataset, clusters, options):
     for epoch in range(settings.epochs):
         model.train()
         torch.manual_seed(settings.seed * 1000 + epoch)
-        for images, label, cluster in batches(data, config, epoch, clusters):
+        for images, label, cluster in batches(method, data, config, epoch, clusters):
             optimiser.zero_grad(set_to_none=True)
-            loss_of(trained, images, label, cluster).backward()
+            random_state = torch.get_rng_state()
+            loss_of(context, images, label, cluster).backward()
             if method == "sharpness-aware":
-                with at_the_worst_nearby(parameters):
+                with at_the_worst_nearby(model, parameters, random_state):
                     optimiser.zero_grad(set_to_none=True)
-                    loss_of(trained, images, label, cluster).backward()
+                    loss_of(context, images, label, cluster).backward()
             optimiser.before_step(steps)
             optimiser.step()
             steps += 1
@@ -201,12 +228,12 @@ def train_by(method, config, dataset, clusters, options):
     model.load_own_state(model.own_state() | average.values)
     model.eval()
     if method == "balanced-head":
-        fit_head_again(model, dataset, data, config, clusters)
+        fit_head_again(model, dataset, held_out, config, clusters)
     return model
 
 
 def training_images(method, config, dataset, clusters):
-    """Training images of a fold, with the minority normals repeated."""
+    """Training images of a fold, with the minority normals repeated, and a fifth held out where the method needs one, or None."""
     data = labelled_images(dataset, Split.TRAIN, 3)
     if method == "undoubted":
         doubted = {
@@ -217,14 +244,30 @@ def training_images(method, config, dataset, clusters):
         if kept.all():
             raise SystemExit("expected doubted images among the training images, found none")
         data = LabelledImages(data.images, data.positions[kept], data.labels[kept])
-    return oversample(data, clusters.minority_normals(data.positions, data.labels), config.training.odd_repeats)
+    held_out = None
+    if method == "balanced-head":
+        patients = np.array(dataset.patients(data.positions))
+        drawn = np.random.default_rng(config.training.seed).permutation(np.unique(patients))
+        apart = np.isin(patients, drawn[: len(drawn) // HELD_OUT_FIFTH])
+        held_out = LabelledImages(data.images, data.positions[apart], data.labels[apart])
+        data = LabelledImages(data.images, data.positions[~apart], data.labels[~apart])
+    if method == "group-dro":
+        return data, None
+    return oversample(
+        data, clusters.minority_normals(data.positions, data.labels), config.training.odd_repeats
+    ), held_out
 
 
-def batches(data, config, epoch, clusters):
+def batches(method, data, config, epoch, clusters):
     """Images, classes and clusters of the steps of one epoch; order and augmentation are those of the package's own training."""
     settings = config.training
     rng = np.random.default_rng([settings.seed, epoch])
     order, flipped = rng.permutation(len(data)), rng.random(len(data)) < 0.5 * settings.flip
+    if method == "group-dro":
+        _, group, count = np.unique(
+            3 * clusters.cluster_of[data.positions] + data.labels, return_inverse=True, return_counts=True
+        )
+        order = rng.choice(len(data), len(data), p=1 / count[group] / len(count))
     inputs = AugmentedInputs(data, config.augmentation).for_epoch(settings.seed, epoch)
     for start in range(0, len(order), settings.batch_size):
         part = slice(start, start + settings.batch_size)
@@ -233,7 +276,7 @@ def batches(data, config, epoch, clusters):
         yield inputs.take(chosen, flipped[part]), torch.from_numpy(data.labels[chosen]), cluster
 
 
-def contrast(model, data, config, batch=128):
+def pretrain_by_simclr(model, data, config, batch=128):
     """SimCLR: two views of an image, each stored, moved and toned in its own way, are to have like features."""
     trunk, width = model.base, model.head.dense.in_features
     projection = nn.Sequential(nn.Linear(width, 256), nn.ReLU(), nn.Linear(256, 128))
@@ -243,15 +286,18 @@ def contrast(model, data, config, batch=128):
     steps = 0
     for epoch in range(settings.epochs):
         trunk.train()
-        views = [AugmentedInputs(data, config.augmentation).for_epoch(seed, epoch) for seed in (101, 102)]
-        order = np.random.default_rng([7, epoch]).permutation(len(data))
+        # Streams of random numbers apart from those of the training proper.
+        seeds = (1000 + 2 * settings.seed, 1001 + 2 * settings.seed)
+        crops = replace(config.augmentation, crop=CONTRAST_CROP)
+        views = [AugmentedInputs(data, crops).for_epoch(seed, epoch) for seed in seeds]
+        rng = np.random.default_rng([*seeds, epoch])
+        order = rng.permutation(len(data))
         for start in range(0, len(order), batch):
             chosen = np.sort(order[start : start + batch])
             chosen = chosen[np.unique(data.positions[chosen], return_index=True)[1]]
-            unmoved = np.zeros(len(chosen), dtype=bool)
-            images = torch.cat([view.take(chosen, unmoved) for view in views])
+            images = torch.cat([view.take(chosen, rng.random(len(chosen)) < 0.5) for view in views])
             codes = functional.normalize(projection(trunk(images).mean(dim=(2, 3))), dim=1)
-            alike = codes @ codes.t() / CONTRAST
+            alike = codes @ codes.t() / CONTRAST_TEMPERATURE
             alike.fill_diagonal_(-1e9)
             loss = functional.cross_entropy(alike, torch.arange(len(codes)).roll(len(chosen)))
             optimiser.zero_grad(set_to_none=True)
@@ -263,8 +309,7 @@ def contrast(model, data, config, batch=128):
 
 def fit_head_again(model, dataset, data, config, clusters):
     """The last layer fitted on pooled features of training images of which half are normals, none of them told by how it is stored."""
-    once = np.unique(data.positions, return_index=True)[1]
-    plain = LabelledImages(data.images, data.positions[once], data.labels[once])
+    plain = data
     stored = make_stress_images(dataset, plain, config.preprocessing)
     minority = clusters.minority_normals(plain.positions, plain.labels)
     images = np.where(minority[:, None, None], plain.images[plain.positions], stored.images)
@@ -294,7 +339,7 @@ def recipe_of(method, options, fold):
     base = shipped_config("nano")
     config = replace(
         base,
-        model=replace(base.model, input_side=options.side),
+        model=replace(base.model, input_side=options.side, lung_fields=True),
         split=SplitConfig(seed=0, folds=3, fold=fold, by="style"),
         augmentation=replace(base.augmentation, crop=0.08) if method == "crops" else base.augmentation,
     )
@@ -322,16 +367,16 @@ def main():
             began = time.perf_counter()
             config = recipe_of(method, options, fold)
             dataset = load_dataset(location, config.preprocessing, config.split, paths.images_directory())
-            model = train_by(method, config, dataset, copy.copy(dataset.clusters), options)
+            model = train_by(method, config, dataset, dataset.clusters, options)
             found = judge(run_stress_validation(model, dataset, config.preprocessing, resolve_precision("fp32")))
-            told.append({"fold": fold} | {name: found[name] for name in SHOWN})
+            told.append({"fold": fold} | {name: round(found[name], DIGITS) for name in SHOWN})
             shown = " ".join(f"{name} {found[name]:.3f}" for name in SHOWN)
             print(f"{method} fold {fold} ({time.perf_counter() - began:.0f} s): {shown}", file=sys.stderr, flush=True)
         # Read anew: another process may have added its methods meanwhile.
         record = json.loads(options.out.read_text()) if options.out.exists() else {"methods": {}}
-        record["methods"][method] = {
+        record["methods"][f"{method}, {options.side} pixels, seed {options.seed}"] = {
             "folds": told,
-            "epochs": options.epochs,
+            "epochs": config.training.epochs,
             "side": options.side,
             "seed": options.seed,
             "made": made,

@@ -143,8 +143,8 @@ def test_decisions_are_fitted_on_out_of_fold_predictions(name, members):
     stress = stress_set([join_members(fold, weights) for fold in zip(*found, strict=True)])
     fitted = fit_policy(stress.logit, stress.label, shipped_config(name).detector, stress.weight)
     assert manifest.metrics["hard_validation"]["auc"] == pytest.approx(fitted.auc, abs=1e-6)
-    for name, point in manifest.operating_points.items():
-        assert point.threshold == pytest.approx(fitted.policy.operating_points[name].threshold, abs=1e-3)
+    for title, point in manifest.operating_points.items():
+        assert point.threshold == pytest.approx(fitted.policy.operating_points[title].threshold, abs=1e-3)
 
 
 def test_no_result_exceeds_100_kb_or_names_a_folder_of_a_machine():

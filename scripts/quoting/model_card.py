@@ -31,7 +31,7 @@ def bundles() -> str:
         minutes = f"{training['training_seconds'] / 60:.0f}"
         size_mb = f"{path.stat().st_size / 1e6:.1f}"
         rows.append([f"`{name}`", manifest.architecture, size_mb, minutes, training["date"][:10], training["commit"]])
-    return table(["detector", "network", "MB", "minutes of training on 2 cores", "made", "commit"], rows)
+    return table(["detector", "network", "MB", "minutes of training, all networks added up", "made", "commit"], rows)
 
 
 def _chance_error(name: str) -> str:

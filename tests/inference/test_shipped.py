@@ -93,8 +93,8 @@ def test_a_bundle_is_what_its_configuration_makes(shipped):
     assert trained_with == shipped_with
     assert shipped_with.detector == DetectorConfig(name=config.detector.name, ensemble=config.detector.ensemble)
     assert manifest.preprocessing == shipped_config("default").preprocessing
-    members = [each["config"]["name"] for each in manifest.training.get("members", [])]
-    assert members == [shipped_config(member).name for member in config.detector.ensemble]
+    members = [config_from_table(each["config"], "manifest") for each in manifest.training.get("members", [])]
+    assert members == [replace(shipped_config(each), detector=DetectorConfig()) for each in config.detector.ensemble]
     assert manifest.classes == ("normal", "bacterial", "viral")
     assert manifest.notice == NOTICE
     assert "1 to 5 years" in manifest.intended_use
@@ -114,8 +114,9 @@ def test_answer_and_evidence_agree(shipped, phantom_dataset):
     # What is missing is the biases of the last layer, the same for every image.
     biases = logits - detector.evidence(images).mean(axis=(2, 3))
     np.testing.assert_allclose(biases, np.tile(biases[0], (3, 1)), atol=1e-3)
-    if shipped_config(name).model.mirrored:
-        np.testing.assert_allclose(detector.logits(images[:, :, ::-1]), logits, atol=1e-3)
+    members = map(shipped_config, shipped_config(name).detector.ensemble or [name])
+    assert all(member.model.mirrored for member in members)
+    np.testing.assert_allclose(detector.logits(images[:, :, ::-1]), logits, atol=1e-3)
     assert np.ptp(logits, axis=0).max() > 0.01
 
 
@@ -133,7 +134,7 @@ def test_the_runtime_tells_nobody_what_it_runs(drawn_radiographs, tmp_path):
 
 def test_zones_of_a_mirrored_radiograph_are_those_of_the_other_side(shipped, phantoms):
     # The frame is placed anew in the mirrored image, and cells of the map are coarse, so that a part of the evidence crosses a border.
-    tolerance = 0.2
+    tolerance = 0.1 if shipped[0] == "nano" else 0.2
     for file in sorted(phantoms.rglob("train/PNEUMONIA/*"))[::10]:
         image = read_grey(file)
         zones, mirrored = (shipped[1].predict(each).zones for each in (image, np.ascontiguousarray(image[:, ::-1])))
