@@ -116,11 +116,11 @@ def measured(found, pneumonia):
     answered = np.array([decision in (Decision.NORMAL, Decision.PNEUMONIA) for decision, _ in found])
     wrong = np.array([decision == Decision.PNEUMONIA for decision, _ in found]) != pneumonia
     refused = np.array([not validated for _, validated in found])
-    found = {
+    fractions = {
         name: wilson_interval(int(hit.sum()), len(hit))
         for name, hit in (("wrong", answered & wrong), ("refused", refused))
     }
-    return {name: {key: round(value, DIGITS) for key, value in vars(each).items()} for name, each in found.items()}
+    return {name: {key: round(value, DIGITS) for key, value in vars(each).items()} for name, each in fractions.items()}
 
 
 def main():

@@ -43,7 +43,8 @@ def main():
     missed = sorted(np.flatnonzero(~right & (label > 0)), key=lambda i: probability[i])
     chosen += missed[: WRONG - len(alarms)] + alarms
     with drawing(12.5, 10.5, False) as figure:
-        for axes in (every := figure.subplots(ROWS, COLUMNS).flatten()):
+        every = figure.subplots(ROWS, COLUMNS).ravel()
+        for axes in every:
             bare(axes)
         # A detector that makes fewer mistakes leaves the last places empty.
         for axes, i in zip(every, chosen, strict=False):

@@ -43,7 +43,7 @@ from pneumoscope.configs import shipped_config
 from pneumoscope.data.dataset import load_dataset
 from pneumoscope.data.labelled import LabelledImages, labelled_images, oversample
 from pneumoscope.data.locate import locate
-from pneumoscope.detector_training.stress_validation import make_stress_images, run_stress_validation
+from pneumoscope.detector_training.stress_validation import make_stress_images, run_stress_validation, stress_weights
 from pneumoscope.files import write_json
 from pneumoscope.provenance import provenance
 from pneumoscope.training.allocator import keep_freed_memory
@@ -88,13 +88,11 @@ class StepContext:
     Attributes:
         model: Network.
         loss: Cross-entropy of the recipe.
-        clusters: (films,) int, acquisition cluster of each image.
         extra: Modules and weights of the method itself.
     """
 
     model: Any
     loss: nn.CrossEntropyLoss
-    clusters: np.ndarray
     extra: dict
 
 
@@ -118,14 +116,19 @@ def group_dro(context, images, label, cluster):
     each = functional.cross_entropy(
         context.model(images), label, reduction="none", label_smoothing=context.loss.label_smoothing
     )
-    group = cluster * 3 + label
+    group = group_of(cluster, label)
     weight = context.extra["group weights"]
     present = torch.unique(group)
     means = torch.stack([each[group == one].mean() for one in present])
     weight[present] *= torch.exp(DRO_STEP * means.detach())
     weight /= weight.sum()
     # Absent groups add nothing; as groups are drawn evenly, every one is present in its share of the steps.
-    return (weight[present] * means).sum() * context.extra["groups"] / len(present)
+    return (weight[present] * means).sum() * weight.count_nonzero() / len(present)
+
+
+def group_of(cluster, label):
+    """Number of the group cluster x class."""
+    return 3 * cluster + label
 
 
 def cluster_reversed(context, images, label, cluster):
@@ -192,7 +195,7 @@ def train_by(method, config, dataset, clusters, options):
     if method == "self-supervised":
         pretrain_by_simclr(model, data, config)
     settings = config.training
-    context = StepContext(model, nn.CrossEntropyLoss(label_smoothing=settings.label_smoothing), clusters.cluster_of, {})
+    context = StepContext(model, nn.CrossEntropyLoss(label_smoothing=settings.label_smoothing), {})
     parameters = list(model.parameters())
     if method == "cluster-reversed":
         context.extra["adversary"] = nn.Linear(model.head.dense.in_features + 3, int(clusters.cluster_of.max()) + 1)
@@ -201,11 +204,9 @@ def train_by(method, config, dataset, clusters, options):
         folder = options.teacher / f"fold-{config.split.fold}" / f"seed-{settings.seed}"
         context.extra["teacher"] = load_network(RunFolder(folder)).eval()
     if method == "group-dro":
-        groups = len(np.unique(3 * clusters.cluster_of[data.positions] + data.labels))
-        context.extra |= {
-            "groups": groups,
-            "group weights": torch.ones(3 * (int(clusters.cluster_of.max()) + 1)) / groups,
-        }
+        groups = np.unique(group_of(clusters.cluster_of[data.positions], data.labels))
+        context.extra["group weights"] = torch.zeros(int(groups.max()) + 1)
+        context.extra["group weights"][groups] = 1 / len(groups)
     loss_of = LOSSES.get(method, usual)
     optimiser = make_optimiser(parameters, settings, -(-len(data) // settings.batch_size))
     average = WeightAverage(model, settings.average, {})
@@ -265,7 +266,7 @@ def batches(method, data, config, epoch, clusters):
     order, flipped = rng.permutation(len(data)), rng.random(len(data)) < 0.5 * settings.flip
     if method == "group-dro":
         _, group, count = np.unique(
-            3 * clusters.cluster_of[data.positions] + data.labels, return_inverse=True, return_counts=True
+            group_of(clusters.cluster_of[data.positions], data.labels), return_inverse=True, return_counts=True
         )
         order = rng.choice(len(data), len(data), p=1 / count[group] / len(count))
     inputs = AugmentedInputs(data, config.augmentation).for_epoch(settings.seed, epoch)
@@ -309,26 +310,17 @@ def pretrain_by_simclr(model, data, config, batch=128):
 
 def fit_head_again(model, dataset, data, config, clusters):
     """The last layer fitted on pooled features of training images of which half are normals, none of them told by how it is stored."""
-    plain = data
-    stored = make_stress_images(dataset, plain, config.preprocessing)
-    minority = clusters.minority_normals(plain.positions, plain.labels)
-    images = np.where(minority[:, None, None], plain.images[plain.positions], stored.images)
-    groups = [
-        (minority, 0.25),
-        ((plain.labels == 0) & ~minority, 0.25),
-        (plain.labels == 1, 0.25),
-        (plain.labels == 2, 0.25),
-    ]
-    weight = np.zeros(len(plain))
-    for members, fraction in groups:
-        weight[members] = fraction / members.sum() * len(plain)
+    stored = make_stress_images(dataset, data, config.preprocessing)
+    minority = clusters.minority_normals(data.positions, data.labels)
+    images = np.where(minority[:, None, None], data.images[data.positions], stored.images)
+    weight = stress_weights(data.labels, minority)
     with torch.no_grad():
         features = [
             model.base(as_network_input(images[i : i + 64])).mean(dim=(2, 3)) for i in range(0, len(images), 64)
         ]
     values = torch.cat(features).numpy()
     scale = values.std(axis=0) + 1e-6
-    fitted = LogisticRegression(C=0.1, max_iter=2000).fit(values / scale, plain.labels, sample_weight=weight)
+    fitted = LogisticRegression(C=0.1, max_iter=2000).fit(values / scale, data.labels, sample_weight=weight)
     with torch.no_grad():
         model.head.dense.weight.copy_(torch.from_numpy(fitted.coef_ / scale))
         model.head.dense.bias.copy_(torch.from_numpy(fitted.intercept_))

@@ -66,15 +66,16 @@ def main():
     parser.add_argument("--own-test", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("results/robustness/populations.json"))
     options = parser.parse_args()
+    names = options.bundle or list(SHIPPED)
     sets = {}
     for name, path in (text.split("=", 1) for text in options.sets):
         sets |= {name + subset: files for subset, files in files_of(Path(path)).items()}
     if options.own_test:
         sets["official test images"] = test_images()
-        facts = {"commit": commit(), "model": ", ".join(options.bundle or list(SHIPPED))}
+        facts = {"commit": commit(), "model": ", ".join(names)}
         append_to_ledger(USUAL_LEDGER, **facts, films=624, why="how many images are outside; no label read", result={})
     record = {}
-    for name in options.bundle or list(SHIPPED):
+    for name in names:
         bundle = find_bundle(name)
         with WorkerPool(bundle, 2) as pool:
             found = {each: [p for some in predict_files(files, pool) for p in some] for each, files in sets.items()}

@@ -10,7 +10,7 @@ from PIL import Image
 
 from pneumoscope.assessment.bundles import evaluate_bundle
 from pneumoscope.assessment.evaluation import Evaluation
-from pneumoscope.bundle import find_bundle
+from pneumoscope.bundle import SHIPPED, find_bundle
 from pneumoscope.data.locate import Location
 from pneumoscope.errors import RunError
 from pneumoscope.inference.batch import predict_files
@@ -77,7 +77,7 @@ def test_phantoms_and_mutated_ones_are_counted_as_predicted(phantoms, phantom_bu
     assert report["decisions"]["rejected"]["value"] == pytest.approx(0.4)
 
 
-@pytest.mark.parametrize("name", ["default", "nano", "best"])
+@pytest.mark.parametrize("name", SHIPPED)
 def test_real_radiographs_and_mutated_ones_are_counted_as_predicted(real_images, phantoms, tmp_path, name):
     images = {
         label: list(mutated(opened(sorted((real_images / "test" / label).glob(pattern))[::40][:5])))

@@ -151,15 +151,29 @@ def stress_set(folds: Sequence[StressValidation]) -> StressSet:
     unchanged, stressed = (
         np.concatenate([getattr(fold, name) for fold in folds]) for name in ("unchanged", "stressed")
     )
-    normal = label == 0
-    majority = normal & ~minority
+    majority = (label == 0) & ~minority
     probability = np.where(majority[:, None], stressed, unchanged)
+    return StressSet(logits_of(probability), label, stress_weights(label, minority))
+
+
+def stress_weights(label: NDArray[np.int64], minority: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """(n,) weights with mean 1: half on pneumonias, a quarter each on minority normals and on other normals.
+
+    Args:
+        label: (n,) int classes, 0 for normal; each etiology has the same weight.
+        minority: (n,) bool, minority normals.
+    """
+    normal = label == 0
     etiologies = np.unique(label[~normal])
-    groups = [(minority, 0.25), (majority, 0.25), *((label == each, 0.5 / len(etiologies)) for each in etiologies)]
+    groups = [
+        (minority, 0.25),
+        (normal & ~minority, 0.25),
+        *((label == each, 0.5 / len(etiologies)) for each in etiologies),
+    ]
     weight = np.zeros(len(label))
     for members, fraction in groups:
         weight[members] = fraction / max(1, members.sum())
-    return StressSet(logits_of(probability), label, weight / weight.mean())
+    return np.asarray(weight / weight.mean())
 
 
 def make_stress_images(
