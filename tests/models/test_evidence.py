@@ -1,14 +1,16 @@
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
-from pneumoscope.bundle import LOGITS
+from pneumoscope.bundle import EVIDENCE, EXPLAINED, INPUT, LOGITS
 from pneumoscope.config import ModelConfig
 from pneumoscope.inference.network import Network
+from pneumoscope.models import evidence as evidence_module
 from pneumoscope.models.ensemble import Ensemble
-from pneumoscope.models.evidence import ExplainedClassifier, explain, resample_by_area
+from pneumoscope.models.evidence import ExplainedClassifier, explain, resample_by_area, set_reference
 from pneumoscope.models.registry import build_model
 from pneumoscope.training.batches import as_network_input
 from pneumoscope.training.export import export_onnx
@@ -66,6 +68,107 @@ def test_evidence_and_biases_sum_to_the_logits(architecture):
         images = torch.rand(2, 1, 224, 224, generator=torch.Generator().manual_seed(0))
         logits, evidence, *_ = ExplainedClassifier(model)(images)
     torch.testing.assert_close(evidence.mean(dim=(2, 3)), logits, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("architecture", ["lite0", "mid", "nano"])
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_evidence_against_normal_images_is_that_of_integrated_gradients(architecture, mirrored):
+    """Two points on the way from the reference, by automatic differentiation; and the mean of both views."""
+    model = lively(architecture, mirrored=mirrored, lung_fields=True, input_side=96)
+    generator = torch.Generator().manual_seed(0)
+    images, normals = (torch.rand(n, 1, 224, 224, generator=generator) for n in (3, 5))
+    set_reference(model, [normals[:3], normals[3:]])
+    with torch.no_grad():
+        logits, evidence, *_ = ExplainedClassifier(model)(images)
+        chosen = ExplainedClassifier(model)(images, torch.tensor([2, 0]))[1]
+    torch.testing.assert_close(logits, model(images).detach())
+    # A batch of another size rounds differently, and where a ReLU bends, slopes do with it.
+    torch.testing.assert_close(chosen, evidence[[2, 0]], rtol=0, atol=1e-2 * float(evidence.abs().max()))
+    *fixed, trunk = model.base
+    # Stem, normalisation, activation and four blocks.
+    lower, upper = torch.nn.Sequential(*fixed, *list(trunk)[:7]), torch.nn.Sequential(*list(trunk)[7:])
+    assert evidence.shape[2:] == (15, 14)  # the lung fields in 12 x 12 cells
+
+    def flipped(some):
+        return some.flip(3)
+
+    with torch.no_grad():
+        views = [lower(images), lower(flipped(images))] if mirrored else [lower(images)]
+        reference = lower(torch.cat([normals, flipped(normals)]) if mirrored else normals).mean(dim=0)
+    torch.testing.assert_close(model.base.reference, reference)
+    expected = []
+    for maps in views:
+        slopes = []
+        for fraction in (0.25, 0.75):
+            point = (reference + fraction * (maps - reference)).requires_grad_()
+            found = model.head(upper(point))
+            slopes.append([torch.autograd.grad(found[:, k].sum(), point, retain_graph=True)[0] for k in range(3)])
+        slope = (torch.stack(slopes[0], dim=1) + torch.stack(slopes[1], dim=1)) / 2
+        expected.append((slope * (maps - reference).unsqueeze(1)).sum(dim=2))
+    whole = expected[0] if not mirrored else (expected[0] + flipped(expected[1])) / 2
+    # Given for the whole frame, in which the lung fields are a part; the sum over all positions is kept.
+    total = whole.sum(dim=(2, 3))
+    torch.testing.assert_close(evidence.mean(dim=(2, 3)), total, rtol=0, atol=1e-2 * float(total.abs().max()))
+    assert not evidence[:, :, -1].any()
+
+
+def test_evidence_against_normal_images_sums_to_what_sets_the_logits_apart(monkeypatch):
+    """By a fine enough path."""
+    monkeypatch.setattr(evidence_module, "_POINTS", 60)
+    model = lively("nano")
+    generator = torch.Generator().manual_seed(0)
+    images, normals = (torch.rand(n, 1, 224, 224, generator=generator) for n in (4, 6))
+    set_reference(model, [normals])
+    with torch.no_grad():
+        logits, evidence, *_ = ExplainedClassifier(model)(images)
+        upper = torch.nn.Sequential(*model.base.trunk.explained_layers)
+        apart = logits - model.head(upper(model.base.reference[None]))
+    assert (evidence.mean(dim=(2, 3)) - apart).abs().max() < 0.03 * apart.abs().max()
+    # A normal image of its own has nothing that sets it apart.
+    set_reference(model, [images[:1]])
+    with torch.no_grad():
+        assert not ExplainedClassifier(model)(images[:1])[1].any()
+
+
+def test_without_normal_images_there_is_no_reference():
+    model = lively("nano")
+    set_reference(model, [])
+    assert model.base.reference is None
+    assert "reference" not in " ".join(model.own_state())
+    study = lively("cnn")
+    set_reference(study, [torch.rand(1, 1, 224, 224)])
+    assert not hasattr(study.base, "reference")
+
+
+def test_evidence_is_computed_for_the_images_that_are_asked_for():
+    """The exported network explains none unless it is told which: evidence takes several times the arithmetic of the logits."""
+    model = build_model(ModelConfig("nano", freeze_base=False), seed=1, height=64, width=64).eval()
+    images = np.random.default_rng(0).integers(0, 256, (3, 64, 64), dtype=np.uint8)
+    set_reference(model, [as_network_input(images)])
+    exported = export_onnx(model, 64, 64)
+    logits, evidence = Network(exported, 64, 64).run(images, LOGITS, EVIDENCE)
+    with torch.no_grad():
+        expected = ExplainedClassifier(model)(as_network_input(images))
+    np.testing.assert_allclose(logits, expected[0].numpy(), atol=1e-4)
+    np.testing.assert_allclose(evidence, expected[1].numpy(), rtol=1e-3, atol=1e-4)
+    session = onnxruntime.InferenceSession(exported)
+    assert [each.name for each in session.get_inputs()] == [INPUT]
+    none = session.run([LOGITS, EVIDENCE], {INPUT: images})
+    np.testing.assert_allclose(none[0], logits, atol=1e-5)
+    assert none[1].shape == (0, *evidence.shape[1:])
+    one = session.run([EVIDENCE], {INPUT: images, EXPLAINED: np.array([1])})[0]
+    np.testing.assert_allclose(one, evidence[1:2], rtol=1e-3, atol=1e-4)
+
+
+def test_networks_of_earlier_bundles_explain_every_image():
+    films = helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["n", 2, 2])
+    evidence = helper.make_tensor_value_info(EVIDENCE, TensorProto.FLOAT, ["n", 2, 2])
+    graph = helper.make_graph(
+        [helper.make_node("Cast", [INPUT], [EVIDENCE], to=TensorProto.FLOAT)], "earlier", [films], [evidence]
+    )
+    earlier = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    images = np.arange(12, dtype=np.uint8).reshape(3, 2, 2)
+    assert np.array_equal(Network(earlier.SerializeToString(), 2, 2).run(images, EVIDENCE)[0], images)
 
 
 def test_evidence_of_the_lung_fields_lies_where_they_lie_in_the_image():

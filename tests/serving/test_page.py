@@ -158,10 +158,10 @@ def test_the_zones_that_carry_the_evidence_are_named(page, six, phantoms, tmp_pa
     film = sorted(phantoms.rglob("test/PNEUMONIA/*"))[0]
     unclear = tmp_path / "askew.png"
     Image.open(next(file for file in six if "bacterial" in file.name)).rotate(12).save(unclear)
-    assert detector.predict(unclear).zones is None
+    assert detector.predict(unclear, evidence=True).zones is None
     choose_files(page, [film, unclear])
     page.click(f".films button:has-text('{film.name}')")
-    zones = detector.predict(film).zones
+    zones = detector.predict(film, evidence=True).zones
     named = sorted(((share, name) for name, share in zones.items() if share >= 0.2), reverse=True)
     words = ", ".join(
         f"{name.replace('_', ' ').replace('outside', 'outside the lungs')} {(round(1000 * share) + 5) // 10}%"

@@ -80,6 +80,7 @@ def test_evidence_is_given_as_numbers_and_as_a_picture(service, films, phantom_b
     drawn = service.post("/v1/evidence", content=film.read_bytes())
     assert drawn.headers["content-type"] == "image/png"
     assert drawn.content == overlay_png(read_grey(film), expected.evidence_map, expected.frame)
+    assert json.loads(drawn.headers.get("lung-zones", "null")) == expected.zones
     alone = service.post("/v1/evidence?alone=true", content=film.read_bytes()).content
     with Image.open(io.BytesIO(alone)) as picture:
         assert picture.mode == "RGBA"

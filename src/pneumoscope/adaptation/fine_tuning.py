@@ -31,7 +31,7 @@ from pneumoscope.errors import BundleError
 from pneumoscope.evaluation.metrics import Floats, Ints
 from pneumoscope.files import sha256_of_lines
 from pneumoscope.models.classifier import ImageClassifier
-from pneumoscope.models.evidence import ExplainedClassifier
+from pneumoscope.models.evidence import ExplainedClassifier, set_reference
 from pneumoscope.models.registry import build_model
 from pneumoscope.progress import Progress
 from pneumoscope.training.batches import as_network_input
@@ -88,6 +88,8 @@ class FineTune(Method):
     def fitted(self, images: SiteImages) -> FittedNetwork:
         """Network trained on all images, exported."""
         model, config = self._trained(images, np.arange(len(images)))
+        normals = np.flatnonzero(self.labels(images) == 0)[:_SOME]
+        set_reference(model, [as_network_input(self.pixels[normals])])
         exported = export_onnx(model, config.preprocessing.height, config.preprocessing.width)
         return FittedNetwork(exported, None, config.to_dict())
 

@@ -2,6 +2,7 @@
 
 from pneumoscope.bundle.archive import (
     EVIDENCE,
+    EXPLAINED,
     FEATURE_MAPS,
     FEATURES,
     GOLDEN,
@@ -25,6 +26,7 @@ from pneumoscope.bundle.manifest import FORMAT, GuardLimits, Manifest, Scope
 
 __all__ = [
     "EVIDENCE",
+    "EXPLAINED",
     "FEATURES",
     "FEATURE_MAPS",
     "FORMAT",

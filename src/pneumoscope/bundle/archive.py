@@ -31,6 +31,8 @@ from pneumoscope.files import as_json, atomic_write
 SHIPPED = ("default", "nano", "best")
 # Names of the network's input and outputs, in the ONNX graph and in golden.npz.
 INPUT = "films"
+# Name of a further input, the positions of the images whose evidence is wanted; bundles of earlier versions explain all.
+EXPLAINED = "explained"
 OUTPUTS = LOGITS, EVIDENCE, FEATURES = ("logits", "evidence", "features")
 # Name of a further output, the maps whose means are the features.
 FEATURE_MAPS = "feature_maps"

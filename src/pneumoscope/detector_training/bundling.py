@@ -4,6 +4,7 @@ The exported network is compared with torch on training images; the guard is fit
 run over the validation images for the reference statistics of drift.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pneumoscope import paths
 from pneumoscope.bundle import (
@@ -43,6 +45,7 @@ from pneumoscope.inference.guard import Guard
 from pneumoscope.inference.network import Network
 from pneumoscope.models.classifier import ImageClassifier
 from pneumoscope.models.ensemble import Ensemble
+from pneumoscope.models.evidence import set_reference
 from pneumoscope.progress import Progress, Report, ignored, one, silent
 from pneumoscope.provenance import provenance
 from pneumoscope.training.batches import as_network_input
@@ -51,9 +54,11 @@ from pneumoscope.training.networks import load_network
 from pneumoscope.training.precision import resolve_precision
 from pneumoscope.training.predict import class_probabilities
 from pneumoscope.training.run_folder import RunFolder
-from pneumoscope.types import Split
+from pneumoscope.types import BINARY, Split
 
 _GOLDEN_IMAGES = 4
+# Normal images whose mean is the reference of the evidence.
+_REFERENCE_IMAGES = 400
 # Architectures with a guard on their own features, and the shipped detector whose guard the others get.
 _GUARD_ARCHITECTURES, _GUARD_DETECTOR = ("lite0", "mid", "nano"), "nano"
 # Greatest fraction of the validation images that another detector may find outside its population; it finds all phantoms so.
@@ -201,6 +206,7 @@ def make_bundle(
     dataset, settings = trained.dataset, trained.preprocessing
     used = [*dataset.positions(Split.TRAIN), *dataset.positions(Split.VALIDATION)]
     made = one(report, "network exported")
+    set_reference(trained.model, normal_batches(dataset))
     onnx = export_onnx(trained.model, settings.height, settings.width)
     network = Network(onnx, settings.height, settings.width)
     made()
@@ -217,6 +223,15 @@ def make_bundle(
     without_reference = save_bundle(path, manifest, *parts)
     reference = fit_reference_to(without_reference, dataset, report("validation images predicted by the bundle"))
     return save_bundle(path, replace(manifest, reference=reference), *parts)
+
+
+def normal_batches(dataset: Dataset) -> Iterator[Tensor]:
+    """Normal training images as networks take them, some hundred, evenly over the index."""
+    train = dataset.positions(Split.TRAIN)
+    normals = train[dataset.labels(BINARY, train) == 0]
+    chosen = normals[:: max(1, len(normals) // _REFERENCE_IMAGES)]
+    for start in range(0, len(chosen), _PARITY_BATCH):
+        yield as_network_input(dataset.images[chosen[start : start + _PARITY_BATCH]])
 
 
 def _manifest(

@@ -45,7 +45,7 @@ class ImageScore:
         statistics: Statistics for drift monitoring; None where the network did not see the image.
         header: Header of a DICOM object; None for other files and where it cannot be read.
         description: Description of the image; None unless requested.
-        zones: Fractions of the evidence for pneumonia in each lung zone; None where the lungs could not be placed.
+        zones: Fractions of the evidence for pneumonia in each lung zone; None without evidence, and where the lungs could not be placed.
     """
 
     file: str

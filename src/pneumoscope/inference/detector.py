@@ -255,9 +255,8 @@ class Detector:
         guarded = [prepare_with_frame(image.pixels, own) for image in images] if own else inputs
         network_input = np.stack([each.image for each in inputs])
         # In the chest frame the lungs lie alike in all radiographs.
-        placed = manifest.preprocessing.fit == "chest"
-        explained = evidence or placed
-        names = (LOGITS, *((FEATURES,) if described or not own else ()), *((EVIDENCE,) if explained else ()))
+        aligned = manifest.preprocessing.fit == "chest"
+        names = (LOGITS, *((FEATURES,) if described or not own else ()), *((EVIDENCE,) if evidence else ()))
         outputs = dict(zip(names, self._network.run(network_input, *names), strict=True))
         calibrated = manifest.calibration.probabilities(outputs[LOGITS])
         if own:
@@ -274,7 +273,7 @@ class Detector:
             reason = image.rejection or self._guard.screen(image.pixels, guarded[i].similarity, distance)
             outside = (*([Reason.OUTSIDE_POPULATION] if outside_population[i] else []), *image.header.outside)
             words = population.exposure.describe(exposure[i])
-            explanation = _for_pneumonia(outputs[EVIDENCE][i], calibrated[i]) if explained else None
+            explanation = _for_pneumonia(outputs[EVIDENCE][i], calibrated[i]) if evidence else None
             yield ImageScore(
                 image.name,
                 image.sha256,
@@ -282,14 +281,14 @@ class Detector:
                 _in_words(reason, image.pixels) if reason else _remarks(distance, words, image.header),
                 class_probability=calibrated[i],
                 outside=outside,
-                evidence_map=explanation if evidence else None,
+                evidence_map=explanation,
                 frame=inputs[i].frame,
                 statistics=_statistics(calibrated[i], inputs[i], distance),
                 header=image.header.header,
                 description=ImageDescription(outputs[FEATURES][i], features[i], layout[i], exposure[i])
                 if described
                 else None,
-                zones=lung_zones(explanation, inputs[i].similarity) if placed and explanation is not None else None,
+                zones=lung_zones(explanation, inputs[i].similarity) if explanation is not None and aligned else None,
             )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumoscope.bundle import EVIDENCE, FEATURE_MAPS, FEATURES, INPUT, LOGITS
+from pneumoscope.bundle import EVIDENCE, EXPLAINED, FEATURE_MAPS, FEATURES, INPUT, LOGITS
 from pneumoscope.errors import BundleError, ConfigError, InputError
 
 # ONNX Runtime otherwise gives this machine an identifier and sends its makers what it runs.
@@ -67,9 +67,6 @@ class Network:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
-        # Outputs that are not requested are not computed.
-        self._run_options = onnxruntime.RunOptions()
-        self._run_options.only_execute_path_to_fetches = True
         try:
             self._session = onnxruntime.InferenceSession(model, options, providers=[provider])
         except Exception as error:  # ONNX Runtime has an exception class for every sort of damage
@@ -77,6 +74,8 @@ class Network:
                 f"expected an ONNX network that this runtime reads, found {str(error).splitlines()[0]}: "
                 "update onnxruntime or get the bundle again"
             ) from error
+        # Evidence costs more than all else; bundles of earlier versions compute it with the logits, at no cost.
+        self._explains_on_request = EXPLAINED in {each.name for each in self._session.get_overridable_initializers()}
 
     def run(self, images: NDArray[np.uint8], *outputs: str) -> list[NDArray[np.float32]]:
         """Computes the named outputs, float32 with a row per image, of images (n, height, width) uint8.
@@ -115,10 +114,11 @@ class Network:
         return np.asarray(np.einsum("kc,ncij->nkij", weight, found[FEATURE_MAPS]), dtype=np.float32)
 
     def _run_batch(self, images: NDArray[np.uint8], outputs: Sequence[str]) -> list[NDArray[np.float32]]:
+        inputs: dict[str, NDArray[np.generic]] = {INPUT: np.ascontiguousarray(images)}
+        if EVIDENCE in outputs and self._explains_on_request:
+            inputs[EXPLAINED] = np.arange(len(images))
         try:
-            found: list[NDArray[np.float32]] = self._session.run(
-                list(outputs), {INPUT: np.ascontiguousarray(images)}, self._run_options
-            )
+            found: list[NDArray[np.float32]] = self._session.run(list(outputs), inputs)
             return found
         except Exception as error:  # ONNX Runtime has an exception class for every sort of failure
             message = str(error) or type(error).__name__

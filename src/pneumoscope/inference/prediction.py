@@ -43,7 +43,8 @@ class Prediction:
         notice: Research-use notice.
         validated: Whether the detector was validated on images like this one; False where it is outside or rejected.
         zones: Fractions of the evidence for pneumonia in six lung zones (`right_upper` to `left_lower`, the patient's sides) and
-            `outside` of them, in [0, 1]; None where the lungs could not be placed, and for a rejected image.
+            `outside` of them, in [0, 1]; None where the evidence was not requested, the lungs could not be placed, and for a
+            rejected image.
         evidence_map: (rows, columns) float32 within `frame`, contributions to the logit of pneumonia against normal; None
             unless requested, and for a rejected image. Not part of `to_dict`.
         frame: Top, left, bottom, right of the network's input, as fractions of the image's height and width.

@@ -45,10 +45,12 @@ class Pictures:
     Attributes:
         plain: The radiograph as it is.
         evidence: The radiograph with the evidence for pneumonia and for normal.
+        zones: Lung zones that hold the evidence for pneumonia, in words.
     """
 
     plain: str
     evidence: str
+    zones: str
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ class DrawPictures(Task[Pictures | None]):
         except UnreadableImage:  # changed meanwhile
             return None
         drawn = overlay(pixels, explained.evidence_map, explained.frame)
-        return Pictures(_jpeg(Image.fromarray(to_uint8(pixels))), _jpeg(drawn))
+        zones = zones_in_words(explained.zones) if explained.zones else "not placed"
+        return Pictures(_jpeg(Image.fromarray(to_uint8(pixels))), _jpeg(drawn), zones)
 
     def reject(self, detector: "Detector", cause: str) -> list[Pictures | None]:
         """Gives no pictures."""
@@ -165,7 +168,6 @@ def _row(prediction: Prediction) -> dict[str, Any]:
         "probability": _probability(prediction),
         "reasons": ", ".join(prediction.reasons),
         "validated": prediction.validated,
-        "zones": (zones_in_words(prediction.zones) if prediction.zones else "not placed") if positive else "",
         "etiologies": ", ".join(f"{name} {100 * value:.0f} %" for name, value in prediction.etiologies.items())
         if positive
         else "",
@@ -178,7 +180,9 @@ def _with_pictures(
     """Rows with pictures of images, which are predicted again: evidence maps of a million images would not fit into memory."""
     drawn = pool.run(DrawPictures([prediction.file], request) for prediction in predictions)
     return [
-        _row(prediction) | {"plain": pictures.plain, "evidence": pictures.evidence}
+        _row(prediction)
+        | {"plain": pictures.plain, "evidence": pictures.evidence}
+        | {"zones": "" if prediction.decision is Decision.NORMAL else pictures.zones}
         for prediction, [pictures] in zip(predictions, drawn, strict=True)
         if pictures
     ]

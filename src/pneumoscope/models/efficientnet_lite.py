@@ -6,9 +6,10 @@ mean pooling and one dense layer. In inference a mirrored network averages the m
 Source: Tan and Le, ICML 2019, arXiv 1905.11946; the lite variants as published with TensorFlow's TPU models.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
+from typing import cast
 
 import numpy as np
 import torch
@@ -33,6 +34,8 @@ _WHOLE = ((0.0, 1.0), (0.0, 1.0))
 _MIXED_STAGES = 2
 # Number of the block, from 0, whose maps the input guard uses: nano's last, and lite0's at the same depth.
 _INTERMEDIATE_BLOCK = 8
+# Number of the block whose maps the evidence divides among positions: eight pixels of the input a cell.
+_EXPLAINED_BLOCK = 3
 
 
 # First and last row, and first and last column, as fractions of an image's side.
@@ -198,9 +201,17 @@ def _pad_as_same(maps: Tensor, kernel: int, stride: int) -> Tensor:
     """Pad maps for a strided convolution as TensorFlow's SAME does; unchanged with stride 1."""
     if stride == 1:
         return maps
-    missing = [max((ceil(size / stride) - 1) * stride + kernel - size, 0) for size in maps.shape[2:]]
+    top, left, bottom, right = same_padding(maps.shape[2:], kernel, stride)
+    return functional.pad(maps, (left, right, top, bottom))
+
+
+def same_padding(size: Sequence[int], kernel: int, stride: int) -> tuple[int, int, int, int]:
+    """Pixels that a strided convolution adds above, on the left, below and on the right of maps of a height and width; 0 with stride 1."""
+    if stride == 1:
+        return 0, 0, 0, 0
+    missing = [max((ceil(length / stride) - 1) * stride + kernel - length, 0) for length in size]
     (top, left) = (m // 2 for m in missing)
-    return functional.pad(maps, (left, missing[1] - left, top, missing[0] - top))
+    return top, left, missing[0] - top, missing[1] - left
 
 
 def _norm(channels: int) -> BatchNorm2d:
@@ -308,15 +319,23 @@ class LiteTrunk(nn.Sequential):
         self.channels = channels
         block_indices = [index for index, layer in enumerate(layers) if isinstance(layer, InvertedResidual)]
         self._intermediate = block_indices[min(_INTERMEDIATE_BLOCK, len(block_indices) - 1)]
+        self._explained = block_indices[min(_EXPLAINED_BLOCK, len(block_indices) - 1)]
 
-    def forward_intermediates(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Last maps, and the maps of an intermediate block, of images (n, 1, height, width)."""
-        maps = intermediate = images
+    @property
+    def explained_layers(self) -> list[nn.Module]:
+        """Layers behind the maps that the evidence divides among positions."""
+        return list(self)[self._explained + 1 :]
+
+    def forward_intermediates(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Last maps, the maps of an intermediate block, and those that the evidence divides, of images (n, 1, height, width)."""
+        maps = intermediate = explained = images
         for index, layer in enumerate(self):
             maps = layer(maps)
             if index == self._intermediate:
                 intermediate = maps
-        return maps, intermediate
+            if index == self._explained:
+                explained = maps
+        return maps, intermediate, explained
 
     def pretrained_layers(self) -> Iterator[nn.Module]:
         """Convolutions and normalisations in the order of the published weight files."""
@@ -381,37 +400,50 @@ class ImageMaps(nn.Sequential):
     Attributes:
         mirrored: Whether inference averages over an image and its mirror image.
         part: Part of the image that the maps show; None for the whole of it.
+        reference: (channels, rows, columns), mean over normal images of the maps that the evidence divides among positions;
+            None where it is not known. It belongs to the evidence, not to the network: it is not saved with its weights.
     """
+
+    reference: Tensor | None
 
     def __init__(self, mirrored: bool, part: Part | None, *layers: nn.Module) -> None:
         super().__init__(*layers)
         self.mirrored = mirrored
         self.part = part
+        self.register_buffer("reference", None, persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Maps (n, channels, rows, columns) of images (n, 1, height, width)."""
         return self.forward_intermediates(images)[0]
 
-    def forward_intermediates(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Last maps and intermediate maps of images.
+    def forward_intermediates(self, images: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Last maps and intermediate maps of images, and the maps that the evidence divides among positions.
 
         Intermediate maps separate other images from chest radiographs better: they are less specific to the classes.
+
+        Returns:
+            Last maps and intermediate maps, means over the views; and the other maps of each view: the image and, in inference with
+            `mirrored`, its mirror image.
         """
-        maps, intermediate = self._maps(images)
+        maps, intermediate, explained = self._maps(images)
         if self.training or not self.mirrored:
-            return maps, intermediate
+            return maps, intermediate, [explained]
         # Flipped as (n, height, width, 1), which keeps channels-last strides; see `as_network_input`.
         mirrored = images.permute(0, 2, 3, 1).flip(2).permute(0, 3, 1, 2)
-        other, other_intermediate = self._maps(mirrored)
-        return (maps + other.flip(3)) / 2, (intermediate + other_intermediate.flip(3)) / 2
+        other, other_intermediate, other_explained = self._maps(mirrored)
+        last, means = (maps + other.flip(3)) / 2, (intermediate + other_intermediate.flip(3)) / 2
+        return last, means, [explained, other_explained]
 
-    def _maps(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        *preprocessing, trunk = self
+    @property
+    def trunk(self) -> LiteTrunk:
+        """Trunk, behind the fixed layers."""
+        return cast(LiteTrunk, self[-1])
+
+    def _maps(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         prepared = images
-        for layer in preprocessing:
+        for layer in list(self)[:-1]:
             prepared = layer(prepared)
-        maps: tuple[Tensor, Tensor] = trunk.forward_intermediates(prepared)  # type: ignore[operator]
-        return maps
+        return self.trunk.forward_intermediates(prepared)
 
 
 def initialise_convolutions(trunk: nn.Module, generator: torch.Generator) -> None:

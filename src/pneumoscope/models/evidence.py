@@ -1,29 +1,68 @@
-"""Evidence maps: the exact contribution of each position of the feature maps to the logits.
+"""Evidence maps: how much each position of a network's maps contributes to the logits.
 
-For a given image, every network here is a linear function of its last feature maps: dense layers, ReLU, maximum and
-convolution are piecewise linear. So each logit is the sum over positions of slope * maps, and of the contribution of the
-biases. The slope is computed layer by layer from the logits back to the maps, by explicit formulas instead of automatic
-differentiation, so that the exported network can compute it too. Nothing is approximated.
+Behind its maps every network here is piecewise linear: dense layers, convolution, normalisation in inference, ReLU, maximum. Slopes are
+computed layer by layer from the logits back to the maps, by explicit formulas instead of automatic differentiation, so that the
+exported network can compute them too.
 
-For a head that pools its maps this is the class activation map (Zhou et al., CVPR 2016, arXiv 1512.04150).
+The detectors compare an image with normal ones. Their maps are those of the first block with a stride of eight pixels, and the
+reference is the mean of these maps over normal training images, in whose chest frames the lungs lie alike. The contribution of
+a position is its difference from the reference times the mean slope on the straight way between them: integrated gradients
+(Sundararajan et al., ICML 2017, arXiv 1703.01365), whose sum is the difference of the logits from those of the reference, here but for the few
+points on the way. Maps of the last layer times slope, which need no reference, say rather where lungs are than what is wrong with these
+(docs/results/evidence.md).
 
-Evidence of a network that sees a part of the image is given for the whole of it, 0 outside of that part. The evidence of an ensemble is the weighted sum of its members' evidence, on the finest of their grids: a coarser map is
-resampled to that grid by area, so that its mean stays the same.
+Without a reference, as for the networks of the study, a contribution is slope times map of the last maps: with the biases they sum to
+the logits exactly. For a head that pools its maps this is the class activation map (Zhou et al., CVPR 2016, arXiv 1512.04150).
+
+Evidence of a network that sees a part of the image is given for the whole of it, 0 outside of that part. The evidence of an ensemble is
+the weighted sum of its members' evidence, on the finest of their grids: a coarser map is resampled to that grid by area, so that its
+mean stays the same.
 """
 
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from math import ceil
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from pneumoscope.models.classifier import FlattenFeatures, ImageClassifier
-from pneumoscope.models.efficientnet_lite import ImageMaps, Part, PooledHead
+from pneumoscope.models.efficientnet_lite import ImageMaps, InvertedResidual, MixStyle, Part, PooledHead, same_padding
 from pneumoscope.models.ensemble import Ensemble
 
 # Less than a cell, so that a division that is not exact adds none.
 _ROUNDING = 1e-6
+# Points on the way from the reference to the image: with four the maps are no better (docs/lab-log.md).
+_POINTS = 2
+_RELU6_LIMIT = 6
 ExplainedOutputs = tuple[Tensor, Tensor, Tensor, Tensor]
+# Function from the derivative of the logits by a layer's output, (n, classes, ...), to that by its input.
+_Pullback = Callable[[Tensor], Tensor]
+
+
+@torch.no_grad()
+def set_reference(model: ImageClassifier | Ensemble, normals: Iterable[Tensor]) -> None:
+    """Set what the evidence of a detector compares images with; networks of the study have no reference.
+
+    Args:
+        model: Trained network, left in evaluation mode.
+        normals: Batches (n, 1, height, width) in [0, 1] of normal training images; none leaves the model without a reference.
+    """
+    model.eval()
+    members = list(model.members) if isinstance(model, Ensemble) else [model]
+    sums: list[Tensor | float] = [0.0] * len(members)
+    count = 0
+    for images in normals:
+        count += len(images)
+        for number, member in enumerate(members):
+            if isinstance(member.base, ImageMaps):
+                views = member.base.forward_intermediates(images)[2]
+                sums[number] += torch.stack(views).mean(dim=0).sum(dim=0)
+    for member, total in zip(members, sums, strict=True):
+        if isinstance(member.base, ImageMaps) and isinstance(total, Tensor):
+            member.base.reference = total / count
 
 
 def explain(model: ImageClassifier | Ensemble) -> "ExplainedClassifier | ExplainedEnsemble":
@@ -40,9 +79,9 @@ class ExplainedEnsemble(nn.Module):
         self.members = nn.ModuleList(ExplainedClassifier(member) for member in ensemble.members)  # type: ignore[arg-type]
         self.register_buffer("weights", ensemble.weights)
 
-    def forward(self, images: Tensor) -> ExplainedOutputs:
+    def forward(self, images: Tensor, explained: Tensor | None = None) -> ExplainedOutputs:
         """Outputs for images, as those of `ExplainedClassifier.forward`."""
-        outputs: list[ExplainedOutputs] = [member(images) for member in self.members]
+        outputs: list[ExplainedOutputs] = [member(images, explained) for member in self.members]
         rows, columns = (max(each[1].shape[axis] for each in outputs) for axis in (2, 3))
         weighted = list(zip(self.weights, outputs, strict=True))  # type: ignore[arg-type]
         logits = torch.stack([weight * each[0] for weight, each in weighted]).sum(dim=0)
@@ -99,33 +138,67 @@ class ExplainedClassifier(nn.Module):
         self.maps = maps
         self.rest = nn.ModuleList(rest)
 
-    def forward(self, images: Tensor) -> ExplainedOutputs:
+    def forward(self, images: Tensor, explained: Tensor | None = None) -> ExplainedOutputs:
         """Logits, evidence, features and feature maps of images.
 
         Args:
             images: Images (n, 1 or 3, height, width) in [0, 1].
+            explained: (m,) int64, positions of the images whose evidence is wanted, which takes several times the arithmetic of the
+                logits; all where None.
 
         Returns:
-            Logits (n, classes); evidence (n, classes, rows, columns), whose mean over the positions is the logits without
-            the contribution of the biases; features (n, channels), the means of the feature maps (n, channels, rows, columns),
-            which are the intermediate maps, or the last maps where the network has none.
+            Logits (n, classes); evidence (m, classes, rows, columns), whose mean over the positions is about the logits less those of
+            the reference, or, without a reference, the logits less the contribution of the biases; features (n, channels), the means
+            of the feature maps (n, channels, rows, columns), which are the intermediate maps, or the last maps where the network has none.
         """
-        maps, intermediate = (
-            self.maps.forward_intermediates(images) if isinstance(self.maps, ImageMaps) else 2 * (self.maps(images),)
-        )
-        values = [maps]
+        if isinstance(self.maps, ImageMaps):
+            maps, intermediate, views = self.maps.forward_intermediates(images)
+        else:
+            maps = intermediate = self.maps(images)
+            views = []
+        logits = maps
         for layer in self.rest:
-            values.append(_forward(layer, values[-1]))
-        logits = values[-1]
+            logits = _linearise_layer(layer, logits)[0]
         classes = logits.shape[1]
-        slope = torch.eye(classes, dtype=logits.dtype).expand(logits.shape[0], classes, classes)
-        for layer, before, after in zip(reversed(self.rest), reversed(values[:-1]), reversed(values[1:]), strict=True):
-            slope = _backward(layer, slope, before, after)
-        evidence = (slope * maps.unsqueeze(1)).sum(dim=2) * (maps.shape[2] * maps.shape[3])
+        reference = self.maps.reference if isinstance(self.maps, ImageMaps) else None
+        chosen, *views = (each if explained is None else each[explained] for each in (maps, *views))
+        if isinstance(self.maps, ImageMaps) and reference is not None:
+            evidence = _evidence_against(reference, views, [*self.maps.trunk.explained_layers, *self.rest], classes)
+        else:
+            evidence = _contributions(_slopes(_linearise(self.rest, chosen)[1], chosen.shape[0], classes), chosen)
         features = intermediate.mean(dim=(2, 3))
         if isinstance(self.maps, ImageMaps) and self.maps.part:
             evidence, intermediate = (_embed(each, self.maps.part) for each in (evidence, intermediate))
         return logits, evidence, features, intermediate
+
+
+def _evidence_against(reference: Tensor, views: Sequence[Tensor], layers: Sequence[nn.Module], classes: int) -> Tensor:
+    """Evidence (n, classes, rows, columns), the mean of that of an image and of that of its mirror image, turned back.
+
+    Args:
+        reference: (channels, rows, columns).
+        views: Maps (n, channels, rows, columns) of the images and, of a mirrored network, of their mirror images.
+        layers: Layers from these maps to the logits.
+        classes: Number of classes.
+    """
+    differences = [maps - reference for maps in views]
+    fractions = [(point + 0.5) / _POINTS for point in range(_POINTS)]
+    # One batch for all points and views: the graph holds the layers, and their slopes, once.
+    points = torch.cat([reference + fraction * each for each in differences for fraction in fractions])
+    slopes = _slopes(_linearise(layers, points)[1], points.shape[0], classes)
+    mean_slopes = slopes.reshape(len(views), _POINTS, -1, *slopes.shape[1:]).mean(dim=1)
+    evidence = [_contributions(slope, each) for slope, each in zip(mean_slopes, differences, strict=True)]
+    return evidence[0] if len(evidence) == 1 else (evidence[0] + evidence[1].flip(3)) / 2
+
+
+def _slopes(pullback: _Pullback, images: int, classes: int) -> Tensor:
+    """Derivative of each logit by the maps, (n, classes, channels, rows, columns)."""
+    return pullback(torch.eye(classes).expand(images, classes, classes))
+
+
+def _contributions(slopes: Tensor, maps: Tensor) -> Tensor:
+    """Contributions (n, classes, rows, columns) of the positions of maps (n, channels, rows, columns); their mean is that of all maps."""
+    return (slopes * maps.unsqueeze(1)).sum(dim=2) * (maps.shape[2] * maps.shape[3])
 
 
 def _parts(model: ImageClassifier) -> tuple[nn.Module, list[nn.Module]]:
@@ -146,40 +219,69 @@ class _MeanPooling(nn.Module):
         return maps.mean(dim=(2, 3))
 
 
-def _forward(layer: nn.Module, before: Tensor) -> Tensor:
-    # The networks' own ReLU works in place and would overwrite values that the backward formulas need.
-    return functional.relu(before) if isinstance(layer, nn.ReLU) else layer(before)
+def _linearise(layers: Iterable[nn.Module], maps: Tensor) -> tuple[Tensor, _Pullback]:
+    """Output of a sequence of layers, and its pullback at these maps."""
+    pullbacks: list[_Pullback] = []
+    for layer in layers:
+        maps, pullback = _linearise_layer(layer, maps)
+        pullbacks.append(pullback)
+    return maps, partial(_pull_through, pullbacks)
 
 
-def _backward(layer: nn.Module, slope: Tensor, before: Tensor, after: Tensor) -> Tensor:
-    """Derivative of the logits by a layer's input from that by its output.
+def _pull_through(pullbacks: Sequence[_Pullback], slope: Tensor) -> Tensor:
+    for pullback in reversed(pullbacks):
+        slope = pullback(slope)
+    return slope
 
-    Args:
-        layer: Layer.
-        slope: (n, classes, ...), derivative by the output.
-        before: Input of the layer.
-        after: Output of the layer.
 
-    Returns:
-        (n, classes, ...), derivative by the input.
-    """
+def _linearise_layer(layer: nn.Module, before: Tensor) -> tuple[Tensor, _Pullback]:
+    """Output of a layer for its input, and its pullback there."""
+    if isinstance(layer, InvertedResidual):
+        inside, pullback = _linearise(layer.layers, before)
+        if not layer.has_shortcut:
+            return inside, pullback
+        return before + inside, lambda slope: slope + pullback(slope)
+    if isinstance(layer, nn.ReLU | nn.ReLU6):
+        # The networks' own work in place and would overwrite values that other pullbacks need.
+        after = functional.relu(before) if isinstance(layer, nn.ReLU) else functional.relu6(before)
+        passes = after > 0 if isinstance(layer, nn.ReLU) else (after > 0) & (after < _RELU6_LIMIT)
+        return after, lambda slope: slope * passes.unsqueeze(1)
+    after = layer(before)
     if isinstance(layer, nn.Linear):
-        through: Tensor = slope @ layer.weight
-        return through
-    if isinstance(layer, nn.ReLU):
-        return slope * (after > 0).unsqueeze(1)
+        return after, lambda slope: slope @ layer.weight
+    if isinstance(layer, nn.BatchNorm2d):
+        scale = layer.weight * torch.rsqrt(cast(Tensor, layer.running_var) + layer.eps)
+        return after, lambda slope: slope * scale[:, None, None]
+    if isinstance(layer, nn.Conv2d):
+        return after, partial(_through_convolution, layer, before.shape[2:])
     if isinstance(layer, _MeanPooling):
         height, width = before.shape[2:]
-        return (slope / (height * width))[..., None, None].expand(*slope.shape, height, width)
+        return after, lambda slope: (slope / (height * width))[..., None, None].expand(*slope.shape, height, width)
     if isinstance(layer, FlattenFeatures):
         channels, height, width = before.shape[1:]
-        return slope.reshape(*slope.shape[:2], height, width, channels).permute(0, 1, 4, 2, 3)
+        return after, lambda slope: slope.reshape(*slope.shape[:2], height, width, channels).permute(0, 1, 4, 2, 3)
     if isinstance(layer, nn.MaxPool2d):
-        return _through_maximum(slope, before, after)
-    if isinstance(layer, nn.Conv2d):
-        back = functional.conv_transpose2d(slope.flatten(0, 1), layer.weight)
-        return back.reshape(*slope.shape[:2], *back.shape[1:])
-    raise TypeError(f"no backward formula for {type(layer).__name__}")
+        return after, lambda slope: _through_maximum(slope, before, after)
+    if isinstance(layer, MixStyle):  # changes nothing in inference
+        return after, lambda slope: slope
+    raise TypeError(f"no derivative for {type(layer).__name__}")
+
+
+def _through_convolution(layer: nn.Conv2d, size: Sequence[int], slope: Tensor) -> Tensor:
+    """Derivative by the input of a convolution, whose height and width are `size`."""
+    flat = slope.flatten(0, 1)
+    # Convolutions where there is one: ONNX Runtime transposes convolutions group by group, and several times slower.
+    if layer.stride == (1, 1) and layer.groups == 1 and layer.kernel_size == (1, 1):
+        back = functional.conv2d(flat, layer.weight.transpose(0, 1))
+    elif layer.stride == (1, 1) and layer.groups == layer.in_channels == layer.out_channels:
+        back = functional.conv2d(flat, layer.weight.flip(2, 3), padding=layer.padding, groups=layer.groups)
+    else:
+        back = functional.conv_transpose2d(
+            flat, layer.weight, stride=layer.stride, padding=cast(tuple[int, int], layer.padding), groups=layer.groups
+        )
+        top, left = same_padding(size, layer.kernel_size[0], layer.stride[0])[:2]
+        back = back[:, :, top : top + size[0], left : left + size[1]]
+    return back.reshape(*slope.shape[:2], *back.shape[1:])
 
 
 def _through_maximum(slope: Tensor, before: Tensor, after: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Routes of the service, each a few lines around the queue."""
 
+import json
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -12,7 +13,7 @@ from pneumoscope.serving.history import History
 from pneumoscope.serving.openapi import form_body, image_body, problem_responses
 from pneumoscope.serving.problems import Problem, ProblemError
 from pneumoscope.serving.service import Service
-from pneumoscope.serving.tasks import DecodeImages, DrawEvidence, GreyLevels
+from pneumoscope.serving.tasks import DecodeImages, DrawEvidence, DrawnEvidence, GreyLevels
 from pneumoscope.types import Decision
 
 _LARGEST_ID = 2**63 - 1
@@ -40,6 +41,18 @@ _LEVELS = {
     "headers": {
         name: {"schema": {"type": "integer"}, "description": description}
         for name, description in (("Film-Height", "Pixels."), ("Film-Width", "Pixels."), ("Film-Bits", "8 or 16."))
+    },
+}
+
+
+_DRAWN = {
+    "content": {"image/png": {}},
+    "description": "At the film's own size.",
+    "headers": {
+        "Lung-Zones": {
+            "schema": {"type": "string"},
+            "description": "Fractions of the evidence for pneumonia by lung zone, a JSON object; absent where the lungs could not be placed.",
+        }
     },
 }
 
@@ -99,7 +112,7 @@ def add_drawing(app: FastAPI, service: Service) -> None:
         summary="Draw the evidence map",
         response_class=Response,
         openapi_extra=image_body(),
-        responses=problems | {200: {"content": {"image/png": {}}, "description": "At the film's own size."}},
+        responses=problems | {200: _DRAWN},
     )
     async def evidence(
         request: Request,
@@ -108,8 +121,9 @@ def add_drawing(app: FastAPI, service: Service) -> None:
         with service.in_use() as served:
             served.queue.check_room()
             async with service.uploads.image(request, "") as image:
-                drawn = await service.result(served, DrawEvidence([image], alone))
-        return Response(drawn, media_type="image/png")
+                drawn: DrawnEvidence = await service.result(served, DrawEvidence([image], alone))
+        headers = {"Lung-Zones": json.dumps(drawn.zones)} if drawn.zones else {}
+        return Response(drawn.picture, media_type="image/png", headers=headers)
 
     @app.post(
         "/v1/film",

@@ -32,8 +32,21 @@ class GreyLevels:
 
 
 @dataclass(frozen=True)
-class DrawEvidence(Task[bytes | UnreadableImage]):
-    """Evidence as a PNG file; UnreadableImage where there is none.
+class DrawnEvidence:
+    """Evidence of an image.
+
+    Attributes:
+        picture: PNG file.
+        zones: Fractions of the evidence for pneumonia in each lung zone; None where the lungs could not be placed.
+    """
+
+    picture: bytes
+    zones: dict[str, float] | None
+
+
+@dataclass(frozen=True)
+class DrawEvidence(Task[DrawnEvidence | UnreadableImage]):
+    """Evidence as a picture and by lung zone; UnreadableImage where there is none.
 
     Attributes:
         alone: Whether to draw the evidence on a transparent ground, without the image.
@@ -42,11 +55,11 @@ class DrawEvidence(Task[bytes | UnreadableImage]):
     images: Sequence[NamedImage]
     alone: bool = False
 
-    def run(self, detector: Detector, each: Each) -> list[bytes | UnreadableImage]:
-        """A picture of each image."""
+    def run(self, detector: Detector, each: Each) -> list[DrawnEvidence | UnreadableImage]:
+        """The evidence of each image."""
         return [self._draw(detector, image) for image in each(self.images)]
 
-    def _draw(self, detector: Detector, image: NamedImage) -> bytes | UnreadableImage:
+    def _draw(self, detector: Detector, image: NamedImage) -> DrawnEvidence | UnreadableImage:
         try:
             pixels = _pixels(image)
         except UnreadableImage as error:
@@ -55,10 +68,12 @@ class DrawEvidence(Task[bytes | UnreadableImage]):
         if found.evidence_map is None or found.frame is None:
             return UnreadableImage(found.detail)
         if self.alone:
-            return as_png(evidence_layer(found.evidence_map, found.frame, *pixels.shape))
-        return as_png(overlay(pixels, found.evidence_map, found.frame))
+            drawn = evidence_layer(found.evidence_map, found.frame, *pixels.shape)
+        else:
+            drawn = overlay(pixels, found.evidence_map, found.frame)
+        return DrawnEvidence(as_png(drawn), found.zones)
 
-    def reject(self, detector: Detector, cause: str) -> list[bytes | UnreadableImage]:
+    def reject(self, detector: Detector, cause: str) -> list[DrawnEvidence | UnreadableImage]:
         """Errors that say that the images cannot be decoded."""
         return [_undecodable(cause) for _ in self.images]
 

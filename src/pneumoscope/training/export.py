@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from onnx import GraphProto, TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from pneumoscope.bundle import FEATURE_MAPS, INPUT, OUTPUTS
+from pneumoscope.bundle import EXPLAINED, FEATURE_MAPS, INPUT, OUTPUTS
 from pneumoscope.models.classifier import ImageClassifier
 from pneumoscope.models.ensemble import Ensemble
 from pneumoscope.models.evidence import ExplainedOutputs, explain
@@ -29,17 +29,18 @@ class _BundledNetwork(nn.Module):
         super().__init__()
         self.model = explain(model)
 
-    def forward(self, images: Tensor) -> ExplainedOutputs:
-        logits, evidence, features, maps = self.model(images.to(torch.float32).unsqueeze(1) / 255.0)
+    def forward(self, images: Tensor, explained: Tensor | None = None) -> ExplainedOutputs:
+        logits, evidence, features, maps = self.model(images.to(torch.float32).unsqueeze(1) / 255.0, explained)
         return logits, evidence, features, maps
 
 
 def export_onnx(model: ImageClassifier | Ensemble, height: int, width: int) -> bytes:
     """Export a network to ONNX.
 
-    The graph has one input, the images (n, height, width) uint8, and four outputs: `logits` (n, classes) float32;
-    `evidence` (n, classes, rows, columns), the contribution of each position of the last maps to the logits; `features`
-    (n, channels), the means of the `feature_maps` (n, channels, rows, columns), from which another head can be fitted.
+    The graph takes the images, `films` (n, height, width) uint8, and, unless none is to be explained, the positions `explained` (m,) int64 of
+    those whose evidence is wanted. Its outputs are `logits` (n, classes) float32; `evidence` (m, classes, rows, columns), the
+    contribution of each position of the maps to the logits; `features` (n, channels), the means of the `feature_maps`
+    (n, channels, rows, columns), from which another head can be fitted.
     The weights of an ensemble are stored in half precision, which halves the file; it computes in single precision.
 
     Args:
@@ -57,11 +58,14 @@ def export_onnx(model: ImageClassifier | Ensemble, height: int, width: int) -> b
         warnings.simplefilter("ignore", FutureWarning)
         program = torch.onnx.export(
             bundled,
-            (example,),
+            (example, torch.arange(2)),
             dynamo=True,
-            input_names=[INPUT],
+            input_names=[INPUT, EXPLAINED],
             output_names=[*OUTPUTS, FEATURE_MAPS],
-            dynamic_shapes={"images": {0: torch.export.Dim("n", min=1)}},
+            dynamic_shapes={
+                "images": {0: torch.export.Dim("n", min=1)},
+                "explained": {0: torch.export.Dim("m", min=1)},
+            },
             opset_version=_OPSET,
             verbose=False,
         )
@@ -69,6 +73,8 @@ def export_onnx(model: ImageClassifier | Ensemble, height: int, width: int) -> b
         raise AssertionError("torch.onnx.export gave no program")
     model_proto = program.model_proto
     _remove_source_locations(model_proto)
+    # An input that is also an initializer may be left out, and then has this value: no image is explained.
+    model_proto.graph.initializer.append(numpy_helper.from_array(np.zeros(0, dtype=np.int64), EXPLAINED))
     if isinstance(model, Ensemble):
         _store_in_half_precision(model_proto.graph)
     content: bytes = model_proto.SerializeToString()

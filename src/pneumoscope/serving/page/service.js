@@ -133,4 +133,8 @@ export async function levels(file) {
   return { height, width, bits, values: bits === 8 ? new Uint8Array(content) : new Uint16Array(content) };
 }
 
-export const evidenceLayer = async (file) => (await send("/v1/evidence?alone=true", file)).blob();
+// The map as a picture, and the fractions of the evidence for pneumonia by lung zone, null where the lungs were not placed.
+export async function evidence(file) {
+  const response = await send("/v1/evidence?alone=true", file);
+  return { picture: await response.blob(), zones: JSON.parse(response.headers.get("Lung-Zones") ?? "null") };
+}

@@ -1,6 +1,6 @@
 // A film on a stage: zoom, pan, window and level, invert, the evidence laid over it.
 import { h } from "./dom.js";
-import { evidenceLayer, levels } from "./service.js";
+import { evidence, levels } from "./service.js";
 import { t } from "./words.js";
 
 const KEPT = 6;
@@ -44,6 +44,13 @@ export async function thumbnail(item, side) {
   context.drawImage(whole, 0, 0, small.width, small.height);
   return small.toDataURL("image/jpeg", 0.85);
 }
+
+// The evidence of an item, requested when it is first wanted; once more after a failure.
+export const evidenceOf = (item) =>
+  (item.evidence ??= evidence(item.file).catch((error) => {
+    item.evidence = null;
+    throw error;
+  }));
 
 export class Stage {
   constructor(onChange) {
@@ -228,7 +235,7 @@ export class Stage {
     if (this.layerOf !== item) {
       this.layerOf = item;
       try {
-        const picture = await evidenceLayer(item.file);
+        const { picture } = await evidenceOf(item);
         if (this.item !== item) return;
         this.layer.src = URL.createObjectURL(picture);
       } catch {

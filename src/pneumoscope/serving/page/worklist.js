@@ -3,7 +3,7 @@ import { h, mark, put, s, save } from "./dom.js";
 import { exportLabels, LABELS, labelWord, nameFields, namesWrong } from "./labels.js";
 import { reveal } from "./names.js";
 import { predict } from "./service.js";
-import { forgetFilms, Stage, thumbnail } from "./viewer.js";
+import { evidenceOf, forgetFilms, Stage, thumbnail } from "./viewer.js";
 import { count, ownClasses, percent, t } from "./words.js";
 
 const DECISIONS = ["pneumonia", "refer", "normal", "rejected"];
@@ -307,7 +307,7 @@ function drawVerdict() {
     prediction.reasons.map((reason) => h("p", {}, t(`reason.${reason}`), " ", h("small", { class: "soft" }, reason))),
     prediction.detail ? h("p", { class: "soft" }, reveal(prediction.detail)) : null,
     hasProbability && kinds && prediction.decision !== "normal" ? h("p", { class: "weak" }, t("weak", { kinds })) : null,
-    hasProbability && prediction.decision !== "normal" ? h("p", {}, zonesOf(prediction)) : null,
+    hasProbability && prediction.decision !== "normal" ? zonesOf(chosen) : null,
     hasProbability ? h("p", { class: "weak" }, t("at", {
       name: t(prediction.operating_point.name), sensitivity: percent(prediction.operating_point.sensitivity),
       specificity: percent(prediction.operating_point.specificity), films: prediction.operating_point.fitted_on })) : null,
@@ -322,11 +322,20 @@ function kindsOf(prediction) {
   return sum ? found.map(([name, value]) => `${t(name)} ${percent(value / sum, 0)}`).join(", ") : "";
 }
 
-// Lung zones with at least 20 % of the evidence, as `inference/zones.py` names them.
-function zonesOf(prediction) {
-  if (!prediction.zones) return t("notPlaced");
-  const named = Object.entries(prediction.zones).filter(([, share]) => share >= 0.2).sort(([, a], [, b]) => b - a);
-  return t("zones", { zones: named.map(([name, share]) => `${t(`zone.${name}`)} ${percent(share, 0)}`).join(", ") || t("noZone") });
+// Lung zones with at least 20 % of the evidence, as `inference/zones.py` names them; requested when a film is first shown.
+function zonesOf(item) {
+  if (item.zones === undefined) {
+    evidenceOf(item).then(({ zones }) => {
+      const isNew = item.zones === undefined;
+      item.zones = zones;
+      if (isNew && item === chosen) drawVerdict();
+    }, () => {});
+    return h("p", { class: "soft" }, t("zonesWait"));
+  }
+  if (!item.zones) return h("p", {}, t("notPlaced"));
+  const named = Object.entries(item.zones).filter(([, share]) => share >= 0.2).sort(([, a], [, b]) => b - a);
+  const words = named.map(([name, share]) => `${t(`zone.${name}`)} ${percent(share, 0)}`).join(", ");
+  return h("p", {}, t("zones", { zones: words || t("noZone") }));
 }
 
 function choose(item) {
@@ -418,9 +427,9 @@ function exportCsv() {
   const classes = ownClasses ?? ["normal", "bacterial", "viral"];
   const header = ["file", "sha256", "decision", "reasons", "detail", ownClasses ? "probability" : "pneumonia_probability", ...classes.map((name) => `${name}_probability`),
     "operating_point", "threshold", "sensitivity", "specificity", "fitted_on", "evidence", "bundle_name", "bundle_version", "bundle_sha256", "notice", "validated", ...ZONES.map((name) => `zone_${name}`)];
-  const rows = items.filter((item) => item.prediction).map(({ prediction }) => [prediction.file, prediction.sha256, prediction.outcome, prediction.reasons.join(";"), prediction.detail,
+  const rows = items.filter((item) => item.prediction).map(({ prediction, zones }) => [prediction.file, prediction.sha256, prediction.outcome, prediction.reasons.join(";"), prediction.detail,
     prediction.pneumonia_probability, ...classes.map((name) => prediction.class_probability?.[name]), prediction.operating_point.name, prediction.operating_point.threshold,
-    prediction.operating_point.sensitivity, prediction.operating_point.specificity, prediction.operating_point.fitted_on, prediction.evidence, prediction.bundle.name, prediction.bundle.version, prediction.bundle.sha256, prediction.notice, prediction.validated, ...ZONES.map((name) => prediction.zones?.[name])]);
+    prediction.operating_point.sensitivity, prediction.operating_point.specificity, prediction.operating_point.fitted_on, prediction.evidence, prediction.bundle.name, prediction.bundle.version, prediction.bundle.sha256, prediction.notice, prediction.validated, ...ZONES.map((name) => zones?.[name])]);
   // A cell that begins like a formula would be run by a spreadsheet.
   const cell = (value) => {
     const text = typeof value === "string" && /^[=+\-@\t\r]/.test(value) ? `'${value}` : String(value ?? "");
