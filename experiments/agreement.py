@@ -2,16 +2,16 @@
 
     .venv/bin/python experiments/agreement.py [--runs runs/ablation] [--out results/detector/agreement.json]
 
-Run after the detectors were chosen: nothing is chosen by it, each network reads the test images once, those of an earlier run are
+Each network reads the test images once, those of an earlier run are
 taken from its record, and every look is in the ledger. A network is one recipe
-trained on one style fold (experiments/ablate.py). For each figure of the validation, the rank correlation with the AUC on
-the test images, over the networks and over the means of the recipes.
+trained on one style fold (experiments/ablate.py).
 """
 
 import argparse
 import json
 import sys
 from pathlib import Path
+from string import ascii_uppercase
 
 import numpy as np
 from scipy.stats import spearmanr
@@ -33,7 +33,10 @@ from pneumoscope.training.predict import class_probabilities
 from pneumoscope.training.run_folder import RunFolder
 from pneumoscope.types import Split
 
-WHY = "does the hard validation rank networks as the test does; nothing is chosen by it"
+WHY = "does the hard validation rank networks as the test does"
+# Recipes whose networks are those of another one, answering otherwise.
+SAME_WEIGHTS = ("lungs-96",)
+DRAWS = 2000
 FIGURES = {
     "plain_auc": "held-out films as they are",
     "odd_auc": "normals of odd styles",
@@ -75,41 +78,59 @@ def _key(recipe, validation):
 
 
 def correlations(networks):
-    """Of each figure of the validation with the AUC on the test images."""
+    """Rank correlation of each figure of the validation with the AUC on the test images: over networks, means of recipes, and within recipes.
+
+    Intervals are 95 %, by a bootstrap over recipes.
+    """
     recipes = sorted({n["recipe"] for n in networks})
+    drawn = np.random.default_rng(0).integers(0, len(recipes), (DRAWS, len(recipes)))
     told = {}
     for figure in FIGURES:
-        pairs = np.array([(n["validation"][figure], n["test"]["auc"]) for n in networks])
-        means = np.array([pairs[[n["recipe"] == r for n in networks]].mean(axis=0) for r in recipes])
-        told[figure] = {
-            "networks": float(spearmanr(*pairs.T).statistic),
-            "recipes": float(spearmanr(*means.T).statistic),
+        groups = [
+            np.array([(n["validation"][figure], n["test"]["auc"]) for n in networks if n["recipe"] == recipe])
+            for recipe in recipes
+        ]
+        kinds = {
+            "networks": groups,
+            "recipes": [group.mean(axis=0, keepdims=True) for group in groups],
+            "within_recipes": [group - group.mean(axis=0) for group in groups],
         }
+        told[figure] = {}
+        for kind, parts in kinds.items():
+            again = [spearmanr(*np.concatenate([parts[i] for i in chosen]).T).statistic for chosen in drawn]
+            low, high = np.percentile(again, (2.5, 97.5))
+            value = spearmanr(*np.concatenate(parts).T).statistic
+            told[figure][kind] = {"value": float(value), "low": float(low), "high": float(high)}
     return told
 
 
 def draw(networks, found):
     """Every network a dot, the mean of each recipe a letter."""
+    if len({n["recipe"] for n in networks}) > len(ascii_uppercase):
+        raise SystemExit(
+            f"expected at most {len(ascii_uppercase)} recipes, a letter for each, found more: draw numbers instead"
+        )
     recipes = sorted(
         {n["recipe"] for n in networks}, key=lambda r: np.mean([n["test"]["auc"] for n in networks if n["recipe"] == r])
     )
     with drawing(12, 4.4, False) as figure:
         *panels, key = figure.subplots(1, 4, width_ratios=(1, 1, 1, 0.62), sharey=False)
         for axes, name in zip(panels, ("plain_auc", "shifted_auc", "within_auc"), strict=True):
-            for letter, recipe in zip("ABCDEFGHIJKLMNOP", recipes, strict=False):
+            for letter, recipe in zip(ascii_uppercase, recipes, strict=False):
                 own = [n for n in networks if n["recipe"] == recipe]
                 x, y = ([n["validation"][name] for n in own], [n["test"]["auc"] for n in own])
                 axes.plot(x, y, "o", color=CLASS_COLOURS["normal"], alpha=0.3, markersize=4, markeredgewidth=0)
                 axes.text(np.mean(x), np.mean(y), letter, weight="bold", ha="center", va="center", color="#1c1c1c")
             axes.set(
-                xlabel=f"validation AUC,\n{FIGURES[name]}", title=f"rank correlation {found[name]['networks']:.2f}"
+                xlabel=f"validation AUC,\n{FIGURES[name]}",
+                title=f"rank correlation {found[name]['networks']['value']:.2f}",
             )
             axes.grid(alpha=0.25)
             axes.set_ylim(0.96, 0.996)
             axes.locator_params(axis="x", nbins=5)
         panels[0].set_ylabel("AUC on the official test films")
         key.axis("off")
-        told = "\n".join(f"{letter}  {recipe}" for letter, recipe in zip("ABCDEFGHIJKLMNOP", recipes, strict=False))
+        told = "\n".join(f"{letter}  {recipe}" for letter, recipe in zip(ascii_uppercase, recipes, strict=False))
         key.text(0, 0.98, told, va="top", fontsize=9, linespacing=1.5, color=NEUTRAL)
         key.set_title("recipes")
     return figure
@@ -134,6 +155,8 @@ def main():
     read_at = {"commit": made["commit"], "date": made["date"]}
     networks = []
     for recipe, told in json.loads(options.ablation.read_text())["recipes"].items():
+        if recipe in SAME_WEIGHTS:
+            continue
         for validation in told["folds"]:
             if len(validation["seeds"]) > 1:  # a mean of trainings is no network of its own there
                 continue

@@ -2,12 +2,13 @@
 
     .venv/bin/python experiments/evidence.py [--bundle default] [--images 200]
 
-Deletion: the fifth of the image that the map marks most is replaced by its blurred self, and so are regions of the same shape
-elsewhere; the answer's probability should fall more for the first. A third region is where the mean of all maps marks most: what
-beats that has to do with this image, not with where lungs usually lie. Sanity (Adebayo et al., NeurIPS 2018, arXiv 1810.03292):
-a network of the same form with random weights should give another map. Zones: the mirror image and a JPEG of quality 40 should give the
-same lung zones; a zone agrees that is named (20 % of the evidence) in both or neither, or in one and has at least 15 % in the other. Images are pneumonias and normals of the
-tenth that watched the training.
+Deletion: the fifth of the image that the map marks most is replaced, and so are regions of the same shape elsewhere in the part that the
+network sees; the answer's probability should fall more for the first. A third region is where the mean of all maps marks most: what
+beats that has to do with this image, not with where lungs usually lie. Replaced by the image itself, blurred, and by the same
+region of five normal training images, brought to the image's mean and deviation: the lungs lie alike in all chest frames.
+Sanity (Adebayo et al., NeurIPS 2018, arXiv 1810.03292): networks of the same form with random weights should give other maps.
+Zones: the mirror image and a JPEG of quality 40 should give the same lung zones; a zone agrees that is named (20 % of the evidence) in
+both or neither, or in one and has at least 15 % in the other. Images are pneumonias and normals of the tenth that watched the training.
 """
 
 import argparse
@@ -29,8 +30,9 @@ from pneumoscope.evaluation.intervals import interval_of
 from pneumoscope.files import write_json
 from pneumoscope.inference.detector import load_detector
 from pneumoscope.inference.zones import NAMED
+from pneumoscope.models.efficientnet_lite import LUNG_FIELDS
 from pneumoscope.models.ensemble import Ensemble
-from pneumoscope.models.evidence import explain
+from pneumoscope.models.evidence import explain, set_reference
 from pneumoscope.models.registry import build_model
 from pneumoscope.provenance import provenance
 from pneumoscope.training.batches import as_network_input
@@ -39,6 +41,9 @@ from pneumoscope.types import THREE_CLASS, ZONES, Split
 SHARE = 0.2
 ELSEWHERE = 8
 TOLERANCE = 0.05
+# Normal training images to replace regions by, and how many of them for each image.
+POOL, NORMALS = 60, 5
+RANDOM_NETWORKS, SOME = 20, 40
 
 
 def main():
@@ -53,13 +58,15 @@ def main():
     watched = dataset.positions(Split.VALIDATION)
     label = dataset.labels(THREE_CLASS, watched)
     rng = np.random.default_rng(0)
+    train = dataset.positions(Split.TRAIN)
+    normals = dataset.images[rng.choice(train[dataset.labels(THREE_CLASS, train) == 0], POOL, replace=False)]
     deletion = {}
     for kind, chosen in (("pneumonia", label > 0), ("normal", label == 0)):
         images = dataset.images[watched[chosen][: options.images]]
-        deletion[kind] = delete(detector, images, kind == "pneumonia", rng)
+        deletion[kind] = delete(detector, images, normals, kind == "pneumonia", rng)
         print(kind, deletion[kind])
     images = dataset.images[watched[label > 0][: options.images]]
-    sanity = other_weights(detector, images)
+    sanity = other_weights(detector, images[:SOME], normals)
     print(sanity)
     squares = cached_images(dataset.source, dataset.index, Preprocessing(), paths.images_directory())
     zones = stable_zones(detector, [squares[i] for i in watched[label > 0][: options.images]])
@@ -85,37 +92,81 @@ def maps(detector, images):
     return np.einsum("nk,nkhw->nhw", kinds, evidence[:, 1:]) - evidence[:, 0]
 
 
-def delete(detector, images, positive, rng):
+def delete(detector, images, normals, positive, rng):
     """How far the probability of the right answer falls."""
-    split = images.shape[1]
+    side, part = images.shape[1], visible(detector, images.shape[1:])
 
     def right(some):
         probability = pneumonia_probability(detector.class_probabilities(some))
         return probability if positive else 1 - probability
 
-    before, blurred = right(images), np.stack([blur(image) for image in images])
-    marked, usual, elsewhere = [], [], [[] for _ in range(ELSEWHERE)]
+    def fall(regions, replacements):
+        """Mean over the replacements; regions end softly, so that no edge is answered to."""
+        weights = np.stack([soften(region) for region in regions])
+        mixed = [np.rint(images * (1 - weights) + other * weights).astype(np.uint8) for other in replacements]
+        return before - np.mean([right(each) for each in mixed], axis=0)
+
+    before = right(images)
     evidences = maps(detector, images) * (1 if positive else -1)
-    usual_region = most_marked(evidences.mean(axis=0), split)
-    for image, soft, evidence in zip(images, blurred, evidences, strict=True):
-        region = most_marked(evidence, split)
-        marked.append(np.where(region, soft, image))
-        usual.append(np.where(usual_region, soft, image))
-        for others in elsewhere:
-            # The same shape, pushed round the image by at least a quarter of its side.
-            down, across = rng.integers(split // 4, 3 * split // 4, 2)
-            others.append(np.where(np.roll(region, (down, across), (0, 1)), soft, image))
-    fall = before - right(np.stack(marked))
-    fall_usual = before - right(np.stack(usual))
-    fall_elsewhere = np.mean([before - right(np.stack(others)) for others in elsewhere], axis=0)
-    return {
-        "films": len(images),
-        "fall_where_marked": mean(fall, rng),
-        "fall_elsewhere": mean(fall_elsewhere, rng),
-        "fall_where_the_mean_map_marks": mean(fall_usual, rng),
-        "marked_falls_more": float((fall > fall_elsewhere).mean()),
-        "marked_falls_more_than_mean_map": float((fall > fall_usual).mean()),
+    marked = [most_marked(evidence, side) for evidence in evidences]
+    usual = [most_marked(evidences.mean(axis=0), side)] * len(images)
+    by = {
+        "blurred": [np.stack([blur(image) for image in images])],
+        "normal": [
+            np.stack([toned_as(normals[(shift + 5 * i) % len(normals)], image) for i, image in enumerate(images)])
+            for shift in range(NORMALS)
+        ],
     }
+    found = {"films": len(images)}
+    for name, replacements in by.items():
+        falls, falls_usual = fall(marked, replacements), fall(usual, replacements)
+        found[name] = {
+            "fall_where_marked": mean(falls, rng),
+            "fall_where_the_mean_map_marks": mean(falls_usual, rng),
+            "marked_falls_more_than_mean_map": mean((falls > falls_usual).astype(float), rng),
+        }
+        if name == "blurred":
+            elsewhere = [[rolled(region, part, rng) for region in marked] for _ in range(ELSEWHERE)]
+            falls_elsewhere = np.mean([fall(regions, replacements) for regions in elsewhere], axis=0)
+            found[name] |= {
+                "fall_elsewhere": mean(falls_elsewhere, rng),
+                "marked_falls_more": float((falls > falls_elsewhere).mean()),
+            }
+    return found
+
+
+def visible(detector, shape):
+    """Rows and columns of the chest frame that the network sees, as slices."""
+    part = LUNG_FIELDS if all(each["lung_fields"] for each in model_tables(detector)) else ((0, 1), (0, 1))
+    return tuple(
+        slice(round(length * first), round(length * last)) for length, (first, last) in zip(shape, part, strict=True)
+    )
+
+
+def model_tables(detector):
+    """Settings of the network, or of the members of an ensemble."""
+    training = detector.bundle.manifest.training
+    return [each["config"]["model"] for each in training.get("members", [training])]
+
+
+def rolled(region, part, rng):
+    """The same shape, pushed round the visible part by at least a quarter of its sides."""
+    inside = region[part]
+    pushed = [rng.integers(length // 4, 3 * length // 4) for length in inside.shape]
+    other = np.zeros_like(region)
+    other[part] = np.roll(inside, pushed, (0, 1))
+    return other
+
+
+def soften(region):
+    mask = Image.fromarray((255 * region).astype(np.uint8))
+    return np.asarray(mask.filter(ImageFilter.GaussianBlur(region.shape[0] / 56)), dtype=np.float32) / 255
+
+
+def toned_as(other, image):
+    """Another image with the mean and the deviation of an image."""
+    standard = (other - other.mean()) / max(float(other.std()), 1.0)
+    return np.clip(standard * image.std() + image.mean(), 0, 255)
 
 
 def most_marked(evidence, split):
@@ -134,22 +185,23 @@ def blur(image):
     return np.asarray(Image.fromarray(image).filter(ImageFilter.GaussianBlur(image.shape[0] / 12)))
 
 
-def other_weights(detector, images):
-    """Rank correlation of the maps with those of a network of the same form with random weights."""
+def other_weights(detector, images, normals):
+    """Rank correlation, where the network sees, of the maps with those of networks of the same form with random weights."""
     training = detector.bundle.manifest.training
     members = [each for each in training.get("members", [training | {"weight": 1.0}]) if each["weight"] > 0]
-    networks = []
-    for number, member in enumerate(members):
-        model = config_from_table(member["config"], "manifest").model
-        networks.append(build_model(model, seed=7 + number, height=images.shape[1], width=images.shape[2]))
-        torch.nn.init.normal_(networks[-1].head.dense.weight, generator=torch.Generator().manual_seed(7 + number))
-    own = maps(detector, images)
-    with torch.no_grad():
-        _, evidence, *_ = explain(Ensemble(networks, [member["weight"] for member in members])).eval()(
-            as_network_input(images)
-        )
-    everywhere = (evidence[:, 1:].mean(dim=1) - evidence[:, 0]).numpy()
-    return {"itself": correlation(own, own), "all_weights_random": correlation(own, everywhere)}
+    own, found = detector.evidence(images), []
+    for draw in range(RANDOM_NETWORKS):
+        networks = []
+        for number, member in enumerate(members):
+            model, seed = config_from_table(member["config"], "manifest").model, 100 * draw + number
+            networks.append(build_model(model, seed=seed, height=images.shape[1], width=images.shape[2]))
+            torch.nn.init.normal_(networks[-1].head.dense.weight, generator=torch.Generator().manual_seed(seed))
+        network = Ensemble(networks, [member["weight"] for member in members])
+        set_reference(network, [as_network_input(normals)])
+        with torch.no_grad():
+            random = explain(network).eval()(as_network_input(images))[1].numpy()
+        found.append(correlation(own, random, visible(detector, own.shape[2:])))
+    return {"networks": len(found), "mean": float(np.mean(found)), "low": min(found), "high": max(found)}
 
 
 def stable_zones(detector, squares):
@@ -160,7 +212,8 @@ def stable_zones(detector, squares):
         "jpeg_40": [recompress_jpeg(square, 40) for square in squares],
     }
     zones = {
-        name: [score.zones for score in detector.score_many(some, rejected_too=True)] for name, some in views.items()
+        name: [score.zones for score in detector.score_many(some, evidence=True, rejected_too=True)]
+        for name, some in views.items()
     }
     found = {"films": len(squares), "placed": float(np.mean([each is not None for each in zones["as_it_is"]]))}
     for view in ("mirrored", "jpeg_40"):
@@ -187,7 +240,9 @@ def fractions(zones, mirrored):
     return [(exchanged if mirrored else zones)[name] for name in ZONES]
 
 
-def correlation(one, other):
+def correlation(one, other, part):
+    """Mean rank correlation of the maps of pneumonia, both kinds alike, against normal."""
+    one, other = ((each[:, 1:].mean(axis=1) - each[:, 0])[:, *part] for each in (one, other))
     return float(np.mean([spearmanr(a.ravel(), b.ravel()).statistic for a, b in zip(one, other, strict=True)]))
 
 

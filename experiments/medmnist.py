@@ -61,14 +61,15 @@ def main():
     if unknown := set(archives) - set(map(str, SIZES)):
         raise ConfigError(f"expected --npz SIZE=FILE with a size of {SIZES}, found {', '.join(unknown)}: change it")
     films = films_of(options.split, names, options.why)
+    part = {Split.TRAIN: "train", Split.VALIDATION: "val", Split.TEST: "test"}[options.split]
     record = {name: {} for name in names}
     with Pool(2, start, [names]) as pool:
         for size in SIZES:
             if archive := archives.get(str(size)):
                 with np.load(archive, allow_pickle=False) as held:
-                    labels = held["test_labels"].ravel()
+                    labels = held[f"{part}_labels"].ravel()
                     # The archive names no patients.
-                    sets = {"MedMNIST's": (held["test_images"], labels, [str(each) for each in range(len(labels))])}
+                    sets = {"MedMNIST's": (held[f"{part}_images"], labels, [str(each) for each in range(len(labels))])}
             else:
                 kinds = ("squashed", "centre")
                 made = {kind: [as_medmnist(film, size, kind) for film in films.images] for kind in kinds}

@@ -14,21 +14,19 @@ def evidence() -> str:
     for name in SHIPPED:
         record = read(f"detector/evidence-{name}.json")
         for group, deletion in record["deletion"].items():
-            cells = [
-                percent_interval(deletion["fall_where_marked"]),
-                percent_interval(deletion["fall_elsewhere"]),
-                percent(deletion["marked_falls_more"], 0),
-                percent_interval(deletion["fall_where_the_mean_map_marks"]),
-                percent(deletion["marked_falls_more_than_mean_map"], 0),
-            ]
-            rows.append([f"`{name}`", group, str(deletion["films"]), *cells])
-        correlation = record["sanity"]["all_weights_random"]
+            for by, words in (("blurred", "itself, blurred"), ("normal", "normal films")):
+                found = deletion[by]
+                cells = [percent_interval(found[key]) for key in ("fall_where_marked", "fall_where_the_mean_map_marks")]
+                cells += [percent_interval(found["marked_falls_more_than_mean_map"])]
+                cells += [percent_interval(found["fall_elsewhere"]) if "fall_elsewhere" in found else ""]
+                rows.append([f"`{name}`", f"{deletion['films']} {group}", words, *cells])
+        random = record["sanity"]
         notes.append(
-            f"`{name}`: rank correlation {correlation:.2f} with the map of a network of the same form "
-            f"with random weights. {source(record)}"
+            f"`{name}`: rank correlation {random['mean']:.2f} ({random['low']:.2f} to {random['high']:.2f}) with the maps of "
+            f"{random['networks']} networks of the same form with random weights. {source(record)}"
         )
-    header = ["detector", "films", "", "fall where marked, points", "elsewhere, same shape"]
-    header += ["marked falls more, % of films", "where the mean map marks", "marked falls more than that, %"]
+    header = ["detector", "films", "replaced by", "fall where marked, points", "where the mean map marks"]
+    header += ["marked falls more than that, %", "elsewhere, same shape"]
     return table(header, rows, " ".join(notes))
 
 

@@ -49,12 +49,20 @@ def agreement() -> str:
     """Rank correlation of each AUC of the validation with the AUC on the test images."""
     record = read("detector/agreement.json")
     rows = [
-        [title, *(f"{record['correlations'][measure][over]:.2f}" for over in ("networks", "recipes"))]
+        [
+            title,
+            *(_interval(record["correlations"][measure][over]) for over in ("networks", "recipes", "within_recipes")),
+        ]
         for measure, title in _VALIDATION_AUC.items()
     ]
     recipes = {network["recipe"] for network in record["networks"]}
-    note = f"{len(record['networks'])} networks of {len(recipes)} recipes; {source(record)}"
-    return table(["AUC of the validation", "rank correlation with the test, networks", "means of recipes"], rows, note)
+    note = f"{len(record['networks'])} networks of {len(recipes)} recipes; 95 % intervals, bootstrap over recipes. {source(record)}"
+    header = ["AUC of the validation", "rank correlation with the test, networks", "means of recipes", "within recipes"]
+    return table(header, rows, note)
+
+
+def _interval(found: dict[str, float]) -> str:
+    return f"{found['value']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
 
 
 BLOCKS: Blocks = {"ablation": ablation, "agreement": agreement}

@@ -13,14 +13,14 @@ from onnx import TensorProto
 from pneumoscope.assessment.bundles import evaluate_bundle
 from pneumoscope.assessment.evaluation import Evaluation
 from pneumoscope.bundle import SHIPPED, Scope, load_bundle
-from pneumoscope.config import DetectorConfig, ModelConfig, Preprocessing, RunConfig, TrainingConfig
+from pneumoscope.config import DetectorConfig, ModelConfig, Preprocessing, RunConfig, SplitConfig, TrainingConfig
 from pneumoscope.configs import shipped_config
 from pneumoscope.data.dataset import load_dataset
 from pneumoscope.data.locate import Location
 from pneumoscope.decision import softmax
 from pneumoscope.detector_training import cross_fitting
 from pneumoscope.detector_training.bundling import normal_batches, texts_for
-from pneumoscope.detector_training.cross_fitting import detector_members, make_detector
+from pneumoscope.detector_training.cross_fitting import detector_members, held_out_predictions, make_detector
 from pneumoscope.detector_training.stress_validation import join_members, load_stress_validation, stress_set
 from pneumoscope.errors import ConfigError, InputError, RunError
 from pneumoscope.evaluation.metrics import roc_auc
@@ -75,7 +75,8 @@ def test_bundle_holds_the_policy_fitted_on_out_of_fold_predictions(made):
     ]
     assert len(seconds) == 6 * 2, "three networks of two members, two epochs each"
     assert manifest.training["training_seconds"] == record["training_seconds"] == pytest.approx(sum(seconds))
-    assert (manifest.name, manifest.version, manifest.architecture) == ("small", "7", "nano")
+    used = sum(member["weight"] > 0 for member in record["members"])
+    assert (manifest.name, manifest.version, manifest.architecture) == ("small", "7", " + ".join(used * ["nano"]))
     assert set(manifest.operating_points) == {"balanced", "sensitive", "specific"}
     assert manifest.calibration.temperature == decision["calibration"]["temperature"]
     assert manifest.training["config_hash"] == CONFIG.hash
@@ -146,6 +147,7 @@ def test_an_ensemble_of_configurations_is_one_network(ensemble):
     assert (manifest.preprocessing, manifest.training["config_hash"]) == (Preprocessing(64, 64), config.hash)
     members = manifest.training["members"]
     assert [member["name"] for member in members] == ["fine, seed 0", "coarse, seed 0"]
+    assert set(manifest.training["config"]) == {"name", "detector"}, "its members have the other settings"
     assert members == json.loads(json.dumps(record["members"]))
     detector = load_detector(bundle)
     assert detector.verify() < 1e-5
@@ -165,6 +167,15 @@ def test_an_ensemble_is_evaluated_and_resumed(ensemble, phantoms, tmp_path):
     assert again["decision"] == record["decision"]
     with pytest.raises(RunError, match="found different ones"):
         make_detector(config, location, folder, Callbacks(), resume=True, epochs=2)
+
+
+def test_predictions_of_another_training_are_not_taken(made, phantoms):
+    split = SplitConfig(seed=0, folds=2, fold=0, by="style")
+    location, folder = Location(phantoms, "test", synthetic=True), made[0] / "folds/fold-0"
+    taken = replace(CONFIG, name="other name", split=split)
+    assert len(held_out_predictions(taken, location, folder, Callbacks()).label) > 10
+    with pytest.raises(RunError, match=r"expected a training of these settings in .*seed-0, found one of others"):
+        held_out_predictions(taken.with_training(epochs=3), location, folder, Callbacks())
 
 
 def test_a_detector_is_not_resumed_on_images_prepared_otherwise(made, phantoms, monkeypatch):

@@ -101,7 +101,7 @@ def test_plot_draws_image_evidence_and_title(detector, film):
 
 def test_plot_without_matplotlib_says_what_to_install(detector, film, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(ConfigError, match="pip install matplotlib"):
+    with pytest.raises(ConfigError, match=r"pip install 'pneumoscope\[evaluate\]'"):
         detector.predict(film).plot()
 
 

@@ -47,17 +47,22 @@ app.command(name="evaluate")(evaluate_command.evaluate)
 # Package to the extra that installs it; all others belong to `train`.
 _EXTRAS = {
     "fsspec": "scale",
+    "matplotlib": "evaluate",
     "pyarrow": "parquet",
     "ray": "scale",
+    "sklearn": "evaluate",
     **dict.fromkeys(
         ("fastapi", "httptools", "multipart", "prometheus_client", "pydantic", "starlette", "uvicorn"), "serve"
     ),
 }
+# Commands that need the whole of an extra.
+_EXTRA_OF_COMMAND = {"scale": "scale", "study": "train", "train": "train"}
 
 
 def _extra_of(package: str) -> str:
     """Extra that installs a missing package, with all others that the command needs."""
-    return "scale" if sys.argv[1:2] == ["scale"] else _EXTRAS.get(package, "train")
+    command = sys.argv[1] if len(sys.argv) > 1 else ""
+    return _EXTRA_OF_COMMAND.get(command) or _EXTRAS.get(package, "train")
 
 
 def _version(requested: bool) -> None:

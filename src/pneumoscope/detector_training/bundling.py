@@ -261,7 +261,7 @@ def _manifest(
         licence=about.licence or "not stated",
         citation=about.citation or f"Images: {origin}",
         training={
-            "config": config.to_dict(),
+            "config": _own_settings(config),
             "config_hash": config.hash,
             "index_hash": dataset.index.hash,
             "split_hash": dataset.split.hash,
@@ -271,6 +271,12 @@ def _manifest(
         },
         metrics=description.metrics,
     )
+
+
+def _own_settings(config: RunConfig) -> dict[str, Any]:
+    """Settings of a training for the manifest; of an ensemble's, whose members have their own, name and detector alone."""
+    settings = config.to_dict()
+    return {name: settings[name] for name in ("name", "detector")} if config.detector.ensemble else settings
 
 
 def _golden(model: ImageClassifier | Ensemble, network: Network, settings: Preprocessing) -> dict[str, NDArray[Any]]:

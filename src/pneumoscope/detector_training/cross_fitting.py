@@ -224,10 +224,8 @@ def _write_bundle(
         training_facts,
     )
     used = [member for member, weight in zip(members, detector.weights, strict=True) if weight > 0]
-    architectures = dict.fromkeys(member.config.model.architecture for member in used)
-    trained = TrainedNetwork(
-        config, " + ".join(architectures), members[0].config.preprocessing, detector.model, dataset
-    )
+    architecture = " + ".join(member.config.model.architecture for member in used)
+    trained = TrainedNetwork(config, architecture, members[0].config.preprocessing, detector.model, dataset)
     bundle = make_bundle(folder / "bundle.zip", description, trained, fitted.policy, report=report)
     record = {
         "bundle": str(folder / "bundle.zip"),
@@ -288,8 +286,13 @@ def held_out_predictions(config: RunConfig, location: Location, folder: Path, ca
 
     Returns:
         Out-of-fold predictions.
+
+    Raises:
+        RunError: The folder holds a training of other settings.
     """
-    file = folder / f"hard-{config.training.seed}.npz"
+    file, run = folder / f"hard-{config.training.seed}.npz", _run(folder, config)
+    if distributed.on_first_rank(lambda: run.is_begun) and _what_it_learns(run.config()) != _what_it_learns(config):
+        raise RunError(f"expected a training of these settings in {run.path}, found one of others: name another folder")
     if not distributed.on_first_rank(file.exists):
         dataset = _load_dataset(config, config.split, location, callbacks)
         callbacks.message(f"style fold {config.split.fold + 1} of {config.split.folds}")
@@ -301,6 +304,11 @@ def held_out_predictions(config: RunConfig, location: Location, folder: Path, ca
         )
         done()
     return load_stress_validation(file)
+
+
+def _what_it_learns(config: RunConfig) -> RunConfig:
+    """Configuration without the name and the settings of the detector, which change nothing about its networks."""
+    return replace(config, name="", detector=DetectorConfig())
 
 
 def train_member(config: RunConfig, dataset: Dataset, folder: Path, callbacks: Callbacks) -> ImageClassifier:

@@ -63,9 +63,7 @@ def plot(prediction: "Prediction", image: Any = None, axes: "Axes | None" = None
         from matplotlib import pyplot
         from matplotlib.patches import Patch
     except ImportError as error:
-        raise ConfigError(
-            "expected Matplotlib to draw, found none: pip install matplotlib, or pneumoscope[train]"
-        ) from error
+        raise ConfigError("expected Matplotlib to draw, found none: pip install 'pneumoscope[evaluate]'") from error
     pixels = _pixels(prediction, image)
     if pixels is None:
         raise InputError(
