@@ -3,9 +3,9 @@
 from dataclasses import asdict
 
 from quoting.formatting import interval, mean, percent, percent_interval, percent_mean, table
-from quoting.package import SHIPPED, ece_under_perfect_calibration, interval_of, load_bundle
+from quoting.package import SHIPPED, ece_under_perfect_calibration, interval_of, load_bundle, metric_differences
 from quoting.published import beside_published_work, over_seeds, pneumonia_mnist
-from quoting.results import ROOT, Blocks, Record, detector_reports, provenance, read, read_predictions
+from quoting.results import RESULTS, ROOT, Blocks, Record, detector_reports, provenance, read, read_predictions
 
 _MEASURES = {
     "binary_accuracy": "normal or pneumonia: accuracy",
@@ -70,6 +70,24 @@ def measures_on_test() -> str:
         f"{provenance(first['provenance'])}"
     )
     return table(["", *(f"`{name}`" for name in reports)], rows, note)
+
+
+def differences() -> str:
+    """Paired differences between the detectors."""
+    metrics = ("binary_accuracy", "auc", "accuracy", "auc_viral_vs_bacterial")
+    reports, rows = detector_reports(), []
+    for one, other in (("default", "nano"), ("best", "default"), ("best", "nano")):
+        files = [RESULTS / "detector" / name / "predictions.csv" for name in (one, other)]
+        points = [reports[name]["decisions"]["operating_points"]["balanced"]["threshold"] for name in (one, other)]
+        found = metric_differences(files[0], files[1], (points[0], points[1]), metrics)
+        cells = []
+        for metric, estimate in found.items():
+            digits, scale = (4, 1) if metric.startswith("auc") else (1, 100)
+            low, high = (f"{scale * end:+.{digits}f}" for end in (estimate.low, estimate.high))
+            cells.append(f"{scale * estimate.value:+.{digits}f} ({low} to {high})")
+        rows.append([f"`{one}` less `{other}`", *cells])
+    header = ["", "accuracy, points", "AUC", "three classes, points", "viral against bacterial, AUC"]
+    return table(header, rows, "95 % intervals, both detectors in one bootstrap over children.")
 
 
 def summary() -> str:
@@ -143,6 +161,7 @@ BLOCKS: Blocks = {
     "summary": summary,
     "detector-bundles": bundles,
     "detector-test": measures_on_test,
+    "detector-differences": differences,
     "detector-points": operating_points,
     "detector-styles": acquisition_clusters,
     "detector-sets": conformal_sets,

@@ -1,9 +1,14 @@
 """Imports from pneumoscope, all in one place."""
 
+from pathlib import Path
+
+import numpy as np
+
 from pneumoscope.bundle import SHIPPED, load_bundle
 from pneumoscope.decision import pneumonia_probability
 from pneumoscope.evaluation.calibration import ece_under_perfect_calibration
-from pneumoscope.evaluation.intervals import interval_of
+from pneumoscope.evaluation.intervals import Estimate, interval_of, patient_weights
+from pneumoscope.evaluation.metrics import compute_metrics
 from pneumoscope.evaluation.predictions import load_predictions
 from pneumoscope.evaluation.thresholds import best_operating_point
 from pneumoscope.reporting.markdown import markdown_table
@@ -20,5 +25,29 @@ __all__ = [
     "load_bundle",
     "load_predictions",
     "markdown_table",
+    "metric_differences",
     "pneumonia_probability",
 ]
+
+
+def metric_differences(
+    one: Path, other: Path, thresholds: tuple[float, float], metrics: tuple[str, ...]
+) -> dict[str, Estimate]:
+    """Differences of metrics between two tables of predictions of the same images, with intervals by one bootstrap over patients.
+
+    Args:
+        one: `predictions.csv`.
+        other: `predictions.csv` of the same images, whose metrics are taken away.
+        thresholds: Probability of pneumonia from which on the prediction is pneumonia, of each.
+        metrics: Names of metrics of `compute_metrics`.
+    """
+    tables = [load_predictions(path) for path in (one, other)]
+    drawn = patient_weights(tables[0].patients, np.random.default_rng(0))
+    weight = np.concatenate([np.ones((1, drawn.shape[1])), drawn])
+    names = ("normal", "bacterial", "viral")
+    found = [
+        compute_metrics(table.probability, table.label, names, weight, threshold)
+        for table, threshold in zip(tables, thresholds, strict=True)
+    ]
+    apart = {name: found[0][name] - found[1][name] for name in metrics}
+    return {name: interval_of(float(values[0]), values[1:]) for name, values in apart.items()}

@@ -260,7 +260,8 @@ def print_counts(decisions: Mapping[str, int], unreadable: int, left_out: Mappin
     typer.echo(f"{sum(decisions.values()):,} images: {parts}{failed}", err=True)
     if left_out:
         endings = ", ".join(f"{count:,} with {ending}" for ending, count in sorted(left_out.items()))
-        typer.echo(f"{sum(left_out.values()):,} files left out, which are no images: {endings}", err=True)
+        count = sum(left_out.values())
+        typer.echo(f"{count:,} file{'s' * (count != 1)} left out, no images: {endings}", err=True)
 
 
 def print_json(value: Any) -> None:

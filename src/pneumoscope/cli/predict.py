@@ -150,7 +150,7 @@ def _line(prediction: "Prediction") -> str:
     probability = prediction.pneumonia_probability
     shown = "" if probability is None else f"{100 * probability:.1f} %"
     evidence = f"  {prediction.evidence}" if prediction.evidence else ""
-    return f"{prediction.outcome:<10}{shown:>8}  {', '.join(why):<32}  {prediction.file}{evidence}"
+    return f"{prediction.outcome:<10}{shown:>8}  {', '.join(why):<33}  {prediction.file}{evidence}"
 
 
 def _counts(summary: "Summary") -> dict[str, Any]:
