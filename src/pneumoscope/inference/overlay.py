@@ -1,7 +1,7 @@
 """Evidence map drawn over the image at the image's own size: orange for pneumonia, blue for normal.
 
 The map of contributions to the logit, (rows, columns) within a frame, is enlarged to the frame (bicubic) and drawn with
-opacity proportional to its absolute value: 0 below 8 % of full strength, the maximum at full strength and above.
+opacity proportional to its absolute value: 0 below 15 % of full strength, the maximum at full strength and above.
 """
 
 import io
@@ -13,10 +13,11 @@ from PIL import Image
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
 FOR_PNEUMONIA, FOR_NORMAL = (255, 96, 0), (0, 128, 255)
-# Evidence, in units of the logit, that is drawn at full strength: one value for all images, so that overlays compare.
-_FULL_STRENGTH = 20.0
+# Evidence, in units of the logit, that is drawn at full strength: one value for all images, so that overlays compare. One cell of a
+# hundred has more in radiographs of the validation.
+_FULL_STRENGTH = 60.0
 # Fraction of the full strength below which nothing is drawn.
-_MIN_STRENGTH = 0.08
+_MIN_STRENGTH = 0.15
 # Opacity at full strength.
 _OPACITY = 0.5
 
