@@ -112,7 +112,8 @@ def main():
         print(f"{name}: " + " ".join(f"{k} {v:.3f}" for k, v in mean.items()), flush=True)
         record["recipes"][f"{name}, {options.seeds} seeds together" if options.together else name] = {
             "folds": folds,
-            "settings": recipe.to_dict(),
+            # What training depends on: the record would outgrow its limit with the texts of detectors.
+            "settings": {k: v for k, v in recipe.to_dict().items() if k not in ("name", "detector", "split")},
             "made": made,
         }
         write_json(options.results, record)

@@ -78,7 +78,9 @@ def test_other_weights_than_the_golden_outputs_are_noticed(nano, tmp_path, manif
     made = load_bundle(nano[1])
     golden = made.golden | {"logits": made.golden["logits"] + 1}
     bundle = save_bundle(tmp_path / "b.zip", manifest, made.model, golden, made.guard)
-    with pytest.raises(BundleError, match=r"expected the golden (logits|evidence|features) within [0-9.]+, found a difference of "):
+    with pytest.raises(
+        BundleError, match=r"expected the golden (logits|evidence|features) within [0-9.]+, found a difference of "
+    ):
         Detector(bundle).verify()
 
 

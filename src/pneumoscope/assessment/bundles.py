@@ -156,7 +156,9 @@ def assess_site(
     """
     manifest, images = bundle.manifest, source.images
     if len({image.finding for image in images}) < 2:
-        raise DataError(f"expected images of both classes in {source.root}, found those of one: add the other, or name the classes with --class-map")
+        raise DataError(
+            f"expected images of both classes in {source.root}, found those of one: add the other, or name the classes with --class-map"
+        )
     in_archive = source.layout == "medmnist"
     if not in_archive:  # before the first is predicted
         _check_unseen(bundle, filter(None, (sha256_or_empty(source.file_of(image.path)) for image in images)))
@@ -170,7 +172,9 @@ def assess_site(
     label, scheme = _site_labels(images, manifest.scheme)
     readable = [i for i, score in enumerate(scores) if score.class_probability is not None]
     if len({int(label[i] > 0) for i in readable}) < 2:
-        raise DataError(f"expected readable images of both classes in {source.root}, found those of one: add the other, or name the classes with --class-map")
+        raise DataError(
+            f"expected readable images of both classes in {source.root}, found those of one: add the other, or name the classes with --class-map"
+        )
     probability = np.stack([_of_scheme(scores[i].class_probability, scheme) for i in readable])
     table = PredictionTable(
         scheme.names,
