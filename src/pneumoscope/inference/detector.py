@@ -169,7 +169,10 @@ class Detector:
         return self._network.run(images, LOGITS)[0]
 
     def evidence(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(n, classes, rows, columns) float32 evidence maps, whose mean over rows and columns is the logit less its bias.
+        """(n, classes, rows, columns) float32 evidence maps of prepared images (n, height, width) uint8.
+
+        Their mean over rows and columns is about the logits less those of normal training images; of networks without such a
+        reference, the logits less the biases (`models/evidence.py`).
 
         Raises:
             InputError: Images of another size or dtype.
