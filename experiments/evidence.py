@@ -137,16 +137,17 @@ def delete(detector, images, normals, positive, rng):
 
 def visible(detector, shape):
     """Rows and columns of the chest frame that the network sees, as slices."""
-    part = LUNG_FIELDS if all(each["lung_fields"] for each in model_tables(detector)) else ((0, 1), (0, 1))
+    sees_lungs_alone = all(each["config"]["model"]["lung_fields"] for each in members_of(detector))
+    part = LUNG_FIELDS if sees_lungs_alone else ((0, 1), (0, 1))
     return tuple(
         slice(round(length * first), round(length * last)) for length, (first, last) in zip(shape, part, strict=True)
     )
 
 
-def model_tables(detector):
-    """Settings of the network, or of the members of an ensemble."""
+def members_of(detector):
+    """Configuration and weight of the network, or of the networks of an ensemble."""
     training = detector.bundle.manifest.training
-    return [each["config"]["model"] for each in training.get("members", [training])]
+    return [each for each in training.get("members", [training | {"weight": 1.0}]) if each["weight"] > 0]
 
 
 def rolled(region, part, rng):
@@ -187,8 +188,7 @@ def blur(image):
 
 def other_weights(detector, images, normals):
     """Rank correlation, where the network sees, of the maps with those of networks of the same form with random weights."""
-    training = detector.bundle.manifest.training
-    members = [each for each in training.get("members", [training | {"weight": 1.0}]) if each["weight"] > 0]
+    members = members_of(detector)
     own, found = detector.evidence(images), []
     for draw in range(RANDOM_NETWORKS):
         networks = []

@@ -172,9 +172,7 @@ def assess_site(
     label, scheme = _site_labels(images, manifest.scheme)
     readable = [i for i, score in enumerate(scores) if score.class_probability is not None]
     if len({int(label[i] > 0) for i in readable}) < 2:
-        raise DataError(
-            f"expected readable images of both classes in {source.root}, found those of one: add the other, or name the classes with --class-map"
-        )
+        raise DataError(f"expected readable images of both classes in {source.root}, found those of one: add the other")
     probability = np.stack([_of_scheme(scores[i].class_probability, scheme) for i in readable])
     table = PredictionTable(
         scheme.names,

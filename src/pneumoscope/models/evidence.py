@@ -34,7 +34,7 @@ from pneumoscope.models.ensemble import Ensemble
 
 # Less than a cell, so that a division that is not exact adds none.
 _ROUNDING = 1e-6
-# Points on the way from the reference to the image: with four the maps are no better (docs/lab-log.md).
+# Points on the way from the reference to the image: four make the maps hardly better (docs/lab-log.md).
 _POINTS = 2
 _RELU6_LIMIT = 6
 ExplainedOutputs = tuple[Tensor, Tensor, Tensor, Tensor]

@@ -326,9 +326,8 @@ function kindsOf(prediction) {
 function zonesOf(item) {
   if (item.zones === undefined) {
     evidenceOf(item).then(({ zones }) => {
-      const isNew = item.zones === undefined;
       item.zones = zones;
-      if (isNew && item === chosen) drawVerdict();
+      if (item === chosen) drawVerdict();
     }, () => {});
     return h("p", { class: "soft" }, t("zonesWait"));
   }
