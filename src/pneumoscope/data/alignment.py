@@ -102,16 +102,19 @@ class ChestAtlas:
     def align(self, image: Pixels) -> tuple[ChestFrame, Map]:
         """Frame of an image, (height, width) uint8, most similar to the atlas, and its content, (32, 32) float64."""
         reduced = _reduce(image)
-        y = x = _AxisWarp.default()
-        for _ in range(_SWEEPS):
-            before = x
-            y = _full_grid().best(reduced @ x.matrix.T, self.template)
-            x = _full_grid().best(reduced.T @ y.matrix.T, self.template.T)
-            if x == before:
+        maps, templates = (reduced, reduced.T), (self.template, self.template.T)
+        warps = [_AxisWarp.default(), _AxisWarp.default()]
+        for step in range(2 * _SWEEPS):
+            axis, other = step % 2, 1 - step % 2
+            found = _full_grid().best(maps[axis] @ warps[other].matrix.T, templates[axis])
+            # Where the warp of an axis stays, so does that of the other, which followed from it.
+            if step > 0 and found == warps[axis]:
                 break
-        for _ in range(_REFINEMENTS):
-            y = y.neighbours().best(reduced @ x.matrix.T, self.template)
-            x = x.neighbours().best(reduced.T @ y.matrix.T, self.template.T)
+            warps[axis] = found
+        for step in range(2 * _REFINEMENTS):
+            axis, other = step % 2, 1 - step % 2
+            warps[axis] = warps[axis].neighbours().best(maps[axis] @ warps[other].matrix.T, templates[axis])
+        y, x = warps
         content: Map = y.matrix @ reduced @ x.matrix.T
         return ChestFrame(y.scale, y.shift, x.scale, x.shift, self._correlation(content)), content
 
@@ -130,10 +133,11 @@ def resample_frame(image: Pixels, frame: ChestFrame, height: int, width: int) ->
     """
     row, row_weight = _sample_positions(frame.scale_y, frame.shift_y, height, image.shape[0])
     column, column_weight = _sample_positions(frame.scale_x, frame.shift_x, width, image.shape[1])
-    levels = image.astype(np.float32)
-    rows = _interpolate(levels[row], levels[row + 1], row_weight.astype(np.float32)[:, None])
-    result = _interpolate(rows[:, column], rows[:, column + 1], column_weight.astype(np.float32))
-    return np.ascontiguousarray(np.rint(result), dtype=np.uint8)
+    # Transposed after the first axis, so that both are gathered as whole rows.
+    upper, lower = (image[each].T.astype(np.float32, order="C") for each in (row, row + 1))
+    columns = _interpolate(upper, lower, row_weight.astype(np.float32))
+    result = _interpolate(columns[column], columns[column + 1], column_weight.astype(np.float32)[:, None])
+    return np.ascontiguousarray(np.rint(result, out=result).astype(np.uint8).T)
 
 
 def chest_layout(content: Map) -> NDArray[np.float32]:

@@ -111,6 +111,8 @@ def _to_pillow(image: NDArray[np.uint8] | NDArray[np.uint16]) -> Image.Image:
 
 
 def _to_uint8(image: Image.Image) -> NDArray[np.uint8]:
+    if image.mode == "L":
+        return np.array(image)
     return np.rint(np.asarray(image, dtype=np.float32)).clip(0, 255).astype(np.uint8)
 
 

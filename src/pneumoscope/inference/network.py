@@ -18,7 +18,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 
 # Images per batch: larger batches take more memory and no less time on a CPU; a GPU is idle with small ones.
-_BATCH = {"cpu": 2, "cuda": 64}
+_BATCH = {"cpu": 4, "cuda": 64}
 _PROVIDER = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 

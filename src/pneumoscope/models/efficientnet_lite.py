@@ -425,12 +425,16 @@ class ImageMaps(nn.Sequential):
             Last maps and intermediate maps, means over the views; and the other maps of each view: the image and, in inference with
             `mirrored`, its mirror image.
         """
-        maps, intermediate, explained = self._maps(images)
+        # The fixed layers treat left and right alike, so that one pass through them serves both views.
+        prepared = images
+        for layer in list(self)[:-1]:
+            prepared = layer(prepared)
+        maps, intermediate, explained = self.trunk.forward_intermediates(prepared)
         if self.training or not self.mirrored:
             return maps, intermediate, [explained]
         # Flipped as (n, height, width, 1), which keeps channels-last strides; see `as_network_input`.
-        mirrored = images.permute(0, 2, 3, 1).flip(2).permute(0, 3, 1, 2)
-        other, other_intermediate, other_explained = self._maps(mirrored)
+        mirrored = prepared.permute(0, 2, 3, 1).flip(2).permute(0, 3, 1, 2)
+        other, other_intermediate, other_explained = self.trunk.forward_intermediates(mirrored)
         last, means = (maps + other.flip(3)) / 2, (intermediate + other_intermediate.flip(3)) / 2
         return last, means, [explained, other_explained]
 
@@ -438,12 +442,6 @@ class ImageMaps(nn.Sequential):
     def trunk(self) -> LiteTrunk:
         """Trunk, behind the fixed layers."""
         return cast(LiteTrunk, self[-1])
-
-    def _maps(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        prepared = images
-        for layer in list(self)[:-1]:
-            prepared = layer(prepared)
-        return self.trunk.forward_intermediates(prepared)
 
 
 def initialise_convolutions(trunk: nn.Module, generator: torch.Generator) -> None:
