@@ -1,11 +1,11 @@
-"""Recipes for the detector, each trained on every style fold and judged by images of styles that it never saw.
+"""Recipes for the detector, each trained on every fold of acquisition clusters and judged by images of clusters that it never saw.
 
     .venv/bin/python experiments/ablate.py plain bold ... [--folds 3] [--only-folds 0,1] [--out runs/ablation]
 
 A recipe is a configuration that ships with the package: chest-odd of configs/ablation/, default, nano, or a model of the study. What was trained already is taken.
 results/detector/ablation.json gets an entry per recipe: AUC, specificity at 0.5 and the best balanced accuracy there is,
-over ordinary normals (plain), normals of styles that training knew as pneumonia alone (odd), and both stored like
-pneumonias (shifted, odd_shifted); the AUC among images of one style (within); three classes, and viral against bacterial.
+over ordinary normals (plain), normals of clusters that training knew as pneumonia alone (odd), and both stored like
+pneumonias (shifted, odd_shifted); the AUC among images of one cluster (within); three classes, and viral against bacterial.
 The test images are out of reach here.
 """
 

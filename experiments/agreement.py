@@ -33,16 +33,16 @@ from pneumoscope.training.predict import class_probabilities
 from pneumoscope.training.run_folder import RunFolder
 from pneumoscope.types import Split
 
-WHY = "does the hard validation rank networks as the test does"
+WHY = "does the stress validation rank networks as the test does"
 # Recipes whose networks are those of another one, answering otherwise.
 SAME_WEIGHTS = ("lungs-96",)
 DRAWS = 2000
 FIGURES = {
     "plain_auc": "held-out films as they are",
-    "odd_auc": "normals of odd styles",
+    "odd_auc": "minority normals",
     "shifted_auc": "normals stored like pneumonias",
     "odd_shifted_auc": "both",
-    "within_auc": "within styles",
+    "within_auc": "within clusters",
 }
 
 

@@ -6,10 +6,10 @@ from quoting.results import Blocks, provenance, read, source
 _COLUMNS = {
     "within_auc": "within AUC",
     "plain_auc": "plain AUC",
-    "odd_auc": "odd AUC",
-    "odd_specificity": "odd spec.",
-    "shifted_auc": "shifted AUC",
-    "shifted_specificity": "shifted spec.",
+    "odd_auc": "minority AUC",
+    "odd_specificity": "minority spec.",
+    "shifted_auc": "stress AUC",
+    "shifted_specificity": "stress spec.",
     "odd_shifted_auc": "both AUC",
     "odd_shifted_specificity": "both spec.",
     "sensitivity": "sens.",
@@ -18,15 +18,15 @@ _COLUMNS = {
 }
 _VALIDATION_AUC = {
     "plain_auc": "held-out films as they are",
-    "odd_auc": "normals of odd styles",
+    "odd_auc": "minority normals",
     "shifted_auc": "normals stored like pneumonias",
-    "odd_shifted_auc": "normals of odd styles, stored like pneumonias",
-    "within_auc": "within styles",
+    "odd_shifted_auc": "minority normals, stored like pneumonias",
+    "within_auc": "within clusters",
 }
 
 
 def ablation() -> str:
-    """Hard validation of every recipe, the worst first."""
+    """Stress validation of every recipe, the worst first."""
     recipes = read("detector/ablation.json")["recipes"]
     rows = []
     for name, recipe in recipes.items():
@@ -39,7 +39,7 @@ def ablation() -> str:
     rows.sort(key=lambda row: row[2])
     newest = max((recipe["made"] for recipe in recipes.values()), key=lambda made: str(made["date"]))
     note = (
-        "Mean (range) over networks: three style folds, one to three seeds each; from the worst within styles to the best. "
+        "Mean (range) over networks: three folds of acquisition clusters, one to three seeds each; from the worst within clusters to the best. "
         f"`experiments/ablate.py RECIPE --seeds N`. The newest: {provenance(newest)}"
     )
     return table(["recipe", "networks", *_COLUMNS.values()], rows, note)

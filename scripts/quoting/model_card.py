@@ -133,7 +133,7 @@ def acquisition_clusters() -> str:
             counts = [str(cluster[part]) for part in ("style", "normal", "pneumonia")]
             shares = ["-" if cluster[k] is None else percent(cluster[k]) for k in ("specificity", "sensitivity")]
             rows.append([f"`{name}`", *counts, *shares, "-" if cluster["auc"] is None else f"{cluster['auc']:.3f}"])
-    return table(["detector", "style", "normal", "pneumonia", "specificity", "sensitivity", "AUC"], rows)
+    return table(["detector", "cluster", "normal", "pneumonia", "specificity", "sensitivity", "AUC"], rows)
 
 
 def conformal_sets() -> str:

@@ -233,7 +233,7 @@ def test_a_bundle_is_trained_and_evaluated(pneumoscope, phantoms, tmp_path):
     code, out, _ = pneumoscope("train", "d.toml", "--data", phantoms)
     assert code == 0
     assert re.search(
-        r"runs/d/bundle.zip: on the hard validation AUC 0\.\d+, sensitivity .*; next: pneumoscope evaluate --bundle runs/d/bundle.zip --data ",
+        r"runs/d/bundle.zip: on the stress validation AUC 0\.\d+, sensitivity .*; next: pneumoscope evaluate --bundle runs/d/bundle.zip --data ",
         out,
     )
     code, out, _ = pneumoscope("evaluate", "--bundle", "runs/d/bundle.zip", "--data", phantoms, "--json")

@@ -136,7 +136,7 @@ def test_report_of_a_detector_shows_its_decisions(table, tmp_path):
     page, text = (tmp_path / "report.html").read_text(), (tmp_path / "report.md").read_text()
     assert page.count("data:image/png;base64,") == 5
     auc = delong_interval(1 - table.probability[:, 0], table.label > 0)
-    for words in ("accuracy of the others", f"{auc.value:.3f} ({auc.low:.3f}-{auc.high:.3f})", "Film styles"):
+    for words in ("accuracy of the others", f"{auc.value:.3f} ({auc.low:.3f}-{auc.high:.3f})", "Acquisition clusters"):
         assert words in page
     assert f"{auc.value:.3f} ({auc.low:.3f}-{auc.high:.3f})" in text
     assert (tmp_path / "calibration.png").is_file()

@@ -117,9 +117,9 @@ def _prediction_sets(decisions: Mapping[str, Any], scheme: ClassScheme) -> Table
 
 def _clusters(decisions: Mapping[str, Any], scheme: ClassScheme) -> Table:
     return Table(
-        "Film styles",
-        "At the balanced point; styles as found in the training films.",
-        ["style", scheme.negative, scheme.positive, "specificity", "sensitivity", "AUC"],
+        "Acquisition clusters",
+        "At the balanced point; clusters as found in the training films.",
+        ["cluster", scheme.negative, scheme.positive, "specificity", "sensitivity", "AUC"],
         [
             [
                 str(entry["style"]),

@@ -117,7 +117,7 @@ def _train_detector(
     record = make_detector(settings, location, folder, callbacks, resume, workers, epochs)
     point = record["decision"]["operating_points"]["balanced"]
     return record, (
-        f"{record['bundle']}: on the hard validation AUC {record['decision']['auc']:.3f}, sensitivity "
+        f"{record['bundle']}: on the stress validation AUC {record['decision']['auc']:.3f}, sensitivity "
         f"{point['sensitivity']:.3f}, specificity {point['specificity']:.3f}"
     )
 
