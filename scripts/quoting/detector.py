@@ -1,6 +1,9 @@
 """Blocks of docs/results/recipes.md: how the recipe of the detector was chosen."""
 
-from quoting.formatting import mean, percent_mean, table
+import statistics
+from typing import Any
+
+from quoting.formatting import mean, percent, percent_mean, table
 from quoting.results import Blocks, provenance, read, source
 
 _COLUMNS = {
@@ -61,8 +64,59 @@ def agreement() -> str:
     return table(header, rows, note)
 
 
+_TRIED = {
+    "within_auc": "within AUC",
+    "shifted_auc": "stress AUC",
+    "odd_shifted_auc": "minority and stress AUC",
+    "viral_auc": "viral AUC",
+    "three_class": "3 classes",
+}
+_FINER = {
+    "within_auc": "within AUC",
+    "odd_auc": "minority AUC",
+    "viral_auc": "viral AUC",
+    "three_class": "3 classes",
+}
+
+
+def methods() -> str:
+    """Ways to train the small network that no configuration has, the best within clusters first."""
+    record = read("detector/methods.json")["methods"]
+    rows = [
+        [name.split(",")[0], _folds(entry), str(entry["epochs"]), *_means(entry, _TRIED)]
+        for name, entry in sorted(record.items(), key=lambda item: -_mean_of(item[1], "within_auc"))
+    ]
+    newest = max((entry["made"] for entry in record.values()), key=lambda made: str(made["date"]))
+    return table(["method", "folds", "epochs", *_TRIED.values()], rows, provenance(newest))
+
+
+def resolution() -> str:
+    """The same images from copies of 224 pixels and from less reduced files."""
+    record = read("detector/resolution.json")
+    entries = sorted(record["networks"].values(), key=lambda entry: (entry["side"], entry["source"]))
+    titles = {"copy": "copy of 224 x 224 pixels", "finer": "256 pixels on the short side"}
+    rows = [[str(entry["side"]), titles[entry["source"]], _folds(entry), *_means(entry, _FINER)] for entry in entries]
+    newest = max((entry["made"] for entry in entries), key=lambda made: str(made["date"]))
+    note = f"{record['films']:,} training images, {entries[0]['epochs']} epochs. {provenance(newest)}"
+    return table(["input, pixels", "images", "folds", *_FINER.values()], rows, note)
+
+
+def _folds(entry: dict[str, Any]) -> str:
+    return ", ".join(str(fold["fold"]) for fold in entry["folds"])
+
+
+def _mean_of(entry: dict[str, Any], measure: str) -> float:
+    return statistics.mean(fold[measure] for fold in entry["folds"])
+
+
+def _means(entry: dict[str, Any], measures: dict[str, str]) -> list[str]:
+    return [
+        f"{_mean_of(entry, each):.3f}" if each.endswith("auc") else percent(_mean_of(entry, each)) for each in measures
+    ]
+
+
 def _interval(found: dict[str, float]) -> str:
     return f"{found['value']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
 
 
-BLOCKS: Blocks = {"ablation": ablation, "agreement": agreement}
+BLOCKS: Blocks = {"ablation": ablation, "agreement": agreement, "methods": methods, "resolution": resolution}

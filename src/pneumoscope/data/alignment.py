@@ -272,15 +272,18 @@ class _WarpGrid:
         """All combinations of scales and shifts."""
         scale, shift = (grid.ravel() for grid in np.meshgrid(scales, shifts, indexing="ij"))
         lower, upper_weight = _sample_positions(scale[:, None], shift[:, None], _SIZE, _SIZE)
-        matrices = _interpolation_matrices(lower, upper_weight)
+        lower_weight, entry = 1 - upper_weight, lower + _SIZE * np.arange(len(scale))[:, None]
+        # The two entries of each row, row by row, as (candidate, column) and their weights.
+        entries = np.stack([entry, entry + 1], axis=-1)
+        weights = np.stack([lower_weight, upper_weight], axis=-1)
         return _WarpGrid(
             scale,
             shift,
             lower + _SIZE * np.arange(_SIZE),
             upper_weight,
-            column_sum=matrices.sum(axis=1),
-            square_sum=np.square(matrices).sum(axis=1),
-            cross_sum=2 * (matrices[:, :, 1:] * matrices[:, :, :-1]).sum(axis=1),
+            column_sum=_sums_at(entries, weights, len(scale)),
+            square_sum=_sums_at(entries, np.square(weights), len(scale)),
+            cross_sum=2 * _sums_at(entry, upper_weight * lower_weight, len(scale))[:, :-1],
             penalty=_SCALE_PENALTY * np.log(scale / _MEAN_SCALE) ** 2 + _SHIFT_PENALTY * shift**2,
         )
 
@@ -295,12 +298,25 @@ class _WarpGrid:
         numerator = _interpolate(
             row_products[self.flat_index], row_products[self.flat_index + 1], self.upper_weight
         ).sum(axis=1)
-        total = self.column_sum @ half_warped.sum(axis=1)
+        total = _weighted_sums(self.column_sum, half_warped.sum(axis=1))
         neighbour_products = (half_warped[1:] * half_warped[:-1]).sum(axis=1)
-        square = self.square_sum @ np.square(half_warped).sum(axis=1) + self.cross_sum @ neighbour_products
+        square = _weighted_sums(self.square_sum, np.square(half_warped).sum(axis=1))
+        square += _weighted_sums(self.cross_sum, neighbour_products)
         length = np.sqrt(np.maximum(square - total**2 / _SIZE**2, 0.0))
         best = int((numerator / np.maximum(length, _BLANK) - self.penalty).argmax())
         return _AxisWarp(float(self.scale[best]), float(self.shift[best]))
+
+
+def _weighted_sums(weights: Map, values: Map) -> Map:
+    """(n,) sums over r of weights (n, r) times values (r,)."""
+    # Not by `@`, which starts threads for so many weights, and they wait for each other where several processes work.
+    return np.asarray(np.einsum("nr,r->n", weights, values))
+
+
+def _sums_at(entries: NDArray[np.int64], values: Map, candidates: int) -> Map:
+    """(candidates, 32) sums of the values at each entry, added in their order."""
+    sums = np.bincount(entries.ravel(), values.ravel(), candidates * _SIZE)
+    return np.asarray(sums, dtype=np.float64).reshape(candidates, _SIZE)
 
 
 @lru_cache
@@ -319,15 +335,9 @@ def _neighbours(scale: float, shift: float) -> _WarpGrid:
 @lru_cache(maxsize=512)
 def _interpolation_matrix(scale: float, shift: float) -> Map:
     lower, upper_weight = _sample_positions(scale, shift, _SIZE, _SIZE)
-    return np.asarray(_interpolation_matrices(lower[None], upper_weight[None])[0])
-
-
-def _interpolation_matrices(lower: NDArray[np.int64], upper_weight: Map) -> Map:
-    """(n, 32, 32) matrices of linear interpolation between rows `lower` and `lower` + 1, both (n, 32)."""
-    matrices = np.zeros((*lower.shape, _SIZE))
-    np.put_along_axis(matrices, lower[..., None], 1 - upper_weight[..., None], axis=2)
-    np.put_along_axis(matrices, lower[..., None] + 1, upper_weight[..., None], axis=2)
-    return matrices
+    matrix, row = np.zeros((_SIZE, _SIZE)), np.arange(_SIZE)
+    matrix[row, lower], matrix[row, lower + 1] = 1 - upper_weight, upper_weight
+    return matrix
 
 
 def _interpolate(lower: Levels, upper: Levels, upper_weight: Levels) -> Levels:
