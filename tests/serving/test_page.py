@@ -84,8 +84,8 @@ def choose_files(page, files):
 
 
 def all_analysed(page, count):
-    expect(page.locator(".films li")).to_have_count(count, timeout=SECONDS)
-    expect(page.locator(".films .waiting")).to_have_count(0, timeout=SECONDS)
+    expect(page.locator("[data-filter=all]")).to_have_text(re.compile(rf"\D{count}$"), timeout=SECONDS)
+    expect(page.locator("#progress")).to_be_hidden(timeout=SECONDS)
 
 
 def drop(page, name, content):

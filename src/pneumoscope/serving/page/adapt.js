@@ -6,7 +6,7 @@ import { reveal } from "./names.js";
 import { acquisitionWarning, measured, moreFilms, patientsWarning, plain, siteVerdict } from "./performance.js";
 import { formOf, getJson, post, put as change, remove } from "./service.js";
 import { bytes, count, currentLanguage, t } from "./words.js";
-import { contradiction, labelledItems, unlabelledCount } from "./worklist.js";
+import { contradiction, labelledFilms, unlabelledCount } from "./films.js";
 
 // Images of each class below which the service adapts to nothing (adaptation/site.py).
 const FEWEST = 20;
@@ -75,7 +75,7 @@ function show(found) {
 }
 
 function showLabels(busy) {
-  const labelled = labelledItems();
+  const labelled = labelledFilms();
   const counts = LABELS.map((label) => labelled.filter((item) => item.label === label).length);
   const shown = [...LABELS.map((label, place) => [labelWord(label), counts[place], label]), [t("unlabelled"), unlabelledCount(), "soft"]];
   put(panel.tiles, shown.map(([word, number, kind]) => h("div", { class: "tile" }, h("div", { class: `label ${kind}` }, word), h("div", { class: "value" }, count(number)))));
@@ -205,7 +205,7 @@ function* parts(items, most) {
 
 async function start() {
   if (sending) return;
-  const items = labelledItems(), [negative, positive] = classNames();
+  const items = labelledFilms(), [negative, positive] = classNames();
   const most = Math.min(TOGETHER, panel.found.limits.request_images);
   const work = (sending = { done: 0, all: items.length, cancelled: false });
   panel.bar = null;

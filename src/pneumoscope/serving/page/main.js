@@ -7,7 +7,8 @@ import { drawPerformance } from "./performance.js";
 import { getJson, watchBundle } from "./service.js";
 import { drawWatch } from "./watch.js";
 import { currentLanguage, ofSite, t, useBundle, useLanguage } from "./words.js";
-import { SHORTCUTS, changeBundle, labelledItems, startWorklist, wordsChanged } from "./worklist.js";
+import { labelledFilms } from "./films.js";
+import { SHORTCUTS, changeBundle, startWorklist, wordsChanged } from "./worklist.js";
 
 const PAGES = ["worklist", "performance", "watch", "adapt", "about"];
 const $ = (id) => document.getElementById(id);
@@ -113,7 +114,7 @@ function noticeBundle() {
 
 function speakOf(found) {
   useBundle(found);
-  useClassNames(found.classes, labelledItems().length > 0);
+  useClassNames(found.classes, labelledFilms().length > 0);
   useLanguage(currentLanguage());
   useTheme(document.documentElement.dataset.theme);
 }

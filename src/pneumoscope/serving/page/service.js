@@ -114,9 +114,9 @@ const send = (path, file) =>
 let onBundle = () => {};
 export const watchBundle = (act) => (onBundle = act);
 
-export const predict = (file, query) =>
+export const predict = (file) =>
   inTurn(async () => {
-    const prediction = await (await send(`/v1/predict?${new URLSearchParams({ file: file.name, ...query })}`, file)).json();
+    const prediction = await (await send(`/v1/predict?${new URLSearchParams({ file: file.name })}`, file)).json();
     onBundle(prediction.bundle.sha256);
     return normalised(prediction);
   });

@@ -17,6 +17,9 @@ function decoded(item) {
   return found;
 }
 
+// Decodes a film before it is wanted.
+export const prefetch = (item) => void decoded(item).catch(() => {});
+
 export const forgetFilms = () => films.clear();
 
 // Grey levels through a window, for the screen.

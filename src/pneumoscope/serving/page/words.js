@@ -91,7 +91,7 @@ const WORDS = {
     negativeName: "Negative class (N)", positiveName: "Positive class (P)", exportLabels: "Export labels", unlabelled: "unlabelled",
     labelled: "Label of {name}: {label}.", labelRemoved: "No label on {name}.", labelOf: "label:", toAdapt: "Adapt to this site …",
     namesWrong: "Two different names are needed, of letters, digits and spaces; the usual two go together alone.",
-    twoLabels: "{files}: the same image with two labels. Correct one of them.", forgetLabels: "Forget the labels too?",
+    twoLabels: "{files}: the same image with two labels. Correct one of them.", forgetLabels: "Remove all films from the list, and forget their labels?", forgetFilms: "Remove all films from the list?", retry: "Try again", referBand: "referred from {from} to {to}",
     key_label: "label negative, positive; no label", detectorInUse: "Detector: {name} {version}.",
     bundleChanged: "The service now predicts with {name} {version}; the films are analysed again.",
     accepts: "Accepted reasons", acceptsNone: "none: images outside of the validated population are referred",
@@ -209,7 +209,7 @@ const WORDS = {
     negativeName: "Classe négative (N)", positiveName: "Classe positive (P)", exportLabels: "Exporter les étiquettes", unlabelled: "sans étiquette",
     labelled: "Étiquette de {name} : {label}.", labelRemoved: "Plus d’étiquette sur {name}.", labelOf: "étiquette :", toAdapt: "Adapter à ce site …",
     namesWrong: "Il faut deux noms différents, de lettres, chiffres et espaces ; les deux noms habituels ne vont qu’ensemble.",
-    twoLabels: "{files} : la même image avec deux étiquettes. Corrigez l’une d’elles.", forgetLabels: "Oublier aussi les étiquettes ?",
+    twoLabels: "{files} : la même image avec deux étiquettes. Corrigez l’une d’elles.", forgetLabels: "Retirer toutes les radiographies de la liste et oublier leurs étiquettes ?", forgetFilms: "Retirer toutes les radiographies de la liste ?", retry: "Réessayer", referBand: "à relire de {from} à {to}",
     key_label: "étiquette négative, positive ; aucune", detectorInUse: "Détecteur : {name} {version}.",
     bundleChanged: "Le service prédit maintenant avec {name} {version} ; les radiographies sont analysées à nouveau.",
     accepts: "Motifs acceptés", acceptsNone: "aucun : toute image hors de la population validée est à relire",
@@ -265,13 +265,19 @@ export function t(name, values = {}) {
 // The decision on record, which may be of a bundle with other classes than the present one.
 export const decisionWord = ({ decision, outcome }) => (outcome === decision ? WORDS[language][decision] : outcome);
 
-export const percent = (share, digits = 1) =>
-  new Intl.NumberFormat(language, { style: "percent", minimumFractionDigits: digits, maximumFractionDigits: digits }).format(share);
-export const decimal = (value, digits) =>
-  new Intl.NumberFormat(language, { minimumFractionDigits: digits, maximumFractionDigits: digits }).format(value);
+// Formats are made once: to make one takes much longer than to use it.
+const formats = new Map();
+function formatted(value, style, digits) {
+  const key = `${language} ${style} ${digits}`;
+  if (!formats.has(key)) formats.set(key, new Intl.NumberFormat(language, { style, minimumFractionDigits: digits, maximumFractionDigits: digits }));
+  return formats.get(key).format(value);
+}
+
+export const percent = (share, digits = 1) => formatted(share, "percent", digits);
+export const decimal = (value, digits) => formatted(value, "decimal", digits);
 export const bytes = (value) =>
   new Intl.NumberFormat(language, { style: "unit", unit: "megabyte", maximumSignificantDigits: 3 }).format(value / 2 ** 20);
-export const count = (value) => new Intl.NumberFormat(language).format(value);
+export const count = (value) => formatted(value, "decimal", 0);
 
 // Words of the static page; what is drawn by scripts asks for its words when it is drawn.
 export function useLanguage(next) {

@@ -1,0 +1,74 @@
+// Predictions as a table and on paper.
+import { h, save } from "./dom.js";
+import { allFilms, bundleInUse, byUrgency, DECISIONS, settingsInUse } from "./films.js";
+import { thumbnail } from "./viewer.js";
+import { kindsOf } from "./verdict.js";
+import { count, currentLanguage, ownClasses, percent, t } from "./words.js";
+
+const ZONES = ["right_upper", "right_middle", "right_lower", "left_upper", "left_middle", "left_lower", "outside"];
+// Pictures on paper: of further films, which are less urgent, the row is enough.
+const PICTURES = 60;
+
+// The same columns as `pneumoscope predict --out FILE.csv`.
+export function exportCsv() {
+  const classes = ownClasses ?? ["normal", "bacterial", "viral"];
+  const header = ["file", "sha256", "decision", "reasons", "detail", ownClasses ? "probability" : "pneumonia_probability", ...classes.map((name) => `${name}_probability`),
+    "operating_point", "threshold", "sensitivity", "specificity", "fitted_on", "evidence", "bundle_name", "bundle_version", "bundle_sha256", "notice", "validated", ...ZONES.map((name) => `zone_${name}`)];
+  const rows = allFilms().filter((film) => film.prediction).map(({ prediction }) => [prediction.file, prediction.sha256, prediction.outcome, prediction.reasons.join(";"), prediction.detail,
+    prediction.pneumonia_probability, ...classes.map((name) => prediction.class_probability?.[name]), prediction.operating_point.name, prediction.operating_point.threshold,
+    prediction.operating_point.sensitivity, prediction.operating_point.specificity, prediction.operating_point.fitted_on, prediction.evidence, prediction.bundle.name, prediction.bundle.version, prediction.bundle.sha256, prediction.notice, prediction.validated, ...ZONES.map((name) => prediction.zones?.[name])]);
+  // A cell that begins like a formula would be run by a spreadsheet.
+  const cell = (value) => {
+    const text = typeof value === "string" && /^[=+\-@\t\r]/.test(value) ? `'${value}` : String(value ?? "");
+    return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  };
+  const text = [header, ...rows].map((values) => values.map(cell).join(",")).join("\n");
+  save(new Blob([`${text}\n`], { type: "text/csv" }), "pneumoscope.csv");
+}
+
+// Pictures of the films that come first on paper; one that cannot be drawn is left out.
+async function fetchPictures(films) {
+  await Promise.all(films.slice(0, PICTURES).map(async (film) => {
+    if (film.picture === undefined && film.prediction?.reasons[0] !== "unreadable") film.picture = await thumbnail(film, 240).catch(() => null);
+  }));
+}
+
+const onPaper = () => allFilms().filter((film) => film.prediction || film.problem).sort(byUrgency);
+
+// The report that is printed, whoever asks for it: the button, or the browser's own print command with the pictures at hand.
+function drawReport() {
+  const node = document.getElementById("report"), films = onPaper();
+  const point = settingsInUse().point, bundle = bundleInUse(), found = bundle.operating_points[point];
+  const parts = DECISIONS.map((name) => [name, films.filter(({ prediction }) => prediction?.decision === name).length])
+    .filter(([, number]) => number).map(([name, number]) => `${count(number)} ${t(name)}`).join(", ");
+  node.replaceChildren(
+    h("h1", {}, `pneumoscope: ${t("reportTitle")}`),
+    h("p", { class: "warn" }, t("notice")),
+    h("p", {}, `${t("reportCount", { count: count(films.length), parts })} ${new Date().toLocaleString(currentLanguage())}`),
+    h("p", {}, h("small", {}, t("at", { name: t(point), sensitivity: percent(found.sensitivity), specificity: percent(found.specificity), films: bundle.fitted_on }))),
+    h("table", {},
+      h("thead", {}, h("tr", {}, ["film", "file", "decision", "probability", "why"].map((name) => h("th", {}, t(name))))),
+      h("tbody", {}, films.map((film) => reportRow(film)))),
+    h("p", {}, h("small", {}, `${bundle.name} ${bundle.version}, ${bundle.sha256}`)));
+  node.hidden = false;
+}
+
+function reportRow({ prediction, problem, name, picture }) {
+  const image = h("td", {}, picture ? h("img", { src: picture, alt: "" }) : "");
+  if (!prediction) return h("tr", {}, image, h("td", {}, name), h("td", {}, h("strong", {}, t("failed"))), h("td", {}, t("unknown")), h("td", {}, problem.message));
+  const why = [...prediction.reasons.map((reason) => t(`reason.${reason}`)), prediction.decision === "pneumonia" ? kindsOf(prediction) : ""];
+  return h("tr", {}, image,
+    h("td", {}, name, h("br"), h("small", {}, prediction.sha256.slice(0, 16))),
+    h("td", {}, h("strong", {}, t(prediction.decision))),
+    h("td", {}, prediction.pneumonia_probability == null ? t("unknown") : percent(prediction.pneumonia_probability)),
+    h("td", {}, why.filter(Boolean).join(" ")));
+}
+
+export async function printReport() {
+  await fetchPictures(onPaper());
+  drawReport();
+  await Promise.all([...document.querySelectorAll("#report img")].map((image) => image.decode().catch(() => {})));
+  window.print();
+}
+
+window.addEventListener("beforeprint", () => bundleInUse() && allFilms().length && drawReport());
