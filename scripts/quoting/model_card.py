@@ -154,7 +154,7 @@ def selective_accuracy() -> str:
         [percent(points[0]["answered"], 0), *(percent(point["accuracy"]) for point in points)]
         for points in zip(*curves, strict=True)
     ]
-    return table(["answered", *(f"`{name}`" for name in reports)], rows)
+    return table(["kept", *(f"`{name}`" for name in reports)], rows)
 
 
 BLOCKS: Blocks = {
