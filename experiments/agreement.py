@@ -63,7 +63,7 @@ def read_test(recipe, run, ledger, made):
     append_to_ledger(
         ledger,
         commit=made["commit"],
-        model=f"{recipe}, style fold {config.split.fold}, seed {config.training.seed}",
+        model=f"{recipe}, fold {config.split.fold}, seed {config.training.seed}",
         config_hash=config.hash,
         split_hash=dataset.split.hash,
         films=len(data.positions),

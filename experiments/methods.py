@@ -188,12 +188,14 @@ def at_the_worst_nearby(model, parameters, random_state):
     with torch.no_grad():
         for p, move in zip(parameters, moves, strict=True):
             p.add_(move)
-    yield
-    with torch.no_grad():
-        for p, move in zip(parameters, moves, strict=True):
-            p.sub_(move)
-    for layer, momentum in zip(norms, momenta, strict=True):
-        layer.momentum = momentum
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for p, move in zip(parameters, moves, strict=True):
+                p.sub_(move)
+        for layer, momentum in zip(norms, momenta, strict=True):
+            layer.momentum = momentum
 
 
 def train_by(method, config, dataset, clusters, options):
@@ -400,8 +402,10 @@ def main():
             print(f"{method} fold {fold} ({time.perf_counter() - began:.0f} s): {shown}", file=sys.stderr, flush=True)
         # Read anew: another process may have added its methods meanwhile.
         record = json.loads(options.out.read_text()) if options.out.exists() else {"methods": {}}
-        record["methods"][f"{method}, {options.side} pixels, seed {options.seed}"] = {
-            "folds": told,
+        name = f"{method}, {options.side} pixels, seed {options.seed}"
+        others = [each for each in record["methods"].get(name, {}).get("folds", []) if each["fold"] not in folds]
+        record["methods"][name] = {
+            "folds": sorted([*others, *told], key=lambda each: each["fold"]),
             "epochs": config.training.epochs,
             "side": options.side,
             "seed": options.seed,

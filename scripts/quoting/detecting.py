@@ -19,14 +19,15 @@ def evidence() -> str:
                 cells = [percent_interval(found[key]) for key in ("fall_where_marked", "fall_where_the_mean_map_marks")]
                 cells += [percent_interval(found["marked_falls_more_than_mean_map"])]
                 cells += [percent_interval(found["fall_elsewhere"]) if "fall_elsewhere" in found else ""]
+                cells += [percent(found["marked_falls_more"]) if "marked_falls_more" in found else ""]
                 rows.append([f"`{name}`", f"{deletion['films']} {group}", words, *cells])
         random = record["sanity"]
         notes.append(
-            f"`{name}`: rank correlation {random['mean']:.2f} ({random['low']:.2f} to {random['high']:.2f}) with the maps of "
+            f"`{name}`: rank correlation {random['mean']:.2f} (range {random['low']:.2f} to {random['high']:.2f}) with the maps of "
             f"{random['networks']} networks of the same form with random weights. {source(record)}"
         )
     header = ["detector", "films", "replaced by", "fall where marked, points", "where the mean map marks"]
-    header += ["marked falls more than that, %", "elsewhere, same shape"]
+    header += ["marked falls more than that, %", "elsewhere, same shape", "marked falls more than that, %"]
     return table(header, rows, " ".join(notes))
 
 
@@ -37,9 +38,13 @@ def zones() -> str:
     for name, record in records.items():
         for view, words in (("mirrored", "mirrored"), ("jpeg_40", "JPEG, quality 40")):
             found = record["zones"][view]
-            cells = [percent(found[key], 0) for key in ("agree", "same_names")]
-            rows.append([f"`{name}`", words, str(found["films"]), *cells, f"{found['largest_change_median']:.3f}"])
-    header = ["detector", "altered", "films", "zones agree, %", "the same zones named, %"]
+            placed = round(record["zones"]["placed"] * record["zones"]["films"])
+            films = f"{found['films']} of {placed}"
+            cells = [percent(found["agree"] * found["films"] / placed, 0)]
+            cells += [percent(found[key], 0) for key in ("agree", "same_names")]
+            rows.append([f"`{name}`", words, films, *cells, f"{found['largest_change_median']:.3f}"])
+    header = ["detector", "altered", "placed in both", "zones agree, of all placed, %"]
+    header += ["of those placed in both, %", "the same zones named, %"]
     header += ["largest change of a fraction, median"]
     return table(header, rows, " ".join(map(source, records.values())))
 

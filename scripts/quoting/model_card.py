@@ -65,7 +65,7 @@ def measures_on_test() -> str:
         rows.append([title, *(percent_interval(r["acceptance"]["measures"][measure]) for r in reports.values())])
     first = next(iter(reports.values()))
     note = (
-        f"{first['films']} films of {first['patients']} children, at the balanced operating point, by probability; the last three rows by decision. 95 % "
+        f"{first['films']} films of {first['patients']} children, at the balanced operating point, by probability; the last three rows by decision, with the wider of this interval and Wilson's. 95 % "
         "intervals by bootstrap over children. `pneumoscope evaluate --bundle NAME --split test`. "
         f"{provenance(first['provenance'])}"
     )
@@ -154,7 +154,7 @@ def selective_accuracy() -> str:
         [percent(points[0]["answered"], 0), *(percent(point["accuracy"]) for point in points)]
         for points in zip(*curves, strict=True)
     ]
-    return table(["answered", *(f"`{name}`" for name in reports)], rows)
+    return table(["kept", *(f"`{name}`" for name in reports)], rows)
 
 
 BLOCKS: Blocks = {

@@ -85,7 +85,7 @@ def test_bundle_holds_the_policy_fitted_on_out_of_fold_predictions(made):
     use = "Research on images like the 60 of phantoms that it was trained on: normal, bacterial, viral."
     assert (manifest.intended_use, manifest.licence, manifest.citation) == (use, "not stated", "Images: phantoms")
     assert manifest.scope == Scope()
-    folds = ["style fold 1 of 2", "style fold 2 of 2"]
+    folds = ["fold 1 of 2", "fold 2 of 2"]
     members = ["small, seed 0", "small, seed 1"]
     assert messages == [members[0], *folds, members[1], *folds, "the final network, on all training films", *members]
 

@@ -3,7 +3,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from onnx import TensorProto, helper
+from onnx import TensorProto
 
 from pneumoscope.bundle import EVIDENCE, EXPLAINED, INPUT, LOGITS
 from pneumoscope.config import ModelConfig
@@ -158,17 +158,6 @@ def test_evidence_is_computed_for_the_images_that_are_asked_for():
     assert none[1].shape == (0, *evidence.shape[1:])
     one = session.run([EVIDENCE], {INPUT: images, EXPLAINED: np.array([1])})[0]
     np.testing.assert_allclose(one, evidence[1:2], rtol=1e-3, atol=1e-4)
-
-
-def test_networks_of_earlier_bundles_explain_every_image():
-    films = helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["n", 2, 2])
-    evidence = helper.make_tensor_value_info(EVIDENCE, TensorProto.FLOAT, ["n", 2, 2])
-    graph = helper.make_graph(
-        [helper.make_node("Cast", [INPUT], [EVIDENCE], to=TensorProto.FLOAT)], "earlier", [films], [evidence]
-    )
-    earlier = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    images = np.arange(12, dtype=np.uint8).reshape(3, 2, 2)
-    assert np.array_equal(Network(earlier.SerializeToString(), 2, 2).run(images, EVIDENCE)[0], images)
 
 
 def test_evidence_of_the_lung_fields_lies_where_they_lie_in_the_image():

@@ -90,7 +90,7 @@ def test_a_detector_by_jobs_is_the_detector(phantoms, tmp_path):
     location, messages = Location(phantoms, "test", synthetic=True), []
     make_detector(config, location, tmp_path / "run", Callbacks(message=messages.append), workers=Workers(2))
     assert sorted(line.partition(":")[0] for line in messages[:3]) == [
-        *(f"small, seed 0, {training}" for training in ("style fold 1 of 2", "style fold 2 of 2", "the final network"))
+        *(f"small, seed 0, {training}" for training in ("fold 1 of 2", "fold 2 of 2", "the final network"))
     ]
     assert (tmp_path / "run" / "bundle.zip").is_file()
     assert len(list((tmp_path / "run").rglob("metrics.csv"))) == 3

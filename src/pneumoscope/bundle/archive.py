@@ -31,7 +31,7 @@ from pneumoscope.files import as_json, atomic_write
 SHIPPED = ("default", "nano", "best")
 # Names of the network's input and outputs, in the ONNX graph and in golden.npz.
 INPUT = "films"
-# Name of a further input, the positions of the images whose evidence is wanted; bundles of earlier versions explain all.
+# Name of a further input, the positions of the images whose evidence is wanted; none where it is left out.
 EXPLAINED = "explained"
 OUTPUTS = LOGITS, EVIDENCE, FEATURES = ("logits", "evidence", "features")
 # Name of a further output, the maps whose means are the features.

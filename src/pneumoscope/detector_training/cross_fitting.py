@@ -259,10 +259,7 @@ def _jobs(members: Sequence[Member], splits: Sequence[SplitConfig], location: Lo
         Job(f"{member.name}, {where}", _train_job, (replace(member.config, split=split), location, folder))
         for member in members
         for where, split, folder in (
-            *(
-                (f"style fold {split.fold + 1} of {len(splits)}", split, _fold_folder(member, split))
-                for split in splits
-            ),
+            *((f"fold {split.fold + 1} of {len(splits)}", split, _fold_folder(member, split)) for split in splits),
             ("the final network", _FINAL_SPLIT, member.folder / "final"),
         )
     ]
@@ -295,7 +292,7 @@ def held_out_predictions(config: RunConfig, location: Location, folder: Path, ca
         raise RunError(f"expected a training of these settings in {run.path}, found one of others: name another folder")
     if not distributed.on_first_rank(file.exists):
         dataset = _load_dataset(config, config.split, location, callbacks)
-        callbacks.message(f"style fold {config.split.fold + 1} of {config.split.folds}")
+        callbacks.message(f"fold {config.split.fold + 1} of {config.split.folds}")
         model = train_member(config, dataset, folder, callbacks)
         precision = resolve_precision(config.training.precision)
         done = one(callbacks.progress, "fold validated")

@@ -66,7 +66,7 @@ class Decider:
     """Turns scores into predictions for one request."""
 
     def __init__(self, bundle: Bundle, request: PredictionRequest) -> None:
-        """Prepares the decisions.
+        """Prepare the decisions.
 
         Raises:
             InputError: No such operating point, or a prevalence outside (0, 1).
@@ -80,7 +80,7 @@ class Decider:
         self._bundle = BundleUsed(manifest.name, manifest.version, bundle.sha256)
 
     def __call__(self, score: ImageScore) -> Prediction:
-        """Predicts for an image with this score."""
+        """Predict for an image with this score."""
         if score.rejection is not None or score.class_probability is None:
             return self._rejected(score)
         calibrated = score.class_probability[None]

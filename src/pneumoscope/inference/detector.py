@@ -188,7 +188,7 @@ class Detector:
         return self.bundle.manifest.calibration.probabilities(self.logits(images))
 
     def verify(self) -> float:
-        """Runs the golden inputs and returns the largest relative difference of logits and features from the stored ones.
+        """Run the golden inputs and return the largest relative difference of logits and features from the stored ones.
 
         Raises:
             BundleError: The difference is more than rounding.

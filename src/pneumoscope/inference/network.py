@@ -42,7 +42,7 @@ class Network:
         device: str = "cpu",
         head: Mapping[str, NDArray[np.float32]] | None = None,
     ) -> None:
-        """Loads a network.
+        """Load a network.
 
         Args:
             model: ONNX file's bytes.
@@ -74,11 +74,9 @@ class Network:
                 f"expected an ONNX network that this runtime reads, found {str(error).splitlines()[0]}: "
                 "update onnxruntime or get the bundle again"
             ) from error
-        # Evidence costs more than all else; bundles of earlier versions compute it with the logits, at no cost.
-        self._explains_on_request = EXPLAINED in {each.name for each in self._session.get_overridable_initializers()}
 
     def run(self, images: NDArray[np.uint8], *outputs: str) -> list[NDArray[np.float32]]:
-        """Computes the named outputs, float32 with a row per image, of images (n, height, width) uint8.
+        """Compute the named outputs, float32 with a row per image, of images (n, height, width) uint8.
 
         Raises:
             InputError: Images of another size or dtype.
@@ -115,7 +113,7 @@ class Network:
 
     def _run_batch(self, images: NDArray[np.uint8], outputs: Sequence[str]) -> list[NDArray[np.float32]]:
         inputs: dict[str, NDArray[np.generic]] = {INPUT: np.ascontiguousarray(images)}
-        if EVIDENCE in outputs and self._explains_on_request:
+        if EVIDENCE in outputs:
             inputs[EXPLAINED] = np.arange(len(images))
         try:
             found: list[NDArray[np.float32]] = self._session.run(list(outputs), inputs)

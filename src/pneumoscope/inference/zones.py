@@ -47,9 +47,9 @@ def lung_zones(evidence: NDArray[np.float32], similarity: float) -> dict[str, fl
 
 def zones_in_words(zones: dict[str, float]) -> str:
     """Zones with at least 20 % of the evidence, largest first, such as `right lower 41 %, right middle 22 %`; else `no zone with 20 %`."""
-    named = sorted(((share, zone) for zone, share in zones.items() if share >= NAMED), reverse=True)
+    named = sorted(((fraction, zone) for zone, fraction in zones.items() if fraction >= NAMED), reverse=True)
     return (
-        ", ".join(f"{_in_words(zone)} {(round(1000 * share) + 5) // 10} %" for share, zone in named)
+        ", ".join(f"{_in_words(zone)} {(round(1000 * fraction) + 5) // 10} %" for fraction, zone in named)
         or f"no zone with {100 * NAMED:.0f} %"
     )
 

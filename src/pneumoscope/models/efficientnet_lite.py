@@ -34,8 +34,8 @@ _WHOLE = ((0.0, 1.0), (0.0, 1.0))
 _MIXED_STAGES = 2
 # Number of the block, from 0, whose maps the input guard uses: nano's last, and lite0's at the same depth.
 _INTERMEDIATE_BLOCK = 8
-# Number of the block whose maps the evidence divides among positions: eight pixels of the input a cell.
-_EXPLAINED_BLOCK = 3
+# Pixels of the input a cell of the maps that the evidence divides among positions: those of the first block with so many.
+_EXPLAINED_STRIDE = 8
 
 
 # First and last row, and first and last column, as fractions of an image's side.
@@ -301,13 +301,15 @@ class LiteTrunk(nn.Sequential):
         style_mixing: float = 0.0,
     ) -> None:
         layers: list[nn.Module] = [_Stem(), _norm(_STEM_CHANNELS), nn.ReLU6(inplace=True)]
-        channels, blocks = _STEM_CHANNELS, []
+        channels, blocks, pixels, explained = _STEM_CHANNELS, [], 2, 0
         for index, stage in enumerate(stages):
             for number in range(stage.blocks):
                 stride = stage.stride if number == 0 else 1
                 blocks.append(InvertedResidual(channels, stage.channels, stage.kernel, stride, stage.expansion))
                 layers.append(blocks[-1])
-                channels = stage.channels
+                channels, pixels = stage.channels, pixels * stride
+                if pixels <= _EXPLAINED_STRIDE and (stride > 1 or not explained):
+                    explained = len(layers) - 1
             if style_mixing and index < _MIXED_STAGES:
                 layers.append(MixStyle(style_mixing))
         for number, block in enumerate(blocks):
@@ -318,8 +320,8 @@ class LiteTrunk(nn.Sequential):
         super().__init__(*layers)
         self.channels = channels
         block_indices = [index for index, layer in enumerate(layers) if isinstance(layer, InvertedResidual)]
+        self._explained = explained
         self._intermediate = block_indices[min(_INTERMEDIATE_BLOCK, len(block_indices) - 1)]
-        self._explained = block_indices[min(_EXPLAINED_BLOCK, len(block_indices) - 1)]
 
     @property
     def explained_layers(self) -> list[nn.Module]:

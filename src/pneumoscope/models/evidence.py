@@ -61,8 +61,8 @@ def set_reference(model: ImageClassifier | Ensemble, normals: Iterable[Tensor]) 
                 views = member.base.forward_intermediates(images)[2]
                 sums[number] += torch.stack(views).mean(dim=0).sum(dim=0)
     for member, total in zip(members, sums, strict=True):
-        if isinstance(member.base, ImageMaps) and isinstance(total, Tensor):
-            member.base.reference = total / count
+        if isinstance(member.base, ImageMaps):
+            member.base.reference = total / count if isinstance(total, Tensor) else None
 
 
 def explain(model: ImageClassifier | Ensemble) -> "ExplainedClassifier | ExplainedEnsemble":
