@@ -6,8 +6,12 @@ Throughput is that of `pneumoscope predict` from start to end, start included, o
 resident set of the largest process, as the system reports it. Beside it a bare script of the same libraries and network.
 """
 
-import argparse
 import os
+
+# Before NumPy reads it: users have it unset, and what starts threads for nothing would not be seen.
+os.environ.pop("OMP_NUM_THREADS", None)
+
+import argparse
 import statistics
 import subprocess
 import sys

@@ -85,11 +85,11 @@ def methods() -> str:
     """Ways to train the small network that no configuration has, the best within clusters first."""
     record = read("detector/methods.json")["methods"]
     rows = [
-        [name.split(",")[0], _folds(entry), str(entry["epochs"]), *_each(entry, _TRIED)]
+        [name.split(",")[0], str(entry["side"]), _folds(entry), str(entry["epochs"]), *_each(entry, _TRIED)]
         for name, entry in sorted(record.items(), key=lambda item: -item[1]["folds"][0]["within_auc"])
     ]
     newest = max((entry["made"] for entry in record.values()), key=lambda made: str(made["date"]))
-    return table(["method", "folds", "epochs", *_TRIED.values()], rows, provenance(newest))
+    return table(["method", "input, pixels", "folds", "epochs", *_TRIED.values()], rows, provenance(newest))
 
 
 def resolution() -> str:

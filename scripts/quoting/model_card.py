@@ -65,8 +65,8 @@ def measures_on_test() -> str:
         rows.append([title, *(percent_interval(r["acceptance"]["measures"][measure]) for r in reports.values())])
     first = next(iter(reports.values()))
     note = (
-        f"{first['films']} films of {first['patients']} children, at the balanced operating point, by probability; the last three rows by decision, with the wider of this interval and Wilson's. 95 % "
-        "intervals by bootstrap over children. `pneumoscope evaluate --bundle NAME --split test`. "
+        f"{first['films']} films of {first['patients']} children, at the balanced operating point, by probability; the last three rows by decision. "
+        "95 % intervals by bootstrap over children, in the last three rows the wider of it and Wilson's. `pneumoscope evaluate --bundle NAME --split test`. "
         f"{provenance(first['provenance'])}"
     )
     return table(["", *(f"`{name}`" for name in reports)], rows, note)
