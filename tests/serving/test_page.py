@@ -336,7 +336,7 @@ def test_both_languages_have_every_word(page):
     assert {name: set(re.findall(r"\{\w+\}", str(word))) for name, word in told["fr"].items()} == holes
 
 
-def test_a_hundred_films_are_analysed(page, six, tmp_path):
+def test_a_hundred_films_are_analysed_and_only_those_in_view_are_drawn(page, six, tmp_path):
     files = []
     for place in range(100):
         files.append(tmp_path / f"{place:03}.png")
@@ -344,23 +344,116 @@ def test_a_hundred_films_are_analysed(page, six, tmp_path):
     choose_files(page, files)
     expect(page.locator("#announcement")).to_have_text("100 of 100 films analysed.")
     expect(page.locator("[data-filter=all]")).to_have_text("all 100")
+    assert page.locator(".films li").count() < 40
+    expect(page.locator(".films li").first).to_have_attribute("aria-setsize", "100")
+    page.locator("#films").evaluate("(list) => { list.scrollTop = list.scrollHeight; }")
+    expect(page.locator(".films li[aria-posinset='100']")).to_be_in_viewport()
+    page.locator(".films li[aria-posinset='100'] button").click()
+    page.keyboard.press("k")
+    expect(page.locator(".films [aria-current=true]")).to_be_in_viewport()
+    expect(page.locator(".films li").filter(has=page.locator("[aria-current=true]"))).to_have_attribute(
+        "aria-posinset", "99"
+    )
 
 
-def test_another_operating_point_and_prevalence_judge_anew(page, six):
+def test_another_operating_point_and_prevalence_need_no_other_request(page, six):
     choose_files(page, six)
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
     detector = load_detector()
-    page.select_option("#operating-point", "specific")
-    page.fill("#prevalence", "10")
-    page.keyboard.press("Tab")
-    all_analysed(page, 6)
-    told = [detector.predict(file, "specific", 0.1) for file in six]
-    expected = sorted(f"{100 * one.pneumonia_probability:.1f}%" for one in told)
-    expect(page.locator("#verdict")).to_contain_text("Operating point specific")
-    for _ in range(200):
-        if sorted(page.locator(".films .chance").all_inner_texts()) == expected:
+    for point, prevalence in (("specific", 0.1), ("sensitive", 0.9), ("balanced", 0.5)):
+        page.select_option("#operating-point", point)
+        page.fill("#prevalence", f"{100 * prevalence:g}")
+        page.keyboard.press("Tab")
+        expect(page.locator("#verdict")).to_contain_text(f"Operating point {point}")
+        with page.expect_download() as caught:
+            page.click("#csv")
+        with open(caught.value.path(), newline="", encoding="utf-8") as stream:
+            rows = {row["file"]: row for row in csv.DictReader(stream)}
+        for file in six:
+            for name, value in detector.predict(file, point, prevalence).to_row().items():
+                if isinstance(value, float):
+                    assert float(rows[file.name][name]) == pytest.approx(value, rel=1e-12), name
+                elif name not in ("file", "validated"):
+                    assert rows[file.name][name] == ("" if value is None else value), name
+    assert not [url for url in asked if "/v1/predict" in url]
+
+
+def test_a_filter_that_hides_the_open_film_opens_another(page, six, photograph):
+    choose_files(page, [*six, photograph])
+    page.get_by_role("button", name="garden.jpg").click()
+    expect(page.locator(".stage .caption")).to_have_text("garden.jpg")
+    page.click("[data-filter=pneumonia]")
+    first = page.locator(".films .file").first.inner_text()
+    expect(page.locator(".stage .caption")).to_have_text(first)
+    expect(page.locator("#verdict .decision")).to_have_text("pneumonia")
+
+
+def test_a_film_that_was_not_analysed_is_in_a_filter_and_the_table_and_is_tried_again(page, six):
+    def refuse(route):
+        problem = {"type": "/v1/problems/too_large", "title": "Too large", "detail": "expected at most 1 byte"}
+        route.fulfill(status=413, content_type="application/problem+json", body=json.dumps(problem))
+
+    page.route("**/v1/predict*", refuse)
+    page.set_input_files("#files", [str(six[0])])
+    page.click("[data-filter=failed]")
+    expect(page.locator(".films .failed")).to_have_text("not analysed")
+    with page.expect_download() as caught:
+        page.click("#csv")
+    with open(caught.value.path(), newline="", encoding="utf-8") as stream:
+        [row] = csv.DictReader(stream)
+    assert row["file"] == six[0].name
+    assert row["decision"] == ""
+    assert row["detail"]
+    page.unroute("**/v1/predict*")
+    page.click(".films .retry")
+    page.click("[data-filter=all]")
+    expect(page.locator(".films .decision")).to_have_text(load_detector().predict(six[0]).decision)
+    expect(page.locator(".films .retry")).to_have_count(0)
+
+
+def test_the_browsers_own_print_command_prints_every_film(page, six, photograph):
+    choose_files(page, six[:2])
+    page.evaluate("() => window.dispatchEvent(new Event('beforeprint'))")
+    expect(page.locator("#report tbody tr")).to_have_count(2)
+    page.set_input_files("#files", [str(photograph)])
+    all_analysed(page, 3)
+    page.evaluate("() => window.dispatchEvent(new Event('beforeprint'))")
+    expect(page.locator("#report tbody tr")).to_have_count(3)
+
+
+def test_a_16_bit_film_that_uses_few_levels_is_not_shown_black(page, six, tmp_path):
+    dark = tmp_path / "dark.png"
+    Image.fromarray(read_grey(six[0]).astype(np.uint16) * 8 + 200).save(dark)
+    choose_files(page, [dark])
+    levels = shown(page)
+    assert np.percentile(levels, 95) > 200
+    assert np.percentile(levels, 5) < 60
+
+
+def test_evidence_says_that_it_is_computed_what_its_colours_mean_and_that_it_failed(page, six):
+    choose_files(page, six[:1])
+    shown(page)
+    held = []
+    page.route("**/v1/evidence*", lambda route: held.append(route))
+    page.locator("#evidence").fill("60")
+    legend = page.locator(".stage .legend")
+    expect(legend).to_contain_text("is computed")
+    for _ in range(100):
+        if held:
             break
-        page.wait_for_timeout(50)
-    assert sorted(page.locator(".films .chance").all_inner_texts()) == expected
+        page.wait_for_timeout(20)
+    for route in held:
+        route.fulfill(
+            status=500, content_type="application/problem+json", body='{"title": "broken", "detail": "out of order"}'
+        )
+    expect(legend).to_have_text("No evidence: out of order")
+    page.unroute("**/v1/evidence*")
+    page.locator("#evidence").fill("0")
+    expect(legend).to_be_hidden()
+    page.locator("#evidence").fill("60")
+    expect(legend).to_contain_text("for pneumonia")
+    expect(legend).to_contain_text("for normal")
 
 
 def test_everything_is_reached_by_keyboard(page, six):
@@ -781,6 +874,8 @@ def test_it_fits_a_phone(browser, workbench, six):
     page.goto(str(workbench.base_url))
     expect(page.locator("html[data-ready]")).to_have_count(1)
     choose_files(page, six[:2])
+    page.locator(".films [data-film]").last.tap()
+    expect(page.locator(".stage").first).to_be_in_viewport(ratio=0.5)
     for part in ("worklist", "performance", "watch", "about"):
         page.goto(f"{workbench.base_url}/#{part}")
         expect(page.locator(f"#page-{part}")).to_be_visible()

@@ -168,10 +168,17 @@ def _row(prediction: Prediction) -> dict[str, Any]:
         "probability": _probability(prediction),
         "reasons": ", ".join(prediction.reasons),
         "validated": prediction.validated,
-        "etiologies": ", ".join(f"{name} {100 * value:.0f} %" for name, value in prediction.etiologies.items())
-        if positive
-        else "",
+        "etiologies": _etiologies(prediction) if positive else "",
     }
+
+
+def _etiologies(prediction: Prediction) -> str:
+    """Fractions of a pneumonia by etiology, in words; empty where the bundle knows none."""
+    total = sum(prediction.etiologies.values())
+    fractions = ", ".join(
+        f"{name} {100 * value / total:.0f} %" for name, value in prediction.etiologies.items() if total
+    )
+    return f"if {prediction.scheme.positive}: {fractions}" if fractions else ""
 
 
 def _with_pictures(

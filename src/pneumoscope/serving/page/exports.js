@@ -14,9 +14,12 @@ export function exportCsv() {
   const classes = ownClasses ?? ["normal", "bacterial", "viral"];
   const header = ["file", "sha256", "decision", "reasons", "detail", ownClasses ? "probability" : "pneumonia_probability", ...classes.map((name) => `${name}_probability`),
     "operating_point", "threshold", "sensitivity", "specificity", "fitted_on", "evidence", "bundle_name", "bundle_version", "bundle_sha256", "notice", "validated", ...ZONES.map((name) => `zone_${name}`)];
-  const rows = allFilms().filter((film) => film.prediction).map(({ prediction }) => [prediction.file, prediction.sha256, prediction.outcome, prediction.reasons.join(";"), prediction.detail,
+  const row = (prediction) => [prediction.file, prediction.sha256, prediction.outcome, prediction.reasons.join(";"), prediction.detail,
     prediction.pneumonia_probability, ...classes.map((name) => prediction.class_probability?.[name]), prediction.operating_point.name, prediction.operating_point.threshold,
-    prediction.operating_point.sensitivity, prediction.operating_point.specificity, prediction.operating_point.fitted_on, prediction.evidence, prediction.bundle.name, prediction.bundle.version, prediction.bundle.sha256, prediction.notice, prediction.validated, ...ZONES.map((name) => prediction.zones?.[name])]);
+    prediction.operating_point.sensitivity, prediction.operating_point.specificity, prediction.operating_point.fitted_on, prediction.evidence, prediction.bundle.name, prediction.bundle.version, prediction.bundle.sha256, prediction.notice, prediction.validated, ...ZONES.map((name) => prediction.zones?.[name])];
+  // Of a film that the service did not take there is its name, and why.
+  const failure = ({ file, problem }) => [file.name, "", "", "", problem.message, ...header.slice(5).map(() => "")];
+  const rows = allFilms().filter((film) => film.prediction || film.problem).map((film) => (film.problem ? failure(film) : row(film.prediction)));
   // A cell that begins like a formula would be run by a spreadsheet.
   const cell = (value) => {
     const text = typeof value === "string" && /^[=+\-@\t\r]/.test(value) ? `'${value}` : String(value ?? "");

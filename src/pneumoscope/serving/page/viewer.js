@@ -22,6 +22,22 @@ export const prefetch = (item) => void decoded(item).catch(() => {});
 
 export const forgetFilms = () => films.clear();
 
+// Window and level that show an image: all of its range, or, where most of 16 bits is unused, what lies from the 1st to the 99th percentile.
+// DICOM objects come with the window of their header applied.
+function windowOf(film) {
+  const whole = { window: 1, level: 0.5 };
+  if (film.bits === 8) return whole;
+  const counts = new Uint32Array(65536);
+  for (let i = 0; i < film.values.length; i += 1) counts[film.values[i]] += 1;
+  const percentile = (fraction) => {
+    let value = 0, left = fraction * film.values.length - counts[0];
+    while (left > 0) left -= counts[(value += 1)];
+    return value / 65535;
+  };
+  const [low, high] = [percentile(0.01), percentile(0.99)];
+  return high > low && high - low < 0.5 ? { window: high - low, level: (low + high) / 2 } : whole;
+}
+
 // Grey levels through a window, for the screen.
 function shown(film, window_, level, inverted) {
   const most = film.bits === 8 ? 255 : 65535;
@@ -39,7 +55,8 @@ function shown(film, window_, level, inverted) {
 export async function thumbnail(item, side) {
   const film = await decoded(item);
   const whole = h("canvas", { width: film.width, height: film.height });
-  whole.getContext("2d").putImageData(shown(film, 1, 0.5, false), 0, 0);
+  const { window, level } = windowOf(film);
+  whole.getContext("2d").putImageData(shown(film, window, level, false), 0, 0);
   const scale = side / Math.max(film.width, film.height);
   const small = h("canvas", { width: Math.max(1, Math.round(film.width * scale)), height: Math.max(1, Math.round(film.height * scale)) });
   const context = small.getContext("2d");
@@ -63,8 +80,9 @@ export class Stage {
     this.picture = h("div", { class: "picture" }, this.canvas, this.layer);
     this.caption = h("div", { class: "caption" });
     this.levels = h("div", { class: "levels" });
+    this.legend = h("div", { class: "legend", hidden: true });
     this.none = h("div", { class: "none" });
-    this.node = h("div", { class: "stage" }, this.picture, this.none, this.caption, this.levels);
+    this.node = h("div", { class: "stage" }, this.picture, this.none, this.caption, this.legend, this.levels);
     this.item = null;
     this.film = null;
     this.tool = "window";
@@ -81,8 +99,7 @@ export class Stage {
   }
 
   reset() {
-    this.window = 1;
-    this.level = 0.5;
+    Object.assign(this, this.film ? windowOf(this.film) : { window: 1, level: 0.5 });
     this.inverted = false;
     this.zoom = 1;
     this.left = 0;
@@ -143,7 +160,6 @@ export class Stage {
 
   place() {
     this.picture.style.transform = `translate(${this.left}px, ${this.top}px) scale(${this.zoom})`;
-    this.canvas.style.imageRendering = this.zoom > 3 ? "pixelated" : "auto";
     this.draw();
   }
 
@@ -219,7 +235,13 @@ export class Stage {
     this.node.classList.toggle("panning", tool === "pan");
   }
 
+  explain(...words) {
+    this.legend.replaceChildren(...words);
+    this.legend.hidden = false;
+  }
+
   forgetLayer() {
+    this.legend.hidden = true;
     if (this.layer.src) URL.revokeObjectURL(this.layer.src);
     this.layer.removeAttribute("src");
     this.layer.hidden = true;
@@ -232,20 +254,24 @@ export class Stage {
     this.layer.style.opacity = strength;
     const item = this.item;
     if (!strength || !item || !this.film || item.prediction?.pneumonia_probability == null) {
-      this.layer.hidden = true;
+      this.layer.hidden = this.legend.hidden = true;
       return;
     }
     if (this.layerOf !== item) {
       this.layerOf = item;
+      this.explain(h("span", {}, t("evidenceLoading")));
       try {
         const { picture } = await evidenceOf(item);
         if (this.item !== item) return;
         this.layer.src = URL.createObjectURL(picture);
-      } catch {
+        this.explain(h("span", { class: "against" }, t("evidenceAgainst")), h("span", { class: "scale", "aria-hidden": "true" }), h("span", { class: "for" }, t("evidenceFor")));
+      } catch (error) {
+        if (this.item !== item) return;
         this.layerOf = null;
+        this.explain(h("span", { role: "alert" }, t("evidenceFailed", { why: error.message })));
         return;
       }
     }
-    this.layer.hidden = !this.evidence;
+    this.layer.hidden = this.legend.hidden = !this.evidence;
   }
 }

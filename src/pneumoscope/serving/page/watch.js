@@ -54,7 +54,7 @@ async function drawHistory(node) {
     h("span", { class: `decision ${prediction.decision}` }, decisionWord(prediction)),
     number(prediction.pneumonia_probability == null ? t("unknown")
       : [prediction.validated === false ? mark("!", t("notValidated")) : null, percent(prediction.pneumonia_probability)]),
-    h("button", { type: "button", onclick: () => remove(`/v1/history/${id}`).then(() => search()) }, t("deleteOne"))];
+    h("button", { type: "button", onclick: () => confirm(t("reallyOne")) && remove(`/v1/history/${id}`).then(() => search()) }, t("deleteOne"))];
 
   try {
     await search();

@@ -233,6 +233,8 @@ function choose(film) {
 function pick(film) {
   picked = true;
   choose(film);
+  // Where the viewer lies below the list, as on a phone, it is brought into sight.
+  if (matchMedia("(max-width: 52rem)").matches) $("reading").scrollIntoView({ block: "start" });
 }
 
 function move(step) {
