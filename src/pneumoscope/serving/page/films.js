@@ -20,11 +20,11 @@ export const bundleInUse = () => bundle;
 export const settingsInUse = () => settings;
 export const filterInUse = () => filter;
 
-// What a film has is drawn anew when its version has changed.
-export function changed(film = null) {
+// What a film has is drawn anew when its version has changed: at once for what a person does, soon for what arrives.
+export function changed(film = null, atOnce = true) {
   if (film) film.version += 1;
   ordered = null;
-  onChange();
+  onChange(atOnce);
 }
 
 export function addFilms(files, pathOf) {
@@ -46,7 +46,7 @@ export function forgetAll() {
 
 export function settle(film, stored, problem = null) {
   Object.assign(film, { stored, problem, prediction: stored && decided(stored, bundle, settings.point, settings.prevalence) });
-  changed(film);
+  changed(film, false);
 }
 
 export function useSettings(point, prevalence) {

@@ -13,10 +13,13 @@ import { count, currentLanguage, t } from "./words.js";
 const $ = (id) => document.getElementById(id);
 // Height of a row of the list in pixels, as style.css has it.
 const ROW = 72;
+// Milliseconds until predictions that arrive are drawn.
+const SOON = 150;
 
 let chosen = null;
 let picked = false; // by a person
 let drawing = 0;
+let soon = 0;
 let allDone = 0; // films, where all have a prediction
 let list = null;
 let verdictOf = "";
@@ -66,7 +69,7 @@ export function startWorklist(inUse, kept) {
   $("invert").addEventListener("click", invert);
   $("compare").addEventListener("click", compare);
   $("evidence").addEventListener("input", (event) => each((stage) => stage.showEvidence(event.target.value / 100)));
-  redraw();
+  redraw(true);
 }
 
 function offerPoints() {
@@ -161,10 +164,15 @@ function clear() {
   forgetAll();
 }
 
-// Many predictions arrive together: the page is drawn once a frame.
-function redraw() {
+// What a person does is drawn with the next frame. Of predictions many arrive together, and a list in motion cannot be read.
+function redraw(atOnce) {
+  if (!atOnce) {
+    soon ||= setTimeout(redraw, SOON, true);
+    return;
+  }
   drawing ||= requestAnimationFrame(() => {
-    drawing = 0;
+    clearTimeout(soon);
+    drawing = soon = 0;
     const films = allFilms(), shown = visibleFilms(), counts = countStates(), done = films.length - counts.waiting;
     // A film that the filter hides is not on the stage: what is said of it would stand beside a list without it.
     if (chosen && !shown.includes(chosen) && shown.length) choose(shown[0]);
