@@ -512,6 +512,7 @@ def test_the_watch_page_shows_drift_and_history(page, workbench, six):
     page.fill("#history-text", six[0].name)
     page.get_by_role("button", name="Search").click()
     expect(view.locator("table").last.locator("tbody tr")).to_have_count(1)
+    page.once("dialog", lambda dialog: dialog.accept())
     view.get_by_role("button", name="Delete", exact=True).click()
     expect(view).to_contain_text("Nothing found.")
     assert len(workbench.get("/v1/history").json()["entries"]) == 1

@@ -177,7 +177,7 @@ function redraw(atOnce) {
     // A film that the filter hides is not on the stage: what is said of it would stand beside a list without it.
     if (chosen && !shown.includes(chosen) && shown.length) choose(shown[0]);
     drawFilters(counts);
-    list.show(shown, `${currentLanguage()} ${chosen?.id} ${stages[1]?.item?.id}`);
+    list.show(shown, [currentLanguage(), ...LABELS.map(labelWord), chosen?.id, stages[1]?.item?.id].join());
     $("empty").hidden = Boolean(shown.length);
     $("empty").textContent = t(films.length ? "emptyFilter" : "empty");
     const what = `${chosen?.id} ${chosen?.version} ${currentLanguage()}`;
