@@ -1,4 +1,4 @@
-"""Recipes for the detector, each trained on every fold of acquisition clusters and judged by images of clusters that it never saw.
+"""Recipes for the detector, each trained on every fold of acquisition clusters and validated on normals of clusters that it knows as pneumonia alone.
 
     .venv/bin/python experiments/ablate.py plain bold ... [--folds 3] [--only-folds 0,1] [--out runs/ablation]
 

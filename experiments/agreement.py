@@ -4,7 +4,7 @@
 
 Each network reads the test images once, those of an earlier run are
 taken from its record, and every look is in the ledger. A network is one recipe
-trained on one style fold (experiments/ablate.py).
+trained on one fold of acquisition clusters (experiments/ablate.py).
 """
 
 import argparse

@@ -104,16 +104,18 @@ class ChestAtlas:
         reduced = _reduce(image)
         maps, templates = (reduced, reduced.T), (self.template, self.template.T)
         warps = [_AxisWarp.default(), _AxisWarp.default()]
-        for step in range(2 * _SWEEPS):
-            axis, other = step % 2, 1 - step % 2
-            found = _full_grid().best(maps[axis] @ warps[other].matrix.T, templates[axis])
+
+        def best(grid: _WarpGrid, axis: int) -> _AxisWarp:
+            return grid.best(maps[axis] @ warps[1 - axis].matrix.T, templates[axis])
+
+        for step, axis in enumerate((0, 1) * _SWEEPS):
+            found = best(_full_grid(), axis)
             # Where the warp of an axis stays, so does that of the other, which followed from it.
             if step > 0 and found == warps[axis]:
                 break
             warps[axis] = found
-        for step in range(2 * _REFINEMENTS):
-            axis, other = step % 2, 1 - step % 2
-            warps[axis] = warps[axis].neighbours().best(maps[axis] @ warps[other].matrix.T, templates[axis])
+        for axis in (0, 1) * _REFINEMENTS:
+            warps[axis] = best(warps[axis].neighbours(), axis)
         y, x = warps
         content: Map = y.matrix @ reduced @ x.matrix.T
         return ChestFrame(y.scale, y.shift, x.scale, x.shift, self._correlation(content)), content
