@@ -115,8 +115,8 @@ def test_nothing_is_lost_while_another_process_holds_the_file(tmp_path, phantom_
 
 
 def test_a_lock_without_end_is_given_up_counted_and_logged(tmp_path, phantom_bundle, films, monkeypatch, caplog):
-    monkeypatch.setattr("pneumoscope.serving.history.PATIENCE_SECONDS", 0.3)
-    monkeypatch.setattr("pneumoscope.serving.history.TRY_SECONDS", 0.1)
+    monkeypatch.setattr("pneumoscope.serving.sqlite_file.PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr("pneumoscope.serving.sqlite_file.TRY_SECONDS", 0.1)
     file, film = tmp_path / "history.sqlite", films[0].read_bytes()
     with running(bundle=str(phantom_bundle), history=file) as service:
         with another_process_holds(file):

@@ -29,6 +29,14 @@ _RequiredOption = Annotated[
     bool,
     typer.Option("--history-required", help="Refuse requests (503) whose decisions cannot be kept in --history."),
 ]
+_FilmsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--keep-films",
+        help="Folder for the images, kept with --history: a worklist is found again on another machine (default: none are kept).",
+        show_default=False,
+    ),
+]
 _KeysOption = Annotated[
     Path | None,
     typer.Option("--api-keys", help="File of API keys (default: none are needed).", show_default=False),
@@ -74,6 +82,7 @@ def serve(
     megabytes: _SizeOption = 64,
     history: _HistoryOption = None,
     history_required: _RequiredOption = False,
+    keep_films: _FilmsOption = None,
     keys: _KeysOption = None,
     new_key: _NewKeyOption = None,
     allow_host: _HostsOption = None,
@@ -100,6 +109,7 @@ def serve(
         hosts=tuple(allow_host or ()),
         history=history,
         history_required=history_required,
+        films=keep_films,
         accept=accepted(accept),
         adaptations=adaptations,
         request_log=request_log,

@@ -399,20 +399,24 @@ def _image_of_row(table: Path, line: int, row: dict[str, str], words: ClassWords
     split = _SPLIT_FOLDERS[split_word]
     if not cell["path"]:
         raise DataError(f"expected a path in line {line} of {table}, found none: add it, or delete the line")
-    path = PurePosixPath(cell["path"])
-    name = parse_file_name(path)
-    # Patients named by a table are one name space; numbers taken from file names are two.
-    patient = cell["patient"] or f"{_name_space(split)}/{name.patient if name else path.with_suffix('')}"
+    named, known = patient_of_path(cell["path"], split)
     return SourceImage(
         path=cell["path"],
         finding=finding,
         etiology=etiology,
-        patient=patient,
+        # Patients named by a table are one name space; numbers taken from file names are two.
+        patient=cell["patient"] or named,
         split=split,
-        known_name=bool(cell["patient"]) or name is not None,
+        known_name=bool(cell["patient"]) or known,
         groups={column: (row.get(column) or "").strip() for column in GROUP_COLUMNS},
         class_name=cell["class"].lower(),
     )
+
+
+def patient_of_path(path: str, split: Split = Split.TRAIN) -> tuple[str, bool]:
+    """Patient of an image of a table that names none, and whether the file name tells it; else each image is a patient of its own."""
+    name = parse_file_name(PurePosixPath(path))
+    return f"{_name_space(split)}/{name.patient if name else PurePosixPath(path).with_suffix('')}", name is not None
 
 
 def _named(words: ClassWords) -> list[str]:

@@ -19,11 +19,11 @@ from pneumoscope import __version__
 from pneumoscope.bundle import find_bundle
 from pneumoscope.serving.adaptation_routes import add_adaptations
 from pneumoscope.serving.edge import Edge
-from pneumoscope.serving.history import HistoryLockedError
 from pneumoscope.serving.keys import load_keys
 from pneumoscope.serving.openapi import complete_schema, problem_responses
 from pneumoscope.serving.parameters import KnownParameters
 from pneumoscope.serving.problems import Problem, ProblemError
+from pneumoscope.serving.reading_routes import add_readings
 from pneumoscope.serving.routes import (
     add_drawing,
     add_history,
@@ -34,6 +34,7 @@ from pneumoscope.serving.routes import (
 )
 from pneumoscope.serving.service import Service, history_unavailable
 from pneumoscope.serving.settings import Settings
+from pneumoscope.serving.sqlite_file import HistoryLockedError
 
 _PAGE = Path(str(files("pneumoscope.serving").joinpath("page")))
 _NOT_ALLOWED = 405
@@ -68,6 +69,7 @@ def create_app(settings: Settings) -> ASGIApp:
         add_operation,
         add_problems,
         add_history,
+        add_readings,
         add_adaptations,
     ):
         add(app, service)

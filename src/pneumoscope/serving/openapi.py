@@ -5,11 +5,12 @@ from copy import deepcopy
 from typing import Any
 
 from fastapi import FastAPI
+from pydantic import BaseModel
 
 from pneumoscope.bundle import Bundle, Manifest
 from pneumoscope.serving import schemas
 from pneumoscope.serving.problems import PROBLEM_JSON, Problem
-from pneumoscope.serving.uploads import FORM_TYPE, IMAGE_TYPES
+from pneumoscope.serving.uploads import FORM_TYPE, IMAGE_TYPES, JSON_TYPE
 from pneumoscope.types import BINARY, ClassScheme, Decision
 
 
@@ -28,6 +29,7 @@ def complete_schema(app: FastAPI, in_use: Callable[[], Bundle]) -> None:
         )
         models = schema["components"]["schemas"]
         models["ProblemSchema"] = schemas.ProblemSchema.model_json_schema()
+        _add_models(models, schemas.ReadImagesSchema)
         if manifest.scheme.is_own:
             _name_classes(models, manifest.scheme)
         for path in schema["paths"].values():
@@ -47,6 +49,13 @@ def complete_schema(app: FastAPI, in_use: Callable[[], Bundle]) -> None:
         return kept[bundle.sha256]
 
     app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _add_models(models: dict[str, Any], model: type[BaseModel]) -> None:
+    """A model of a body that a route reads itself, with the models that it refers to."""
+    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+    models |= schema.pop("$defs", {})
+    models[model.__name__] = schema
 
 
 def _name_classes(models: dict[str, Any], scheme: ClassScheme) -> None:
@@ -88,3 +97,10 @@ def form_body() -> dict[str, Any]:
         "properties": {"files": {"type": "array", "items": one, "minItems": 1}},
     }
     return {"requestBody": {"required": True, "content": {FORM_TYPE: {"schema": form}}}}
+
+
+def json_body(schema: str, many: bool = False) -> dict[str, Any]:
+    """Request body that is JSON of a schema, or a list of it."""
+    one = {"$ref": f"#/components/schemas/{schema}"}
+    content = {JSON_TYPE: {"schema": {"type": "array", "items": one} if many else one}}
+    return {"requestBody": {"required": True, "content": content}}

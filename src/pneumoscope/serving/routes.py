@@ -259,7 +259,7 @@ def add_history(app: FastAPI, service: Service) -> None:
         responses=problem_responses(*changing),
     )
     async def delete_all() -> Response:
-        return JSONResponse({"deleted": await kept().delete()})
+        return JSONResponse({"deleted": await service.forget()})
 
     @app.delete(
         "/v1/history/{number}",
@@ -269,7 +269,7 @@ def add_history(app: FastAPI, service: Service) -> None:
         responses=problem_responses(*changing, Problem.NOT_FOUND),
     )
     async def delete(number: Annotated[int, Path(ge=0, le=_LARGEST_ID)]) -> Response:
-        if not (deleted := await kept().delete(number)):
+        if not (deleted := await service.forget(number)):
             raise ProblemError(Problem.NOT_FOUND, f"expected an entry {number} in the history, found none")
         return JSONResponse({"deleted": deleted})
 

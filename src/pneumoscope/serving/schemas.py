@@ -6,7 +6,7 @@ A record is described once, in its docstring; names, types, descriptions and ran
 import inspect
 import re
 from dataclasses import fields
-from typing import Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,8 @@ from pneumoscope.inference.prediction import Prediction
 from pneumoscope.serving.adaptations import AdaptationLimits, AdaptationRecord
 from pneumoscope.serving.history import Entry
 from pneumoscope.serving.problems import Kind
-from pneumoscope.types import BundleUsed, OperatingPoint, Reason
+from pneumoscope.serving.readings import ReaderFinding, Reading
+from pneumoscope.types import BundleUsed, Decision, OperatingPoint, Reason
 
 _ATTRIBUTE = re.compile(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", re.MULTILINE)
 _CLOSED = ConfigDict(extra="forbid")
@@ -125,6 +126,87 @@ class AdaptationListSchema(BaseModel):
     model_config = _CLOSED
     adaptations: list[AdaptationSchema]  # type: ignore[valid-type]
     limits: AdaptationLimitsSchema  # type: ignore[valid-type]
+
+
+Reader = Annotated[str, Field(min_length=1, max_length=60)]
+ReadingSchema = model_of(
+    Reading,
+    "ReadingSchema",
+    {
+        "reader": Reader,
+        "comment": Annotated[str, Field(max_length=2000)],
+        "time": Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$")],
+    },
+)
+ReadingsIn: Any = Annotated[list[ReadingSchema], Field(max_length=10_000)]  # type: ignore[valid-type]
+
+
+class ReadingListSchema(BaseModel):
+    """Readings on record, by reader and time."""
+
+    model_config = _CLOSED
+    readings: list[ReadingSchema]  # type: ignore[valid-type]
+
+
+class KeptSchema(BaseModel):
+    """Number of readings that were kept."""
+
+    model_config = _CLOSED
+    kept: int = Field(ge=0)
+
+
+class ReadImageSchema(BaseModel):
+    """Image with a decision and the findings of its readers."""
+
+    model_config = _CLOSED
+    path: str = Field(
+        description="Path as in a table of `evaluate --data`; the patient of a usual file name counts.", max_length=1000
+    )
+    patient: str = Field(default="", description="Patient; by the path where empty.", max_length=200)
+    decision: Decision = Field(description="Decision, by the class it stands for.")
+    probability: float | None = Field(
+        description="Probability of the positive class; null for a rejected image.", ge=0, le=1
+    )
+    reasons: list[Reason] = Field(max_length=20)
+    findings: dict[Reader, ReaderFinding] = Field(description="Reader to finding.", min_length=1, max_length=20)
+
+
+class ReadImagesSchema(BaseModel):
+    """Images that readers have read."""
+
+    model_config = _CLOSED
+    images: list[ReadImageSchema] = Field(max_length=10_000)
+
+
+class EstimateSchema(BaseModel):
+    """Value with its 95 % interval; null where undefined."""
+
+    model_config = _CLOSED
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+class AgreementSchema(BaseModel):
+    """Agreement of two readers."""
+
+    model_config = _CLOSED
+    readers: list[str] = Field(min_length=2, max_length=2)
+    images: int = Field(description="Images that both have read.", ge=1)
+    same: int = Field(description="Images on which both find the same.", ge=0)
+    kappa: EstimateSchema = Field(description="Cohen's kappa of normal, pneumonia and undecided.")
+
+
+class MeasuredReadingsSchema(BaseModel):
+    """Decisions measured against what the readers agree on, as `pneumoscope evaluate --data` measures them."""
+
+    model_config = _CLOSED
+    labelled: int = Field(description="Images with a finding that all of their readers share.", ge=0)
+    undecided: int = Field(description="Images whose readers cannot say.", ge=0)
+    contradictory: int = Field(description="Images on which readers differ.", ge=0)
+    flow: dict[str, dict[str, int]] = Field(description="Reference to outcome to number of images.")
+    measures: dict[str, EstimateSchema] = Field(description="Sensitivity, specificity, accuracy, AUC.")
+    agreement: list[AgreementSchema]
 
 
 class DeletedSchema(BaseModel):

@@ -10,15 +10,17 @@ from typing import Any
 from starlette.requests import Request
 
 from pneumoscope.bundle import Bundle
-from pneumoscope.errors import InputError, PneumoscopeError, UnreadableImage
+from pneumoscope.errors import DataError, InputError, PneumoscopeError, UnreadableImage
 from pneumoscope.inference.prediction import Prediction
 from pneumoscope.inference.tasks import PredictImages, Task
 from pneumoscope.serving.adaptations import Adaptations
-from pneumoscope.serving.history import History, HistoryLockedError
+from pneumoscope.serving.films import Films
+from pneumoscope.serving.history import History
 from pneumoscope.serving.monitoring import Monitoring
 from pneumoscope.serving.problems import Problem, ProblemError
 from pneumoscope.serving.served import ServedBundle
 from pneumoscope.serving.settings import Settings
+from pneumoscope.serving.sqlite_file import HistoryLockedError
 from pneumoscope.serving.uploads import Uploads
 from pneumoscope.types import NamedImage, PredictionRequest
 
@@ -32,6 +34,7 @@ class Service:
         served: Bundle in use; a request reads it once, by `in_use` where it hands images to it.
         monitoring: Metrics and request log.
         history: Record of decisions; None where none is kept.
+        films: Images kept with the history; None where none is kept.
         uploads: Reader of request bodies.
     """
 
@@ -47,6 +50,7 @@ class Service:
         """
         self._settings, self._original = settings, bundle
         self.history = History(settings.history) if settings.history else None
+        self.films = Films(settings.films, settings.film_bytes) if settings.films else None
         self._adaptations = Adaptations(settings, bundle) if settings.adaptations else None
         self.uploads = Uploads(settings)
         self.monitoring = Monitoring(bundle, settings.request_log)
@@ -79,6 +83,11 @@ class Service:
         if self._adaptations is None:
             raise ProblemError(Problem.ADAPTATIONS_OFF)
         return self._adaptations
+
+    @property
+    def accept(self) -> tuple[str, ...]:
+        """Reasons for which images are not referred."""
+        return self._settings.accept
 
     @property
     def accepted(self) -> int:
@@ -169,19 +178,40 @@ class Service:
         for prediction in predictions:
             served.drift.add(prediction)
         if self.history:
-            await self._keep(self.history, request.state.request_id, predictions)
+            await self._keep(self.history, request.state.request_id, predictions, images)
         return predictions
 
-    async def _keep(self, history: History, request_id: str, predictions: list[Prediction]) -> None:
+    async def _keep(
+        self, history: History, request_id: str, predictions: list[Prediction], images: Sequence[NamedImage]
+    ) -> None:
         try:
             await history.add(predictions)
-        except (sqlite3.Error, HistoryLockedError) as error:  # such as a full disk
+            if self.films:
+                hashes = (prediction.sha256 for prediction in predictions)
+                contents = (image.content for image in images)
+                if left_out := await self.films.add(list(zip(hashes, contents, strict=True))):
+                    _log.warning("request %s: no room for %d images in the folder of kept ones", request_id, left_out)
+        except (sqlite3.Error, HistoryLockedError, DataError) as error:  # such as a full disk
             self.monitoring.lost(len(predictions))
             _log.exception("request %s could not be kept in the history", request_id)
             if self._settings.history_required:
                 raise history_unavailable("expected to keep the decision in the history, found no way to") from error
         else:
             self.monitoring.kept(len(predictions))
+
+    async def forget(self, number: int | None = None) -> int:
+        """Delete a decision on record, or all where None, with the readings and the image that no other decision has; gives how many.
+
+        Raises:
+            ProblemError: Nothing is kept.
+            HistoryLockedError: The file stayed locked.
+        """
+        if self.history is None:
+            raise ProblemError(Problem.HISTORY_OFF)
+        deleted = await self.history.delete(number)
+        if self.films:
+            await self.films.keep_only((await self.history.latest()).keys())
+        return deleted
 
     async def result(self, served: ServedBundle, task: Task[Any]) -> Any:
         """Result of a task of one image that is no prediction."""

@@ -15,6 +15,9 @@ from pneumoscope.types import NamedImage
 
 IMAGE_TYPES = ("image/jpeg", "image/png", "application/dicom", "application/octet-stream")
 FORM_TYPE = "multipart/form-data"
+JSON_TYPE = "application/json"
+# Largest body of JSON: thousands of readings.
+_JSON_BYTES = 8 * 2**20
 # Bytes of a form beside those of each image.
 _FORM_BYTES = 4096
 
@@ -68,6 +71,20 @@ class Uploads:
         self._check_announced(request, limit)
         with self._reserved() as reservation:
             yield await self._files(request, limit, reservation)
+
+    async def json(self, request: Request) -> bytes:
+        """Body that is JSON, as bytes.
+
+        Raises:
+            ProblemError: Too large, too slow, of another type, or no room for it now.
+        """
+        self._check_type(request, (JSON_TYPE,))
+        self._check_announced(request, _JSON_BYTES)
+        parts = bytearray()
+        with self._reserved() as reservation:
+            async for chunk in self._in_time(request, _JSON_BYTES, reservation):
+                parts += chunk
+        return bytes(parts)
 
     async def _files(self, request: Request, limit: int, reservation: _Reservation) -> list[NamedImage]:
         body = self._in_time(request, limit, reservation)

@@ -1,0 +1,207 @@
+"""Routes of readings: what readers find, kept with the history; and what follows of it for detector and readers."""
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import FastAPI, Path, Query, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import TypeAdapter, ValidationError
+
+from pneumoscope.data.sources import patient_of_path
+from pneumoscope.evaluation.acceptance import DecidedImages, measure_acceptance
+from pneumoscope.evaluation.agreement import cohen_kappa
+from pneumoscope.evaluation.intervals import Estimate
+from pneumoscope.serving import schemas
+from pneumoscope.serving.films import Films
+from pneumoscope.serving.openapi import json_body, problem_responses
+from pneumoscope.serving.problems import Problem, ProblemError
+from pneumoscope.serving.readings import ReaderFinding, Reading, Readings
+from pneumoscope.serving.service import Service
+from pneumoscope.types import OUTSIDE, Decision
+
+Hash = Annotated[str, Path(description="SHA-256 of the image's file.", pattern="^[0-9a-f]{64}$")]
+_BODY = (
+    Problem.INVALID_REQUEST,
+    Problem.UNSUPPORTED_MEDIA_TYPE,
+    Problem.TOO_LARGE,
+    Problem.UPLOAD_TIMEOUT,
+    Problem.BUSY,
+    Problem.CROSS_ORIGIN,
+)
+_KEPT = (Problem.INVALID_REQUEST, Problem.HISTORY_OFF, Problem.HISTORY_UNAVAILABLE)
+_READINGS: TypeAdapter[list[Any]] = TypeAdapter(schemas.ReadingsIn)
+_READ_IMAGES: TypeAdapter[Any] = TypeAdapter(schemas.ReadImagesSchema)
+
+
+def add_readings(app: FastAPI, service: Service) -> None:
+    """Routes of readings and of kept images."""
+    _add_kept(app, service)
+    _add_measures(app, service)
+    _add_films(app, service)
+
+
+def _add_kept(app: FastAPI, service: Service) -> None:
+    def kept() -> Readings:
+        if service.history is None:
+            raise ProblemError(Problem.HISTORY_OFF)
+        return service.history.readings
+
+    @app.get(
+        "/v1/readings",
+        tags=["readings"],
+        summary="Readings, by reader and time",
+        response_model=schemas.ReadingListSchema,
+        responses=problem_responses(*_KEPT),
+    )
+    async def readings() -> Response:
+        return JSONResponse({"readings": [asdict(reading) for reading in await kept().all()]})
+
+    @app.put(
+        "/v1/readings",
+        tags=["readings"],
+        summary="Keep readings; of two by one reader on one image the later one stays",
+        response_model=schemas.KeptSchema,
+        openapi_extra=json_body("ReadingSchema", many=True),
+        responses=problem_responses(*_BODY, *_KEPT),
+    )
+    async def put(request: Request) -> Response:
+        keep = kept()
+        found = _parsed(_READINGS, await service.uploads.json(request))
+        await keep.put([Reading(**each.model_dump()) for each in found])
+        return JSONResponse({"kept": len(found)})
+
+    @app.delete(
+        "/v1/readings/{sha256}",
+        tags=["readings"],
+        summary="Delete the reading of an image by a reader",
+        response_model=schemas.DeletedSchema,
+        responses=problem_responses(*_KEPT, Problem.CROSS_ORIGIN),
+    )
+    async def delete(
+        sha256: Hash, reader: Annotated[str, Query(description="Name of the reader.", min_length=1, max_length=60)]
+    ) -> Response:
+        return JSONResponse({"deleted": await kept().delete(reader, sha256)})
+
+
+def _add_measures(app: FastAPI, service: Service) -> None:
+    @app.post(
+        "/v1/readings/measures",
+        tags=["readings"],
+        summary="Measure decisions against readings, and the agreement of two readers",
+        response_model=schemas.MeasuredReadingsSchema,
+        openapi_extra=json_body("ReadImagesSchema"),
+        responses=problem_responses(*_BODY),
+    )
+    async def measures(request: Request) -> Response:
+        found = _parsed(_READ_IMAGES, await service.uploads.json(request))
+        return JSONResponse(_measured(found.images, service.accept))
+
+
+def _add_films(app: FastAPI, service: Service) -> None:
+    problems = (Problem.FILMS_OFF, Problem.HISTORY_UNAVAILABLE)
+
+    def kept() -> Films:
+        if service.films is None:
+            raise ProblemError(Problem.FILMS_OFF)
+        return service.films
+
+    @app.get(
+        "/v1/films",
+        tags=["readings"],
+        summary="Kept images, each with the newest decision on it",
+        response_model=schemas.HistorySchema,
+        responses=problem_responses(*problems),
+    )
+    async def films() -> Response:
+        found = kept()
+        latest = await service.history.latest() if service.history else {}
+        return JSONResponse({"entries": [asdict(entry) for sha256, entry in latest.items() if sha256 in found]})
+
+    @app.get(
+        "/v1/films/{sha256}",
+        tags=["readings"],
+        summary="File of a kept image",
+        response_class=Response,
+        responses=problem_responses(*problems, Problem.INVALID_REQUEST, Problem.NOT_FOUND)
+        | {200: {"content": {"application/octet-stream": {}}}},
+    )
+    async def film(sha256: Hash) -> Response:
+        return Response(await kept().read(sha256), media_type="application/octet-stream")
+
+
+def _parsed(adapter: TypeAdapter[Any], content: bytes) -> Any:
+    """Body as the schema has it.
+
+    Raises:
+        ProblemError: Another body.
+    """
+    try:
+        return adapter.validate_json(content)
+    except ValidationError as error:
+        errors = [
+            {"where": ".".join(map(str, ("body", *each["loc"]))), "found": each["msg"]} for each in error.errors()[:10]
+        ]
+        detail = "; ".join(f"{each['where']}: {each['found']}" for each in errors[:3])
+        raise ProblemError(Problem.INVALID_REQUEST, detail, errors=errors) from error
+
+
+def _measured(images: list[Any], accept: tuple[str, ...]) -> dict[str, Any]:
+    """Decisions against what the readers of each image agree on, and the agreement of the two readers with most images in common.
+
+    The same measures as `pneumoscope evaluate --data` gives for the table of these images.
+    """
+    patients = [image.patient or patient_of_path(image.path)[0] for image in images]
+    reference = [_reference(image.findings) for image in images]
+    labelled = [i for i, found in enumerate(reference) if found in (ReaderFinding.NEGATIVE, ReaderFinding.POSITIVE)]
+    decided = DecidedImages(
+        np.array(
+            [np.nan if images[i].probability is None else images[i].probability for i in labelled], dtype=np.float64
+        ),
+        np.array([reference[i] is ReaderFinding.POSITIVE for i in labelled], dtype=np.bool_),
+        [images[i].decision.value for i in labelled],
+        [images[i].reasons for i in labelled],
+        np.array([_is_outside(images[i], accept) for i in labelled], dtype=np.bool_),
+        [patients[i] for i in labelled],
+        {},
+    )
+    measured = measure_acceptance(decided) if labelled else {"flow": {}, "measures": {}}
+    return {
+        "labelled": len(labelled),
+        "undecided": sum(found is ReaderFinding.UNDECIDED for found in reference),
+        "contradictory": sum(found is None for found in reference),
+        "flow": measured["flow"],
+        "measures": {name: _json(Estimate(**found)) for name, found in measured["measures"].items()},
+        "agreement": _agreement(images, patients),
+    }
+
+
+def _reference(findings: dict[str, ReaderFinding]) -> ReaderFinding | None:
+    """What all readers of an image find; None where they differ."""
+    found = set(findings.values())
+    return found.pop() if len(found) == 1 else None
+
+
+def _is_outside(image: Any, accept: tuple[str, ...]) -> bool:
+    return image.decision is Decision.REFER and bool(set(image.reasons) & (set(OUTSIDE) - set(accept)))
+
+
+def _agreement(images: list[Any], patients: list[str]) -> list[dict[str, Any]]:
+    """Agreement of each pair of readers that have images in common."""
+    readers = sorted({reader for image in images for reader in image.findings})
+    found = []
+    for place, first in enumerate(readers):
+        for second in readers[place + 1 :]:
+            both = [i for i, image in enumerate(images) if first in image.findings and second in image.findings]
+            if not both:
+                continue
+            one, other = ([images[i].findings[reader].value for i in both] for reader in (first, second))
+            same = sum(a == b for a, b in zip(one, other, strict=True))
+            kappa = cohen_kappa(one, other, [patients[i] for i in both])
+            found.append({"readers": [first, second], "images": len(both), "same": same, "kappa": _json(kappa)})
+    return found
+
+
+def _json(estimate: Estimate) -> dict[str, float | None]:
+    """Estimate with null where it is undefined, which JSON has no number for."""
+    return {name: value if value == value else None for name, value in asdict(estimate).items()}
