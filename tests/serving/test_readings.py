@@ -184,3 +184,12 @@ def test_kappa_without_disagreement_or_without_variety_has_no_interval():
 def test_readings_are_kept_through_a_day_of_time_zones(kept):
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     assert kept.put("/v1/readings", json=[reading(b"1", time=now)]).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["", ".", "/", "a/..", "IM-0001-0001.jpeg"])
+@pytest.mark.parametrize("finding", ["negative", "positive", "undecided"])
+def test_a_single_image_is_measured_whatever_its_path(kept, path, finding):
+    image = {"path": path, "decision": "refer", "probability": None, "reasons": ["near_threshold"]}
+    found = kept.post("/v1/readings/measures", json={"images": [image | {"findings": {"A": finding}}]})
+    assert found.status_code == 200, found.text
+    assert found.json()["labelled"] == int(finding != "undecided")

@@ -163,7 +163,8 @@ def _predictive_values(images: DecidedImages) -> list[dict[str, Any]]:
             for name, hit in said.items()
             for truth in (True, False)
         }
-        for prevalence in sorted({*_PREVALENCES, round(float(positive.mean()), 4)}):
+        # Images of one class alone have no prevalence to give values at.
+        for prevalence in sorted({*_PREVALENCES, round(float(positive.mean()), 4)} - {0.0, 1.0}):
             odds = prevalence / (1 - prevalence)
             ppv = odds * rate["pneumonia", True] / (odds * rate["pneumonia", True] + rate["pneumonia", False])
             npv = rate["normal", False] / (rate["normal", False] + odds * rate["normal", True])

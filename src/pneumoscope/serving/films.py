@@ -1,4 +1,4 @@
-"""Images that the service keeps, where it is told to: a reader finds the worklist again on another machine."""
+"""Images that the service keeps, where the user wants it: a reader finds the worklist again on another machine."""
 
 import asyncio
 import contextlib

@@ -1,12 +1,17 @@
 """Routes of the service, each a few lines around the queue."""
 
+import asyncio
 import json
 from dataclasses import asdict
+from functools import cache
 from typing import Annotated, Any
 
+import numpy as np
 from fastapi import FastAPI, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
+from PIL import Image
 
+from pneumoscope.inference.overlay import as_png
 from pneumoscope.inference.prediction import Prediction
 from pneumoscope.serving import schemas
 from pneumoscope.serving.history import History
@@ -140,6 +145,16 @@ def add_drawing(app: FastAPI, service: Service) -> None:
                 levels: GreyLevels = await service.result(served, DecodeImages([image]))
         size = {"Film-Height": str(levels.height), "Film-Width": str(levels.width), "Film-Bits": str(levels.bits)}
         return Response(levels.content, media_type="application/octet-stream", headers=size)
+
+    @app.get(
+        "/v1/sample",
+        tags=["prediction"],
+        summary="Draw a sample film: a phantom, no radiograph of a child",
+        response_class=Response,
+        responses={200: {"content": {"image/png": {}}}},
+    )
+    async def sample() -> Response:
+        return Response(await asyncio.to_thread(_sample), media_type="image/png")
 
 
 def add_information(app: FastAPI, service: Service) -> None:
@@ -283,6 +298,13 @@ def _to_dict(prediction: Prediction, evidence: bool) -> dict[str, Any]:
             None if found is None or frame is None else {"map": found.tolist(), "frame": list(frame)}
         )
     return record
+
+
+@cache
+def _sample() -> bytes:
+    from pneumoscope.data.phantom import phantom_image
+
+    return as_png(Image.fromarray(phantom_image("bacteria", np.random.default_rng(0), height=768)))
 
 
 def _kind(problem: Problem) -> dict[str, Any]:

@@ -4,18 +4,19 @@ import { LABELS, classNames, labelWord, nameFields, namesWrong } from "./labels.
 import { link } from "./link.js";
 import { reveal } from "./names.js";
 import { acquisitionWarning, measured, moreFilms, patientsWarning, plain, siteVerdict } from "./performance.js";
-import { formOf, getJson, post, put as change, remove } from "./service.js";
+import { fileOf, formOf, getJson, post, put as change, remove } from "./service.js";
 import { bytes, count, currentLanguage, t } from "./words.js";
-import { contradiction, labelledFilms, unlabelledCount } from "./films.js";
+import { labelledFilms, unlabelledCount } from "./films.js";
+import { FEWEST } from "./finding.js";
+import { referenceOf } from "./readings.js";
 
-// Images of each class below which the service adapts to nothing (adaptation/site.py).
-const FEWEST = 20;
 // Films sent together: few enough to arrive in time over a slow line.
 const TOGETHER = 8, TOGETHER_BYTES = 16 * 2 ** 20;
 const EVERY = 1000;
 
 let sending = null; // { done, all, cancelled } while films are sent
 let panel = null;
+export const isSending = () => sending !== null;
 let later = 0;
 let name = "site";
 
@@ -76,22 +77,23 @@ function show(found) {
 
 function showLabels(busy) {
   const labelled = labelledFilms();
-  const counts = LABELS.map((label) => labelled.filter((item) => item.label === label).length);
+  const counts = LABELS.map((label) => labelled.filter((film) => referenceOf(film) === label).length);
   const shown = [...LABELS.map((label, place) => [labelWord(label), counts[place], label]), [t("unlabelled"), unlabelledCount(), "soft"]];
   put(panel.tiles, shown.map(([word, number, kind]) => h("div", { class: "tile" }, h("div", { class: `label ${kind}` }, word), h("div", { class: "value" }, count(number)))));
-  const twice = contradiction(), tooMuch = overLimits(labelled);
+  const tooMuch = overLimits(labelled);
   const short = LABELS.map((label, place) => [label, FEWEST - counts[place]]).filter(([, lacking]) => lacking > 0);
   const missing = short.reduce((all, [, lacking]) => all + lacking, 0);
-  panel.missing.textContent = twice ? t("twoLabels", { files: twice.join(", ") }) : tooMuch ? tooMuch
+  panel.missing.textContent = tooMuch ? tooMuch
     : missing ? t("adaptTooFew", { missing: count(missing), parts: short.map(([label, lacking]) => `${count(lacking)} ${labelWord(label)}`).join(", ") }) : "";
-  panel.start.disabled = busy || Boolean(sending) || missing > 0 || Boolean(twice || tooMuch) || namesWrong();
+  panel.start.disabled = busy || Boolean(sending) || missing > 0 || Boolean(tooMuch) || namesWrong();
 }
 
 // Why the service would refuse these films, before the first of them is sent; empty where it takes them.
 function overLimits(items) {
   const { image_bytes: each, images, bytes: all } = panel.found.limits;
-  const large = items.find(({ file }) => file.size > each);
-  const size = items.reduce((sum, { file }) => sum + file.size, 0);
+  // Films that the service keeps were small enough for it.
+  const large = items.find(({ file }) => file?.size > each);
+  const size = items.reduce((sum, { file }) => sum + (file?.size ?? 0), 0);
   if (large) return t("filmTooLarge", { name: large.name, size: bytes(large.file.size), limit: bytes(each) });
   if (items.length > images || size > all) return t("tooMuchToAdapt", { found: count(items.length), size: bytes(size), images: count(images), limit: bytes(all) });
   return "";
@@ -190,9 +192,10 @@ async function attempt(act) {
 }
 
 // Parts of the films of one class, each for one request.
-function* parts(items, most) {
+async function* parts(films, most) {
   let part = [], bytes = 0;
-  for (const { file } of items) {
+  for (const film of films) {
+    const file = await fileOf(film);
     if (part.length && (part.length >= most || bytes + file.size > TOGETHER_BYTES)) {
       yield part;
       [part, bytes] = [[], 0];
@@ -215,7 +218,7 @@ async function start() {
     try {
       begun = await post(`/v1/adaptations?${new URLSearchParams({ negative, positive, name: name.trim() || "site" })}`);
       for (const label of LABELS) {
-        for (const part of parts(items.filter((item) => item.label === label), most)) {
+        for await (const part of parts(items.filter((film) => referenceOf(film) === label), most)) {
           showWork(null);
           if (work.cancelled) {
             await remove(`/v1/adaptations/${begun.id}`);

@@ -1,6 +1,8 @@
-// Predictions as a table and on paper.
+// Predictions and readings as tables, and predictions on paper.
 import { h, save } from "./dom.js";
-import { allFilms, bundleInUse, byUrgency, DECISIONS, settingsInUse } from "./films.js";
+import { allFilms, bundleInUse, byUrgency, DECISIONS, labelledFilms, settingsInUse } from "./films.js";
+import { classNames, LABELS } from "./labels.js";
+import { readingsOf, referenceOf } from "./readings.js";
 import { thumbnail } from "./viewer.js";
 import { kindsOf } from "./verdict.js";
 import { count, currentLanguage, ownClasses, percent, t } from "./words.js";
@@ -20,13 +22,46 @@ export function exportCsv() {
   // Of a film that the service did not take there is its name, and why.
   const failure = ({ file, problem }) => [file.name, "", "", "", problem.message, ...header.slice(5).map(() => "")];
   const rows = allFilms().filter((film) => film.prediction || film.problem).map((film) => (film.problem ? failure(film) : row(film.prediction)));
+  saveTable([header, ...rows], "pneumoscope.csv");
+}
+
+function saveTable(rows, name) {
   // A cell that begins like a formula would be run by a spreadsheet.
   const cell = (value) => {
     const text = typeof value === "string" && /^[=+\-@\t\r]/.test(value) ? `'${value}` : String(value ?? "");
     return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   };
-  const text = [header, ...rows].map((values) => values.map(cell).join(",")).join("\n");
-  save(new Blob([`${text}\n`], { type: "text/csv" }), "pneumoscope.csv");
+  save(new Blob([`${rows.map((values) => values.map(cell).join(",")).join("\n")}\n`], { type: "text/csv" }), name);
+}
+
+// Paths relative to the folder that all were dropped with, in which the table is to lie.
+function relative(paths) {
+  const [folder] = paths[0].split("/");
+  const inside = paths.every((each) => each.startsWith(`${folder}/`));
+  // A path that begins like a formula is the same path with ./ before it.
+  return (inside ? paths.map((each) => each.slice(folder.length + 1)) : paths).map((each) => (/^[=+\-@\t\r ']/.test(each) ? `./${each}` : each));
+}
+
+// Films with a label, and the path that each has in the table of labels.
+export function labelledPaths() {
+  const films = labelledFilms();
+  return films.length ? relative(films.map((film) => film.path)).map((path, place) => [films[place], path]) : [];
+}
+
+// A table that `pneumoscope evaluate --data` and `adapt --data` read where it lies in the folder of the films.
+export function exportLabels() {
+  const names = classNames(), rows = labelledPaths();
+  const patients = rows.some(([film]) => film.stored?.patient);
+  saveTable([["path", "class", ...(patients ? ["patient"] : [])],
+    ...rows.map(([film, path]) => [path, names[LABELS.indexOf(referenceOf(film))], ...(patients ? [film.stored?.patient ?? ""] : [])])], "labels.csv");
+}
+
+// Every finding of every reader.
+export function exportReadings() {
+  const names = classNames();
+  const rows = allFilms().flatMap((film) => [...readingsOf(film).values()].map((reading) => [film.path, film.sha256, reading.reader,
+    names[LABELS.indexOf(reading.finding)] ?? reading.finding, reading.reason, reading.comment, reading.blinded, reading.time, film.prediction?.outcome, film.prediction?.pneumonia_probability]));
+  saveTable([["path", "sha256", "reader", "finding", "reason", "comment", "blinded", "time", "decision", "probability"], ...rows], "readings.csv");
 }
 
 // Pictures of the films that come first on paper; one that cannot be drawn is left out.

@@ -1,6 +1,7 @@
 // Films of the worklist and what is known of each: the one state from which list, filters, verdict, print and exports are drawn.
 import { decided } from "./decide.js";
 import { reveal } from "./names.js";
+import { isBlinded, isRead, readersDiffer, referenceOf } from "./readings.js";
 
 export const DECISIONS = ["pneumonia", "refer", "normal", "rejected"];
 // In the order of the list: what failed is to be seen before what still waits.
@@ -11,7 +12,7 @@ let ordered = null;
 let next = 0;
 let bundle = null;
 let settings = { point: "balanced", prevalence: 0.5 };
-let filter = "all";
+let filter = "all", wanted = "", order = "urgency";
 let onChange = () => {};
 
 export const watchFilms = (act) => (onChange = act);
@@ -19,6 +20,7 @@ export const allFilms = () => films;
 export const bundleInUse = () => bundle;
 export const settingsInUse = () => settings;
 export const filterInUse = () => filter;
+export const orderInUse = () => order;
 
 // What a film has is drawn anew when its version has changed: at once for what a person does, soon for what arrives.
 export function changed(film = null, atOnce = true) {
@@ -27,16 +29,29 @@ export function changed(film = null, atOnce = true) {
   onChange(atOnce);
 }
 
-export function addFilms(files, pathOf) {
-  const added = files.map((file) => ({
-    id: next++, file, name: reveal(file.name), path: pathOf(file), version: 0,
-    stored: null, // prediction as the service gave it
+const sourceOf = ({ path, file }) => file && [path, file.size, file.lastModified].join("|");
+
+// Adds films, but for files that are in the list already; `stored` is a prediction that is known of before.
+export function addFilms(found) {
+  const known = new Set(films.map(sourceOf));
+  const added = found.filter((each) => !known.has(sourceOf(each))).map(({ id, file, name, path, copies = [], stored = null }) => ({
+    id: id ?? (next = Math.max(next + 1, 1000 * Date.now())), // unlike those of a page beside this one
+    file, name: reveal(name), path, copies, version: 0,
+    stored, // prediction as the service gave it
     prediction: null, // the same at the operating point and the prevalence in use
-    problem: null, label: null,
+    problem: null,
+    sha256: stored?.sha256 ?? "",
   }));
+  for (const film of added) if (storedOf(film)) film.prediction = decided(film.stored, bundle, settings.point, settings.prevalence);
   films.push(...added);
   changed();
   return added;
+}
+
+// A prediction of another bundle is none of this one's.
+function storedOf(film) {
+  if (film.stored && film.stored.bundle.sha256 !== bundle.sha256) film.stored = null;
+  return film.stored;
 }
 
 export function forgetAll() {
@@ -44,9 +59,19 @@ export function forgetAll() {
   changed();
 }
 
+// Sets what the service said of a film. The same image under another name is one film: gives the one that stays.
 export function settle(film, stored, problem = null) {
+  const first = stored?.sha256 && films.find((each) => each !== film && each.sha256 === stored.sha256);
+  if (first) {
+    films = films.filter((each) => each !== film);
+    if (film.name !== first.name) first.copies.push(film.name);
+    changed(first, false);
+    return first;
+  }
+  if (stored) film.sha256 = stored.sha256;
   Object.assign(film, { stored, problem, prediction: stored && decided(stored, bundle, settings.point, settings.prevalence) });
   changed(film, false);
+  return film;
 }
 
 export function useSettings(point, prevalence) {
@@ -58,7 +83,6 @@ export function useSettings(point, prevalence) {
   changed();
 }
 
-// Predictions of another bundle are none of this one's.
 export function useFilmsWith(inUse) {
   bundle = inUse;
   for (const film of films) Object.assign(film, { stored: null, prediction: null, problem: null, version: film.version + 1 });
@@ -70,30 +94,59 @@ export function useFilter(name) {
   changed();
 }
 
+export function useSearch(text) {
+  wanted = text.trim().toLowerCase();
+  changed();
+}
+
+export function useOrder(name) {
+  order = name;
+  changed();
+}
+
 export const stateOf = (film) => film.prediction?.decision ?? (film.problem ? "failed" : "waiting");
 const chanceOf = (film) => film.prediction?.pneumonia_probability ?? -1;
 export const byUrgency = (a, b) => STATES.indexOf(stateOf(a)) - STATES.indexOf(stateOf(b)) || chanceOf(b) - chanceOf(a) || a.id - b.id;
+const byName = (a, b) => a.path.localeCompare(b.path, undefined, { numeric: true }) || a.id - b.id;
 
-// Films that the filter lets through, in the order of the list.
-export const visibleFilms = () => (ordered ??= films.filter((film) => filter === "all" || stateOf(film) === filter).sort(byUrgency));
+export const ORDERS = {
+  urgency: byUrgency,
+  unread: (a, b) => isRead(a) - isRead(b) || byUrgency(a, b),
+  probability: (a, b) => chanceOf(b) - chanceOf(a) || a.id - b.id,
+  name: byName,
+  added: (a, b) => a.id - b.id,
+};
+// Orders that show what the detector says of films: none in a blinded reading.
+const TELLING = ["urgency", "unread", "probability"];
+
+// Filters beside those of the decisions, which a blinded reading does not have.
+const READ = { unread: (film) => !isRead(film), read: isRead, differ: readersDiffer };
+export const filterNames = () => {
+  const counts = countStates();
+  const some = (name) => counts[name] || filter === name;
+  return isBlinded() ? ["all", "unread", "read"] : ["all", ...DECISIONS, ...(some("failed") ? ["failed"] : []), ...(counts.read ? ["unread"] : []), ...(some("differ") ? ["differ"] : [])];
+};
+
+const named = ({ path, copies, sha256 }) => [path, ...copies, sha256].some((text) => text.toLowerCase().includes(wanted));
+
+// Films that search and filter let through, in the order of the list.
+export function visibleFilms() {
+  if (ordered) return ordered;
+  const name = filterNames().includes(filter) ? filter : "all";
+  const passes = READ[name] ?? ((film) => name === "all" || stateOf(film) === name);
+  const compare = isBlinded() && TELLING.includes(order) ? byName : ORDERS[order];
+  return (ordered = films.filter((film) => passes(film) && (!wanted || named(film))).sort(compare));
+}
 
 export function countStates() {
-  const counts = Object.fromEntries(STATES.map((name) => [name, 0]));
-  for (const film of films) counts[stateOf(film)] += 1;
+  const counts = Object.fromEntries([...STATES, ...Object.keys(READ)].map((name) => [name, 0]));
+  for (const film of films) {
+    counts[stateOf(film)] += 1;
+    for (const [name, test] of Object.entries(READ)) counts[name] += test(film);
+  }
   return counts;
 }
 
-// Films that a person has labelled; none that the service could not take.
-export const labelledFilms = () => films.filter((film) => film.label && !film.problem);
-export const unlabelledCount = () => films.filter((film) => !film.label && !film.problem).length;
-
-// Names of films that are the same image with two labels, else null.
-export function contradiction() {
-  const first = new Map();
-  for (const film of labelledFilms()) {
-    const other = film.stored && first.get(film.stored.sha256);
-    if (other && other.label !== film.label) return [other.name, film.name];
-    if (film.stored && !other) first.set(film.stored.sha256, film);
-  }
-  return null;
-}
+// Films with a finding that their readers share, negative or positive; none that the service could not take.
+export const labelledFilms = () => films.filter((film) => !film.problem && ["negative", "positive"].includes(referenceOf(film)));
+export const unlabelledCount = () => films.filter((film) => !film.problem).length - labelledFilms().length;

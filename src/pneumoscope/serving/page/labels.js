@@ -1,5 +1,5 @@
-// Labels that a person gives to films, and the names of the two classes: the bundle's, or the site's own.
-import { h, save } from "./dom.js";
+// Names of the two classes that readers find: the bundle's, or the site's own.
+import { h } from "./dom.js";
 import { t } from "./words.js";
 
 export const LABELS = ["negative", "positive"];
@@ -40,7 +40,7 @@ export function useClassNames(classes, labelled) {
 export const classNames = () => typed.map((name, place) => name.trim() || ofBundle[place]);
 
 // A class as the page shows it: in its language where it is the bundle's.
-export const labelWord = (label) => typed[LABELS.indexOf(label)].trim() || t(USUAL[LABELS.indexOf(label)]);
+export const labelWord = (label) => (LABELS.includes(label) ? typed[LABELS.indexOf(label)].trim() || t(USUAL[LABELS.indexOf(label)]) : t(label));
 
 export function namesWrong() {
   const [negative, positive] = classNames().map((name) => name.toLowerCase());
@@ -72,24 +72,4 @@ export function nameFields(id) {
   fields.set(id, update);
   update();
   return h("div", { class: "names" }, inputs.map((input, place) => h("label", {}, words[place], input)), wrong);
-}
-
-// A cell that begins like a formula would be run by a spreadsheet; a path that begins with ./ is the same path, and none.
-const path = (text) => (/^[=+\-@\t\r ']/.test(text) ? `./${text}` : text);
-const cell = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
-
-// Paths relative to the folder that all were dropped with, in which the table is to lie.
-function relative(paths) {
-  const [folder] = paths[0].split("/");
-  const inside = paths.every((each) => each.startsWith(`${folder}/`));
-  return inside ? paths.map((each) => each.slice(folder.length + 1)) : paths;
-}
-
-// A table that `pneumoscope adapt --data` reads where it lies in the folder of the films.
-export function exportLabels(items) {
-  const names = classNames();
-  const paths = relative(items.map((item) => item.path));
-  const rows = items.map((item, place) => [path(paths[place]), names[LABELS.indexOf(item.label)]]);
-  const text = [["path", "class"], ...rows].map((cells) => cells.map(cell).join(",")).join("\n");
-  save(new Blob([`${text}\n`], { type: "text/csv" }), "labels.csv");
 }

@@ -1,14 +1,17 @@
 // Starts the page: which part is shown, in which language, by which keys.
 import { h } from "./dom.js";
 import { link } from "./link.js";
-import { drawAdapt } from "./adapt.js";
+import { drawAdapt, isSending } from "./adapt.js";
 import { useClassNames } from "./labels.js";
 import { drawPerformance } from "./performance.js";
 import { getJson, watchBundle } from "./service.js";
 import { drawWatch } from "./watch.js";
 import { currentLanguage, ofSite, t, useBundle, useLanguage } from "./words.js";
-import { labelledFilms } from "./films.js";
-import { SHORTCUTS, changeBundle, startWorklist, wordsChanged } from "./worklist.js";
+import { allFilms, labelledFilms } from "./films.js";
+import { isUnsent, startKeeping } from "./keeping.js";
+import { findSession, isBroken, isUnsaved, watchStorage } from "./session.js";
+import { startWelcome } from "./welcome.js";
+import { SHORTCUTS, addAll, changeBundle, startWorklist, wordsChanged } from "./worklist.js";
 
 const PAGES = ["worklist", "performance", "watch", "adapt", "about"];
 const $ = (id) => document.getElementById(id);
@@ -61,7 +64,7 @@ function useTheme(theme) {
 }
 
 function showKeys() {
-  const rows = [["J ↓ / K ↑", "key_move"], ["E", "key_evidence"], ["I", "key_invert"], ["+ −", "key_zoom"], ["0", "key_fit"], ["W H", "key_tools"], ["C", "key_compare"], ["N P U", "key_label"], ["F", "key_filter"], ["O", "key_open"], ["?", "key_help"]];
+  const rows = [["J ↓ / K ↑", "key_move"], ["E", "key_evidence"], ["I", "key_invert"], ["+ −", "key_zoom"], ["0", "key_fit"], ["W H", "key_tools"], ["C", "key_compare"], ["N P D", "key_finding"], ["A", "key_agree"], ["U", "key_withdraw"], ["R", "key_unread"], ["F", "key_filter"], ["O", "key_open"], ["?", "key_help"]];
   const dialog = $("keys-dialog");
   dialog.replaceChildren(h("h2", { id: "keys-title" }, t("keysTitle")),
     h("dl", { class: "pairs" }, rows.flatMap(([keys, name]) => [h("dt", {}, h("kbd", {}, keys)), h("dd", {}, t(name))])),
@@ -98,6 +101,11 @@ window.addEventListener("hashchange", async () => {
 document.addEventListener("visibilitychange", () => document.hidden || bundle === null || noticeBundle().catch(() => {}));
 watchBundle((sha256) => sha256 !== bundle.sha256 && noticeBundle().catch(() => {}));
 
+// Where something would be lost: what is not written yet, what the browser does not keep, films on their way to an adaptation.
+window.addEventListener("beforeunload", (event) => {
+  if (isUnsaved() || isUnsent() || isSending() || (isBroken() && allFilms().length)) event.preventDefault();
+});
+
 // Somebody may have switched the service to another bundle: what the page says and shows follows it.
 let noticing = null;
 function noticeBundle() {
@@ -122,10 +130,14 @@ function speakOf(found) {
 try {
   bundle = await getJson("/v1/bundle");
   const offers = (path) => getJson(path).then(() => true, () => false);
-  const [kept, adapts] = [await offers("/v1/history?limit=1"), await offers("/v1/adaptations")];
+  const [history, films, adapts] = await Promise.all(["/v1/history?limit=1", "/v1/films", "/v1/adaptations"].map(offers));
   for (const node of document.querySelectorAll("[data-adapts]")) node.hidden = !adapts;
-  startWorklist(bundle, kept);
+  startWorklist(bundle, { history, films });
   speakOf(bundle);
+  watchStorage(() => ($("announcement").textContent = t("notStored")));
+  const session = (await findSession()) ?? { films: [], readings: [] };
+  await Promise.all([startKeeping(session.readings, history), startWelcome(addAll, films)]);
+  addAll(session.films);
   wordsChanged();
   await open(false);
   document.documentElement.dataset.ready = "yes";

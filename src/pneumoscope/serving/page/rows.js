@@ -2,20 +2,23 @@
 import { h, mark, put } from "./dom.js";
 import { labelWord } from "./labels.js";
 import { reveal } from "./names.js";
+import { isHidden, readingOf } from "./readings.js";
 import { meter } from "./verdict.js";
 import { thumbnail } from "./viewer.js";
-import { percent, t } from "./words.js";
+import { count, percent, t } from "./words.js";
 
 export function fillRow(node, film, { chosen, pinned, pick, retry, redraw }) {
-  const { prediction, problem } = film;
-  const probability = prediction?.pneumonia_probability;
+  const { problem, copies } = film, hidden = isHidden(film);
+  const prediction = hidden ? null : film.prediction;
+  const probability = prediction?.pneumonia_probability, finding = readingOf(film)?.finding;
+  const state = prediction ? ["decision", prediction.decision] : problem ? ["failed", "failed"] : hidden && film.prediction ? ["waiting", "unread"] : ["waiting", "waiting"];
   put(node,
     h("button", { type: "button", "data-film": film.id, "aria-current": String(chosen), onclick: () => pick(film) },
       picture(film, redraw),
-      h("span", { class: pinned ? "file pin" : "file", title: reveal(film.path) }, film.name),
+      h("span", { class: pinned ? "file pin" : "file", title: [film.path, ...copies].map(reveal).join("\n") }, film.name, copies.length ? h("span", { class: "soft" }, ` (${t("files", { count: count(copies.length + 1) })})`) : null),
       h("span", { class: "said" },
-        prediction ? h("span", { class: `decision ${prediction.decision}` }, t(prediction.decision)) : h("span", { class: problem ? "failed" : "waiting" }, problem ? t("failed") : t("waiting")),
-        film.label ? h("span", { class: `label ${film.label}` }, h("span", { class: "unseen" }, t("labelOf"), " "), labelWord(film.label)) : null),
+        h("span", { class: state[0] === "decision" ? state.join(" ") : state[0] }, t(state[1])),
+        finding ? h("span", { class: `label ${finding}` }, h("span", { class: "unseen" }, t("labelOf"), " "), labelWord(finding)) : null),
       h("span", {}, probability != null && !prediction.validated ? mark("!", t("notValidated")) : null,
         h("span", { class: "chance" }, probability == null ? "" : percent(probability))),
       probability == null ? h("small", { class: "soft" }, prediction ? t(`reason.${prediction.reasons[0]}`) : problem?.message ?? "") : meter(prediction)),
@@ -25,7 +28,7 @@ export function fillRow(node, film, { chosen, pinned, pick, retry, redraw }) {
 function picture(film, redraw) {
   const image = h("img", { class: "thumb", alt: "", width: 52, height: 52, decoding: "async" });
   if (film.thumb) image.src = film.thumb;
-  else if (/\.(jpe?g|png)$/i.test(film.name)) image.src = film.thumb = URL.createObjectURL(film.file);
+  else if (film.file && /\.(jpe?g|png)$/i.test(film.name)) image.src = film.thumb = URL.createObjectURL(film.file);
   else if (film.prediction && !film.thumbRequested && !["unreadable", "unsupported_dicom"].includes(film.prediction.reasons[0])) {
     film.thumbRequested = true;
     thumbnail(film, 104).then((url) => {

@@ -75,6 +75,12 @@ export const content = async (path) => (await call(path)).blob();
 export const remove = async (path) => (await call(path, { method: "DELETE" })).json();
 export const put = async (path) => (await call(path, { method: "PUT" })).json();
 export const post = async (path, body) => (await call(path, { method: "POST", body })).json();
+const asJson = (method) => async (path, value) => (await call(path, { method, body: JSON.stringify(value), headers: { "Content-Type": "application/json" } })).json();
+export const postJson = asJson("POST");
+export const putJson = asJson("PUT");
+
+// File of a film; of one that another machine sent, the service has it.
+export const fileOf = async (film) => (film.file ??= new File([await content(`/v1/films/${film.sha256}`)], film.name));
 
 // A form of files.
 export function formOf(files) {
@@ -114,17 +120,18 @@ const send = (path, file) =>
 let onBundle = () => {};
 export const watchBundle = (act) => (onBundle = act);
 
-export const predict = (file) =>
+export const predict = (film) =>
   inTurn(async () => {
-    const prediction = await (await send(`/v1/predict?${new URLSearchParams({ file: file.name })}`, file)).json();
+    const file = await fileOf(film);
+    const prediction = await (await send(`/v1/predict?${new URLSearchParams({ file: film.name })}`, file)).json();
     onBundle(prediction.bundle.sha256);
     return normalised(prediction);
   });
 
-export async function history(query) {
-  const { entries } = await getJson(`/v1/history?${query}`);
-  return entries.map((entry) => ({ ...entry, prediction: normalised(entry.prediction) }));
-}
+const entriesOf = async (path) => (await getJson(path)).entries.map((entry) => ({ ...entry, prediction: normalised(entry.prediction) }));
+export const history = (query) => entriesOf(`/v1/history?${query}`);
+// Films that the service keeps, each with the newest decision on it.
+export const keptFilms = () => entriesOf("/v1/films");
 
 export async function levels(file) {
   const response = await send("/v1/film", file);

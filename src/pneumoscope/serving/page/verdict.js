@@ -1,11 +1,16 @@
 // What the detector says of a film: decision, probability beside its thresholds, reasons, lung zones, and by which bundle.
 import { h, put, s } from "./dom.js";
 import { reveal } from "./names.js";
+import { isHidden } from "./readings.js";
 import { evidenceOf } from "./viewer.js";
 import { percent, t } from "./words.js";
 
 export function drawVerdict(node, film, redraw) {
   const prediction = film?.prediction;
+  if (prediction && isHidden(film)) {
+    put(node, h("p", { class: "soft" }, t("hidden")));
+    return;
+  }
   if (!prediction) {
     put(node, h("p", { class: "soft" }, film?.problem?.message ?? (film ? t("waiting") : "")));
     return;

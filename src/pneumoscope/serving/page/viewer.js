@@ -1,6 +1,7 @@
 // A film on a stage: zoom, pan, window and level, invert, the evidence laid over it.
 import { h } from "./dom.js";
-import { evidence, levels } from "./service.js";
+import { isHidden } from "./readings.js";
+import { evidence, fileOf, levels } from "./service.js";
 import { t } from "./words.js";
 
 const KEPT = 6;
@@ -10,7 +11,7 @@ const films = new Map();
 function decoded(item) {
   let found = films.get(item.id);
   if (found) films.delete(item.id);
-  else found = levels(item.file);
+  else found = fileOf(item).then(levels);
   films.set(item.id, found);
   for (const id of films.keys()) if (films.size > KEPT) films.delete(id);
   found.catch(() => films.delete(item.id));
@@ -67,7 +68,7 @@ export async function thumbnail(item, side) {
 
 // The evidence of an item, requested when it is first wanted; once more after a failure.
 export const evidenceOf = (item) =>
-  (item.evidence ??= evidence(item.file).catch((error) => {
+  (item.evidence ??= fileOf(item).then(evidence).catch((error) => {
     item.evidence = null;
     throw error;
   }));
@@ -142,7 +143,7 @@ export class Stage {
   }
 
   label() {
-    const decision = this.item?.prediction ? t(this.item.prediction.decision) : "";
+    const decision = this.item?.prediction && !isHidden(this.item) ? t(this.item.prediction.decision) : "";
     this.canvas.setAttribute("aria-label", t("evidenceLabel", { name: this.item?.name ?? "", decision }));
   }
 
@@ -253,7 +254,7 @@ export class Stage {
     this.evidence = strength;
     this.layer.style.opacity = strength;
     const item = this.item;
-    if (!strength || !item || !this.film || item.prediction?.pneumonia_probability == null) {
+    if (!strength || !item || !this.film || isHidden(item) || item.prediction?.pneumonia_probability == null) {
       this.layer.hidden = this.legend.hidden = true;
       return;
     }

@@ -1,13 +1,18 @@
 // The worklist: films dropped on the page, sorted by urgency; the chosen one on the stage. Wires state, list, stage and controls.
-import { h } from "./dom.js";
+import { h, put } from "./dom.js";
+import { stored } from "./browser.js";
 import { exportCsv, printReport } from "./exports.js";
-import { addFilms, allFilms, bundleInUse, changed, countStates, DECISIONS, filterInUse, forgetAll, labelledFilms, settingsInUse, settle, useFilmsWith, useFilter, useSettings, visibleFilms, watchFilms } from "./films.js";
-import { exportLabels, LABELS, labelWord, nameFields, namesWrong } from "./labels.js";
+import { addFilms, allFilms, bundleInUse, changed, countStates, filterInUse, filterNames, forgetAll, orderInUse, ORDERS, settle, useFilmsWith, useFilter, useOrder, useSearch, useSettings, visibleFilms, watchFilms } from "./films.js";
+import { drawFinding, FINDING_KEYS, startFinding } from "./finding.js";
+import { LABELS, labelWord } from "./labels.js";
 import { FilmList } from "./list.js";
+import { forgetReadings, isBlinded, isRead, readerInUse } from "./readings.js";
 import { fillRow } from "./rows.js";
 import { predict } from "./service.js";
+import { forgetSession, removeFilm, saveFilm, saveFilms } from "./session.js";
 import { drawVerdict } from "./verdict.js";
 import { forgetFilms, prefetch, Stage } from "./viewer.js";
+import { drawWelcome } from "./welcome.js";
 import { count, currentLanguage, t } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
@@ -21,16 +26,17 @@ let picked = false; // by a person
 let drawing = 0;
 let soon = 0;
 let allDone = 0; // films, where all have a prediction
+let batch = null; // { began, before, wanted } of the films that are predicted now
+let lastSecond = 0;
 let list = null;
 let verdictOf = "";
 const stages = [];
 
-export function startWorklist(inUse, kept) {
+export function startWorklist(inUse, offers) {
   useFilmsWith(inUse);
   offerPoints();
-  useSettings("balanced", inUse.prevalence);
-  $("prevalence").value = 100 * inUse.prevalence;
-  $("drop").querySelector("[data-word=dropMore]").dataset.word = kept ? "dropMoreKept" : "dropMore";
+  restoreSettings(inUse);
+  $("drop").querySelector("[data-word=dropMore]").dataset.word = offers.films ? "dropMoreFilms" : offers.history ? "dropMoreKept" : "dropMore";
   stages.push(new Stage(refreshTools));
   $("stages").append(stages[0].node);
   list = new FilmList($("films"), ROW, (node, film) => fillRow(node, film, { chosen: film === chosen, pinned: stages[1]?.item === film, pick, retry: analyse, redraw: () => changed(film) }));
@@ -54,11 +60,10 @@ export function startWorklist(inUse, kept) {
     applySettings();
   });
   $("csv").addEventListener("click", exportCsv);
-  $("label-names").append(nameFields("worklist"));
-  document.addEventListener("class-names", () => changed());
-  for (const label of LABELS) $(`label-${label}`).addEventListener("click", () => setLabel(label));
-  $("csv-labels").addEventListener("click", () => exportLabels(labelledFilms()));
-  window.addEventListener("beforeunload", (event) => labelledFilms().length && event.preventDefault());
+  $("search-films").addEventListener("input", (event) => useSearch(event.target.value));
+  $("order").append(...Object.keys(ORDERS).map((name) => h("option", { value: name })));
+  $("order").addEventListener("change", (event) => useOrder(event.target.value));
+  startFinding(() => chosen, nextUnread);
   $("print").addEventListener("click", printReport);
   $("clear").addEventListener("click", clear);
   $("tool-window").addEventListener("click", () => useTool("window"));
@@ -79,7 +84,26 @@ function offerPoints() {
   select.value = names.includes(before) ? before : "balanced";
 }
 
-const applySettings = () => useSettings($("operating-point").value, $("prevalence").value / 100);
+function applySettings() {
+  const [point, prevalence] = [$("operating-point").value, $("prevalence").value / 100];
+  useSettings(point, prevalence);
+  stored.set("settings", JSON.stringify({ point, prevalence, bundle: bundleInUse().sha256 }));
+}
+
+// Operating point and prevalence of the last visit, if they were set for this bundle.
+function restoreSettings(inUse) {
+  let kept = {};
+  try {
+    kept = JSON.parse(stored.get("settings")) ?? {};
+  } catch {
+    // Another program's words under this name.
+  }
+  const known = kept.bundle === inUse.sha256 && inUse.operating_points[kept.point] && kept.prevalence > 0 && kept.prevalence < 1;
+  const { point, prevalence } = known ? kept : { point: "balanced", prevalence: inUse.prevalence };
+  $("operating-point").value = point;
+  $("prevalence").value = Number((100 * prevalence).toFixed(3));
+  useSettings(point, prevalence);
+}
 
 // The service predicts with another bundle: nothing of the one before is shown as its own.
 export function changeBundle(inUse) {
@@ -122,46 +146,55 @@ async function dropped(transfer) {
 }
 
 function add(files) {
-  for (const film of addFilms(files, (file) => paths.get(file) ?? file.name)) analyse(film);
+  addAll(files.map((file) => ({ file, name: file.name, path: paths.get(file) ?? file.name })), files.length);
+}
+
+// Films with a name, a path and a file; those that were here before also with their prediction.
+export function addAll(found, given = found.length) {
+  const added = addFilms(found);
+  const fresh = added.filter((film) => !film.stored);
+  if (added.length < given) $("announcement").textContent = t("already", { count: count(given - added.length) });
+  saveFilms(added);
+  for (const film of fresh) analyse(film);
+  const before = added.find((film) => String(film.id) === stored.get("chosen"));
+  if (before) pick(before);
+  else if (!fresh.length && !picked && visibleFilms()[0]) choose(visibleFilms()[0]);
 }
 
 // The prediction at the bundle's own prevalence; thresholds and prevalence in use are applied to it on the page.
 async function analyse(film) {
   const request = (film.request = {});
+  batch ??= { began: performance.now(), before: allFilms().length - countStates().waiting, wanted: 0 };
   settle(film, null);
-  let stored = null, problem = null;
+  let found = null, problem = null;
   try {
-    stored = await predict(film.file);
+    found = await predict(film);
   } catch (error) {
     problem = error;
   }
   if (film.request !== request || !allFilms().includes(film)) return; // requested anew since, or cleared
-  settle(film, stored, problem);
-  if (!chosen && stored) choose(film);
+  const settled = settle(film, found, problem);
+  saveFilm(settled);
+  if (settled !== film) {
+    removeFilm(film);
+    if (chosen === film) choose(settled);
+  }
+  if (!chosen && found) choose(settled);
   // When all have a prediction the most urgent is shown, unless a person has chosen another.
-  const counts = countStates();
-  if (!picked && !counts.waiting && visibleFilms()[0]) choose(visibleFilms()[0]);
-  if (film === chosen) stages[0].label();
-}
-
-// The same label again removes it.
-function setLabel(label) {
-  if (!chosen) return;
-  chosen.label = chosen.label === label ? null : label;
-  const said = chosen.label ? t("labelled", { name: chosen.name, label: labelWord(chosen.label) }) : t("labelRemoved", { name: chosen.name });
-  $("announcement").textContent = said;
-  changed(chosen);
+  if (!picked && !countStates().waiting && visibleFilms()[0]) choose(visibleFilms()[0]);
 }
 
 function clear() {
-  if (!confirm(t(labelledFilms().length ? "forgetLabels" : "forgetFilms"))) return;
+  if (!confirm(t(allFilms().some(isRead) ? "forgetLabels" : "forgetFilms"))) return;
   for (const film of allFilms()) if (film.thumb) URL.revokeObjectURL(film.thumb);
   chosen = null;
   picked = false;
   forgetFilms();
   if (stages.length > 1) compare();
   stages[0].show(null);
+  forgetReadings();
   forgetAll();
+  forgetSession();
 }
 
 // What a person does is drawn with the next frame. Of predictions many arrive together, and a list in motion cannot be read.
@@ -175,57 +208,65 @@ function redraw(atOnce) {
     drawing = soon = 0;
     const films = allFilms(), shown = visibleFilms(), counts = countStates(), done = films.length - counts.waiting;
     // A film that the filter hides is not on the stage: what is said of it would stand beside a list without it.
-    if (chosen && !shown.includes(chosen) && shown.length) choose(shown[0]);
+    if (chosen && !shown.includes(chosen) && shown.length && !keepsChosen()) choose(shown[0]);
     drawFilters(counts);
     list.show(shown, [currentLanguage(), ...LABELS.map(labelWord), chosen?.id, stages[1]?.item?.id].join());
-    $("empty").hidden = Boolean(shown.length);
-    $("empty").textContent = t(films.length ? "emptyFilter" : "empty");
-    const what = `${chosen?.id} ${chosen?.version} ${currentLanguage()}`;
-    if (what !== verdictOf) drawVerdict($("verdict"), chosen, () => changed(chosen));
+    $("empty").hidden = Boolean(shown.length) || !films.length;
+    $("empty").textContent = t("emptyFilter");
+    const what = `${chosen?.id} ${chosen?.version} ${currentLanguage()} ${readerInUse()} ${isBlinded()}`;
+    if (what !== verdictOf) {
+      drawVerdict($("verdict"), chosen, () => changed(chosen));
+      each((stage) => stage.film && (stage.label(), stage.showEvidence()));
+    }
     verdictOf = what;
-    drawLabels();
+    drawFinding();
+    drawWelcome(!films.length);
+    $("finding").hidden = $("verdict").hidden = $("stages").hidden = !films.length;
+    $("detector").textContent = t("detectorInUse", { name: bundleInUse().name, version: bundleInUse().version });
     drawProgress(done);
+    $("page-worklist").classList.toggle("filled", films.length > 0);
     for (const id of ["csv", "print", "clear"]) $(id).disabled = !done;
     for (const option of $("operating-point").options) option.textContent = t(option.value);
+    for (const option of $("order").options) option.textContent = t(`order.${option.value}`);
+    $("order").value = orderInUse();
   });
 }
 
+// A film that was read just now stays on the stage, though the filter "unread" lets it through no more.
+const keepsChosen = () => filterInUse() === "unread" && isRead(chosen);
+
 function drawProgress(done) {
-  const all = allFilms().length;
+  const all = allFilms().length, [bar, said] = $("progress").children;
   $("progress").hidden = done === all;
-  $("progress").max = Math.max(1, all);
-  $("progress").value = done;
+  bar.max = Math.max(1, all);
+  bar.value = done;
   const whole = all > 0 && done === all;
   // Said once: what follows is not to be said over.
   if (whole && allDone !== done) $("announcement").textContent = t("analysedCount", { done: count(done), all: count(all) });
   allDone = whole ? done : 0;
+  if (done === all) batch = null;
+  if (!batch) return;
+  const seconds = (performance.now() - batch.began) / 1000, rate = (done - batch.before) / seconds;
+  // A number that changes with every film cannot be read.
+  if (seconds > 1 && rate > 0 && Math.floor(seconds) !== lastSecond) {
+    lastSecond = Math.floor(seconds);
+    said.textContent = t("progressRate", { done: count(done), all: count(all), rate: count(Math.max(1, Math.round(rate))), left: timeLeft((all - done) / rate) });
+  } else if (seconds <= 1) said.textContent = t("analysedCount", { done: count(done), all: count(all) });
 }
 
+const timeLeft = (seconds) => (seconds < 90 ? t("secondsLeft", { count: count(Math.ceil(seconds)) }) : t("minutesLeft", { count: count(Math.ceil(seconds / 60)) }));
+
 function drawFilters(counts) {
-  const names = ["all", ...DECISIONS, ...(counts.failed || filterInUse() === "failed" ? ["failed"] : [])];
-  const numbers = { ...counts, all: allFilms().length };
-  if ($("filters").childElementCount !== names.length) {
-    $("filters").replaceChildren(...names.map((name) => h("button", { type: "button", "data-filter": name, class: name, onclick: () => useFilter(name) })));
+  const names = filterNames(), numbers = { ...counts, all: allFilms().length };
+  const present = [...$("filters").children].map((button) => button.dataset.filter);
+  if (present.join() !== names.join()) {
+    put($("filters"), names.map((name) => h("button", { type: "button", "data-filter": name, class: name, onclick: () => useFilter(name) })));
   }
   for (const button of $("filters").children) {
     const name = button.dataset.filter;
     button.textContent = `${t(name)} ${count(numbers[name])}`;
     button.setAttribute("aria-pressed", String(filterInUse() === name));
   }
-}
-
-function drawLabels() {
-  const labelled = labelledFilms();
-  const counts = LABELS.map((label) => `${count(labelled.filter((film) => film.label === label).length)} ${labelWord(label)}`);
-  $("label-counts").textContent = counts.join(", ");
-  $("csv-labels").disabled = !labelled.length || namesWrong();
-  for (const label of LABELS) {
-    const button = $(`label-${label}`);
-    button.textContent = labelWord(label);
-    button.disabled = !chosen || Boolean(chosen.problem);
-    button.setAttribute("aria-pressed", String(chosen?.label === label));
-  }
-  $("detector").textContent = t("detectorInUse", { name: bundleInUse().name, version: bundleInUse().version });
 }
 
 function choose(film) {
@@ -240,6 +281,7 @@ function choose(film) {
 
 function pick(film) {
   picked = true;
+  stored.set("chosen", film.id);
   choose(film);
   // Where the viewer lies below the list, as on a phone, it is brought into sight.
   if (matchMedia("(max-width: 52rem)").matches) $("reading").scrollIntoView({ block: "start" });
@@ -295,15 +337,29 @@ function toggleEvidence() {
 }
 
 function nextFilter() {
-  const all = ["all", ...DECISIONS];
+  const all = filterNames();
   useFilter(all[(all.indexOf(filterInUse()) + 1) % all.length]);
+}
+
+// On to the next film in the list that the reader in use has not read, from the chosen one on.
+function nextUnread() {
+  const shown = visibleFilms(), from = shown.indexOf(chosen) + 1;
+  const next = [...shown.slice(from), ...shown.slice(0, from)].find((film) => !isRead(film) && film.sha256);
+  if (!next) {
+    $("announcement").textContent = t("allRead");
+    return;
+  }
+  pick(next);
+  list.reveal(next);
+  const after = shown.slice(shown.indexOf(next) + 1).find((film) => !isRead(film));
+  if (after) prefetch(after);
 }
 
 export const SHORTCUTS = {
   j: () => move(1), ArrowDown: () => move(1), k: () => move(-1), ArrowUp: () => move(-1),
   e: toggleEvidence, i: invert, "+": () => each((stage) => stage.zoomBy(1.25)), "-": () => each((stage) => stage.zoomBy(0.8)),
   0: () => each((stage) => stage.fit()), w: () => useTool("window"), h: () => useTool("pan"), c: compare, f: nextFilter, o: () => $("files").click(),
-  n: () => setLabel("negative"), p: () => setLabel("positive"), u: () => chosen?.label && setLabel(chosen.label),
+  r: nextUnread, ...FINDING_KEYS,
 };
 
 export function wordsChanged() {

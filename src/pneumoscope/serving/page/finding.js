@@ -1,0 +1,176 @@
+// The reader's part: own findings by one key, whose they are, blinded or not, and how often the detector is right here.
+import { h, put } from "./dom.js";
+import { exportLabels, exportReadings, labelledPaths } from "./exports.js";
+import { allFilms, changed, countStates, labelledFilms } from "./films.js";
+import { LABELS, labelWord, nameFields, namesWrong } from "./labels.js";
+import { allReadings, canBeRead, FINDINGS, isBlinded, isRead, read, readerInUse, readerNames, readingOf, readingsOf, REASONS, referenceOf, useBlinded, useReader, withdraw } from "./readings.js";
+import { postJson } from "./service.js";
+import { count, decimal, percent, t } from "./words.js";
+
+const $ = (id) => document.getElementById(id);
+// Milliseconds until what is measured of the readings is requested anew.
+const SOON = 400;
+// Images of each class below which the service adapts to nothing (adaptation/site.py).
+export const FEWEST = 20;
+
+let chosen = () => null;
+let later = 0, requested = "";
+let measured = null;
+
+// `film` gives the chosen film, `next` goes on to one that is not read.
+export function startFinding(film, next) {
+  chosen = film;
+  for (const finding of FINDINGS) $(`label-${finding}`).addEventListener("click", () => give(finding));
+  $("agree").addEventListener("click", agree);
+  $("next-unread").addEventListener("click", next);
+  $("finding").addEventListener("submit", (event) => event.preventDefault());
+  $("reason").addEventListener("change", (event) => note({ reason: event.target.value }));
+  $("comment").addEventListener("change", (event) => note({ comment: event.target.value.trim() }));
+  $("reader").addEventListener("change", (event) => {
+    useReader(event.target.value);
+    changedForAll();
+  });
+  $("blinded").addEventListener("change", (event) => {
+    useBlinded(event.target.checked);
+    changedForAll();
+  });
+  $("csv-labels").addEventListener("click", exportLabels);
+  $("csv-readings").addEventListener("click", exportReadings);
+  $("label-names").append(nameFields("worklist"));
+  document.addEventListener("class-names", () => changed());
+}
+
+// Whose readings count, and whether they are blinded, changes what every row may show.
+function changedForAll() {
+  for (const film of allFilms()) film.version += 1;
+  changed();
+}
+
+// The same finding again withdraws it.
+export function give(finding) {
+  const film = chosen();
+  if (!canBeRead(film) || film.problem) return;
+  const before = readingOf(film)?.finding;
+  if (finding === null || before === finding) {
+    if (!before) return;
+    withdraw(film);
+  } else read(film, { finding });
+  $("announcement").textContent = isRead(film) ? t("labelled", { name: film.name, label: labelWord(readingOf(film).finding) }) : t("labelRemoved", { name: film.name });
+  changed(film);
+}
+
+const agreeable = (film) => canBeRead(film) && !(isBlinded() && !isRead(film)) && ["normal", "pneumonia"].includes(film.prediction?.decision);
+
+// The detector's decision as one's own finding.
+export function agree() {
+  const film = chosen();
+  if (!agreeable(film)) return;
+  const finding = film.prediction.decision === "pneumonia" ? "positive" : "negative";
+  if (readingOf(film)?.finding !== finding) give(finding);
+}
+
+function note(changes) {
+  const film = chosen();
+  if (!isRead(film)) return;
+  read(film, changes);
+  changed(film);
+}
+
+export function drawFinding() {
+  const film = chosen(), reading = film && readingOf(film), can = canBeRead(film) && !film.problem;
+  for (const finding of FINDINGS) {
+    const button = $(`label-${finding}`);
+    button.textContent = labelWord(finding);
+    button.disabled = !can;
+    button.setAttribute("aria-pressed", String(reading?.finding === finding));
+  }
+  $("agree").disabled = !agreeable(film);
+  if ($("reason").childElementCount !== REASONS.length) put($("reason"), REASONS.map((value) => h("option", { value })));
+  for (const option of $("reason").options) option.textContent = t(option.value ? `because.${option.value}` : "reason");
+  $("reason").value = reading?.reason ?? "";
+  if (document.activeElement !== $("comment")) $("comment").value = reading?.comment ?? "";
+  $("reason").disabled = $("comment").disabled = !reading;
+  drawPanel();
+}
+
+function drawPanel() {
+  const counts = countStates(), films = allFilms().length;
+  $("label-counts").textContent = films ? t("readCount", { read: count(counts.read), all: count(films) }) : "";
+  $("next-unread").disabled = !counts.unread;
+  if (document.activeElement !== $("reader")) $("reader").value = readerInUse();
+  $("blinded").checked = isBlinded();
+  put($("readers"), readerNames().map((value) => h("option", { value })));
+  const labelled = labelledFilms();
+  $("csv-labels").disabled = !labelled.length || namesWrong();
+  $("csv-readings").disabled = !allReadings().length;
+  const lacking = LABELS.some((label) => labelled.filter((film) => referenceOf(film) === label).length < FEWEST);
+  $("to-adapt").classList.toggle("main", !lacking);
+  measureSoon();
+}
+
+// What the service is asked to measure: decisions beside what readers found.
+function readImages() {
+  const paths = new Map(labelledPaths());
+  return allFilms().filter((film) => film.prediction && readingsOf(film).size).map((film) => ({
+    path: paths.get(film) ?? film.path,
+    patient: film.stored.patient ?? "",
+    decision: film.prediction.decision,
+    probability: film.prediction.pneumonia_probability,
+    reasons: film.prediction.reasons,
+    findings: Object.fromEntries([...readingsOf(film).values()].map(({ reader, finding }) => [reader, finding])),
+  }));
+}
+
+function measureSoon() {
+  const images = readImages(), asked = JSON.stringify(images);
+  if (asked === requested) {
+    drawFigures();
+    return;
+  }
+  requested = asked;
+  clearTimeout(later);
+  later = setTimeout(async () => {
+    const found = images.length ? await postJson("/v1/readings/measures", { images }).catch(() => null) : null;
+    if (asked !== requested) return;
+    measured = found;
+    drawFigures();
+  }, SOON);
+}
+
+function drawFigures() {
+  const labelled = labelledFilms();
+  const counts = LABELS.map((label) => `${count(labelled.filter((film) => referenceOf(film) === label).length)} ${labelWord(label)}`).join(", ");
+  const whole = countStates().unread === 0;
+  if (!measured) put($("figures"), h("p", { class: "soft" }, t("readHint", { fewest: count(FEWEST) })));
+  // While one reads blinded, how right the detector is would tell what it said.
+  else if (isBlinded() && !whole) put($("figures"), h("p", { class: "soft" }, t("figuresHidden")));
+  else put($("figures"), h("p", {}, t("labelsNow", { counts }), " ", measured.undecided ? t("undecidedNow", { count: count(measured.undecided) }) : "", " ", measured.contradictory ? t("differNow", { count: count(measured.contradictory) }) : ""), rightHere(), measured.agreement.map(agreement), adaptHint(labelled));
+}
+
+// Sensitivity and specificity with their intervals, and what has no decision.
+function rightHere() {
+  const { measures, flow, labelled } = measured;
+  if (!labelled) return null;
+  const of = (name) => Object.values(flow[name]).reduce((all, number) => all + number, 0);
+  const without = Object.values(flow).reduce((all, found) => all + found.refer + found.outside + found.rejected, 0);
+  const line = (name, found, films, shown) => [h("dt", {}, t(name)), h("dd", {}, found.value == null ? t("unknown") : `${shown(found.value)}${found.low == null ? "" : ` (${shown(found.low)} – ${shown(found.high)})`}`, films == null ? null : h("small", { class: "soft" }, ` ${t("ofFilms", { count: count(films) })}`))];
+  return [h("dl", { class: "pairs" },
+    line("sensitivity", measures.sensitivity, of("pneumonia"), percent), line("specificity", measures.specificity, of("normal"), percent),
+    line("auc", measures.auc, null, (value) => decimal(value, 3))),
+  h("p", { class: "soft" }, t("withoutDecision", { count: count(without), all: count(labelled) }))];
+}
+
+function agreement({ readers, images, same, kappa }) {
+  const shown = kappa.value == null ? t("unknown") : `${decimal(kappa.value, 2)}${kappa.low == null ? "" : ` (${decimal(kappa.low, 2)} – ${decimal(kappa.high, 2)})`}`;
+  return h("p", {}, t("readersAgree", { first: readers[0], second: readers[1], same: count(same), images: count(images), kappa: shown }));
+}
+
+function adaptHint(labelled) {
+  if ($("to-adapt").hidden) return null;
+  const short = LABELS.map((label) => [label, FEWEST - labelled.filter((film) => referenceOf(film) === label).length]).filter(([, lacking]) => lacking > 0);
+  return h("p", { class: "soft" }, short.length ? t("adaptTooFew", { missing: count(short.reduce((all, [, lacking]) => all + lacking, 0)), parts: short.map(([label, lacking]) => `${count(lacking)} ${labelWord(label)}`).join(", ") }) : t("enoughToAdapt"));
+}
+
+export const FINDING_KEYS = {
+  a: agree, n: () => give("negative"), p: () => give("positive"), d: () => give("undecided"), u: () => give(null),
+};

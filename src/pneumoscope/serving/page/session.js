@@ -1,0 +1,93 @@
+// The worklist in the browser's own storage: a reload, or a crash, finds it again. Nothing of it leaves the browser.
+
+// Films and their predictions are kept apart from the files, which are written once.
+const STORES = { files: {}, films: { keyPath: "id" }, readings: { keyPath: ["sha256", "reader"] } };
+// Milliseconds in which changes are collected for one write.
+const SOON = 300;
+
+let opening = null;
+let writing = 0;
+let broken = null;
+let onBroken = () => {};
+const changes = new Map();
+let later = 0;
+
+// Called once where the browser keeps nothing: private windows, a full disk.
+export const watchStorage = (act) => (onBroken = act);
+// Whether something that is on the page would not be found again now.
+export const isUnsaved = () => writing > 0 || changes.size > 0;
+export const isBroken = () => broken !== null;
+
+function database() {
+  return (opening ??= new Promise((done, fail) => {
+    const request = indexedDB.open("pneumoscope", 1);
+    request.onupgradeneeded = () => {
+      for (const [name, options] of Object.entries(STORES)) request.result.createObjectStore(name, options);
+    };
+    request.onsuccess = () => done(request.result);
+    request.onerror = () => fail(request.error);
+  }));
+}
+
+async function transact(mode, names, act) {
+  writing += mode === "readwrite" ? 1 : 0;
+  try {
+    const opened = await database();
+    return await new Promise((done, fail) => {
+      const transaction = opened.transaction(names, mode);
+      const result = act(...names.map((name) => transaction.objectStore(name)));
+      transaction.oncomplete = () => done(result);
+      transaction.onabort = transaction.onerror = () => fail(transaction.error);
+    });
+  } catch (error) {
+    if (!broken) onBroken((broken = error));
+    return null;
+  } finally {
+    writing -= mode === "readwrite" ? 1 : 0;
+  }
+}
+
+const recordOf = ({ id, name, path, copies, stored }) => ({ id, name, path, copies, stored });
+
+export const saveFilms = (films) =>
+  transact("readwrite", ["files", "films"], (files, records) => {
+    for (const film of films) {
+      if (film.file) files.put(film.file, film.id);
+      records.put(recordOf(film));
+    }
+  });
+
+// What has changed of a film; many changes are written together.
+export function saveFilm(film) {
+  changes.set(film.id, film);
+  later ||= setTimeout(flush, SOON);
+}
+
+function flush() {
+  const films = [...changes.values()];
+  later = 0;
+  transact("readwrite", ["films"], (records) => films.forEach((film) => records.put(recordOf(film))));
+  changes.clear();
+}
+
+export const removeFilm = ({ id }) => {
+  changes.delete(id);
+  return transact("readwrite", ["files", "films"], (files, records) => [files.delete(id), records.delete(id)]);
+};
+
+export const saveReading = (reading) => transact("readwrite", ["readings"], (readings) => readings.put(reading));
+export const removeReading = ({ sha256, reader }) => transact("readwrite", ["readings"], (readings) => readings.delete([sha256, reader]));
+
+export function forgetSession() {
+  changes.clear();
+  return transact("readwrite", Object.keys(STORES), (...stores) => stores.forEach((store) => store.clear()));
+}
+
+// Films with their files, and readings, as they were left; null where the browser keeps nothing.
+export async function findSession() {
+  const found = await transact("readonly", Object.keys(STORES), (files, films, readings) => [files.getAllKeys(), files.getAll(), films.getAll(), readings.getAll()]);
+  if (!found) return null;
+  const [keys, files, films, readings] = found.map(({ result }) => result);
+  const fileOf = new Map(keys.map((key, place) => [key, files[place]]));
+  return { films: films.map((film) => ({ ...film, file: fileOf.get(film.id) ?? null })), readings };
+}
