@@ -50,6 +50,12 @@ def opened_page(context, site):
     return opened
 
 
+def open_names(page):
+    page.evaluate(
+        "() => document.querySelectorAll('#labelling, .class-names').forEach((each) => { each.open = true; })"
+    )
+
+
 def label_all(page, files):
     """Labels every film by keys, as its folder says."""
     positive = {file.name for file in files if "PNEUMONIA" in file.parts}
@@ -75,37 +81,37 @@ def test_films_are_labelled_by_keys_and_buttons_and_counted(page, phantoms):
     expect(current).to_have_count(1)
     name = current.locator(".file").inner_text()
     page.keyboard.press("p")
-    expect(current.locator(".label")).to_have_text("label: pneumonia")
-    expect(page.locator("#label-counts")).to_have_text("0 normal, 1 pneumonia")
-    expect(page.locator("#announcement")).to_have_text(f"Label of {name}: pneumonia.")
+    expect(current.locator(".label")).to_have_text("your finding: pneumonia")
+    expect(page.locator("#label-counts")).to_have_text("1 of 3 read")
+    expect(page.locator("#announcement")).to_have_text(f"Your finding on {name}: pneumonia.")
     expect(page.locator("#label-positive")).to_have_attribute("aria-pressed", "true")
     page.keyboard.press("n")
-    expect(page.locator("#label-counts")).to_have_text("1 normal, 0 pneumonia")
+    expect(current.locator(".label")).to_have_text("your finding: normal")
     for key in ("n", "u"):
         page.keyboard.press(key)
         expect(current.locator(".label")).to_have_count(0)
-        expect(page.locator("#announcement")).to_have_text(f"No label on {name}.")
+        expect(page.locator("#announcement")).to_have_text(f"No finding on {name}.")
         page.click("#label-negative")
-        expect(current.locator(".label")).to_have_text("label: normal")
+        expect(current.locator(".label")).to_have_text("your finding: normal")
         expect(page.locator("#label-negative")).to_be_focused()
     # Names of the site's own, which are typed and not taken for keys.
-    page.click("#labelling summary")
+    open_names(page)
     page.get_by_label("Negative class").fill("open")
     page.get_by_label("Positive class").press_sequentially("upper pn")
-    expect(current.locator(".label")).to_have_text("label: open")
-    expect(page.locator("#label-counts")).to_have_text("1 open, 0 upper pn")
+    expect(current.locator(".label")).to_have_text("your finding: open")
+    expect(page.locator("#figures")).to_contain_text("Findings: 1 open, 0 upper pn.")
     page.get_by_label("Positive class").fill("Open")
     expect(page.locator("#worklist-wrong")).to_contain_text("Two different names")
     expect(page.locator("#csv-labels")).to_be_disabled()
     page.get_by_label("Positive class").fill("effusion")
     expect(page.locator("#csv-labels")).to_be_enabled()
     page.select_option("#language", "fr")
-    expect(current.locator(".label")).to_have_text("étiquette : open")
+    expect(current.locator(".label")).to_have_text("votre avis : open")
     page.click("#help")
-    expect(page.locator("#keys-dialog")).to_contain_text("étiquette négative, positive ; aucune")
+    expect(page.locator("#keys-dialog")).to_contain_text("votre avis : normal, pneumonie, indécis")
     page.keyboard.press("Escape")
     page.click("#clear")
-    expect(page.locator("#label-counts")).to_have_text("0 open, 0 effusion")
+    expect(page.locator("#label-counts")).to_have_text("")
 
 
 @pytest.mark.parametrize("names", [None, ("clear", "upper lobe")])
@@ -116,7 +122,7 @@ def test_the_exported_table_is_read_where_it_lies_beside_the_films(page, phantom
     ]
     choose_files(page, files)
     if names:
-        page.click("#labelling summary")
+        open_names(page)
         page.get_by_label("Negative class").fill(names[0])
         page.get_by_label("Positive class").fill(names[1])
     for number, name in enumerate(odd):
@@ -148,16 +154,11 @@ def test_the_exported_table_is_read_where_it_lies_beside_the_films(page, phantom
     ],
 )
 def test_paths_of_a_dropped_folder_are_relative_to_it(page, paths, told):
-    with page.expect_download() as caught:
-        page.evaluate(
-            """async (paths) => {
-                const { exportLabels } = await import("/page/labels.js");
-                exportLabels(paths.map((path) => ({ path, label: "positive" })));
-            }""",
-            paths,
-        )
-    with open(caught.value.path(), newline="", encoding="utf-8") as stream:
-        assert [row["path"] for row in csv.DictReader(stream)] == told
+    found = page.evaluate(
+        """async (paths) => (await import("/page/exports.js")).relative(paths)""",
+        paths,
+    )
+    assert found == told
 
 
 def test_a_site_adapts_uses_its_detector_and_goes_back(page, site, browser, phantoms):
@@ -209,7 +210,7 @@ def test_a_site_adapts_uses_its_detector_and_goes_back(page, site, browser, phan
     expect(page.locator("#verdict")).to_contain_text("Predicted by st-mary")
     expect(page.locator(".films .waiting")).to_have_count(0, timeout=SECONDS)
     assert set(page.locator(".films .decision").all_inner_texts()) <= {"clear", "effusion", "refer", "rejected"}
-    expect(page.locator("#label-counts")).to_have_text("20 clear, 40 effusion")
+    expect(page.locator("#figures")).to_contain_text("Findings: 20 clear, 40 effusion.")
     # A page that was open before notices with its next prediction.
     expect(other.locator("#detector")).to_have_text("Detector: nano 1.")
     other.set_input_files("#files", [str(list(files.values())[1])])
@@ -236,10 +237,10 @@ def test_labels_keep_their_names_when_the_service_changes_its_bundle(page, site,
             useClassNames(["clear", "effusion"], true);
         }"""
     )
-    page.click("#labelling summary")
+    open_names(page)
     expect(page.get_by_label("Negative class")).to_have_value("normal")
     expect(page.get_by_label("Positive class")).to_have_value("pneumonia")
-    expect(page.locator("#label-counts")).to_have_text("1 normal, 0 pneumonia")
+    expect(page.locator("#figures")).to_contain_text("Findings: 1 normal, 0 pneumonia.")
 
 
 def test_names_that_were_damaged_in_the_store_of_the_browser_are_forgotten(page):
@@ -307,7 +308,7 @@ def test_a_service_that_may_not_adapt_offers_labels_alone(browser, phantom_bundl
         page = opened_page(context, service)
         choose_files(page, sorted(phantoms.rglob("*.jpeg"))[:1])
         page.keyboard.press("n")
-        expect(page.locator("#label-counts")).to_have_text("1 normal, 0 pneumonie")
+        expect(page.locator("#label-counts")).to_have_text("1 lues sur 1")
         page.click("#labelling summary")
         for link in page.locator("[data-adapts]").all():
             expect(link).to_be_hidden()

@@ -20,8 +20,10 @@ export function exportCsv() {
     prediction.pneumonia_probability, ...classes.map((name) => prediction.class_probability?.[name]), prediction.operating_point.name, prediction.operating_point.threshold,
     prediction.operating_point.sensitivity, prediction.operating_point.specificity, prediction.operating_point.fitted_on, prediction.evidence, prediction.bundle.name, prediction.bundle.version, prediction.bundle.sha256, prediction.notice, prediction.validated, ...ZONES.map((name) => prediction.zones?.[name])];
   // Of a film that the service did not take there is its name, and why.
-  const failure = ({ file, problem }) => [file.name, "", "", "", problem.message, ...header.slice(5).map(() => "")];
-  const rows = allFilms().filter((film) => film.prediction || film.problem).map((film) => (film.problem ? failure(film) : row(film.prediction)));
+  const failure = ({ name, problem }) => [name, "", "", "", problem.message, ...header.slice(5).map(() => "")];
+  // An image that came under several names has a row for each.
+  const rows = allFilms().filter((film) => film.prediction || film.problem)
+    .flatMap((film) => (film.problem ? [failure(film)] : [film.name, ...film.copies].map((file) => row({ ...film.prediction, file }))));
   saveTable([header, ...rows], "pneumoscope.csv");
 }
 
@@ -35,7 +37,7 @@ function saveTable(rows, name) {
 }
 
 // Paths relative to the folder that all were dropped with, in which the table is to lie.
-function relative(paths) {
+export function relative(paths) {
   const [folder] = paths[0].split("/");
   const inside = paths.every((each) => each.startsWith(`${folder}/`));
   // A path that begins like a formula is the same path with ./ before it.

@@ -30,6 +30,7 @@ let batch = null; // { began, before, wanted } of the films that are predicted n
 let lastSecond = 0;
 let list = null;
 let verdictOf = "";
+let toReveal = null; // a film to be scrolled to once the list has it
 const stages = [];
 
 export function startWorklist(inUse, offers) {
@@ -157,8 +158,11 @@ export function addAll(found, given = found.length) {
   saveFilms(added);
   for (const film of fresh) analyse(film);
   const before = added.find((film) => String(film.id) === stored.get("chosen"));
-  if (before) pick(before);
-  else if (!fresh.length && !picked && visibleFilms()[0]) choose(visibleFilms()[0]);
+  if (before) {
+    picked = true;
+    toReveal = before;
+    choose(before);
+  } else if (!fresh.length && !picked && visibleFilms()[0]) choose(visibleFilms()[0]);
 }
 
 // The prediction at the bundle's own prevalence; thresholds and prevalence in use are applied to it on the page.
@@ -211,6 +215,8 @@ function redraw(atOnce) {
     if (chosen && !shown.includes(chosen) && shown.length && !keepsChosen()) choose(shown[0]);
     drawFilters(counts);
     list.show(shown, [currentLanguage(), ...LABELS.map(labelWord), chosen?.id, stages[1]?.item?.id].join());
+    if (toReveal) list.reveal(toReveal);
+    toReveal = null;
     $("empty").hidden = Boolean(shown.length) || !films.length;
     $("empty").textContent = t("emptyFilter");
     const what = `${chosen?.id} ${chosen?.version} ${currentLanguage()} ${readerInUse()} ${isBlinded()}`;

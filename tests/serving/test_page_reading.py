@@ -1,0 +1,400 @@
+"""A reading session in a real browser: findings by keys, several readers, a reload in the middle, and what is kept where."""
+
+import contextlib
+import csv
+import io
+import json
+import re
+
+import numpy as np
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
+from playwright.sync_api import expect
+
+from pneumoscope.data.phantom import phantom_image
+from serving.conftest import running
+from serving.test_page import SECONDS, all_analysed, choose_files, shown
+
+pytestmark = pytest.mark.integration
+
+MANY = 500
+KEYS = {"positive": "p", "negative": "n"}
+
+
+@pytest.fixture(scope="module")
+def service(phantom_bundle, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("kept")
+    with running(
+        bundle=str(phantom_bundle),
+        workers=2,
+        history=folder / "h.sqlite",
+        films=folder / "films",
+        adaptations=folder / "adaptations",
+    ) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Small phantoms, two to a patient, named as the radiographs from Guangzhou are."""
+    made = tmp_path_factory.mktemp("films")
+    for number in range(MANY):
+        word = ("normal", "bacteria", "virus")[number % 3]
+        rng = np.random.default_rng(number)
+        patient = 1 + number // 6
+        name = f"IM-{patient:04d}-{number:04d}" if word == "normal" else f"person{patient}_{word}_{number}"
+        Image.fromarray(phantom_image(word, rng, 96)).save(made / f"{name}.jpeg", quality=90)
+    return made
+
+
+@pytest.fixture
+def context(browser):
+    opened = browser.new_context(viewport={"width": 1280, "height": 900}, locale="en-GB", accept_downloads=True)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def page(context, service):
+    with opened(context, service) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def opened(context, service):
+    made = context.new_page()
+    made.set_default_timeout(SECONDS)
+    wrong = []
+    made.on("pageerror", lambda error: wrong.append(str(error)))
+    made.on("dialog", lambda dialog: dialog.accept())
+    made.goto(str(service.base_url))
+    expect(made.locator("html[data-ready]")).to_have_count(1)
+    yield made
+    made.close()
+    assert wrong == []
+
+
+def predictions(page):
+    """Addresses that the page asks for predictions from now on."""
+    found = []
+    page.on("request", lambda asked: found.append(asked.url) if "/v1/predict" in asked.url else None)
+    return found
+
+
+def chosen(page):
+    return page.locator(".films [aria-current=true] .file")
+
+
+def truth(name):
+    return "negative" if name.startswith("IM-") else "positive"
+
+
+def open_panel(page):
+    page.evaluate("() => { document.getElementById('labelling').open = true; }")
+
+
+def use_reader(page, name):
+    open_panel(page)
+    page.fill("#reader", name)
+    page.press("#reader", "Tab")
+    page.evaluate("() => document.activeElement.blur()")
+
+
+def read_on(page, count, other=()):
+    """Reads so many films by keys, as their names say but for those whose number is in `other`; gives names and findings."""
+    found = {}
+    for number in range(count):
+        page.keyboard.press("r")
+        expect(page.locator(".films [aria-current=true] .label")).to_have_count(0)
+        name = chosen(page).inner_text()
+        finding = truth(name)
+        if number in other:
+            finding = {"positive": "negative", "negative": "positive"}[finding]
+        page.keyboard.press(KEYS[finding])
+        expect(page.locator(".films [aria-current=true] .label")).to_have_count(1)
+        found[name] = finding
+    return found
+
+
+def saved(page, button, path):
+    with page.expect_download() as caught:
+        page.click(button)
+    caught.value.save_as(path)
+    with path.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+def percentages(text):
+    return [float(number) for number in re.findall(r"(\d+\.\d+)%", text)]
+
+
+def test_a_reading_session_of_500_films(page, service, folder, phantom_bundle, pneumoscope):
+    sent = predictions(page)
+    files = sorted(folder.iterdir())
+    page.set_input_files("#files", files)
+    all_analysed(page, MANY)
+    assert len(sent) == MANY
+    use_reader(page, "Dr A")
+    first = read_on(page, 20)
+    expect(page.locator("#label-counts")).to_have_text(f"20 of {MANY} read")
+    page.reload()
+    expect(page.locator("html[data-ready]")).to_have_count(1)
+    all_analysed(page, MANY)
+    assert len(sent) == MANY, "films that were analysed are analysed again"
+    expect(page.locator("#label-counts")).to_have_text(f"20 of {MANY} read")
+    assert chosen(page).inner_text() == list(first)[-1]
+    open_panel(page)
+    expect(page.locator("#reader")).to_have_value("Dr A")
+    first |= read_on(page, 20)
+    assert len(first) == 40
+
+    # The second reader sees nothing of the detector and of the first reader before the own finding.
+    use_reader(page, "Dr B")
+    page.check("#blinded")
+    expect(page.locator("#label-counts")).to_have_text(f"0 of {MANY} read")
+    expect(page.locator(".films .decision, .films .label, .films .meter")).to_have_count(0)
+    expect(page.locator("#verdict")).to_have_text(
+        "Blinded reading: the detector’s decision is shown after your finding."
+    )
+    page.evaluate("() => document.activeElement.blur()")
+    second = {}
+    for place, name in enumerate(sorted(first)[::3][:12]):
+        page.fill("#search-films", name)
+        expect(page.locator(".films [data-film]")).to_have_count(1)
+        page.evaluate("() => document.activeElement.blur()")
+        page.keyboard.press("r")
+        expect(chosen(page)).to_have_text(name)
+        expect(page.locator("#verdict .decision")).to_have_count(0)
+        finding = truth(name) if place else {"positive": "negative", "negative": "positive"}[truth(name)]
+        page.keyboard.press(KEYS[finding])
+        expect(page.locator("#verdict .decision")).to_have_count(1)
+        second[name] = finding
+    page.fill("#search-films", "")
+    expect(page.locator("#figures")).to_contain_text("shown when all films are read")
+    page.uncheck("#blinded")
+    figures = page.locator("#figures")
+    expect(figures).to_contain_text("Dr A and Dr B agree on 11 of 12 films, kappa 0.8")
+    expect(figures).to_contain_text("Readers differ on 1")
+
+    rows = saved(page, "#csv-labels", folder / "labels.csv")
+    names = {"positive": "pneumonia", "negative": "normal"}
+    agreed = {name: names[finding] for name, finding in first.items() if second.get(name, finding) == finding}
+    assert {row["path"]: row["class"] for row in rows} == agreed
+    readings = saved(page, "#csv-readings", folder / "readings.csv")
+    assert len(readings) == 52
+    assert {(row["reader"], row["blinded"]) for row in readings} == {("Dr A", "false"), ("Dr B", "true")}
+
+    code, out, err = pneumoscope(
+        "evaluate", "--bundle", phantom_bundle, "--data", folder / "labels.csv", "--workers", 1, "--json"
+    )
+    assert code == 0, err
+    measures = json.loads(out)["acceptance"]["measures"]
+    shown_figures = page.locator("#figures dd").all_inner_texts()
+    for text, name in zip(shown_figures, ("sensitivity", "specificity"), strict=False):
+        assert percentages(text) == [round(100 * measures[name][part], 1) for part in ("value", "low", "high")], name
+    auc = re.findall(r"\d\.\d{3}", shown_figures[2])
+    assert auc == [f"{measures['auc'][part]:.3f}" for part in ("value", "low", "high")]
+    for name in ("labels.csv", "readings.csv"):
+        (folder / name).unlink()
+
+    # The service has the readings of both, and the films: another machine goes on.
+    assert len(service.get("/v1/readings").json()["readings"]) == 52
+
+
+def test_another_machine_finds_films_and_readings(browser, service, page, folder):
+    files = sorted(folder.iterdir())[:3]
+    choose_files(page, files)
+    use_reader(page, "Dr C")
+    read_on(page, 2)
+    expect(page.locator("#label-counts")).to_have_text("2 of 3 read")
+    context = browser.new_context(locale="en-GB")
+    with opened(context, service) as other:
+        use_reader(other, "Dr C")
+        predicted = predictions(other)
+        other.click("#open-kept")
+        for file in files:
+            expect(other.locator("[data-filter=all]")).to_have_text(re.compile(r"\d"))
+            other.fill("#search-films", file.name)
+            expect(other.locator(".films [data-film]")).to_have_count(1)
+            other.locator(".films [data-film]").click()
+            assert shown(other).shape[0] == 96
+        expect(other.locator("#label-counts")).to_contain_text("2 of")
+        assert predicted == []
+    context.close()
+
+
+def test_findings_have_a_reason_and_a_comment_and_are_withdrawn(page, folder, service):
+    choose_files(page, sorted(folder.iterdir())[:2])
+    use_reader(page, "Dr D")
+    page.keyboard.press("r")
+    expect(page.locator("#reason")).to_be_disabled()
+    page.keyboard.press("d")
+    expect(page.locator(".films [aria-current=true] .label")).to_have_text("your finding: cannot say")
+    page.select_option("#reason", "positioning")
+    page.fill("#comment", "rotated; «see earlier film»")
+    page.press("#comment", "Enter")
+    page.reload()
+    expect(page.locator("#comment")).to_have_value("rotated; «see earlier film»")
+    expect(page.locator("#reason")).to_have_value("positioning")
+    mine = [each for each in service.get("/v1/readings").json()["readings"] if each["reader"] == "Dr D"]
+    assert [(each["finding"], each["reason"], each["comment"]) for each in mine] == [
+        ("undecided", "positioning", "rotated; «see earlier film»")
+    ]
+    page.evaluate("() => document.activeElement.blur()")
+    page.keyboard.press("u")
+    expect(page.locator(".films .label")).to_have_count(0)
+    expect(page.locator("#comment")).to_have_value("")
+    page.wait_for_timeout(300)
+    assert [each for each in service.get("/v1/readings").json()["readings"] if each["reader"] == "Dr D"] == []
+
+
+def test_agreeing_takes_the_detectors_decision(page, folder):
+    choose_files(page, sorted(folder.iterdir())[::100])
+    use_reader(page, "Dr E")
+    for _ in range(5):
+        page.keyboard.press("r")
+        decision = page.locator("#verdict .decision").inner_text()
+        page.keyboard.press("a")
+        expected = [f"your finding: {decision}"] if decision in ("normal", "pneumonia") else []
+        expect(page.locator(".films [aria-current=true] .label")).to_have_text(expected)
+
+
+def test_a_blinded_finding_that_is_changed_after_the_decision_was_shown_is_blinded_no_more(page, folder, tmp_path):
+    choose_files(page, sorted(folder.iterdir())[:2])
+    use_reader(page, "Dr F")
+    page.check("#blinded")
+    expect(page.locator("#agree")).to_be_disabled()
+    page.evaluate("() => document.activeElement.blur()")
+    for keys in ("rp", "rn"):
+        for key in keys:
+            page.keyboard.press(key)
+    expect(page.locator("#label-counts")).to_have_text("2 of 2 read")
+    page.keyboard.press("d")
+    rows = saved(page, "#csv-readings", tmp_path / "readings.csv")
+    mine = {row["finding"]: row["blinded"] for row in rows if row["reader"] == "Dr F"}
+    assert mine == {"pneumonia": "true", "undecided": "false"}
+
+
+def test_the_list_is_searched_and_ordered(page, folder):
+    files = sorted(folder.iterdir())[::50]
+    choose_files(page, files)
+    names = page.locator(".films .file")
+    page.select_option("#order", "name")
+    expect(names).to_have_text([file.name for file in files])
+    page.select_option("#order", "probability")
+    chances = [float(text.rstrip("%")) for text in page.locator(".films .chance").all_inner_texts()]
+    assert len(chances) == len(files)
+    assert chances == sorted(chances, reverse=True)
+    page.fill("#search-films", files[3].name[:-5].upper())
+    expect(names).to_have_text([files[3].name])
+    page.fill("#search-films", "no such film")
+    expect(page.locator("#empty")).to_have_text("No film matches.")
+
+
+def test_the_same_image_is_one_film_under_all_its_names(page, folder, tmp_path):
+    [first, *_] = sorted(folder.iterdir())
+    again = tmp_path / "again.jpeg"
+    again.write_bytes(first.read_bytes())
+    page.set_input_files("#files", [first, again])
+    all_analysed(page, 1)
+    expect(page.locator(".films .file")).to_have_text(re.compile(r"\(2 files\)$"))
+    # The same file once more is not even sent.
+    sent = predictions(page)
+    page.set_input_files("#files", [first])
+    expect(page.locator("#announcement")).to_have_text("1 of these are in the list already.")
+    assert sent == []
+    page.fill("#search-films", "again")
+    expect(page.locator(".films [data-film]")).to_have_count(1)
+
+
+def test_settings_of_the_list_survive_a_reload(page, folder):
+    choose_files(page, sorted(folder.iterdir())[:2])
+    page.fill("#prevalence", "12.5")
+    page.press("#prevalence", "Tab")
+    page.reload()
+    expect(page.locator("#prevalence")).to_have_value("12.5")
+
+
+def test_clear_asks_and_forgets_what_the_browser_keeps(context, service, folder):
+    page = context.new_page()
+    page.goto(str(service.base_url))
+    expect(page.locator("html[data-ready]")).to_have_count(1)
+    choose_files(page, sorted(folder.iterdir())[:2])
+    answers = iter([False, True])
+    page.on("dialog", lambda dialog: dialog.accept() if next(answers) else dialog.dismiss())
+    page.click("#clear")
+    expect(page.locator("[data-filter=all]")).to_have_text("all 2")
+    page.click("#clear")
+    expect(page.locator("[data-filter=all]")).to_have_text("all 0")
+    page.reload()
+    expect(page.locator("html[data-ready]")).to_have_count(1)
+    expect(page.locator("[data-filter=all]")).to_have_text("all 0")
+    expect(page.locator("#welcome")).to_be_visible()
+
+
+def test_a_browser_that_keeps_nothing_says_so_and_asks_before_it_leaves(browser, service, folder):
+    context = browser.new_context(locale="en-GB")
+    context.add_init_script(
+        "IDBFactory.prototype.open = () => { throw new DOMException('no room', 'QuotaExceededError'); };"
+    )
+    page = context.new_page()
+    asked = []
+    page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.accept()))
+    page.goto(str(service.base_url))
+    expect(page.locator("html[data-ready]")).to_have_count(1)
+    expect(page.locator("#announcement")).to_have_text("This browser keeps nothing: the worklist is lost on reload.")
+    choose_files(page, sorted(folder.iterdir())[:2])
+    page.keyboard.press("j")  # a page that nobody has touched may not ask
+    page.click(".films [data-film]")
+    page.reload()
+    assert asked == ["beforeunload"]
+    context.close()
+
+
+def test_a_first_visit_says_what_to_do_and_has_a_sample(page):
+    expect(page.locator("#welcome li")).to_have_count(3)
+    page.click("#sample")
+    all_analysed(page, 1)
+    expect(page.locator("#welcome")).to_be_hidden()
+    assert shown(page).shape[0] == 768
+
+
+def test_progress_has_a_rate_and_the_time_that_is_left(page, folder):
+    """Answers come late enough that there is something to see."""
+    page.route("**/v1/predict*", lambda route: (page.wait_for_timeout(120), route.continue_()))
+    page.set_input_files("#files", sorted(folder.iterdir())[:40])
+    expect(page.locator("#progress")).to_have_text(
+        re.compile(r"^\d+ of 40, \d+ a second, \d+ s left$"), timeout=SECONDS
+    )
+    all_analysed(page, 40)
+    page.unroute("**/v1/predict*")
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+@pytest.mark.parametrize("width", [390, 1280, 1920])
+def test_axe_finds_nothing_serious_while_one_reads(page, folder, theme, width):
+    page.set_viewport_size({"width": width, "height": 1000})
+    if theme == "light":
+        page.click("#theme")
+    run_axe(page)  # the first visit
+    choose_files(page, sorted(folder.iterdir())[:4])
+    use_reader(page, f"Dr {theme} {width}")
+    read_on(page, 2)
+    expect(page.locator("#figures dl")).to_be_visible()
+    run_axe(page)
+    page.check("#blinded")
+    run_axe(page)
+    wide = page.evaluate("() => document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert wide <= 0
+
+
+def run_axe(page):
+    found = Axe().run(page).response["violations"]
+    serious = [one for one in found if one["impact"] in ("serious", "critical")]
+    assert not serious, json.dumps([(one["id"], [n["target"] for n in one["nodes"]][:5]) for one in serious])
+
+
+def test_the_sample_is_a_picture(service):
+    with Image.open(io.BytesIO(service.get("/v1/sample").content)) as picture:
+        assert (picture.format, picture.height) == ("PNG", 768)
