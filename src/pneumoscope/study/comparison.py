@@ -57,7 +57,7 @@ def write_comparison(record: dict[str, Any], out: Path) -> None:
         record: Result of `compare`, or what is read from `comparison.json`.
         out: Folder of the comparison.
     """
-    chart = png_of(_chart(record["models"], record["synthetic"]))
+    chart = png_of(draw_accuracies(record["models"], record["synthetic"]))
     save_png(chart, out / "comparison.png")
     write_text(out / "comparison.md", _markdown(record))
     write_page(out / "comparison.html", _TITLE, _lead(record), _sections(record, chart), record["synthetic"])
@@ -129,14 +129,13 @@ def reproductions(record: dict[str, Any]) -> list[list[str]]:
 
 
 def _reproduction(model: dict[str, Any]) -> str:
-    slides = model["slides_accuracy"]
+    slides, runs = model["slides_accuracy"], model["runs"]
     if slides is None:
         return "No figure on the slides."
-    found = [run["measures"]["accuracy"] for run in model["runs"]]
-    values = [each["value"] for each in found]
+    values = [run["measures"]["accuracy"]["value"] for run in runs]
     lowest, highest, single = min(values), max(values), len(values) == 1
     ours = "our only training" if single else f"our {len(values)} trainings"
-    # The slides round to five digits: what is nearer than half an image is the same count of images.
+    # The slides give five digits: what is nearer than half an image is the same count of images.
     same = 0.5 / model["films"]
     if lowest - same <= slides <= highest + same:
         inside = f"equals that of {ours}" if single else f"lies inside the range of {ours} ({_range(lowest, highest)})"
@@ -145,31 +144,26 @@ def _reproduction(model: dict[str, Any]) -> str:
     distance = f"{_points(slides, nearest)} points"
     if not single:
         distance += f" at the least and by {_points(slides, float(np.mean(values)))} on average"
-    holding = [run for run, each in zip(model["runs"], found, strict=True) if _holds(each, slides)]
-    outcome, intervals = _intervals(holding, single, len(holding) == len(found))
+    outcome, intervals = _intervals(runs, slides)
     return (
-        f"{outcome}. The slides' {_percent(slides)} % is {side} {'' if single else 'all of '}{ours} ({_range(lowest, highest)}), "
-        f"by {distance}, {intervals}."
+        f"{outcome}. The slides' {_percent(slides)} % is {side} {'' if single else 'all of '}{ours} "
+        f"({_range(lowest, highest)}), by {distance}, {intervals}."
     )
 
 
-def _intervals(holding: list[dict[str, Any]], single: bool, all_hold: bool) -> tuple[str, str]:
-    """Outcome and words for a figure outside the range of the seeds, from the runs whose interval holds it."""
+def _intervals(runs: list[dict[str, Any]], slides: float) -> tuple[str, str]:
+    """Outcome for a figure outside the range of the seeds, and in which of their intervals it lies, in words."""
+    ends = {run["seed"]: _interval(run) for run in runs if _interval(run)[0] is not None}
+    if not ends:
+        return "Not reproduced", "and without a 95 % interval"
+    holding = {seed: each for seed, each in ends.items() if each[0] <= slides <= each[1]}
+    every = f"its 95 % interval ({_range(*ends[runs[0]['seed']])})" if len(runs) == 1 else "the 95 % interval of each"
     if not holding:
-        return "Not reproduced", f"and outside {'its 95 % interval' if single else 'the 95 % interval of each'}"
-    if all_hold:
-        return (
-            "Reproduced within the interval",
-            f"but inside {'its 95 % interval' if single else 'the 95 % interval of each'}",
-        )
-    named = ", ".join(f"seed {run['seed']} ({_range(*_interval(run))})" for run in holding)
+        return "Not reproduced", f"and outside {every}"
+    if len(holding) == len(runs):
+        return "Reproduced within the interval", f"but inside {every}"
+    named = ", ".join(f"seed {seed} ({_range(*each)})" for seed, each in holding.items())
     return "Partly reproduced", f"but inside the 95 % interval of {named}"
-
-
-def _holds(estimate: dict[str, float | None], value: float) -> bool:
-    """Whether an interval, undefined in some runs, holds a value."""
-    low, high = estimate["low"], estimate["high"]
-    return low is not None and high is not None and low <= value <= high
 
 
 def _interval(run: dict[str, Any]) -> tuple[float, float]:
@@ -285,8 +279,13 @@ def _seed_rows(models: list[dict[str, Any]]) -> list[list[str]]:
     ]
 
 
-def _chart(models: list[dict[str, Any]], synthetic: bool) -> Figure:
-    """Chart with a row per model: its trainings with their intervals, the mean over them, and the slides' figure."""
+def draw_accuracies(models: list[dict[str, Any]], synthetic: bool) -> Figure:
+    """Draw a row per model: its trainings with their intervals, the mean over them, and the slides' figure.
+
+    Args:
+        models: Models of a comparison.
+        synthetic: Whether the images are phantoms, on which the slides have no figure.
+    """
     with drawing(5.4, 1.6 + 0.95 * len(models), synthetic) as figure:
         axes = figure.subplots()
         for row, model in enumerate(models):
