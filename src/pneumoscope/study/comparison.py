@@ -107,7 +107,7 @@ def _sections(record: dict[str, Any], chart: bytes) -> list[Section]:
         Section(
             "In numbers",
             [
-                "In percent, except for the AUC. Sensitivity, specificity and AUC of pneumonia; all are means over the seeds."
+                "In percent, except for the AUC. 2-class accuracy, sensitivity, specificity and AUC are means over the seeds."
             ],
             HEADER,
             [table_row(model, synthetic) for model in models],
