@@ -13,6 +13,7 @@ from pneumoscope.configs import shipped_config
 from pneumoscope.detector_training.stress_validation import join_members, load_stress_validation, stress_set
 from pneumoscope.evaluation.policy_fitting import fit_policy
 from pneumoscope.inference.detector import load_detector
+from pneumoscope.study.comparison import write_comparison
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results"
@@ -107,6 +108,15 @@ def test_comparison_is_that_of_the_reports_beside_it():
             assert report["provenance"]["split_hash"] == comparison["data"]["split_hash"]
             right = sum(run["confusion_matrix"]["counts"][i][i] for i in range(len(run["confusion_matrix"]["classes"])))
             assert run["measures"]["accuracy"]["value"] == pytest.approx(right / 624)
+
+
+def test_pages_of_the_comparison_are_made_from_its_record(tmp_path):
+    write_comparison(json.loads((STUDY / "comparison.json").read_text()), tmp_path)
+    assert (tmp_path / "comparison.md").read_text() == (STUDY / "comparison.md").read_text()
+    assert json.loads((tmp_path / "comparison.json").read_text()) == json.loads((STUDY / "comparison.json").read_text())
+    page = (tmp_path / "comparison.html").read_text()
+    for words in ("Not reproduced. The slides&#39; 83.7 %", "79.6 (75.8-83.2)", "69.6 (64.8-74.1)", "73.3 ± 5.5 (3)"):
+        assert words in page
 
 
 def test_every_look_at_the_test_images_is_in_the_ledger():

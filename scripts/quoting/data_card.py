@@ -1,24 +1,28 @@
 """Blocks of the data card: the audit of the data set."""
 
-from pneumoscope.evaluation.intervals import Estimate
-from quoting.formatting import significant, table
-from quoting.results import Blocks, read
+from quoting.formatting import table
+from quoting.package import Estimate, FileCue, Split, cue_table
+from quoting.results import Blocks, Record, read
 
 
 def file_cues() -> str:
     """Properties of the files that separate the classes."""
-    rows = [
-        [
-            cue["split"],
-            cue["name"],
-            "–" if cue["auc"]["value"] is None else Estimate(**cue["auc"]).as_number(),
-            cue["higher_in"],
-            significant(cue["normal_median"]),
-            significant(cue["pneumonia_median"]),
-        ]
-        for cue in read("study/data/audit.json")["file_cues"]
-    ]
-    return table(["split", "property", "AUC (95 % interval)", "higher in", "median normal", "median pneumonia"], rows)
+    return table(*cue_table([_cue(record) for record in read("study/data/audit.json")["file_cues"]]))
+
+
+def _cue(record: Record) -> FileCue:
+    return FileCue(
+        Split(record["split"]),
+        record["name"],
+        Estimate(**{part: _number(value) for part, value in record["auc"].items()}),
+        record["higher_in"],
+        _number(record["normal_median"]),
+        _number(record["pneumonia_median"]),
+    )
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value
 
 
 def verdict() -> str:

@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from pneumoscope.bundle import SHIPPED, load_bundle
+from pneumoscope.data.audit import FileCue
+from pneumoscope.data.overview import cue_table
 from pneumoscope.decision import pneumonia_probability
 from pneumoscope.evaluation.calibration import ece_under_perfect_calibration
 from pneumoscope.evaluation.intervals import Estimate, interval_of, patient_weights
@@ -13,13 +15,20 @@ from pneumoscope.evaluation.predictions import load_predictions
 from pneumoscope.evaluation.thresholds import best_operating_point
 from pneumoscope.reporting.markdown import markdown_table
 from pneumoscope.study.comparison import HEADER as COMPARISON_HEADER
+from pneumoscope.study.comparison import REPRODUCTION_HEADER, reproductions
 from pneumoscope.study.comparison import table_row as comparison_row
+from pneumoscope.types import Split
 
 __all__ = [
     "COMPARISON_HEADER",
+    "REPRODUCTION_HEADER",
     "SHIPPED",
+    "Estimate",
+    "FileCue",
+    "Split",
     "best_operating_point",
     "comparison_row",
+    "cue_table",
     "ece_under_perfect_calibration",
     "interval_of",
     "load_bundle",
@@ -27,6 +36,7 @@ __all__ = [
     "markdown_table",
     "metric_differences",
     "pneumonia_probability",
+    "reproductions",
 ]
 
 

@@ -1,7 +1,7 @@
 """Blocks of docs/results/study.md: the repeated study."""
 
 from quoting.formatting import percent, percent_interval, percent_range, table
-from quoting.package import COMPARISON_HEADER, best_operating_point, comparison_row
+from quoting.package import COMPARISON_HEADER, REPRODUCTION_HEADER, best_operating_point, comparison_row, reproductions
 from quoting.results import Blocks, read, read_predictions, source, study_models
 
 
@@ -14,6 +14,11 @@ def comparison() -> str:
         f"specificity and AUC are means over the seeds. {source(record)}"
     )
     return table(COMPARISON_HEADER, [comparison_row(model) for model in record["models"]], note)
+
+
+def reproduced() -> str:
+    """Whether the slides' figures were reproduced, a sentence per model."""
+    return table(REPRODUCTION_HEADER, reproductions(read("study/comparison.json")))
 
 
 def weights() -> str:
@@ -79,6 +84,7 @@ def epochs_on_test(model: str) -> str:
 
 BLOCKS: Blocks = {
     "study": comparison,
+    "reproduced": reproduced,
     "weights": weights,
     "seeds": seeds,
     "operating-point": operating_point,

@@ -83,6 +83,8 @@ def test_network_without_mistakes_has_a_report(tmp_path):
     record = report(perfect, tmp_path)
     assert record["surest_mistakes"] == []
     assert record["measures"]["accuracy"]["value"] == 1
+    assert "<p>No prediction is wrong.</p>" in (tmp_path / "report.html").read_text()
+    assert not (tmp_path / "mistakes.png").exists()
 
 
 def test_one_class_alone_has_a_report_with_undefined_measures(tmp_path):
@@ -91,6 +93,10 @@ def test_one_class_alone_has_a_report_with_undefined_measures(tmp_path):
     measures = json.loads((tmp_path / "report.json").read_text())["measures"]
     assert measures["auc"]["value"] is None
     assert measures["specificity"]["value"] == pytest.approx(2 / 3)
+    page = (tmp_path / "report.html").read_text()
+    assert "<p>All films are of one class: there is no curve.</p>" in page
+    assert page.count("data:image/png;base64,") == 3
+    assert not (tmp_path / "roc.png").exists()
 
 
 def test_predictions_survive_a_round_trip(table, tmp_path):

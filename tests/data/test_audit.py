@@ -8,6 +8,7 @@ from sklearn.metrics import roc_auc_score
 
 from pneumoscope.data.audit import audit, near_duplicate_pairs
 from pneumoscope.data.index import build_index
+from pneumoscope.data.phantom import PhantomPlan, write_phantoms
 from pneumoscope.data.sources import open_source
 from pneumoscope.errors import DataError, LeakageError
 from pneumoscope.types import Finding, Split
@@ -147,6 +148,23 @@ def test_file_cues_equal_scikit_learn_and_the_verdict_names_the_strongest(phanto
     assert "AUC 1.000" in result.verdict
 
 
+def test_auc_of_a_cue_has_the_direction_of_the_training_images_in_the_test_images_too(tmp_path):
+    index = build_index(open_source(write_phantoms(tmp_path, PhantomPlan(train=10, test=10))))
+    turned = [
+        replace(m, bytes_per_pixel=float((row.finding is Finding.PNEUMONIA) == (row.split is Split.TEST)))
+        for m, row in zip(index.measurements, index.rows, strict=True)
+    ]
+    result = audit(replace(index, measurements=tuple(turned)))
+    train, test = (c for c in result.cues if c.name == "bytes per pixel")
+    assert (train.higher_in, test.higher_in) == ("normal", "normal")
+    assert (train.auc.value, test.auc.value) == (1, 0)
+    assert (
+        "bytes per pixel alone, higher in normal, separates pneumonia from normal in train with AUC 1.000"
+        in result.verdict
+    )
+    assert re.search(r"in test with 0\.000.*, that is, the other way\.", result.verdict)
+
+
 def test_verdict_without_any_cue(tmp_path):
     (tmp_path / "normal").mkdir()
     Image.new("L", (9, 9), 7).save(tmp_path / "normal/a.png")
@@ -174,5 +192,7 @@ def test_properties_that_do_not_vary_are_named(tmp_path, rng):
         noise = rng.integers(0, 256, (9, 9), dtype=np.uint8)
         Image.fromarray(noise).save(folder / f"{number}.bmp", format="png")
     verdict = audited(tmp_path).verdict
-    assert "alone separates pneumonia from normal in train with AUC" in verdict
+    assert re.search(
+        r" alone, higher in (normal|pneumonia), separates pneumonia from normal in train with AUC 0\.", verdict
+    )
     assert "same for every film or unknown: JPEG quantisation, aspect ratio, bytes per pixel, height, width" in verdict

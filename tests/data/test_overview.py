@@ -1,10 +1,13 @@
 import io
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image
 
-from pneumoscope.data.overview import write_overview
-from pneumoscope.types import NOTICE, SYNTHETIC_NOTICE
+from pneumoscope.data.audit import FileCue
+from pneumoscope.data.overview import cue_table, write_overview
+from pneumoscope.evaluation.intervals import Estimate
+from pneumoscope.types import NOTICE, SYNTHETIC_NOTICE, Split
 
 FIGURES = {"counts", "shapes", "examples", "resizing", "chest-frames", "file-cues"}
 
@@ -25,3 +28,36 @@ def test_overview_is_one_self_contained_page_and_its_figures(phantom_dataset, tm
 
 def test_overview_of_real_images_has_no_synthetic_notice(phantom_dataset, tmp_path):
     assert SYNTHETIC_NOTICE not in write_overview(phantom_dataset, tmp_path, synthetic=False).read_text()
+
+
+def test_what_one_sentence_says_is_text_and_no_picture(phantom_dataset, tmp_path):
+    """Where all files have the size of the network's input, and nothing about them can be compared."""
+    side = phantom_dataset.images.shape[1]
+    rows = tuple(replace(row, width=side, height=side) for row in phantom_dataset.index.rows)
+    cues = tuple(replace(cue, auc=Estimate(*[float("nan")] * 3), higher_in="") for cue in phantom_dataset.audit.cues)
+    alike = replace(
+        phantom_dataset,
+        index=replace(phantom_dataset.index, rows=rows),
+        audit=replace(phantom_dataset.audit, cues=cues),
+    )
+    text = write_overview(alike, tmp_path, synthetic=True).read_text()
+    assert {f.stem for f in tmp_path.glob("*.png")} == FIGURES - {"shapes", "resizing", "file-cues"}
+    assert text.count("data:image/png;base64,") == len(FIGURES) - 3
+    assert f"<p>Every file is {side} x {side} pixels" in text
+    assert "<p>The files have the size of the network&#39;s input: nothing is resized.</p>" in text
+
+
+def test_table_of_file_cues_gives_the_direction_once_and_the_aucs_of_the_text():
+    nan = float("nan")
+    cues = [
+        FileCue(Split.TRAIN, "sharpness", Estimate(0.7, 0.6, 0.8), "normal", 71, 48.5),
+        FileCue(Split.TRAIN, "width", Estimate(nan, nan, nan), "", 224, 224),
+        FileCue(Split.TEST, "sharpness", Estimate(0.3, 0.2, 0.4), "normal", 50, 60),
+        FileCue(Split.TEST, "width", Estimate(nan, nan, nan), "", 224, nan),
+    ]
+    header, rows = cue_table(cues)
+    assert header[:4] == ["property", "higher in", "AUC in train (95 % interval)", "AUC in test (95 % interval)"]
+    assert rows == [
+        ["sharpness", "normal", "0.700 (0.600-0.800)", "0.300 (0.200-0.400)", "71, 48", "50, 60"],
+        ["width", "–", "–", "–", "224, 224", "224, –"],
+    ]

@@ -5,6 +5,7 @@ import json
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from pneumoscope.assessment.evaluation import Evaluation
@@ -14,7 +15,7 @@ from pneumoscope.downloading import Download
 from pneumoscope.errors import ConfigError, DataError, DownloadError, RunError
 from pneumoscope.evaluation.predictions import load_predictions
 from pneumoscope.models import weights
-from pneumoscope.study.comparison import table_row
+from pneumoscope.study.comparison import draw_accuracies, reproductions, table_row
 from pneumoscope.study.experiments import EXPERIMENTS, experiment, with_prerequisites
 from pneumoscope.study.study import Study, StudyPlan, run_study, with_inception
 from pneumoscope.training.callbacks import Callbacks
@@ -222,28 +223,108 @@ def test_three_classes_need_etiologies(phantom_dataset):
         two_class.labels(THREE_CLASS, positions)
 
 
-def test_row_of_the_closing_table():
-    measure = {"value": 0.8, "low": 0.77, "high": 0.83}
-    model = {
-        "title": "CNN",
-        "slides_accuracy": 0.71154,
-        "over_seeds": {
-            "accuracy": {"mean": 0.8, "standard_deviation": 0.012},
-            "binary_accuracy": {"mean": 0.9},
-            "sensitivity": {"mean": 0.95},
-            "specificity": {"mean": 0.6},
-            "auc": {"mean": 0.9512},
-        },
-        "runs": [{"measures": {"accuracy": measure}, "epochs": 7}, {"measures": {"accuracy": measure}, "epochs": 9}],
-    }
-    assert table_row(model) == [
-        "CNN",
-        "71.2",
-        "80.0 ± 1.2 (2)",
-        "80.0 (77.0-83.0)",
-        "90.0",
-        "95.0",
-        "60.0",
-        "0.951",
-        "7-9",
+def model_of(*values, slides=0.71154, half=0.03):
+    """A model of a comparison on 624 films, with a run per value; `half` is half the width of its interval."""
+    runs = [
+        {
+            "seed": seed,
+            "epochs": 7 + 2 * seed,
+            "measures": {"accuracy": {"value": value, "low": value - half, "high": value + half}},
+        }
+        for seed, value in enumerate(values)
     ]
+    accuracy = {"mean": float(np.mean(values)), "standard_deviation": 0.012, "values": list(values)}
+    over_seeds = {"accuracy": accuracy, "binary_accuracy": {"mean": 0.9}, "sensitivity": {"mean": 0.95}}
+    over_seeds |= {"specificity": {"mean": 0.6}, "auc": {"mean": 0.9512}}
+    return {"title": "CNN", "slides_accuracy": slides, "films": 624, "over_seeds": over_seeds, "runs": runs}
+
+
+def test_row_of_the_closing_table_has_the_range_of_the_seeds_and_no_interval_of_one():
+    row = ["CNN", "71.2", "80.0 ± 1.2 (2)", "79.0-81.0", "90.0", "95.0", "60.0", "0.951", "7-9"]
+    assert table_row(model_of(0.79, 0.81)) == row
+
+
+@pytest.mark.parametrize(
+    ("values", "slides", "half", "sentence"),
+    [
+        (
+            (0.7, 0.8),
+            0.75,
+            0.01,
+            "Reproduced. The slides' 75.0 % lies inside the range of our 2 trainings (70.0 to 80.0 %).",
+        ),
+        (
+            (0.7, 0.8),
+            0.82,
+            0.03,
+            "Partly reproduced. The slides' 82.0 % is above all of our 2 trainings (70.0 to 80.0 %), by 2.0 points at the least and "
+            "by 7.0 on average, but inside the 95 % interval of seed 1 (77.0 to 83.0 %).",
+        ),
+        (
+            (0.7, 0.72),
+            0.69,
+            0.04,
+            "Reproduced within the interval. The slides' 69.0 % is below all of our 2 trainings (70.0 to 72.0 %), by 1.0 points at "
+            "the least and by 2.0 on average, but inside the 95 % interval of each.",
+        ),
+        (
+            (0.7, 0.8),
+            0.9,
+            0.03,
+            "Not reproduced. The slides' 90.0 % is above all of our 2 trainings (70.0 to 80.0 %), by 10.0 points at the least and by "
+            "15.0 on average, and outside the 95 % interval of each.",
+        ),
+        (
+            (0.7, 0.8),
+            0.5,
+            0.03,
+            "Not reproduced. The slides' 50.0 % is below all of our 2 trainings (70.0 to 80.0 %), by 20.0 points at the least and by "
+            "25.0 on average, and outside the 95 % interval of each.",
+        ),
+        (
+            (0.7,),
+            0.72,
+            0.03,
+            "Reproduced within the interval. The slides' 72.0 % is above our only training (70.0 %), by 2.0 points, but inside its "
+            "95 % interval (67.0 to 73.0 %).",
+        ),
+        (
+            (0.7,),
+            0.6,
+            0.03,
+            "Not reproduced. The slides' 60.0 % is below our only training (70.0 %), by 10.0 points, and outside its 95 % interval "
+            "(67.0 to 73.0 %).",
+        ),
+        ((444 / 624,), 0.71154, 0.03, "Reproduced. The slides' 71.2 % equals that of our only training."),
+        ((0.7,), None, 0.03, "No figure on the slides."),
+    ],
+)
+def test_sentence_says_whether_the_slides_were_reproduced(values, slides, half, sentence):
+    record = {"synthetic": False, "models": [model_of(*values, slides=slides, half=half)]}
+    assert reproductions(record) == [["CNN", sentence]]
+    assert reproductions(record | {"synthetic": True}) == []
+
+
+def test_interval_that_is_undefined_holds_nothing():
+    model = model_of(0.7, slides=0.72)
+    model["runs"][0]["measures"]["accuracy"] |= {"low": None, "high": None}
+    [[_, sentence]] = reproductions({"synthetic": False, "models": [model]})
+    assert sentence.endswith("by 2.0 points, and without a 95 % interval.")
+
+
+def test_chart_has_a_point_and_an_interval_per_seed_the_mean_as_a_line_and_the_slides_as_a_mark():
+    models = [model_of(0.7, 0.8, slides=0.9), model_of(0.6, 0.7, slides=None)]
+    [axes] = draw_accuracies(models, synthetic=False).axes
+    assert not axes.patches, "no bar"
+    marks = {
+        marker: [float(x) for line in axes.lines if line.get_marker() == marker for x in line.get_xdata()]
+        for marker in "oD"
+    }
+    assert marks == {"o": pytest.approx([70, 80, 60, 70]), "D": pytest.approx([90])}
+    segments = [segment for each in axes.collections for segment in each.get_segments()]
+    level = [segment[:, 0].tolist() for segment in segments if segment[0, 1] == segment[1, 1]]
+    assert level == [pytest.approx(ends) for ends in ([67, 73], [77, 83], [57, 63], [67, 73])]
+    upright = [segment[0, 0] for segment in segments if segment[0, 0] == segment[1, 0]]
+    assert upright == pytest.approx([75, 90, 65]), "means, and a guide through the slides' mark"
+    [phantoms] = draw_accuracies(models, synthetic=True).axes
+    assert "D" not in [line.get_marker() for line in phantoms.lines]

@@ -42,18 +42,20 @@ def draw_confusion_matrix(table: PredictionTable, title: str, synthetic: bool) -
 
 
 def draw_roc(table: PredictionTable, auc: Estimate, title: str, synthetic: bool) -> Figure:
-    """Draw the ROC curve of pneumonia against normal, with a 95 % band over patients and the operating point."""
-    score, positive = pneumonia_probability(table.probability), table.label > 0
+    """Draw the ROC curve of pneumonia against normal, with a 95 % band over patients and the operating point.
+
+    Args:
+        table: Probabilities and labels, with images of both.
+        auc: AUC of the table.
+        title: Title of the figure.
+        synthetic: Whether the images are phantoms.
+    """
     with drawing(5, 4.8, synthetic) as figure:
         axes = figure.subplots()
         axes.plot([0, 1], [0, 1], ":", color=NEUTRAL, linewidth=1)
-        if positive.any() and not positive.all():
-            _draw_curve(axes, score, positive, table)
-            text = f"AUC {auc.as_number()}"
-            axes.text(0.97, 0.32, text, ha="right", transform=axes.transAxes)
-            axes.legend(loc="lower right")
-        else:
-            axes.text(0.5, 0.55, "all films are of one kind: there is no curve", ha="center", color=NEUTRAL)
+        _draw_curve(axes, pneumonia_probability(table.probability), table.label > 0, table)
+        axes.text(0.97, 0.32, f"AUC {auc.as_number()}", ha="right", transform=axes.transAxes)
+        axes.legend(loc="lower right")
         axes.set(xlabel="1 - specificity", ylabel="sensitivity", title=title, xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
         axes.set_aspect("equal")
     return figure

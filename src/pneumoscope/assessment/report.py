@@ -61,6 +61,11 @@ _CAPTIONS = {
         "Accuracy, normal against pneumonia, over the share of images with the most certain predictions.",
     ),
 }
+# Sentence in place of a figure that has nothing to show.
+_WITHOUT = {
+    "roc": "All films are of one class: there is no curve.",
+    "mistakes": "No prediction is wrong.",
+}
 
 
 @dataclass(frozen=True)
@@ -155,11 +160,13 @@ def _figures(
     """Figures of a report by the names of their files."""
     title, synthetic = context.title, context.synthetic
     mistakes = most_confident_mistakes(table, MISTAKES)
-    figures = {
-        "confusion-matrix": draw_confusion_matrix(table, context.heading, synthetic),
-        "roc": draw_roc(table, auc, context.heading, synthetic),
-        "mistakes": draw_mistakes(table, images[mistakes], mistakes, f"{title}: the surest mistakes", synthetic),
-    }
+    figures = {"confusion-matrix": draw_confusion_matrix(table, context.heading, synthetic)}
+    if 0 < (table.label > 0).sum() < len(table):
+        figures["roc"] = draw_roc(table, auc, context.heading, synthetic)
+    if len(mistakes):
+        figures["mistakes"] = draw_mistakes(
+            table, images[mistakes], mistakes, f"{title}: the surest mistakes", synthetic
+        )
     if context.policy:
         balanced = context.policy.operating_points["balanced"]
         figures["calibration"] = draw_calibration(table, context.policy.prevalence, title, synthetic)
@@ -262,12 +269,17 @@ def _sections(
 ) -> list[Section]:
     """Sections of `report.html`."""
     facts = [[key, str(value)] for key, value in context.facts.items() if not isinstance(value, dict | list)]
-    names = [name for name in _CAPTIONS if name in pngs]
-    captions = {name: _scheme(record).named(_CAPTIONS[name][1]) for name in names}
-    shown = {name: Section(_CAPTIONS[name][0], picture=pngs[name], caption=captions[name]) for name in names}
+    scheme = _scheme(record)
+    shown = [
+        Section(heading, picture=pngs[name], caption=scheme.named(caption))
+        if name in pngs
+        else Section(heading, [_WITHOUT[name]])
+        for name, (heading, caption) in _CAPTIONS.items()
+        if name in pngs or name in _WITHOUT
+    ]
     return [
         Section("Measures", header=_METRICS_HEADER, rows=_metric_rows(estimates, record)),
-        *shown.values(),
+        *shown,
         *(Section(each.title, [each.description], each.header, each.rows) for each in _decision_tables(record)),
         Section("How this was made", header=["fact", "value"], rows=facts),
     ]

@@ -68,9 +68,10 @@ class FileCue:
     Attributes:
         split: Split of the images.
         name: Name of the property.
-        auc: AUC in the better direction, at least 0.5, with its interval over patients; NaN where the property is constant or
-            unknown, or a class has fewer than ten images.
-        higher_in: Class with the higher values, normal or pneumonia; empty where the AUC is NaN.
+        auc: AUC in the direction of `higher_in`, with its interval over patients; NaN where the property is constant or unknown,
+            or a class has fewer than ten images. Below 0.5 the property points the other way than in the training images.
+        higher_in: Class with the higher values, normal or pneumonia, in the training images, in these where the training images
+            do not tell; empty where the AUC is NaN.
         normal_median: Median over the normal images; NaN where only one class occurs.
         pneumonia_median: Median over the images with pneumonia; NaN where only one class occurs.
     """
@@ -297,26 +298,37 @@ def _file_cues(index: Index) -> Iterable[FileCue]:
     }
     label = np.array([row.finding is Finding.PNEUMONIA for row in index.rows])
     patients = np.array([row.patient for row in index.rows])
+    # One direction for a property: what points the other way in the test images must show as an AUC below one half there.
+    direction: dict[str, str] = {}
     for split in (Split.TRAIN, Split.TEST):
         chosen = np.array([row.split is split for row in index.rows], dtype=bool)
         if not chosen.any():
             continue
         for name, measured in values.items():
-            yield _cue(split, name, np.array(measured, dtype=np.float64)[chosen], label[chosen], patients[chosen])
+            value = np.array(measured, dtype=np.float64)[chosen]
+            cue = _cue(split, name, value, label[chosen], patients[chosen], direction.get(name, ""))
+            direction[name] = direction.get(name) or cue.higher_in
+            yield cue
 
 
 def _cue(
-    split: Split, name: str, value: NDArray[np.float64], pneumonia: NDArray[np.bool_], patients: NDArray[np.str_]
+    split: Split,
+    name: str,
+    value: NDArray[np.float64],
+    pneumonia: NDArray[np.bool_],
+    patients: NDArray[np.str_],
+    direction: str,
 ) -> FileCue:
+    """Cue in a direction; in that in which it is above one half where none is given."""
     known = np.isfinite(value)
     value, pneumonia, patients = value[known], pneumonia[known], patients[known]
     medians = [float(np.median(value[own])) if own.any() else float("nan") for own in (~pneumonia, pneumonia)]
     if min(pneumonia.sum(), (~pneumonia).sum()) < _FEWEST or value.min() == value.max():
         return FileCue(split, name, Estimate(*[float("nan")] * 3), "", *medians)
-    # Turned the way in which it is above one half.
-    upwards = roc_auc(value, pneumonia) >= 0.5
-    auc = auc_estimate(value if upwards else -value, pneumonia, patients.tolist())
-    return FileCue(split, name, auc, (Finding.PNEUMONIA if upwards else Finding.NORMAL).value, *medians)
+    if not direction:
+        direction = (Finding.PNEUMONIA if roc_auc(value, pneumonia) >= 0.5 else Finding.NORMAL).value
+    auc = auc_estimate(value if direction == Finding.PNEUMONIA.value else -value, pneumonia, patients.tolist())
+    return FileCue(split, name, auc, direction, *medians)
 
 
 def _verdict(cues: tuple[FileCue, ...], index: Index) -> str:
@@ -334,9 +346,14 @@ def _verdict(cues: tuple[FileCue, ...], index: Index) -> str:
     strongest = max((cue for cue in known if cue.split is Split.TRAIN), key=lambda cue: cue.auc.value, default=None)
     if strongest is None:
         return "The files cannot give the label away: nothing about them varies." + tail
-    evidence = f"{strongest.name} alone separates pneumonia from normal in train with AUC {strongest.auc.as_number()}"
+    evidence = (
+        f"{strongest.name} alone, higher in {strongest.higher_in}, separates pneumonia from normal in train with AUC "
+        f"{strongest.auc.as_number()}"
+    )
     in_test = next((c for c in known if c.split is Split.TEST and c.name == strongest.name), None)
     test_evidence = f", in test with {in_test.auc.as_number()}" if in_test else ""
+    if in_test and in_test.auc.value < 0.5:
+        test_evidence += ", that is, the other way"
     if strongest.auc.value >= LEAKING_AUC:
         conclusion = "The file gives the label away"
     elif strongest.auc.value >= NOTICEABLE_AUC:

@@ -1,8 +1,9 @@
 """Overview of a data set: counts, shapes, example images, resizing, chest frames and audit findings, as PNGs and an HTML page."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -10,6 +11,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from pneumoscope.data.alignment import load_atlas, resample_frame
+from pneumoscope.data.audit import FileCue
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.data.preprocessing import chest_square
 from pneumoscope.reporting.page import Section, write_page
@@ -31,14 +33,15 @@ def write_overview(dataset: Dataset, folder: Path, synthetic: bool) -> Path:
     Returns:
         Path of the page.
     """
-    figures = {name: png_of(draw(dataset, synthetic)) for name, (draw, _) in _FIGURES.items()}
+    drawn = {name: draw(dataset, synthetic) for name, (draw, _) in _FIGURES.items()}
+    figures = {name: png_of(figure) for name, figure in drawn.items() if figure}
     for name, png in figures.items():
         save_png(png, folder / f"{name}.png")
     page = folder / "overview.html"
     sections = [
         Section("Does the file give the label away?", [dataset.audit.verdict]),
         *_image_sections(dataset, figures),
-        _cue_section(dataset, figures["file-cues"]),
+        _cue_section(dataset, figures),
         _findings_section(dataset),
     ]
     write_page(page, "The data set", _lead(dataset), sections, synthetic)
@@ -55,33 +58,64 @@ def _lead(dataset: Dataset) -> str:
 
 def _image_sections(dataset: Dataset, figures: dict[str, bytes]) -> list[Section]:
     """Sections on counts, shapes, examples, resizing and chest frames."""
-    caption = {name: caption for name, (_, caption) in _FIGURES.items()}
+    counts = Section(
+        "Films and patients",
+        header=["split", "class", "films", "patients"],
+        rows=_count_rows(dataset),
+        **_figure("counts", figures),
+    )
     return [
-        Section(
-            "Films and patients",
-            header=["split", "class", "films", "patients"],
-            rows=_count_rows(dataset),
-            picture=figures["counts"],
-            caption=caption["counts"],
-        ),
-        Section("Shapes", [_describe_shapes(dataset)], picture=figures["shapes"], caption=caption["shapes"]),
-        Section("Films", picture=figures["examples"], caption=caption["examples"]),
-        Section("Resizing", picture=figures["resizing"], caption=caption["resizing"]),
-        Section("The chest frame", picture=figures["chest-frames"], caption=caption["chest-frames"]),
+        counts,
+        Section("Shapes", [_describe_shapes(dataset)], **_figure("shapes", figures)),
+        Section("Films", **_figure("examples", figures)),
+        Section("Resizing", _resizing_text(dataset), **_figure("resizing", figures)),
+        Section("The chest frame", **_figure("chest-frames", figures)),
     ]
 
 
-def _cue_section(dataset: Dataset, figure: bytes) -> Section:
-    return Section(
-        "What the file tells",
-        header=["split", "property", "AUC (95 % interval)", "higher in", "median normal", "median pneumonia"],
-        rows=[
-            [c.split, c.name, c.auc.as_number(), c.higher_in, _number(c.normal_median), _number(c.pneumonia_median)]
-            for c in dataset.audit.cues
-        ],
-        picture=figure,
-        caption=_FIGURES["file-cues"][1],
-    )
+def _resizing_text(dataset: Dataset) -> list[str]:
+    return ["The files have the size of the network's input: nothing is resized."] if _has_input_size(dataset) else []
+
+
+def _has_input_size(dataset: Dataset) -> bool:
+    """Whether all files have the size of the network's input."""
+    height, width = dataset.images.shape[1:3]
+    return all((row.width, row.height) == (width, height) for row in dataset.index.rows)
+
+
+def _figure(name: str, figures: dict[str, bytes]) -> dict[str, Any]:
+    """Figure of a section with its caption; nothing where there is nothing to draw."""
+    return {"picture": figures[name], "caption": _FIGURES[name][1]} if name in figures else {}
+
+
+def _cue_section(dataset: Dataset, figures: dict[str, bytes]) -> Section:
+    header, rows = cue_table(dataset.audit.cues)
+    return Section("What the file tells", [CUE_DIRECTION], header, rows, **_figure("file-cues", figures))
+
+
+CUE_DIRECTION = (
+    "AUC of one property of the file, without a network. It has one direction: that which it has in the training films, named in the "
+    "column “higher in”. 0.5 says nothing and 1 all; below 0.5 in the test films, the property points the other way there."
+)
+
+
+def cue_table(cues: Sequence[FileCue]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of a table of file cues, a row per property."""
+    splits = list(dict.fromkeys(cue.split for cue in cues))
+    header = ["property", "higher in", *(f"AUC in {split.value} (95 % interval)" for split in splits)]
+    header += [f"median in {split.value}: normal, pneumonia" for split in splits]
+    rows = []
+    for name in dict.fromkeys(cue.name for cue in cues):
+        found = [cue for cue in cues if cue.name == name]
+        rows.append(
+            [
+                name,
+                next((cue.higher_in for cue in found if cue.is_known), "–"),
+                *(cue.auc.as_number() if cue.is_known else "–" for cue in found),
+                *(f"{_number(cue.normal_median)}, {_number(cue.pneumonia_median)}" for cue in found),
+            ]
+        )
+    return header, rows
 
 
 def _findings_section(dataset: Dataset) -> Section:
@@ -170,11 +204,9 @@ def _is_uniform(dataset: Dataset) -> bool:
     return len({(row.width, row.height) for row in dataset.index.rows}) == 1
 
 
-def _draw_shapes(dataset: Dataset, synthetic: bool) -> Figure:
+def _draw_shapes(dataset: Dataset, synthetic: bool) -> Figure | None:
     if _is_uniform(dataset):
-        with drawing(9, 0.9, synthetic) as figure:
-            figure.text(0.01, 0.5, _describe_shapes(dataset).split(":")[0] + ".", va="center", fontsize=12)
-        return figure
+        return None
     with drawing(9, 3.8, synthetic) as figure:
         scatter, histogram = figure.subplots(1, 2)
         aspects = np.array([r.width / r.height for r in dataset.index.rows])
@@ -219,7 +251,9 @@ def _draw_examples(dataset: Dataset, synthetic: bool) -> Figure:
     return figure
 
 
-def _draw_resizing(dataset: Dataset, synthetic: bool) -> Figure:
+def _draw_resizing(dataset: Dataset, synthetic: bool) -> Figure | None:
+    if _has_input_size(dataset):
+        return None
     names = _classes(dataset)
     with drawing(2.9 * len(names), 5.4, synthetic) as figure:
         grid = figure.subplots(2, len(names), squeeze=False)
@@ -268,44 +302,41 @@ def _draw_chest_frame(column: NDArray[np.object_], image: NDArray[np.uint8], nam
     lower.imshow(resample_frame(image, frame, height, width), cmap="gray", vmin=0, vmax=255)
 
 
-def _draw_file_cues(dataset: Dataset, synthetic: bool) -> Figure:
-    properties = list(dict.fromkeys(cue.name for cue in dataset.audit.cues))
-    with drawing(8, 0.9 + 0.36 * len(properties), synthetic) as figure:
+def _draw_file_cues(dataset: Dataset, synthetic: bool) -> Figure | None:
+    known = [cue for cue in dataset.audit.cues if cue.is_known]
+    direction = {cue.name: cue.higher_in for cue in reversed(known)}
+    properties = [name for name in dict.fromkeys(cue.name for cue in dataset.audit.cues) if name in direction]
+    if not properties:
+        return None
+    with drawing(5.6, 1.3 + 0.55 * len(properties), synthetic) as figure:
         axes = figure.subplots()
         for split, marker, colour in ((Split.TRAIN, "o", "#D55E00"), (Split.TEST, "s", "#0072B2")):
-            of_split = {c.name: c.auc for c in dataset.audit.cues if c.split is split}
+            of_split = [cue for cue in known if cue.split is split]
             if not of_split:
                 continue
-            auc = [of_split[name] for name in properties]
-            reach = [[each.value - each.low for each in auc], [each.high - each.value for each in auc]]
-            rows = [row + (-0.12 if split is Split.TRAIN else 0.12) for row in range(len(properties))]
+            auc = [cue.auc for cue in of_split]
+            shift = -0.12 if split is Split.TRAIN else 0.12
             axes.errorbar(
                 [each.value for each in auc],
-                rows,
-                xerr=reach,
+                [properties.index(cue.name) + shift for cue in of_split],
+                xerr=[[each.value - each.low for each in auc], [each.high - each.value for each in auc]],
                 fmt=marker,
                 color=colour,
                 label=split.value,
                 markersize=6,
             )
-        for row, name in enumerate(properties):
-            if not any(c.is_known for c in dataset.audit.cues if c.name == name):
-                axes.text(0.505, row, "the same for every film, or unknown", va="center", fontsize=8, color=NEUTRAL)
         axes.axvline(0.5, color=NEUTRAL, linewidth=0.8)
-        axes.set_yticks(range(len(properties)), properties)
-        axes.set_xlim(0.49, 1.01)
+        axes.set_yticks(range(len(properties)), [f"{name}\n(higher in {direction[name]})" for name in properties])
+        axes.set_xlim(min(0.48, *(cue.auc.low - 0.02 for cue in known)), 1.01)
         axes.set_ylim(len(properties) - 0.4, -0.6)
         axes.grid(axis="x", alpha=0.3)
-        axes.set(
-            xlabel="AUC without a network, in the better direction (0.5: says nothing); 95 % intervals over patients",
-            title="Does the file tell the label?",
-        )
-        axes.legend(loc="lower right")
+        axes.set(xlabel="AUC, 95 % interval over patients (0.5: says nothing)")
+        figure.legend(loc="outside upper left", ncols=2)
     return figure
 
 
-# File name of each figure: the function that draws it, and its caption.
-_FIGURES: dict[str, tuple[Callable[[Dataset, bool], Figure], str]] = {
+# File name of each figure: the function that draws it, None where there is nothing to draw, and its caption.
+_FIGURES: dict[str, tuple[Callable[[Dataset, bool], Figure | None], str]] = {
     "counts": (_draw_counts, "Films per split and class."),
     "shapes": (_draw_shapes, "Width, height and aspect ratio of the files, per class."),
     "examples": (_draw_examples, "Example films of each class, at the network's size."),

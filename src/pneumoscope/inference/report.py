@@ -21,7 +21,7 @@ from pneumoscope.inference.prediction import Prediction
 from pneumoscope.inference.tasks import Each, Task
 from pneumoscope.inference.zones import zones_in_words
 from pneumoscope.reporting.page import write_template
-from pneumoscope.types import Decision, PredictionRequest
+from pneumoscope.types import Decision, PredictionRequest, Reason
 
 if TYPE_CHECKING:
     from pneumoscope.inference.detector import Detector
@@ -127,7 +127,7 @@ def write_report(
         edge=round(_LEFT + _WIDE * point.threshold, 1),
         shown=_with_pictures(assessed[:_SHOWN], pool, request),
         rows=[_row(p) for p in assessed[:_ROWS]],
-        rejected=[{"file": p.file, "reason": p.reasons[0].value, "detail": p.detail} for p in rejected[:_ROWS]],
+        rejected=[{"file": p.file, "reason": _words(p.reasons[0]), "detail": p.detail} for p in rejected[:_ROWS]],
         more=_left_out(len(assessed), len(rejected)),
     )
     return summary
@@ -135,6 +135,10 @@ def write_report(
 
 def _probability(prediction: Prediction) -> float:
     return prediction.pneumonia_probability or 0.0
+
+
+def _words(reason: Reason) -> str:
+    return reason.value.replace("_", " ")
 
 
 def _left_out(assessed: int, rejected: int) -> str:
@@ -166,7 +170,7 @@ def _row(prediction: Prediction) -> dict[str, Any]:
         "decision": prediction.outcome,
         "tone": _TONES[prediction.decision],
         "probability": _probability(prediction),
-        "reasons": ", ".join(prediction.reasons),
+        "reasons": ", ".join(map(_words, prediction.reasons)),
         "validated": prediction.validated,
         "etiologies": _etiologies(prediction) if positive else "",
     }

@@ -1,4 +1,8 @@
-"""Table and chart that compare the study's networks, over seeds, with the slides."""
+"""Comparison of the study's networks with the slides: sentences, tables and a chart over training seeds.
+
+Every training (seed) has an interval of its own, over the patients of the test images. The mean over seeds has none: it says
+nothing about other seeds than these few.
+"""
 
 import json
 from pathlib import Path
@@ -8,12 +12,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
 from pneumoscope.files import write_json, write_text
 from pneumoscope.reporting.markdown import markdown_table
 from pneumoscope.reporting.page import Section, write_page
-from pneumoscope.reporting.style import CLASS_COLOURS, NEUTRAL, drawing, png_of, save_png
+from pneumoscope.reporting.style import CLASS_COLOURS, drawing, png_of, save_png
 from pneumoscope.study.experiments import EXPERIMENTS, experiment
 from pneumoscope.training.run_folder import RunFolder
 from pneumoscope.types import NOTICE, SYNTHETIC_NOTICE
@@ -24,70 +27,156 @@ HEADER = [
     "model",
     "slides",
     "ours: mean ± s.d. (seeds)",
-    "95 % interval, seed 0",
+    "lowest-highest seed",
     "2-class accuracy",
     "sens.",
     "spec.",
     "AUC",
     "epochs",
 ]
+REPRODUCTION_HEADER = ["model", "the slides' accuracy"]
+_SEEDS_HEADER = ["model", "seed", "epochs", "minutes", "validation accuracy", "test accuracy (95 % interval)"]
+_OURS, _SLIDES = CLASS_COLOURS["normal"], CLASS_COLOURS["bacterial"]
 
 
-def write_comparison(runs: dict[str, list[RunFolder]], facts: dict[str, Any], out: Path) -> dict[str, Any]:
-    """Write `comparison.json`, `.md`, `.html` and `.png`.
+def compare(runs: dict[str, list[RunFolder]], facts: dict[str, Any]) -> dict[str, Any]:
+    """Collect what the evaluated runs found, as in `comparison.json`.
 
     Args:
         runs: Name of an experiment to its evaluated runs, one per seed.
         facts: Facts of the study: data, plan, provenance, `synthetic`.
-        out: Folder of the comparison.
-
-    Returns:
-        The comparison as plain data.
     """
-    models = [_model_record(name, folders) for name, folders in runs.items()]
-    synthetic = bool(facts["synthetic"])
-    record = {"notice": NOTICE + (f" {SYNTHETIC_NOTICE}" if synthetic else ""), **facts, "models": models}
-    chart = png_of(_chart(models, synthetic))
+    notice = NOTICE + (f" {SYNTHETIC_NOTICE}" if facts["synthetic"] else "")
+    return {"notice": notice, **facts, "models": [_model_record(name, folders) for name, folders in runs.items()]}
+
+
+def write_comparison(record: dict[str, Any], out: Path) -> None:
+    """Write `comparison.json`, `.md`, `.html` and `.png`.
+
+    Args:
+        record: Result of `compare`, or what is read from `comparison.json`.
+        out: Folder of the comparison.
+    """
+    chart = png_of(draw_accuracies(record["models"], record["synthetic"]))
     save_png(chart, out / "comparison.png")
-    write_text(out / "comparison.md", _markdown(models, synthetic))
-    write_page(out / "comparison.html", _TITLE, _lead(models), _sections(models, chart, synthetic), synthetic)
+    write_text(out / "comparison.md", _markdown(record))
+    write_page(out / "comparison.html", _TITLE, _lead(record), _sections(record, chart), record["synthetic"])
     write_json(out / "comparison.json", record)
-    return record
 
 
-def _lead(models: list[dict[str, Any]]) -> str:
+def _lead(record: dict[str, Any]) -> str:
+    models = record["models"]
+    names = {model["name"] for model in models}
+    absent = ", ".join(entry.title for entry in EXPERIMENTS if entry.name not in names)
     return (
-        f"Accuracy on the {models[0]['films']} test films of {models[0]['patients']} patients; mean and standard deviation "
-        f"over training seeds, and the 95 % interval over patients for the first of them. {_not_trained(models)}{NOTICE}"
+        f"Accuracy on the {models[0]['films']} test films of {models[0]['patients']} patients. Each network was trained "
+        f"{_times(len(models[0]['runs']))}. The 95 % interval of a training is over the patients; "
+        f"the mean over the trainings has none.{f' Not trained here: {absent}.' if absent else ''}"
     )
 
 
-def _not_trained(models: list[dict[str, Any]]) -> str:
-    absent = [entry.title for entry in EXPERIMENTS if entry.name not in {model["name"] for model in models}]
-    return f"Not trained here: {', '.join(absent)}. " if absent else ""
+def _times(seeds: int) -> str:
+    return "once" if seeds == 1 else f"{seeds} times, with other random numbers each time (seeds 0 to {seeds - 1})"
 
 
-def _markdown(models: list[dict[str, Any]], synthetic: bool) -> str:
-    warning = f"**{SYNTHETIC_NOTICE}**\n\n" if synthetic else ""
-    table = markdown_table(HEADER, [table_row(model, synthetic) for model in models])
-    return f"# {_TITLE}\n\n{warning}{_lead(models)}\n\n{table}\n"
+def _markdown(record: dict[str, Any]) -> str:
+    models, synthetic = record["models"], record["synthetic"]
+    parts = [
+        f"# {_TITLE}",
+        f"**{SYNTHETIC_NOTICE}**" if synthetic else "",
+        f"{NOTICE} {_lead(record)}",
+        markdown_table(REPRODUCTION_HEADER, answers) if (answers := reproductions(record)) else "",
+        markdown_table(HEADER, [table_row(model, synthetic) for model in models]),
+        markdown_table(_SEEDS_HEADER, _seed_rows(models)),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _sections(models: list[dict[str, Any]], chart: bytes, synthetic: bool) -> list[Section]:
+def _sections(record: dict[str, Any], chart: bytes) -> list[Section]:
+    models, synthetic = record["models"], record["synthetic"]
+    title, mark = ("Test accuracy", "") if synthetic else (_QUESTION, " The diamond is the figure on the slides.")
     return [
         Section(
-            "Accuracy",
-            header=HEADER,
-            rows=[table_row(model, synthetic) for model in models],
+            title,
+            header=[] if synthetic else REPRODUCTION_HEADER,
+            rows=reproductions(record),
             picture=chart,
-            caption="Test accuracy: the slides' and ours.",
+            caption="Test accuracy. Each point is one training (seed) with its 95 % interval over patients, "
+            f"the line is the mean over the seeds.{mark}",
         ),
         Section(
-            "Every training",
-            header=["model", "seed", "epochs", "minutes", "validation", "test (95 % interval)"],
-            rows=[_seed_row(model, run) for model in models for run in model["runs"]],
+            "In numbers",
+            [
+                "In percent, except for the AUC. 2-class accuracy, sensitivity, specificity and AUC are means over the seeds."
+            ],
+            HEADER,
+            [table_row(model, synthetic) for model in models],
         ),
+        Section("Every training", header=_SEEDS_HEADER, rows=_seed_rows(models)),
     ]
+
+
+_QUESTION = "Were the figures on the slides reproduced?"
+
+
+def reproductions(record: dict[str, Any]) -> list[list[str]]:
+    """Whether the slides' figures were reproduced: title and sentence of each model; none for synthetic images.
+
+    Args:
+        record: Result of `compare`, or what is read from `comparison.json`.
+    """
+    return [] if record["synthetic"] else [[model["title"], _reproduction(model)] for model in record["models"]]
+
+
+def _reproduction(model: dict[str, Any]) -> str:
+    slides, runs = model["slides_accuracy"], model["runs"]
+    if slides is None:
+        return "No figure on the slides."
+    values = [run["measures"]["accuracy"]["value"] for run in runs]
+    lowest, highest, single = min(values), max(values), len(values) == 1
+    ours = "our only training" if single else f"our {len(values)} trainings"
+    # The slides give five digits: what is nearer than half an image is the same count of images.
+    same = 0.5 / model["films"]
+    if lowest - same <= slides <= highest + same:
+        inside = f"equals that of {ours}" if single else f"lies inside the range of {ours} ({_range(lowest, highest)})"
+        return f"Reproduced. The slides' {_percent(slides)} % {inside}."
+    side, nearest = ("below", lowest) if slides < lowest else ("above", highest)
+    distance = f"{_points(slides, nearest)} points"
+    if not single:
+        distance += f" at the least and by {_points(slides, float(np.mean(values)))} on average"
+    outcome, intervals = _intervals(runs, slides)
+    return (
+        f"{outcome}. The slides' {_percent(slides)} % is {side} {'' if single else 'all of '}{ours} "
+        f"({_range(lowest, highest)}), by {distance}, {intervals}."
+    )
+
+
+def _intervals(runs: list[dict[str, Any]], slides: float) -> tuple[str, str]:
+    """Outcome for a figure outside the range of the seeds, and in which of their intervals it lies, in words."""
+    ends = {run["seed"]: _interval(run) for run in runs if _interval(run)[0] is not None}
+    if not ends:
+        return "Not reproduced", "and without a 95 % interval"
+    holding = {seed: each for seed, each in ends.items() if each[0] <= slides <= each[1]}
+    every = f"its 95 % interval ({_range(*ends[runs[0]['seed']])})" if len(runs) == 1 else "the 95 % interval of each"
+    if not holding:
+        return "Not reproduced", f"and outside {every}"
+    if len(holding) == len(runs):
+        return "Reproduced within the interval", f"but inside {every}"
+    named = ", ".join(f"seed {seed} ({_range(*each)})" for seed, each in holding.items())
+    return "Partly reproduced", f"but inside the 95 % interval of {named}"
+
+
+def _interval(run: dict[str, Any]) -> tuple[float, float]:
+    accuracy = run["measures"]["accuracy"]
+    return accuracy["low"], accuracy["high"]
+
+
+def _points(one: float, other: float) -> str:
+    return f"{100 * abs(one - other):.1f}"
+
+
+def _range(lowest: float, highest: float) -> str:
+    return f"{_percent(lowest)} %" if lowest == highest else f"{_percent(lowest)} to {_percent(highest)} %"
 
 
 def _model_record(name: str, folders: list[RunFolder]) -> dict[str, Any]:
@@ -149,7 +238,6 @@ def table_row(model: dict[str, Any], synthetic: bool = False) -> list[str]:
         value: float | None = means.get(name, {}).get("mean")
         return value
 
-    first = model["runs"][0]["measures"]["accuracy"]
     deviation = means["accuracy"]["standard_deviation"]
     seeds = len(model["runs"])
     defined = deviation is not None and deviation == deviation
@@ -161,7 +249,7 @@ def table_row(model: dict[str, Any], synthetic: bool = False) -> list[str]:
         model["title"],
         _percent(None if synthetic else model["slides_accuracy"]),
         ours,
-        f"{_percent(first['value'])} ({_percent(first['low'])}-{_percent(first['high'])})",
+        _percent_range([run["measures"]["accuracy"]["value"] for run in model["runs"]]),
         _percent(mean("binary_accuracy") if "binary_accuracy" in means else mean("accuracy")),
         _percent(mean("sensitivity")),
         _percent(mean("specificity")),
@@ -170,46 +258,83 @@ def table_row(model: dict[str, Any], synthetic: bool = False) -> list[str]:
     ]
 
 
-def _seed_row(model: dict[str, Any], run: dict[str, Any]) -> list[str]:
-    accuracy = run["measures"]["accuracy"]
+def _percent_range(values: list[float]) -> str:
+    lowest, highest = _percent(min(values)), _percent(max(values))
+    return lowest if lowest == highest else f"{lowest}-{highest}"
+
+
+def _seed_rows(models: list[dict[str, Any]]) -> list[list[str]]:
+    """Rows of the table of every training."""
     return [
-        model["title"],
-        str(run["seed"]),
-        str(run["epochs"]),
-        f"{run['seconds_in_epochs'] / 60:.1f}",
-        _percent(run["final_validation_accuracy"]),
-        f"{_percent(accuracy['value'])} ({_percent(accuracy['low'])}-{_percent(accuracy['high'])})",
+        [
+            model["title"],
+            str(run["seed"]),
+            str(run["epochs"]),
+            f"{run['seconds_in_epochs'] / 60:.1f}",
+            _percent(run["final_validation_accuracy"]),
+            f"{_percent(run['measures']['accuracy']['value'])} ({'-'.join(map(_percent, _interval(run)))})",
+        ]
+        for model in models
+        for run in model["runs"]
     ]
 
 
-def _chart(models: list[dict[str, Any]], synthetic: bool) -> Figure:
-    with drawing(8.6, 4.2, synthetic) as figure:
+def draw_accuracies(models: list[dict[str, Any]], synthetic: bool) -> Figure:
+    """Draw a row per model: its trainings with their intervals, the mean over them, and the slides' figure.
+
+    Args:
+        models: Models of a comparison.
+        synthetic: Whether the images are phantoms, on which the slides have no figure.
+    """
+    with drawing(5.4, 1.6 + 0.95 * len(models), synthetic) as figure:
         axes = figure.subplots()
-        shift = 0.0 if synthetic else 0.2  # the slides have no accuracy on phantoms to compare with
-        for position, model in enumerate(models):
-            slides = model["slides_accuracy"]
-            if slides is not None and not synthetic:
-                bar = axes.bar(position - shift, 100 * slides, 0.36, color="#BBBBBB")
-                axes.bar_label(bar, fmt="%.1f", fontsize=9, color=NEUTRAL, padding=2)
-            _draw_ours(axes, position + shift, model)
-        seed = Line2D([], [], marker="o", color="black", markerfacecolor="white", label="one seed, 95 % interval")
-        bars = [Patch(color=CLASS_COLOURS["normal"], label="ours, mean over seeds")]
-        bars += [] if synthetic else [Patch(color="#BBBBBB", label="slides")]
-        axes.set_xticks(range(len(models)), [model["title"] for model in models], fontsize=9)
-        axes.set_ylim(0, 105)
-        images = "phantom films" if synthetic else "the official test films"
-        axes.set(ylabel="test accuracy (%)", title=f"The study's models on {images}")
-        axes.legend(handles=[*bars, seed], loc="upper center", ncols=3, fontsize=9, bbox_to_anchor=(0.5, -0.08))
+        for row, model in enumerate(models):
+            _draw_model(axes, row, model, synthetic)
+        seed = Line2D([], [], marker="o", color=_OURS, label="one training, 95 % interval")
+        mean = Line2D([], [], marker="|", markersize=14, markeredgewidth=2.5, linestyle="", color=_OURS, label="mean")
+        slides = Line2D([], [], marker="D", markersize=7, linestyle="", color=_SLIDES, label="slides")
+        axes.set_yticks(range(len(models)), [model["title"].replace(", ", ",\n") for model in models])
+        axes.set_ylim(len(models) - 0.4, -0.6)
+        axes.set(xlabel=f"accuracy on {'phantom films' if synthetic else 'the official test films'} (%)")
+        axes.grid(axis="x", alpha=0.3)
+        axes.margins(x=0.08)
+        axes.tick_params(axis="both", labelsize=11)
+        axes.tick_params(axis="y", length=0)
+        handles = [seed, mean] if synthetic else [seed, mean, slides]
+        figure.legend(
+            handles=handles,
+            loc="outside upper left",
+            ncols=len(handles),
+            fontsize=10,
+            columnspacing=1.0,
+            handletextpad=0.5,
+        )
     return figure
 
 
-def _draw_ours(axes: Axes, at: float, model: dict[str, Any]) -> None:
-    values = [100 * value for value in model["over_seeds"]["accuracy"]["values"]]
-    axes.bar(at, np.mean(values), 0.36, color=CLASS_COLOURS["normal"])
-    for number, run in enumerate(model["runs"]):
-        estimate = run["measures"]["accuracy"]
-        x = at + 0.09 * (number - (len(values) - 1) / 2)
+def _draw_model(axes: Axes, row: int, model: dict[str, Any], synthetic: bool) -> None:
+    found = [run["measures"]["accuracy"] for run in model["runs"]]
+    rows = row + 0.5 * ((np.arange(len(found)) + 0.5) / len(found) - 0.5)
+    for at, estimate in zip(rows.tolist(), found, strict=True):
         if estimate["low"] is not None:
-            axes.vlines(x, 100 * estimate["low"], 100 * estimate["high"], color="black", linewidth=1)
-        axes.plot(x, 100 * estimate["value"], "o", markersize=4, markerfacecolor="white", color="black")
-    axes.annotate(f"{np.mean(values):.1f}", (at, 4), ha="center", color="white", fontsize=10, fontweight="bold")
+            axes.hlines(at, 100 * estimate["low"], 100 * estimate["high"], color=_OURS, linewidth=1.4)
+        axes.plot(100 * estimate["value"], at, "o", markersize=5, color=_OURS)
+    mean = 100 * model["over_seeds"]["accuracy"]["mean"]
+    axes.vlines(mean, row - 0.3, row + 0.3, color=_OURS, linewidth=2.5)
+    axes.annotate(
+        f"{mean:.1f}", (mean, row - 0.32), ha="center", va="bottom", color=_OURS, fontsize=11, fontweight="bold"
+    )
+    if model["slides_accuracy"] is not None and not synthetic:
+        slides = 100 * model["slides_accuracy"]
+        axes.vlines(slides, row - 0.28, row + 0.36, color=_SLIDES, linewidth=1.4, linestyle=(0, (2, 2)))
+        axes.plot(slides, row + 0.36, "D", markersize=7, color=_SLIDES)
+        axes.annotate(
+            f"{slides:.1f}",
+            (slides, row + 0.36),
+            xytext=(8, 0),
+            textcoords="offset points",
+            va="center",
+            color=_SLIDES,
+            fontsize=11,
+            fontweight="bold",
+        )

@@ -27,7 +27,7 @@ from pneumoscope.files import write_json
 from pneumoscope.models.weights import WeightFile, find_inception_weights
 from pneumoscope.progress import Report, silent
 from pneumoscope.provenance import provenance
-from pneumoscope.study.comparison import write_comparison
+from pneumoscope.study.comparison import compare, write_comparison
 from pneumoscope.study.experiments import EXPERIMENTS, Experiment, experiment, with_prerequisites
 from pneumoscope.training import distributed
 from pneumoscope.training.callbacks import Callbacks
@@ -232,7 +232,9 @@ def _evaluate_all(
         "plan": {k: v for k, v in asdict(study.plan).items() if k != "inception_weights"},
         **provenance(),
     }
-    return write_comparison(runs, facts, study.out)
+    record = compare(runs, facts)
+    write_comparison(record, study.out)
+    return record
 
 
 def with_inception(study: Study, callbacks: Callbacks) -> tuple[Study, WeightFile | None]:
