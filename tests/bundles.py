@@ -1,6 +1,8 @@
 """Bundles for tests: of any network, with a guard that lets phantom images pass."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,6 +10,7 @@ import torch
 from pneumoscope.bundle import Bundle, Manifest, save_bundle
 from pneumoscope.config import ModelConfig
 from pneumoscope.data.alignment import LAYOUT_LENGTH
+from pneumoscope.decision import Calibration
 from pneumoscope.inference.exposure import ExposureLimits
 from pneumoscope.inference.population import NeighbourDistance
 from pneumoscope.models.classifier import ImageClassifier
@@ -52,3 +55,16 @@ def lively_nano(images: np.ndarray, input_side: int, mirrored: bool) -> ImageCla
         model(torch.from_numpy(images).unsqueeze(1) / 255)
     torch.nn.init.normal_(model.head.dense.weight, generator=torch.Generator().manual_seed(0))
     return model
+
+
+def own_classes_bundle(images: np.ndarray, path: Path, manifest: Manifest, **more: Any) -> Bundle:
+    """A bundle whose two classes are a site's own, `clear` and `opacity`, which both occur; `more` changes the manifest."""
+    model = lively_nano(images, input_side=64, mirrored=False)
+    head = torch.nn.Linear(model.head.dense.in_features, 2)
+    torch.nn.init.normal_(head.weight, generator=torch.Generator().manual_seed(0))
+    torch.nn.init.zeros_(head.bias)
+    model.head.dense = head
+    with torch.no_grad():
+        head.bias -= model.eval()(torch.from_numpy(images).unsqueeze(1) / 255).mean(dim=0)
+    own = replace(manifest, classes=("clear", "opacity"), calibration=Calibration(1.0, ()), conformal={}, **more)
+    return bundle_of(model, images, path, own)

@@ -11,7 +11,8 @@
     │   └── StorageError        an address cannot be reached, read or written at the moment
     ├── WeightsError            a weight file does not fit the network
     ├── BundleError             a bundle is missing, damaged, altered or of a newer format
-    └── RunError                a run folder cannot be started, resumed or read
+    ├── RunError                a run folder cannot be started, resumed or read
+    └── ServiceError            a service refuses a request, or does not answer
 
 A message states in one line what was expected, what was found and what to do.
 """
@@ -79,3 +80,23 @@ class BundleError(PneumoscopeError):
 
 class RunError(PneumoscopeError):
     """A run folder cannot be started, resumed or read."""
+
+
+class ServiceError(PneumoscopeError):
+    """A service refuses a request, or does not answer; raised by `pneumoscope.client`.
+
+    Attributes:
+        code: Kind of problem, as `GET /v1/problems` lists them; `unreachable` where nothing answers, `unexpected` where
+            something else than the service does.
+        title: Short description of the kind.
+        detail: Description of this case.
+        advice: Remedy for the caller.
+    """
+
+    def __init__(self, code: str, title: str, detail: str, advice: str) -> None:
+        """Describes the problem."""
+        super().__init__(code, title, detail, advice)
+        self.code, self.title, self.detail, self.advice = code, title, detail, advice
+
+    def __str__(self) -> str:
+        return f"{self.detail}: {self.advice}"

@@ -10,21 +10,18 @@ import re
 import threading
 import time
 import unicodedata
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import expect
 from sklearn.datasets import load_sample_image
 
-from bundles import bundle_of, lively_nano
+from bundles import own_classes_bundle
 from pneumoscope.bundle import Scope
 from pneumoscope.data.reading import read_grey
-from pneumoscope.decision import Calibration
 from pneumoscope.inference.detector import load_detector
 from pneumoscope.inference.drift import fit_reference
 from pneumoscope.inference.prediction import row_columns
@@ -657,25 +654,15 @@ SITE = {
 @pytest.fixture(scope="module")
 def own_classes(phantom_dataset, manifest, tmp_path_factory):
     """A bundle that a site adapted to two classes of its own, for adults."""
-    images = np.array(phantom_dataset.images[:8])
-    model = lively_nano(images, input_side=64, mirrored=False)
-    head = torch.nn.Linear(model.head.dense.in_features, 2)
-    torch.nn.init.normal_(head.weight, generator=torch.Generator().manual_seed(0))
-    torch.nn.init.zeros_(head.bias)
-    model.head.dense = head
-    with torch.no_grad():  # both classes occur
-        head.bias -= model.eval()(torch.from_numpy(images).unsqueeze(1) / 255).mean(dim=0)
-    own = replace(
+    path = tmp_path_factory.mktemp("bundle") / "own.zip"
+    own_classes_bundle(
+        np.array(phantom_dataset.images[:8]),
+        path,
         manifest,
-        classes=("clear", "opacity"),
-        calibration=Calibration(1.0, ()),
-        conformal={},
         scope=Scope(ages=(18, 90)),
         reference=fit_reference([ImageStatistics(0.5, 0.5, 0.2, 0.9, 1.0)], rejected=0),
         metrics={"site": SITE},
     )
-    path = tmp_path_factory.mktemp("bundle") / "own.zip"
-    bundle_of(model, images, path, own)
     return path
 
 

@@ -13,11 +13,11 @@ import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
 from pneumoscope.data import jpeg, png
-from pneumoscope.data.grey_levels import Grey, full_range
+from pneumoscope.data.grey_levels import EXPECTED, Grey, full_range
 from pneumoscope.data.image_files import DICOM, JPEG, PNG, format_of
 from pneumoscope.data.limits import MAX_BYTES, MAX_INFLATED, check_bytes, check_memory, check_size
-from pneumoscope.errors import UnreadableImage, UnsupportedDicom
-from pneumoscope.types import ImageHeader
+from pneumoscope.errors import InputError, UnreadableImage, UnsupportedDicom
+from pneumoscope.types import ImageHeader, NamedImage
 
 # Pixels converted at once, so that what is needed in between takes little memory.
 _STRIP = 1 << 21
@@ -67,6 +67,35 @@ def read_image(file: Path, content: bytes | None = None) -> tuple[Grey, ImageHea
         raise UnsupportedDicom(f"expected one grey frame, found {file} ({error}): export it as such") from error
     except Exception as error:  # decoders raise whatever comes over them on damaged files
         raise _unreadable(file, error) from error
+
+
+def image_name(image: Any) -> str:
+    """Name of an image; empty for an array, and for bytes without a name."""
+    if isinstance(image, str | os.PathLike):
+        return os.fspath(image)
+    name = getattr(image, "name", "") or getattr(image, "filename", "")
+    return name if isinstance(name, str) else ""
+
+
+def image_bytes(image: Any) -> bytes | None:
+    """Bytes of an image file, given by its path, as an open file or as the bytes; None for an image that is no file.
+
+    Raises:
+        UnreadableImage: The file cannot be read.
+        InputError: A file that is open as text.
+    """
+    if isinstance(image, NamedImage):
+        return image.content
+    if isinstance(image, str | os.PathLike):
+        return read_bytes(Path(image))
+    if isinstance(image, bytes | bytearray | memoryview):
+        return bytes(image)
+    if not hasattr(image, "read"):
+        return None
+    content = image.read(MAX_BYTES + 1)
+    if not isinstance(content, bytes):
+        raise InputError(f"{EXPECTED}; found a file open as text: open it with mode 'rb'")
+    return content
 
 
 def read_bytes(file: Path) -> bytes:

@@ -4,7 +4,6 @@ read -> screen the pixels -> prepare -> network -> compare with the population -
 """
 
 import hashlib
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -16,21 +15,20 @@ from numpy.typing import NDArray
 
 from pneumoscope.bundle import EVIDENCE, FEATURES, INPUT, LOGITS, OUTPUTS, Bundle, find_bundle
 from pneumoscope.data.exposure import mean_and_deviation
-from pneumoscope.data.grey_levels import EXPECTED, grey_levels
-from pneumoscope.data.limits import MAX_BYTES
+from pneumoscope.data.grey_levels import grey_levels
 from pneumoscope.data.preprocessing import PREPROCESSING_VERSION, PreparedImage, prepare_with_frame
-from pneumoscope.data.reading import read_bytes, read_image
+from pneumoscope.data.reading import image_bytes, image_name, read_image
 from pneumoscope.decision import Floats, pneumonia_probability
 from pneumoscope.errors import BundleError, InputError, UnreadableImage, UnsupportedDicom
 from pneumoscope.inference.decide import Decider, ImageDescription, ImageScore
 from pneumoscope.inference.guard import MIN_EDGE, Guard, screen_pixels
-from pneumoscope.inference.inputs import open_inputs
+from pneumoscope.inference.inputs import several_images
 from pneumoscope.inference.network import Network
 from pneumoscope.inference.population import Descriptions
 from pneumoscope.inference.prediction import Prediction
 from pneumoscope.inference.scope import HeaderRemarks, compare_header
 from pneumoscope.inference.zones import lung_zones
-from pneumoscope.types import ImageStatistics, NamedImage, PredictionRequest, Reason, UnreadImage
+from pneumoscope.types import ImageStatistics, PredictionRequest, Reason, UnreadImage
 
 # Path, bytes, open binary file, Pillow image, array or tensor, as `predict` documents; or an image of another process.
 Image = Any
@@ -135,11 +133,7 @@ class Detector:
             DataError: Nothing at the path.
         """
         decide = Decider(self.bundle, PredictionRequest(operating_point, prevalence, evidence, accept))
-        if isinstance(images, str | Path):
-            images = open_inputs([str(images)]).walk()
-        elif isinstance(images, bytes) or getattr(images, "ndim", 3) < 3 or not isinstance(images, Iterable):
-            raise InputError(f"expected several images, found one {type(images).__name__}: use predict")
-        return map(decide, self.score_many(images, evidence))
+        return map(decide, self.score_many(several_images(images), evidence))
 
     def score_many(
         self, images: Iterable[Image], evidence: bool = False, rejected_too: bool = False, described: bool = False
@@ -224,9 +218,9 @@ class Detector:
         if isinstance(image, UnreadImage):
             detail = f"expected a whole JPEG, PNG or DICOM image, found {image.name} ({image.cause}): replace it"
             return ImageScore(image.name, "", Reason.UNREADABLE, detail)
-        name, digest, header = _name(image), "", None
+        name, digest, header = image_name(image), "", None
         try:
-            if (content := _content(image)) is None:
+            if (content := image_bytes(image)) is None:
                 pixels = grey_levels(image)
                 digest = hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
             else:
@@ -308,35 +302,6 @@ class _Prepared:
     pixels: NDArray[Any]
     rejection: Reason | None
     header: HeaderRemarks
-
-
-def _name(image: Image) -> str:
-    """Name of an image; empty for an array, and for bytes without a name."""
-    if isinstance(image, str | os.PathLike):
-        return os.fspath(image)
-    name = getattr(image, "name", "") or getattr(image, "filename", "")
-    return name if isinstance(name, str) else ""
-
-
-def _content(image: Image) -> bytes | None:
-    """Bytes of an image file; None for an image that is no file.
-
-    Raises:
-        UnreadableImage: The file cannot be read.
-        InputError: A file that is open as text.
-    """
-    if isinstance(image, NamedImage):
-        return image.content
-    if isinstance(image, str | os.PathLike):
-        return read_bytes(Path(image))
-    if isinstance(image, bytes | bytearray | memoryview):
-        return bytes(image)
-    if not hasattr(image, "read"):
-        return None
-    content = image.read(MAX_BYTES + 1)
-    if not isinstance(content, bytes):
-        raise InputError(f"{EXPECTED}; found a file open as text: open it with mode 'rb'")
-    return content
 
 
 def _statistics(calibrated: Floats, prepared: PreparedImage, distance: float) -> ImageStatistics:

@@ -4,15 +4,15 @@ import csv
 import glob
 import io
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO, Any, BinaryIO
 
 from pneumoscope.data.image_files import walk_folder
 from pneumoscope.data.tables import TEXT_TABLE_SUFFIXES, find_column, separator_of
-from pneumoscope.errors import DataError, listed
+from pneumoscope.errors import DataError, InputError, listed
 
 STANDARD_INPUT = "-"
 TABLE_SUFFIXES = TEXT_TABLE_SUFFIXES | {".parquet"}
@@ -61,6 +61,20 @@ def open_inputs(arguments: Sequence[str], standard_input: IO[str] | None = None,
         return chain.from_iterable(part() for part in parts)
 
     return Inputs(walk, STANDARD_INPUT not in arguments, left_out)
+
+
+def several_images(images: Iterable[Any] | Path | str) -> Iterable[Any]:
+    """Images themselves, or the paths of the images at one path of a folder, a pattern, a table or an image.
+
+    Raises:
+        InputError: A single image.
+        DataError: Nothing at the path.
+    """
+    if isinstance(images, str | Path):
+        return open_inputs([str(images)]).walk()
+    if isinstance(images, bytes) or getattr(images, "ndim", 3) < 3 or not isinstance(images, Iterable):
+        raise InputError(f"expected several images, found one {type(images).__name__}: use predict")
+    return images
 
 
 def _open(

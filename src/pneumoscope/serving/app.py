@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 from pneumoscope import __version__
 from pneumoscope.bundle import find_bundle
 from pneumoscope.serving.adaptation_routes import add_adaptations
-from pneumoscope.serving.edge import Edge
+from pneumoscope.serving.edge import PAGES, Edge
 from pneumoscope.serving.keys import load_keys
 from pneumoscope.serving.openapi import complete_schema, problem_responses
 from pneumoscope.serving.parameters import KnownParameters
@@ -54,7 +54,7 @@ def create_app(settings: Settings) -> ASGIApp:
         title="pneumoscope",
         version=__version__,
         openapi_url="/v1/openapi.json",
-        docs_url=None,  # that page would load from another host
+        docs_url=None,  # that page would load from another host; /docs is one of our own
         redoc_url=None,
         lifespan=_lifespan(service),
         responses=problem_responses(),
@@ -96,10 +96,11 @@ def _lifespan(service: Service) -> Callable[[FastAPI], AbstractAsyncContextManag
 
 
 def _add_page(app: FastAPI) -> None:
-    @app.get("/", include_in_schema=False)
-    async def page() -> Response:
-        return FileResponse(_PAGE / "index.html", headers={"Cache-Control": "no-cache"})
+    async def page(request: Request) -> Response:
+        return FileResponse(_PAGE / PAGES[request.url.path], headers={"Cache-Control": "no-cache"})
 
+    for path in PAGES:
+        app.get(path, include_in_schema=False)(page)
     app.mount("/page", StaticFiles(directory=_PAGE), name="page")
 
 

@@ -32,7 +32,9 @@ _SECURITY_HEADERS = [
 ]
 # Predictions stay out of caches.
 _NO_STORE = (b"cache-control", b"no-store")
-# Open without a key: the page's files, which hold no data, and the state of the service.
+# Paths of the pages, and their files.
+PAGES = {"/": "index.html", "/docs": "api.html"}
+# Open without a key, beside the pages: their files, which hold no data, and the state of the service.
 _OPEN = ("/page/", "/v1/health", "/v1/ready", "/v1/problems")
 # Status in the log where the caller left in the middle of the body, and got no answer.
 _CLIENT_CLOSED = 499
@@ -91,7 +93,7 @@ class Edge:
             )
         check_origin(scope["method"], scope["scheme"], headers, self._origins)
         path = scope["path"]
-        if not self._keys or path == "/" or path.startswith(_OPEN) or scope["method"] == "OPTIONS":
+        if not self._keys or path in PAGES or path.startswith(_OPEN) or scope["method"] == "OPTIONS":
             return
         scheme, _, offered = headers.get(b"authorization", "").partition(" ")
         if scheme.lower() != "bearer" or owner(self._keys, offered.strip()) is None:

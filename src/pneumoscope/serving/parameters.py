@@ -9,6 +9,7 @@ from starlette.datastructures import QueryParams
 from starlette.routing import BaseRoute, Match, Mount
 from starlette.types import Receive, Scope, Send
 
+from pneumoscope.serving.edge import PAGES
 from pneumoscope.serving.problems import Problem, ProblemError
 
 # Of a name in an answer, and of unknown names in one.
@@ -18,7 +19,7 @@ _LONGEST_NAME, _MOST_NAMES = 100, 10
 class KnownParameters:
     """A layer around the application that refuses unknown query parameters, before the body is read.
 
-    The page and its files are left out: what follows `?` there is not for the service.
+    The pages and their files are left out: what follows `?` there is not for the service.
     """
 
     def __init__(self, app: FastAPI) -> None:
@@ -37,7 +38,7 @@ class KnownParameters:
 
     def _check(self, scope: Scope) -> None:
         route = _route(self._app.routes, scope)
-        if route is None or isinstance(route, Mount) or scope["path"] == "/":
+        if route is None or isinstance(route, Mount) or scope["path"] in PAGES:
             return
         known = [field.alias for field in route.dependant.query_params] if isinstance(route, APIRoute) else []
         unknown = [name for name in QueryParams(scope["query_string"]) if name not in known]

@@ -1,12 +1,13 @@
 // Starts the page: which part is shown, in which language, by which keys.
 import { h } from "./dom.js";
+import { drawFrame, startFrame } from "./frame.js";
 import { link } from "./link.js";
 import { drawAdapt, isSending } from "./adapt.js";
 import { useClassNames } from "./labels.js";
 import { drawPerformance } from "./performance.js";
 import { getJson, watchBundle } from "./service.js";
 import { drawWatch } from "./watch.js";
-import { currentLanguage, ofSite, t, useBundle, useLanguage } from "./words.js";
+import { ofSite, t, useBundle } from "./words.js";
 import { allFilms, labelledFilms } from "./films.js";
 import { isUnsent, startKeeping } from "./keeping.js";
 import { findSession, isBroken, isUnsaved, watchStorage } from "./session.js";
@@ -28,7 +29,7 @@ function drawAbout(node) {
     // These speak about the detectors that ship.
     ...(ofSite ? [] : [h("h2", {}, t("notForTitle")), list("notFor"), h("h2", {}, t("limitsTitle")), list("limits")]),
     h("h2", {}, t("privacyTitle")), list("privacy"),
-    h("h2", {}, t("moreTitle")), h("p", {}, t("moreText"), link("/v1/openapi.json", "openapi.json"), ", ", link("/metrics", "metrics.txt")));
+    h("h2", {}, t("moreTitle")), h("p", {}, t("moreText"), h("a", { href: "/docs" }, t("api")), ", ", link("/v1/openapi.json", "openapi.json"), ", ", link("/metrics", "metrics.txt")));
 }
 
 const DRAW = {
@@ -56,13 +57,6 @@ async function open(focus) {
   }
 }
 
-function useTheme(theme) {
-  document.documentElement.dataset.theme = theme;
-  localStorage.setItem("theme", theme);
-  $("theme").dataset.word = theme === "dark" ? "light" : "dark";
-  $("theme").textContent = t($("theme").dataset.word);
-}
-
 function showKeys() {
   const rows = [["J ↓ / K ↑", "key_move"], ["E", "key_evidence"], ["I", "key_invert"], ["+ −", "key_zoom"], ["0", "key_fit"], ["W H", "key_tools"], ["C", "key_compare"], ["N P D", "key_finding"], ["A", "key_agree"], ["U", "key_withdraw"], ["R", "key_unread"], ["F", "key_filter"], ["O", "key_open"], ["?", "key_help"]];
   const dialog = $("keys-dialog");
@@ -82,16 +76,10 @@ function onKey(event) {
   }
 }
 
-useLanguage(currentLanguage());
-useTheme(localStorage.getItem("theme") || "dark");
-$("language").value = currentLanguage();
-$("language").addEventListener("change", (event) => {
-  useLanguage(event.target.value);
-  useTheme(document.documentElement.dataset.theme);
+startFrame(() => {
   wordsChanged();
   open(false);
 });
-$("theme").addEventListener("click", () => useTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
 $("help").addEventListener("click", showKeys);
 document.addEventListener("keydown", onKey);
 window.addEventListener("hashchange", async () => {
@@ -123,8 +111,7 @@ function noticeBundle() {
 function speakOf(found) {
   useBundle(found);
   useClassNames(found.classes, labelledFilms().length > 0);
-  useLanguage(currentLanguage());
-  useTheme(document.documentElement.dataset.theme);
+  drawFrame();
 }
 
 try {

@@ -22,7 +22,8 @@ function headers(more) {
   return key ? { ...more, Authorization: `Bearer ${key}` } : more;
 }
 
-async function call(path, options = {}) {
+// The response, whatever it says; a key is asked for where one is needed.
+export async function respond(path, options = {}) {
   for (;;) {
     let response;
     const sent = key;
@@ -31,12 +32,16 @@ async function call(path, options = {}) {
     } catch {
       throw new Problem({ type: "offline", detail: t("offline") });
     }
+    if (response.status !== 401) return response;
+    // Another request may have opened the dialog meanwhile.
+    if (sent === key) await askForKey(sent !== "");
+  }
+}
+
+async function call(path, options = {}) {
+  for (;;) {
+    const response = await respond(path, options);
     if (response.ok) return response;
-    if (response.status === 401) {
-      // Another request may have opened the dialog meanwhile.
-      if (sent === key) await askForKey(sent !== "");
-      continue;
-    }
     const problem = await response.json().catch(() => ({ title: `HTTP ${response.status}` }));
     if (response.status === 503 && problem.type?.endsWith("/busy")) {
       // Others are before us: come back when the header says, not all at once.

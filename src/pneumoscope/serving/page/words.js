@@ -116,6 +116,11 @@ const WORDS = {
     "property.sharpness": "sharpness", "property.contrast": "contrast", "property.brightness": "brightness", "property.age": "age", "property.sex": "sex", "property.view": "view",
     "problem.adaptation_conflict": "Another adaptation is at work, too many are kept, or this one is in use or has ended.", "problem.adaptation_full": "The service has no room for more films of an adaptation.",
     "citation.own": "Data of the detector before",
+    api: "API", apiTitle: "HTTP interface", apiLead: "Every route of this service, from its own description:", apiKeys: "Where a service has keys, each call carries one:",
+    apiParameters: "Parameters", apiBody: "Body", apiFiles: "(one or several)", apiCall: "Example call", apiExample: "Example call", apiTry: "Try it", apiSend: "Send", apiResponses: "Responses",
+    apiResponse: "Response", apiSuccess: "success", apiRequired: "required", apiOptional: "optional", apiDefault: "default: {value}", apiLength: "at most {count} characters", apiCopy: "Copy", apiCopied: "Copied.",
+    apiBytes: "{count} bytes", apiPicture: "Image that the service drew", apiCut: "The first {shown} of {all} characters.",
+    "tag.prediction": "Prediction", "tag.bundle": "Bundle and measurements", "tag.adaptation": "Adaptation", "tag.operation": "Operation", "tag.history": "History",
     moreTitle: "For programs", moreText: "The same service as an HTTP interface: ", unknown: "–",
     // Readings.
     searchFilms: "Search", order: "Order", "order.urgency": "most urgent first", "order.unread": "unread first", "order.probability": "by probability", "order.name": "by name", "order.added": "as added",
@@ -253,6 +258,11 @@ const WORDS = {
     "property.sharpness": "la netteté", "property.contrast": "la valeur du contraste", "property.brightness": "la luminosité", "property.age": "la donnée de l’âge", "property.sex": "la donnée du sexe", "property.view": "l’incidence",
     "problem.adaptation_conflict": "Une autre adaptation est en cours, il y en a trop, ou celle-ci est utilisée ou terminée.", "problem.adaptation_full": "Le service n’a plus de place pour les images d’une adaptation.",
     "citation.own": "Données du détecteur d’avant",
+    api: "API", apiTitle: "Interface HTTP", apiLead: "Toutes les routes de ce service, d’après sa propre description :", apiKeys: "Si le service a des clés, chaque appel en porte une :",
+    apiParameters: "Paramètres", apiBody: "Corps", apiFiles: "(un ou plusieurs)", apiCall: "Exemple d’appel", apiExample: "Exemple d’appel", apiTry: "Essayer", apiSend: "Envoyer", apiResponses: "Réponses",
+    apiResponse: "Réponse", apiSuccess: "succès", apiRequired: "obligatoire", apiOptional: "facultatif", apiDefault: "par défaut : {value}", apiLength: "{count} caractères au plus", apiCopy: "Copier", apiCopied: "Copié.",
+    apiBytes: "{count} octets", apiPicture: "Image dessinée par le service", apiCut: "Les {shown} premiers caractères sur {all}.",
+    "tag.prediction": "Prédiction", "tag.bundle": "Modèle et mesures", "tag.adaptation": "Adaptation", "tag.operation": "Exploitation", "tag.history": "Historique",
     moreTitle: "Pour les programmes", moreText: "Le même service comme interface HTTP : ", unknown: "–",
     // Lectures.
     searchFilms: "Chercher", order: "Ordre", "order.urgency": "les plus urgentes d’abord", "order.unread": "non lues d’abord", "order.probability": "par probabilité", "order.name": "par nom", "order.added": "par ordre d’ajout",
