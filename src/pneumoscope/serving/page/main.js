@@ -2,8 +2,10 @@
 import { h } from "./dom.js";
 import { link } from "./link.js";
 import { drawAdapt } from "./adapt.js";
+import { drawBanner, startBanner } from "./banner.js";
 import { useClassNames } from "./labels.js";
 import { drawPerformance } from "./performance.js";
+import { inWords } from "./plain.js";
 import { getJson, watchBundle } from "./service.js";
 import { drawWatch } from "./watch.js";
 import { currentLanguage, ofSite, t, useBundle, useLanguage } from "./words.js";
@@ -15,17 +17,21 @@ const $ = (id) => document.getElementById(id);
 let bundle = null;
 
 function drawAbout(node) {
-  const pairs = [["detector", `${bundle.name} ${bundle.version} (${bundle.architecture})`], ["use", bundle.intended_use], ["fittedOn", bundle.fitted_on],
-    ["licence", bundle.licence], ["citation", bundle.citation], ["identity", bundle.sha256],
-    ["accepts", bundle.accept.map((reason) => `${t(`reason.${reason}`)} (${reason})`).join(" ") || t("acceptsNone")]];
   const list = (name) => h("ul", {}, t(name).map((line) => h("li", {}, line)));
+  const accepted = bundle.accept.map((reason) => h("li", {}, t(`reason.${reason}`), " ", h("code", { class: "soft" }, reason)));
+  const card = (title, ...children) => h("section", { class: "card" }, h("h2", {}, t(title)), children);
+  const pairs = (found) => h("dl", { class: "pairs" }, found.flatMap(([name, value]) => [h("dt", {}, t(name)), h("dd", {}, value)]));
   node.replaceChildren(
     h("h1", {}, t("aboutTitle")), h("p", {}, h("strong", {}, t("notice"))),
-    h("dl", { class: "pairs" }, pairs.flatMap(([name, value]) => [h("dt", {}, t(name)), h("dd", {}, value)])),
-    // These speak about the detectors that ship.
-    ...(ofSite ? [] : [h("h2", {}, t("notForTitle")), list("notFor"), h("h2", {}, t("limitsTitle")), list("limits")]),
-    h("h2", {}, t("privacyTitle")), list("privacy"),
-    h("h2", {}, t("moreTitle")), h("p", {}, t("moreText"), link("/v1/openapi.json", "openapi.json"), ", ", link("/metrics", "metrics.txt")));
+    h("div", { class: "about" },
+      card("usePart", h("p", {}, inWords(bundle.intended_use)),
+        accepted.length ? [h("p", {}, t("accepts")), h("ul", {}, accepted)] : h("p", {}, t("acceptsNone"))),
+      card("detectorPart", pairs([["detector", `${bundle.name} ${bundle.version} (${bundle.architecture})`], ["fittedOn", inWords(bundle.fitted_on)],
+        ["licence", inWords(bundle.licence)], ["citation", inWords(bundle.citation)], ["identity", h("code", {}, bundle.sha256)]])),
+      // These speak about the detectors that ship.
+      ofSite ? [] : [card("notForTitle", list("notFor")), card("limitsTitle", list("limits"))],
+      card("privacyTitle", list("privacy")),
+      card("moreTitle", h("p", {}, t("moreText"), link("/v1/openapi.json", "openapi.json"), ", ", link("/metrics", "metrics.txt")))));
 }
 
 const DRAW = {
@@ -45,6 +51,7 @@ async function open(focus) {
     else link.removeAttribute("aria-current");
   }
   document.title = name === "worklist" ? "pneumoscope" : `${t(name)} · pneumoscope`;
+  drawBanner();
   if (focus) $("content").focus({ preventScroll: true });
   try {
     await DRAW[name]($(`page-${name}`));
@@ -127,6 +134,7 @@ try {
   startWorklist(bundle, kept);
   speakOf(bundle);
   wordsChanged();
+  startBanner();
   await open(false);
   document.documentElement.dataset.ready = "yes";
 } catch (error) {

@@ -1,6 +1,6 @@
 // What the detector says of a film: decision, probability beside its thresholds, reasons, lung zones, and by which bundle.
 import { h, put, s } from "./dom.js";
-import { reveal } from "./names.js";
+import { detailInWords } from "./plain.js";
 import { evidenceOf } from "./viewer.js";
 import { percent, t } from "./words.js";
 
@@ -16,15 +16,15 @@ export function drawVerdict(node, film, redraw) {
   put(node,
     h("div", { class: "top" },
       h("span", { class: `decision ${prediction.decision}` }, t(prediction.decision)),
-      hasProbability ? h("span", { class: "chance" }, `${t("chance")}: ${percent(probability)}${prediction.validated ? "" : ` (${t("notValidated")})`}`) : null,
+      hasProbability ? h("span", { class: "chance" }, `${t("chanceIs", { value: percent(probability) })}${prediction.validated ? "" : ` (${t("notValidated")})`}`) : null,
       prediction.decision === "refer" ? h("span", {}, t("referAdvice")) : null),
     hasProbability ? meter(prediction, true) : null,
-    prediction.reasons.map((reason) => h("p", {}, t(`reason.${reason}`), " ", h("small", { class: "soft" }, reason))),
-    prediction.detail ? h("p", { class: "soft" }, reveal(prediction.detail)) : null,
+    prediction.reasons.map((reason) => h("p", {}, t(`reason.${reason}`), " ", h("code", { class: "soft" }, reason))),
+    prediction.detail ? h("p", { class: "soft" }, detailInWords(prediction)) : null,
     hasProbability && kinds && prediction.decision !== "normal" ? h("p", { class: "weak" }, t("weak", { kinds })) : null,
     hasProbability && prediction.decision !== "normal" ? zonesOf(film, redraw) : null,
     hasProbability ? h("p", { class: "weak" }, t("at", {
-      name: t(point.name), sensitivity: percent(point.sensitivity), specificity: percent(point.specificity), films: point.fitted_on })) : null,
+      name: t(point.name), sensitivity: percent(point.sensitivity), specificity: percent(point.specificity) })) : null,
     h("p", { class: "ids" }, t("predictedBy", { name: prediction.bundle.name, version: prediction.bundle.version, bundle: prediction.bundle.sha256.slice(0, 12), file: prediction.sha256.slice(0, 12) })));
 }
 
