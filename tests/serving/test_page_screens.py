@@ -126,9 +126,7 @@ def test_sensitivity_as_fitted_and_as_measured_are_named(page, workbench, six): 
     page.evaluate("() => { location.hash = 'worklist'; }")
     choose_files(page, six[:1])
     page.select_option("#operating-point", "sensitive")
-    expect(page.locator("#verdict")).to_contain_text(
-        f"As fitted, on validation films: sensitivity {100 * fitted:.1f}%"
-    )
+    expect(page.locator("#verdict")).to_contain_text(f"As fitted, on validation films: sensitivity {100 * fitted:.1f}%")
 
 
 def test_no_sentence_of_the_manifest_is_left_in_its_own_words(page, workbench):
@@ -207,7 +205,9 @@ def test_levels_of_drift_differ_in_colour_mark_and_advice(page, workbench):
 
     page.route("**/v1/drift", change)
     view = show(page, "watch")
-    expect(view.locator(".warn")).to_contain_text("The films have drifted from those that the detector was fitted on: contrast.")
+    expect(view.locator(".warn")).to_contain_text(
+        "The films have drifted from those that the detector was fitted on: contrast."
+    )
     rows = view.locator("table").first.locator("tbody tr").all()
     looks = {}
     for row, level in zip(rows, levels, strict=False):
@@ -289,7 +289,9 @@ def english_alone(page):
     """Words of the English page that the French one does not have."""
     told = page.evaluate("async () => (await import('/page/words.js')).allWords")
     words = {
-        language: {word.lower() for text in told[language].values() for word in WORD.findall(re.sub(r"\{\w+\}", "", str(text)))}
+        language: {
+            word.lower() for text in told[language].values() for word in WORD.findall(re.sub(r"\{\w+\}", "", str(text)))
+        }
         for language in told
     }
     return words["en"] - words["fr"]
@@ -350,7 +352,10 @@ def test_axe_finds_nothing_serious_on_any_screen(browser, workbench, changed_fil
             page.get_by_text("As a table").click()
         found = Axe().run(page).response["violations"]
         serious = [one for one in found if one["impact"] in ("serious", "critical")]
-        assert not serious, (screen, json.dumps([(one["id"], [n["target"] for n in one["nodes"]][:5]) for one in serious]))
+        assert not serious, (
+            screen,
+            json.dumps([(one["id"], [n["target"] for n in one["nodes"]][:5]) for one in serious]),
+        )
         wide = page.evaluate("() => document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert wide <= 0, screen
     context.close()

@@ -32,7 +32,7 @@ export function drawVerdict(node, film, redraw) {
 export function meter(prediction, labelled = false) {
   const { threshold, refer_from: from, refer_to: to } = prediction.operating_point;
   const at = 100 * threshold, words = t("threshold", { value: percent(threshold) });
-  return h("div", { class: "meter", role: "img", "aria-label": `${t("chance")} ${percent(prediction.pneumonia_probability)}; ${words}; ${t("referBand", { from: percent(from), to: percent(to) })}` },
+  return h("div", { class: "meter", role: "img", "aria-label": t("meterSaid", { value: percent(prediction.pneumonia_probability), threshold: words, band: t("referBand", { from: percent(from), to: percent(to) }) }) },
     s("svg", { "aria-hidden": "true", class: prediction.decision },
       s("rect", { class: "band", x: `${100 * from}%`, y: 0, height: "100%", width: `${100 * (to - from)}%` }),
       s("rect", { x: 0, y: 0, height: "100%", width: `${100 * prediction.pneumonia_probability}%`, rx: 3, fill: "currentColor" }),

@@ -25,12 +25,12 @@ function verdicts(drift) {
   const share = drift.rejected_share;
   const now = share ? t("rejectedNow", { share: percent(share[0]), low: percent(share[1]), high: percent(share[2]), reference: percent(drift.rejected_reference) }) : t("unknown");
   const rows = Object.entries(drift.statistics).map(([name, moved]) =>
-    [statWord(name), bars(moved), verdict(moved.drift), { text: advice(name, moved.drift), class: "advice" }, number(decimal(moved.index, 3)), number(decimal(moved.by_chance, 3))]);
-  rows.push([statWord("rejected"), now, verdict(drift.rejections), { text: advice("rejected", drift.rejections), class: "advice" }, number(""), number("")]);
+    [statWord(name), verdict(moved.drift), { text: advice(name, moved.drift), class: "advice" }, bars(moved), number(decimal(moved.index, 3)), number(decimal(moved.by_chance, 3))]);
+  rows.push([statWord("rejected"), verdict(drift.rejections), { text: advice("rejected", drift.rejections), class: "advice" }, now, number(""), number("")]);
   return [
     h("p", { class: `warn ${level}`, role: "note" }, verdict(level), " ", t(`all.${level}`, { names, fewest: count(FEWEST) })),
     h("p", { class: "soft" }, t("watchLead", { images: count(drift.images), rejected: count(drift.rejected) })),
-    table([t("statistic"), t("lastFilms"), t("verdict"), t("whatToDo"), number(t("index")), number(t("byChance"))], rows, { label: t("watchTitle") })];
+    table([t("statistic"), t("verdict"), t("whatToDo"), t("lastFilms"), number(t("index")), number(t("byChance"))], rows, { label: t("watchTitle") })];
 }
 
 // Bins of the reference hold a tenth each: level bars mean that nothing has moved.

@@ -134,7 +134,7 @@ const WORDS = {
     "use.images": "Research on films like the {images} of {origin} that it was made from: {classes}. What it is worth elsewhere is not known. Not for deciding on treatment.",
     "licence.shipped": "Apache-2.0; trained on images under CC BY 4.0", "licence.site": "Apache-2.0; trained on images under CC BY 4.0; adapted to images of {origin}", "licence.none": "not stated", detectorPart: "The detector", usePart: "What it is for",
     // What a prediction says of an image
-    chanceIs: "probability of pneumonia: {value}", "detail.modality": "The header names the modality {found}; it was made for projection radiographs.", "detail.bodyPart": "The header names the body part {found}; it was made for the chest.",
+    chanceIs: "probability of pneumonia: {value}", meterSaid: "probability of pneumonia {value}; {threshold}; {band}", "detail.modality": "The header names the modality {found}; it was made for projection radiographs.", "detail.bodyPart": "The header names the body part {found}; it was made for the chest.",
     "detail.view": "The header names the view {found}; it was validated on {expected}.", "detail.noAge": "The header gives no age: whether the patient is {youngest} to {oldest} years old is not known.", "detail.age": "The header gives an age of {found} years; it was validated on patients of {youngest} to {oldest} years.",
     "detail.tooSmall": "It has {width} × {height} pixels; at least {least} a side are needed.", "detail.outside": "What was measured of the detector says nothing about this film.",
     "detail.unreadable": "{file} is no whole JPEG, PNG or DICOM image: replace it.", "detail.unsupported": "{file} is not one grey frame: export it as such.",
@@ -288,7 +288,7 @@ const WORDS = {
     "use.images": "La recherche sur des radiographies comme les {images} de {origin} dont il est issu : {classes}. Ce qu’il vaut ailleurs n’est pas connu. Pas pour décider d’un traitement.",
     "licence.shipped": "Apache-2.0 ; appris sur des images sous CC BY 4.0", "licence.site": "Apache-2.0 ; appris sur des images sous CC BY 4.0 ; adapté à des images de {origin}", "licence.none": "non précisée", detectorPart: "Le détecteur", usePart: "À quoi il sert",
     // Ce qu’une prédiction dit d’une image
-    chanceIs: "probabilité de pneumonie : {value}", "detail.modality": "L’en-tête indique la modalité {found} ; il est fait pour des radiographies par projection.", "detail.bodyPart": "L’en-tête indique la partie du corps {found} ; il est fait pour le thorax.",
+    chanceIs: "probabilité de pneumonie : {value}", meterSaid: "probabilité de pneumonie {value} ; {threshold} ; {band}", "detail.modality": "L’en-tête indique la modalité {found} ; il est fait pour des radiographies par projection.", "detail.bodyPart": "L’en-tête indique la partie du corps {found} ; il est fait pour le thorax.",
     "detail.view": "L’en-tête indique l’incidence {found} ; il a été validé sur {expected}.", "detail.noAge": "L’en-tête ne donne pas d’âge : on ne sait pas si le patient a de {youngest} à {oldest} ans.", "detail.age": "L’en-tête donne un âge de {found} ans ; il a été validé sur des patients de {youngest} à {oldest} ans.",
     "detail.tooSmall": "Elle a {width} × {height} pixels ; il en faut au moins {least} par côté.", "detail.outside": "Ce qui a été mesuré du détecteur ne dit rien de cette radiographie.",
     "detail.unreadable": "{file} n’est pas une image JPEG, PNG ou DICOM entière : remplacez ce fichier.", "detail.unsupported": "{file} n’est pas une seule image en niveaux de gris : exportez-la ainsi.",
