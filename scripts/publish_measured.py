@@ -26,6 +26,9 @@ OUT = Path("src/pneumoscope/bundles/measured.json")
 KEPT = ("report.json", "predictions.csv")
 THRESHOLDS = np.round(np.linspace(0, 1, 101), 2)
 MEASURES = ("binary_accuracy", "sensitivity", "specificity", "auc", "accuracy", "ece")
+# Measures of each operating point, referrals by the guard included; and those of the balanced one as users get its decisions.
+OF_POINTS = ("referred", "accuracy_of_answered")
+OF_DECIDED = ("sensitivity", "specificity")
 DIGITS = 4
 
 
@@ -47,7 +50,7 @@ def copy_evaluations(evaluations: Path) -> None:
 
 
 def detector(folder: Path) -> dict[str, Any]:
-    """Summary of one detector: measures, performance at each threshold, calibration curve."""
+    """Summary of one detector: measures, performance at each threshold and operating point, what becomes of the images, calibration curve."""
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     table = load_predictions(folder / "predictions.csv")
     probability, positive = pneumonia_probability(table.probability), table.label > 0
@@ -61,6 +64,15 @@ def detector(folder: Path) -> dict[str, Any]:
         "pneumonia": int(positive.sum()),
         "measures": {name: rounded(report["measures"][name]) for name in MEASURES},
         "curve": [performance_at(float(threshold), probability, positive, weight) for threshold in THRESHOLDS],
+        "points": {
+            name: performance_at(point["threshold"], probability, positive, weight)
+            | {measure: rounded(point["measured"][measure]) for measure in OF_POINTS}
+            for name, point in report["decisions"]["operating_points"].items()
+        },
+        "balanced": {
+            "flow": report["acceptance"]["flow"],
+            **{measure: rounded(report["acceptance"]["measures"][measure]) for measure in OF_DECIDED},
+        },
         "calibration": report["decisions"]["calibration"]["curve"],
         "commit": provenance["commit"],
         "date": provenance["date"],

@@ -182,3 +182,10 @@ def test_measures_in_the_package_are_those_of_results(monkeypatch):
         measures = report["measures"]
         assert at["true_positive"] / told["pneumonia"] == pytest.approx(measures["sensitivity"]["value"], abs=0.01)
         assert at["true_negative"] / told["normal"] == pytest.approx(measures["specificity"]["value"], abs=0.01)
+        # What becomes of the images at an operating point is that of the same bundle and thresholds.
+        for title, point in detector.bundle.manifest.operating_points.items():
+            assert told["points"][title]["threshold"] == pytest.approx(point.threshold)
+        referred = sum(
+            told["balanced"]["flow"][truth][each] for truth in ("normal", "pneumonia") for each in ("refer", "outside")
+        )
+        assert referred / told["films"] == pytest.approx(told["points"]["balanced"]["referred"]["value"], abs=1e-4)

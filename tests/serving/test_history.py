@@ -9,7 +9,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -178,3 +180,38 @@ def test_what_is_deleted_is_in_none_of_the_files(tmp_path, phantom_bundle, films
         service.get("/v1/history")
         assert service.delete("/v1/history").json() == {"deleted": 1}
         assert not any(b"Anna-Muster" in one.read_bytes() for one in tmp_path.iterdir())
+
+
+def test_decisions_are_counted_by_day_and_hour(tmp_path, phantom_bundle, films):
+    file = tmp_path / "history.sqlite"
+    with running(bundle=str(phantom_bundle), history=file) as service:
+        assert all(period["decisions"] == {} for period in service.get("/v1/history/timeline").json()["periods"])
+        outcomes = [service.post("/v1/predict", content=film.read_bytes()).json()["decision"] for film in films[:5]]
+        outcomes.append(service.post("/v1/predict", content=b"no image").json()["decision"])
+        now = datetime.now(UTC)
+        ages = [
+            timedelta(0),
+            timedelta(0),
+            timedelta(days=1),
+            timedelta(days=1),
+            timedelta(days=29),
+            timedelta(days=30),
+        ]
+        with contextlib.closing(sqlite3.connect(file)) as connection, connection:
+            for number, age in enumerate(ages, 1):
+                at = (now - age).isoformat(timespec="milliseconds")
+                connection.execute("UPDATE decisions SET time = ? WHERE id = ?", (at, number))
+        days = service.get("/v1/history/timeline").json()["periods"]
+        assert [day["start"] for day in days] == [
+            (now - timedelta(days=29 - place)).strftime("%Y-%m-%dT00:00:00Z") for place in range(30)
+        ]
+        found = {place: day["decisions"] for place, day in enumerate(days) if day["decisions"]}
+        assert found == {29: Counter(outcomes[:2]), 28: Counter(outcomes[2:4]), 0: Counter(outcomes[4:5])}
+        hours = service.get("/v1/history/timeline?step=hour&periods=25").json()["periods"]
+        assert [hours[0]["start"], hours[-1]["start"]] == [
+            at.strftime("%Y-%m-%dT%H:00:00Z") for at in (now - timedelta(days=1), now)
+        ]
+        assert [hours[0]["decisions"], hours[-1]["decisions"]] == [Counter(outcomes[2:4]), Counter(outcomes[:2])]
+        assert problem_of(service.get("/v1/history/timeline?periods=0")) == "invalid_request"
+    with running(bundle=str(phantom_bundle)) as service:
+        assert problem_of(service.get("/v1/history/timeline")) == "history_off"

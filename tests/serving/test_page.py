@@ -491,9 +491,13 @@ def test_how_good_it_is_moves_with_the_operating_point(page, workbench):
     view = page.locator("#page-performance")
     expect(view).to_contain_text(f"{100 * own['measures']['binary_accuracy']['value']:.1f}%")
     page.get_by_role("button", name="sensitive").click()
-    point = own["curve"][round(100 * workbench.get("/v1/bundle").json()["operating_points"]["sensitive"]["threshold"])]
-    cells = [int(text) for text in view.locator(".matrix td:not(.corner)").all_inner_texts()]
+    matrix = view.locator(".matrix").first.locator("td:not(.corner)")
+    point = own["points"]["sensitive"]
+    cells = [int(text) for text in matrix.all_inner_texts()]
     assert cells == [point["true_positive"], point["false_negative"], point["false_positive"], point["true_negative"]]
+    page.locator("#move-threshold").fill("30")
+    assert int(matrix.first.inner_text()) == own["curve"][30]["true_positive"]
+    page.get_by_role("button", name="sensitive").click()
     page.locator("#move-prevalence").fill("10")
     hits, alarms = 0.1 * point["sensitivity"]["value"], 0.9 * (1 - point["specificity"]["value"])
     expect(view).to_contain_text(f"{100 * hits / (hits + alarms):.1f}%")

@@ -6,7 +6,8 @@ The file holds no images, but the names that files were sent under, so only its 
 import json
 import sqlite3
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ CREATE TABLE IF NOT EXISTS decisions (
 );
 CREATE INDEX IF NOT EXISTS by_decision ON decisions (decision, id);
 CREATE INDEX IF NOT EXISTS by_hash ON decisions (sha256);
+CREATE INDEX IF NOT EXISTS by_time ON decisions (time, decision);
 """
 # Fields that predictions of earlier versions lack.
 _LATER_FIELDS: dict[str, Any] = {"zones": None}
@@ -45,6 +47,33 @@ class Entry:
     id: int
     time: str
     prediction: dict[str, Any]
+
+
+class Step(StrEnum):
+    """Length of the periods of a timeline."""
+
+    HOUR = "hour"
+    DAY = "day"
+
+
+# Length of a period, the beginning that the times of its decisions share, and the rest of its start.
+_PERIODS = {
+    Step.HOUR: (timedelta(hours=1), "%Y-%m-%dT%H", ":00:00Z"),
+    Step.DAY: (timedelta(days=1), "%Y-%m-%d", "T00:00:00Z"),
+}
+
+
+@dataclass(frozen=True)
+class Period:
+    """Decisions of an hour or a day.
+
+    Attributes:
+        start: Start of the period, UTC, ISO 8601.
+        decisions: Decision, `refer` or `rejected` to the number of decisions on record; empty where there are none.
+    """
+
+    start: str
+    decisions: dict[str, int]
 
 
 class History:
@@ -122,6 +151,36 @@ class History:
                 ).fetchall()
 
         return [_entry(*columns) for columns in await self._reading.run(select)]
+
+    async def timeline(self, step: Step, periods: int) -> list[Period]:
+        """Counts of decisions over time.
+
+        Args:
+            step: Length of a period.
+            periods: Number of periods, 1 or more; the last one is the present one.
+
+        Returns:
+            All periods, the earliest first, those without decisions included.
+
+        Raises:
+            HistoryLockedError: The file stayed locked.
+        """
+        length, shared, rest = _PERIODS[step]
+        now = datetime.now(UTC)
+        starts = [(now - place * length).strftime(shared) for place in reversed(range(periods))]
+
+        def select() -> list[tuple[str, str, int]]:
+            with self._reading.lock:
+                return self._reading.connection.execute(
+                    "SELECT substr(time, 1, ?) AS start, decision, COUNT(*) FROM decisions WHERE time >= ? GROUP BY start, decision",
+                    (len(starts[0]), starts[0]),
+                ).fetchall()
+
+        counts: dict[str, dict[str, int]] = {start: {} for start in starts}
+        for start, decision, count in await self._reading.run(select):
+            if start in counts:  # a decision may have been made since
+                counts[start][decision] = count
+        return [Period(start + rest, decisions) for start, decisions in counts.items()]
 
     async def latest(self) -> dict[str, Entry]:
         """SHA-256 of each image to the newest decision on it, in the order of these decisions.

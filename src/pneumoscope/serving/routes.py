@@ -14,7 +14,7 @@ from PIL import Image
 from pneumoscope.inference.overlay import as_png
 from pneumoscope.inference.prediction import Prediction
 from pneumoscope.serving import schemas
-from pneumoscope.serving.history import History
+from pneumoscope.serving.history import History, Step
 from pneumoscope.serving.openapi import form_body, image_body, problem_responses
 from pneumoscope.serving.problems import Problem, ProblemError
 from pneumoscope.serving.service import Service
@@ -265,6 +265,19 @@ def add_history(app: FastAPI, service: Service) -> None:
         named = service.served.bundle.manifest.scheme.outcome(decision) if decision else ""
         entries = await kept().search(text, named, before, limit)
         return JSONResponse({"entries": [asdict(entry) for entry in entries]})
+
+    @app.get(
+        "/v1/history/timeline",
+        tags=["history"],
+        summary="Count what was decided, by hour or day",
+        response_model=schemas.TimelineSchema,
+        responses=problem_responses(*kinds),
+    )
+    async def timeline(
+        step: Annotated[Step, Query(description="Length of a period; days of UTC.")] = Step.DAY,
+        periods: Annotated[int, Query(description="Number of periods up to now.", ge=1, le=1000)] = 30,
+    ) -> Response:
+        return JSONResponse({"periods": [asdict(period) for period in await kept().timeline(step, periods)]})
 
     @app.delete(
         "/v1/history",

@@ -16,7 +16,7 @@ from pneumoscope.evaluation.drift import StatisticDrift
 from pneumoscope.inference.drift import DriftReport
 from pneumoscope.inference.prediction import Prediction
 from pneumoscope.serving.adaptations import AdaptationLimits, AdaptationRecord
-from pneumoscope.serving.history import Entry
+from pneumoscope.serving.history import Entry, Period
 from pneumoscope.serving.problems import Kind
 from pneumoscope.serving.readings import ReaderFinding, Reading
 from pneumoscope.types import BundleUsed, Decision, OperatingPoint, Reason
@@ -76,6 +76,7 @@ DriftSchema = model_of(
     "DriftSchema",
     {"rejected_share": list[float] | None, "statistics": dict[str, MovedSchema]},  # type: ignore[valid-type]
 )
+PeriodSchema = model_of(Period, "PeriodSchema")
 EntrySchema = model_of(Entry, "EntrySchema", {"prediction": PredictionSchema})
 AdaptationSchema = model_of(AdaptationRecord, "AdaptationSchema")
 AdaptationLimitsSchema = model_of(AdaptationLimits, "AdaptationLimitsSchema")
@@ -118,6 +119,13 @@ class HistorySchema(BaseModel):
 
     model_config = _CLOSED
     entries: list[EntrySchema]  # type: ignore[valid-type]
+
+
+class TimelineSchema(BaseModel):
+    """Counts of decisions over time."""
+
+    model_config = _CLOSED
+    periods: list[PeriodSchema] = Field(description="The earliest first.")  # type: ignore[valid-type]
 
 
 class AdaptationListSchema(BaseModel):

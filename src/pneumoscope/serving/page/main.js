@@ -3,8 +3,10 @@ import { h } from "./dom.js";
 import { drawFrame, startFrame } from "./frame.js";
 import { link } from "./link.js";
 import { drawAdapt, isSending } from "./adapt.js";
+import { drawBanner, startBanner } from "./banner.js";
 import { useClassNames } from "./labels.js";
 import { drawPerformance } from "./performance.js";
+import { inWords } from "./plain.js";
 import { getJson, watchBundle } from "./service.js";
 import { drawWatch } from "./watch.js";
 import { ofSite, t, useBundle } from "./words.js";
@@ -19,17 +21,21 @@ const $ = (id) => document.getElementById(id);
 let bundle = null;
 
 function drawAbout(node) {
-  const pairs = [["detector", `${bundle.name} ${bundle.version} (${bundle.architecture})`], ["use", bundle.intended_use], ["fittedOn", bundle.fitted_on],
-    ["licence", bundle.licence], ["citation", bundle.citation], ["identity", bundle.sha256],
-    ["accepts", bundle.accept.map((reason) => `${t(`reason.${reason}`)} (${reason})`).join(" ") || t("acceptsNone")]];
   const list = (name) => h("ul", {}, t(name).map((line) => h("li", {}, line)));
+  const accepted = bundle.accept.map((reason) => h("li", {}, t(`reason.${reason}`), " ", h("code", { class: "soft" }, reason)));
+  const card = (title, ...children) => h("section", { class: "card" }, h("h2", {}, t(title)), children);
+  const pairs = (found) => h("dl", { class: "pairs" }, found.flatMap(([name, value]) => [h("dt", {}, t(name)), h("dd", {}, value)]));
   node.replaceChildren(
     h("h1", {}, t("aboutTitle")), h("p", {}, h("strong", {}, t("notice"))),
-    h("dl", { class: "pairs" }, pairs.flatMap(([name, value]) => [h("dt", {}, t(name)), h("dd", {}, value)])),
-    // These speak about the detectors that ship.
-    ...(ofSite ? [] : [h("h2", {}, t("notForTitle")), list("notFor"), h("h2", {}, t("limitsTitle")), list("limits")]),
-    h("h2", {}, t("privacyTitle")), list("privacy"),
-    h("h2", {}, t("moreTitle")), h("p", {}, t("moreText"), h("a", { href: "/docs" }, t("api")), ", ", link("/v1/openapi.json", "openapi.json"), ", ", link("/metrics", "metrics.txt")));
+    h("div", { class: "about" },
+      card("usePart", h("p", {}, inWords(bundle.intended_use)),
+        accepted.length ? [h("p", {}, t("accepts")), h("ul", {}, accepted)] : h("p", {}, t("acceptsNone"))),
+      card("detectorPart", pairs([["detector", `${bundle.name} ${bundle.version} (${bundle.architecture})`], ["fittedOn", inWords(bundle.fitted_on)],
+        ["licence", inWords(bundle.licence)], ["citation", inWords(bundle.citation)], ["identity", h("code", {}, bundle.sha256)]])),
+      // These speak about the detectors that ship.
+      ofSite ? [] : [card("notForTitle", list("notFor")), card("limitsTitle", list("limits"))],
+      card("privacyTitle", list("privacy")),
+      card("moreTitle", h("p", {}, t("moreText"), h("a", { href: "/docs" }, t("api")), ", ", link("/v1/openapi.json", "openapi.json"), ", ", link("/metrics", "metrics.txt")))));
 }
 
 const DRAW = {
@@ -49,6 +55,7 @@ async function open(focus) {
     else link.removeAttribute("aria-current");
   }
   document.title = name === "worklist" ? "pneumoscope" : `${t(name)} · pneumoscope`;
+  drawBanner();
   if (focus) $("content").focus({ preventScroll: true });
   try {
     await DRAW[name]($(`page-${name}`));
@@ -67,7 +74,7 @@ function showKeys() {
 }
 
 function onKey(event) {
-  const typing = event.target.closest("input, select, textarea, dialog") && event.target.type !== "range";
+  const typing = event.target.closest("input, select, textarea, dialog") && !["range", "checkbox", "file"].includes(event.target.type);
   if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.key === "?") showKeys();
   else if (!$("page-worklist").hidden && SHORTCUTS[event.key] && !(event.target.type === "range" && event.key.startsWith("Arrow"))) {
@@ -126,6 +133,7 @@ try {
   await Promise.all([startKeeping(session.readings, history), startWelcome(addAll, films)]);
   addAll(session.films);
   wordsChanged();
+  startBanner();
   await open(false);
   document.documentElement.dataset.ready = "yes";
 } catch (error) {

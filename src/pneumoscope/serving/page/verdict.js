@@ -1,7 +1,7 @@
 // What the detector says of a film: decision, probability beside its thresholds, reasons, lung zones, and by which bundle.
 import { h, put, s } from "./dom.js";
-import { reveal } from "./names.js";
 import { isHidden } from "./readings.js";
+import { detailInWords } from "./plain.js";
 import { evidenceOf } from "./viewer.js";
 import { percent, t } from "./words.js";
 
@@ -21,15 +21,15 @@ export function drawVerdict(node, film, redraw) {
   put(node,
     h("div", { class: "top" },
       h("span", { class: `decision ${prediction.decision}` }, t(prediction.decision)),
-      hasProbability ? h("span", { class: "chance" }, `${t("chance")}: ${percent(probability)}${prediction.validated ? "" : ` (${t("notValidated")})`}`) : null,
+      hasProbability ? h("span", { class: "chance" }, `${t("chanceIs", { value: percent(probability) })}${prediction.validated ? "" : ` (${t("notValidated")})`}`) : null,
       prediction.decision === "refer" ? h("span", {}, t("referAdvice")) : null),
     hasProbability ? meter(prediction, true) : null,
-    prediction.reasons.map((reason) => h("p", {}, t(`reason.${reason}`), " ", h("small", { class: "soft" }, reason))),
-    prediction.detail ? h("p", { class: "soft" }, reveal(prediction.detail)) : null,
+    prediction.reasons.map((reason) => h("p", {}, t(`reason.${reason}`), " ", h("code", { class: "soft" }, reason))),
+    prediction.detail ? h("p", { class: "soft" }, detailInWords(prediction)) : null,
     hasProbability && kinds && prediction.decision !== "normal" ? h("p", { class: "weak" }, t("weak", { kinds })) : null,
     hasProbability && prediction.decision !== "normal" ? zonesOf(film, redraw) : null,
     hasProbability ? h("p", { class: "weak" }, t("at", {
-      name: t(point.name), sensitivity: percent(point.sensitivity), specificity: percent(point.specificity), films: point.fitted_on })) : null,
+      name: t(point.name), sensitivity: percent(point.sensitivity), specificity: percent(point.specificity) })) : null,
     h("p", { class: "ids" }, t("predictedBy", { name: prediction.bundle.name, version: prediction.bundle.version, bundle: prediction.bundle.sha256.slice(0, 12), file: prediction.sha256.slice(0, 12) })));
 }
 
@@ -37,7 +37,7 @@ export function drawVerdict(node, film, redraw) {
 export function meter(prediction, labelled = false) {
   const { threshold, refer_from: from, refer_to: to } = prediction.operating_point;
   const at = 100 * threshold, words = t("threshold", { value: percent(threshold) });
-  return h("div", { class: "meter", role: "img", "aria-label": `${t("chance")} ${percent(prediction.pneumonia_probability)}; ${words}; ${t("referBand", { from: percent(from), to: percent(to) })}` },
+  return h("div", { class: "meter", role: "img", "aria-label": t("meterSaid", { value: percent(prediction.pneumonia_probability), threshold: words, band: t("referBand", { from: percent(from), to: percent(to) }) }) },
     s("svg", { "aria-hidden": "true", class: prediction.decision },
       s("rect", { class: "band", x: `${100 * from}%`, y: 0, height: "100%", width: `${100 * (to - from)}%` }),
       s("rect", { x: 0, y: 0, height: "100%", width: `${100 * prediction.pneumonia_probability}%`, rx: 3, fill: "currentColor" }),

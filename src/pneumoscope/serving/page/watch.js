@@ -1,24 +1,36 @@
 // Have the films changed, and what was decided lately.
-import { h, mark, s, table } from "./dom.js";
+import { h, mark, put, s, table } from "./dom.js";
+import { FEWEST, statWord, worst } from "./drift.js";
 import { reveal } from "./names.js";
 import { history, remove, getJson } from "./service.js";
-import { count, decimal, decisionWord, percent, t } from "./words.js";
+import { drawTimeline } from "./timeline.js";
+import { count, dateTime, decimal, decisionWord, percent, t } from "./words.js";
 
 const number = (text) => ({ text, class: "number" });
 
 export async function drawWatch(node) {
   const drift = await getJson("/v1/drift");
-  node.replaceChildren(h("h1", {}, t("watchTitle")));
-  if (drift.rejected_reference == null) node.append(h("p", {}, t("watchNone")));
-  else {
-    const rows = Object.entries(drift.statistics).map(([name, moved]) => [t(`stat.${name}`), bars(moved), number(decimal(moved.index, 3)), number(decimal(moved.by_chance, 3)), t(moved.drift)]);
-    const share = drift.rejected_share;
-    rows.push([t("rejectedShare"), share ? `${percent(share[0])} (${percent(share[1])} – ${percent(share[2])}), ${percent(drift.rejected_reference)}` : t("unknown"), number(""), number(""), t(drift.rejections)]);
-    node.append(h("p", {}, t("watchLead", { images: count(drift.images), rejected: count(drift.rejected) })),
-      table([t("statistic"), t("lastFilms"), number(t("index")), number(t("byChance")), t("verdict")], rows, { label: t("watchTitle") }));
-  }
-  node.append(h("h2", {}, t("historyTitle")));
-  await drawHistory(node);
+  put(node, h("h1", {}, t("watchTitle")), drift.rejected_reference == null ? h("p", {}, t("watchNone")) : verdicts(drift));
+  const [timeline, kept] = [h("div"), h("div")];
+  node.append(timeline, kept);
+  kept.append(h("h2", {}, t("historyTitle")));
+  if (await drawHistory(kept)) await drawTimeline(timeline);
+}
+
+const verdict = (level) => h("span", { class: `level ${level}` }, t(level));
+const advice = (name, level) => (["steady", "too_few"].includes(level) ? t(`do.${level}`) : `${t(`do.${name}`)}${level === "drifted" ? ` ${t("do.drifted")}` : ""}`);
+
+function verdicts(drift) {
+  const { level, names } = worst(drift);
+  const share = drift.rejected_share;
+  const now = share ? t("rejectedNow", { share: percent(share[0]), low: percent(share[1]), high: percent(share[2]), reference: percent(drift.rejected_reference) }) : t("unknown");
+  const rows = Object.entries(drift.statistics).map(([name, moved]) =>
+    [statWord(name), verdict(moved.drift), { text: advice(name, moved.drift), class: "advice" }, bars(moved), number(decimal(moved.index, 3)), number(decimal(moved.by_chance, 3))]);
+  rows.push([statWord("rejected"), verdict(drift.rejections), { text: advice("rejected", drift.rejections), class: "advice" }, now, number(""), number("")]);
+  return [
+    h("p", { class: `warn ${level}`, role: "note" }, verdict(level), " ", t(`all.${level}`, { names, fewest: count(FEWEST) })),
+    h("p", { class: "soft" }, t("watchLead", { images: count(drift.images), rejected: count(drift.rejected) })),
+    table([t("statistic"), t("verdict"), t("whatToDo"), t("lastFilms"), number(t("index")), number(t("byChance"))], rows, { label: t("watchTitle") })];
 }
 
 // Bins of the reference hold a tenth each: level bars mean that nothing has moved.
@@ -30,6 +42,7 @@ function bars(moved) {
     s("path", { d: moved.reference.map((share, place) => `${place ? "L" : "M"}${20 * place} ${35 - height(share)}H${20 * place + 20}`).join(""), stroke: "var(--text)", fill: "none" }));
 }
 
+// Whether there is a history.
 async function drawHistory(node) {
   const list = h("div");
   const input = h("input", { type: "search", id: "history-text" });
@@ -50,7 +63,7 @@ async function drawHistory(node) {
     list.replaceChildren(rows.length ? table([t("time"), t("file"), t("decision"), number(t("probability")), ""], rows.map(row), { label: t("historyTitle") }) : h("p", { class: "soft" }, t("historyEmpty")));
   }
 
-  const row = ({ id, time, prediction }) => [time.slice(0, 19).replace("T", " "), reveal(prediction.file) || prediction.sha256.slice(0, 16),
+  const row = ({ id, time, prediction }) => [dateTime(time, { dateStyle: "medium", timeStyle: "medium" }), reveal(prediction.file) || prediction.sha256.slice(0, 16),
     h("span", { class: `decision ${prediction.decision}` }, decisionWord(prediction)),
     number(prediction.pneumonia_probability == null ? t("unknown")
       : [prediction.validated === false ? mark("!", t("notValidated")) : null, percent(prediction.pneumonia_probability)]),
@@ -60,7 +73,7 @@ async function drawHistory(node) {
     await search();
   } catch (error) {
     node.append(h("p", { class: "soft" }, error.code === "history_off" ? t("historyOff") : error.message));
-    return;
+    return false;
   }
   more.addEventListener("click", () => search(oldest));
   select.addEventListener("change", () => search());
@@ -68,4 +81,5 @@ async function drawHistory(node) {
     h("label", { for: "history-text" }, t("search")), input, select, h("button", {}, t("searchGo")),
     h("button", { type: "button", onclick: () => confirm(t("really")) && remove("/v1/history").then(() => search()) }, t("deleteAll")));
   node.append(form, list, more);
+  return true;
 }

@@ -248,7 +248,10 @@ function drawProgress(done) {
   bar.value = done;
   const whole = all > 0 && done === all;
   // Said once: what follows is not to be said over.
-  if (whole && allDone !== done) $("announcement").textContent = t("analysedCount", { done: count(done), all: count(all) });
+  if (whole && allDone !== done) {
+    $("announcement").textContent = t("analysedCount", { done: count(done), all: count(all) });
+    document.dispatchEvent(new Event("films-analysed"));
+  }
   allDone = whole ? done : 0;
   if (done === all) batch = null;
   if (!batch) return;
