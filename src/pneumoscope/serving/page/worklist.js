@@ -7,7 +7,8 @@ import { FilmList } from "./list.js";
 import { fillRow } from "./rows.js";
 import { predict } from "./service.js";
 import { drawVerdict } from "./verdict.js";
-import { forgetFilms, prefetch, Stage } from "./viewer.js";
+import { compare, refreshOthers, startTools, TOOL_KEYS, toolWordsChanged } from "./tools.js";
+import { forgetFilms, prefetch } from "./viewer.js";
 import { count, currentLanguage, t } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
@@ -31,8 +32,7 @@ export function startWorklist(inUse, kept) {
   useSettings("balanced", inUse.prevalence);
   $("prevalence").value = 100 * inUse.prevalence;
   $("drop").querySelector("[data-word=dropMore]").dataset.word = kept ? "dropMoreKept" : "dropMore";
-  stages.push(new Stage(refreshTools));
-  $("stages").append(stages[0].node);
+  startTools(stages, changed);
   list = new FilmList($("films"), ROW, (node, film) => fillRow(node, film, { chosen: film === chosen, pinned: stages[1]?.item === film, pick, retry: analyse, redraw: () => changed(film) }));
   watchFilms(redraw);
 
@@ -61,14 +61,6 @@ export function startWorklist(inUse, kept) {
   window.addEventListener("beforeunload", (event) => labelledFilms().length && event.preventDefault());
   $("print").addEventListener("click", printReport);
   $("clear").addEventListener("click", clear);
-  $("tool-window").addEventListener("click", () => useTool("window"));
-  $("tool-pan").addEventListener("click", () => useTool("pan"));
-  $("zoom-in").addEventListener("click", () => each((stage) => stage.zoomBy(1.25)));
-  $("zoom-out").addEventListener("click", () => each((stage) => stage.zoomBy(0.8)));
-  $("fit").addEventListener("click", () => each((stage) => stage.fit()));
-  $("invert").addEventListener("click", invert);
-  $("compare").addEventListener("click", compare);
-  $("evidence").addEventListener("input", (event) => each((stage) => stage.showEvidence(event.target.value / 100)));
   redraw(true);
 }
 
@@ -91,8 +83,6 @@ export function changeBundle(inUse) {
   for (const film of allFilms()) analyse(film);
   wordsChanged();
 }
-
-const each = (act) => stages.forEach(act);
 
 // File to its path in the folder that was dropped.
 const paths = new WeakMap();
@@ -183,6 +173,7 @@ function redraw(atOnce) {
     const what = `${chosen?.id} ${chosen?.version} ${currentLanguage()}`;
     if (what !== verdictOf) drawVerdict($("verdict"), chosen, () => changed(chosen));
     verdictOf = what;
+    refreshOthers(chosen, films, currentLanguage());
     drawLabels();
     drawProgress(done);
     for (const id of ["csv", "print", "clear"]) $(id).disabled = !done;
@@ -256,44 +247,6 @@ function move(step) {
   if (shown[place + step]) prefetch(shown[place + step]);
 }
 
-function useTool(tool) {
-  each((stage) => stage.use(tool));
-  $("tool-window").setAttribute("aria-pressed", String(tool === "window"));
-  $("tool-pan").setAttribute("aria-pressed", String(tool === "pan"));
-}
-
-function invert() {
-  each((stage) => stage.film && stage.invert());
-  refreshTools();
-}
-
-function refreshTools() {
-  $("invert").setAttribute("aria-pressed", String(stages[0].inverted));
-}
-
-function compare() {
-  if (stages.length > 1) {
-    const [gone] = stages.splice(1);
-    gone.onLook.disconnect();
-    gone.node.remove();
-  } else {
-    const second = new Stage(() => {});
-    second.use(stages[0].tool);
-    second.evidence = stages[0].evidence;
-    second.say(t("chooseCompare"));
-    stages.push(second);
-    $("stages").append(second.node);
-  }
-  $("compare").setAttribute("aria-pressed", String(stages.length > 1));
-  changed();
-}
-
-function toggleEvidence() {
-  const slider = $("evidence");
-  slider.value = slider.value > 0 ? 0 : 70;
-  slider.dispatchEvent(new Event("input"));
-}
-
 function nextFilter() {
   const all = ["all", ...DECISIONS];
   useFilter(all[(all.indexOf(filterInUse()) + 1) % all.length]);
@@ -301,13 +254,12 @@ function nextFilter() {
 
 export const SHORTCUTS = {
   j: () => move(1), ArrowDown: () => move(1), k: () => move(-1), ArrowUp: () => move(-1),
-  e: toggleEvidence, i: invert, "+": () => each((stage) => stage.zoomBy(1.25)), "-": () => each((stage) => stage.zoomBy(0.8)),
-  0: () => each((stage) => stage.fit()), w: () => useTool("window"), h: () => useTool("pan"), c: compare, f: nextFilter, o: () => $("files").click(),
+  ...TOOL_KEYS, f: nextFilter, o: () => $("files").click(),
   n: () => setLabel("negative"), p: () => setLabel("positive"), u: () => chosen?.label && setLabel(chosen.label),
 };
 
 export function wordsChanged() {
   if (!stages.length) return;
-  each((stage) => (stage.item ? stage.label() : stage.say(t(stage === stages[0] ? "choose" : "chooseCompare"))));
+  toolWordsChanged();
   changed();
 }
