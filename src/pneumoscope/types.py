@@ -267,7 +267,14 @@ class ImageHeader:
         body_part: Body part examined, upper case; empty where the header does not say.
         modality: Modality, such as CR or DX, upper case; empty where the header does not say.
         sex: Sex of the patient, F, M or O; empty where the header does not say.
-        patient: Hash of the patient's identifier, by which images of one patient are known; empty where the header has none.
+        patient: Hash of the patient's identifier and its issuer, 16 hex digits, by which images of one patient are known; empty where
+            the header has none.
+        taken: Date of the acquisition, else of the study, ISO 8601; empty where the header does not say.
+        manufacturer: Manufacturer of the device, at most 64 printable characters; empty where the header does not say.
+        bits: Bits stored for a pixel; None where the header does not say.
+        spacing: Distances between the centres of neighbouring rows and of neighbouring columns, mm; None where the header does not say.
+        at_detector: Whether `spacing` is that at the detector, where the patient's shadow is larger than the patient.
+        window: Centre and width of the first window, in units of the rescaled values; None where the header has none.
     """
 
     age_years: float | None = None
@@ -276,6 +283,12 @@ class ImageHeader:
     modality: str = ""
     sex: str = ""
     patient: str = ""
+    taken: str = ""
+    manufacturer: str = ""
+    bits: int | None = None
+    spacing: tuple[float, float] | None = None
+    at_detector: bool = False
+    window: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

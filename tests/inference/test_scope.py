@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +81,7 @@ def dicom(image, **attributes):
 def test_the_header_of_a_dicom_object_is_read(attributes, header):
     image = np.tile(np.arange(100, dtype=np.uint8), (80, 1))
     _, found = read_image(Path("x.dcm"), dicom(image, **attributes))
-    assert found == header
+    assert replace(found, taken="", bits=None, window=None) == header
 
 
 def test_the_detector_refers_by_the_header_unless_a_site_accepts_that(drawn_radiographs):

@@ -5,9 +5,9 @@ Single grey frames are read, whatever their compression; what is refused is refu
 and pydicom stops after so many reads.
 """
 
-import hashlib
 import io
 import logging
+import math
 import re
 import warnings
 import zlib
@@ -29,6 +29,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, 
 from pneumoscope.data import limits
 from pneumoscope.data.ages import age_in_years, age_on
 from pneumoscope.data.codecs import SIGN_IN_STREAM, decode_frame
+from pneumoscope.data.names import patient_key
 from pneumoscope.errors import UnsupportedDicom
 from pneumoscope.types import ImageHeader
 
@@ -47,22 +48,22 @@ _WANTED = [
     *("RescaleSlope", "RescaleIntercept", "RescaleType", "ModalityLUTSequence"),
     *("WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence"),
 ]
-# What a bundle's scope is compared with, and whose image it is.
-_WANTED += [
-    "Modality",
-    "BodyPartExamined",
-    "ViewPosition",
-    "PatientSex",
-    "PatientAge",
-    "PatientBirthDate",
-    "StudyDate",
-    "AcquisitionDate",
-    "PatientID",
+# What a bundle's scope is compared with, whose image it is, and what a reader wants to know; no pixel depends on these.
+_DESCRIPTIVE = [
+    *("Modality", "BodyPartExamined", "ViewPosition", "PatientSex", "PatientAge", "PatientBirthDate"),
+    *("StudyDate", "AcquisitionDate", "PatientID", "IssuerOfPatientID", "Manufacturer"),
+    *("PixelSpacing", "ImagerPixelSpacing"),
 ]
-_WANTED_TAGS: list[Any] = [Tag(keyword) for keyword in _WANTED]
+_WANTED_TAGS: list[Any] = [Tag(keyword) for keyword in (*_WANTED, *_DESCRIPTIVE)]
 _TABLES = (Tag("ModalityLUTSequence"), Tag("VOILUTSequence"))
 # What a code string or a date may hold, and a little more.
 _PLAIN_TEXT = re.compile(r"[A-Z0-9 _./-]{1,32}")
+# Characters of a long string (PS3.5, section 6.2).
+_LONG_STRING = 64
+# Bytes of an element that describes: none of them says more.
+_LONGEST_DESCRIPTION = 1024
+# Distances of neighbouring pixels of a radiograph, mm; what lies outside is a fault of the header.
+_SPACINGS = (0.005, 10.0)
 # Bytes of an element outside of a sequence; explicit lengths of two bytes allow no more.
 _LONGEST_ELEMENT = 65_536
 # Pixels that are mapped at once: NumPy widens their values to eight bytes for it.
@@ -89,6 +90,7 @@ def decode_dicom(content: bytes) -> tuple[NDArray[np.uint16], ImageHeader]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         dataset = _parse(content)
+        _drop_long_descriptions(dataset)
         _check_lengths(dataset)
         _fill_in(dataset)
         _check(dataset)
@@ -98,43 +100,93 @@ def decode_dicom(content: bytes) -> tuple[NDArray[np.uint16], ImageHeader]:
 
 
 def _header(dataset: pydicom.Dataset) -> ImageHeader:
+    spacing, at_detector = _spacing(dataset)
+    taken = _taken(dataset)
     return ImageHeader(
-        _age_years(dataset),
+        _age_years(dataset, taken),
         view=_text(dataset, "ViewPosition"),
         body_part=_text(dataset, "BodyPartExamined"),
         modality=_text(dataset, "Modality"),
         sex=_text(dataset, "PatientSex"),
         patient=_patient(dataset),
+        taken=taken.isoformat() if taken else "",
+        manufacturer=_words(dataset, "Manufacturer"),
+        bits=int(dataset.BitsStored),
+        spacing=spacing,
+        at_detector=at_detector,
+        window=_window(dataset),
     )
 
 
 def _patient(dataset: pydicom.Dataset) -> str:
     """Hash of the patient's identifier: images of one patient are recognised without keeping who it is."""
-    try:
-        identifier = dataset.get("PatientID")
-    except Exception:  # as for any element that the pixels do not depend on
-        return ""
-    known = isinstance(identifier, str) and identifier.strip()
-    return hashlib.sha256(identifier.strip().encode()).hexdigest()[:16] if known else ""
+    identifier = _string(dataset, "PatientID")
+    # The same identifier of two hospitals is of two patients.
+    issuer = _string(dataset, "IssuerOfPatientID")
+    return patient_key(f"{issuer}\0{identifier}" if issuer else identifier) if identifier else ""
 
 
-def _text(dataset: pydicom.Dataset, keyword: str) -> str:
-    """Value of a text element, upper case; empty where it is missing, multiple, damaged or not plain text."""
+def _string(dataset: pydicom.Dataset, keyword: str) -> str:
+    """Value of a text element without spaces around it; empty where it is missing, multiple, damaged or no text."""
     try:
         value = dataset.get(keyword)
     except Exception:  # a damaged element that the pixels do not depend on makes no image unreadable
         return ""
-    text = value.strip().upper() if isinstance(value, str) else ""
+    return value.strip() if isinstance(value, str) else ""
+
+
+def _text(dataset: pydicom.Dataset, keyword: str) -> str:
+    """Value of a text element, upper case; empty as well where it is not plain text."""
+    text = _string(dataset, keyword).upper()
     return text if _PLAIN_TEXT.fullmatch(text) else ""
 
 
-def _age_years(dataset: pydicom.Dataset) -> float | None:
+def _words(dataset: pydicom.Dataset, keyword: str) -> str:
+    """Value of a text element in any script, cut to a long string; empty as well where it holds what is not printable."""
+    text = _string(dataset, keyword)
+    return text[:_LONG_STRING].rstrip() if text.isprintable() else ""
+
+
+def _numbers(dataset: pydicom.Dataset, keyword: str) -> tuple[float, ...]:
+    """Values of an element of numbers; empty where it is missing, damaged, or holds what is no finite number."""
+    try:
+        value = dataset.get(keyword)
+        several = value if isinstance(value, pydicom.multival.MultiValue) else [] if value is None else [value]
+        numbers = tuple(float(each) for each in several)
+    except Exception:  # as for any element that the pixels do not depend on
+        return ()
+    return numbers if all(map(math.isfinite, numbers)) else ()
+
+
+def _spacing(dataset: pydicom.Dataset) -> tuple[tuple[float, float] | None, bool]:
+    """Distances of rows and of columns in mm, None where unknown, and whether they are those at the detector.
+
+    Where Pixel Spacing repeats Imager Pixel Spacing, nobody has corrected it for the magnification (PS3.3, section 10.7.1.3).
+    """
+    low, high = _SPACINGS
+    of_patient, of_detector = (
+        found if len(found := _numbers(dataset, keyword)) == 2 and all(low <= each <= high for each in found) else None
+        for keyword in ("PixelSpacing", "ImagerPixelSpacing")
+    )
+    spacing = of_patient or of_detector
+    return ((spacing[0], spacing[1]), spacing == of_detector) if spacing else (None, False)
+
+
+def _window(dataset: pydicom.Dataset) -> tuple[float, float] | None:
+    centre, width = _numbers(dataset, "WindowCenter"), _numbers(dataset, "WindowWidth")
+    return (centre[0], width[0]) if centre and width else None
+
+
+def _age_years(dataset: pydicom.Dataset, taken: date | None) -> float | None:
     """Age of the patient, from its own element or from the dates of birth and study; None where neither says it."""
     if stated := _text(dataset, "PatientAge"):
         return age_in_years(stated)
     born = _date(dataset, "PatientBirthDate")
-    taken = _date(dataset, "AcquisitionDate") or _date(dataset, "StudyDate")
     return age_on(born, taken) if born and taken else None
+
+
+def _taken(dataset: pydicom.Dataset) -> date | None:
+    return _date(dataset, "AcquisitionDate") or _date(dataset, "StudyDate")
 
 
 def _date(dataset: pydicom.Dataset, keyword: str) -> date | None:
@@ -198,6 +250,16 @@ def _pieces(deflated: memoryview) -> Iterator[bytes]:
             left = inflater.unconsumed_tail
     if not inflater.eof:
         raise ValueError("truncated deflated dataset")
+
+
+def _drop_long_descriptions(dataset: pydicom.Dataset) -> None:
+    """Remove elements that describe the image but are sequences or too long to say anything: they make no image unreadable."""
+    for keyword in _DESCRIPTIVE:
+        tag = Tag(keyword)
+        if tag in dataset:
+            value = dataset.get_item(tag).value
+            if value is not None and (not isinstance(value, bytes) or len(value) > _LONGEST_DESCRIPTION):
+                del dataset[tag]
 
 
 def _check_lengths(dataset: pydicom.Dataset, longest: int = _LONGEST_ELEMENT) -> None:

@@ -4,6 +4,7 @@ Kaggle's copy: `person1_bacteria_1.jpeg`, `person447_virus_921_1.jpeg`, `IM-0115
 `NORMAL2-IM-1427-0001.jpeg`. Mendeley's original: `BACTERIA-1008087-0001.jpeg`, `VIRUS-...`, `NORMAL-...`.
 """
 
+import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -47,6 +48,11 @@ def parse_name(stem: str) -> ParsedName | None:
     if match := _MENDELEY.fullmatch(stem):
         return ParsedName(match["patient"], _WORDS[match["word"].lower()])
     return None
+
+
+def patient_key(identifier: str) -> str:
+    """Hash of a patient's identifier, 16 hex digits: equal for equal patients, without telling who it is."""
+    return hashlib.sha256(identifier.encode(errors="backslashreplace")).hexdigest()[:16]
 
 
 def parse_file_name(path: PurePath) -> ParsedName | None:

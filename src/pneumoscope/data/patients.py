@@ -1,12 +1,27 @@
 """Patients of labelled images: by table or file name, else by the header of a DICOM object, else by a folder."""
 
 from collections.abc import Sequence
+from pathlib import PurePath
 
+from pneumoscope.data.names import parse_file_name, patient_key
 from pneumoscope.data.sources import SourceImage
 from pneumoscope.types import ImageHeader
 
 # Prefix of patients that headers name.
 _HEADER = "header/"
+
+
+def patient_of(file: str, header: ImageHeader | None) -> str:
+    """Key of the patient of one image, 16 hex digits; empty where it is not known.
+
+    Args:
+        file: Name of the file, which is looked at where there is no header.
+        header: Header of a DICOM object; None for other files.
+    """
+    if header is not None:
+        return header.patient
+    name = parse_file_name(PurePath(file))
+    return patient_key(name.patient) if name else ""
 
 
 def patients_of(

@@ -109,6 +109,7 @@ class Decider:
             frame=score.frame,
             statistics=score.statistics,
             scheme=self._manifest.scheme,
+            header=score.header,
         )
 
     def _rejected(self, score: ImageScore) -> Prediction:
@@ -125,4 +126,5 @@ class Decider:
             bundle=self._bundle,
             notice=self._manifest.notice,
             scheme=self._manifest.scheme,
+            header=score.header,
         )

@@ -247,7 +247,8 @@ class Detector:
             elif rejected_too:
                 yield from self._score([image], evidence, described)
             else:
-                yield ImageScore(image.name, image.sha256, image.rejection, _in_words(image.rejection, image.pixels))
+                words = _in_words(image.rejection, image.pixels)
+                yield ImageScore(image.name, image.sha256, image.rejection, words, header=image.header.header)
 
     def _score(self, images: Sequence["_Prepared"], evidence: bool, described: bool) -> Iterator[ImageScore]:
         """Scores of readable images, which are one batch of the network."""

@@ -11,6 +11,7 @@ from pneumoscope.types import (
     BundleUsed,
     ClassScheme,
     Decision,
+    ImageHeader,
     ImageStatistics,
     OperatingPoint,
     Reason,
@@ -50,6 +51,7 @@ class Prediction:
         frame: Top, left, bottom, right of the network's input, as fractions of the image's height and width.
         statistics: Statistics for drift monitoring; None for a rejected image. Not part of `to_dict`.
         scheme: Classes of the bundle. Not part of `to_dict`.
+        header: Header of a DICOM object; None for other files and where it cannot be read. Not part of `to_dict`.
         image: Image as `Detector.predict` was given it, for drawing; None where several were predicted, which are drawn from
             their files. Not part of `to_dict`.
     """
@@ -71,6 +73,7 @@ class Prediction:
     frame: tuple[float, float, float, float] | None = field(default=None, compare=False)
     statistics: ImageStatistics | None = field(default=None, compare=False)
     scheme: ClassScheme = field(default=BINARY, compare=False)
+    header: ImageHeader | None = field(default=None, compare=False)
     image: Any = field(default=None, compare=False)
 
     def __repr__(self) -> str:

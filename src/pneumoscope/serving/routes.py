@@ -11,6 +11,7 @@ from fastapi import FastAPI, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 from PIL import Image
 
+from pneumoscope.data.patients import patient_of
 from pneumoscope.inference.overlay import as_png
 from pneumoscope.inference.prediction import Prediction
 from pneumoscope.serving import schemas
@@ -19,7 +20,7 @@ from pneumoscope.serving.openapi import form_body, image_body, problem_responses
 from pneumoscope.serving.problems import Problem, ProblemError
 from pneumoscope.serving.service import Service
 from pneumoscope.serving.tasks import DecodeImages, DrawEvidence, DrawnEvidence, GreyLevels
-from pneumoscope.types import Decision
+from pneumoscope.types import Decision, ImageHeader
 
 _LARGEST_ID = 2**63 - 1
 
@@ -46,10 +47,32 @@ _LEVELS = {
     "headers": {
         name: {"schema": {"type": "integer"}, "description": description}
         for name, description in (("Film-Height", "Pixels."), ("Film-Width", "Pixels."), ("Film-Bits", "8 or 16."))
+    }
+    | {
+        "Film-Header": {
+            "schema": {"type": "string"},
+            "description": "Header of a DICOM object, a JSON object in ASCII of what is known of: `age_years`, `view`, `body_part`, "
+            "`modality`, `sex`, `taken` (ISO 8601), `manufacturer`, `bits` (stored), `spacing` (of rows and of columns, mm), "
+            "`at_detector` (whether `spacing` is that at the detector), `window` (centre and width, as in the header). No name and no "
+            "identifier of the patient. Absent for other files.",
+        }
     },
 }
 
 
+_PREDICTED = {
+    "headers": {
+        "Film-Patient": {
+            "schema": {"type": "string", "pattern": "^[0-9a-f]{16}$"},
+            "description": "Key of the patient, from the identifier and its issuer in the header of a DICOM object, or from a file name of "
+            "the Guangzhou data set; absent where neither is known.",
+        },
+        "Film-Date": {
+            "schema": {"type": "string", "format": "date"},
+            "description": "Date of the acquisition or study in the header of a DICOM object; absent where it is not known.",
+        },
+    }
+}
 _DRAWN = {
     "content": {"image/png": {}},
     "description": "At the film's own size.",
@@ -72,7 +95,7 @@ def add_predictions(app: FastAPI, service: Service) -> None:
         summary="Predict one image",
         response_model=schemas.PredictionWithEvidenceSchema,
         openapi_extra=image_body(),
-        responses=problem_responses(*kinds),
+        responses=problem_responses(*kinds) | {200: _PREDICTED},
     )
     async def predict(
         request: Request,
@@ -86,7 +109,7 @@ def add_predictions(app: FastAPI, service: Service) -> None:
             served.queue.check_room()
             async with service.uploads.image(request, file) as image:
                 [prediction] = await service.predict(request, served, [image], settings)
-        return JSONResponse(_to_dict(prediction, evidence))
+        return JSONResponse(_to_dict(prediction, evidence), headers=_origin(prediction))
 
     @app.post(
         "/v1/predict/batch",
@@ -144,7 +167,8 @@ def add_drawing(app: FastAPI, service: Service) -> None:
             async with service.uploads.image(request, "") as image:
                 levels: GreyLevels = await service.result(served, DecodeImages([image]))
         size = {"Film-Height": str(levels.height), "Film-Width": str(levels.width), "Film-Bits": str(levels.bits)}
-        return Response(levels.content, media_type="application/octet-stream", headers=size)
+        header = {"Film-Header": _to_json(levels.header)} if levels.header else {}
+        return Response(levels.content, media_type="application/octet-stream", headers=size | header)
 
     @app.get(
         "/v1/sample",
@@ -318,6 +342,19 @@ def _sample() -> bytes:
     from pneumoscope.data.phantom import phantom_image
 
     return as_png(Image.fromarray(phantom_image("bacteria", np.random.default_rng(0), height=768)))
+
+
+def _origin(prediction: Prediction) -> dict[str, str]:
+    """Whose image it is and of which day, as response headers; both are of use beside other images alone."""
+    taken = prediction.header.taken if prediction.header else ""
+    known = {"Film-Patient": patient_of(prediction.file, prediction.header), "Film-Date": taken}
+    return {name: value for name, value in known.items() if value}
+
+
+def _to_json(header: ImageHeader) -> str:
+    """What is known from a header, in ASCII; texts in it are short, and the patient's key is left out."""
+    known = {name: value for name, value in asdict(header).items() if value not in ("", None) and name != "patient"}
+    return json.dumps(known)
 
 
 def _kind(problem: Problem) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def _field(description: str, kind: Any) -> Any:
     return Field(description=description or None, **limits)
 
 
-_BARE = {"evidence_map": None, "frame": None, "statistics": None, "scheme": None, "image": None}
+_BARE = {"evidence_map": None, "frame": None, "statistics": None, "scheme": None, "header": None, "image": None}
 OperatingPointSchema = model_of(OperatingPoint, "OperatingPointSchema", {"refer_from": None, "refer_to": None})
 BundleUsedSchema = model_of(BundleUsed, "BundleUsedSchema")
 PredictionSchema = model_of(

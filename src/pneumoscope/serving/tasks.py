@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pneumoscope.data.reading import read_grey
+from pneumoscope.data.reading import read_grey, read_image
 from pneumoscope.errors import UnreadableImage
 from pneumoscope.inference.detector import Detector
 from pneumoscope.inference.overlay import as_png, evidence_layer, overlay
 from pneumoscope.inference.tasks import Each, Task
-from pneumoscope.types import NamedImage
+from pneumoscope.types import ImageHeader, NamedImage
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,14 @@ class GreyLevels:
         width: Width in pixels.
         bits: 8 or 16 bits per pixel.
         content: Grey levels row by row from the top left, little endian.
+        header: Header of a DICOM object; None for other files.
     """
 
     height: int
     width: int
     bits: int
     content: bytes
+    header: ImageHeader | None = None
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class DrawEvidence(Task[DrawnEvidence | UnreadableImage]):
 
     def _draw(self, detector: Detector, image: NamedImage) -> DrawnEvidence | UnreadableImage:
         try:
-            pixels = _pixels(image)
+            pixels = read_grey(_path(image), image.content)
         except UnreadableImage as error:
             return error
         found = detector.predict(image, evidence=True)
@@ -93,18 +95,18 @@ class DecodeImages(Task[GreyLevels | UnreadableImage]):
         return [_undecodable(cause) for _ in self.images]
 
 
-def _pixels(image: NamedImage) -> "np.typing.NDArray[np.uint8] | np.typing.NDArray[np.uint16]":
-    return read_grey(Path(image.name or "the bytes given"), image.content)
+def _path(image: NamedImage) -> Path:
+    return Path(image.name or "the bytes given")
 
 
 def _decode(image: NamedImage) -> GreyLevels | UnreadableImage:
     try:
-        pixels = _pixels(image)
+        pixels, header = read_image(_path(image), image.content)
     except UnreadableImage as error:
         return error
     height, width = pixels.shape
     ordered = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("<"))
-    return GreyLevels(height, width, pixels.itemsize * 8, ordered.tobytes())
+    return GreyLevels(height, width, pixels.itemsize * 8, ordered.tobytes(), header)
 
 
 def _undecodable(cause: str) -> UnreadableImage:

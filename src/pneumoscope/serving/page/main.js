@@ -65,7 +65,7 @@ async function open(focus) {
 }
 
 function showKeys() {
-  const rows = [["J ↓ / K ↑", "key_move"], ["E", "key_evidence"], ["I", "key_invert"], ["+ −", "key_zoom"], ["0", "key_fit"], ["W H", "key_tools"], ["C", "key_compare"], ["N P D", "key_finding"], ["A", "key_agree"], ["U", "key_withdraw"], ["R", "key_unread"], ["F", "key_filter"], ["O", "key_open"], ["?", "key_help"]];
+  const rows = [["J ↓ / K ↑", "key_move"], ["E", "key_evidence"], ["I", "key_invert"], ["+ −", "key_zoom"], ["0 1", "key_fit"], ["W H", "key_tools"], ["V", "key_preset"], ["L", "key_loupe"], ["G", "key_caliper"], ["Esc", "key_delete"], ["[ ]", "key_rotate"], ["T", "key_flip"], ["Z", "key_reset"], ["C", "key_compare"], ["Y", "key_link"], ["Q", "key_header"], ["N P D", "key_finding"], ["A", "key_agree"], ["U", "key_withdraw"], ["R", "key_unread"], ["F", "key_filter"], ["O", "key_open"], ["?", "key_help"]];
   const dialog = $("keys-dialog");
   dialog.replaceChildren(h("h2", { id: "keys-title" }, t("keysTitle")),
     h("dl", { class: "pairs" }, rows.flatMap(([keys, name]) => [h("dt", {}, h("kbd", {}, keys)), h("dd", {}, t(name))])),
@@ -79,7 +79,7 @@ function onKey(event) {
   if (event.key === "?") showKeys();
   else if (!$("page-worklist").hidden && SHORTCUTS[event.key] && !(event.target.type === "range" && event.key.startsWith("Arrow"))) {
     event.preventDefault();
-    SHORTCUTS[event.key]();
+    SHORTCUTS[event.key](event);
   }
 }
 

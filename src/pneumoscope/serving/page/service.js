@@ -128,9 +128,11 @@ export const watchBundle = (act) => (onBundle = act);
 export const predict = (film) =>
   inTurn(async () => {
     const file = await fileOf(film);
-    const prediction = await (await send(`/v1/predict?${new URLSearchParams({ file: film.name })}`, file)).json();
+    const response = await send(`/v1/predict?${new URLSearchParams({ file: film.name })}`, file);
+    const prediction = await response.json();
     onBundle(prediction.bundle.sha256);
-    return normalised(prediction);
+    // Whose film it is and of which day is of use on the page alone, and is no part of the record.
+    return { ...normalised(prediction), patient: response.headers.get("Film-Patient"), taken: response.headers.get("Film-Date") };
   });
 
 const entriesOf = async (path) => (await getJson(path)).entries.map((entry) => ({ ...entry, prediction: normalised(entry.prediction) }));
@@ -142,7 +144,8 @@ export async function levels(file) {
   const response = await send("/v1/film", file);
   const [height, width, bits] = ["Height", "Width", "Bits"].map((name) => Number(response.headers.get(`Film-${name}`)));
   const content = await response.arrayBuffer();
-  return { height, width, bits, values: bits === 8 ? new Uint8Array(content) : new Uint16Array(content) };
+  const header = JSON.parse(response.headers.get("Film-Header") ?? "null");
+  return { height, width, bits, header, values: bits === 8 ? new Uint8Array(content) : new Uint16Array(content) };
 }
 
 // The map as a picture, and the fractions of the evidence for pneumonia by lung zone, null where the lungs were not placed.

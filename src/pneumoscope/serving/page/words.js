@@ -47,7 +47,7 @@ const WORDS = {
     probability: "Probability", why: "Reasons; kind (weak evidence)", "why.own": "Reasons", film: "Film",
     keysTitle: "Keys", close: "Close",
     key_move: "next, previous film", key_evidence: "evidence on or off", key_invert: "invert", key_zoom: "zoom",
-    key_fit: "fit", key_tools: "window, pan", key_compare: "compare with the next film chosen", key_filter: "next filter",
+    key_fit: "fit, one to one", key_tools: "window, pan", key_compare: "compare with the next film chosen", key_filter: "next filter",
     key_open: "choose files", key_help: "these keys",
     perfTitle: "How good is it?",
     perfLead: "{title} on the {films} official test films of {patients} children, which it never learnt from: {normal} normal, {pneumonia} with pneumonia. Intervals hold 95 %, by bootstrap over children.",
@@ -177,6 +177,24 @@ const WORDS = {
     "problem.unreadable": "There is no film in this file to show.", "problem.stopping": "The service is stopping.", "problem.unknown_host": "The service is not known by this address.", "problem.cross_origin": "The service refuses requests of other web pages.", "problem.not_found": "This is not there any more.",
     "problem.method_not_allowed": "The service cannot do this here.", "problem.bad_request": "The service did not understand the request.", "problem.history_unavailable": "The history cannot be used now; try again soon.", "problem.internal": "The service failed. Its log says why.",
     "problem.unauthorised": "A key is needed.", "problem.busy": "The service has too much to do: try again soon.", "problem.history_off": "Nothing is kept here.", "problem.films_off": "No images are kept here.", "problem.adaptations_off": "The service does not adapt.",
+    // Viewer
+    groupPointer: "Pointer", groupZoom: "Zoom", groupGreys: "Grey levels", groupOrientation: "Orientation", groupFilms: "Films",
+    toolLoupe: "Loupe", toolLoupeHint: "A glass at twice the zoom: press L, or hold it; arrow keys move it over the film",
+    toolCaliper: "Caliper", toolCaliperHint: "Drag a line to measure (G); Escape removes the last one; by keyboard: arrow keys and space bar on the film",
+    zoomInHint: "Zoom in (+)", zoomOutHint: "Zoom out (−)", oneToOne: "1:1", oneToOneHint: "A pixel of the film on a pixel of the page (1)", fitHint: "The whole film (0)",
+    preset: "Window preset", presetHint: "Grey levels that are shown (V: the next preset)",
+    "preset.auto": "Auto", "preset.soft": "Soft tissue", "preset.bone": "Bone", "preset.full": "Full range", "preset.own": "By hand",
+    invertHint: "Black for white (I)", rotateLeft: "Rotate left", rotateLeftHint: "Rotate left ([)", rotateRight: "Rotate right", rotateRightHint: "Rotate right (])",
+    flip: "Flip", flipHint: "Flip left for right (T)", compareHint: "Two films side by side (C)", link: "Link", linkHint: "Zoom, position and window of both films together (Y)",
+    header: "Header", headerHint: "What the DICOM header says (Q)", reset: "Reset", resetHint: "Everything as the film was opened (Z)",
+    mirrored: "Flipped: left and right are swapped", rotated: "Rotated by {degrees}°", upsideDown: "Rotated by 180°: left and right are swapped", mirroredTurned: "Flipped and rotated by {degrees}°: check the sides",
+    pixels: "{value} px", millimetres: "{value} mm", millimetresAtDetector: "{value} mm at the detector", measured: "Length: {length}.",
+    headerTitle: "DICOM header", "header.age": "Age", "header.sex": "Sex", "header.view": "View", "header.bodyPart": "Body part", "header.modality": "Modality", "header.taken": "Date",
+    "header.manufacturer": "Manufacturer", "header.size": "Rows × columns", "header.spacing": "Pixel spacing", "header.window": "Window", "header.atDetector": "{distance} at the detector, not corrected for magnification",
+    "header.F": "female", "header.M": "male", "header.O": "other", "header.unknown": "not stated",
+    otherFilm: "1 other film of this patient:", otherFilms: "{count} other films of this patient:", openBeside: "Open beside the chosen film",
+    key_preset: "next window preset", key_loupe: "loupe, as long as it is held or until the next press", key_caliper: "caliper", key_delete: "remove the last line", key_rotate: "rotate left, right", key_flip: "flip left for right",
+    key_reset: "reset the view", key_link: "link the two films", key_header: "DICOM header",
   },
   fr: {
     skip: "Aller au contenu", pages: "Pages", worklist: "Liste de travail", performance: "Quelle fiabilité ?", watch: "Surveillance",
@@ -225,7 +243,7 @@ const WORDS = {
     probability: "Probabilité", why: "Raisons ; origine (indice faible)", "why.own": "Raisons", film: "Image",
     keysTitle: "Touches", close: "Fermer",
     key_move: "radiographie suivante, précédente", key_evidence: "indices oui ou non", key_invert: "inverser", key_zoom: "zoom",
-    key_fit: "ajuster", key_tools: "fenêtre, déplacer", key_compare: "comparer avec la prochaine choisie", key_filter: "filtre suivant",
+    key_fit: "ajuster, un pour un", key_tools: "fenêtre, déplacer", key_compare: "comparer avec la prochaine choisie", key_filter: "filtre suivant",
     key_open: "choisir des fichiers", key_help: "ces touches",
     perfTitle: "Quelle fiabilité ?",
     perfLead: "{title} sur les {films} radiographies du test officiel de {patients} enfants, jamais vues à l’apprentissage : {normal} normales, {pneumonia} avec pneumonie. Intervalles à 95 %, par bootstrap sur les enfants.",
@@ -355,6 +373,24 @@ const WORDS = {
     "problem.unreadable": "Ce fichier ne contient pas de radiographie à montrer.", "problem.stopping": "Le service s’arrête.", "problem.unknown_host": "Le service n’est pas connu sous cette adresse.", "problem.cross_origin": "Le service refuse les demandes d’autres pages web.", "problem.not_found": "Ceci n’existe plus.",
     "problem.method_not_allowed": "Le service ne peut pas faire cela ici.", "problem.bad_request": "Le service n’a pas compris la demande.", "problem.history_unavailable": "L’historique n’est pas utilisable maintenant ; réessayez bientôt.", "problem.internal": "Le service a échoué. Son journal dit pourquoi.",
     "problem.unauthorised": "Une clé est nécessaire.", "problem.busy": "Le service a trop à faire : réessayez bientôt.", "problem.history_off": "Rien n’est conservé ici.", "problem.films_off": "Aucune image n’est conservée ici.", "problem.adaptations_off": "Le service n’adapte pas.",
+    // Viewer
+    groupPointer: "Pointeur", groupZoom: "Zoom", groupGreys: "Niveaux de gris", groupOrientation: "Orientation", groupFilms: "Images",
+    toolLoupe: "Loupe", toolLoupeHint: "Un verre au double du zoom : touche L, brève ou maintenue ; les flèches le déplacent sur l’image",
+    toolCaliper: "Mesure", toolCaliperHint: "Glisser pour mesurer (G) ; Échap retire la dernière ligne ; au clavier : flèches et barre d’espace sur l’image",
+    zoomInHint: "Agrandir (+)", zoomOutHint: "Réduire (−)", oneToOne: "1:1", oneToOneHint: "Un pixel de l’image sur un pixel de la page (1)", fitHint: "L’image entière (0)",
+    preset: "Fenêtre prédéfinie", presetHint: "Niveaux de gris montrés (V : la suivante)",
+    "preset.auto": "Auto", "preset.soft": "Tissus mous", "preset.bone": "Os", "preset.full": "Tout", "preset.own": "À la main",
+    invertHint: "Noir pour blanc (I)", rotateLeft: "Tourner à gauche", rotateLeftHint: "Tourner à gauche ([)", rotateRight: "Tourner à droite", rotateRightHint: "Tourner à droite (])",
+    flip: "Retourner", flipHint: "Retourner, gauche pour droite (T)", compareHint: "Deux radiographies côte à côte (C)", link: "Lier", linkHint: "Zoom, position et fenêtre des deux images ensemble (Y)",
+    header: "En-tête", headerHint: "Ce que dit l’en-tête DICOM (Q)", reset: "Rétablir", resetHint: "Tout comme à l’ouverture de l’image (Z)",
+    mirrored: "Retournée : gauche et droite sont échangées", rotated: "Tournée de {degrees}°", upsideDown: "Tournée de 180° : gauche et droite sont échangées", mirroredTurned: "Retournée et tournée de {degrees}° : vérifiez les côtés",
+    pixels: "{value} px", millimetres: "{value} mm", millimetresAtDetector: "{value} mm au détecteur", measured: "Longueur : {length}.",
+    headerTitle: "En-tête DICOM", "header.age": "Âge", "header.sex": "Sexe", "header.view": "Incidence", "header.bodyPart": "Partie du corps", "header.modality": "Modalité", "header.taken": "Date",
+    "header.manufacturer": "Fabricant", "header.size": "Lignes × colonnes", "header.spacing": "Taille du pixel", "header.window": "Fenêtre", "header.atDetector": "{distance} au détecteur, sans correction de l’agrandissement",
+    "header.F": "féminin", "header.M": "masculin", "header.O": "autre", "header.unknown": "non indiqué",
+    otherFilm: "1 autre radiographie de ce patient :", otherFilms: "{count} autres radiographies de ce patient :", openBeside: "Ouvrir à côté de la radiographie choisie",
+    key_preset: "fenêtre prédéfinie suivante", key_loupe: "loupe, tant que la touche est maintenue ou jusqu’à la prochaine pression", key_caliper: "mesure", key_delete: "retirer la dernière ligne", key_rotate: "tourner à gauche, à droite", key_flip: "retourner, gauche pour droite",
+    key_reset: "rétablir la vue", key_link: "lier les deux images", key_header: "en-tête DICOM",
   },
 };
 
@@ -401,6 +437,8 @@ export const percent = (share, digits = 1) => formatted(share, "percent", digits
 export const decimal = (value, digits) => formatted(value, "decimal", digits);
 export const bytes = (value) =>
   new Intl.NumberFormat(language, { style: "unit", unit: "megabyte", maximumSignificantDigits: 3 }).format(value / 2 ** 20);
+// A day that is given in ISO 8601.
+export const day = (iso) => new Intl.DateTimeFormat(language, { dateStyle: "medium", timeZone: "UTC" }).format(new Date(iso));
 export const count = (value) => formatted(value, "decimal", 0);
 
 // Time as the service has it, in UTC.

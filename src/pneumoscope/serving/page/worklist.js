@@ -11,7 +11,8 @@ import { fillRow } from "./rows.js";
 import { predict } from "./service.js";
 import { forgetSession, removeFilm, saveFilm, saveFilms } from "./session.js";
 import { drawVerdict } from "./verdict.js";
-import { forgetFilms, prefetch, Stage } from "./viewer.js";
+import { compare, refreshOthers, startTools, TOOL_KEYS, toolWordsChanged } from "./tools.js";
+import { forgetFilms, prefetch } from "./viewer.js";
 import { drawWelcome } from "./welcome.js";
 import { count, currentLanguage, t } from "./words.js";
 
@@ -38,8 +39,7 @@ export function startWorklist(inUse, offers) {
   offerPoints();
   restoreSettings(inUse);
   $("drop").querySelector("[data-word=dropMore]").dataset.word = offers.films ? "dropMoreFilms" : offers.history ? "dropMoreKept" : "dropMore";
-  stages.push(new Stage(refreshTools));
-  $("stages").append(stages[0].node);
+  startTools(stages, changed);
   list = new FilmList($("films"), ROW, (node, film) => fillRow(node, film, { chosen: film === chosen, pinned: stages[1]?.item === film, pick, retry: analyse, redraw: () => changed(film) }));
   watchFilms(redraw);
 
@@ -67,14 +67,6 @@ export function startWorklist(inUse, offers) {
   startFinding(() => chosen, nextUnread);
   $("print").addEventListener("click", printReport);
   $("clear").addEventListener("click", clear);
-  $("tool-window").addEventListener("click", () => useTool("window"));
-  $("tool-pan").addEventListener("click", () => useTool("pan"));
-  $("zoom-in").addEventListener("click", () => each((stage) => stage.zoomBy(1.25)));
-  $("zoom-out").addEventListener("click", () => each((stage) => stage.zoomBy(0.8)));
-  $("fit").addEventListener("click", () => each((stage) => stage.fit()));
-  $("invert").addEventListener("click", invert);
-  $("compare").addEventListener("click", compare);
-  $("evidence").addEventListener("input", (event) => each((stage) => stage.showEvidence(event.target.value / 100)));
   redraw(true);
 }
 
@@ -116,8 +108,6 @@ export function changeBundle(inUse) {
   for (const film of allFilms()) analyse(film);
   wordsChanged();
 }
-
-const each = (act) => stages.forEach(act);
 
 // File to its path in the folder that was dropped.
 const paths = new WeakMap();
@@ -222,9 +212,10 @@ function redraw(atOnce) {
     const what = `${chosen?.id} ${chosen?.version} ${currentLanguage()} ${readerInUse()} ${isBlinded()}`;
     if (what !== verdictOf) {
       drawVerdict($("verdict"), chosen, () => changed(chosen));
-      each((stage) => stage.film && (stage.label(), stage.showEvidence()));
+      for (const stage of stages) if (stage.film) [stage.label(), stage.showEvidence()];
     }
     verdictOf = what;
+    refreshOthers(chosen, films, currentLanguage());
     drawFinding();
     drawWelcome(!films.length);
     $("finding").hidden = $("verdict").hidden = $("stages").hidden = !films.length;
@@ -307,44 +298,6 @@ function move(step) {
   if (shown[place + step]) prefetch(shown[place + step]);
 }
 
-function useTool(tool) {
-  each((stage) => stage.use(tool));
-  $("tool-window").setAttribute("aria-pressed", String(tool === "window"));
-  $("tool-pan").setAttribute("aria-pressed", String(tool === "pan"));
-}
-
-function invert() {
-  each((stage) => stage.film && stage.invert());
-  refreshTools();
-}
-
-function refreshTools() {
-  $("invert").setAttribute("aria-pressed", String(stages[0].inverted));
-}
-
-function compare() {
-  if (stages.length > 1) {
-    const [gone] = stages.splice(1);
-    gone.onLook.disconnect();
-    gone.node.remove();
-  } else {
-    const second = new Stage(() => {});
-    second.use(stages[0].tool);
-    second.evidence = stages[0].evidence;
-    second.say(t("chooseCompare"));
-    stages.push(second);
-    $("stages").append(second.node);
-  }
-  $("compare").setAttribute("aria-pressed", String(stages.length > 1));
-  changed();
-}
-
-function toggleEvidence() {
-  const slider = $("evidence");
-  slider.value = slider.value > 0 ? 0 : 70;
-  slider.dispatchEvent(new Event("input"));
-}
-
 function nextFilter() {
   const all = filterNames();
   useFilter(all[(all.indexOf(filterInUse()) + 1) % all.length]);
@@ -366,13 +319,11 @@ function nextUnread() {
 
 export const SHORTCUTS = {
   j: () => move(1), ArrowDown: () => move(1), k: () => move(-1), ArrowUp: () => move(-1),
-  e: toggleEvidence, i: invert, "+": () => each((stage) => stage.zoomBy(1.25)), "-": () => each((stage) => stage.zoomBy(0.8)),
-  0: () => each((stage) => stage.fit()), w: () => useTool("window"), h: () => useTool("pan"), c: compare, f: nextFilter, o: () => $("files").click(),
-  r: nextUnread, ...FINDING_KEYS,
+  ...TOOL_KEYS, f: nextFilter, o: () => $("files").click(), r: nextUnread, ...FINDING_KEYS,
 };
 
 export function wordsChanged() {
   if (!stages.length) return;
-  each((stage) => (stage.item ? stage.label() : stage.say(t(stage === stages[0] ? "choose" : "chooseCompare"))));
+  toolWordsChanged();
   changed();
 }
