@@ -469,7 +469,7 @@ def test_everything_is_reached_by_keyboard(page, six):
     page.keyboard.press("Escape")
     expect(page.locator("#keys-dialog")).to_be_hidden()
     reached = set()
-    for _ in range(60):
+    for _ in range(70):
         page.keyboard.press("Tab")
         reached.add(page.evaluate("() => document.activeElement.id"))
     assert {

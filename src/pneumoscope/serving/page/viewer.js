@@ -11,11 +11,24 @@ import { t } from "./words.js";
 const KEPT = 6;
 const films = new Map();
 
+// More pixels than a frame has time for: painted coarser while the window is dragged, and halved before they are wanted.
+const MANY = 2e6;
+
+// What takes long of a large film is done when it arrives, which may be before it is chosen; in two turns, so that neither holds up the page.
+async function prepared(film) {
+  windowOf(film);
+  if (film.width * film.height > MANY) {
+    await new Promise((done) => setTimeout(done));
+    reduced(film, 2);
+  }
+  return film;
+}
+
 // Decoded films, the last few: a second look costs nothing.
 function decoded(item) {
   let found = films.get(item.id);
   if (found) films.delete(item.id);
-  else found = fileOf(item).then(levels);
+  else found = fileOf(item).then(levels).then(prepared);
   films.set(item.id, found);
   for (const id of films.keys()) if (films.size > KEPT) films.delete(id);
   found.catch(() => films.delete(item.id));
@@ -220,7 +233,8 @@ export class Stage {
   }
 
   paint() {
-    const step = stepFor(this.zoom * devicePixelRatio);
+    let step = stepFor(this.zoom * devicePixelRatio);
+    if (!this.table && this.pointers.size) while ((this.film.width * this.film.height) / step ** 2 > MANY) step *= 2;
     if (this.table && this.painted === this.film && this.step === step) return;
     const source = reduced(this.film, step), { width, height } = source;
     this.table ??= tableOf(this.film, this);
@@ -365,6 +379,7 @@ export class Stage {
   up(event) {
     this.pointers.delete(event.pointerId);
     this.endLine();
+    this.draw();
   }
 
   leave(event) {
