@@ -41,6 +41,7 @@ def python_of(page: str) -> str:
         pytest.param(page, marks=[pytest.mark.integration] if "adapt_site" in python_of(page) else [])
         for page in PAGES
         if python_of(page)
+        and "pneumoscope.client" not in python_of(page)  # with a service: serving/test_client_examples.py
     ],
 )
 def test_examples_run(page, drawn_radiographs, phantoms, tmp_path):

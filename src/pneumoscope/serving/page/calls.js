@@ -42,7 +42,7 @@ function javascript(call, origin) {
     ...(call.body ? [film] : []), ...(call.body === "form" ? ["const form = new FormData();", `form.append("files", film, ${JSON.stringify(FILM)});`] : []),
     `const response = await fetch(${JSON.stringify(origin + call.path + search(call.query))}${options});`,
     "if (!response.ok) throw new Error(await response.text());",
-    call.json ? "console.log(await response.json());"
+    call.json ? "console.log(JSON.stringify(await response.json(), null, 2));"
       : call.binary ? `writeFileSync(${JSON.stringify(call.binary)}, new Uint8Array(await response.arrayBuffer()));` : "console.log(await response.text());",
   ].join("\n");
 }
