@@ -63,13 +63,14 @@ _LEVELS = {
 _PREDICTED = {
     "headers": {
         "Film-Patient": {
-            "schema": {"type": "string", "pattern": "^[0-9a-f]{16}$"},
+            "schema": {"type": "string", "pattern": "^([0-9a-f]{16})?(,([0-9a-f]{16})?)*$"},
             "description": "Key of the patient, from the identifier and its issuer in the header of a DICOM object, or from a file name of "
-            "the Guangzhou data set; absent where neither is known.",
+            "the Guangzhou data set; absent where neither is known. Of several images their keys in order, with commas between.",
         },
         "Film-Date": {
-            "schema": {"type": "string", "format": "date"},
-            "description": "Date of the acquisition or study in the header of a DICOM object; absent where it is not known.",
+            "schema": {"type": "string", "pattern": r"^(\d{4}-\d\d-\d\d)?(,(\d{4}-\d\d-\d\d)?)*$"},
+            "description": "Date of the acquisition or study in the header of a DICOM object; absent where it is not known. Of several "
+            "images their dates in order, with commas between.",
         },
     }
 }
@@ -109,7 +110,7 @@ def add_predictions(app: FastAPI, service: Service) -> None:
             served.queue.check_room()
             async with service.uploads.image(request, file) as image:
                 [prediction] = await service.predict(request, served, [image], settings)
-        return JSONResponse(_to_dict(prediction, evidence), headers=_origin(prediction))
+        return JSONResponse(_to_dict(prediction, evidence), headers=_origins([prediction]))
 
     @app.post(
         "/v1/predict/batch",
@@ -117,7 +118,7 @@ def add_predictions(app: FastAPI, service: Service) -> None:
         summary="Predict several images",
         response_model=schemas.PredictionList,
         openapi_extra=form_body(),
-        responses=problem_responses(*kinds, Problem.BAD_REQUEST),
+        responses=problem_responses(*kinds, Problem.BAD_REQUEST) | {200: _PREDICTED},
     )
     async def predict_batch(
         request: Request, operating_point: Point = "balanced", prevalence: Prevalence = None
@@ -127,7 +128,8 @@ def add_predictions(app: FastAPI, service: Service) -> None:
             served.queue.check_room()
             async with service.uploads.images(request) as images:
                 predictions = await service.predict(request, served, images, settings)
-        return JSONResponse([_to_dict(prediction, False) for prediction in predictions])
+        content = [_to_dict(prediction, False) for prediction in predictions]
+        return JSONResponse(content, headers=_origins(predictions))
 
 
 def add_drawing(app: FastAPI, service: Service) -> None:
@@ -344,11 +346,11 @@ def _sample() -> bytes:
     return as_png(Image.fromarray(phantom_image("bacteria", np.random.default_rng(0), height=768)))
 
 
-def _origin(prediction: Prediction) -> dict[str, str]:
-    """Whose image it is and of which day, as response headers; both are of use beside other images alone."""
-    taken = prediction.header.taken if prediction.header else ""
-    known = {"Film-Patient": patient_of(prediction.file, prediction.header), "Film-Date": taken}
-    return {name: value for name, value in known.items() if value}
+def _origins(predictions: list[Prediction]) -> dict[str, str]:
+    """Whose images they are and of which day, as response headers; both are of use beside other images alone."""
+    keys = [patient_of(prediction.file, prediction.header) for prediction in predictions]
+    dates = [prediction.header.taken if prediction.header else "" for prediction in predictions]
+    return {name: ",".join(found) for name, found in (("Film-Patient", keys), ("Film-Date", dates)) if any(found)}
 
 
 def _to_json(header: ImageHeader) -> str:

@@ -29,12 +29,14 @@ export function changed(film = null, atOnce = true) {
   onChange(atOnce);
 }
 
-const sourceOf = ({ path, file }) => file && [path, file.size, file.lastModified].join("|");
+// Whether two films are one file. To ask a file for its size and date takes a while: those of one path alone are asked.
+const sameFile = (a, b) => a.file && b.file && a.file.size === b.file.size && a.file.lastModified === b.file.lastModified;
 
 // Adds films, but for files that are in the list already; `stored` is a prediction that is known of before.
 export function addFilms(found) {
-  const known = new Set(films.map(sourceOf));
-  const added = found.filter((each) => !known.has(sourceOf(each))).map(({ id, file, name, path, copies = [], stored = null }) => ({
+  const hashes = new Set(films.map(({ sha256 }) => sha256).filter(Boolean)), paths = new Map(films.map((film) => [film.path, film]));
+  const isKnown = (each) => hashes.has(each.stored?.sha256) || (paths.has(each.path) && sameFile(paths.get(each.path), each));
+  const added = found.filter((each) => !isKnown(each)).map(({ id, file, name, path, copies = [], stored = null }) => ({
     id: id ?? (next = Math.max(next + 1, 1000 * Date.now())), // unlike those of a page beside this one
     file, name: reveal(name), path, copies, version: 0,
     stored, // prediction as the service gave it

@@ -6,16 +6,16 @@ const BEYOND = 6;
 
 export class FilmList {
   constructor(node, rowHeight, fillRow) {
-    Object.assign(this, { node, rowHeight, fillRow, films: [], rows: new Map(), context: "" });
+    Object.assign(this, { node, rowHeight, fillRow, films: [], rows: new Map(), contextOf: () => "" });
     this.inner = node.querySelector("ul");
     node.addEventListener("scroll", () => this.draw(), { passive: true });
     new ResizeObserver(() => this.draw()).observe(node);
   }
 
-  // Films in their order; rows are drawn anew where a film's version or the context, such as the language, has changed.
-  show(films, context) {
+  // Films in their order; a row is drawn anew where the film's version or its context, such as the language, has changed.
+  show(films, contextOf) {
     this.films = films;
-    this.context = context;
+    this.contextOf = contextOf;
     this.inner.style.height = `${films.length * this.rowHeight}px`;
     this.draw();
   }
@@ -54,7 +54,7 @@ export class FilmList {
       row = { node: h("li", { "data-row": id }), drawn: null };
       this.rows.set(id, row);
     }
-    const drawn = `${film.version} ${this.context}`;
+    const drawn = `${film.version} ${this.contextOf(film)}`;
     if (row.drawn !== drawn) {
       this.fillRow(row.node, film);
       row.drawn = drawn;

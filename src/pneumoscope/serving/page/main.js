@@ -131,7 +131,7 @@ try {
   watchStorage(() => ($("announcement").textContent = t("notStored")));
   const session = (await findSession()) ?? { films: [], readings: [] };
   await Promise.all([startKeeping(session.readings, history), startWelcome(addAll, films)]);
-  addAll(session.films);
+  await addAll(session.films);
   wordsChanged();
   startBanner();
   await open(false);

@@ -3,7 +3,8 @@ import { h } from "./dom.js";
 import { reveal } from "./names.js";
 import { ownClasses, t } from "./words.js";
 
-const TOGETHER = 4;
+// Many small requests cost a browser more time than the service needs to predict what is in them.
+const REQUESTS = 3, TOGETHER = 8, TOGETHER_BYTES = 16 * 2 ** 20;
 let key = sessionStorage.getItem("key") || "";
 let asking = null;
 
@@ -104,20 +105,6 @@ function normalised(prediction) {
   return { ...prediction, outcome, decision, pneumonia_probability: probability };
 }
 
-// A few at a time: the service predicts as many as it has processes, and keeps no backlog.
-let running = 0;
-const waiting = [];
-async function inTurn(work) {
-  if (running >= TOGETHER) await new Promise((go) => waiting.push(go));
-  running += 1;
-  try {
-    return await work();
-  } finally {
-    running -= 1;
-    waiting.shift()?.();
-  }
-}
-
 const send = (path, file) =>
   call(path, { method: "POST", body: file, headers: { "Content-Type": "application/octet-stream" } });
 
@@ -125,15 +112,65 @@ const send = (path, file) =>
 let onBundle = () => {};
 export const watchBundle = (act) => (onBundle = act);
 
+// Films wait until a request takes them, each with what its caller waits for.
+const waiting = [];
+let requests = 0;
+
 export const predict = (film) =>
-  inTurn(async () => {
-    const file = await fileOf(film);
-    const response = await send(`/v1/predict?${new URLSearchParams({ file: film.name })}`, file);
-    const prediction = await response.json();
-    onBundle(prediction.bundle.sha256);
-    // Whose film it is and of which day is of use on the page alone, and is no part of the record.
-    return { ...normalised(prediction), patient: response.headers.get("Film-Patient"), taken: response.headers.get("Film-Date") };
+  new Promise((done, fail) => {
+    waiting.push({ film, done, fail });
+    queueMicrotask(sendNext);
   });
+
+async function sendNext() {
+  while (waiting.length && requests < REQUESTS) {
+    requests += 1;
+    sendPart(takePart()).finally(() => {
+      requests -= 1;
+      sendNext();
+    });
+  }
+}
+
+// Films for one request; few films are spread over all requests.
+function takePart() {
+  const most = Math.min(TOGETHER, Math.ceil(waiting.length / (REQUESTS - requests + 1)));
+  const part = [waiting.shift()];
+  let bytes = part[0].film.file?.size ?? Infinity;
+  while (part.length < most && waiting.length && plain(part[0].film) && plain(waiting[0].film) && (bytes += waiting[0].film.file?.size ?? Infinity) <= TOGETHER_BYTES) part.push(waiting.shift());
+  return part;
+}
+
+// In a form some characters of a name would be written otherwise.
+const plain = ({ name }) => !/["\r\n]/.test(name);
+
+async function sendPart(part) {
+  try {
+    const found = await predictTogether(part.map(({ film }) => film));
+    part.forEach(({ done }, place) => done(found[place]));
+  } catch (error) {
+    if (part.length === 1) part[0].fail(error);
+    // What is wrong with one film is no reason to refuse the others.
+    else for (const each of part) await sendPart([each]);
+  }
+}
+
+async function predictTogether(films) {
+  const files = await Promise.all(films.map(fileOf));
+  const [response, found] = films.length > 1 ? await both("/v1/predict/batch", { method: "POST", body: formOf(files) })
+    : await both(`/v1/predict?${new URLSearchParams({ file: films[0].name })}`, { method: "POST", body: files[0], headers: { "Content-Type": "application/octet-stream" } });
+  // Whose film it is and of which day is of use on the page alone, and is no part of the record.
+  const [patients, dates] = ["Film-Patient", "Film-Date"].map((name) => (response.headers.get(name) ?? "").split(","));
+  return [found].flat().map((prediction, place) => {
+    onBundle(prediction.bundle.sha256);
+    return { ...normalised(prediction), patient: patients[place]?.trim() || null, taken: dates[place]?.trim() || null };
+  });
+}
+
+async function both(path, options) {
+  const response = await call(path, options);
+  return [response, await response.json()];
+}
 
 const entriesOf = async (path) => (await getJson(path)).entries.map((entry) => ({ ...entry, prediction: normalised(entry.prediction) }));
 export const history = (query) => entriesOf(`/v1/history?${query}`);

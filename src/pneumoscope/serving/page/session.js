@@ -3,7 +3,7 @@
 // Films and their predictions are kept apart from the files, which are written once.
 const STORES = { files: {}, films: { keyPath: "id" }, readings: { keyPath: ["sha256", "reader"] } };
 // Milliseconds in which changes are collected for one write.
-const SOON = 300;
+const SOON = 300, LATE = 5000;
 
 let opening = null;
 let writing = 0;
@@ -49,25 +49,26 @@ async function transact(mode, names, act) {
 
 const recordOf = ({ id, name, path, copies, stored }) => ({ id, name, path, copies, stored });
 
-export const saveFilms = (films) =>
-  transact("readwrite", ["files", "films"], (files, records) => {
-    for (const film of films) {
-      if (film.file) files.put(film.file, film.id);
-      records.put(recordOf(film));
-    }
-  });
-
-// What has changed of a film; many changes are written together.
-export function saveFilm(film) {
-  changes.set(film.id, film);
-  later ||= setTimeout(flush, SOON);
+// New films, and what has changed of others. While films are analysed, which needs the processor, they are written every few seconds.
+export function saveFilms(films, busy = false) {
+  for (const film of films) changes.set(film.id, film);
+  if (!busy) clearTimeout(later);
+  if (!busy || !later) later = setTimeout(flush, busy ? LATE : SOON);
 }
+
+const withFile = new Set();
 
 function flush() {
   const films = [...changes.values()];
   later = 0;
-  transact("readwrite", ["films"], (records) => films.forEach((film) => records.put(recordOf(film))));
   changes.clear();
+  return transact("readwrite", ["files", "films"], (files, records) => {
+    for (const film of films) {
+      if (film.file && !withFile.has(film.id)) files.put(film.file, film.id);
+      withFile.add(film.id);
+      records.put(recordOf(film));
+    }
+  });
 }
 
 export const removeFilm = ({ id }) => {
@@ -80,6 +81,7 @@ export const removeReading = ({ sha256, reader }) => transact("readwrite", ["rea
 
 export function forgetSession() {
   changes.clear();
+  withFile.clear();
   return transact("readwrite", Object.keys(STORES), (...stores) => stores.forEach((store) => store.clear()));
 }
 

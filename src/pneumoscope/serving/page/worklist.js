@@ -9,7 +9,7 @@ import { FilmList } from "./list.js";
 import { forgetReadings, isBlinded, isRead, readerInUse } from "./readings.js";
 import { fillRow } from "./rows.js";
 import { predict } from "./service.js";
-import { forgetSession, removeFilm, saveFilm, saveFilms } from "./session.js";
+import { forgetSession, removeFilm, saveFilms } from "./session.js";
 import { drawVerdict } from "./verdict.js";
 import { compare, refreshOthers, startTools, TOOL_KEYS, toolWordsChanged } from "./tools.js";
 import { forgetFilms, prefetch } from "./viewer.js";
@@ -19,11 +19,14 @@ import { count, currentLanguage, t } from "./words.js";
 const $ = (id) => document.getElementById(id);
 // Height of a row of the list in pixels, as style.css has it.
 const ROW = 72;
-// Milliseconds until predictions that arrive are drawn.
-const SOON = 150;
+// Files that are added at once: what the browser must find out about each takes time.
+const AT_ONCE = 20;
+// Milliseconds until predictions that arrive are drawn: of a few, and of many.
+const SOON = 150, LATER = 500, MANY = 24;
 
 let chosen = null;
 let picked = false; // by a person
+let adding = 0; // lists of files that are on their way into the worklist
 let drawing = 0;
 let soon = 0;
 let allDone = 0; // films, where all have a prediction
@@ -137,22 +140,37 @@ async function dropped(transfer) {
 }
 
 function add(files) {
-  addAll(files.map((file) => ({ file, name: file.name, path: paths.get(file) ?? file.name })), files.length);
+  addAll(files.map((file) => ({ file, name: file.name, path: paths.get(file) ?? file.name })));
 }
 
-// Films with a name, a path and a file; those that were here before also with their prediction.
-export function addAll(found, given = found.length) {
-  const added = addFilms(found);
-  const fresh = added.filter((film) => !film.stored);
-  if (added.length < given) $("announcement").textContent = t("already", { count: count(given - added.length) });
-  saveFilms(added);
-  for (const film of fresh) analyse(film);
-  const before = added.find((film) => String(film.id) === stored.get("chosen"));
-  if (before) {
-    picked = true;
-    toReveal = before;
-    choose(before);
-  } else if (!fresh.length && !picked && visibleFilms()[0]) choose(visibleFilms()[0]);
+// Films with a name, a path and a file; those that were here before also with their prediction. A few at a time, with pauses in
+// which the page answers.
+export async function addAll(found) {
+  let known = 0, opened = null;
+  adding += 1;
+  for (let from = 0; from < found.length; from += AT_ONCE) {
+    const part = found.slice(from, from + AT_ONCE), added = addFilms(part);
+    known += part.length - added.length;
+    if (!part[0].id) saveFilms(added, true); // those with an id come from where they are kept
+    for (const film of added) if (!film.stored) analyse(film);
+    const before = added.find((film) => String(film.id) === stored.get("chosen"));
+    if (before) {
+      picked = true;
+      choose(before);
+      opened = before;
+    }
+    await new Promise((done) => setTimeout(done));
+  }
+  adding -= 1;
+  toReveal = opened; // now that the list has its order
+  if (known) $("announcement").textContent = t("already", { count: count(known) });
+  showFirst();
+  changed();
+}
+
+// When all have a prediction the most urgent is shown, unless a person has chosen another.
+function showFirst() {
+  if (!picked && !adding && !countStates().waiting && visibleFilms()[0]) choose(visibleFilms()[0]);
 }
 
 // The prediction at the bundle's own prevalence; thresholds and prevalence in use are applied to it on the page.
@@ -168,14 +186,13 @@ async function analyse(film) {
   }
   if (film.request !== request || !allFilms().includes(film)) return; // requested anew since, or cleared
   const settled = settle(film, found, problem);
-  saveFilm(settled);
+  saveFilms([settled], countStates().waiting > 0);
   if (settled !== film) {
     removeFilm(film);
     if (chosen === film) choose(settled);
   }
   if (!chosen && found) choose(settled);
-  // When all have a prediction the most urgent is shown, unless a person has chosen another.
-  if (!picked && !countStates().waiting && visibleFilms()[0]) choose(visibleFilms()[0]);
+  showFirst();
 }
 
 function clear() {
@@ -194,7 +211,7 @@ function clear() {
 // What a person does is drawn with the next frame. Of predictions many arrive together, and a list in motion cannot be read.
 function redraw(atOnce) {
   if (!atOnce) {
-    soon ||= setTimeout(redraw, SOON, true);
+    soon ||= setTimeout(redraw, countStates().waiting > MANY ? LATER : SOON, true);
     return;
   }
   drawing ||= requestAnimationFrame(() => {
@@ -204,7 +221,8 @@ function redraw(atOnce) {
     // A film that the filter hides is not on the stage: what is said of it would stand beside a list without it.
     if (chosen && !shown.includes(chosen) && shown.length && !keepsChosen()) choose(shown[0]);
     drawFilters(counts);
-    list.show(shown, [currentLanguage(), ...LABELS.map(labelWord), chosen?.id, stages[1]?.item?.id].join());
+    const words = [currentLanguage(), ...LABELS.map(labelWord)].join();
+    list.show(shown, (film) => `${words} ${film === chosen} ${film === stages[1]?.item}`);
     if (toReveal) list.reveal(toReveal);
     toReveal = null;
     $("empty").hidden = Boolean(shown.length) || !films.length;
@@ -237,7 +255,7 @@ function drawProgress(done) {
   $("progress").hidden = done === all;
   bar.max = Math.max(1, all);
   bar.value = done;
-  const whole = all > 0 && done === all;
+  const whole = all > 0 && done === all && !adding;
   // Said once: what follows is not to be said over.
   if (whole && allDone !== done) {
     $("announcement").textContent = t("analysedCount", { done: count(done), all: count(all) });
@@ -294,8 +312,8 @@ function move(step) {
   const place = Math.min(shown.length - 1, Math.max(0, at + step));
   pick(shown[place]);
   list.reveal(shown[place]);
-  // The film that is likely next is decoded meanwhile.
-  if (shown[place + step]) prefetch(shown[place + step]);
+  // The films that are likely next are decoded meanwhile.
+  for (const film of [shown[place + step], shown[place + 2 * step]]) if (film) prefetch(film);
 }
 
 function nextFilter() {
@@ -313,8 +331,7 @@ function nextUnread() {
   }
   pick(next);
   list.reveal(next);
-  const after = shown.slice(shown.indexOf(next) + 1).find((film) => !isRead(film));
-  if (after) prefetch(after);
+  for (const film of shown.slice(shown.indexOf(next) + 1).filter((film) => !isRead(film)).slice(0, 2)) prefetch(film);
 }
 
 export const SHORTCUTS = {
