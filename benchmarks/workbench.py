@@ -81,7 +81,7 @@ def main():
         service.terminate()
         service.wait()
     record = {"films": len(files), "keys": KEYS, "rounds": rounds} | medians(rounds)
-    write_json(options.out, record | {"made": provenance("benchmarks/workbench.py")})
+    write_json(options.out, record | provenance("benchmarks/workbench.py"))
 
 
 def medians(rounds):

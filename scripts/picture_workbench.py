@@ -18,8 +18,11 @@ from playwright.sync_api import Page, ViewportSize, expect, sync_playwright
 FIGURES = Path("docs/figures")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync"]
 TIMEOUT_MS = 60_000
+# Number of normal images among those of the command line, which come first.
+NORMAL = 6
 PHONE = ViewportSize(width=390, height=844)
 DESK = ViewportSize(width=1280, height=800)
+TALL = ViewportSize(width=1280, height=960)
 
 
 def main() -> None:
@@ -70,7 +73,7 @@ def open_worklist(page: Page, address: str, images: list[str]) -> None:
     page.goto(address)
     expect(page.locator("html[data-ready]")).to_have_count(1, timeout=TIMEOUT_MS)
     page.set_input_files("#files", images)
-    expect(page.locator(".films li")).to_have_count(len(images), timeout=TIMEOUT_MS)
+    expect(page.locator("#announcement")).to_contain_text(f"{len(images)}", timeout=TIMEOUT_MS)
     expect(page.locator(".films .waiting")).to_have_count(0, timeout=TIMEOUT_MS)
     expect(page.locator(".stage canvas").first).to_be_visible(timeout=TIMEOUT_MS)
 
@@ -83,13 +86,18 @@ def take_screenshot(page: Page, name: str) -> None:
 
 
 def take_desk(page: Page, address: str, images: list[str]) -> None:
-    """Take the screenshots of a desktop: worklist, comparison, performance, drift."""
+    """Take the screenshots of a desktop: first visit, worklist, readings, comparison, performance, drift, about, HTTP interface."""
+    page.goto(address)
+    expect(page.locator("#welcome")).to_be_visible(timeout=TIMEOUT_MS)
+    take_screenshot(page, "welcome")
     open_worklist(page, address, images)
     page.locator("#evidence").fill("75")
     take_screenshot(page, "dark")
+    page.locator("#evidence").fill("0")
+    take_readings(page)
     page.keyboard.press("c")
     page.locator("[data-filter=normal]").click()
-    page.locator(".films button").first.click()
+    page.locator(".films button").nth(1).click()
     page.locator("#theme").click()
     take_screenshot(page, "compare")
     page.locator("#theme").click()
@@ -97,6 +105,35 @@ def take_desk(page: Page, address: str, images: list[str]) -> None:
     take_screenshot(page, "performance")
     page.goto(f"{address}#watch")
     take_screenshot(page, "watch")
+    page.goto(f"{address}#about")
+    take_screenshot(page, "about")
+    page.goto(f"{address}docs")
+    expect(page.locator("h1")).to_be_visible(timeout=TIMEOUT_MS)
+    take_screenshot(page, "api")
+
+
+def take_readings(page: Page) -> None:
+    """Take the screenshot of two readers' findings: the second one reads blinded, and differs once."""
+    page.locator("#labelling > summary").click()
+    page.locator("#order").select_option("name")
+    for reader, differs in (("Dr Lin", ()), ("Dr Roy", ("02",))):
+        page.locator("#reader").fill(reader)
+        page.evaluate("() => document.activeElement.blur()")
+        for _ in range(14):
+            page.keyboard.press("r")
+            page.wait_for_timeout(150)
+            number = page.locator(".films [aria-current=true] .file").inner_text()[5:7]
+            # The first images are normal.
+            page.keyboard.press("n" if int(number) <= NORMAL and number not in differs else "p")
+            page.wait_for_timeout(50)
+    expect(page.locator("#figures")).to_contain_text("kappa", timeout=TIMEOUT_MS)
+    # The film before, which has no names of its own on it.
+    page.keyboard.press("k")
+    page.set_viewport_size(TALL)
+    take_screenshot(page, "reading")
+    page.locator("#labelling > summary").click()
+    page.set_viewport_size(DESK)
+    page.locator("#order").select_option("urgency")
 
 
 def take_phone(page: Page, address: str, images: list[str]) -> None:

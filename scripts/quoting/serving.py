@@ -51,4 +51,35 @@ def _fuzzing(record: Record) -> str:
     )
 
 
-BLOCKS: Blocks = {"serving": service}
+def workbench() -> str:
+    """A worklist of hundreds of films in a browser, beside the service's own rate."""
+    record = read("speed/workbench.json")
+    median = record["median"]
+    rows = [
+        ["all films predicted and sorted, on the page", f"{median['page_films_per_second']:.0f} films/s"],
+        [
+            "the same files from a program, one by one over four connections",
+            f"{median['service_films_per_second_one_by_one']:.0f} films/s; the page reaches "
+            f"{percent(median['share_of_one_by_one'], 0)} %",
+        ],
+        [
+            "from a program, as many together as the page sends",
+            f"{median['service_films_per_second']:.0f} films/s; the page reaches {percent(median['share_of_service'], 0)} %",
+        ],
+        ["time of the page's main thread", f"{1000 * median['main_thread_seconds'] / record['films']:.1f} ms a film"],
+        [
+            "longest task of the page; of an empty page on which the files are chosen",
+            f"{median['longest_task_ms']:.0f} ms; {median['longest_task_of_choosing_ms']:.0f} ms",
+        ],
+        ["tasks over 50 ms in all", f"{median['tasks_over_50_ms']:.0f}"],
+        [
+            f"from a key to the next film, {record['keys']} times",
+            f"{median['key_ms_median']:.0f} ms (median), {median['key_ms_most']:.0f} ms (longest)",
+        ],
+    ]
+    head = ["", f"{record['films']} films of 224 pixels, median of {len(record['rounds'])} rounds"]
+    note = f"Browser, program and service share two cores. {source(record)}"
+    return table(head, rows, note)
+
+
+BLOCKS: Blocks = {"serving": service, "workbench": workbench}

@@ -387,6 +387,17 @@ def test_a_filter_that_hides_the_open_film_opens_another(page, six, photograph):
     expect(page.locator("#verdict .decision")).to_have_text(decision)
 
 
+def test_a_filter_that_hides_all_films_shows_none(page, six):
+    choose_files(page, six[:2])
+    page.click(".films [data-film]")
+    page.fill("#search-films", "none of these")
+    expect(page.locator("#empty")).to_be_visible()
+    expect(page.locator("#verdict .decision")).to_have_count(0)
+    expect(page.locator(".stage .caption")).to_be_hidden()
+    page.fill("#search-films", "")
+    expect(page.locator("#verdict .decision")).to_have_count(1)
+
+
 def test_a_film_that_was_not_analysed_is_in_a_filter_and_the_table_and_is_tried_again(page, six):
     def refuse(route):
         problem = {"type": "/v1/problems/too_large", "title": "Too large", "detail": "expected at most 1 byte"}

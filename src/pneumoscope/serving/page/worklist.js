@@ -219,7 +219,8 @@ function redraw(atOnce) {
     drawing = soon = 0;
     const films = allFilms(), shown = visibleFilms(), counts = countStates(), done = films.length - counts.waiting;
     // A film that the filter hides is not on the stage: what is said of it would stand beside a list without it.
-    if (chosen && !shown.includes(chosen) && shown.length && !keepsChosen()) choose(shown[0]);
+    const hides = chosen && !shown.includes(chosen) && !keepsChosen();
+    if (hides || (!chosen && picked && shown.length)) show(shown[0] ?? null);
     drawFilters(counts);
     const words = [currentLanguage(), ...LABELS.map(labelWord)].join();
     list.show(shown, (film) => `${words} ${film === chosen} ${film === stages[1]?.item}`);
@@ -290,11 +291,13 @@ function drawFilters(counts) {
 function choose(film) {
   const waits = stages.length > 1 && !stages[1].item;
   if (waits && film !== chosen) stages[1].show(film);
-  else {
-    chosen = film;
-    stages[0].show(film);
-  }
+  else show(film);
   changed();
+}
+
+function show(film) {
+  chosen = film;
+  stages[0].show(film);
 }
 
 function pick(film) {
