@@ -29,7 +29,7 @@ def service(phantom_bundle, tmp_path_factory):
         bundle=str(phantom_bundle),
         workers=2,
         history=folder / "h.sqlite",
-        films=folder / "films",
+        kept_images=folder / "films",
         adaptations=folder / "adaptations",
     ) as client:
         yield client
@@ -151,8 +151,10 @@ def test_a_reading_session_of_500_films(page, service, folder, phantom_bundle, p
     assert len(first) == 40
 
     # The second reader sees nothing of the detector and of the first reader before the own finding.
-    use_reader(page, "Dr B")
     page.check("#blinded")
+    use_reader(page, "Dr B")
+    expect(page.locator("#csv-readings")).to_be_disabled()
+    expect(page.locator("#csv")).to_be_disabled()
     expect(page.locator("#label-counts")).to_have_text(f"0 of {MANY} read")
     expect(page.locator(".films .decision, .films .label, .films .meter")).to_have_count(0)
     expect(page.locator("#verdict")).to_have_text(
@@ -247,7 +249,12 @@ def test_findings_have_a_reason_and_a_comment_and_are_withdrawn(page, folder, se
     expect(page.locator(".films .label")).to_have_count(0)
     expect(page.locator("#comment")).to_have_value("")
     page.wait_for_timeout(300)
-    assert [each for each in service.get("/v1/readings").json()["readings"] if each["reader"] == "Dr D"] == []
+    [mine] = [each for each in service.get("/v1/readings").json()["readings"] if each["reader"] == "Dr D"]
+    assert (mine["finding"], mine["comment"]) == ("withdrawn", "")
+    page.reload()
+    expect(page.locator("html[data-ready]")).to_have_count(1)
+    expect(page.locator(".films [data-film]")).to_have_count(2)
+    expect(page.locator(".films .label")).to_have_count(0)
 
 
 def test_agreeing_takes_the_detectors_decision(page, folder):
@@ -265,8 +272,9 @@ def test_agreeing_takes_the_detectors_decision(page, folder):
 
 def test_a_blinded_finding_that_is_changed_after_the_decision_was_shown_is_blinded_no_more(page, folder, tmp_path):
     choose_files(page, sorted(folder.iterdir())[:2])
-    use_reader(page, "Dr F")
+    open_panel(page)
     page.check("#blinded")
+    use_reader(page, "Dr F")
     expect(page.locator("#agree")).to_be_disabled()
     page.evaluate("() => document.activeElement.blur()")
     for keys in ("rp", "rn"):
@@ -277,6 +285,14 @@ def test_a_blinded_finding_that_is_changed_after_the_decision_was_shown_is_blind
     rows = saved(page, "#csv-readings", tmp_path / "readings.csv")
     mine = {row["finding"]: row["blinded"] for row in rows if row["reader"] == "Dr F"}
     assert mine == {"pneumonia": "true", "undecided": "false"}
+    # Withdrawn and given again: the decision was seen.
+    page.keyboard.press("u")
+    page.keyboard.press("n")
+    rows = saved(page, "#csv-readings", tmp_path / "readings.csv")
+    assert {row["finding"]: row["blinded"] for row in rows if row["reader"] == "Dr F"} == {
+        "pneumonia": "true",
+        "normal": "false",
+    }
 
 
 def test_the_list_is_searched_and_ordered(page, folder):

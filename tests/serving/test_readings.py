@@ -31,20 +31,22 @@ def reading(content, reader="A", finding="positive", **changed):
 @pytest.fixture
 def kept(tmp_path, phantom_bundle):
     with running(
-        bundle=str(phantom_bundle), history=tmp_path / "h.sqlite", films=tmp_path / "films", film_bytes=200_000
+        bundle=str(phantom_bundle), history=tmp_path / "h.sqlite", kept_images=tmp_path / "films", kept_bytes=200_000
     ) as client:
         client.folder = tmp_path / "films"
         yield client
 
 
 def test_the_later_reading_of_an_image_stays(kept):
-    first, later = reading(b"1"), reading(b"1", finding="undecided", reason="subtle", time="2026-01-02T03:04:06Z")
+    first, later = reading(b"1"), reading(b"1", finding="undecided", reason="subtle", time="2026-01-02T03:04:06.000Z")
     assert kept.put("/v1/readings", json=[first]).json() == {"kept": 1}
     kept.put("/v1/readings", json=[later, reading(b"1", reader="B", comment="«seen»")])
     kept.put("/v1/readings", json=[first])  # from a machine that was asleep
     assert kept.get("/v1/readings").json()["readings"] == [later, reading(b"1", reader="B", comment="«seen»")]
-    assert kept.delete(f"/v1/readings/{first['sha256']}?reader=A").json() == {"deleted": 1}
-    assert [each["reader"] for each in kept.get("/v1/readings").json()["readings"]] == ["B"]
+    gone = later | {"finding": "withdrawn", "time": "2026-01-02T03:04:07.000Z"}
+    kept.put("/v1/readings", json=[gone])
+    kept.put("/v1/readings", json=[later])
+    assert kept.get("/v1/readings").json()["readings"][0] == gone
 
 
 @pytest.mark.parametrize(
@@ -103,9 +105,9 @@ def test_images_are_kept_with_their_decision_and_deleted_with_it(kept, films):
 
 
 def test_kept_images_are_found_after_a_start_and_have_a_limit(tmp_path, phantom_bundle, films):
-    told = {"bundle": str(phantom_bundle), "history": tmp_path / "h.sqlite", "films": tmp_path / "films"}
+    told = {"bundle": str(phantom_bundle), "history": tmp_path / "h.sqlite", "kept_images": tmp_path / "films"}
     content = [film.read_bytes() for film in films[:2]]
-    with running(**told, film_bytes=len(content[0])) as service:
+    with running(**told, kept_bytes=len(content[0])) as service:
         for each in content:
             assert service.post("/v1/predict", content=each).status_code == 200
     with running(**told) as service:
@@ -115,7 +117,7 @@ def test_kept_images_are_found_after_a_start_and_have_a_limit(tmp_path, phantom_
 
 def test_images_are_kept_with_a_history_alone(tmp_path):
     with pytest.raises(ConfigError, match="--history"):
-        Settings(films=tmp_path)
+        Settings(kept_images=tmp_path)
 
 
 def test_measures_are_those_of_evaluate(kept, films, phantom_bundle, tmp_path, phantoms):

@@ -29,7 +29,7 @@ def api(phantom_bundle, films, tmp_path_factory):
         bundle=str(phantom_bundle),
         image_bytes=100_000,
         history=history,
-        films=history.parent / "films",
+        kept_images=history.parent / "films",
         adaptations=history.parent / "a",
     ) as service:
         yield schemathesis.openapi.from_url(f"{service.base_url}/v1/openapi.json")

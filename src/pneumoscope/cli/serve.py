@@ -109,7 +109,7 @@ def serve(
         hosts=tuple(allow_host or ()),
         history=history,
         history_required=history_required,
-        films=keep_films,
+        kept_images=keep_films,
         accept=accepted(accept),
         adaptations=adaptations,
         request_log=request_log,

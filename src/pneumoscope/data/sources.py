@@ -415,9 +415,9 @@ def _image_of_row(table: Path, line: int, row: dict[str, str], words: ClassWords
 
 def patient_of_path(path: str, split: Split = Split.TRAIN) -> tuple[str, bool]:
     """Patient of an image of a table that names none, and whether the file name tells it; else each image is a patient of its own."""
-    place = PurePosixPath(path)
-    name = parse_file_name(place)
-    return f"{_name_space(split)}/{name.patient if name else place.parent / place.stem}", name is not None
+    file = PurePosixPath(path)
+    name = parse_file_name(file)
+    return f"{_name_space(split)}/{name.patient if name else file.parent / file.stem}", name is not None
 
 
 def _named(words: ClassWords) -> list[str]:

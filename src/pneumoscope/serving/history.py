@@ -182,8 +182,8 @@ class History:
                 counts[start][decision] = count
         return [Period(start + rest, decisions) for start, decisions in counts.items()]
 
-    async def latest(self) -> dict[str, Entry]:
-        """SHA-256 of each image to the newest decision on it, in the order of these decisions.
+    async def latest(self, limit: int) -> dict[str, Entry]:
+        """Find the newest decision on each image, by its SHA-256, in the order of these decisions; of more than `limit` images the newest.
 
         Raises:
             HistoryLockedError: The file stayed locked.
@@ -192,13 +192,29 @@ class History:
         def select() -> list[tuple[str, int, str, str]]:
             with self._reading.lock:
                 return self._reading.connection.execute(
-                    "SELECT sha256, id, time, prediction FROM decisions WHERE id IN (SELECT MAX(id) FROM decisions GROUP BY sha256)"
-                    " ORDER BY id"
+                    "SELECT sha256, id, time, prediction FROM decisions WHERE id IN"
+                    " (SELECT MAX(id) FROM decisions GROUP BY sha256 ORDER BY MAX(id) DESC LIMIT ?) ORDER BY id",
+                    (limit,),
                 ).fetchall()
 
         return {
             sha256: _entry(number, time, record) for sha256, number, time, record in await self._reading.run(select)
         }
+
+    async def hashes(self) -> set[str]:
+        """List the SHA-256 of all images with a decision on record.
+
+        Raises:
+            HistoryLockedError: The file stayed locked.
+        """
+
+        def select() -> set[str]:
+            with self._reading.lock:
+                return {
+                    sha256 for (sha256,) in self._reading.connection.execute("SELECT DISTINCT sha256 FROM decisions")
+                }
+
+        return await self._reading.run(select)
 
     async def delete(self, number: int | None = None) -> int:
         """Delete an entry, or all where None; gives how many there were. Nothing of them stays in the file.
@@ -212,7 +228,8 @@ class History:
         def remove() -> int:
             execute = self._writing.connection.execute
             # Nobody of this process reads meanwhile: a reader would keep what was deleted in the write-ahead log.
-            with self._writing.lock, self._reading.lock:
+            with self._writing.lock, self._reading.lock, self._writing.connection:
+                execute("BEGIN IMMEDIATE")
                 if number is None:
                     gone = execute("DELETE FROM decisions").rowcount
                     execute("DELETE FROM readings")

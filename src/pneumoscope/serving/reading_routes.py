@@ -1,10 +1,11 @@
 """Routes of readings: what readers find, kept with the history; and what follows of it for detector and readers."""
 
+import asyncio
 from dataclasses import asdict
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import FastAPI, Path, Query, Request, Response
+from fastapi import FastAPI, Path, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import TypeAdapter, ValidationError
 
@@ -13,7 +14,7 @@ from pneumoscope.evaluation.acceptance import DecidedImages, measure_acceptance
 from pneumoscope.evaluation.agreement import cohen_kappa
 from pneumoscope.evaluation.intervals import Estimate
 from pneumoscope.serving import schemas
-from pneumoscope.serving.films import Films
+from pneumoscope.serving.kept_images import KeptImages
 from pneumoscope.serving.openapi import json_body, problem_responses
 from pneumoscope.serving.problems import Problem, ProblemError
 from pneumoscope.serving.readings import ReaderFinding, Reading, Readings
@@ -21,6 +22,8 @@ from pneumoscope.serving.service import Service
 from pneumoscope.types import OUTSIDE, Decision
 
 Hash = Annotated[str, Path(description="SHA-256 of the image's file.", pattern="^[0-9a-f]{64}$")]
+# Kept images that are listed: a worklist, not an archive.
+_MOST_FILMS = 5000
 _BODY = (
     Problem.INVALID_REQUEST,
     Problem.UNSUPPORTED_MEDIA_TYPE,
@@ -55,7 +58,7 @@ def _add_kept(app: FastAPI, service: Service) -> None:
         responses=problem_responses(*_KEPT),
     )
     async def readings() -> Response:
-        return JSONResponse({"readings": [asdict(reading) for reading in await kept().all()]})
+        return JSONResponse({"readings": [asdict(reading) for reading in await kept().search()]})
 
     @app.put(
         "/v1/readings",
@@ -71,18 +74,6 @@ def _add_kept(app: FastAPI, service: Service) -> None:
         await keep.put([Reading(**each.model_dump()) for each in found])
         return JSONResponse({"kept": len(found)})
 
-    @app.delete(
-        "/v1/readings/{sha256}",
-        tags=["readings"],
-        summary="Delete the reading of an image by a reader",
-        response_model=schemas.DeletedSchema,
-        responses=problem_responses(*_KEPT, Problem.CROSS_ORIGIN),
-    )
-    async def delete(
-        sha256: Hash, reader: Annotated[str, Query(description="Name of the reader.", min_length=1, max_length=60)]
-    ) -> Response:
-        return JSONResponse({"deleted": await kept().delete(reader, sha256)})
-
 
 def _add_measures(app: FastAPI, service: Service) -> None:
     @app.post(
@@ -95,27 +86,27 @@ def _add_measures(app: FastAPI, service: Service) -> None:
     )
     async def measures(request: Request) -> Response:
         found = _parsed(_READ_IMAGES, await service.uploads.json(request))
-        return JSONResponse(_measured(found.images, service.accept))
+        return JSONResponse(await asyncio.to_thread(_measured, found.images, service.accept))
 
 
 def _add_films(app: FastAPI, service: Service) -> None:
     problems = (Problem.FILMS_OFF, Problem.HISTORY_UNAVAILABLE)
 
-    def kept() -> Films:
-        if service.films is None:
+    def kept() -> KeptImages:
+        if service.kept_images is None:
             raise ProblemError(Problem.FILMS_OFF)
-        return service.films
+        return service.kept_images
 
     @app.get(
         "/v1/films",
         tags=["readings"],
-        summary="Kept images, each with the newest decision on it",
+        summary="Kept images, each with the newest decision on it; at most the newest 5,000",
         response_model=schemas.HistorySchema,
         responses=problem_responses(*problems),
     )
     async def films() -> Response:
         found = kept()
-        latest = await service.history.latest() if service.history else {}
+        latest = await service.history.latest(_MOST_FILMS) if service.history else {}
         return JSONResponse({"entries": [asdict(entry) for sha256, entry in latest.items() if sha256 in found]})
 
     @app.get(
@@ -147,7 +138,7 @@ def _parsed(adapter: TypeAdapter[Any], content: bytes) -> Any:
 
 
 def _measured(images: list[Any], accept: tuple[str, ...]) -> dict[str, Any]:
-    """Decisions against what the readers of each image agree on, and the agreement of the two readers with most images in common.
+    """Decisions against what the readers of each image agree on, and the agreement of every two readers.
 
     The same measures as `pneumoscope evaluate --data` gives for the table of these images.
     """
@@ -190,8 +181,8 @@ def _agreement(images: list[Any], patients: list[str]) -> list[dict[str, Any]]:
     """Agreement of each pair of readers that have images in common."""
     readers = sorted({reader for image in images for reader in image.findings})
     found = []
-    for place, first in enumerate(readers):
-        for second in readers[place + 1 :]:
+    for index, first in enumerate(readers):
+        for second in readers[index + 1 :]:
             both = [i for i, image in enumerate(images) if first in image.findings and second in image.findings]
             if not both:
                 continue

@@ -21,11 +21,12 @@ CREATE TABLE IF NOT EXISTS readings (
 
 
 class ReaderFinding(StrEnum):
-    """Finding of a reader, by the class it stands for."""
+    """Finding of a reader, by the class it stands for; a withdrawn one is kept as such, or a machine that still has it would give it back."""
 
     NEGATIVE = "negative"
     POSITIVE = "positive"
     UNDECIDED = "undecided"
+    WITHDRAWN = "withdrawn"
 
 
 class ReadingReason(StrEnum):
@@ -46,7 +47,7 @@ class Reading:
     Attributes:
         sha256: SHA-256 of the image's file, 64 hex digits.
         reader: Name of the reader.
-        finding: Negative or positive class, or undecided.
+        finding: Negative or positive class, undecided, or withdrawn.
         reason: Reason out of a list; empty where none is given.
         comment: Comment of the reader.
         blinded: Whether the finding was given before the detector's decision was shown.
@@ -75,7 +76,7 @@ class Readings:
     """Readings in the history's file; its methods may be called by many requests at a time."""
 
     def __init__(self, writing: SerialConnection, reading: SerialConnection) -> None:
-        """Uses connections to a file that has `READINGS_SCHEMA`."""
+        """Use connections to a file that has `READINGS_SCHEMA`."""
         self._writing, self._reading = writing, reading
 
     async def put(self, readings: Sequence[Reading]) -> None:
@@ -94,8 +95,8 @@ class Readings:
 
         await self._writing.run(insert)
 
-    async def all(self) -> list[Reading]:
-        """All readings, by reader and time.
+    async def search(self) -> list[Reading]:
+        """List all readings, by reader and time.
 
         Raises:
             HistoryLockedError: The file stayed locked.
@@ -109,18 +110,3 @@ class Readings:
             Reading(sha256, reader, ReaderFinding(finding), ReadingReason(reason), comment, bool(blinded), time)
             for sha256, reader, finding, reason, comment, blinded, time in await self._reading.run(select)
         ]
-
-    async def delete(self, reader: str, sha256: str) -> int:
-        """Delete the reading of an image by a reader; gives how many there were.
-
-        Raises:
-            HistoryLockedError: The file stayed locked.
-        """
-
-        def remove() -> int:
-            with self._writing.lock, self._reading.lock:
-                return self._writing.connection.execute(
-                    "DELETE FROM readings WHERE reader = ? AND sha256 = ?", (reader, sha256)
-                ).rowcount
-
-        return await self._writing.run(remove)

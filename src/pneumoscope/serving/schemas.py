@@ -137,13 +137,14 @@ class AdaptationListSchema(BaseModel):
 
 
 Reader = Annotated[str, Field(min_length=1, max_length=60)]
+_Given = Literal[ReaderFinding.NEGATIVE, ReaderFinding.POSITIVE, ReaderFinding.UNDECIDED]
 ReadingSchema = model_of(
     Reading,
     "ReadingSchema",
     {
         "reader": Reader,
         "comment": Annotated[str, Field(max_length=2000)],
-        "time": Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$")],
+        "time": Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")],
     },
 )
 ReadingsIn: Any = Annotated[list[ReadingSchema], Field(max_length=10_000)]  # type: ignore[valid-type]
@@ -176,14 +177,14 @@ class ReadImageSchema(BaseModel):
         description="Probability of the positive class; null for a rejected image.", ge=0, le=1
     )
     reasons: list[Reason] = Field(max_length=20)
-    findings: dict[Reader, ReaderFinding] = Field(description="Reader to finding.", min_length=1, max_length=20)
+    findings: dict[Reader, _Given] = Field(description="Reader to finding.", min_length=1, max_length=5)
 
 
 class ReadImagesSchema(BaseModel):
     """Images that readers have read."""
 
     model_config = _CLOSED
-    images: list[ReadImageSchema] = Field(max_length=10_000)
+    images: list[ReadImageSchema] = Field(max_length=5000)
 
 
 class EstimateSchema(BaseModel):

@@ -14,8 +14,8 @@ from pneumoscope.errors import DataError, InputError, PneumoscopeError, Unreadab
 from pneumoscope.inference.prediction import Prediction
 from pneumoscope.inference.tasks import PredictImages, Task
 from pneumoscope.serving.adaptations import Adaptations
-from pneumoscope.serving.films import Films
 from pneumoscope.serving.history import History
+from pneumoscope.serving.kept_images import KeptImages
 from pneumoscope.serving.monitoring import Monitoring
 from pneumoscope.serving.problems import Problem, ProblemError
 from pneumoscope.serving.served import ServedBundle
@@ -34,7 +34,7 @@ class Service:
         served: Bundle in use; a request reads it once, by `in_use` where it hands images to it.
         monitoring: Metrics and request log.
         history: Record of decisions; None where none is kept.
-        films: Images kept with the history; None where none is kept.
+        kept_images: Images kept with the history; None where none is kept.
         uploads: Reader of request bodies.
     """
 
@@ -50,7 +50,9 @@ class Service:
         """
         self._settings, self._original = settings, bundle
         self.history = History(settings.history) if settings.history else None
-        self.films = Films(settings.films, settings.film_bytes) if settings.films else None
+        self.kept_images = KeptImages(settings.kept_images, settings.kept_bytes) if settings.kept_images else None
+        # A decision and its image are kept, and deleted, together.
+        self._keeping = asyncio.Lock()
         self._adaptations = Adaptations(settings, bundle) if settings.adaptations else None
         self.uploads = Uploads(settings)
         self.monitoring = Monitoring(bundle, settings.request_log)
@@ -185,12 +187,16 @@ class Service:
         self, history: History, request_id: str, predictions: list[Prediction], images: Sequence[NamedImage]
     ) -> None:
         try:
-            await history.add(predictions)
-            if self.films:
-                hashes = (prediction.sha256 for prediction in predictions)
-                contents = (image.content for image in images)
-                if left_out := await self.films.add(list(zip(hashes, contents, strict=True))):
-                    _log.warning("request %s: no room for %d images in the folder of kept ones", request_id, left_out)
+            if self.kept_images:
+                async with self._keeping:
+                    await history.add(predictions)
+                    hashes, contents = [p.sha256 for p in predictions], [image.content for image in images]
+                    if left_out := await self.kept_images.add(list(zip(hashes, contents, strict=True))):
+                        _log.warning(
+                            "request %s: no room for %d images in the folder of kept ones", request_id, left_out
+                        )
+            else:
+                await history.add(predictions)
         except (sqlite3.Error, HistoryLockedError, DataError) as error:  # such as a full disk
             self.monitoring.lost(len(predictions))
             _log.exception("request %s could not be kept in the history", request_id)
@@ -208,9 +214,10 @@ class Service:
         """
         if self.history is None:
             raise ProblemError(Problem.HISTORY_OFF)
-        deleted = await self.history.delete(number)
-        if self.films:
-            await self.films.keep_only((await self.history.latest()).keys())
+        async with self._keeping:
+            deleted = await self.history.delete(number)
+            if self.kept_images:
+                await self.kept_images.keep_only(await self.history.hashes())
         return deleted
 
     async def result(self, served: ServedBundle, task: Task[Any]) -> Any:

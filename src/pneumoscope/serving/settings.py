@@ -29,8 +29,8 @@ class Settings:
         hosts: Host names of the service beside its address; any where it listens beyond this machine and none is named.
         history: SQLite file of decisions; none is kept where None.
         history_required: Whether a decision that cannot be kept in the history is refused (503) instead of answered.
-        films: Folder in which images are kept with the history; none is kept where None.
-        film_bytes: Largest sum of the kept images, bytes; further ones are not kept.
+        kept_images: Folder in which images are kept with the history; none is kept where None.
+        kept_bytes: Largest sum of the kept images, bytes; further ones are not kept.
         accept: Reasons out of `types.OUTSIDE` for which images are not referred.
         request_log: Whether requests are logged, by ids, hashes and decisions.
         adaptations: Folder of adaptations that callers may begin; none may where None.
@@ -54,8 +54,8 @@ class Settings:
     hosts: tuple[str, ...] = ()
     history: Path | None = None
     history_required: bool = False
-    films: Path | None = None
-    film_bytes: int = 32 * 2**30
+    kept_images: Path | None = None
+    kept_bytes: int = 32 * 2**30
     accept: tuple[str, ...] = ()
     request_log: bool = True
     adaptations: Path | None = None
@@ -72,7 +72,7 @@ class Settings:
             raise ConfigError(
                 "expected a history file, as the history is required, found none: name one with --history"
             )
-        if self.films and self.history is None:
+        if self.kept_images and self.history is None:
             raise ConfigError(
                 "expected a history file, as images are kept with it, found none: name one with --history"
             )

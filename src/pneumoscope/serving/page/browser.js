@@ -17,5 +17,3 @@ export const stored = {
     }
   },
 };
-
-export const currentTime = () => new Date().toISOString();

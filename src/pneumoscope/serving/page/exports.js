@@ -2,7 +2,7 @@
 import { h, save } from "./dom.js";
 import { allFilms, bundleInUse, byUrgency, DECISIONS, labelledFilms, settingsInUse } from "./films.js";
 import { classNames, LABELS } from "./labels.js";
-import { readingsOf, referenceOf } from "./readings.js";
+import { isHidden, readingsOf, referenceOf } from "./readings.js";
 import { thumbnail } from "./viewer.js";
 import { kindsOf } from "./verdict.js";
 import { count, currentLanguage, ownClasses, percent, t } from "./words.js";
@@ -52,10 +52,21 @@ export function labelledPaths() {
 
 // A table that `pneumoscope evaluate --data` and `adapt --data` read where it lies in the folder of the films.
 export function exportLabels() {
-  const names = classNames(), rows = labelledPaths();
-  const patients = rows.some(([film]) => film.stored?.patient);
-  saveTable([["path", "class", ...(patients ? ["patient"] : [])],
-    ...rows.map(([film, path]) => [path, names[LABELS.indexOf(referenceOf(film))], ...(patients ? [film.stored?.patient ?? ""] : [])])], "labels.csv");
+  const names = classNames(), rows = labelledPaths(), patients = patientsOf(rows.map(([film]) => film)), named = [...patients.values()].some(Boolean);
+  const twice = rows.find(([, path], index) => rows.findIndex(([, other]) => other === path) < index);
+  if (twice) {
+    document.getElementById("announcement").textContent = t("samePath", { path: twice[1] });
+    alert(t("samePath", { path: twice[1] }));
+    return;
+  }
+  saveTable([["path", "class", ...(named ? ["patient"] : [])],
+    ...rows.map(([film, path]) => [path, names[LABELS.indexOf(referenceOf(film))], ...(named ? [patients.get(film)] : [])])], "labels.csv");
+}
+
+// Patient of each film, empty where it is not known. Where all films name one they are anonymous (data/patients.py).
+export function patientsOf(films) {
+  const keys = films.map((film) => film.stored?.patient).filter(Boolean), anonymous = keys.length > 1 && new Set(keys).size === 1;
+  return new Map(films.map((film) => [film, anonymous ? "" : film.stored?.patient ?? ""]));
 }
 
 // Every finding of every reader.
@@ -93,9 +104,10 @@ function drawReport() {
   node.hidden = false;
 }
 
-function reportRow({ prediction, problem, name, picture }) {
+function reportRow(film) {
+  const { problem, name, picture } = film, prediction = isHidden(film) ? null : film.prediction;
   const image = h("td", {}, picture ? h("img", { src: picture, alt: "" }) : "");
-  if (!prediction) return h("tr", {}, image, h("td", {}, name), h("td", {}, h("strong", {}, t("failed"))), h("td", {}, t("unknown")), h("td", {}, problem.message));
+  if (!prediction) return h("tr", {}, image, h("td", {}, name), h("td", {}, h("strong", {}, t(problem ? "failed" : "unread"))), h("td", {}, t("unknown")), h("td", {}, problem?.message ?? ""));
   const why = [...prediction.reasons.map((reason) => t(`reason.${reason}`)), prediction.decision === "pneumonia" ? kindsOf(prediction) : ""];
   return h("tr", {}, image,
     h("td", {}, name, h("br"), h("small", {}, prediction.sha256.slice(0, 16))),

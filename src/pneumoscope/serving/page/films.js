@@ -20,7 +20,7 @@ export const allFilms = () => films;
 export const bundleInUse = () => bundle;
 export const settingsInUse = () => settings;
 export const filterInUse = () => filter;
-export const orderInUse = () => order;
+export const orderInUse = () => (orderNames().includes(order) ? order : BLIND[0]);
 
 // What a film has is drawn anew when its version has changed: at once for what a person does, soon for what arrives.
 export function changed(film = null, atOnce = true) {
@@ -50,9 +50,10 @@ export function addFilms(found) {
   return added;
 }
 
-// A prediction of another bundle is none of this one's.
+// A prediction of another bundle is none of this one's, and one at another prevalence not what the page asks for.
 function storedOf(film) {
-  if (film.stored && film.stored.bundle.sha256 !== bundle.sha256) film.stored = null;
+  const point = film.stored?.operating_point, threshold = bundle.operating_points[point?.name]?.threshold;
+  if (film.stored?.bundle.sha256 !== bundle.sha256 || !(Math.abs(threshold - point.threshold) < 1e-6)) film.stored = null;
   return film.stored;
 }
 
@@ -87,7 +88,7 @@ export function useSettings(point, prevalence) {
 
 export function useFilmsWith(inUse) {
   bundle = inUse;
-  for (const film of films) Object.assign(film, { stored: null, prediction: null, problem: null, version: film.version + 1 });
+  for (const film of films) Object.assign(film, { stored: null, prediction: null, problem: null, evidence: null, zones: undefined, version: film.version + 1 });
   changed();
 }
 
@@ -118,11 +119,13 @@ export const ORDERS = {
   name: byName,
   added: (a, b) => a.id - b.id,
 };
-// Orders that show what the detector says of films: none in a blinded reading.
-const TELLING = ["urgency", "unread", "probability"];
+// Orders that show nothing of what the detector says of films, as a blinded reading needs them.
+const BLIND = ["name", "added"];
+export const orderNames = () => (isBlinded() ? BLIND : Object.keys(ORDERS));
 
 // Filters beside those of the decisions, which a blinded reading does not have.
-const READ = { unread: (film) => !isRead(film), read: isRead, differ: readersDiffer };
+// A film that was not analysed has no hash, by which readings are kept.
+const READ = { unread: (film) => Boolean(film.sha256) && !isRead(film), read: isRead, differ: readersDiffer };
 export const filterNames = () => {
   const counts = countStates();
   const some = (name) => counts[name] || filter === name;
@@ -136,8 +139,7 @@ export function visibleFilms() {
   if (ordered) return ordered;
   const name = filterNames().includes(filter) ? filter : "all";
   const passes = READ[name] ?? ((film) => name === "all" || stateOf(film) === name);
-  const compare = isBlinded() && TELLING.includes(order) ? byName : ORDERS[order];
-  return (ordered = films.filter((film) => passes(film) && (!wanted || named(film))).sort(compare));
+  return (ordered = films.filter((film) => passes(film) && (!wanted || named(film))).sort(ORDERS[orderInUse()]));
 }
 
 export function countStates() {

@@ -1,9 +1,9 @@
 // The reader's part: own findings by one key, whose they are, blinded or not, and how often the detector is right here.
 import { h, put } from "./dom.js";
-import { exportLabels, exportReadings, labelledPaths } from "./exports.js";
+import { exportLabels, exportReadings, labelledPaths, patientsOf } from "./exports.js";
 import { allFilms, changed, countStates, labelledFilms } from "./films.js";
 import { LABELS, labelWord, nameFields, namesWrong } from "./labels.js";
-import { allReadings, canBeRead, FINDINGS, isBlinded, isRead, read, readerInUse, readerNames, readingOf, readingsOf, REASONS, referenceOf, useBlinded, useReader, withdraw } from "./readings.js";
+import { anyReading, canBeRead, FINDINGS, isBlinded, isRead, read, readerInUse, readerNames, readingOf, readingsOf, REASONS, referenceOf, useBlinded, useReader, withdraw } from "./readings.js";
 import { postJson } from "./service.js";
 import { count, decimal, percent, t } from "./words.js";
 
@@ -102,7 +102,7 @@ function drawPanel() {
   put($("readers"), readerNames().map((value) => h("option", { value })));
   const labelled = labelledFilms();
   $("csv-labels").disabled = !labelled.length || namesWrong();
-  $("csv-readings").disabled = !allReadings().length;
+  $("csv-readings").disabled = !anyReading() || (isBlinded() && counts.unread > 0);
   const lacking = LABELS.some((label) => labelled.filter((film) => referenceOf(film) === label).length < FEWEST);
   $("to-adapt").classList.toggle("main", !lacking);
   measureSoon();
@@ -110,10 +110,10 @@ function drawPanel() {
 
 // What the service is asked to measure: decisions beside what readers found.
 function readImages() {
-  const paths = new Map(labelledPaths());
+  const paths = new Map(labelledPaths()), patients = patientsOf([...paths.keys()]);
   return allFilms().filter((film) => film.prediction && readingsOf(film).size).map((film) => ({
     path: paths.get(film) ?? film.path,
-    patient: film.stored.patient ?? "",
+    patient: patients.get(film) ?? film.stored.patient ?? "",
     decision: film.prediction.decision,
     probability: film.prediction.pneumonia_probability,
     reasons: film.prediction.reasons,
@@ -140,7 +140,7 @@ function measureSoon() {
 function drawFigures() {
   const labelled = labelledFilms();
   const counts = LABELS.map((label) => `${count(labelled.filter((film) => referenceOf(film) === label).length)} ${labelWord(label)}`).join(", ");
-  const whole = countStates().unread === 0;
+  const states = countStates(), whole = !states.unread && !states.waiting;
   if (!measured) put($("figures"), h("p", { class: "soft" }, t("readHint", { fewest: count(FEWEST) })));
   // While one reads blinded, how right the detector is would tell what it said.
   else if (isBlinded() && !whole) put($("figures"), h("p", { class: "soft" }, t("figuresHidden")));
@@ -151,7 +151,7 @@ function drawFigures() {
 function rightHere() {
   const { measures, flow, labelled } = measured;
   if (!labelled) return null;
-  const of = (name) => Object.values(flow[name]).reduce((all, number) => all + number, 0);
+  const of = (name) => flow[name].normal + flow[name].pneumonia; // those with a decision
   const without = Object.values(flow).reduce((all, found) => all + found.refer + found.outside + found.rejected, 0);
   const line = (name, found, films, shown) => [h("dt", {}, t(name)), h("dd", {}, found.value == null ? t("unknown") : `${shown(found.value)}${found.low == null ? "" : ` (${shown(found.low)} – ${shown(found.high)})`}`, films == null ? null : h("small", { class: "soft" }, ` ${t("ofFilms", { count: count(films) })}`))];
   return [h("dl", { class: "pairs" },

@@ -1,6 +1,6 @@
 // Where readings are kept: in the browser, and on the service where it has a history.
 import { allReadings, take, watchReadings } from "./readings.js";
-import { getJson, putJson, remove } from "./service.js";
+import { getJson, putJson } from "./service.js";
 import { removeReading, saveReading } from "./session.js";
 
 // Milliseconds until readings that the service did not take are sent again.
@@ -8,45 +8,53 @@ const AGAIN = 5000;
 
 let onService = false;
 let sending = false;
+let onFailure = () => {};
 const unsent = new Map();
 
 export const isUnsent = () => unsent.size > 0;
 const keyOf = ({ sha256, reader }) => `${sha256} ${reader}`;
 
-// Readings of before, of this browser and of the service, and from now on of every one that is given.
-export async function startKeeping(found, keepsOnService) {
+// Readings of before, of this browser and of the service, and from now on of every one that is given. `failed` is called with their
+// number where the service does not take some.
+export async function startKeeping(found, keepsOnService, failed) {
   onService = keepsOnService;
-  found.forEach(take);
-  watchReadings((reading, now) => {
-    if (now) saveReading(now);
-    else removeReading(reading);
-    toService(reading, now);
+  onFailure = failed;
+  watchReadings((reading) => {
+    saveReading(reading);
+    toService(reading);
   });
-  if (!onService) return;
-  const { readings } = await getJson("/v1/readings");
-  const there = new Map(readings.map((reading) => [keyOf(reading), reading]));
-  for (const reading of readings) if (take(reading)) saveReading(reading);
-  for (const reading of allReadings()) if (!(there.get(keyOf(reading))?.time >= reading.time)) toService(reading, reading);
+  const there = onService ? await getJson("/v1/readings").then(({ readings }) => readings, () => null) : null;
+  const known = there && new Map(there.map((reading) => [keyOf(reading), reading]));
+  for (const { sent, ...reading } of found) {
+    // What the service had and has no more was deleted there.
+    if (known && sent && !known.has(keyOf(reading))) removeReading(reading);
+    else take(reading);
+  }
+  for (const reading of there ?? []) if (take(reading)) saveReading({ ...reading, sent: true });
+  for (const reading of allReadings()) if (onService && !(known?.get(keyOf(reading))?.time >= reading.time)) toService(reading);
 }
 
-function toService(reading, now) {
+function toService(reading) {
   if (!onService) return;
-  unsent.set(keyOf(reading), { reading, now });
+  unsent.set(keyOf(reading), reading);
   send();
 }
 
-// In the order they were given, one request at a time; what fails is tried again.
+// One request at a time; what fails is tried again.
 async function send() {
   if (sending) return;
   sending = true;
   while (unsent.size) {
     const part = [...unsent];
     try {
-      const kept = part.filter(([, { now }]) => now).map(([, { now }]) => now);
-      if (kept.length) await putJson("/v1/readings", kept);
-      for (const [, { reading, now }] of part) if (!now) await remove(`/v1/readings/${reading.sha256}?${new URLSearchParams({ reader: reading.reader })}`);
-      for (const [key, value] of part) if (unsent.get(key) === value) unsent.delete(key);
+      await putJson("/v1/readings", part.map(([, reading]) => reading));
+      for (const [key, reading] of part) {
+        if (unsent.get(key) !== reading) continue; // changed since
+        unsent.delete(key);
+        saveReading({ ...reading, sent: true });
+      }
     } catch {
+      onFailure(unsent.size);
       await new Promise((done) => setTimeout(done, AGAIN));
     }
   }

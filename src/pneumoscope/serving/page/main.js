@@ -7,7 +7,7 @@ import { drawBanner, startBanner } from "./banner.js";
 import { useClassNames } from "./labels.js";
 import { drawPerformance } from "./performance.js";
 import { inWords } from "./plain.js";
-import { getJson, watchBundle } from "./service.js";
+import { getJson, keptFilms, watchBundle } from "./service.js";
 import { drawWatch } from "./watch.js";
 import { ofSite, t, useBundle } from "./words.js";
 import { allFilms, labelledFilms } from "./films.js";
@@ -123,14 +123,17 @@ function speakOf(found) {
 
 try {
   bundle = await getJson("/v1/bundle");
-  const offers = (path) => getJson(path).then(() => true, () => false);
-  const [history, films, adapts] = await Promise.all(["/v1/history?limit=1", "/v1/films", "/v1/adaptations"].map(offers));
+  // What is off is said so; what is only busy now is not.
+  const offers = (path) => getJson(path).then(() => true, ({ code }) => !code?.endsWith("_off"));
+  const [history, adapts] = await Promise.all(["/v1/history?limit=1", "/v1/adaptations"].map(offers));
+  const kept = await keptFilms().catch(({ code }) => (code === "films_off" ? null : []));
   for (const node of document.querySelectorAll("[data-adapts]")) node.hidden = !adapts;
-  startWorklist(bundle, { history, films });
+  startWorklist(bundle, { history, films: kept !== null });
   speakOf(bundle);
   watchStorage(() => ($("announcement").textContent = t("notStored")));
   const session = (await findSession()) ?? { films: [], readings: [] };
-  await Promise.all([startKeeping(session.readings, history), startWelcome(addAll, films)]);
+  startWelcome(addAll, kept ?? []);
+  await startKeeping(session.readings, history, (number) => ($("announcement").textContent = t("notSent", { count: number })));
   await addAll(session.films);
   wordsChanged();
   startBanner();

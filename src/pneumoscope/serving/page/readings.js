@@ -1,25 +1,40 @@
 // Findings of readers, by the hash of the image: a film that comes again is known as read.
-import { currentTime, stored as kept } from "./browser.js";
+import { stored as kept } from "./browser.js";
 
 export const FINDINGS = ["negative", "positive", "undecided"];
+const WITHDRAWN = "withdrawn";
 export const REASONS = ["", "image_quality", "positioning", "subtle", "other_disease", "clinical_information"];
 
 // SHA-256 to reader to reading, as the service keeps it.
 const readings = new Map();
-let reader = kept.get("reader") || "Reader 1";
+// Until a name is given, one that no other browser has: two people must not be one reader.
+const automatic = kept.get("automaticReader") || `Reader ${crypto.getRandomValues(new Uint16Array(1))[0].toString(16).padStart(4, "0")}`;
+kept.set("automaticReader", automatic);
+let reader = kept.get("reader") || automatic;
+// Reader and hash of films whose decision was open before a finding.
+const opened = new Set();
 let blinded = kept.get("blinded") === "yes";
 let onChange = () => {};
 
-// Called with a reading that was given, or with one that was withdrawn and null.
+// Called with a reading that was given, changed or withdrawn.
 export const watchReadings = (act) => (onChange = act);
 export const readerInUse = () => reader;
 export const isBlinded = () => blinded;
 export const readerNames = () => [...new Set([...[...readings.values()].flatMap((found) => [...found.keys()]), reader])].sort();
 
+// Another reader goes on; whoever has read without a name so far is the one who gives it.
 export function useReader(name) {
+  const before = reader;
   reader = name.trim().slice(0, 60) || reader;
   kept.set("reader", reader);
+  if (before !== automatic || reader === automatic) return;
+  for (const reading of allReadings().filter((each) => each.reader === automatic && each.finding !== WITHDRAWN)) {
+    keep({ ...reading, reader });
+    keep({ ...reading, finding: WITHDRAWN, reason: "", comment: "" });
+  }
 }
+
+export const markOpened = (film) => void opened.add(`${film.sha256} ${reader}`);
 
 export function useBlinded(on) {
   blinded = on;
@@ -27,8 +42,12 @@ export function useBlinded(on) {
 }
 
 export const canBeRead = (film) => Boolean(film?.sha256);
-export const readingsOf = (film) => readings.get(film.sha256) ?? new Map();
-export const readingOf = (film) => readingsOf(film).get(reader) ?? null;
+// Reader to reading of a film. Withdrawn ones are kept as such, or another machine would give them back.
+export const readingsOf = (film) => new Map([...(readings.get(film.sha256) ?? [])].filter(([, { finding }]) => finding !== WITHDRAWN));
+export function readingOf(film) {
+  const reading = readings.get(film.sha256)?.get(reader);
+  return reading && reading.finding !== WITHDRAWN ? reading : null;
+}
 export const isRead = (film) => readingOf(film) !== null;
 // In a blinded reading what the detector says is shown after the reader's own finding.
 export const isHidden = (film) => blinded && !isRead(film);
@@ -43,22 +62,24 @@ export const readersDiffer = (film) => new Set([...readingsOf(film).values()].ma
 // Gives or changes the finding of the reader in use; what the detector said was hidden until the first one in a blinded reading.
 export function read(film, changes) {
   const before = readingOf(film);
-  const reading = { reason: "", comment: "", ...before, ...changes, sha256: film.sha256, reader, time: currentTime() };
-  // A finding that is changed after the detector's was shown is no blinded one.
-  if (!before || changes.finding) reading.blinded = isHidden(film) || (before?.finding === changes.finding && before.blinded);
+  const reading = { reason: "", comment: "", ...before, ...changes, sha256: film.sha256, reader };
+  // A finding that is changed, or given again, after the detector's was shown is no blinded one.
+  const isFirst = !readings.get(film.sha256)?.has(reader) && !opened.has(`${film.sha256} ${reader}`);
+  if (changes.finding && changes.finding !== before?.finding) reading.blinded = isFirst && isHidden(film);
   if (reading.finding) keep(reading);
 }
 
 export function withdraw(film) {
   const reading = readingOf(film);
-  if (!reading) return;
-  readings.get(reading.sha256).delete(reader);
-  onChange(reading, null);
+  if (reading) keep({ ...reading, finding: WITHDRAWN, reason: "", comment: "" });
 }
 
-function keep(reading) {
+function keep(given) {
+  // Later than what it replaces, though that may be of a machine whose clock is ahead.
+  const before = Date.parse(readings.get(given.sha256)?.get(given.reader)?.time ?? 0);
+  const reading = { ...given, time: new Date(Math.max(Date.now(), before + 1)).toISOString() };
   take(reading);
-  onChange(reading, reading);
+  onChange(reading);
 }
 
 // A reading from elsewhere: from this browser's storage, or from the service. The later one of a reader stays.
@@ -70,5 +91,6 @@ export function take(reading) {
 }
 
 export const allReadings = () => [...readings.values()].flatMap((found) => [...found.values()]);
+export const anyReading = () => allReadings().some(({ finding }) => finding !== WITHDRAWN);
 
 export const forgetReadings = () => readings.clear();

@@ -122,6 +122,11 @@ export const predict = (film) =>
     queueMicrotask(sendNext);
   });
 
+// What waits is not sent any more.
+export function forgetWaiting() {
+  for (const { fail } of waiting.splice(0)) fail(new Problem({ title: "" }));
+}
+
 async function sendNext() {
   while (waiting.length && requests < REQUESTS) {
     requests += 1;

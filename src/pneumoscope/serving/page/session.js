@@ -12,7 +12,7 @@ let onBroken = () => {};
 const changes = new Map();
 let later = 0;
 
-// Called once where the browser keeps nothing: private windows, a full disk.
+// Called once where the browser keeps nothing: storage that is turned off, a full disk.
 export const watchStorage = (act) => (onBroken = act);
 // Whether something that is on the page would not be found again now.
 export const isUnsaved = () => writing > 0 || changes.size > 0;
@@ -25,6 +25,7 @@ function database() {
       for (const [name, options] of Object.entries(STORES)) request.result.createObjectStore(name, options);
     };
     request.onsuccess = () => done(request.result);
+    navigator.storage?.persist?.(); // or the browser may forget it where room is short
     request.onerror = () => fail(request.error);
   }));
 }
@@ -77,6 +78,7 @@ export const removeFilm = ({ id }) => {
 };
 
 export const saveReading = (reading) => transact("readwrite", ["readings"], (readings) => readings.put(reading));
+
 export const removeReading = ({ sha256, reader }) => transact("readwrite", ["readings"], (readings) => readings.delete([sha256, reader]));
 
 export function forgetSession() {

@@ -1,6 +1,6 @@
 // What the detector says of a film: decision, probability beside its thresholds, reasons, lung zones, and by which bundle.
 import { h, put, s } from "./dom.js";
-import { isHidden } from "./readings.js";
+import { isHidden, markOpened } from "./readings.js";
 import { detailInWords } from "./plain.js";
 import { evidenceOf } from "./viewer.js";
 import { percent, t } from "./words.js";
@@ -15,6 +15,7 @@ export function drawVerdict(node, film, redraw) {
     put(node, h("p", { class: "soft" }, film?.problem?.message ?? (film ? t("waiting") : "")));
     return;
   }
+  markOpened(film);
   const { operating_point: point, pneumonia_probability: probability } = prediction;
   const hasProbability = probability != null;
   const kinds = kindsOf(prediction);

@@ -163,7 +163,7 @@ export class Stage {
     this.turned.hidden = !this.turned.textContent;
     this.canvas.setAttribute("aria-label", [t("evidenceLabel", { name: this.item?.name ?? "", decision }), this.turned.textContent].filter(Boolean).join(". "));
     this.panel.hidden = !this.headerWanted || !this.film?.header;
-    if (!this.panel.hidden) drawHeader(this.panel, this.film, this.item.prediction?.reasons ?? []);
+    if (!this.panel.hidden) drawHeader(this.panel, this.film, isHidden(this.item) ? [] : this.item.prediction?.reasons ?? []);
   }
 
   showHeader(wanted) {

@@ -1,6 +1,6 @@
 // The first visit: what there is to do, and a film to try it on.
 import { h, put } from "./dom.js";
-import { content, keptFilms } from "./service.js";
+import { content } from "./service.js";
 import { count, currentLanguage, t } from "./words.js";
 
 const node = () => document.getElementById("welcome");
@@ -8,10 +8,10 @@ let add = () => {};
 let kept = [];
 let drawn = "";
 
-// `addAll` adds films to the list; where the service keeps films of an earlier session, they can be opened.
-export async function startWelcome(addAll, offersFilms) {
+// `addAll` adds films to the list; films that the service keeps can be opened.
+export function startWelcome(addAll, found) {
   add = addAll;
-  if (offersFilms) kept = await keptFilms();
+  kept = found;
 }
 
 export function drawWelcome(shown) {

@@ -2,13 +2,13 @@
 import { h, put } from "./dom.js";
 import { stored } from "./browser.js";
 import { exportCsv, printReport } from "./exports.js";
-import { addFilms, allFilms, bundleInUse, changed, countStates, filterInUse, filterNames, forgetAll, orderInUse, ORDERS, settle, useFilmsWith, useFilter, useOrder, useSearch, useSettings, visibleFilms, watchFilms } from "./films.js";
+import { addFilms, allFilms, bundleInUse, changed, countStates, filterInUse, filterNames, forgetAll, orderInUse, orderNames, ORDERS, settle, useFilmsWith, useFilter, useOrder, useSearch, useSettings, visibleFilms, watchFilms } from "./films.js";
 import { drawFinding, FINDING_KEYS, startFinding } from "./finding.js";
 import { LABELS, labelWord } from "./labels.js";
 import { FilmList } from "./list.js";
 import { forgetReadings, isBlinded, isRead, readerInUse } from "./readings.js";
 import { fillRow } from "./rows.js";
-import { predict } from "./service.js";
+import { forgetWaiting, predict } from "./service.js";
 import { forgetSession, removeFilm, saveFilms } from "./session.js";
 import { drawVerdict } from "./verdict.js";
 import { compare, refreshOthers, startTools, TOOL_KEYS, toolWordsChanged } from "./tools.js";
@@ -26,6 +26,7 @@ const SOON = 150, LATER = 500, MANY = 24;
 
 let chosen = null;
 let picked = false; // by a person
+let clears = 0;
 let adding = 0; // lists of files that are on their way into the worklist
 let drawing = 0;
 let soon = 0;
@@ -34,6 +35,7 @@ let batch = null; // { began, before, wanted } of the films that are predicted n
 let lastSecond = 0;
 let list = null;
 let verdictOf = "";
+let keptOnService = false; // readings
 let toReveal = null; // a film to be scrolled to once the list has it
 const stages = [];
 
@@ -41,6 +43,7 @@ export function startWorklist(inUse, offers) {
   useFilmsWith(inUse);
   offerPoints();
   restoreSettings(inUse);
+  keptOnService = offers.history;
   $("drop").querySelector("[data-word=dropMore]").dataset.word = offers.films ? "dropMoreFilms" : offers.history ? "dropMoreKept" : "dropMore";
   startTools(stages, changed);
   list = new FilmList($("films"), ROW, (node, film) => fillRow(node, film, { chosen: film === chosen, pinned: stages[1]?.item === film, pick, retry: analyse, redraw: () => changed(film) }));
@@ -105,6 +108,7 @@ function restoreSettings(inUse) {
 export function changeBundle(inUse) {
   if (Number($("prevalence").value) === 100 * bundleInUse().prevalence) $("prevalence").value = 100 * inUse.prevalence;
   useFilmsWith(inUse);
+  for (const stage of stages) stage.forgetLayer();
   offerPoints();
   applySettings();
   $("announcement").textContent = t("bundleChanged", { name: inUse.name, version: inUse.version });
@@ -147,8 +151,9 @@ function add(files) {
 // which the page answers.
 export async function addAll(found) {
   let known = 0, opened = null;
+  const since = clears;
   adding += 1;
-  for (let from = 0; from < found.length; from += AT_ONCE) {
+  for (let from = 0; from < found.length && since === clears; from += AT_ONCE) {
     const part = found.slice(from, from + AT_ONCE), added = addFilms(part);
     known += part.length - added.length;
     if (!part[0].id) saveFilms(added, true); // those with an id come from where they are kept
@@ -196,14 +201,16 @@ async function analyse(film) {
 }
 
 function clear() {
-  if (!confirm(t(allFilms().some(isRead) ? "forgetLabels" : "forgetFilms"))) return;
+  if (!confirm(t(!allFilms().some(isRead) ? "forgetFilms" : keptOnService ? "forgetHere" : "forgetLabels"))) return;
   for (const film of allFilms()) if (film.thumb) URL.revokeObjectURL(film.thumb);
   chosen = null;
   picked = false;
   forgetFilms();
   if (stages.length > 1) compare();
   stages[0].show(null);
-  forgetReadings();
+  clears += 1;
+  forgetWaiting();
+  if (!keptOnService) forgetReadings();
   forgetAll();
   forgetSession();
 }
@@ -241,9 +248,13 @@ function redraw(atOnce) {
     $("detector").textContent = t("detectorInUse", { name: bundleInUse().name, version: bundleInUse().version });
     drawProgress(done);
     $("page-worklist").classList.toggle("filled", films.length > 0);
-    for (const id of ["csv", "print", "clear"]) $(id).disabled = !done;
+    // In a blinded reading they would tell what the detector says of films that are not read yet.
+    const tells = isBlinded() && counts.unread > 0;
+    for (const id of ["csv", "print"]) $(id).disabled = !done || tells;
+    $("clear").disabled = !done;
     for (const option of $("operating-point").options) option.textContent = t(option.value);
-    for (const option of $("order").options) option.textContent = t(`order.${option.value}`);
+    const orders = orderNames();
+    for (const option of $("order").options) [option.textContent, option.hidden] = [t(`order.${option.value}`), !orders.includes(option.value)];
     $("order").value = orderInUse();
   });
 }

@@ -15,7 +15,7 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 _FOLDER_RIGHTS, _FILE_RIGHTS = 0o700, 0o600
 
 
-class Films:
+class KeptImages:
     """Folder of image files by their SHA-256, readable by its owner alone."""
 
     def __init__(self, folder: Path, bytes_limit: int) -> None:
