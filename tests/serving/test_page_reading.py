@@ -13,6 +13,8 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from pneumoscope.data.phantom import phantom_image
+from pneumoscope.data.reading import read_grey
+from radiographs import write_dicom
 from serving.conftest import running
 from serving.test_page import SECONDS, all_analysed, choose_files, shown
 
@@ -293,6 +295,74 @@ def test_a_blinded_finding_that_is_changed_after_the_decision_was_shown_is_blind
         "pneumonia": "true",
         "normal": "false",
     }
+
+
+def test_a_decision_that_was_open_makes_no_blinded_reading(page, folder, tmp_path):
+    choose_files(page, sorted(folder.iterdir())[:2])
+    use_reader(page, "Dr H")
+    expect(page.locator("#verdict .decision")).to_have_count(1)  # of the first film
+    opened_one = chosen(page).inner_text()
+    page.check("#blinded")
+    page.evaluate("() => document.activeElement.blur()")
+    page.keyboard.press("n")
+    page.keyboard.press("r")
+    page.keyboard.press("n")
+    expect(page.locator("#label-counts")).to_have_text("2 of 2 read")
+    rows = saved(page, "#csv-readings", tmp_path / "readings.csv")
+    mine = {row["path"]: row["blinded"] for row in rows if row["reader"] == "Dr H"}
+    assert mine.pop(opened_one) == "false"
+    assert list(mine.values()) == ["true"]
+
+
+def test_readings_without_a_name_become_those_of_the_name_that_is_given(page, folder, service):
+    choose_files(page, sorted(folder.iterdir())[:1])
+    open_panel(page)
+    nobody = page.locator("#reader").input_value()
+    assert re.fullmatch(r"Reader [0-9a-f]{4}", nobody)
+    page.keyboard.press("p")
+    expect(page.locator(".films .label")).to_have_count(1)
+    use_reader(page, "Dr I")
+    expect(page.locator(".films .label")).to_have_text("your finding: pneumonia")
+    page.wait_for_timeout(300)
+    kept = {each["reader"]: each["finding"] for each in service.get("/v1/readings").json()["readings"]}
+    assert (kept["Dr I"], kept[nobody]) == ("positive", "withdrawn")
+
+
+def test_readings_that_were_deleted_on_the_service_do_not_come_back(context, phantom_bundle, folder, tmp_path):
+    with (
+        running(bundle=str(phantom_bundle), history=tmp_path / "h.sqlite") as own,
+        opened(context, own) as page,
+    ):
+        choose_files(page, sorted(folder.iterdir())[:1])
+        use_reader(page, "Dr J")
+        page.keyboard.press("p")
+        page.wait_for_timeout(500)
+        assert len(own.get("/v1/readings").json()["readings"]) == 1
+        own.delete("/v1/history")
+        page.reload()
+        expect(page.locator("html[data-ready]")).to_have_count(1)
+        expect(page.locator(".films [data-film]")).to_have_count(1)
+        expect(page.locator(".films .label")).to_have_count(0)
+        page.wait_for_timeout(300)
+        assert own.get("/v1/readings").json() == {"readings": []}
+
+
+def test_films_whose_headers_all_name_one_patient_are_anonymous(page, folder, tmp_path):
+    """As `evaluate` and `adapt` take them: each film as a patient of its own."""
+    films = tmp_path / "films"
+    films.mkdir()
+    for number, file in enumerate(sorted(folder.iterdir())[:3]):
+        write_dicom(films / f"{number}", read_grey(file), PatientID="ANONYMOUS" if number < 2 else "7")
+    choose_files(page, sorted(films.iterdir())[:2])
+    use_reader(page, "Dr K")
+    read_on(page, 2)
+    open_panel(page)
+    assert list(saved(page, "#csv-labels", films / "labels.csv")[0]) == ["path", "class"]
+    page.set_input_files("#files", [str(films / "2")])
+    all_analysed(page, 3)
+    read_on(page, 1)
+    rows = saved(page, "#csv-labels", films / "labels.csv")
+    assert len({row["patient"] for row in rows}) == 2
 
 
 def test_the_list_is_searched_and_ordered(page, folder):

@@ -195,3 +195,11 @@ def test_a_single_image_is_measured_whatever_its_path(kept, path, finding):
     found = kept.post("/v1/readings/measures", json={"images": [image | {"findings": {"A": finding}}]})
     assert found.status_code == 200, found.text
     assert found.json()["labelled"] == int(finding != "undecided")
+
+
+def test_more_readers_of_an_image_than_can_be_compared_are_refused(kept):
+    image = {"path": "a", "decision": "normal", "probability": 0.1, "reasons": []}
+    for readers, status in ((10, 200), (11, 422)):
+        findings = {f"Dr {number}": "negative" for number in range(readers)}
+        answer = kept.post("/v1/readings/measures", json={"images": [image | {"findings": findings}]})
+        assert answer.status_code == status

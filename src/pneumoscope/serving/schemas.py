@@ -177,7 +177,7 @@ class ReadImageSchema(BaseModel):
         description="Probability of the positive class; null for a rejected image.", ge=0, le=1
     )
     reasons: list[Reason] = Field(max_length=20)
-    findings: dict[Reader, _Given] = Field(description="Reader to finding.", min_length=1, max_length=5)
+    findings: dict[Reader, _Given] = Field(description="Reader to finding.", min_length=1, max_length=10)
 
 
 class ReadImagesSchema(BaseModel):

@@ -15,7 +15,7 @@ export const FEWEST = 20;
 
 let chosen = () => null;
 let later = 0, requested = "";
-let measured = null;
+let measured = null, problem = null;
 
 // `film` gives the chosen film, `next` goes on to one that is not read.
 export function startFinding(film, next) {
@@ -130,9 +130,9 @@ function measureSoon() {
   requested = asked;
   clearTimeout(later);
   later = setTimeout(async () => {
-    const found = images.length ? await postJson("/v1/readings/measures", { images }).catch(() => null) : null;
+    const found = images.length ? await postJson("/v1/readings/measures", { images }).catch((error) => error) : null;
     if (asked !== requested) return;
-    measured = found;
+    [measured, problem] = found instanceof Error ? [null, found] : [found, null];
     drawFigures();
   }, SOON);
 }
@@ -141,7 +141,8 @@ function drawFigures() {
   const labelled = labelledFilms();
   const counts = LABELS.map((label) => `${count(labelled.filter((film) => referenceOf(film) === label).length)} ${labelWord(label)}`).join(", ");
   const states = countStates(), whole = !states.unread && !states.waiting;
-  if (!measured) put($("figures"), h("p", { class: "soft" }, t("readHint", { fewest: count(FEWEST) })));
+  if (problem) put($("figures"), h("p", { class: "refused" }, problem.message));
+  else if (!measured) put($("figures"), h("p", { class: "soft" }, t("readHint", { fewest: count(FEWEST) })));
   // While one reads blinded, how right the detector is would tell what it said.
   else if (isBlinded() && !whole) put($("figures"), h("p", { class: "soft" }, t("figuresHidden")));
   else put($("figures"), h("p", {}, t("labelsNow", { counts }), " ", measured.undecided ? t("undecidedNow", { count: count(measured.undecided) }) : "", " ", measured.contradictory ? t("differNow", { count: count(measured.contradictory) }) : ""), rightHere(), measured.agreement.map(agreement), adaptHint(labelled));
