@@ -494,4 +494,4 @@ def test_a_service_that_is_killed_leaves_no_process_and_its_next_start_no_file(p
 
 def test_the_page_knows_how_many_images_are_needed():
     package = Path(__file__).parents[2] / "src" / "pneumoscope"
-    assert f"FEWEST = {FEWEST_IMAGES};" in (package / "serving" / "page" / "adapt.js").read_text()
+    assert f"FEWEST = {FEWEST_IMAGES};" in (package / "serving" / "page" / "finding.js").read_text()
