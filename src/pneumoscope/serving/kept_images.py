@@ -44,10 +44,6 @@ class KeptImages:
     def __contains__(self, sha256: str) -> bool:
         return sha256 in self._sizes
 
-    def size(self, sha256: str) -> int:
-        """Size of a kept image, bytes."""
-        return self._sizes[sha256]
-
     async def add(self, images: Sequence[tuple[str, bytes]]) -> int:
         """Keep images by their SHA-256; gives how many there was no room for.
 

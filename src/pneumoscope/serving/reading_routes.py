@@ -18,20 +18,13 @@ from pneumoscope.serving.kept_images import KeptImages
 from pneumoscope.serving.openapi import json_body, problem_responses
 from pneumoscope.serving.problems import Problem, ProblemError
 from pneumoscope.serving.readings import ReaderFinding, Reading, Readings
+from pneumoscope.serving.routes import BODY_PROBLEMS
 from pneumoscope.serving.service import Service
 from pneumoscope.types import OUTSIDE, Decision
 
 Hash = Annotated[str, Path(description="SHA-256 of the image's file.", pattern="^[0-9a-f]{64}$")]
 # Kept images that are listed: a worklist, not an archive.
 _MOST_FILMS = 5000
-_BODY = (
-    Problem.INVALID_REQUEST,
-    Problem.UNSUPPORTED_MEDIA_TYPE,
-    Problem.TOO_LARGE,
-    Problem.UPLOAD_TIMEOUT,
-    Problem.BUSY,
-    Problem.CROSS_ORIGIN,
-)
 _KEPT = (Problem.INVALID_REQUEST, Problem.HISTORY_OFF, Problem.HISTORY_UNAVAILABLE)
 _READINGS: TypeAdapter[list[Any]] = TypeAdapter(schemas.ReadingsIn)
 _READ_IMAGES: TypeAdapter[Any] = TypeAdapter(schemas.ReadImagesSchema)
@@ -66,7 +59,7 @@ def _add_kept(app: FastAPI, service: Service) -> None:
         summary="Keep readings; of two by one reader on one image the later one stays",
         response_model=schemas.KeptSchema,
         openapi_extra=json_body("ReadingSchema", many=True),
-        responses=problem_responses(*_BODY, *_KEPT),
+        responses=problem_responses(*BODY_PROBLEMS, *_KEPT),
     )
     async def put(request: Request) -> Response:
         keep = kept()
@@ -82,7 +75,7 @@ def _add_measures(app: FastAPI, service: Service) -> None:
         summary="Measure decisions against readings, and the agreement of two readers",
         response_model=schemas.MeasuredReadingsSchema,
         openapi_extra=json_body("ReadImagesSchema"),
-        responses=problem_responses(*_BODY),
+        responses=problem_responses(*BODY_PROBLEMS),
     )
     async def measures(request: Request) -> Response:
         found = _parsed(_READ_IMAGES, await service.uploads.json(request))

@@ -31,8 +31,8 @@ Prevalence = Annotated[
 ]
 
 
-# Problems of every route that takes images.
-_IMAGE_PROBLEMS = (
+# Problems of every route that takes a body, such as images.
+BODY_PROBLEMS = (
     Problem.INVALID_REQUEST,
     Problem.UNSUPPORTED_MEDIA_TYPE,
     Problem.TOO_LARGE,
@@ -88,7 +88,7 @@ _DRAWN = {
 
 def add_predictions(app: FastAPI, service: Service) -> None:
     """Routes that take images and give decisions."""
-    kinds = (*_IMAGE_PROBLEMS, Problem.HISTORY_UNAVAILABLE)
+    kinds = (*BODY_PROBLEMS, Problem.HISTORY_UNAVAILABLE)
 
     @app.post(
         "/v1/predict",
@@ -134,7 +134,7 @@ def add_predictions(app: FastAPI, service: Service) -> None:
 
 def add_drawing(app: FastAPI, service: Service) -> None:
     """Routes that take an image and give its evidence or its grey levels."""
-    problems = problem_responses(*_IMAGE_PROBLEMS)
+    problems = problem_responses(*BODY_PROBLEMS)
 
     @app.post(
         "/v1/evidence",

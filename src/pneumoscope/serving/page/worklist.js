@@ -31,7 +31,7 @@ let adding = 0; // lists of files that are on their way into the worklist
 let drawing = 0;
 let soon = 0;
 let allDone = 0; // films, where all have a prediction
-let batch = null; // { began, before, wanted } of the films that are predicted now
+let batch = null; // { began, before } of the films that are predicted now
 let lastSecond = 0;
 let list = null;
 let verdictOf = "";
@@ -181,7 +181,7 @@ function showFirst() {
 // The prediction at the bundle's own prevalence; thresholds and prevalence in use are applied to it on the page.
 async function analyse(film) {
   const request = (film.request = {});
-  batch ??= { began: performance.now(), before: allFilms().length - countStates().waiting, wanted: 0 };
+  batch ??= { began: performance.now(), before: allFilms().length - countStates().waiting };
   settle(film, null);
   let found = null, problem = null;
   try {
