@@ -64,12 +64,12 @@ def page(context, service):
 
 
 @contextlib.contextmanager
-def opened(context, service):
+def opened(context, service, answer=lambda dialog: dialog.accept()):
     made = context.new_page()
     made.set_default_timeout(SECONDS)
     wrong = []
     made.on("pageerror", lambda error: wrong.append(str(error)))
-    made.on("dialog", lambda dialog: dialog.accept())
+    made.on("dialog", answer)
     made.goto(str(service.base_url))
     expect(made.locator("html[data-ready]")).to_have_count(1)
     yield made
@@ -239,6 +239,7 @@ def test_findings_have_a_reason_and_a_comment_and_are_withdrawn(page, folder, se
     page.select_option("#reason", "positioning")
     page.fill("#comment", "rotated; «see earlier film»")
     page.press("#comment", "Enter")
+    page.wait_for_timeout(1000)  # until the films are written
     page.reload()
     expect(page.locator("#comment")).to_have_value("rotated; «see earlier film»")
     expect(page.locator("#reason")).to_have_value("positioning")
@@ -257,6 +258,72 @@ def test_findings_have_a_reason_and_a_comment_and_are_withdrawn(page, folder, se
     expect(page.locator("html[data-ready]")).to_have_count(1)
     expect(page.locator(".films [data-film]")).to_have_count(2)
     expect(page.locator(".films .label")).to_have_count(0)
+
+
+def test_a_readers_name_is_corrected_with_all_readings_under_it(context, folder, service):
+    answers = iter(["Dr Taken", "Dr Misspelt"])
+    said = []
+
+    def answer(dialog):
+        said.append(dialog.message)
+        dialog.accept(next(answers) if dialog.type == "prompt" else None)
+
+    with opened(context, service, answer) as page:
+        choose_files(page, sorted(folder.iterdir())[:3])
+        use_reader(page, "Dr Taken")
+        read_on(page, 1)
+        use_reader(page, "Dr Mispelt")
+        read_on(page, 2)
+        page.wait_for_timeout(500)
+        before = {each["sha256"]: each["time"] for each in readings_of(service, "Dr Mispelt")}
+        page.click("#rename-reader")
+        expect(page.locator("#reader")).to_have_value("Dr Mispelt")
+        assert "Dr Taken" in said[-1]
+        assert "nothing was changed" in said[-1]
+        page.click("#rename-reader")
+        expect(page.locator("#reader")).to_have_value("Dr Misspelt")
+        expect(page.locator("#label-counts")).to_have_text("2 of 3 read")
+        page.wait_for_timeout(500)
+    assert {each["finding"] for each in readings_of(service, "Dr Mispelt")} == {"withdrawn"}
+    assert {each["sha256"]: each["time"] for each in readings_of(service, "Dr Misspelt")} == before
+
+
+def readings_of(service, reader):
+    return [each for each in service.get("/v1/readings").json()["readings"] if each["reader"] == reader]
+
+
+def test_two_tabs_have_one_list(page, context, service, folder):
+    choose_files(page, sorted(folder.iterdir())[:2])
+    use_reader(page, "Dr Tabs")
+    with opened(context, service) as other:
+        all_analysed(other, 2)
+        read_on(page, 1)
+        expect(other.locator("#label-counts")).to_have_text("1 of 2 read")
+        other.bring_to_front()
+        other.keyboard.press("r")
+        other.keyboard.press("d")  # a reading that came from the other tab is changed and kept as any other
+        expect(other.locator("#label-counts")).to_have_text("2 of 2 read")
+        expect(page.locator("#label-counts")).to_have_text("2 of 2 read")
+        page.click("#clear")
+        expect(other.locator(".films [data-film]")).to_have_count(0)
+        expect(other.locator("#welcome")).to_be_visible()
+        other.reload()
+        expect(other.locator("html[data-ready]")).to_have_count(1)
+        expect(other.locator(".films [data-film]")).to_have_count(0)
+
+
+def test_blinded_readers_see_no_decision_on_the_page_of_the_last_films(page, folder):
+    choose_files(page, sorted(folder.iterdir())[:2])
+    use_reader(page, "Dr Unseeing")
+    page.check("#blinded")
+    page.click("nav a[href='#watch']")
+    expect(page.locator("#page-watch")).to_contain_text("You read blinded")
+    expect(page.locator("#page-watch .decision")).to_have_count(0)
+    expect(page.locator("#page-watch .period")).to_have_count(0)
+    page.click("nav a[href='#worklist']")
+    page.uncheck("#blinded")
+    page.click("nav a[href='#watch']")
+    expect(page.locator("#page-watch .decision").first).to_be_visible()
 
 
 def test_agreeing_takes_the_detectors_decision(page, folder):

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
+from dicom_objects import dataset_of, written
 from pneumoscope.assessment.bundles import evaluate_bundle
 from pneumoscope.assessment.evaluation import Evaluation
 from pneumoscope.bundle import find_bundle
 from pneumoscope.data.locate import Location
+from pneumoscope.data.reading import read_grey
 from pneumoscope.errors import ConfigError, InputError
 from pneumoscope.evaluation.agreement import cohen_kappa
 from pneumoscope.inference.pool import WorkerPool
@@ -113,6 +115,27 @@ def test_kept_images_are_found_after_a_start_and_have_a_limit(tmp_path, phantom_
     with running(**told) as service:
         [entry] = service.get("/v1/films").json()["entries"]
         assert service.get(f"/v1/films/{entry['prediction']['sha256']}").content == content[0]
+
+
+def test_whose_image_it_is_is_known_after_a_start(tmp_path, phantom_bundle, films):
+    told = {"bundle": str(phantom_bundle), "history": tmp_path / "h.sqlite", "kept_images": tmp_path / "films"}
+    levels = read_grey(films[0])
+    sent = [
+        written(dataset_of(levels, 8, PatientID="P-4711", StudyDate="20240229")),
+        written(dataset_of(levels, 8, StudyDate="20240301")),
+        films[0].read_bytes(),
+    ]
+    with running(**told) as service:
+        said = [service.post("/v1/predict?file=film", content=each).headers for each in sent]
+    expected = [(each.get("film-patient", ""), each.get("film-date", "")) for each in said]
+    assert [(len(patient), taken) for patient, taken in expected] == [(16, "2024-02-29"), (0, "2024-03-01"), (0, "")]
+    with running(**told) as service:
+        entries = service.get("/v1/films").json()["entries"]
+        assert [(entry["patient"], entry["taken"]) for entry in entries] == expected
+        for entry, content in zip(entries, sent, strict=True):
+            assert service.get(f"/v1/films/{entry['prediction']['sha256']}").content == content
+        service.delete("/v1/history")
+        assert not any((tmp_path / "films").iterdir())
 
 
 def test_images_are_kept_with_a_history_alone(tmp_path):

@@ -24,6 +24,11 @@ def patient_of(file: str, header: ImageHeader | None) -> str:
     return patient_key(name.patient) if name else ""
 
 
+def origin_of(file: str, header: ImageHeader | None) -> tuple[str, str]:
+    """Key of the patient of one image, as `patient_of` gives it, and ISO 8601 date of its acquisition; each empty where it is not known."""
+    return patient_of(file, header), header.taken if header else ""
+
+
 def patients_of(
     images: Sequence[SourceImage], headers: Sequence[ImageHeader | None], sha256: Sequence[str]
 ) -> tuple[list[str], list[bool]]:

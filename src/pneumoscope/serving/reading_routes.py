@@ -94,13 +94,20 @@ def _add_films(app: FastAPI, service: Service) -> None:
         "/v1/films",
         tags=["readings"],
         summary="Kept images, each with the newest decision on it; at most the newest 5,000",
-        response_model=schemas.HistorySchema,
+        response_model=schemas.KeptImagesSchema,
         responses=problem_responses(*problems),
     )
     async def films() -> Response:
         found = kept()
         latest = await service.history.latest(_MOST_FILMS) if service.history else {}
-        return JSONResponse({"entries": [asdict(entry) for sha256, entry in latest.items() if sha256 in found]})
+        known = [(entry, found.find(sha256)) for sha256, entry in latest.items()]
+        return JSONResponse(
+            {
+                "entries": [
+                    asdict(entry) | {"patient": image.patient, "taken": image.taken} for entry, image in known if image
+                ]
+            }
+        )
 
     @app.get(
         "/v1/films/{sha256}",

@@ -11,7 +11,7 @@ from fastapi import FastAPI, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 from PIL import Image
 
-from pneumoscope.data.patients import patient_of
+from pneumoscope.data.patients import origin_of
 from pneumoscope.inference.overlay import as_png
 from pneumoscope.inference.prediction import Prediction
 from pneumoscope.serving import schemas
@@ -348,8 +348,7 @@ def _sample() -> bytes:
 
 def _origins(predictions: list[Prediction]) -> dict[str, str]:
     """Whose images they are and of which day, as response headers; both are of use beside other images alone."""
-    keys = [patient_of(prediction.file, prediction.header) for prediction in predictions]
-    dates = [prediction.header.taken if prediction.header else "" for prediction in predictions]
+    keys, dates = zip(*(origin_of(prediction.file, prediction.header) for prediction in predictions), strict=True)
     return {name: ",".join(found) for name, found in (("Film-Patient", keys), ("Film-Date", dates)) if any(found)}
 
 

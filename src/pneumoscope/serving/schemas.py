@@ -121,6 +121,24 @@ class HistorySchema(BaseModel):
     entries: list[EntrySchema]  # type: ignore[valid-type]
 
 
+class KeptImageSchema(EntrySchema):  # type: ignore[valid-type, misc]
+    """Newest decision on a kept image, and whose image it is."""
+
+    patient: str = Field(
+        description="Key of the patient, as in the header `Film-Patient`; empty where it is not known."
+    )
+    taken: str = Field(
+        description="Date of the acquisition, as in the header `Film-Date`; empty where it is not known."
+    )
+
+
+class KeptImagesSchema(BaseModel):
+    """Kept images, in the order of the newest decisions on them."""
+
+    model_config = _CLOSED
+    entries: list[KeptImageSchema]
+
+
 class TimelineSchema(BaseModel):
     """Counts of decisions over time."""
 

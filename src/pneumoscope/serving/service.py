@@ -10,12 +10,13 @@ from typing import Any
 from starlette.requests import Request
 
 from pneumoscope.bundle import Bundle
+from pneumoscope.data.patients import origin_of
 from pneumoscope.errors import DataError, InputError, PneumoscopeError, UnreadableImage
 from pneumoscope.inference.prediction import Prediction
 from pneumoscope.inference.tasks import PredictImages, Task
 from pneumoscope.serving.adaptations import Adaptations
 from pneumoscope.serving.history import History
-from pneumoscope.serving.kept_images import KeptImages
+from pneumoscope.serving.kept_images import KeptImage, KeptImages
 from pneumoscope.serving.monitoring import Monitoring
 from pneumoscope.serving.problems import Problem, ProblemError
 from pneumoscope.serving.served import ServedBundle
@@ -190,8 +191,8 @@ class Service:
             if self.kept_images:
                 async with self._keeping:
                     await history.add(predictions)
-                    hashes, contents = [p.sha256 for p in predictions], [image.content for image in images]
-                    if left_out := await self.kept_images.add(list(zip(hashes, contents, strict=True))):
+                    contents = [image.content for image in images]
+                    if left_out := await self.kept_images.add(zip(map(_to_keep, predictions), contents, strict=True)):
                         _log.warning(
                             "request %s: no room for %d images in the folder of kept ones", request_id, left_out
                         )
@@ -226,6 +227,10 @@ class Service:
         if isinstance(found, UnreadableImage):
             raise ProblemError(Problem.UNREADABLE, str(found))
         return found
+
+
+def _to_keep(prediction: Prediction) -> KeptImage:
+    return KeptImage(prediction.sha256, *origin_of(prediction.file, prediction.header))
 
 
 def history_unavailable(detail: str) -> ProblemError:

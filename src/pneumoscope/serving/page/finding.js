@@ -3,7 +3,7 @@ import { h, put } from "./dom.js";
 import { exportLabels, exportReadings, labelledPaths, patientsOf } from "./exports.js";
 import { allFilms, changed, countStates, labelledFilms } from "./films.js";
 import { LABELS, labelWord, nameFields, namesWrong } from "./labels.js";
-import { anyReading, canBeRead, FINDINGS, isBlinded, isRead, read, readerInUse, readerNames, readingOf, readingsOf, REASONS, referenceOf, useBlinded, useReader, withdraw } from "./readings.js";
+import { anyReading, canBeRead, FINDINGS, isBlinded, isRead, read, readerInUse, readerNames, readingOf, readingsOf, REASONS, referenceOf, renameReader, useBlinded, useReader, withdraw } from "./readings.js";
 import { postJson } from "./service.js";
 import { count, decimal, percent, t } from "./words.js";
 
@@ -30,6 +30,7 @@ export function startFinding(film, next) {
     useReader(event.target.value);
     changedForAll();
   });
+  $("rename-reader").addEventListener("click", rename);
   $("blinded").addEventListener("change", (event) => {
     useBlinded(event.target.checked);
     changedForAll();
@@ -38,6 +39,13 @@ export function startFinding(film, next) {
   $("csv-readings").addEventListener("click", exportReadings);
   $("label-names").append(nameFields("worklist"));
   document.addEventListener("class-names", () => changed());
+}
+
+function rename() {
+  const name = prompt(t("renameTo", { name: readerInUse() }), readerInUse());
+  if (name === null) return;
+  if (renameReader(name)) changedForAll();
+  else alert(t("nameTaken", { name }));
 }
 
 // Whose readings count, and whether they are blinded, changes what every row may show.

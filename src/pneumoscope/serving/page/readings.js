@@ -20,16 +20,29 @@ let onChange = () => {};
 export const watchReadings = (act) => (onChange = act);
 export const readerInUse = () => reader;
 export const isBlinded = () => blinded;
-export const readerNames = () => [...new Set([...[...readings.values()].flatMap((found) => [...found.keys()]), reader])].sort();
+const standing = () => allReadings().filter(({ finding }) => finding !== WITHDRAWN);
+export const readerNames = () => [...new Set([...standing().map((reading) => reading.reader), reader])].sort();
 
 // Another reader goes on; whoever has read without a name so far is the one who gives it.
 export function useReader(name) {
   const before = reader;
   reader = name.trim().slice(0, 60) || reader;
   kept.set("reader", reader);
-  if (before !== automatic || reader === automatic) return;
-  for (const reading of allReadings().filter((each) => each.reader === automatic && each.finding !== WITHDRAWN)) {
-    keep({ ...reading, reader });
+  if (before === automatic && reader !== automatic) move(automatic, reader);
+}
+
+// Corrects the name of the reader in use, with all readings under it; false where another reader has the name.
+export function renameReader(name) {
+  const before = reader, wanted = name.trim().slice(0, 60);
+  if (!wanted || (wanted !== before && readerNames().includes(wanted))) return false;
+  useReader(wanted);
+  if (wanted !== before) move(before, wanted);
+  return true;
+}
+
+function move(from, to) {
+  for (const reading of standing().filter((each) => each.reader === from)) {
+    keep({ ...reading, reader: to }, Date.parse(reading.time));
     keep({ ...reading, finding: WITHDRAWN, reason: "", comment: "" });
   }
 }
@@ -74,10 +87,10 @@ export function withdraw(film) {
   if (reading) keep({ ...reading, finding: WITHDRAWN, reason: "", comment: "" });
 }
 
-function keep(given) {
+function keep(given, time = Date.now()) {
   // Later than what it replaces, though that may be of a machine whose clock is ahead.
   const before = Date.parse(readings.get(given.sha256)?.get(given.reader)?.time ?? 0);
-  const reading = { ...given, time: new Date(Math.max(Date.now(), before + 1)).toISOString() };
+  const reading = { ...given, time: new Date(Math.max(time, before + 1)).toISOString() };
   take(reading);
   onChange(reading);
 }
@@ -91,6 +104,6 @@ export function take(reading) {
 }
 
 export const allReadings = () => [...readings.values()].flatMap((found) => [...found.values()]);
-export const anyReading = () => allReadings().some(({ finding }) => finding !== WITHDRAWN);
+export const anyReading = () => standing().length > 0;
 
 export const forgetReadings = () => readings.clear();

@@ -179,8 +179,9 @@ async function both(path, options) {
 
 const entriesOf = async (path) => (await getJson(path)).entries.map((entry) => ({ ...entry, prediction: normalised(entry.prediction) }));
 export const history = (query) => entriesOf(`/v1/history?${query}`);
-// Films that the service keeps, each with the newest decision on it.
-export const keptFilms = () => entriesOf("/v1/films");
+// Films that the service keeps, each with the newest decision on it, as if it had just been predicted.
+export const keptFilms = async () =>
+  (await entriesOf("/v1/films")).map(({ prediction, patient, taken }) => ({ ...prediction, patient: patient || null, taken: taken || null }));
 
 export async function levels(file) {
   const response = await send("/v1/film", file);

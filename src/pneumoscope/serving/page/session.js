@@ -12,6 +12,11 @@ let onBroken = () => {};
 const changes = new Map();
 let later = 0;
 
+// All tabs of a browser have one list: what is given or cleared in one is so in the others.
+const tabs = new BroadcastChannel("pneumoscope");
+// Called with a reading that was given in another tab, and with none where the list was cleared there.
+export const watchTabs = (act) => (tabs.onmessage = ({ data }) => act(data));
+
 // Called once where the browser keeps nothing: storage that is turned off, a full disk.
 export const watchStorage = (act) => (onBroken = act);
 // Whether something that is on the page would not be found again now.
@@ -77,13 +82,23 @@ export const removeFilm = ({ id }) => {
   return transact("readwrite", ["files", "films"], (files, records) => [files.delete(id), records.delete(id)]);
 };
 
-export const saveReading = (reading) => transact("readwrite", ["readings"], (readings) => readings.put(reading));
+export function saveReading(reading) {
+  const { sent, ...given } = reading; // that the service has it is known here alone
+  tabs.postMessage(given);
+  return transact("readwrite", ["readings"], (readings) => readings.put(reading));
+}
 
 export const removeReading = ({ sha256, reader }) => transact("readwrite", ["readings"], (readings) => readings.delete([sha256, reader]));
 
-export function forgetSession() {
+// Films of the list that is cleared are written no more.
+export function forgetUnwritten() {
   changes.clear();
   withFile.clear();
+}
+
+export function forgetSession() {
+  forgetUnwritten();
+  tabs.postMessage(null);
   return transact("readwrite", Object.keys(STORES), (...stores) => stores.forEach((store) => store.clear()));
 }
 

@@ -1,7 +1,9 @@
 // Have the films changed, and what was decided lately.
 import { h, mark, put, s, table } from "./dom.js";
 import { FEWEST, statWord, worst } from "./drift.js";
+import { countStates } from "./films.js";
 import { reveal } from "./names.js";
+import { isBlinded } from "./readings.js";
 import { history, remove, getJson } from "./service.js";
 import { drawTimeline } from "./timeline.js";
 import { count, dateTime, decimal, decisionWord, percent, t } from "./words.js";
@@ -14,6 +16,10 @@ export async function drawWatch(node) {
   const [timeline, kept] = [h("div"), h("div")];
   node.append(timeline, kept);
   kept.append(h("h2", {}, t("historyTitle")));
+  if (isBlinded() && countStates().unread) {
+    kept.append(h("p", { class: "soft" }, t("decisionsHidden")));
+    return;
+  }
   if (await drawHistory(kept)) await drawTimeline(timeline);
 }
 

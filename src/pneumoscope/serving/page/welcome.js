@@ -38,5 +38,5 @@ async function sample() {
 }
 
 function openKept() {
-  add(kept.map(({ prediction }) => ({ file: null, name: prediction.file || prediction.sha256.slice(0, 16), path: prediction.file || prediction.sha256, stored: prediction })));
+  add(kept.map((stored) => ({ file: null, name: stored.file || stored.sha256.slice(0, 16), path: stored.file || stored.sha256, stored })));
 }

@@ -6,10 +6,10 @@ import { addFilms, allFilms, bundleInUse, changed, countStates, filterInUse, fil
 import { drawFinding, FINDING_KEYS, startFinding } from "./finding.js";
 import { LABELS, labelWord } from "./labels.js";
 import { FilmList } from "./list.js";
-import { forgetReadings, isBlinded, isRead, readerInUse } from "./readings.js";
+import { forgetReadings, isBlinded, isRead, readerInUse, take } from "./readings.js";
 import { fillRow } from "./rows.js";
 import { forgetWaiting, predict } from "./service.js";
-import { forgetSession, removeFilm, saveFilms } from "./session.js";
+import { forgetSession, forgetUnwritten, removeFilm, saveFilms, watchTabs } from "./session.js";
 import { drawVerdict } from "./verdict.js";
 import { compare, refreshOthers, startTools, TOOL_KEYS, toolWordsChanged } from "./tools.js";
 import { forgetFilms, prefetch } from "./viewer.js";
@@ -48,6 +48,7 @@ export function startWorklist(inUse, offers) {
   startTools(stages, changed);
   list = new FilmList($("films"), ROW, (node, film) => fillRow(node, film, { chosen: film === chosen, pinned: stages[1]?.item === film, pick, retry: analyse, redraw: () => changed(film) }));
   watchFilms(redraw);
+  watchTabs(heardOf);
 
   $("files").addEventListener("change", (event) => {
     add([...event.target.files]);
@@ -202,6 +203,11 @@ async function analyse(film) {
 
 function clear() {
   if (!confirm(t(!allFilms().some(isRead) ? "forgetFilms" : keptOnService ? "forgetHere" : "forgetLabels"))) return;
+  empty();
+  forgetSession();
+}
+
+function empty() {
   for (const film of allFilms()) if (film.thumb) URL.revokeObjectURL(film.thumb);
   chosen = null;
   picked = false;
@@ -212,7 +218,16 @@ function clear() {
   forgetWaiting();
   if (!keptOnService) forgetReadings();
   forgetAll();
-  forgetSession();
+}
+
+function heardOf(reading) {
+  if (!reading) {
+    empty();
+    forgetUnwritten();
+    $("announcement").textContent = t("clearedElsewhere");
+  } else if (take(reading)) {
+    for (const film of allFilms()) if (film.sha256 === reading.sha256) changed(film);
+  }
 }
 
 // What a person does is drawn with the next frame. Of predictions many arrive together, and a list in motion cannot be read.
