@@ -51,12 +51,13 @@ _EXTRAS = {
     "pyarrow": "parquet",
     "ray": "scale",
     "sklearn": "evaluate",
+    **dict.fromkeys(("dicognito", "dicomweb_client", "fhir", "highdicom", "pynetdicom"), "pacs"),
     **dict.fromkeys(
         ("fastapi", "httptools", "multipart", "prometheus_client", "pydantic", "starlette", "uvicorn"), "serve"
     ),
 }
 # Commands that need the whole of an extra.
-_EXTRA_OF_COMMAND = {"scale": "scale", "study": "train", "train": "train"}
+_EXTRA_OF_COMMAND = {"pacs": "pacs", "scale": "scale", "study": "train", "train": "train"}
 
 
 def _extra_of(package: str) -> str:
