@@ -99,17 +99,25 @@ def decode_dicom(content: bytes) -> tuple[NDArray[np.uint16], ImageHeader]:
         return _shown(dataset, stored), _header(dataset)
 
 
-def read_dicom_header(content: bytes) -> ImageHeader:
-    """Read what the header of a DICOM file says of patient and exposure, whether or not its pixels can be decoded.
+def read_dicom_header(content: bytes, *further: str) -> tuple[ImageHeader, pydicom.Dataset]:
+    """Header of a DICOM file, whether or not its pixels can be decoded.
+
+    Args:
+        content: Bytes of the file.
+        *further: Keywords of further attributes, none of them long.
+
+    Returns:
+        What the header says of patient and exposure; and the further attributes, as far as they are there.
 
     Raises:
         Exception: Any of pydicom's for a damaged object; ValueError for one that costs too much.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        dataset = _parse(content)
+        dataset = _parse(content, [Tag(keyword) for keyword in (*_DESCRIPTIVE, "BitsStored", *further)])
         _drop_long_descriptions(dataset)
-        return _header(dataset)
+        _check_lengths(dataset)
+        return _header(dataset), dataset
 
 
 def _header(dataset: pydicom.Dataset) -> ImageHeader:
@@ -225,16 +233,16 @@ class _BoundedStream(io.BytesIO):
         return super().read(size)
 
 
-def _parse(content: bytes) -> pydicom.Dataset:
+def _parse(content: bytes, wanted: list[Any] = _WANTED_TAGS) -> pydicom.Dataset:
     """Wanted attributes of a file, and its file meta information."""
     stream = _BoundedStream(content)
     read_preamble(stream, force=True)
     file_meta = _read_file_meta_info(stream)
     if file_meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
         stream.seek(0)
-        return pydicom.dcmread(stream, force=True, specific_tags=_WANTED_TAGS)
+        return pydicom.dcmread(stream, force=True, specific_tags=wanted)
     inflated = _inflated(memoryview(content)[stream.tell() :])
-    dataset = read_dataset(inflated, is_implicit_VR=False, is_little_endian=True, specific_tags=_WANTED_TAGS)
+    dataset = read_dataset(inflated, is_implicit_VR=False, is_little_endian=True, specific_tags=wanted)
     dataset.file_meta = file_meta
     dataset.set_original_encoding(is_implicit_vr=False, is_little_endian=True)
     return dataset
