@@ -6,14 +6,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE
-from pynetdicom.association import Association
-from pynetdicom.sop_class import (
+from pydicom.uid import (
     Comprehensive3DSRStorage,
+    ExplicitVRLittleEndian,
     GrayscaleSoftcopyPresentationStateStorage,
+    ImplicitVRLittleEndian,
     SecondaryCaptureImageStorage,
 )
+from pynetdicom import AE
+from pynetdicom.association import Association
 
 from pneumoscope.errors import PneumoscopeError
 from pneumoscope.pacs.audit import AuditEntry, AuditEvent, AuditLog

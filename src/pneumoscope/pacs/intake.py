@@ -94,18 +94,20 @@ class Intake:
     def _routed(self, content: bytes, sender: str) -> tuple[Arrival, Action]:
         try:
             header, identifiers = read_dicom_header(content, *_IDENTIFIERS, "Manufacturer")
-            uids = [str(identifiers.get(keyword, "")) for keyword in ("SOPInstanceUID", "StudyInstanceUID")]
+            sop_uid, study_uid = (
+                str(identifiers.get(keyword, "")) for keyword in ("SOPInstanceUID", "StudyInstanceUID")
+            )
         except Exception as error:  # pydicom raises anything on a damaged object
             raise RefusedError(
                 Refusal.NOT_UNDERSTOOD, f"expected a DICOM object, found a damaged one ({type(error).__name__})"
             ) from error
-        if not all(map(_UID.fullmatch, uids)):
+        if not (_UID.fullmatch(sop_uid) and _UID.fullmatch(study_uid)):
             raise RefusedError(
                 Refusal.NOT_UNDERSTOOD, "expected an object with the UIDs of its instance and study, found none"
             )
         # The node's own answers may be sent back to it by a PACS that forwards everything.
         is_own = header.manufacturer == MANUFACTURER
-        arrival = Arrival(*uids, _accession(identifiers), header.patient, header.taken, sender)
+        arrival = Arrival(sop_uid, study_uid, _accession(identifiers), header.patient, header.taken, sender)
         return arrival, Action.ACCEPT if is_own else route(self._rules, header, sender)
 
     def _keep(self, content: bytes, arrival: Arrival) -> None:

@@ -9,19 +9,17 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from pydicom.uid import (
+    ComputedRadiographyImageStorage,
     DeflatedExplicitVRLittleEndian,
+    DigitalXRayImageStorageForPresentation,
+    DigitalXRayImageStorageForProcessing,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
-)
-from pynetdicom import AE, evt
-from pynetdicom.sop_class import (
-    ComputedRadiographyImageStorage,
-    DigitalXRayImageStorageForPresentation,
-    DigitalXRayImageStorageForProcessing,
     SecondaryCaptureImageStorage,
     Verification,
 )
+from pynetdicom import AE, evt
 
 from pneumoscope.data.codecs import COMPRESSED
 from pneumoscope.errors import ConfigError, StorageError
@@ -98,7 +96,7 @@ class Receiver:
                 f"expected a free address {settings.host}:{settings.port}, found: {error}: change host or port"
             ) from error
         assert server is not None  # noqa: S101  # what start_server gives where it does not block
-        server.verify_request = self._may_connect
+        server.verify_request = self._may_connect  # type: ignore[method-assign, assignment]
         self._entity, self._server = entity, server
 
     @property
