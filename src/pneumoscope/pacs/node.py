@@ -43,9 +43,9 @@ class Node:
         _make_folder(folder)
         self.audit = AuditLog(folder / AUDIT_FILE)
         self._stopping = threading.Event()
-        self._started: list[threading.Thread] = []
         self.queue = Queue(folder)
         try:
+            self.queue.delete_orphans()
             self._pool = WorkerPool(find_bundle(settings.bundle), settings.processes)
             try:
                 self._start()

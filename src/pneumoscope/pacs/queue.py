@@ -34,7 +34,7 @@ PRAGMA secure_delete=ON;
 PRAGMA foreign_keys=ON;
 PRAGMA busy_timeout=10000;
 CREATE TABLE IF NOT EXISTS images (
-    id INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
     sop_uid TEXT NOT NULL UNIQUE,
     study_uid TEXT NOT NULL,
     accession TEXT NOT NULL,
@@ -148,7 +148,7 @@ class Queue:
     """Queue in a folder: an SQLite file, and the files of images and answers on their way. Of use to several threads."""
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
-        """Open or create the queue, and delete files that no row names.
+        """Open or create the queue.
 
         Args:
             folder: Folder of the node.
@@ -170,14 +170,14 @@ class Queue:
             self._connection.executescript(_SETUP)
         except (OSError, sqlite3.Error) as error:
             raise ConfigError(f"expected a folder for the node at {folder}, found: {error}: name another") from error
-        self._delete_orphans()
 
     def close(self) -> None:
         """Close the file."""
         with self._lock:
             self._connection.close()
 
-    def _delete_orphans(self) -> None:
+    def delete_orphans(self) -> None:
+        """Delete files that no image has, as a killed process leaves them; for the process that adds images, before it does."""
         with self._lock:
             known = {
                 Path(name).stem for (name,) in self._connection.execute("SELECT file FROM images WHERE file != ''")

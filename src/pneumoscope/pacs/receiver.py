@@ -17,7 +17,6 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     SecondaryCaptureImageStorage,
-    Verification,
 )
 from pynetdicom import AE, evt
 
@@ -29,6 +28,7 @@ from pneumoscope.pacs.settings import NodeSettings
 from pneumoscope.pacs.tls import server_context
 
 _log = logging.getLogger(__name__)
+_VERIFICATION = "1.2.840.10008.1.1"
 STORED = (
     ComputedRadiographyImageStorage,
     DigitalXRayImageStorageForPresentation,
@@ -77,7 +77,7 @@ class Receiver:
         entity.maximum_associations = settings.associations
         entity.maximum_pdu_size = _ANNOUNCED
         entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = settings.seconds
-        entity.add_supported_context(Verification)
+        entity.add_supported_context(_VERIFICATION)
         for uid in STORED:
             entity.add_supported_context(uid, list(TRANSFER_SYNTAXES))
         handlers: list[Any] = [
