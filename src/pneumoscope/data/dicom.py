@@ -11,7 +11,7 @@ import math
 import re
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 from itertools import islice
@@ -104,17 +104,17 @@ def read_dicom_header(content: bytes, *further: str) -> tuple[ImageHeader, pydic
 
     Args:
         content: Bytes of the file.
-        *further: Keywords of further attributes, none of them long.
+        *further: Keywords of further elements, none of them long.
 
     Returns:
-        What the header says of patient and exposure; and the further attributes, as far as they are there.
+        What the header says of patient and exposure; and the further elements, as far as they are there.
 
     Raises:
-        Exception: Any of pydicom's for a damaged object; ValueError for one that costs too much.
+        Exception: As for `read_elements`.
     """
+    dataset = read_elements(content, (*_DESCRIPTIVE, "BitsStored", *further))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        dataset = _parse(content, [Tag(keyword) for keyword in (*_DESCRIPTIVE, "BitsStored", *further)])
         _drop_long_descriptions(dataset)
         _check_lengths(dataset)
         return _header(dataset), dataset
@@ -231,6 +231,22 @@ class _BoundedStream(io.BytesIO):
         if self.reads_left < 0:
             raise ValueError("more elements than the object of one image has")
         return super().read(size)
+
+
+def read_elements(content: bytes, keywords: Iterable[str]) -> pydicom.Dataset:
+    """Elements of a DICOM file by their keywords, as they are stored, and its file meta information.
+
+    Args:
+        content: Bytes of the file.
+        keywords: Keywords of the elements; others are passed over.
+
+    Raises:
+        UnsupportedDicom: More bytes than an image may have, once inflated.
+        Exception: Any of pydicom's, for a damaged object; ValueError for one that costs too much.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _parse(content, [Tag(keyword) for keyword in keywords])
 
 
 def _parse(content: bytes, wanted: list[Any] = _WANTED_TAGS) -> pydicom.Dataset:
