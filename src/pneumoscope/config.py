@@ -9,6 +9,7 @@ import json
 import re
 import tomllib
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -393,11 +394,16 @@ def _build(settings_type: type, table: Any, origin: str, prefix: str) -> Any:
 
 
 def _checked(value: Any, expected: Any, key: str, origin: str) -> Any:
-    if get_origin(expected) is Literal:
-        if value not in get_args(expected):
-            allowed = ", ".join(map(str, get_args(expected)))
-            raise ConfigError(f"expected {key} out of {allowed} in {origin}, found {value!r}: change it")
-        return value
+    is_enum = isinstance(expected, type) and issubclass(expected, StrEnum)
+    if is_enum or get_origin(expected) is Literal:
+        allowed = [str(each) for each in (expected if is_enum else get_args(expected))]
+        if value not in allowed:
+            raise ConfigError(f"expected {key} out of {', '.join(allowed)} in {origin}, found {value!r}: change it")
+        return expected(value) if is_enum else value
+    if get_origin(expected) is tuple and isinstance(entry := get_args(expected)[0], type) and is_dataclass(entry):
+        if not isinstance(value, list):
+            raise ConfigError(f"expected {key} to be a list of tables [[{key}]] in {origin}, found {value!r}: correct it")
+        return tuple(_build(entry, each, origin, f"{key}.") for each in value)
     if expected == tuple[str, ...]:
         if not isinstance(value, list | tuple) or not all(isinstance(each, str) for each in value):
             raise ConfigError(f"expected {key} to be a list of names in {origin}, found {value!r}: change it")

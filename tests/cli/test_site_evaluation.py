@@ -71,6 +71,15 @@ def test_images_of_one_class_are_refused_in_one_line(pneumoscope, site, phantom_
     assert not (site.parent / "evaluation").exists()
 
 
+def test_a_table_away_from_its_images_is_refused_in_one_line(pneumoscope, phantom_bundle, tmp_path):
+    away = tmp_path / "downloads" / "labels.csv"
+    away.parent.mkdir()
+    away.write_text("path,class\na/1.png,normal\na/2.png,pneumonia\n")
+    code, _, err = pneumoscope("evaluate", "--bundle", phantom_bundle, "--data", away)
+    assert code == 1
+    assert "put the table into the folder of the images" in err
+
+
 def test_a_run_takes_no_requirements(pneumoscope, tmp_path):
     code, _, err = pneumoscope("evaluate", tmp_path, "--require", "auc=0.9")
     assert code == 1

@@ -95,6 +95,17 @@ def test_a_file_that_is_no_history_keeps_its_rights(tmp_path):
     assert modes(file) == {"notes.txt": 0o644}
 
 
+def test_a_file_of_another_program_is_refused_and_left_as_it_is(tmp_path):
+    file = tmp_path / "other.sqlite"
+    with sqlite3.connect(file) as connection:
+        connection.execute("CREATE TABLE customers (name TEXT)")
+    connection.close()
+    before = file.read_bytes()
+    with pytest.raises(ConfigError, match="found one of another program"):
+        History(file)
+    assert file.read_bytes() == before
+
+
 def test_nothing_is_lost_while_another_process_holds_the_file(tmp_path, phantom_bundle, films):
     file = tmp_path / "history.sqlite"
     film = films[0].read_bytes()

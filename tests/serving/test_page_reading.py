@@ -288,6 +288,33 @@ def test_a_readers_name_is_corrected_with_all_readings_under_it(context, folder,
     assert {each["sha256"]: each["time"] for each in readings_of(service, "Dr Misspelt")} == before
 
 
+@pytest.mark.parametrize("key", ["Enter", "Escape"])
+def test_keys_after_the_name_are_findings(page, folder, key):
+    choose_files(page, sorted(folder.iterdir())[:1])
+    open_panel(page)
+    page.fill("#reader", f"Dr {key}")
+    page.press("#reader", key)
+    page.keyboard.press("p")
+    expect(page.locator("#label-counts")).to_have_text("1 of 1 read")
+    expect(page.locator("#reader")).to_have_value(f"Dr {key}")
+
+
+def test_an_empty_file_is_named_so(page, tmp_path):
+    (tmp_path / "empty.png").touch()
+    choose_files(page, [tmp_path / "empty.png"])
+    expect(page.locator(".films [data-film]")).to_contain_text("The file is empty.")
+
+
+def test_blinded_readers_export_no_labels_of_others(page, folder):
+    choose_files(page, sorted(folder.iterdir())[-2:])
+    use_reader(page, "Dr Before")
+    read_on(page, 2)
+    expect(page.locator("#csv-labels")).to_be_enabled()
+    page.check("#blinded")
+    use_reader(page, "Dr Behind")
+    expect(page.locator("#csv-labels")).to_be_disabled()
+
+
 def readings_of(service, reader):
     return [each for each in service.get("/v1/readings").json()["readings"] if each["reader"] == reader]
 

@@ -13,7 +13,7 @@ from sklearn.metrics import cohen_kappa_score
 from dicom_objects import dataset_of, written
 from pneumoscope.assessment.bundles import evaluate_bundle
 from pneumoscope.assessment.evaluation import Evaluation
-from pneumoscope.bundle import find_bundle
+from pneumoscope.bundle import TRAINING_HASHES, find_bundle, load_bundle, save_bundle, training_hashes
 from pneumoscope.data.locate import Location
 from pneumoscope.data.reading import read_grey
 from pneumoscope.errors import ConfigError, InputError
@@ -141,6 +141,25 @@ def test_whose_image_it_is_is_known_after_a_start(tmp_path, phantom_bundle, film
 def test_images_are_kept_with_a_history_alone(tmp_path):
     with pytest.raises(ConfigError, match="--history"):
         Settings(kept_images=tmp_path)
+
+
+def test_images_that_the_detector_was_trained_on_say_nothing(tmp_path, phantom_bundle, films):
+    """Neither of how right it is, nor of how the images have changed."""
+    known = load_bundle(phantom_bundle)
+    content = [film.read_bytes() for film in films[:3]]
+    hashes = [hashlib.sha256(each).hexdigest() for each in content]
+    golden = known.golden | {TRAINING_HASHES: training_hashes(hashes[:2])}
+    path = tmp_path / "trained.zip"
+    save_bundle(path, known.manifest, known.model, golden, known.guard)
+    image = {"decision": "pneumonia", "probability": 0.9, "reasons": [], "findings": {"A": "positive"}}
+    with running(bundle=str(path)) as service:
+        for each in content:
+            service.post("/v1/predict", content=each)
+        assert service.get("/v1/drift").json()["images"] == 1
+        images = [image | {"path": f"{place}.png", "sha256": sha256} for place, sha256 in enumerate(hashes)]
+        found = service.post("/v1/readings/measures", json={"images": images}).json()
+    assert (found["labelled"], found["learnt"]) == (1, 2)
+    assert sum(found["flow"]["pneumonia"].values()) == 1
 
 
 def test_measures_are_those_of_evaluate(kept, films, phantom_bundle, tmp_path, phantoms):

@@ -160,6 +160,10 @@ def assess_site(
             f"expected images of both classes in {source.root}, found those of one: add the other, or name the classes with --class-map"
         )
     in_archive = source.layout == "medmnist"
+    if not in_archive and not any(source.file_of(image.path).is_file() for image in images):
+        raise DataError(
+            f"expected the {len(images)} images of {source.root} at their paths, found none: put the table into the folder of the images"
+        )
     if not in_archive:  # before the first is predicted
         _check_unseen(bundle, filter(None, (sha256_or_empty(source.file_of(image.path)) for image in images)))
     scores = _scored(

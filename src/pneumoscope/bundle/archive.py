@@ -87,6 +87,10 @@ class Bundle:
         """Number of images, given by the SHA-256 of their files, that the network was trained on."""
         return int(np.isin(training_hashes(sha256), self.golden.get(TRAINING_HASHES, np.zeros(0, np.uint64))).sum())
 
+    def was_trained_on(self, sha256: str) -> bool:
+        """Whether the network was trained on an image, given by the SHA-256 of its file; False where that is empty."""
+        return bool(sha256) and self.count_training_images([sha256]) > 0
+
 
 def training_hashes(sha256: Iterable[str]) -> NDArray[np.uint64]:
     """Hashes of training images as a bundle stores them: the first 64 bits of each SHA-256, sorted."""

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pneumoscope.types import OUTSIDE
+
 if TYPE_CHECKING:
     from pneumoscope.data.sources import DataNames, Source
 
@@ -141,8 +143,8 @@ _MIN_IMAGES_FOR_WORKERS = 64
 
 
 def accepted(reasons: list[str] | None) -> tuple[str, ...]:
-    """Reasons of `--accept`, with a warning on stderr where there are any."""
-    if reasons:
+    """Reasons of `--accept`, with a warning on stderr where there are any; unknown ones are refused where they are used."""
+    if reasons and set(reasons) <= set(OUTSIDE):
         typer.echo(
             f"warning: {', '.join(reasons)}: such images get a decision, and nobody has shown that it is right; measure it on "
             "images of your own (pneumoscope evaluate --bundle)",

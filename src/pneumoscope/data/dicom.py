@@ -99,6 +99,19 @@ def decode_dicom(content: bytes) -> tuple[NDArray[np.uint16], ImageHeader]:
         return _shown(dataset, stored), _header(dataset)
 
 
+def read_dicom_header(content: bytes) -> ImageHeader:
+    """Read what the header of a DICOM file says of patient and exposure, whether or not its pixels can be decoded.
+
+    Raises:
+        Exception: Any of pydicom's for a damaged object; ValueError for one that costs too much.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dataset = _parse(content)
+        _drop_long_descriptions(dataset)
+        return _header(dataset)
+
+
 def _header(dataset: pydicom.Dataset) -> ImageHeader:
     spacing, at_detector = _spacing(dataset)
     taken = _taken(dataset)
@@ -111,7 +124,7 @@ def _header(dataset: pydicom.Dataset) -> ImageHeader:
         patient=_patient(dataset),
         taken=taken.isoformat() if taken else "",
         manufacturer=_words(dataset, "Manufacturer"),
-        bits=int(dataset.BitsStored),
+        bits=bits if isinstance(bits := dataset.get("BitsStored"), int) else None,
         spacing=spacing,
         at_detector=at_detector,
         window=_window(dataset),

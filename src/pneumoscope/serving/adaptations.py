@@ -414,8 +414,9 @@ def _lock(folder: Path) -> IO[str]:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         held = (folder / _LOCK).open("a")
     except OSError as error:
+        found = "a file" if folder.is_file() else error.strerror
         raise ConfigError(
-            f"expected a folder for adaptations at {folder}, found {error.strerror}: name another with --adaptations"
+            f"expected a folder for adaptations at {folder}, found {found}: name another with --adaptations"
         ) from error
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)

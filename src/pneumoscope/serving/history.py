@@ -3,6 +3,7 @@
 The file holds no images, but the names that files were sent under, so only its owner can read it.
 """
 
+import contextlib
 import json
 import sqlite3
 from dataclasses import dataclass
@@ -87,12 +88,13 @@ class History:
         """Open or create the file, readable and writable by its owner alone.
 
         Raises:
-            ConfigError: The file cannot be opened, or is no SQLite file.
+            ConfigError: The file cannot be opened, is no SQLite file, or that of another program.
         """
         try:
             path = path.resolve()
             path.parent.mkdir(parents=True, exist_ok=True)
             create_file(path)
+            _check_ours(path)
             # What is deleted is overwritten; readers and the writer do not wait for each other.
             self._writing = SerialConnection(
                 path,
@@ -262,3 +264,13 @@ class History:
 
 def _entry(number: int, time: str, record: str) -> Entry:
     return Entry(number, time, _LATER_FIELDS | json.loads(record))
+
+
+def _check_ours(path: Path) -> None:
+    """Check that a file has no tables of another program."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if tables and "decisions" not in tables:
+        raise ConfigError(
+            f"expected a file of decisions at {path}, found one of another program: name another with --history"
+        )

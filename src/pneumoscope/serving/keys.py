@@ -42,7 +42,7 @@ def load_keys(file: Path) -> dict[str, str]:
         lines = [line.split() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
-            f"expected a file of API keys at {file}, found {error}: make one with --new-key NAME"
+            f"expected a file of API keys at {file}, found {_cause(error)}: make one with --new-key NAME"
         ) from error
     if not all(len(line) == 2 and len(line[1]) == _HASH_DIGITS for line in lines):
         raise ConfigError(
@@ -58,6 +58,10 @@ def owner(keys: Mapping[str, str], offered: str) -> str | None:
         if hmac.compare_digest(digest, known):
             found = name
     return found
+
+
+def _cause(error: OSError | UnicodeDecodeError) -> str:
+    return "a file that is no text" if isinstance(error, UnicodeDecodeError) else str(error.strerror)
 
 
 def _hash(key: str) -> str:

@@ -33,10 +33,14 @@ class Problem(Enum):
     """Kinds of problems, by the last part of their `type`."""
 
     INVALID_REQUEST = Kind(
-        422, "A parameter is missing or outside its range", "see `errors` for which, and the OpenAPI schema"
+        422,
+        "A parameter is missing or outside its range",
+        "change what the detail names; the OpenAPI schema has every limit",
     )
     UNKNOWN_PARAMETER = Kind(
-        422, "A query parameter is not one of the route's", "see `errors` for which, and the nearest known name"
+        422,
+        "A query parameter is not one of the route's",
+        "change what the detail names; the OpenAPI schema has the known names",
     )
     UNKNOWN_OPERATING_POINT = Kind(422, "The bundle has no such operating point", "ask /v1/bundle for those it has")
     UNSUPPORTED_MEDIA_TYPE = Kind(

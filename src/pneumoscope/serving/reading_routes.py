@@ -1,6 +1,7 @@
 """Routes of readings: what readers find, kept with the history; and what follows of it for detector and readers."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -79,7 +80,9 @@ def _add_measures(app: FastAPI, service: Service) -> None:
     )
     async def measures(request: Request) -> Response:
         found = _parsed(_READ_IMAGES, await service.uploads.json(request))
-        return JSONResponse(await asyncio.to_thread(_measured, found.images, service.accept))
+        return JSONResponse(
+            await asyncio.to_thread(_measured, found.images, service.accept, service.served.bundle.was_trained_on)
+        )
 
 
 def _add_films(app: FastAPI, service: Service) -> None:
@@ -137,14 +140,16 @@ def _parsed(adapter: TypeAdapter[Any], content: bytes) -> Any:
         raise ProblemError(Problem.INVALID_REQUEST, detail, errors=errors) from error
 
 
-def _measured(images: list[Any], accept: tuple[str, ...]) -> dict[str, Any]:
+def _measured(images: list[Any], accept: tuple[str, ...], was_trained_on: Callable[[str], bool]) -> dict[str, Any]:
     """Decisions against what the readers of each image agree on, and the agreement of every two readers.
 
     The same measures as `pneumoscope evaluate --data` gives for the table of these images.
     """
+    learnt = {i for i, image in enumerate(images) if was_trained_on(image.sha256)}
     patients = [image.patient or patient_of_path(image.path)[0] for image in images]
     reference = [_reference(image.findings) for image in images]
-    labelled = [i for i, found in enumerate(reference) if found in (ReaderFinding.NEGATIVE, ReaderFinding.POSITIVE)]
+    told = [i for i, found in enumerate(reference) if found in (ReaderFinding.NEGATIVE, ReaderFinding.POSITIVE)]
+    labelled = [i for i in told if i not in learnt]
     decided = DecidedImages(
         np.array(
             [np.nan if images[i].probability is None else images[i].probability for i in labelled], dtype=np.float64
@@ -159,6 +164,7 @@ def _measured(images: list[Any], accept: tuple[str, ...]) -> dict[str, Any]:
     measured = measure_acceptance(decided) if labelled else {"flow": {}, "measures": {}}
     return {
         "labelled": len(labelled),
+        "learnt": len(told) - len(labelled),
         "undecided": sum(found is ReaderFinding.UNDECIDED for found in reference),
         "contradictory": sum(found is None for found in reference),
         "flow": measured["flow"],

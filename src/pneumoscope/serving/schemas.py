@@ -190,6 +190,11 @@ class ReadImageSchema(BaseModel):
         description="Path as in a table of `evaluate --data`; the patient of a usual file name counts.", max_length=1000
     )
     patient: str = Field(default="", description="Patient; by the path where empty.", max_length=200)
+    sha256: str = Field(
+        default="",
+        description="SHA-256 of the file; empty where unknown. An image that the detector was trained on has no part in the measures.",
+        pattern="^([0-9a-f]{64})?$",
+    )
     decision: Decision = Field(description="Decision, by the class it stands for.")
     probability: float | None = Field(
         description="Probability of the positive class; null for a rejected image.", ge=0, le=1
@@ -228,7 +233,13 @@ class MeasuredReadingsSchema(BaseModel):
     """Decisions measured against what the readers agree on, as `pneumoscope evaluate --data` measures them."""
 
     model_config = _CLOSED
-    labelled: int = Field(description="Images with a finding that all of their readers share.", ge=0)
+    labelled: int = Field(
+        description="Images with a finding that all of their readers share, without those that the detector was trained on.",
+        ge=0,
+    )
+    learnt: int = Field(
+        description="Images that the detector was trained on, which are left out of the measures.", ge=0
+    )
     undecided: int = Field(description="Images whose readers cannot say.", ge=0)
     contradictory: int = Field(description="Images on which readers differ.", ge=0)
     flow: dict[str, dict[str, int]] = Field(description="Reference to outcome to number of images.")

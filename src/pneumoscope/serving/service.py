@@ -179,7 +179,9 @@ class Service:
         request.state.predictions += predictions
         self.monitoring.predicted(predictions)
         for prediction in predictions:
-            served.drift.add(prediction)
+            # Images that the detector was trained on are nearer to it than others, and say nothing about those.
+            if not served.bundle.was_trained_on(prediction.sha256):
+                served.drift.add(prediction)
         if self.history:
             await self._keep(self.history, request.state.request_id, predictions, images)
         return predictions

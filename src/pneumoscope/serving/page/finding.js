@@ -30,6 +30,8 @@ export function startFinding(film, next) {
     useReader(event.target.value);
     changedForAll();
   });
+  // Further keys are findings, not letters of the name.
+  $("reader").addEventListener("keydown", (event) => ["Enter", "Escape"].includes(event.key) && event.target.blur());
   $("rename-reader").addEventListener("click", rename);
   $("blinded").addEventListener("change", (event) => {
     useBlinded(event.target.checked);
@@ -109,8 +111,9 @@ function drawPanel() {
   $("blinded").checked = isBlinded();
   put($("readers"), readerNames().map((value) => h("option", { value })));
   const labelled = labelledFilms();
-  $("csv-labels").disabled = !labelled.length || namesWrong();
-  $("csv-readings").disabled = !anyReading() || (isBlinded() && counts.unread > 0);
+  const tells = isBlinded() && counts.unread > 0; // what others found
+  $("csv-labels").disabled = !labelled.length || namesWrong() || tells;
+  $("csv-readings").disabled = !anyReading() || tells;
   const lacking = LABELS.some((label) => labelled.filter((film) => referenceOf(film) === label).length < FEWEST);
   $("to-adapt").classList.toggle("main", !lacking);
   measureSoon();
@@ -122,6 +125,7 @@ function readImages() {
   return allFilms().filter((film) => film.prediction && readingsOf(film).size).map((film) => ({
     path: paths.get(film) ?? film.path,
     patient: patients.get(film) ?? film.stored.patient ?? "",
+    sha256: film.sha256,
     decision: film.prediction.decision,
     probability: film.prediction.pneumonia_probability,
     reasons: film.prediction.reasons,
@@ -153,7 +157,7 @@ function drawFigures() {
   else if (!measured) put($("figures"), h("p", { class: "soft" }, t("readHint", { fewest: count(FEWEST) })));
   // While one reads blinded, how right the detector is would tell what it said.
   else if (isBlinded() && !whole) put($("figures"), h("p", { class: "soft" }, t("figuresHidden")));
-  else put($("figures"), h("p", {}, t("labelsNow", { counts }), " ", measured.undecided ? t("undecidedNow", { count: count(measured.undecided) }) : "", " ", measured.contradictory ? t("differNow", { count: count(measured.contradictory) }) : ""), rightHere(), measured.agreement.map(agreement), adaptHint(labelled));
+  else put($("figures"), h("p", {}, t("labelsNow", { counts }), " ", measured.undecided ? t("undecidedNow", { count: count(measured.undecided) }) : "", " ", measured.contradictory ? t("differNow", { count: count(measured.contradictory) }) : ""), measured.learnt ? h("p", { class: "soft" }, t("learntNow", { count: count(measured.learnt) })) : "", rightHere(), measured.agreement.map(agreement), adaptHint(labelled));
 }
 
 // Sensitivity and specificity with their intervals, and what has no decision.

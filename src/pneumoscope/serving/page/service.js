@@ -118,6 +118,7 @@ let requests = 0;
 
 export const predict = (film) =>
   new Promise((done, fail) => {
+    if (film.file?.size === 0) throw new Problem({ type: "empty_file" });
     waiting.push({ film, done, fail });
     queueMicrotask(sendNext);
   });

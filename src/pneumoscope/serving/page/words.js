@@ -136,7 +136,7 @@ const WORDS = {
     decisionsHidden: "You read blinded: what was decided on the last films is shown when all are read, or without blinding.",
     renameReader: "Correct this name …", renameTo: "New name for {name} and all readings under it:", nameTaken: "“{name}” is no name, or that of another reader: nothing was changed.",
     clearedElsewhere: "The list was cleared in another tab.",
-    labelsNow: "Findings: {counts}.", undecidedNow: "Cannot say: {count}.", differNow: "Readers differ on {count}; these count for none.",
+    labelsNow: "Findings: {counts}.", undecidedNow: "Cannot say: {count}.", learntNow: "Left out: {count} films that the detector was trained on. How right it is on those says nothing.", differNow: "Readers differ on {count}; these count for none.",
     ofFilms: "n = {count}", withoutDecision: "Without a decision: {count} of {all}; sensitivity and specificity are those of the others. Intervals hold 95 %.",
     readersAgree: "{first} and {second} agree on {same} of {images} films, kappa {kappa}.", enoughToAdapt: "Enough to adapt the detector to this site.",
     notSent: "{count} findings are not on the service yet; they are sent again.", samePath: "Two films are named {path}: drop the folder that holds them, so that the table can tell them apart.",
@@ -178,7 +178,7 @@ const WORDS = {
     // Problems, by the code of the service
     "problem.invalid_request": "The service cannot use this request: a value is missing or outside its range.", "problem.unknown_parameter": "The service does not know a parameter of this request.", "problem.unknown_operating_point": "The detector has no such operating point.",
     "problem.unsupported_media_type": "The service does not take this kind of file.", "problem.too_large": "The file is larger than the service takes.", "problem.too_many_images": "More files than the service takes at a time.", "problem.upload_timeout": "The file did not arrive in time: check the connection, and try again.",
-    "problem.unreadable": "There is no film in this file to show.", "problem.stopping": "The service is stopping.", "problem.unknown_host": "The service is not known by this address.", "problem.cross_origin": "The service refuses requests of other web pages.", "problem.not_found": "This is not there any more.",
+    "problem.unreadable": "There is no film in this file to show.", "problem.empty_file": "The file is empty.", "problem.stopping": "The service is stopping.", "problem.unknown_host": "The service is not known by this address.", "problem.cross_origin": "The service refuses requests of other web pages.", "problem.not_found": "This is not there any more.",
     "problem.method_not_allowed": "The service cannot do this here.", "problem.bad_request": "The service did not understand the request.", "problem.history_unavailable": "The history cannot be used now; try again soon.", "problem.internal": "The service failed. Its log says why.",
     "problem.unauthorised": "A key is needed.", "problem.busy": "The service has too much to do: try again soon.", "problem.history_off": "Nothing is kept here.", "problem.films_off": "No images are kept here.", "problem.adaptations_off": "The service does not adapt.",
     // Viewer
@@ -336,7 +336,7 @@ const WORDS = {
     decisionsHidden: "Vous lisez en aveugle : les décisions sur les dernières radiographies sont montrées quand tout est lu, ou sans lecture en aveugle.",
     renameReader: "Corriger ce nom…", renameTo: "Nouveau nom pour {name} et toutes ses lectures :", nameTaken: "« {name} » n’est pas un nom, ou est celui d’un autre lecteur : rien n’a été modifié.",
     clearedElsewhere: "La liste a été vidée dans un autre onglet.",
-    labelsNow: "Avis : {counts}.", undecidedNow: "Indécis : {count}.", differNow: "Les lecteurs sont en désaccord sur {count} ; celles-ci ne comptent pas.",
+    labelsNow: "Avis : {counts}.", undecidedNow: "Indécis : {count}.", learntNow: "Non comptées : {count} radiographies sur lesquelles le détecteur a été entraîné. Ce qu’il en dit ne prouve rien.", differNow: "Les lecteurs sont en désaccord sur {count} ; celles-ci ne comptent pas.",
     ofFilms: "n = {count}", withoutDecision: "Sans décision : {count} sur {all} ; sensibilité et spécificité sont celles des autres. Intervalles à 95 %.",
     readersAgree: "{first} et {second} s’accordent sur {same} radiographies de {images}, kappa {kappa}.", enoughToAdapt: "Assez pour adapter le détecteur à ce site.",
     notSent: "{count} avis ne sont pas encore sur le service ; ils sont renvoyés.", samePath: "Deux radiographies se nomment {path} : déposez le dossier qui les contient, pour que le tableau les distingue.",
@@ -378,7 +378,7 @@ const WORDS = {
     // Problèmes, par le code du service
     "problem.invalid_request": "Le service ne peut pas utiliser cette demande : une valeur manque ou est hors limites.", "problem.unknown_parameter": "Le service ne connaît pas un paramètre de cette demande.", "problem.unknown_operating_point": "Le détecteur n’a pas ce point de fonctionnement.",
     "problem.unsupported_media_type": "Le service n’accepte pas ce genre de fichier.", "problem.too_large": "Le fichier est plus grand que ce que le service accepte.", "problem.too_many_images": "Plus de fichiers à la fois que ce que le service accepte.", "problem.upload_timeout": "Le fichier n’est pas arrivé à temps : vérifiez la connexion et réessayez.",
-    "problem.unreadable": "Ce fichier ne contient pas de radiographie à montrer.", "problem.stopping": "Le service s’arrête.", "problem.unknown_host": "Le service n’est pas connu sous cette adresse.", "problem.cross_origin": "Le service refuse les demandes d’autres pages web.", "problem.not_found": "Ceci n’existe plus.",
+    "problem.unreadable": "Ce fichier ne contient pas de radiographie à montrer.", "problem.empty_file": "Le fichier est vide.", "problem.stopping": "Le service s’arrête.", "problem.unknown_host": "Le service n’est pas connu sous cette adresse.", "problem.cross_origin": "Le service refuse les demandes d’autres pages web.", "problem.not_found": "Ceci n’existe plus.",
     "problem.method_not_allowed": "Le service ne peut pas faire cela ici.", "problem.bad_request": "Le service n’a pas compris la demande.", "problem.history_unavailable": "L’historique n’est pas utilisable maintenant ; réessayez bientôt.", "problem.internal": "Le service a échoué. Son journal dit pourquoi.",
     "problem.unauthorised": "Une clé est nécessaire.", "problem.busy": "Le service a trop à faire : réessayez bientôt.", "problem.history_off": "Rien n’est conservé ici.", "problem.films_off": "Aucune image n’est conservée ici.", "problem.adaptations_off": "Le service n’adapte pas.",
     // Viewer

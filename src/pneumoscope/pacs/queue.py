@@ -1,0 +1,470 @@
+"""Durable queue of the node: what has been acknowledged is answered, whatever ends the process meanwhile.
+
+    waiting   --answered-->   answered   --every delivery done-->   delivered
+       |                         |
+       +------ too many tries ---+---->   dead: kept, and tried again when somebody says so
+
+An image is on disk, and its row committed, before it is acknowledged. Each step can be repeated: the same image gives the same
+identifiers of its answers. A row outlives its files, which are deleted when the last answer is delivered.
+"""
+
+import json
+import os
+import secrets
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from pneumoscope.errors import ConfigError
+
+_FOLDER_RIGHTS, _FILE_RIGHTS = 0o700, 0o600
+# Pauses between tries grow from the first to the longest, seconds.
+FIRST_PAUSE, LONGEST_PAUSE = 2.0, 600.0
+_SETUP = """
+PRAGMA journal_mode=WAL;
+PRAGMA synchronous=FULL;
+PRAGMA secure_delete=ON;
+PRAGMA foreign_keys=ON;
+PRAGMA busy_timeout=10000;
+CREATE TABLE IF NOT EXISTS images (
+    id INTEGER PRIMARY KEY,
+    sop_uid TEXT NOT NULL UNIQUE,
+    study_uid TEXT NOT NULL,
+    accession TEXT NOT NULL,
+    patient TEXT NOT NULL,
+    study_date TEXT NOT NULL,
+    sender TEXT NOT NULL,
+    file TEXT NOT NULL,
+    state TEXT NOT NULL,
+    received TEXT NOT NULL,
+    answered TEXT,
+    delivered TEXT,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    due REAL NOT NULL DEFAULT 0,
+    error TEXT NOT NULL DEFAULT '',
+    prediction TEXT
+);
+CREATE INDEX IF NOT EXISTS images_state ON images (state, id);
+CREATE TABLE IF NOT EXISTS deliveries (
+    image INTEGER NOT NULL REFERENCES images (id) ON DELETE CASCADE,
+    destination TEXT NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    due REAL NOT NULL DEFAULT 0,
+    dead INTEGER NOT NULL DEFAULT 0,
+    error TEXT NOT NULL DEFAULT '',
+    PRIMARY KEY (image, destination)
+);
+CREATE TABLE IF NOT EXISTS counts (name TEXT PRIMARY KEY, number INTEGER NOT NULL);
+"""
+
+
+class State(StrEnum):
+    """State of an image: `waiting` for its answer, `answered`, `delivered`, or `dead` after too many tries."""
+
+    WAITING = "waiting"
+    ANSWERED = "answered"
+    DELIVERED = "delivered"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """What is kept of an image that arrives.
+
+    Attributes:
+        sop_uid: SOP Instance UID.
+        study_uid: Study Instance UID.
+        accession: Accession number; empty where there is none.
+        patient: Key of the patient, 16 hex digits; empty where it is not known.
+        study_date: Date of the study, ISO 8601; empty where it is not known.
+        sender: AE title of the sender, `dicomweb` or `folder`.
+    """
+
+    sop_uid: str
+    study_uid: str
+    accession: str
+    patient: str
+    study_date: str
+    sender: str
+
+
+@dataclass(frozen=True)
+class QueuedImage:
+    """Image in the queue.
+
+    Attributes:
+        id: Number of the image, rising with time.
+        sop_uid: SOP Instance UID.
+        file: File of the image.
+        sender: AE title of the sender, `dicomweb` or `folder`.
+        state: State.
+        received: Time of arrival, UTC, ISO 8601.
+        attempts: Tries in vain.
+        error: What went wrong last; empty where nothing did.
+        prediction: Prediction as plain data; None before the answer.
+    """
+
+    id: int
+    sop_uid: str
+    file: Path
+    sender: str
+    state: State
+    received: str
+    attempts: int
+    error: str
+    prediction: dict[str, Any] | None
+
+    def answer(self, kind: str) -> Path:
+        """File of an answer of some kind."""
+        return self.file.with_suffix(f".{kind}")
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """Answers that are to go somewhere.
+
+    Attributes:
+        image: Image that is answered.
+        destination: Name of where they go.
+        attempts: Tries in vain.
+    """
+
+    image: QueuedImage
+    destination: str
+    attempts: int
+
+
+_COLUMNS = "id, sop_uid, file, sender, state, received, attempts, error, prediction"
+
+
+class Queue:
+    """Queue in a folder: an SQLite file, and the files of images and answers on their way. Of use to several threads."""
+
+    def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
+        """Open or create the queue, and delete files that no row names.
+
+        Args:
+            folder: Folder of the node.
+            clock: Time in seconds since 1970.
+
+        Raises:
+            ConfigError: The folder cannot be used.
+        """
+        self._files = folder / "images"
+        self._clock = clock
+        self._lock = threading.RLock()
+        self.changed = threading.Condition(self._lock)
+        try:
+            self._files.mkdir(parents=True, exist_ok=True, mode=_FOLDER_RIGHTS)
+            path = folder / "queue.sqlite"
+            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, _FILE_RIGHTS))
+            self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+            self._connection.executescript(_SETUP)
+        except (OSError, sqlite3.Error) as error:
+            raise ConfigError(f"expected a folder for the node at {folder}, found: {error}: name another") from error
+        self._delete_orphans()
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._connection.close()
+
+    def _delete_orphans(self) -> None:
+        with self._lock:
+            known = {
+                Path(name).stem for (name,) in self._connection.execute("SELECT file FROM images WHERE file != ''")
+            }
+        for file in self._files.iterdir():
+            if file.stem not in known:
+                file.unlink(missing_ok=True)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+            except BaseException:
+                self._connection.rollback()
+                raise
+            self._connection.commit()
+            self.changed.notify_all()
+
+    def add(self, content: bytes, arrival: Arrival) -> bool:
+        """Keep an image; on return it is on disk. Gives False where its answers are on their way already.
+
+        An image that was answered before is answered again: whoever sends it again misses the answer.
+
+        Raises:
+            OSError: The disk is full, or the like; nothing is kept.
+            sqlite3.Error: The same.
+        """
+        file = f"{secrets.token_hex(16)}.dcm"
+        self._write(self._files / file, content)
+        try:
+            with self._transaction() as connection:
+                row = connection.execute(
+                    "SELECT id, state, file FROM images WHERE sop_uid = ?", (arrival.sop_uid,)
+                ).fetchone()
+                if row and row[1] == State.ANSWERED:
+                    unused, is_new = file, False
+                else:
+                    unused, is_new = (row[2] if row else ""), True
+                    self._put(connection, row[0] if row else None, file, arrival)
+        except BaseException:
+            (self._files / file).unlink(missing_ok=True)
+            raise
+        if unused:
+            self._delete_files(unused)
+        return is_new
+
+    def _put(self, connection: sqlite3.Connection, number: int | None, file: str, arrival: Arrival) -> None:
+        values = {
+            "sop_uid": arrival.sop_uid,
+            "study_uid": arrival.study_uid,
+            "accession": arrival.accession,
+            "patient": arrival.patient,
+            "study_date": arrival.study_date,
+            "sender": arrival.sender,
+            "file": file,
+            "state": State.WAITING,
+            "received": self._now(),
+        }
+        if number is not None:
+            connection.execute("DELETE FROM images WHERE id = ?", (number,))
+        names = ", ".join(values)
+        marks = ", ".join("?" * len(values))
+        connection.execute(f"INSERT INTO images ({names}) VALUES ({marks})", tuple(values.values()))  # noqa: S608
+
+    def _write(self, path: Path, content: bytes) -> None:
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _FILE_RIGHTS)
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            self._sync_folder()
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+
+    def _sync_folder(self) -> None:
+        descriptor = os.open(self._files, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _delete_files(self, file: str) -> None:
+        for each in self._files.glob(f"{Path(file).stem}.*"):
+            each.unlink(missing_ok=True)
+
+    def is_known(self, sop_uid: str) -> bool:
+        """Whether an image of this SOP Instance UID was taken before."""
+        with self._lock:
+            return bool(self._connection.execute("SELECT 1 FROM images WHERE sop_uid = ?", (sop_uid,)).fetchone())
+
+    def waiting(self, most: int, but: Sequence[int] = ()) -> list[QueuedImage]:
+        """Images to analyse now, the oldest first, without those of some numbers."""
+        return self._select(
+            f"state = 'waiting' AND {_due('due')} AND id NOT IN ({', '.join(map(str, but))})", self._due_values(), most
+        )
+
+    def deliveries(self, destination: str, most: int) -> list[Delivery]:
+        """Answers to deliver to a destination now, the oldest first."""
+        with self._lock:
+            rows = self._connection.execute(
+                f"SELECT image, attempts FROM deliveries WHERE destination = ? AND NOT dead AND {_due('due')}"  # noqa: S608
+                " ORDER BY image LIMIT ?",
+                (destination, *self._due_values(), most),
+            ).fetchall()
+            images = {
+                each.id: each for each in self._select(f"id IN ({', '.join(str(row[0]) for row in rows)})", (), most)
+            }
+        return [Delivery(images[number], destination, attempts) for number, attempts in rows]
+
+    def answered(self, image: QueuedImage, prediction: Mapping[str, Any], destinations: Sequence[str]) -> bool:
+        """Record the answer to an image, whose files lie beside its own; gives False where it was sent anew meanwhile."""
+        with self._transaction() as connection:
+            now = self._now()
+            changed = connection.execute(
+                "UPDATE images SET state = ?, answered = ?, delivered = ?, prediction = ?, attempts = 0, error = '', file = ?"
+                " WHERE id = ? AND state = 'waiting'",
+                (
+                    State.ANSWERED if destinations else State.DELIVERED,
+                    now,
+                    None if destinations else now,
+                    json.dumps(prediction),
+                    image.file.name if destinations else "",
+                    image.id,
+                ),
+            ).rowcount
+            if changed:
+                connection.executemany(
+                    "INSERT INTO deliveries (image, destination) VALUES (?, ?)",
+                    [(image.id, each) for each in destinations],
+                )
+        if not changed or not destinations:
+            self._delete_files(image.file.name)
+        return bool(changed)
+
+    def failed(self, image: QueuedImage, error: str, attempts: int) -> bool:
+        """Record a try to analyse an image in vain; gives whether it is dead now, after so many attempts."""
+        dead = image.attempts + 1 >= attempts
+        with self._transaction() as connection:
+            connection.execute(
+                "UPDATE images SET attempts = attempts + 1, due = ?, error = ?, state = ? WHERE id = ? AND state = 'waiting'",
+                (self._after(image.attempts), error, State.DEAD if dead else State.WAITING, image.id),
+            )
+        return dead
+
+    def delivered(self, delivery: Delivery) -> bool:
+        """Record a delivery; gives whether it was the last of its image, whose files are then deleted."""
+        number, file = delivery.image.id, delivery.image.file.name
+        with self._transaction() as connection:
+            connection.execute(
+                "DELETE FROM deliveries WHERE image = ? AND destination = ?", (number, delivery.destination)
+            )
+            left = connection.execute("SELECT COUNT(*) FROM deliveries WHERE image = ?", (number,)).fetchone()[0]
+            if not left:
+                connection.execute(
+                    "UPDATE images SET state = ?, delivered = ?, file = '' WHERE id = ? AND state = 'answered'",
+                    (State.DELIVERED, self._now(), number),
+                )
+        if not left:
+            self._delete_files(file)
+        return not left
+
+    def not_delivered(self, delivery: Delivery, error: str, attempts: int) -> bool:
+        """Record a delivery in vain; gives whether it is dead now, after so many attempts."""
+        dead = delivery.attempts + 1 >= attempts
+        with self._transaction() as connection:
+            connection.execute(
+                "UPDATE deliveries SET attempts = attempts + 1, due = ?, error = ?, dead = ? WHERE image = ? AND destination = ?",
+                (self._after(delivery.attempts), error, dead, delivery.image.id, delivery.destination),
+            )
+        return dead
+
+    def dead(self) -> list[tuple[QueuedImage, str]]:
+        """Images that were set aside, each with the destination that its answers did not reach; empty where it has no answer."""
+        with self._lock:
+            images = self._select("state = 'dead'", ())
+            rows = self._connection.execute(
+                "SELECT image, destination, error FROM deliveries WHERE dead ORDER BY image, destination"
+            ).fetchall()
+            of_delivery = {
+                each.id: each for each in self._select(f"id IN ({', '.join(str(row[0]) for row in rows)})", ())
+            }
+        undelivered = [(_with_error(of_delivery[number], error), destination) for number, destination, error in rows]
+        return sorted([*((image, "") for image in images), *undelivered], key=lambda found: found[0].id)
+
+    def replay(self, numbers: Sequence[int] | None = None) -> int:
+        """Try images that were set aside again, all where None; gives how many."""
+        chosen = "" if numbers is None else f" AND {{}} IN ({', '.join(map(str, numbers))})"
+        with self._transaction() as connection:
+            analysed = connection.execute(
+                "UPDATE images SET state = 'waiting', attempts = 0, due = 0 WHERE state = 'dead'" + chosen.format("id")  # noqa: S608
+            ).rowcount
+            delivered = connection.execute(
+                "UPDATE deliveries SET dead = 0, attempts = 0, due = 0 WHERE dead" + chosen.format("image")  # noqa: S608
+            ).rowcount
+        return analysed + delivered
+
+    def drop(self, numbers: Sequence[int]) -> int:
+        """Give up images that were set aside, with their files; gives how many."""
+        wanted = {image.id: image for image, _ in self.dead() if image.id in set(numbers)}
+        with self._transaction() as connection:
+            connection.executemany("DELETE FROM images WHERE id = ?", [(number,) for number in wanted])
+        for image in wanted.values():
+            self._delete_files(image.file.name)
+        return len(wanted)
+
+    def forget(self, days: float) -> int:
+        """Delete the records of images that were delivered longer ago; gives how many."""
+        before = datetime.fromtimestamp(self._clock() - 86400 * days, UTC).isoformat(timespec="milliseconds")
+        with self._transaction() as connection:
+            return connection.execute(
+                "DELETE FROM images WHERE state = 'delivered' AND delivered < ?", (before,)
+            ).rowcount
+
+    def count(self, name: str) -> None:
+        """Count something that leaves no image, such as one that was refused."""
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT INTO counts VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET number = number + 1", (name,)
+            )
+
+    def counts(self) -> dict[str, int]:
+        """Numbers of images by state, of deliveries by destination (`to NAME`, `dead to NAME`), and of what was counted."""
+        with self._lock:
+            states = dict(self._connection.execute("SELECT state, COUNT(*) FROM images GROUP BY state"))
+            waiting = self._connection.execute(
+                "SELECT destination, dead, COUNT(*) FROM deliveries GROUP BY destination, dead"
+            ).fetchall()
+            counted = dict(self._connection.execute("SELECT name, number FROM counts"))
+        of_destination = {f"{'dead to' if dead else 'to'} {name}": number for name, dead, number in waiting}
+        return {state.value: states.get(state.value, 0) for state in State} | of_destination | counted
+
+    def latest(self, most: int) -> list[QueuedImage]:
+        """Images that were answered last, the newest first."""
+        return self._select("answered IS NOT NULL", (), most, "answered DESC")
+
+    def answers(self) -> Iterator[dict[str, Any]]:
+        """Every answer with what it is known by, as plain data, the oldest first."""
+        names = ("sop_uid", "study_uid", "accession", "patient", "study_date", "received", "answered", "prediction")
+        with self._lock:
+            rows = self._connection.execute(
+                f"SELECT {', '.join(names)} FROM images WHERE prediction IS NOT NULL ORDER BY answered"  # noqa: S608
+            ).fetchall()
+        for row in rows:
+            found = dict(zip(names, row, strict=True))
+            yield found | {"prediction": json.loads(found["prediction"])}
+
+    def _select(self, where: str, values: Sequence[Any], most: int = -1, order: str = "id") -> list[QueuedImage]:
+        with self._lock:
+            rows = self._connection.execute(
+                f"SELECT {_COLUMNS} FROM images WHERE {where} ORDER BY {order} LIMIT ?",  # noqa: S608
+                (*values, most),
+            ).fetchall()
+        return [
+            QueuedImage(
+                number,
+                sop_uid,
+                self._files / file,
+                sender,
+                State(state),
+                received,
+                attempts,
+                error,
+                json.loads(prediction) if prediction else None,
+            )
+            for number, sop_uid, file, sender, state, received, attempts, error, prediction in rows
+        ]
+
+    def _now(self) -> str:
+        return datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="milliseconds")
+
+    def _after(self, attempts: int) -> float:
+        """Time of the next try, seconds since 1970; pauses vary, so that not all come back together."""
+        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(attempts, 30))
+        return self._clock() + pause * (0.75 + 0.5 * secrets.randbelow(1000) / 1000)
+
+    def _due_values(self) -> tuple[float, float]:
+        # A time further ahead than the longest pause was set before the clock went back.
+        now = self._clock()
+        return now, now + 2 * LONGEST_PAUSE
+
+
+def _due(column: str) -> str:
+    return f"({column} <= ? OR {column} > ?)"
+
+
+def _with_error(image: QueuedImage, error: str) -> QueuedImage:
+    return replace(image, error=error)

@@ -1,0 +1,187 @@
+"""Settings of the DICOM node, from a TOML file."""
+
+import os
+import re
+import tomllib
+from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
+from pathlib import Path
+
+from pneumoscope.config import from_table
+from pneumoscope.errors import ConfigError
+from pneumoscope.pacs.rules import USUAL_RULES, Rule
+from pneumoscope.types import PredictionRequest
+
+# Kinds of answers: structured report, secondary capture, presentation state.
+ANSWERS = ("sr", "sc", "gsps")
+# AE title: at most 16 characters of the default repertoire, without a backslash (PS3.5, section 6.2).
+_AE_TITLE = re.compile(r"(?! )[ -\[\]-~]{1,16}(?<! )")
+_LARGEST_PORT = 65535
+
+
+def _check_title(name: str, title: str) -> None:
+    if not _AE_TITLE.fullmatch(title):
+        raise ConfigError(f"expected {name} of 1 to 16 plain characters, found {title!r}: change it")
+
+
+def _check_least(name: str, found: int, least: int, most: int) -> None:
+    if not least <= found <= most:
+        raise ConfigError(f"expected {name} in {least}-{most}, found {found}: change it")
+
+
+@dataclass(frozen=True)
+class Peer:
+    """System that may send images to the node, and may get its answers.
+
+    Attributes:
+        ae_title: AE title of the system.
+        host: Address of the system; images are taken from there alone. Any where empty.
+        port: Port at which it takes answers; 0 where it takes none.
+        tls: Whether answers go to it by TLS.
+
+    Raises:
+        ConfigError: No AE title, or a port without a host.
+    """
+
+    ae_title: str = ""
+    host: str = ""
+    port: int = 0
+    tls: bool = False
+
+    def __post_init__(self) -> None:
+        _check_title("peers.ae_title", self.ae_title)
+        _check_least("peers.port", self.port, 0, _LARGEST_PORT)
+        if self.port and not self.host:
+            raise ConfigError(f"expected peers.host beside the port of {self.ae_title}, found none: name its address")
+
+
+@dataclass(frozen=True)
+class TlsSettings:
+    """Certificates for TLS; none is used where all are empty.
+
+    Attributes:
+        certificate: File of the node's certificate, PEM.
+        key: File of its private key, PEM.
+        authority: File of the certificates that systems on the other side must be signed by, PEM.
+    """
+
+    certificate: str = ""
+    key: str = ""
+    authority: str = ""
+
+    def __post_init__(self) -> None:
+        given = [bool(self.certificate), bool(self.key), bool(self.authority)]
+        if any(given) and not all(given):
+            raise ConfigError("expected certificate, key and authority in [tls] together, found some: add the others")
+
+    def __bool__(self) -> bool:
+        return bool(self.certificate)
+
+
+@dataclass(frozen=True)
+class NodeSettings:
+    """Settings of the node.
+
+    Attributes:
+        ae_title: AE title of the node.
+        host: Address to listen on; this machine alone by default.
+        port: Port to listen on; 0 for a free one.
+        folder: Folder of queue, images on their way and audit log; relative to that of the file.
+        bundle: `default`, `nano`, `best`, or the path of a bundle, such as one that `adapt` made.
+        operating_point: Name of an operating point in the bundle.
+        accept: Reasons out of `types.OUTSIDE` for which an image is not referred.
+        workers: Number of prediction processes; 0 for one per core.
+        answers: Kinds of answers, out of `ANSWERS`.
+        silent: Whether answers are kept in the node's own store and go nowhere.
+        associations: Largest number of associations at a time.
+        megabytes: Largest object, MB.
+        seconds: Time without progress after which an association or a delivery is given up.
+        attempts: Tries to analyse or to deliver before an object is set aside, with pauses that grow from 2 seconds to 10 minutes.
+        keep_days: Days for which the record of an answered image is kept.
+        peers: Systems that may send images, and where answers go.
+        rules: Routing; the first that matches decides. Chest radiographs (CR, DX) are analysed where there are none.
+        tls: Certificates for TLS.
+
+    Raises:
+        ConfigError: Value out of range.
+    """
+
+    ae_title: str = "PNEUMOSCOPE"
+    host: str = "127.0.0.1"
+    port: int = 11112
+    folder: str = "node"
+    bundle: str = "default"
+    operating_point: str = "balanced"
+    accept: tuple[str, ...] = ()
+    workers: int = 0
+    answers: tuple[str, ...] = ("sr", "sc")
+    silent: bool = False
+    associations: int = 32
+    megabytes: int = 200
+    seconds: int = 60
+    attempts: int = 20
+    keep_days: int = 365
+    peers: tuple[Peer, ...] = ()
+    rules: tuple[Rule, ...] = USUAL_RULES
+    tls: TlsSettings = field(default_factory=TlsSettings)
+
+    def __post_init__(self) -> None:
+        _check_title("ae_title", self.ae_title)
+        for name, least, most in (
+            ("port", 0, _LARGEST_PORT),
+            ("workers", 0, 1024),
+            ("associations", 1, 1000),
+            ("megabytes", 1, 4000),
+            ("seconds", 1, 3600),
+            ("attempts", 1, 1000),
+            ("keep_days", 1, 36500),
+        ):
+            _check_least(name, getattr(self, name), least, most)
+        if unknown := set(self.answers) - set(ANSWERS) or not self.answers:
+            found = ", ".join(sorted(unknown)) if isinstance(unknown, set) else "none"
+            raise ConfigError(f"expected answers out of {', '.join(ANSWERS)}, found {found}: change it")
+        if any(peer.tls for peer in self.peers) and not self.tls:
+            raise ConfigError("expected [tls] for a peer with tls = true, found none: name the certificates")
+        PredictionRequest(accept=self.accept)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach the node."""
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    @property
+    def processes(self) -> int:
+        """Number of prediction processes."""
+        return self.workers or len(os.sched_getaffinity(0))
+
+
+def read_settings(file: Path) -> NodeSettings:
+    """Settings of a TOML file; relative paths in it are relative to its folder.
+
+    Raises:
+        ConfigError: No such file, no TOML, or a setting that is unknown or out of range.
+    """
+    try:
+        table = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        cause = error.strerror if isinstance(error, OSError) else "a file that is no text"
+        raise ConfigError(
+            f"expected the node's settings at {file}, found {cause}: name another with --config"
+        ) from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"expected TOML in {file}, found an error: {error}: correct it") from error
+    found = from_table(NodeSettings, table, str(file))
+    folder = file.resolve().parent
+    is_file = found.bundle.endswith(".zip") or "/" in found.bundle
+    tls = found.tls
+    if tls:
+        tls = TlsSettings(*(str(folder / name) for name in (tls.certificate, tls.key, tls.authority)))
+    return replace(
+        found,
+        folder=str(folder / found.folder),
+        bundle=str(folder / found.bundle) if is_file else found.bundle,
+        tls=tls,
+    )
