@@ -11,7 +11,7 @@ import math
 import re
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 from itertools import islice
@@ -225,16 +225,32 @@ class _BoundedStream(io.BytesIO):
         return super().read(size)
 
 
-def _parse(content: bytes) -> pydicom.Dataset:
+def read_elements(content: bytes, keywords: Iterable[str]) -> pydicom.Dataset:
+    """Elements of a DICOM file by their keywords, as they are stored, and its file meta information.
+
+    Args:
+        content: Bytes of the file.
+        keywords: Keywords of the elements; others are passed over.
+
+    Raises:
+        UnsupportedDicom: More bytes than an image may have, once inflated.
+        Exception: Any of pydicom's, for a damaged object; ValueError for one that costs too much.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _parse(content, [Tag(keyword) for keyword in keywords])
+
+
+def _parse(content: bytes, wanted: list[Any] = _WANTED_TAGS) -> pydicom.Dataset:
     """Wanted attributes of a file, and its file meta information."""
     stream = _BoundedStream(content)
     read_preamble(stream, force=True)
     file_meta = _read_file_meta_info(stream)
     if file_meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
         stream.seek(0)
-        return pydicom.dcmread(stream, force=True, specific_tags=_WANTED_TAGS)
+        return pydicom.dcmread(stream, force=True, specific_tags=wanted)
     inflated = _inflated(memoryview(content)[stream.tell() :])
-    dataset = read_dataset(inflated, is_implicit_VR=False, is_little_endian=True, specific_tags=_WANTED_TAGS)
+    dataset = read_dataset(inflated, is_implicit_VR=False, is_little_endian=True, specific_tags=wanted)
     dataset.file_meta = file_meta
     dataset.set_original_encoding(is_implicit_vr=False, is_little_endian=True)
     return dataset
