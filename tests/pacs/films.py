@@ -17,7 +17,7 @@ ROOT = "1.2.826.0.1.3680043.10.543"
 SYNTAXES = {
     "explicit": ((), "-xe"),
     "implicit": (("dcmconv", "+ti"), "-xi"),
-    "jpeg-baseline": (("dcmcjpeg", "+eb"), "-xy"),
+    "jpeg-baseline": (("dcmcjpeg", "+eb", "+un"), "-xy"),
     "jpeg-lossless": (("dcmcjpeg", "+e1"), "-xs"),
     "jpeg-ls": (("dcmcjpls", "+el"), "-xt"),
     "rle": (("dcmcrle",), "-xr"),

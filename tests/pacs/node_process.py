@@ -63,13 +63,18 @@ class NodeProcess:
         """Ends it in good order."""
         if self.process is not None:
             self.process.send_signal(signal.SIGTERM)
-            assert self.process.wait(60) == 0, self.log.read_text()[-4000:]
-            self.process = None
+            code = self.process.wait(60)
+            self._forget()
+            assert code == 0, self.log.read_text()[-4000:]
 
     def kill(self):
         """Ends it by SIGKILL."""
         self.process.kill()
         self.process.wait()
+        self._forget()
+
+    def _forget(self):
+        self.process.stdout.close()
         self.process = None
 
     def command(self, *words):

@@ -63,7 +63,7 @@ def test_the_study_of_every_film_has_a_report_and_a_picture(answered, films, num
     predicted = load_detector().predict(list(films.values())[number - 1])
     report = read_report(objects(pacs, number)["SR"])
     assert report["decision"] == predicted.decision.value
-    assert report["source_sop_uid"] == f"{ROOT}.3.{number}"
+    assert report["source"] == f"{ROOT}.3.{number}"
     if predicted.validated:
         assert report["probability"] == pytest.approx(predicted.pneumonia_probability, abs=1e-6)
 
