@@ -11,7 +11,8 @@ from sklearn.metrics import cohen_kappa_score
 from pneumoscope.data.sources import DataNames
 from pneumoscope.errors import DataError, InputError
 from pneumoscope.evaluation.intervals import wilson_interval
-from pneumoscope.pacs.comparison import Report, Reports, SilentAnswer, compare, lead_of, read_reports, write_comparison
+from pneumoscope.pacs.comparison import Report, Reports, SilentAnswer, compare, read_reports
+from pneumoscope.pacs.comparison_page import lead_of, write_comparison
 
 START = datetime(2026, 3, 2, 8, tzinfo=UTC)  # a Monday
 
@@ -158,6 +159,16 @@ def test_last_answer_to_an_image_counts():
     assert result["answers"]["bundles"] == {"c" * 64: 1}
 
 
+def test_studies_of_a_patient_are_of_one_patient():
+    films = [
+        answer(1, patient_key="p"),
+        answer(2, patient_key="p"),
+        answer(3, patient_key=""),
+        answer(4, patient_key=""),
+    ]
+    assert compare(films, reports(*(report(number, False) for number in range(1, 5))))["patients"] == 3
+
+
 def test_turnaround_is_timed():
     answers = [
         answer(number, answered=START + timedelta(seconds=seconds)) for number, seconds in enumerate((1, 2, 3, 4, -60))
@@ -166,11 +177,12 @@ def test_turnaround_is_timed():
         report(0, False, reported=START + timedelta(hours=3, seconds=1)),
         report(1, False, reported=START),
         report(2, False),
+        report(3, False, reported=START - timedelta(hours=1)),
     )
     timed = compare(answers, found)["turnaround"]
     assert (timed["images"], timed["unusable"], timed["median_s"], timed["p95_s"]) == (4, 1, 2.5, pytest.approx(3.85))
-    assert (timed["reports_with_time"], timed["before_report"]) == (2, 1)
-    assert timed["median_hours_before_report"] == pytest.approx((3 - 2 / 3600) / 2)
+    assert (timed["reports_with_time"], timed["before_report"]) == (3, 1)
+    assert timed["median_hours_before_report"] == pytest.approx(-2 / 3600)
 
 
 def test_drift_of_probabilities_and_rejections(rng):
@@ -290,4 +302,5 @@ def test_page_says_what_disagrees_and_what_contradicts(rng, tmp_path):
         assert f"<td>{row['accession']}</td>" in text
     assert "Reports that contradict each other are left out: A0, lines 2, 999." in text
     assert "The answers are of 2 bundles" in text
-    assert "2026-W12" in text
+    assert text.count("<polygon") == 2  # a band for sensitivity and one for specificity
+    assert text.count(">2026-W12</text>") == 2
