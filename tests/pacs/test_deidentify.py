@@ -296,6 +296,7 @@ def test_what_is_no_dicom_file_or_damaged_is_left_out(tmp_path):
     done = deidentify([source], tmp_path / "out")
     assert done.written == 1
     assert {Path(path).name for path, _ in done.left_out} == {"notes.txt", "cut.dcm", "short.dcm"}
+    assert {why for path, why in done.left_out} == {"no DICOM file", "pixels that are missing or cut short"}
     again = deidentify([source / "a.dcm", source / "a.dcm"], tmp_path / "twice")
     assert (again.written, again.left_out[0][1]) == (1, "the same SOP Instance UID as a file before it")
 

@@ -269,7 +269,7 @@ def _check_kind(dataset: Dataset, include_burnt_in: bool) -> None:
     if sop_class.startswith(_ENCAPSULATED):
         raise _LeftOut("an encapsulated document")
     if ("Rows" in dataset or "Image Storage" in UID(sop_class).name) and not _has_its_pixels(dataset):
-        raise _LeftOut("damaged, or not as the standard has it")
+        raise _LeftOut("pixels that are missing or cut short")
     if include_burnt_in:
         return
     if dataset.get("BurnedInAnnotation") == "YES":
