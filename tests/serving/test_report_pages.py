@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 
 from pneumoscope.data.overview import write_overview
+from pneumoscope.pacs import comparison as silent
+from pneumoscope.pacs import comparison_page
 from pneumoscope.study.comparison import write_comparison
 
 pytestmark = pytest.mark.integration
@@ -17,19 +20,46 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory, phantom_dataset, phantom_bundle, films):
-    """Folder with the page of the study, the overview of a data set and a report of predictions."""
+    """Folder with the page of the study, the overview of a data set, a report of predictions and one of silent mode."""
     folder = tmp_path_factory.mktemp("pages")
     write_comparison(
         json.loads((Path(__file__).parents[2] / "results/study/comparison.json").read_text(encoding="utf-8")), folder
     )
     write_overview(phantom_dataset, folder, synthetic=True)
+    comparison_page.write_comparison(silent.compare(*silent_answers()), folder / "silent")
     Image.new("L", (20, 20), 100).save(folder / f"{'long_' * 30}name.png")
     words = ["report", *films, folder, "--bundle", phantom_bundle, "--out", folder / "report.html", "--workers", "1"]
     subprocess.run([sys.executable, "-m", "pneumoscope", *map(str, words)], check=True)
     return folder
 
 
-@pytest.mark.parametrize("name", ["comparison", "overview", "report"])
+def silent_answers():
+    """Answers to 150 images over two months, and reports that differ from every seventh."""
+    answers, reports = [], []
+    for number in range(150):
+        at = datetime(2026, 3, 2, tzinfo=UTC) + timedelta(hours=9 * number)
+        decision = ("normal", "pneumonia", "normal", "refer")[number % 4]
+        names = {"accession": f"A{number}", "study_uid": f"1.2.{number}", "sop_uid": f"1.2.{number}.1"}
+        answers.append(
+            silent.SilentAnswer(
+                **names,
+                patient_key=str(number // 2),
+                study_date="",
+                received=at,
+                answered=at + timedelta(seconds=1),
+                decision=decision,
+                probability=number / 150,
+                reasons=(),
+                outside=False,
+                bundle_sha256="b" * 64,
+            )
+        )
+        positive = (decision == "pneumonia") != (number % 7 == 0)
+        reports.append(silent.Report(number + 2, **names, positive=positive, reported=at + timedelta(hours=2)))
+    return answers, silent.Reports(tuple(reports), {}, {})
+
+
+@pytest.mark.parametrize("name", ["comparison", "overview", "report", "silent/comparison"])
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280, 1920])
 def test_page_fits_and_axe_finds_nothing(browser, pages, name, theme, width):

@@ -4,12 +4,10 @@ Every layout becomes a list of `SourceImage`; images are decoded on request only
 site's own instead of normal and pneumonia: `Finding.PNEUMONIA` is then the positive one.
 """
 
-import csv
 import zipfile
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -18,7 +16,7 @@ from numpy.typing import NDArray
 from pneumoscope.data.image_files import walk_folder
 from pneumoscope.data.names import parse_file_name
 from pneumoscope.data.reading import read_grey
-from pneumoscope.data.tables import TEXT_TABLE_SUFFIXES, columns_of, separator_of
+from pneumoscope.data.tables import TEXT_TABLE_SUFFIXES, read_rows
 from pneumoscope.errors import DataError, did_you_mean, listed
 from pneumoscope.types import BINARY, ClassScheme, Etiology, Finding, Split
 
@@ -47,7 +45,7 @@ _PLAIN_WORDS = {
     **dict.fromkeys(("viral pneumonia", "pneumonia viral", "viral_pneumonia"), _CLASS_WORDS["viral"]),
 }
 ClassWords = Mapping[str, tuple[Finding, Etiology]]
-_USUAL_WORDS: ClassWords = _CLASS_WORDS | _PLAIN_WORDS
+USUAL_WORDS: ClassWords = _CLASS_WORDS | _PLAIN_WORDS
 _LAYOUTS = (
     "train/NORMAL and train/PNEUMONIA (Kaggle, Mendeley), a folder per class (normal, pneumonia, bacterial, viral), "
     "a CSV table with the columns path and class, or MedMNIST's pneumoniamnist*.npz"
@@ -206,7 +204,7 @@ def open_source(
     if not root.exists():
         raise DataError(f"expected a data set at {root}, found nothing there: check the path of --data")
     names = names or DataNames()
-    scheme, words = BINARY, _USUAL_WORDS
+    scheme, words = BINARY, USUAL_WORDS
     if positive.lower() != BINARY.positive:
         scheme = ClassScheme((negative or _other_class(root, positive, names), positive))
         words = {
@@ -367,19 +365,7 @@ def _class_word(row: Mapping[str, str]) -> str:
 
 def _table_rows(table: Path, known: DataNames) -> tuple[list[dict[str, str]], dict[str, str]]:
     """Rows of a table that has the columns path and class, whatever it calls them; and the names that it has for its columns."""
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as stream:
-            header = stream.readline()
-            reader = csv.DictReader(chain([header], stream), delimiter=separator_of(header))
-            names = list(reader.fieldnames or ())
-            columns = columns_of(names) | dict(known.columns)
-            if absent := sorted(set(known.columns.values()) - set(names)):
-                raise DataError(
-                    f"expected the columns {listed(absent)} in {table}, found {listed(names) or 'no header'}: name others"
-                )
-            rows = [{column: row[name] for column, name in columns.items()} for row in reader]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"expected a UTF-8 CSV table, found {error} in {table}: save it as CSV UTF-8") from error
+    rows, columns, names = read_rows(table, known.columns)
     if missing := {"path", "class"} - columns.keys():
         raise DataError(
             f"expected the columns path and class in {table}, found {listed(names) or 'no header'}: "

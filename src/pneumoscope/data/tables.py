@@ -1,12 +1,17 @@
 """Tables of other people: what separates their cells, and which column is which."""
 
+import csv
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+
+from pneumoscope.errors import DataError, listed
 
 TEXT_TABLE_SUFFIXES = frozenset({".csv", ".tsv"})
 _SEPARATORS = ",;\t|"
 # Column to the names that it goes by, without regard to case, spaces and punctuation; the first that a table has counts.
-_COLUMNS = {
+COLUMNS: Mapping[str, Sequence[str]] = {
     "path": ("path", "file", "filename", "image", "filepath", "imagepath", "imagefile", "imagename", "imageindex"),
     "class": ("class", "label", "finding", "findinglabels", "diagnosis", "category", "target"),
     "etiology": ("etiology", "aetiology", "cause"),
@@ -23,20 +28,52 @@ def separator_of(header: str) -> str:
     return max(_SEPARATORS, key=header.count)
 
 
-def find_column(names: Iterable[str], column: str) -> str | None:
+def find_column(names: Iterable[str], column: str, known: Mapping[str, Sequence[str]] = COLUMNS) -> str | None:
     """Name that a table has for a column, such as `path` or `class`; None where it has none.
 
     Args:
         names: Names of the table's columns.
-        column: One of `path`, `class`, `etiology`, `patient`, `split`, `age`, `sex` and `view`.
+        column: One of `path`, `class`, `etiology`, `patient`, `split`, `age`, `sex` and `view`, or of the columns in `known`.
+        known: Column to the names that it goes by, lower case, without spaces and punctuation.
     """
     named = list(names)
     if column in named:
         return column
     plain = {re.sub(r"[^a-z0-9]", "", name.lower()): name for name in reversed(named)}
-    return next((plain[alias] for alias in _COLUMNS[column] if alias in plain), None)
+    return next((plain[alias] for alias in known[column] if alias in plain), None)
 
 
-def columns_of(names: Sequence[str]) -> dict[str, str]:
-    """Column to the name that a table has for it, for all columns that it has."""
-    return {column: name for column in _COLUMNS if (name := find_column(names, column)) is not None}
+def columns_of(names: Sequence[str], known: Mapping[str, Sequence[str]] = COLUMNS) -> dict[str, str]:
+    """Column to the name that a table has for it, for all columns that it has; `known` as in `find_column`."""
+    return {column: name for column in known if (name := find_column(names, column, known)) is not None}
+
+
+def read_rows(
+    table: Path, named: Mapping[str, str], known: Mapping[str, Sequence[str]] = COLUMNS
+) -> tuple[list[dict[str, str]], dict[str, str], list[str]]:
+    """Rows of a table by column; the names that the table has for these columns; the names of all its columns.
+
+    Args:
+        table: File in CSV, whatever separates its cells.
+        named: Column to the name of a table's column, for those whose names are not in `known`.
+        known: Column to the names that it goes by, as in `find_column`.
+
+    Raises:
+        DataError: A table that cannot be read, or without a column in `named`.
+    """
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as stream:
+            header = stream.readline()
+            reader = csv.DictReader(chain([header], stream), delimiter=separator_of(header))
+            names = list(reader.fieldnames or ())
+            columns = columns_of(names, known) | dict(named)
+            if absent := sorted(set(named.values()) - set(names)):
+                raise DataError(
+                    f"expected the columns {listed(absent)} in {table}, found {listed(names) or 'no header'}: name others"
+                )
+            rows = [{column: row[name] for column, name in columns.items()} for row in reader]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"expected a UTF-8 CSV table, found {error} in {table}: save it as CSV UTF-8") from error
+    except OSError as error:
+        raise DataError(f"expected a table at {table}, found {error.strerror or error}: name the file") from error
+    return rows, columns, names

@@ -19,14 +19,14 @@ class Line:
         name: Name, written at the end of the line.
         points: x and y of each point.
         colour: Colour, as CSS writes it.
-        spread: Half the height of a band about each point; empty for none.
+        spread: Half the height of a band about each point, or its ends, lower and upper; empty for none.
         marked: Whether points are marked.
     """
 
     name: str
     points: Sequence[tuple[float, float]]
     colour: str
-    spread: Sequence[float] = ()
+    spread: Sequence[float | tuple[float, float]] = ()
     marked: bool = False
 
 
@@ -38,11 +38,13 @@ class Axis:
         label: Quantity with its unit.
         ticks: Values at which it is labelled; the first and the last are its ends.
         logarithmic: Whether equal ratios have equal lengths.
+        words: Words at the ticks instead of their values; empty for the values.
     """
 
     label: str
     ticks: Sequence[float]
     logarithmic: bool = False
+    words: Sequence[str] = ()
 
     def at(self, value: float) -> float:
         """Position of a value along the axis, 0 to 1."""
@@ -81,10 +83,11 @@ def _grid(x: Axis, y: Axis) -> Markup:
         at = _y(y, tick)
         parts.append(f'<line x1="{_LEFT}" x2="{right}" y1="{at:.1f}" y2="{at:.1f}" stroke="#e4e4e4"/>')
         parts.append(f'<text x="{_LEFT - 8}" y="{at + 4:.1f}" text-anchor="end" fill="{_GREY}">{tick:g}</text>')
-    for tick in x.ticks:
+    for index, tick in enumerate(x.ticks):
         at = _x(x, tick)
+        word = escape(x.words[index]) if x.words else f"{tick:g}"
         parts.append(f'<line x1="{at:.1f}" x2="{at:.1f}" y1="{bottom}" y2="{bottom + 5}" stroke="{_GREY}"/>')
-        parts.append(f'<text x="{at:.1f}" y="{bottom + 20}" text-anchor="middle" fill="{_GREY}">{tick:g}</text>')
+        parts.append(f'<text x="{at:.1f}" y="{bottom + 20}" text-anchor="middle" fill="{_GREY}">{word}</text>')
     middle = (_LEFT + right) / 2
     parts.append(f'<text x="{middle}" y="{_HEIGHT - 10}" text-anchor="middle" fill="#222">{escape(x.label)}</text>')
     height = (_TOP + bottom) / 2
@@ -99,8 +102,12 @@ def _line(line: Line, x: Axis, y: Axis) -> Markup:
     places = [(_x(x, px), _y(y, py)) for px, py in line.points]
     drawn = ""
     if line.spread:
-        upper = [(_x(x, px), _y(y, py + s)) for (px, py), s in zip(line.points, line.spread, strict=True)]
-        lower = [(_x(x, px), _y(y, py - s)) for (px, py), s in zip(line.points, line.spread, strict=True)]
+        ends = [
+            s if isinstance(s, tuple) else (py - s, py + s) for (_, py), s in zip(line.points, line.spread, strict=True)
+        ]
+        lower, upper = (
+            [(_x(x, px), _y(y, pair[end])) for (px, _), pair in zip(line.points, ends, strict=True)] for end in (0, 1)
+        )
         drawn += f'<polygon points="{_path([*upper, *reversed(lower)])}" fill="{escape(line.colour)}" opacity=".15"/>'
     drawn += f'<polyline points="{_path(places)}" fill="none" stroke="{escape(line.colour)}" stroke-width="2"/>'
     if line.marked:
