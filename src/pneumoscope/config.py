@@ -402,7 +402,9 @@ def _checked(value: Any, expected: Any, key: str, origin: str) -> Any:
         return expected(value) if is_enum else value
     if get_origin(expected) is tuple and isinstance(entry := get_args(expected)[0], type) and is_dataclass(entry):
         if not isinstance(value, list):
-            raise ConfigError(f"expected {key} to be a list of tables [[{key}]] in {origin}, found {value!r}: correct it")
+            raise ConfigError(
+                f"expected {key} to be a list of tables [[{key}]] in {origin}, found {value!r}: correct it"
+            )
         return tuple(_build(entry, each, origin, f"{key}.") for each in value)
     if expected == tuple[str, ...]:
         if not isinstance(value, list | tuple) or not all(isinstance(each, str) for each in value):

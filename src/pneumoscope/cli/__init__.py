@@ -14,6 +14,7 @@ from pneumoscope.cli import bundle as bundle_commands
 from pneumoscope.cli import data as data_commands
 from pneumoscope.cli import evaluate as evaluate_command
 from pneumoscope.cli import models as models_command
+from pneumoscope.cli import pacs as pacs_commands
 from pneumoscope.cli import predict as predict_command
 from pneumoscope.cli import report as report_command
 from pneumoscope.cli import scale as scale_commands
@@ -40,6 +41,7 @@ app.command(name="adapt")(adapt_command.adapt)
 app.command(name="calibrate")(adapt_command.calibrate)
 app.add_typer(bundle_commands.app, name="bundle")
 app.command(name="serve")(serve_command.serve)
+app.add_typer(pacs_commands.app, name="pacs")
 app.add_typer(scale_commands.app, name="scale")
 app.command(name="evaluate")(evaluate_command.evaluate)
 

@@ -32,6 +32,8 @@ from pneumoscope.errors import UnsupportedDicom
 _JPEG2000_SYNTAXES = (JPEG2000Lossless, JPEG2000, HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K)
 # Transfer syntaxes whose samples take their sign from the highest bit of the stream's precision.
 SIGN_IN_STREAM = (*_JPEG2000_SYNTAXES, *JPEGLSTransferSyntaxes)
+# Transfer syntaxes of compressed frames that are read.
+COMPRESSED = (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, *_JPEG2000_SYNTAXES, RLELossless)
 # Bytes at most that fill up a stream or a segment; the standard asks for an even length, which takes one.
 _FILL = 4096
 # Bytes a pixel: samples and grey levels; one more while a segment of RLE is put in its place; OpenJPEG's tile and image.

@@ -99,17 +99,25 @@ def decode_dicom(content: bytes) -> tuple[NDArray[np.uint16], ImageHeader]:
         return _shown(dataset, stored), _header(dataset)
 
 
-def read_dicom_header(content: bytes) -> ImageHeader:
-    """Read what the header of a DICOM file says of patient and exposure, whether or not its pixels can be decoded.
+def read_dicom_header(content: bytes, *further: str) -> tuple[ImageHeader, pydicom.Dataset]:
+    """Header of a DICOM file, whether or not its pixels can be decoded.
+
+    Args:
+        content: Bytes of the file.
+        *further: Keywords of further elements, none of them long.
+
+    Returns:
+        What the header says of patient and exposure; and the further elements, as far as they are there.
 
     Raises:
-        Exception: Any of pydicom's for a damaged object; ValueError for one that costs too much.
+        Exception: As for `read_elements`.
     """
+    dataset = read_elements(content, (*_DESCRIPTIVE, "BitsStored", *further))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        dataset = _parse(content)
         _drop_long_descriptions(dataset)
-        return _header(dataset)
+        _check_lengths(dataset)
+        return _header(dataset), dataset
 
 
 def _header(dataset: pydicom.Dataset) -> ImageHeader:

@@ -15,7 +15,7 @@ Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 FOR_PNEUMONIA, FOR_NORMAL = (255, 96, 0), (0, 128, 255)
 # Evidence, in units of the logit, that is drawn at full strength: one value for all images, so that overlays compare. One cell of a
 # hundred has more in radiographs of the validation.
-_FULL_STRENGTH = 60.0
+FULL_STRENGTH = 60.0
 # Fraction of the full strength below which nothing is drawn.
 _MIN_STRENGTH = 0.15
 # Opacity at full strength.
@@ -58,7 +58,7 @@ def evidence_layer(
 def _strengths(evidence: NDArray[np.float32]) -> list[tuple[tuple[int, int, int], NDArray[np.float32]]]:
     """Each colour with its strength at each pixel, (height, width) float32 in [0, 1]."""
     return [
-        (colour, np.clip((signed / _FULL_STRENGTH - _MIN_STRENGTH) / (1 - _MIN_STRENGTH), 0, 1))
+        (colour, np.clip((signed / FULL_STRENGTH - _MIN_STRENGTH) / (1 - _MIN_STRENGTH), 0, 1))
         for colour, signed in ((FOR_PNEUMONIA, evidence), (FOR_NORMAL, -evidence))
     ]
 

@@ -34,7 +34,7 @@ PRAGMA secure_delete=ON;
 PRAGMA foreign_keys=ON;
 PRAGMA busy_timeout=10000;
 CREATE TABLE IF NOT EXISTS images (
-    id INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
     sop_uid TEXT NOT NULL UNIQUE,
     study_uid TEXT NOT NULL,
     accession TEXT NOT NULL,
@@ -148,7 +148,7 @@ class Queue:
     """Queue in a folder: an SQLite file, and the files of images and answers on their way. Of use to several threads."""
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
-        """Open or create the queue, and delete files that no row names.
+        """Open or create the queue.
 
         Args:
             folder: Folder of the node.
@@ -160,7 +160,8 @@ class Queue:
         self._files = folder / "images"
         self._clock = clock
         self._lock = threading.RLock()
-        self.changed = threading.Condition(self._lock)
+        self._changed = threading.Condition(self._lock)
+        self._changes = 0
         try:
             self._files.mkdir(parents=True, exist_ok=True, mode=_FOLDER_RIGHTS)
             path = folder / "queue.sqlite"
@@ -169,14 +170,14 @@ class Queue:
             self._connection.executescript(_SETUP)
         except (OSError, sqlite3.Error) as error:
             raise ConfigError(f"expected a folder for the node at {folder}, found: {error}: name another") from error
-        self._delete_orphans()
 
     def close(self) -> None:
         """Close the file."""
         with self._lock:
             self._connection.close()
 
-    def _delete_orphans(self) -> None:
+    def delete_orphans(self) -> None:
+        """Delete files that no image has, as a killed process leaves them; for the process that adds images, before it does."""
         with self._lock:
             known = {
                 Path(name).stem for (name,) in self._connection.execute("SELECT file FROM images WHERE file != ''")
@@ -195,7 +196,8 @@ class Queue:
                 self._connection.rollback()
                 raise
             self._connection.commit()
-            self.changed.notify_all()
+            self._changes += 1
+            self._changed.notify_all()
 
     def add(self, content: bytes, arrival: Arrival) -> bool:
         """Keep an image; on return it is on disk. Gives False where its answers are on their way already.
@@ -351,6 +353,22 @@ class Queue:
                 (self._after(delivery.attempts), error, dead, delivery.image.id, delivery.destination),
             )
         return dead
+
+    def again(self, image: QueuedImage) -> None:
+        """Have an image answered again whose answers are lost."""
+        with self._transaction() as connection:
+            connection.execute("DELETE FROM deliveries WHERE image = ?", (image.id,))
+            connection.execute("UPDATE images SET state = 'waiting' WHERE id = ? AND state = 'answered'", (image.id,))
+
+    @property
+    def changes(self) -> int:
+        """Number of changes so far, for `wait`."""
+        return self._changes
+
+    def wait(self, changes: int, seconds: float) -> None:
+        """Wait until something changes after so many changes, for some seconds at most."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._changes != changes, seconds)
 
     def dead(self) -> list[tuple[QueuedImage, str]]:
         """Images that were set aside, each with the destination that its answers did not reach; empty where it has no answer."""

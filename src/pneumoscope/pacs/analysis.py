@@ -1,0 +1,99 @@
+"""Analysis in a worker process: prediction, and the files of the answers beside that of the image."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pneumoscope.errors import DataError, PneumoscopeError
+from pneumoscope.inference.tasks import Each, PredictImages, Task
+from pneumoscope.types import PredictionRequest
+
+if TYPE_CHECKING:  # the process that hands out tasks needs none of these
+    from pneumoscope.inference.detector import Detector
+    from pneumoscope.inference.prediction import Prediction
+
+
+@dataclass(frozen=True)
+class AnsweredImage:
+    """Result for one image.
+
+    Attributes:
+        prediction: Prediction as plain data, without the name of the file.
+        decision: Decision by the name of the standard classes: normal, pneumonia, refer, rejected.
+        bundle_sha256: Hash of the bundle.
+        error: What went wrong with the answers, in one line; empty where they are written.
+    """
+
+    prediction: dict[str, Any]
+    decision: str
+    bundle_sha256: str
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class AnswerImages(Task[AnsweredImage]):
+    """Predictions, and answers of some kinds as files beside those of the images.
+
+    Attributes:
+        images: Paths of DICOM files.
+        request: Settings of the predictions.
+        kinds: Kinds of answers; none are written where empty.
+        station: Station name of the node.
+        made: Time of the answers.
+    """
+
+    request: PredictionRequest = field(default_factory=PredictionRequest)
+    kinds: tuple[str, ...] = ()
+    station: str = ""
+    made: datetime | None = None
+
+    def run(self, detector: "Detector", each: Each) -> list[AnsweredImage]:
+        """Predicts and writes the answers of all images."""
+        request = replace(self.request, evidence=bool(self.kinds))
+        predictions = PredictImages(self.images, request).run(detector, each)
+        return self._answers(detector, zip(self.images, predictions, strict=True))
+
+    def reject(self, detector: "Detector", cause: str) -> list[AnsweredImage]:
+        """Writes answers that say that the images could not be decoded."""
+        predictions = PredictImages(self.images, self.request).reject(detector, cause)
+        return self._answers(detector, zip(self.images, predictions, strict=True), drawn=False)
+
+    def _answers(
+        self, detector: "Detector", pairs: Iterable[tuple[str, "Prediction"]], drawn: bool = True
+    ) -> list[AnsweredImage]:
+        return [self._answer(detector, Path(path), prediction, drawn) for path, prediction in pairs]
+
+    def _answer(self, detector: "Detector", path: Path, prediction: "Prediction", drawn: bool) -> AnsweredImage:
+        bundle = detector.bundle
+        record = prediction.to_dict() | {"file": ""}
+        found = AnsweredImage(record, prediction.decision.value, bundle.sha256)
+        if not self.kinds:
+            return found
+        try:
+            self._write(detector, path, prediction, drawn)
+        except (PneumoscopeError, OSError) as error:
+            return replace(found, error=str(error))
+        return found
+
+    def _write(self, detector: "Detector", path: Path, prediction: "Prediction", drawn: bool) -> None:
+        from pneumoscope.data.reading import read_grey
+        from pneumoscope.errors import UnreadableImage
+        from pneumoscope.files import atomic_write
+        from pneumoscope.pacs.answers import AnswerSettings, make_answers, read_header
+
+        if self.made is None:
+            raise DataError("expected the time of the answers, found none: name it")
+        image = None
+        if drawn and "sc" in self.kinds:
+            try:
+                image = read_grey(path)
+            except (UnreadableImage, MemoryError):
+                image = None
+        settings = AnswerSettings(self.kinds, self.station)
+        answers = make_answers(read_header(path), prediction, image, detector.bundle.manifest, settings, self.made)
+        for kind, dataset in answers.items():
+            with atomic_write(path.with_suffix(f".{kind}")) as temporary:
+                temporary.touch(mode=0o600)
+                dataset.save_as(temporary, enforce_file_format=True)

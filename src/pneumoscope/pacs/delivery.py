@@ -1,0 +1,208 @@
+"""Delivery of answers: to each destination by a thread of its own, as often as it takes."""
+
+import logging
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from pydicom.uid import (
+    Comprehensive3DSRStorage,
+    ExplicitVRLittleEndian,
+    GrayscaleSoftcopyPresentationStateStorage,
+    ImplicitVRLittleEndian,
+    SecondaryCaptureImageStorage,
+)
+from pynetdicom import AE
+from pynetdicom.association import Association
+
+from pneumoscope.errors import PneumoscopeError
+from pneumoscope.pacs.audit import AuditEntry, AuditEvent, AuditLog
+from pneumoscope.pacs.queue import FIRST_PAUSE, LONGEST_PAUSE, Delivery, Queue
+from pneumoscope.pacs.settings import NodeSettings, Peer
+from pneumoscope.pacs.tls import client_context
+
+_log = logging.getLogger(__name__)
+# Answers taken from the queue together, and sent over one association.
+_TOGETHER = 32
+_SENT = (Comprehensive3DSRStorage, SecondaryCaptureImageStorage, GrayscaleSoftcopyPresentationStateStorage)
+# Seconds after which a thread looks whether something has fallen due.
+_EVERY = 1.0
+
+
+class UnreachableError(PneumoscopeError):
+    """A destination does not answer; it is tried again until it does."""
+
+
+class NotTakenError(PneumoscopeError):
+    """A destination does not take an answer; after so many tries it is set aside."""
+
+
+class Destination(ABC):
+    """Place that answers go to.
+
+    Attributes:
+        name: Name in the queue.
+    """
+
+    name: str
+
+    @abstractmethod
+    def open(self) -> None:
+        """Prepares to send.
+
+        Raises:
+            UnreachableError: It does not answer.
+        """
+
+    @abstractmethod
+    def send(self, files: Sequence[Path]) -> None:
+        """Sends the answers to one image; where they were sent before, they replace themselves.
+
+        Raises:
+            UnreachableError: It does not answer any more.
+            NotTakenError: It does not take one of them.
+            FileNotFoundError: There is no such file.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Ends what `open` has begun."""
+
+
+class PeerDestination(Destination):
+    """Peer that takes answers by C-STORE."""
+
+    def __init__(self, peer: Peer, settings: NodeSettings) -> None:
+        """Sets the peer up; nothing is sent yet."""
+        self.name = peer.ae_title
+        self._peer = peer
+        self._entity = AE(settings.ae_title)
+        self._entity.connection_timeout = min(30, settings.seconds)
+        self._entity.acse_timeout = self._entity.dimse_timeout = self._entity.network_timeout = settings.seconds
+        for uid in _SENT:
+            self._entity.add_requested_context(uid, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+        self._tls = (client_context(settings.tls), peer.host) if peer.tls else None
+        self._association: Association | None = None
+
+    def open(self) -> None:
+        """Opens an association."""
+        peer = self._peer
+        association = self._entity.associate(
+            peer.host, peer.port, ae_title=peer.ae_title, max_pdu=0, tls_args=self._tls
+        )
+        if not association.is_established:
+            found = "a refusal" if association.is_rejected else "no answer"
+            raise UnreachableError(f"expected an association with {self.name}, found {found}")
+        self._association = association
+
+    def send(self, files: Sequence[Path]) -> None:
+        """Sends files by C-STORE."""
+        association = self._association
+        for file in files:
+            if association is None or not association.is_established:
+                raise UnreachableError(f"expected an association with {self.name}, found it ended")
+            try:
+                status = association.send_c_store(str(file)).get("Status")
+            except ValueError as error:  # no presentation context for it
+                raise NotTakenError(
+                    f"expected {self.name} to take {file.suffix[1:]}, found that it does not"
+                ) from error
+            except RuntimeError as error:  # the association has ended
+                raise UnreachableError(f"expected an association with {self.name}, found it ended") from error
+            if status is None:
+                raise UnreachableError(f"expected an answer of {self.name}, found none")
+            # Warnings begin with B: it is stored, though not quite as it was sent.
+            if status != 0 and status >> 12 != 0xB:
+                raise NotTakenError(f"expected {self.name} to take {file.suffix[1:]}, found status {status:04X}")
+
+    def close(self) -> None:
+        """Releases the association, or aborts it where it does not react."""
+        association, self._association = self._association, None
+        if association is not None and association.is_established:
+            association.release()
+
+
+class Deliverer(threading.Thread):
+    """Delivers to one destination."""
+
+    def __init__(
+        self,
+        destination: Destination,
+        queue: Queue,
+        audit: AuditLog,
+        settings: NodeSettings,
+        again: Callable[[Delivery], None],
+    ) -> None:
+        """Sets the thread up.
+
+        Args:
+            destination: Where the answers go.
+            queue: Queue of the answers.
+            audit: Log of what was delivered.
+            settings: Kinds of answers and number of tries.
+            again: Called with a delivery whose files are missing, to have the image answered again.
+        """
+        super().__init__(name=f"delivery to {destination.name}", daemon=True)
+        self._destination, self._queue, self._audit, self._settings = destination, queue, audit, settings
+        self._again = again
+        self._stopping = threading.Event()
+        # Tries in vain to reach the destination, one after the other.
+        self._unreached = 0
+
+    def stop(self) -> None:
+        """Ends the thread once it has sent what it sends now."""
+        self._stopping.set()
+
+    def run(self) -> None:
+        """Delivers until it is stopped."""
+        while not self._stopping.is_set():
+            try:
+                pause = self._deliver()
+            except Exception:  # such as a full disk: tried again
+                _log.exception("delivery to %s", self._destination.name)
+                pause = LONGEST_PAUSE / 60
+            if pause:
+                self._stopping.wait(pause)
+
+    def _deliver(self) -> float:
+        """Delivers what is due; gives the seconds until the next look."""
+        changes = self._queue.changes
+        due = self._queue.deliveries(self._destination.name, _TOGETHER)
+        if not due:
+            self._queue.wait(changes, _EVERY)
+            return 0.0
+        try:
+            self._destination.open()
+            try:
+                for delivery in due:
+                    if self._stopping.is_set():
+                        break
+                    self._send(delivery)
+            finally:
+                self._destination.close()
+        except UnreachableError as error:
+            self._unreached += 1
+            pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(self._unreached - 1, 30))
+            if self._unreached == 1:
+                _log.warning("%s; tried again until it answers", error)
+            return pause
+        if self._unreached:
+            _log.warning("%s answers again", self._destination.name)
+        self._unreached = 0
+        return 0.0
+
+    def _send(self, delivery: Delivery) -> None:
+        image, name = delivery.image, self._destination.name
+        try:
+            self._destination.send([image.answer(kind) for kind in self._settings.answers])
+        except FileNotFoundError:
+            self._again(delivery)
+            return
+        except NotTakenError as error:
+            _log.warning("%s", error)
+            if self._queue.not_delivered(delivery, str(error), self._settings.attempts):
+                self._audit.append(AuditEntry(AuditEvent.DEAD, name, sop_uid=image.sop_uid, reason="not_taken"))
+            return
+        self._audit.append(AuditEntry(AuditEvent.DELIVERED, name, sop_uid=image.sop_uid))
+        self._queue.delivered(delivery)

@@ -1,0 +1,125 @@
+"""Intake: whatever way an object comes, it is routed, and kept where it is for the detector, before it is acknowledged."""
+
+import re
+import sqlite3
+from enum import StrEnum
+
+import pydicom
+
+from pneumoscope.data.dicom import read_dicom_header
+from pneumoscope.errors import PneumoscopeError
+from pneumoscope.pacs.answers.coding import MANUFACTURER
+from pneumoscope.pacs.audit import AuditEntry, AuditEvent, AuditLog
+from pneumoscope.pacs.queue import Arrival, Queue
+from pneumoscope.pacs.rules import Action, Rule, route
+
+# Senders that are no AE.
+DICOMWEB, FOLDER = "dicomweb", "folder"
+_IDENTIFIERS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "AccessionNumber")
+_UID = re.compile(r"[0-9.]{1,64}")
+
+
+class Refusal(StrEnum):
+    """Reason why an object is not taken."""
+
+    BY_RULE = "rule"
+    TOO_LARGE = "too_large"
+    NOT_UNDERSTOOD = "not_understood"
+    NO_ROOM = "no_room"
+
+
+class RefusedError(PneumoscopeError):
+    """An object is not taken.
+
+    Attributes:
+        reason: Reason.
+    """
+
+    def __init__(self, reason: Refusal, message: str) -> None:
+        """Describes the refusal in one line without anything that the object says of the patient."""
+        super().__init__(message)
+        self.reason = reason
+
+
+class Intake:
+    """Takes objects for the queue. Of use to several threads."""
+
+    def __init__(self, queue: Queue, audit: AuditLog, rules: tuple[Rule, ...], most_bytes: int) -> None:
+        """Sets up the intake.
+
+        Args:
+            queue: Queue of the images to analyse.
+            audit: Log of who sent.
+            rules: Routing.
+            most_bytes: Largest object, bytes.
+        """
+        self._queue, self._audit, self._rules, self._most = queue, audit, rules, most_bytes
+
+    def take(self, content: bytes, sender: str, address: str = "") -> Action:
+        """Keep an object, where it is to be analysed; on return it is on disk.
+
+        Args:
+            content: Bytes of a DICOM file.
+            sender: AE title of the sender, `DICOMWEB` or `FOLDER`.
+            address: Network address of the sender; empty where there is none.
+
+        Returns:
+            `ANALYSE`, or `ACCEPT` for what is not for the detector and of which nothing is kept.
+
+        Raises:
+            RefusedError: Refused by a rule, too large, no DICOM object, or no room for it.
+        """
+        sop_uid = ""
+        try:
+            if len(content) > self._most:
+                raise RefusedError(
+                    Refusal.TOO_LARGE, f"expected an object of at most {self._most} bytes, found {len(content)}"
+                )
+            arrival, action = self._routed(content, sender)
+            sop_uid = arrival.sop_uid
+            if action is Action.REFUSE:
+                raise RefusedError(Refusal.BY_RULE, "expected what the node's rules are for, found another object")
+            if action is Action.ACCEPT:
+                self._log(AuditEvent.IGNORED, sender, address, sop_uid)
+                self._queue.count("ignored")
+                return action
+            self._keep(content, arrival)
+            self._log(AuditEvent.RECEIVED, sender, address, sop_uid)
+        except RefusedError as error:
+            self._queue.count(f"refused: {error.reason}")
+            self._log(AuditEvent.REFUSED, sender, address, sop_uid, error.reason)
+            raise
+        return action
+
+    def _routed(self, content: bytes, sender: str) -> tuple[Arrival, Action]:
+        try:
+            header, identifiers = read_dicom_header(content, *_IDENTIFIERS, "Manufacturer")
+            sop_uid, study_uid = (
+                str(identifiers.get(keyword, "")) for keyword in ("SOPInstanceUID", "StudyInstanceUID")
+            )
+        except Exception as error:  # pydicom raises anything on a damaged object
+            raise RefusedError(
+                Refusal.NOT_UNDERSTOOD, f"expected a DICOM object, found a damaged one ({type(error).__name__})"
+            ) from error
+        if not (_UID.fullmatch(sop_uid) and _UID.fullmatch(study_uid)):
+            raise RefusedError(
+                Refusal.NOT_UNDERSTOOD, "expected an object with the UIDs of its instance and study, found none"
+            )
+        # The node's own answers may be sent back to it by a PACS that forwards everything.
+        is_own = header.manufacturer == MANUFACTURER
+        arrival = Arrival(sop_uid, study_uid, _accession(identifiers), header.patient, header.taken, sender)
+        return arrival, Action.ACCEPT if is_own else route(self._rules, header, sender)
+
+    def _keep(self, content: bytes, arrival: Arrival) -> None:
+        try:
+            self._queue.add(content, arrival)
+        except (OSError, sqlite3.Error) as error:
+            raise RefusedError(Refusal.NO_ROOM, f"expected room for an object, found: {error}") from error
+
+    def _log(self, event: AuditEvent, sender: str, address: str, sop_uid: str, reason: str = "") -> None:
+        self._audit.append(AuditEntry(event, sender, address, sop_uid, reason=reason))
+
+
+def _accession(identifiers: pydicom.Dataset) -> str:
+    value = identifiers.get("AccessionNumber")
+    return value.strip()[:64] if isinstance(value, str) else ""

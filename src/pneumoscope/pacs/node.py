@@ -1,0 +1,192 @@
+"""The node: objects come in, are analysed by the worker pool, and answers go out."""
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+
+from pneumoscope.bundle import find_bundle
+from pneumoscope.errors import ConfigError
+from pneumoscope.inference.pool import WorkerPool
+from pneumoscope.pacs.analysis import AnsweredImage, AnswerImages
+from pneumoscope.pacs.audit import AuditEntry, AuditEvent, AuditLog
+from pneumoscope.pacs.delivery import Deliverer, Destination, PeerDestination
+from pneumoscope.pacs.intake import Intake
+from pneumoscope.pacs.queue import Delivery, Queue, QueuedImage
+from pneumoscope.pacs.receiver import Receiver
+from pneumoscope.pacs.settings import NodeSettings
+from pneumoscope.types import Decision, PredictionRequest
+
+_log = logging.getLogger(__name__)
+AUDIT_FILE = "audit.jsonl"
+# Images of one task, and tasks handed to the pool ahead for each process.
+_TOGETHER, _AHEAD = 4, 2
+# Seconds after which the analyst looks whether something has fallen due; and between deletions of old records.
+_EVERY, _FORGET_EVERY = 1.0, 3600.0
+
+
+class Node:
+    """DICOM node that runs until it is closed."""
+
+    def __init__(self, settings: NodeSettings) -> None:
+        """Starts the node: it listens once the prediction processes are ready.
+
+        Raises:
+            PneumoscopeError: The settings, the folder, the address or the bundle are not as expected; or another node uses the folder.
+        """
+        self.settings = settings
+        folder = Path(settings.folder)
+        _make_folder(folder)
+        self.audit = AuditLog(folder / AUDIT_FILE)
+        self._stopping = threading.Event()
+        self.queue = Queue(folder)
+        try:
+            self.queue.delete_orphans()
+            self._pool = WorkerPool(find_bundle(settings.bundle), settings.processes)
+            try:
+                self._start()
+            except BaseException:
+                self._pool.close(wait=False)
+                raise
+        except BaseException:
+            self.queue.close()
+            self.audit.close()
+            raise
+
+    def _start(self) -> None:
+        settings = self.settings
+        self._pool.wait_until_ready()
+        PredictionRequest(settings.operating_point)
+        self.audit.append(AuditEntry(AuditEvent.STARTED, settings.ae_title, settings.host))
+        destinations = _destinations(settings)
+        self.destinations = tuple(each.name for each in destinations)
+        if not destinations and not settings.silent:
+            raise ConfigError(
+                "expected a peer with a port, where answers go, found none: add its port, or keep the answers with --silent"
+            )
+        self.intake = Intake(self.queue, self.audit, settings.rules, settings.megabytes * 1_000_000)
+        self._receiver = Receiver(settings, self.intake, self.audit)
+        self._deliverers = [Deliverer(each, self.queue, self.audit, settings, self._again) for each in destinations]
+        self._analyst = threading.Thread(target=self._analyse, name="analyst", daemon=True)
+        for thread in (*self._deliverers, self._analyst):
+            thread.start()
+
+    def __enter__(self) -> "Node":
+        return self
+
+    def __exit__(
+        self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def port(self) -> int:
+        """Port that the node listens on."""
+        return self._receiver.port
+
+    def close(self) -> None:
+        """Ends the node; what waits is answered after the next start."""
+        self._stopping.set()
+        self._receiver.close()
+        for each in self._deliverers:
+            each.stop()
+        self._pool.close(wait=False)
+        for thread in (*self._deliverers, self._analyst):
+            thread.join(self.settings.seconds)
+        self.audit.append(AuditEntry(AuditEvent.STOPPED, self.settings.ae_title))
+        self.audit.close()
+        self.queue.close()
+
+    def _again(self, delivery: Delivery) -> None:
+        """Answers an image again whose answers are not on disk any more, as after a fault of the disk."""
+        _log.error("the answers to image %d are missing: it is analysed again", delivery.image.id)
+        self.queue.again(delivery.image)
+
+    def _analyse(self) -> None:
+        """Hands images to the pool, and records what comes back."""
+        at_work: dict[Future[list[AnsweredImage]], list[QueuedImage]] = {}
+        most = self.settings.processes * _AHEAD
+        forgotten = 0.0
+        while not self._stopping.is_set():
+            try:
+                if (now := time.monotonic()) > forgotten + _FORGET_EVERY or not forgotten:
+                    forgotten = now
+                    self.queue.forget(self.settings.keep_days)
+                changes = self.queue.changes
+                self._hand_over(at_work, most)
+                if not at_work:
+                    self.queue.wait(changes, _EVERY)
+                    continue
+                done, _ = wait(at_work, _EVERY, FIRST_COMPLETED)
+                for future in done:
+                    self._record(at_work.pop(future), future)
+            except Exception:  # such as a full disk: tried again
+                if self._stopping.is_set():
+                    return
+                _log.exception("analysis")
+                self._stopping.wait(_EVERY)
+
+    def _hand_over(self, at_work: "dict[Future[list[AnsweredImage]], list[QueuedImage]]", most: int) -> None:
+        while len(at_work) < most:
+            taken = [image.id for images in at_work.values() for image in images]
+            images = self.queue.waiting(_TOGETHER, taken)
+            if not images:
+                return
+            task = AnswerImages(
+                [str(image.file) for image in images],
+                PredictionRequest(self.settings.operating_point, accept=self.settings.accept),
+                () if self.settings.silent else self.settings.answers,
+                self.settings.ae_title,
+                datetime.now().astimezone(),
+            )
+            at_work[self._pool.submit(task)] = images
+
+    def _record(self, images: Sequence[QueuedImage], future: "Future[list[AnsweredImage]]") -> None:
+        try:
+            found = future.result()
+        except Exception as error:  # the pool was closed, or no process can start
+            if self._stopping.is_set():
+                return
+            _log.error("%s", error)
+            for image in images:
+                self._failed(image, f"{type(error).__name__}: {error}")
+            return
+        for image, answer in zip(images, found, strict=True):
+            if answer.error:
+                self._failed(image, answer.error)
+                continue
+            self.audit.append(
+                AuditEntry(
+                    AuditEvent.ANSWERED,
+                    sop_uid=image.sop_uid,
+                    decision=Decision(answer.decision),
+                    bundle_sha256=answer.bundle_sha256,
+                    reason=",".join(answer.prediction["reasons"]),
+                )
+            )
+            record = answer.prediction | {"stands_for": answer.decision}
+            self.queue.answered(image, record, () if self.settings.silent else self.destinations)
+
+    def _failed(self, image: QueuedImage, error: str) -> None:
+        _log.error("image %d: %s", image.id, error)
+        if self.queue.failed(image, error, self.settings.attempts):
+            self.audit.append(AuditEntry(AuditEvent.DEAD, sop_uid=image.sop_uid, reason="not_analysed"))
+
+
+def _destinations(settings: NodeSettings) -> list[Destination]:
+    if settings.silent:
+        return []
+    return [PeerDestination(peer, settings) for peer in settings.peers if peer.port]
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise ConfigError(
+            f"expected a folder for the node at {folder}, found {error.strerror}: name another by folder"
+        ) from error
