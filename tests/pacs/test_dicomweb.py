@@ -264,6 +264,7 @@ def _bad_instances(film):
     return {
         "no end": (status, headers, body[:-6]),
         "cut within": (status, headers, body[: len(body) // 2]),
+        "end cut": related(film, end=b"\r\n"),
         "two parts": related(film, film),
         "no part": related(),
         "no header": (status, headers, b"--xyz" + film + b"\r\n--xyz--"),
