@@ -9,6 +9,7 @@ therefore used for one request each.
 
 import json
 import logging
+import re
 import socket
 import ssl
 import threading
@@ -21,6 +22,7 @@ from email.message import Message
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import quote, urlencode
 from uuid import uuid4
 
 from pydicom.datadict import keyword_for_tag, tag_for_keyword
@@ -47,6 +49,8 @@ _PAGE, _MOST_RECORDS = 500, 100_000
 # Bytes of a page of a search, and of the answer to what is stored.
 _LARGEST_LIST = 32_000_000
 _LARGEST_VALUE = 1_024
+# Characters of a query that may stand as they are, and those that may not, even in Orthanc 1.10, which decodes none.
+_PLAIN, _ENCODED = "*?,:-", re.compile(r"[^\w.*?,:-]", re.ASCII)
 # A whole request may take this many times as long as the wait for its next bytes.
 _WHOLE_REQUEST = 10
 _BUSY = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
@@ -224,7 +228,8 @@ class DicomWeb:
 
         Args:
             level: Level of the records.
-            filters: DICOM keyword to value, with the server's wildcards and ranges, such as `{"StudyDate": "20260101-"}`.
+            filters: DICOM keyword to value, with wildcards and ranges, such as `{"StudyDate": "20260101-"}`. Orthanc 1.10 finds
+                nothing by values that have to be percent-encoded, such as those with a space or `^`: put `?` there.
             fields: Keywords of further attributes that are wanted.
             most: Largest number of records.
 
@@ -235,13 +240,12 @@ class DicomWeb:
             if tag_for_keyword(keyword) is None:
                 raise InputError(f"expected keywords of DICOM, found {keyword!r}: correct it")
         own_uid = {"studies": "StudyInstanceUID", "series": "SeriesInstanceUID", "instances": "SOPInstanceUID"}[level]
-        query: dict[str, Any] = {**filters, **({"includefield": list(fields)} if fields else {})}
-        query["limit"] = min(_PAGE, most)
+        query = [*filters.items(), *(("includefield", field) for field in fields), ("limit", str(min(_PAGE, most)))]
         seen: set[str] = set()
         offset = 0
         # A server may send fewer records than the limit allows: the end is a page with nothing new.
         while len(seen) < most:
-            page = self._page(level, {**query, "offset": offset})
+            page = self._page(level, [*query, ("offset", str(offset))])
             offset += len(page)
             fresh = {uid: record for record in page if (uid := record.get(own_uid)) and uid not in seen}
             if not fresh:
@@ -256,7 +260,7 @@ class DicomWeb:
         filters = {"StudyDate": f"{since:%Y%m%d}-"}
         for modality in self.settings.modality:
             for body_part in self.settings.body_part or ("",):
-                narrowed = {"BodyPartExamined": body_part} if body_part else {}
+                narrowed = {"BodyPartExamined": _ENCODED.sub("?", body_part)} if body_part else {}
                 for record in self.search(
                     "instances", {**filters, "Modality": modality, **narrowed}, ("SOPClassUID", "Manufacturer")
                 ):
@@ -314,10 +318,9 @@ class DicomWeb:
         unnamed = f"the server's answer, of status {response.status}, does not name the instance"
         return [results.get(uid, StoreResult(uid, stored=False, detail=unnamed)) for uid in uids]
 
-    def _page(self, level: str, query: Mapping[str, Any]) -> list[dict[str, str]]:
-        response = self._send(
-            "GET", f"{self._url}/{level}", _LARGEST_LIST, params=query, headers={"Accept": "application/dicom+json"}
-        )
+    def _page(self, level: str, query: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
+        url = f"{self._url}/{level}?{urlencode(query, quote_via=quote, safe=_PLAIN)}"
+        response = self._send("GET", url, _LARGEST_LIST, headers={"Accept": "application/dicom+json"})
         if response.status == HTTPStatus.NO_CONTENT:
             return []
         if response.status != HTTPStatus.OK:
