@@ -92,6 +92,9 @@ def repaired(stored: pydicom.Dataset) -> pydicom.Dataset:
         for element in _elements(stored, encodings):
             if _is_usable(element):
                 header.add(element)
+        if not _same_length(header, "WindowCenter", "WindowWidth"):
+            header.pop("WindowCenter", None)
+            header.pop("WindowWidth", None)
         for keyword in _TYPE_2:
             if keyword not in header:
                 setattr(header, keyword, "")
@@ -128,11 +131,14 @@ def _is_usable(element: DataElement) -> bool:
         return True
     if element.is_empty or len(str(value)) > _LONGEST_TEXT:
         return False
-    if element.VR in _FREE_TEXT:
-        return True
     several = list(value) if isinstance(value, pydicom.multival.MultiValue) else [value]
     if keyword == "TimezoneOffsetFromUTC":
         return bool(_OFFSET.fullmatch(str(value).strip()))
+    if element.VR in _FREE_TEXT:
+        return True
+    if element.VR in ("DA", "TM") and "-" in str(value):
+        # A range, which only a query may hold.
+        return False
     if any(str(each) not in _ALLOWED.get(keyword, (str(each),)) for each in several):
         return False
     try:
@@ -142,6 +148,11 @@ def _is_usable(element: DataElement) -> bool:
     except Exception:  # whatever the value is, it is not valid
         return False
     return len(several) == 1 or keyword in ("PatientOrientation", "WindowCenter", "WindowWidth")
+
+
+def _same_length(header: pydicom.Dataset, *keywords: str) -> bool:
+    """Whether elements have as many values as each other."""
+    return len({header[keyword].VM if keyword in header else 0 for keyword in keywords}) == 1
 
 
 def _character_set(stored: pydicom.Dataset) -> tuple[str | list[str], list[str]]:
