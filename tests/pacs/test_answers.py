@@ -4,6 +4,7 @@ import io
 import re
 import shutil
 import subprocess
+import warnings
 from copy import copy
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
@@ -530,7 +531,7 @@ MORE = (
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(values=st.dictionaries(st.sampled_from((*TEXTS, *OTHERS, *MORE, "SpecificCharacterSet")), AWKWARD, max_size=8))
 def test_awkward_headers_are_answered(values, pixels, predicted, manifest):
     """Whatever a header holds, all answers are made, written and read, and the report says the same."""
@@ -544,9 +545,12 @@ def test_awkward_headers_are_answered(values, pixels, predicted, manifest):
         # A presentation state would repeat a window that no viewer can use.
         assert set(answers) - {"gsps"} == {"sr", "sc"}
         again = {kind: reread(answer) for kind, answer in answers.items()}
-        for answer in again.values():
-            assert answer.StudyInstanceUID == "1.2.3.4"
-            str(answer)
+        with warnings.catch_warnings():
+            # Names go back as they came, also those that a reader warns of.
+            warnings.simplefilter("ignore")
+            for answer in again.values():
+                assert answer.StudyInstanceUID == "1.2.3.4"
+                str(answer)
         assert read_report(again["sr"])["probability"] == pytest.approx(0.912345678901)
         diagnostic_report(header, pneumonia(predicted), manifest, ALL, MADE)
 

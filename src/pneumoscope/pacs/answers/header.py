@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pydicom
 from pydicom.charset import convert_encodings, python_encoding
 from pydicom.config import RAISE
@@ -42,6 +43,7 @@ _IMAGE = (
 _WANTED = ("SpecificCharacterSet", *PATIENT_AND_STUDY, *_IMAGE)
 # Texts that a PACS may hold in another form than the standard asks for.
 _FREE_TEXT = ("LO", "LT", "PN", "SH", "ST", "UI", "UT")
+_WINDOW = ("WindowCenter", "WindowWidth")
 _UID = re.compile(r"[0-9.]{1,64}")
 _OFFSET = re.compile(r"[+-](0\d|1[0-4])[0-5]\d")
 # Bytes of a text that describes.
@@ -92,9 +94,9 @@ def repaired(stored: pydicom.Dataset) -> pydicom.Dataset:
         for element in _elements(stored, encodings):
             if _is_usable(element):
                 header.add(element)
-        if not _same_length(header, "WindowCenter", "WindowWidth"):
-            header.pop("WindowCenter", None)
-            header.pop("WindowWidth", None)
+        if not _has_usable_windows(header):
+            for keyword in _WINDOW:
+                header.pop(keyword, None)
         for keyword in _TYPE_2:
             if keyword not in header:
                 setattr(header, keyword, "")
@@ -150,9 +152,10 @@ def _is_usable(element: DataElement) -> bool:
     return len(several) == 1 or keyword in ("PatientOrientation", "WindowCenter", "WindowWidth")
 
 
-def _same_length(header: pydicom.Dataset, *keywords: str) -> bool:
-    """Whether elements have as many values as each other."""
-    return len({header[keyword].VM if keyword in header else 0 for keyword in keywords}) == 1
+def _has_usable_windows(header: pydicom.Dataset) -> bool:
+    """Whether each window has a centre and a width of 1 or more, all of them finite."""
+    centres, widths = (np.atleast_1d(np.array(header.get(keyword, []), float)) for keyword in _WINDOW)
+    return centres.size == widths.size and bool(np.isfinite([*centres, *widths]).all() and (widths >= 1).all())
 
 
 def _character_set(stored: pydicom.Dataset) -> tuple[str | list[str], list[str]]:
