@@ -91,9 +91,9 @@ REASONS = {
         Reason.NOT_A_RADIOGRAPH: "Image is not a radiograph",
         Reason.NOT_FRONTAL_CHEST: "Image is not a frontal radiograph of the chest",
         Reason.NEAR_THRESHOLD: "Probability near the threshold",
-        Reason.OUTSIDE_POPULATION: "Image unlike those of the validation",
-        Reason.OUTSIDE_AGE: "Age outside those of the validation",
-        Reason.OUTSIDE_VIEW: "View outside those of the validation",
+        Reason.OUTSIDE_POPULATION: "Image unlike the validated ones",
+        Reason.OUTSIDE_AGE: "Age outside the validated ages",
+        Reason.OUTSIDE_VIEW: "View other than the validated ones",
         Reason.OUTSIDE_BODY_PART: "Body part other than the chest",
         Reason.OUTSIDE_MODALITY: "Modality other than projection radiography",
     }.items()

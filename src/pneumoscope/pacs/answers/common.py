@@ -1,5 +1,6 @@
 """What all answers have in common: which prediction they show, patient and study, the device, dates and identifiers."""
 
+from copy import copy
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 
@@ -113,7 +114,7 @@ def referred_image(header: pydicom.Dataset) -> pydicom.Dataset:
     empty = set(PATIENT_AND_STUDY) - {"StudyInstanceUID"}
     for element in header:
         if element.keyword not in empty and element.keyword != "SpecificCharacterSet":
-            image.add(element)
+            image.add(copy(element))
     for keyword in empty & {element.keyword for element in header}:
         setattr(image, keyword, "")
     return image
@@ -122,13 +123,14 @@ def referred_image(header: pydicom.Dataset) -> pydicom.Dataset:
 def complete(dataset: pydicom.Dataset, kind: str, answer: Answer) -> pydicom.Dataset:
     """Complete an answer: patient and study as the image has them, device, times, research use, private codes."""
     header, made = answer.header, answer.made
+    # Elements are copied: what changes in an answer changes in no other.
     for keyword in PATIENT_AND_STUDY:
         if keyword in header:
-            dataset.add(header[keyword])
+            dataset.add(copy(header[keyword]))
         elif keyword in dataset:
             del dataset[keyword]
     if "SpecificCharacterSet" in header:
-        dataset.add(header["SpecificCharacterSet"])
+        dataset.add(copy(header["SpecificCharacterSet"]))
     elif "SpecificCharacterSet" in dataset:
         del dataset.SpecificCharacterSet
     if not _own_text(answer).isascii():

@@ -51,7 +51,6 @@ def _report(answer: Answer) -> dict[str, Any]:
         "category": [{"coding": [_coding(f"{_TERMINOLOGY}/v2-0074", "RAD", "Radiology")]}],
         "code": {"coding": [_coding(_SYSTEMS["LN"], "30745-4")], "text": "Radiograph of the chest"},
         "issued": _instant(answer.made),
-        "performer": [_reference(answer, "Device")],
         "imagingStudy": [_study(answer.header)],
         "result": [_reference(answer, "Observation")],
         "conclusion": ". ".join(word.rstrip(".") for word in words if word) + ".",

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pydicom
 from pydicom.charset import convert_encodings, python_encoding
 from pydicom.config import RAISE
@@ -42,6 +43,7 @@ _IMAGE = (
 _WANTED = ("SpecificCharacterSet", *PATIENT_AND_STUDY, *_IMAGE)
 # Texts that a PACS may hold in another form than the standard asks for.
 _FREE_TEXT = ("LO", "LT", "PN", "SH", "ST", "UI", "UT")
+_WINDOW = ("WindowCenter", "WindowWidth")
 _UID = re.compile(r"[0-9.]{1,64}")
 _OFFSET = re.compile(r"[+-](0\d|1[0-4])[0-5]\d")
 # Bytes of a text that describes.
@@ -92,6 +94,9 @@ def repaired(stored: pydicom.Dataset) -> pydicom.Dataset:
         for element in _elements(stored, encodings):
             if _is_usable(element):
                 header.add(element)
+        if not _has_usable_windows(header):
+            for keyword in _WINDOW:
+                header.pop(keyword, None)
         for keyword in _TYPE_2:
             if keyword not in header:
                 setattr(header, keyword, "")
@@ -128,11 +133,14 @@ def _is_usable(element: DataElement) -> bool:
         return True
     if element.is_empty or len(str(value)) > _LONGEST_TEXT:
         return False
-    if element.VR in _FREE_TEXT:
-        return True
     several = list(value) if isinstance(value, pydicom.multival.MultiValue) else [value]
     if keyword == "TimezoneOffsetFromUTC":
         return bool(_OFFSET.fullmatch(str(value).strip()))
+    if element.VR in _FREE_TEXT:
+        return True
+    if element.VR in ("DA", "TM") and "-" in str(value):
+        # A range, which only a query may hold.
+        return False
     if any(str(each) not in _ALLOWED.get(keyword, (str(each),)) for each in several):
         return False
     try:
@@ -142,6 +150,12 @@ def _is_usable(element: DataElement) -> bool:
     except Exception:  # whatever the value is, it is not valid
         return False
     return len(several) == 1 or keyword in ("PatientOrientation", "WindowCenter", "WindowWidth")
+
+
+def _has_usable_windows(header: pydicom.Dataset) -> bool:
+    """Whether each window has a centre and a width of 1 or more, all of them finite."""
+    centres, widths = (np.atleast_1d(np.array(header.get(keyword, []), float)) for keyword in _WINDOW)
+    return centres.size == widths.size and bool(np.isfinite([*centres, *widths]).all() and (widths >= 1).all())
 
 
 def _character_set(stored: pydicom.Dataset) -> tuple[str | list[str], list[str]]:

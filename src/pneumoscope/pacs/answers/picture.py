@@ -3,6 +3,7 @@
 Words stand beside the film, never on it. Who the patient is, is not drawn.
 """
 
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -31,7 +32,7 @@ _COLOURS = {
     Decision.REFER: (255, 204, 64),
     Decision.REJECTED: _GREY,
 }
-_HEADLINE, _TEXT, _SMALL = 38, 20, 17
+_HEADLINE, _NOTICE, _TEXT, _SMALL = 38, 23, 20, 17
 _SCALE_HEIGHT, _SCALE_WIDTH = 18, 220
 # Rows that one text may take; what is longer stands whole in the structured report.
 _MOST_ROWS = 3
@@ -44,6 +45,11 @@ class _Line:
     text: str
     size: int
     colour: tuple[int, int, int] = _WHITE
+
+    @property
+    def drawable(self) -> str:
+        """Text in the letters that the font has: without accents, a question mark for other scripts."""
+        return _drawable(self.text)
 
 
 def draw_answer(prediction: Prediction, image: Pixels | None, model: str) -> Image.Image:
@@ -136,7 +142,7 @@ def _below(prediction: Prediction, model: str) -> list[_Line]:
             )
         )
     lines.append(_Line(f"pneumoscope, detector {model}, bundle {bundle.sha256[:12]}", _SMALL, _GREY))
-    lines.append(_Line(prediction.notice, _TEXT, _COLOURS[Decision.REFER]))
+    lines.append(_Line(prediction.notice, _NOTICE, _COLOURS[Decision.REFER]))
     return lines
 
 
@@ -169,7 +175,7 @@ def _draw_scale(picture: Image.Image, prediction: Prediction, top: int) -> None:
     x, y, scheme = _MARGIN, top + _GAP, prediction.scheme
     for part in (f"Evidence for {scheme.negative}", _ramp(), f"for {scheme.positive}"):
         if isinstance(part, str):
-            part = _mask(part, _SMALL)
+            part = _mask(_drawable(part), _SMALL)
             picture.paste(_WHITE, (x, y), part)
         else:
             picture.paste(part, (x, y))
@@ -192,6 +198,11 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
     return font
 
 
+def _drawable(text: str) -> str:
+    plain = "".join(each for each in unicodedata.normalize("NFKD", text) if not unicodedata.combining(each))
+    return plain.encode("ascii", "replace").decode()
+
+
 @lru_cache(maxsize=1024)
 def _length(text: str, size: int) -> float:
     """Width of a text, pixels."""
@@ -211,12 +222,12 @@ def _broken(line: _Line, width: int) -> list[str]:
         else:
             rows.append(word)
             used = length
-    return rows if len(rows) <= _MOST_ROWS else [*rows[: _MOST_ROWS - 1], f"{rows[_MOST_ROWS - 1][:-1]}…"]
+    return rows if len(rows) <= _MOST_ROWS else [*rows[: _MOST_ROWS - 1], f"{rows[_MOST_ROWS - 1][:-1]}..."]
 
 
 def _words(line: _Line, room: int) -> Iterator[str]:
     """Words of a line; one that is too wide for the picture in parts."""
-    for word in line.text.split():
+    for word in line.drawable.split():
         while _length(word, line.size) > room:
             fits = [count for count in range(1, len(word)) if _length(word[:count], line.size) <= room]
             yield word[: fits[-1]]

@@ -15,11 +15,29 @@ _ORANGE = hd.color.CIELabColor(70.0, 40.0, 70.0)
 
 
 def make_presentation_state(answer: Answer) -> pydicom.Dataset | None:
-    """Grayscale Softcopy Presentation State of an image; the whole image is shown. None for what is no grey image of a known size."""
+    """Grayscale Softcopy Presentation State of an image; the whole image is shown.
+
+    Returns:
+        The state; None for what is no grey image of a known size, and for an image with windows or tables that are damaged, since a
+        state without them would show it otherwise than the image itself is shown.
+    """
     image = referred_image(answer.header)
     if not (image.get("Rows") and image.get("Columns")) or image.get("PhotometricInterpretation") not in _GREY:
         return None
     image.SamplesPerPixel = 1
+    try:
+        state = _state(answer, image)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        return None
+    state.PresentationCreationDate, state.PresentationCreationTime = date_of(answer.made), time_of(answer.made)
+    # Required as for paired parts of the body, which the chest is not; the image says it, where it does.
+    state.Laterality = None
+    # highdicom adds the device of the acquisition, about which the header here says nothing, and the time of its clock.
+    state.pop("ContributingEquipmentSequence", None)
+    return complete(state, "gsps", answer)
+
+
+def _state(answer: Answer, image: pydicom.Dataset) -> pr.GrayscaleSoftcopyPresentationState:
     layer = pr.GraphicLayer("PNEUMOSCOPE", order=1, description=f"{DEVICE}: research use only", display_color=_ORANGE)
     annotation = pr.GraphicAnnotation(
         referenced_images=[image],
@@ -28,7 +46,7 @@ def make_presentation_state(answer: Answer) -> pydicom.Dataset | None:
         text_objects=[_words(answer.prediction)],
     )
     inverted = image.get("PhotometricInterpretation") == "MONOCHROME1"
-    state = pr.GrayscaleSoftcopyPresentationState(
+    return pr.GrayscaleSoftcopyPresentationState(
         referenced_images=[image],
         series_instance_uid=answer.series_uid("gsps"),
         series_number=answer.series_number("gsps"),
@@ -46,10 +64,6 @@ def make_presentation_state(answer: Answer) -> pydicom.Dataset | None:
             presentation_lut_shape="INVERSE" if inverted else "IDENTITY"
         ),
     )
-    state.PresentationCreationDate, state.PresentationCreationTime = date_of(answer.made), time_of(answer.made)
-    # Required as for paired parts of the body, which the chest is not; the image says it, where it does.
-    state.Laterality = None
-    return complete(state, "gsps", answer)
 
 
 def _outline(prediction: Prediction, rows: int, columns: int) -> list[pr.GraphicObject] | None:

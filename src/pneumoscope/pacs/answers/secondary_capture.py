@@ -1,5 +1,7 @@
 """Secondary capture: the picture of a prediction as an image of the study, which every viewer shows."""
 
+from copy import copy
+
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
@@ -47,7 +49,7 @@ def make_secondary_capture(answer: Answer, image: Pixels | None) -> pydicom.Data
     capture.ImageLaterality = "U"
     for keyword in _INHERITED:
         if keyword in header:
-            capture.add(header[keyword])
+            capture.add(copy(header[keyword]))
     _set_pixels(capture, np.asarray(draw_answer(answer.prediction, image, answer.model)))
     return complete(capture, "sc", answer)
 
