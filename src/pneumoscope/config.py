@@ -386,11 +386,16 @@ def _build(settings_type: type, table: Any, origin: str, prefix: str) -> Any:
             near = difflib.get_close_matches(key, known, n=1)
             hint = f"did you mean {prefix}{near[0]}?" if near else f"known keys are {', '.join(known)}"
             raise ConfigError(f"expected known keys in {origin}, found {prefix}{key}: {hint}")
-        if is_dataclass(types[key]):
-            values[key] = _build(types[key], value, origin, f"{prefix}{key}.")
+        table = next((each for each in (types[key], *get_args(types[key])) if _is_table(each)), None)
+        if table and get_origin(types[key]) is not tuple:
+            values[key] = _build(table, value, origin, f"{prefix}{key}.")
         else:
             values[key] = _checked(value, types[key], f"{prefix}{key}", origin)
     return settings_type(**values)
+
+
+def _is_table(expected: Any) -> bool:
+    return isinstance(expected, type) and is_dataclass(expected)
 
 
 def _checked(value: Any, expected: Any, key: str, origin: str) -> Any:
@@ -400,7 +405,7 @@ def _checked(value: Any, expected: Any, key: str, origin: str) -> Any:
         if value not in allowed:
             raise ConfigError(f"expected {key} out of {', '.join(allowed)} in {origin}, found {value!r}: change it")
         return expected(value) if is_enum else value
-    if get_origin(expected) is tuple and isinstance(entry := get_args(expected)[0], type) and is_dataclass(entry):
+    if get_origin(expected) is tuple and _is_table(entry := get_args(expected)[0]):
         if not isinstance(value, list):
             raise ConfigError(
                 f"expected {key} to be a list of tables [[{key}]] in {origin}, found {value!r}: correct it"

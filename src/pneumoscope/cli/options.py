@@ -159,7 +159,7 @@ def takes_data_names(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def with_names(**values: Any) -> None:
         if "names" not in values:
-            values["names"] = _data_names(*(values.pop(name, "") for name in _DATA_NAMES))
+            values["names"] = data_names(*(values.pop(name, "") for name in _DATA_NAMES))
         command(**values)
 
     own = inspect.signature(command).parameters.values()
@@ -178,7 +178,7 @@ def takes_data_names(command: Callable[..., None]) -> Callable[..., None]:
     return with_names
 
 
-def _data_names(class_map: str, path: str, class_: str, patient: str) -> "DataNames":
+def data_names(class_map: str, path: str = "", class_: str = "", patient: str = "") -> "DataNames":
     """Names of `--class-map` and of the options of columns.
 
     Raises:

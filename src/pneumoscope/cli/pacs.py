@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pneumoscope.cli.options import JsonOption, print_json
+from pneumoscope.cli.options import NOT_MET, SOME_UNREADABLE, JsonOption, data_names, print_json
 from pneumoscope.types import NOTICE
 
 if TYPE_CHECKING:
@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from pneumoscope.pacs.settings import NodeSettings
 
 app = typer.Typer(help="Answer radiographs that a PACS sends, in the same study.", no_args_is_help=True)
+audit_app = typer.Typer(help="Check the node's audit log.", no_args_is_help=True)
 queue_app = typer.Typer(help="Look at the node's queue, and try again what was set aside.", no_args_is_help=True)
 app.add_typer(queue_app, name="queue")
+app.add_typer(audit_app, name="audit")
 _ConfigOption = Annotated[Path, typer.Option("--config", help="Settings of the node (TOML).")]
 _USUAL = Path("node.toml")
 
@@ -111,6 +113,88 @@ def drop(
     """Delete images that were set aside; they get no answer."""
     queue = _queue(config)
     typer.echo(f"{queue.drop(numbers)} deleted")
+
+
+@audit_app.command("verify")
+def verify_log(
+    file: Annotated[Path, typer.Argument(help="Audit log, audit.jsonl in the node's folder.")],
+    head: Annotated[
+        str, typer.Option("--head", help="Hash of a line, as printed before; shows an end that was cut off.")
+    ] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Check that no line of an audit log was changed, removed, inserted or moved (exit code 4: one was)."""
+    from dataclasses import asdict
+
+    from pneumoscope.pacs.audit import verify
+
+    report = verify(file, head)
+    if as_json:
+        print_json(asdict(report) | {"intact": report.intact})
+    else:
+        typer.echo(report.sentence)
+        typer.echo(f"head {report.head}")
+    if not report.intact:
+        raise typer.Exit(NOT_MET)
+
+
+@app.command("deidentify")
+def deidentify_files(
+    inputs: Annotated[list[Path], typer.Argument(help="DICOM files, and folders with all below them.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the copies, apart from the originals.")],
+    secret: Annotated[
+        Path | None,
+        typer.Option(
+            "--secret",
+            help="File of at least 16 characters that makes several runs agree; keep it as safe as the originals.",
+            show_default=False,
+        ),
+    ] = None,
+    include_burnt_in: Annotated[
+        bool, typer.Option("--include-burnt-in", help="Copy images with text burnt in, and secondary captures, too.")
+    ] = False,
+) -> None:
+    """Copy DICOM files without who it is, to share them."""
+    from pneumoscope.pacs.deidentify import deidentify
+
+    text = None if secret is None else secret.read_text(encoding="utf-8").strip()
+    done = deidentify(inputs, out, text, include_burnt_in)
+    for path, reason in done.left_out:
+        typer.echo(f"left out: {path}: {reason}", err=True)
+    for line in done.lines():
+        typer.echo(line)
+    if done.left_out:
+        raise typer.Exit(SOME_UNREADABLE)
+
+
+@app.command("compare")
+def compare_answers(
+    reports: Annotated[Path, typer.Argument(help="Table of the radiologists' reports.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the page and its data.")],
+    config: _ConfigOption = _USUAL,
+    class_map: Annotated[
+        str,
+        typer.Option(
+            "--class-map",
+            help="Findings of the reports by their words there, such as 'Pneumonie=pneumonia,o.B.=normal'; others are left out.",
+            show_default=False,
+        ),
+    ] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Compare the node's answers with the radiologists' later reports."""
+    from pneumoscope.files import as_json as to_json
+    from pneumoscope.pacs.comparison import compare, read_reports
+    from pneumoscope.pacs.comparison_page import lead_of, write_comparison
+
+    result = compare(_queue(config).silent_answers(), read_reports(reports, data_names(class_map)))
+    files = write_comparison(result, out)
+    if as_json:
+        typer.echo(to_json(result), nl=False)
+        return
+    typer.echo(lead_of(result))
+    for file in files:
+        typer.echo(str(file))
 
 
 def _queue(config: Path) -> "Queue":

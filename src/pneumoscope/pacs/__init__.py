@@ -1,1 +1,4 @@
 """A DICOM node: radiographs that a PACS sends are answered with DICOM objects in the same study."""
+
+# Manufacturer in the header of every answer, by which the node knows its own.
+MANUFACTURER = "The pneumoscope maintainers"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pneumoscope.errors import DataError, PneumoscopeError
 from pneumoscope.inference.tasks import Each, PredictImages, Task
-from pneumoscope.types import PredictionRequest
+from pneumoscope.types import Decision, PredictionRequest
 
 if TYPE_CHECKING:  # the process that hands out tasks needs none of these
     from pneumoscope.inference.detector import Detector
@@ -22,13 +22,17 @@ class AnsweredImage:
     Attributes:
         prediction: Prediction as plain data, without the name of the file.
         decision: Decision by the name of the standard classes: normal, pneumonia, refer, rejected.
+        outside: Whether the image is referred since the detector was not validated on such.
         bundle_sha256: Hash of the bundle.
+        kinds: Kinds of the answers that were written.
         error: What went wrong with the answers, in one line; empty where they are written.
     """
 
     prediction: dict[str, Any]
     decision: str
+    outside: bool
     bundle_sha256: str
+    kinds: tuple[str, ...] = ()
     error: str = ""
 
 
@@ -68,16 +72,18 @@ class AnswerImages(Task[AnsweredImage]):
     def _answer(self, detector: "Detector", path: Path, prediction: "Prediction", drawn: bool) -> AnsweredImage:
         bundle = detector.bundle
         record = prediction.to_dict() | {"file": ""}
-        found = AnsweredImage(record, prediction.decision.value, bundle.sha256)
+        outside = prediction.decision is Decision.REFER and not prediction.validated
+        found = AnsweredImage(record, prediction.decision.value, outside, bundle.sha256)
         if not self.kinds:
             return found
         try:
-            self._write(detector, path, prediction, drawn)
+            return replace(found, kinds=self._write(detector, path, prediction, drawn))
         except (PneumoscopeError, OSError) as error:
             return replace(found, error=str(error))
-        return found
 
-    def _write(self, detector: "Detector", path: Path, prediction: "Prediction", drawn: bool) -> None:
+    def _write(self, detector: "Detector", path: Path, prediction: "Prediction", drawn: bool) -> tuple[str, ...]:
+        from pydicom.config import disable_value_validation
+
         from pneumoscope.data.reading import read_grey
         from pneumoscope.errors import UnreadableImage
         from pneumoscope.files import atomic_write
@@ -94,6 +100,7 @@ class AnswerImages(Task[AnsweredImage]):
         settings = AnswerSettings(self.kinds, self.station)
         answers = make_answers(read_header(path), prediction, image, detector.bundle.manifest, settings, self.made)
         for kind, dataset in answers.items():
-            with atomic_write(path.with_suffix(f".{kind}")) as temporary:
+            with atomic_write(path.with_suffix(f".{kind}")) as temporary, disable_value_validation():
                 temporary.touch(mode=0o600)
                 dataset.save_as(temporary, enforce_file_format=True)
+        return tuple(answers)

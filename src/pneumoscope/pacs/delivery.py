@@ -16,8 +16,10 @@ from pydicom.uid import (
 from pynetdicom import AE
 from pynetdicom.association import Association
 
-from pneumoscope.errors import PneumoscopeError
+from pneumoscope.errors import DataError, PneumoscopeError, StorageError
 from pneumoscope.pacs.audit import AuditEntry, AuditEvent, AuditLog
+from pneumoscope.pacs.dicomweb import DicomWeb, DicomWebSettings
+from pneumoscope.pacs.intake import DICOMWEB
 from pneumoscope.pacs.queue import FIRST_PAUSE, LONGEST_PAUSE, Delivery, Queue
 from pneumoscope.pacs.settings import NodeSettings, Peer
 from pneumoscope.pacs.tls import client_context
@@ -123,6 +125,33 @@ class PeerDestination(Destination):
             association.release()
 
 
+class WebDestination(Destination):
+    """DICOMweb server that takes answers by STOW-RS."""
+
+    name = DICOMWEB
+
+    def __init__(self, settings: DicomWebSettings) -> None:
+        """Sets the server up; nothing is sent yet."""
+        self._server = DicomWeb(settings)
+
+    def open(self) -> None:
+        """Nothing to do: each request stands for itself."""
+
+    def send(self, files: Sequence[Path]) -> None:
+        """Stores the files of an image by one request."""
+        try:
+            results = self._server.store(files)
+        except StorageError as error:
+            raise UnreachableError(str(error)) from error
+        except DataError as error:
+            raise NotTakenError(str(error)) from error
+        if refused := [result.detail for result in results if not result.stored]:
+            raise NotTakenError(f"expected the DICOMweb server to store an answer, found: {'; '.join(refused)}")
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+
 class Deliverer(threading.Thread):
     """Delivers to one destination."""
 
@@ -195,7 +224,7 @@ class Deliverer(threading.Thread):
     def _send(self, delivery: Delivery) -> None:
         image, name = delivery.image, self._destination.name
         try:
-            self._destination.send([image.answer(kind) for kind in self._settings.answers])
+            self._destination.send([image.answer(kind) for kind in (image.prediction or {})["answers"]])
         except FileNotFoundError:
             self._again(delivery)
             return

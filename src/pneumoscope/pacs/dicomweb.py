@@ -93,9 +93,10 @@ class DicomWebSettings:
         timeout_seconds: Longest wait for the connection, and for each part of an answer; a whole request takes ten times as long
             at most.
         megabytes: Size of the largest image that is fetched, MB.
+        answers: Whether answers are stored there.
     """
 
-    url: str
+    url: str = ""
     token_file: str = ""
     login_file: str = ""
     authority: str = ""
@@ -107,6 +108,7 @@ class DicomWebSettings:
     every_seconds: float = 30.0
     timeout_seconds: float = 30.0
     megabytes: int = 200
+    answers: bool = True
 
     def __post_init__(self) -> None:
         """Raises ConfigError for values that are out of range."""

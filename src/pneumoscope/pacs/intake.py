@@ -2,20 +2,22 @@
 
 import re
 import sqlite3
+from collections.abc import Callable
 from enum import StrEnum
 
 import pydicom
 
 from pneumoscope.data.dicom import read_dicom_header
-from pneumoscope.errors import PneumoscopeError
-from pneumoscope.pacs.answers.coding import MANUFACTURER
+from pneumoscope.errors import PneumoscopeError, StorageError
+from pneumoscope.pacs import MANUFACTURER
 from pneumoscope.pacs.audit import AuditEntry, AuditEvent, AuditLog
 from pneumoscope.pacs.queue import Arrival, Queue
 from pneumoscope.pacs.rules import Action, Rule, route
 
 # Senders that are no AE.
 DICOMWEB, FOLDER = "dicomweb", "folder"
-_IDENTIFIERS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "AccessionNumber")
+# What an answer refers to an image by.
+_UIDS = ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID")
 _UID = re.compile(r"[0-9.]{1,64}")
 
 
@@ -91,19 +93,34 @@ class Intake:
             raise
         return action
 
+    def take_from(self, sender: str) -> Callable[[bytes], str]:
+        """Function that takes objects of one sender; gives the reason where one is refused, else an empty text.
+
+        It raises StorageError where there is no room for an object, which is then to be tried again.
+        """
+
+        def take(content: bytes) -> str:
+            try:
+                self.take(content, sender)
+            except RefusedError as error:
+                if error.reason is Refusal.NO_ROOM:
+                    raise StorageError(str(error)) from error
+                return str(error)
+            return ""
+
+        return take
+
     def _routed(self, content: bytes, sender: str) -> tuple[Arrival, Action]:
         try:
-            header, identifiers = read_dicom_header(content, *_IDENTIFIERS, "Manufacturer")
-            sop_uid, study_uid = (
-                str(identifiers.get(keyword, "")) for keyword in ("SOPInstanceUID", "StudyInstanceUID")
-            )
+            header, identifiers = read_dicom_header(content, *_UIDS, "AccessionNumber")
+            sop_uid, study_uid, *_ = uids = [str(identifiers.get(keyword, "")) for keyword in _UIDS]
         except Exception as error:  # pydicom raises anything on a damaged object
             raise RefusedError(
                 Refusal.NOT_UNDERSTOOD, f"expected a DICOM object, found a damaged one ({type(error).__name__})"
             ) from error
-        if not (_UID.fullmatch(sop_uid) and _UID.fullmatch(study_uid)):
+        if not all(map(_UID.fullmatch, uids)):
             raise RefusedError(
-                Refusal.NOT_UNDERSTOOD, "expected an object with the UIDs of its instance and study, found none"
+                Refusal.NOT_UNDERSTOOD, "expected an object with UIDs of instance, study, series and class, found none"
             )
         # The node's own answers may be sent back to it by a PACS that forwards everything.
         is_own = header.manufacturer == MANUFACTURER

@@ -14,11 +14,14 @@ from pneumoscope.errors import ConfigError
 from pneumoscope.inference.pool import WorkerPool
 from pneumoscope.pacs.analysis import AnsweredImage, AnswerImages
 from pneumoscope.pacs.audit import AuditEntry, AuditEvent, AuditLog
-from pneumoscope.pacs.delivery import Deliverer, Destination, PeerDestination
-from pneumoscope.pacs.intake import Intake
+from pneumoscope.pacs.delivery import Deliverer, Destination, PeerDestination, WebDestination
+from pneumoscope.pacs.dicomweb import DicomWeb, Poller
+from pneumoscope.pacs.intake import DICOMWEB, FOLDER, Intake
+from pneumoscope.pacs.periodic import Periodic
 from pneumoscope.pacs.queue import Delivery, Queue, QueuedImage
 from pneumoscope.pacs.receiver import Receiver
 from pneumoscope.pacs.settings import NodeSettings
+from pneumoscope.pacs.watching import FolderWatcher
 from pneumoscope.types import Decision, PredictionRequest
 
 _log = logging.getLogger(__name__)
@@ -71,9 +74,12 @@ class Node:
         self.intake = Intake(self.queue, self.audit, settings.rules, settings.megabytes * 1_000_000)
         self._receiver = Receiver(settings, self.intake, self.audit)
         self._deliverers = [Deliverer(each, self.queue, self.audit, settings, self._again) for each in destinations]
+        self._sources = _sources(settings, self.intake, self.queue)
         self._analyst = threading.Thread(target=self._analyse, name="analyst", daemon=True)
         for thread in (*self._deliverers, self._analyst):
             thread.start()
+        for source in self._sources:
+            source.start()
 
     def __enter__(self) -> "Node":
         return self
@@ -91,6 +97,8 @@ class Node:
     def close(self) -> None:
         """Ends the node; what waits is answered after the next start."""
         self._stopping.set()
+        for source in self._sources:
+            source.stop(self.settings.seconds)
         self._receiver.close()
         for each in self._deliverers:
             each.stop()
@@ -138,7 +146,7 @@ class Node:
                 return
             task = AnswerImages(
                 [str(image.file) for image in images],
-                PredictionRequest(self.settings.operating_point, accept=self.settings.accept),
+                PredictionRequest(self.settings.operating_point),
                 () if self.settings.silent else self.settings.answers,
                 self.settings.ae_title,
                 datetime.now().astimezone(),
@@ -168,7 +176,11 @@ class Node:
                     reason=",".join(answer.prediction["reasons"]),
                 )
             )
-            record = answer.prediction | {"stands_for": answer.decision}
+            record = answer.prediction | {
+                "stands_for": answer.decision,
+                "outside": answer.outside,
+                "answers": list(answer.kinds),
+            }
             self.queue.answered(image, record, () if self.settings.silent else self.destinations)
 
     def _failed(self, image: QueuedImage, error: str) -> None:
@@ -180,7 +192,20 @@ class Node:
 def _destinations(settings: NodeSettings) -> list[Destination]:
     if settings.silent:
         return []
-    return [PeerDestination(peer, settings) for peer in settings.peers if peer.port]
+    web = settings.dicomweb
+    return [
+        *(PeerDestination(peer, settings) for peer in settings.peers if peer.port),
+        *([WebDestination(web)] if web and web.answers else []),
+    ]
+
+
+def _sources(settings: NodeSettings, intake: Intake, queue: Queue) -> list[Periodic]:
+    web, watched = settings.dicomweb, settings.watch
+    found: list[Periodic] = [
+        *([Poller(DicomWeb(web), queue.is_known, intake.take_from(DICOMWEB))] if web else []),
+        *([FolderWatcher(watched, intake.take_from(FOLDER))] if watched else []),
+    ]
+    return found
 
 
 def _make_folder(folder: Path) -> None:

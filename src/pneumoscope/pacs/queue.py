@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from pneumoscope.errors import ConfigError
+from pneumoscope.pacs.comparison import SilentAnswer
 
 _FOLDER_RIGHTS, _FILE_RIGHTS = 0o700, 0o600
 # Pauses between tries grow from the first to the longest, seconds.
@@ -433,6 +434,26 @@ class Queue:
     def latest(self, most: int) -> list[QueuedImage]:
         """Images that were answered last, the newest first."""
         return self._select("answered IS NOT NULL", (), most, "answered DESC")
+
+    def silent_answers(self) -> list[SilentAnswer]:
+        """Every answer as `comparison.compare` takes it, the oldest first."""
+        return [
+            SilentAnswer(
+                found["accession"],
+                found["study_uid"],
+                found["sop_uid"],
+                found["patient"],
+                found["study_date"],
+                datetime.fromisoformat(found["received"]),
+                datetime.fromisoformat(found["answered"]),
+                found["prediction"]["stands_for"],
+                found["prediction"].get("pneumonia_probability", found["prediction"].get("probability")),
+                tuple(found["prediction"]["reasons"]),
+                found["prediction"]["outside"],
+                found["prediction"]["bundle"]["sha256"],
+            )
+            for found in self.answers()
+        ]
 
     def answers(self) -> Iterator[dict[str, Any]]:
         """Every answer with what it is known by, as plain data, the oldest first."""

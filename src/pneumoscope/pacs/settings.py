@@ -9,8 +9,9 @@ from pathlib import Path
 
 from pneumoscope.config import from_table
 from pneumoscope.errors import ConfigError
+from pneumoscope.pacs.dicomweb import DicomWebSettings
 from pneumoscope.pacs.rules import USUAL_RULES, Rule
-from pneumoscope.types import PredictionRequest
+from pneumoscope.pacs.watching import WatchSettings
 
 # Kinds of answers: structured report, secondary capture, presentation state.
 ANSWERS = ("sr", "sc", "gsps")
@@ -89,7 +90,6 @@ class NodeSettings:
         folder: Folder of queue, images on their way and audit log; relative to that of the file.
         bundle: `default`, `nano`, `best`, or the path of a bundle, such as one that `adapt` made.
         operating_point: Name of an operating point in the bundle.
-        accept: Reasons out of `types.OUTSIDE` for which an image is not referred.
         workers: Number of prediction processes; 0 for one per core.
         answers: Kinds of answers, out of `ANSWERS`.
         silent: Whether answers are kept in the node's own store and go nowhere.
@@ -101,6 +101,8 @@ class NodeSettings:
         peers: Systems that may send images, and where answers go.
         rules: Routing; the first that matches decides. Chest radiographs (CR, DX) are analysed where there are none.
         tls: Certificates for TLS.
+        dicomweb: DICOMweb server that is searched for images; None for none.
+        watch: Folder whose files are taken; None for none.
 
     Raises:
         ConfigError: Value out of range.
@@ -112,7 +114,6 @@ class NodeSettings:
     folder: str = "node"
     bundle: str = "default"
     operating_point: str = "balanced"
-    accept: tuple[str, ...] = ()
     workers: int = 0
     answers: tuple[str, ...] = ("sr", "sc")
     silent: bool = False
@@ -124,6 +125,8 @@ class NodeSettings:
     peers: tuple[Peer, ...] = ()
     rules: tuple[Rule, ...] = USUAL_RULES
     tls: TlsSettings = field(default_factory=TlsSettings)
+    dicomweb: DicomWebSettings | None = None
+    watch: WatchSettings | None = None
 
     def __post_init__(self) -> None:
         _check_title("ae_title", self.ae_title)
@@ -142,7 +145,6 @@ class NodeSettings:
             raise ConfigError(f"expected answers out of {', '.join(ANSWERS)}, found {found}: change it")
         if any(peer.tls for peer in self.peers) and not self.tls:
             raise ConfigError("expected [tls] for a peer with tls = true, found none: name the certificates")
-        PredictionRequest(accept=self.accept)
 
     @property
     def is_local(self) -> bool:
@@ -184,4 +186,6 @@ def read_settings(file: Path) -> NodeSettings:
         folder=str(folder / found.folder),
         bundle=str(folder / found.bundle) if is_file else found.bundle,
         tls=tls,
+        dicomweb=found.dicomweb and found.dicomweb.within(folder),
+        watch=found.watch and found.watch.within(folder),
     )

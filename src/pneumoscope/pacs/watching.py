@@ -59,7 +59,7 @@ class WatchSettings:
         megabytes: Size of the largest file that is taken, MB.
     """
 
-    folder: str
+    folder: str = ""
     taken: Literal["delete", "keep"] = "delete"
     every_seconds: float = 5.0
     megabytes: int = 200

@@ -15,11 +15,11 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
+from pneumoscope.pacs import MANUFACTURER
 from pneumoscope.pacs.answers.uids import stable_uid
 from pneumoscope.types import ClassScheme, Decision, Reason
 
 PRIVATE = "99PNEUMO"
-MANUFACTURER = "The pneumoscope maintainers"
 
 
 def _standard(code: Code) -> CodedConcept:

@@ -10,7 +10,8 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 import pneumoscope
 from pneumoscope.errors import InputError
 from pneumoscope.inference.prediction import Prediction
-from pneumoscope.pacs.answers.coding import MANUFACTURER, coding_scheme
+from pneumoscope.pacs import MANUFACTURER
+from pneumoscope.pacs.answers.coding import coding_scheme
 from pneumoscope.pacs.answers.header import PATIENT_AND_STUDY
 from pneumoscope.pacs.answers.uids import stable_uid
 from pneumoscope.types import OUTSIDE, Decision

@@ -9,6 +9,7 @@ from typing import Any
 import pydicom
 from fhir.resources.R4B.bundle import Bundle as FhirBundle
 
+from pneumoscope.pacs import MANUFACTURER
 from pneumoscope.pacs.answers import coding
 from pneumoscope.pacs.answers.common import DEVICE, VERSION, Answer
 from pneumoscope.pacs.answers.picture import headline, reasons_in_words
@@ -101,7 +102,7 @@ def _device(answer: Answer) -> dict[str, Any]:
         "id": _id(answer, "Device"),
         "identifier": [{"system": "urn:ietf:rfc:3986", "value": f"urn:sha256:{bundle.sha256}"}],
         "status": "active",
-        "manufacturer": coding.MANUFACTURER,
+        "manufacturer": MANUFACTURER,
         "deviceName": [{"name": f"{DEVICE} {bundle.name}", "type": "model-name"}],
         "version": [{"value": bundle.version}, {"value": f"{DEVICE} {VERSION}"}],
     }

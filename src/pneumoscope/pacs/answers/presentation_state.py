@@ -6,7 +6,7 @@ import pydicom
 from highdicom import pr
 
 from pneumoscope.inference.prediction import Prediction
-from pneumoscope.pacs.answers import coding
+from pneumoscope.pacs import MANUFACTURER
 from pneumoscope.pacs.answers.common import DEVICE, Answer, complete, date_of, referred_image, time_of
 from pneumoscope.pacs.answers.picture import headline, reasons_in_words
 
@@ -52,7 +52,7 @@ def _state(answer: Answer, image: pydicom.Dataset) -> pr.GrayscaleSoftcopyPresen
         series_number=answer.series_number("gsps"),
         sop_instance_uid=answer.uid("gsps"),
         instance_number=answer.instance_number,
-        manufacturer=coding.MANUFACTURER,
+        manufacturer=MANUFACTURER,
         manufacturer_model_name=answer.model,
         software_versions="",
         device_serial_number=answer.prediction.bundle.sha256,

@@ -14,6 +14,7 @@ from pydicom.uid import Comprehensive3DSRStorage
 
 from pneumoscope.errors import DataError
 from pneumoscope.inference.prediction import Prediction
+from pneumoscope.pacs import MANUFACTURER
 from pneumoscope.pacs.answers import coding
 from pneumoscope.pacs.answers.common import DEVICE, Answer, complete, date_of, time_of
 from pneumoscope.pacs.answers.uids import stable_uid
@@ -76,7 +77,7 @@ def _content(answer: Answer) -> sr.MeasurementReport:
     device = sr.DeviceObserverIdentifyingAttributes(
         uid=stable_uid("device", bundle.sha256),
         name=DEVICE,
-        manufacturer_name=coding.MANUFACTURER,
+        manufacturer_name=MANUFACTURER,
         model_name=answer.model,
         serial_number=bundle.sha256,
         physical_location=answer.station,
@@ -123,7 +124,7 @@ def _group(answer: Answer) -> sr.MeasurementsAndQualitativeEvaluations:
             name=bundle.name,
             version=bundle.version,
             parameters=[f"operating point {point.name}", f"SHA-256 of the bundle {bundle.sha256}"],
-            manufacturer=coding.MANUFACTURER,
+            manufacturer=MANUFACTURER,
         ),
         measurements=_measurements(prediction) if finding else None,
         qualitative_evaluations=_evaluations(prediction),

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from pydicom.uid import SecondaryCaptureImageStorage
 
 from pneumoscope.inference.overlay import Pixels
+from pneumoscope.pacs import MANUFACTURER
 from pneumoscope.pacs.answers import coding
 from pneumoscope.pacs.answers.common import VERSION, Answer, complete, date_of, time_of
 from pneumoscope.pacs.answers.picture import draw_answer
@@ -38,7 +39,7 @@ def make_secondary_capture(answer: Answer, image: Pixels | None) -> pydicom.Data
     capture.ImageType = ["DERIVED", "SECONDARY"]
     capture.ContentDate = capture.DateOfSecondaryCapture = date_of(made)
     capture.ContentTime = capture.TimeOfSecondaryCapture = time_of(made)
-    capture.SecondaryCaptureDeviceManufacturer = coding.MANUFACTURER
+    capture.SecondaryCaptureDeviceManufacturer = MANUFACTURER
     capture.SecondaryCaptureDeviceManufacturerModelName = answer.model
     capture.SecondaryCaptureDeviceSoftwareVersions = VERSION
     capture.DerivationDescription = _derivation(answer)
