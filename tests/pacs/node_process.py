@@ -79,12 +79,13 @@ class NodeProcess:
 
     def command(self, *words):
         """A further command of `pneumoscope pacs` on the same settings; gives the finished process."""
-        return subprocess.run(
-            [sys.executable, "-m", "pneumoscope", "pacs", *words, "--config", self.config],
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
+        return self.command_without_config(*words, "--config", self.config)
+
+    @staticmethod
+    def command_without_config(*words):
+        """A command of `pneumoscope pacs`; gives the finished process."""
+        command = [sys.executable, "-m", "pneumoscope", "pacs", *words]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
 def until(what, seconds=60.0, every=0.1):

@@ -64,7 +64,7 @@ def test_a_whole_file_is_read_and_paths_are_relative_to_it(written, tmp_path):
         ("port = 70000", "expected port in 0-65535, found 70000"),
         ("answers = ['pdf']", "expected answers out of sr, sc, gsps, found pdf"),
         ("answers = []", "found none"),
-        ("dicomweb = 3", r"expected a table \\[dicomweb\\]"),
+        ("dicomweb = 3", r"expected a table \[dicomweb\]"),
         ("[dicomweb]\nurl = 'nowhere'", "expected dicomweb.url"),
         ("[watch]\nevery_seconds = 1", "expected a path in watch.folder"),
         ("peers = 3", r"list of tables \[\[peers\]\]"),

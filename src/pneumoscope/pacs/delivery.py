@@ -86,6 +86,8 @@ class PeerDestination(Destination):
             self._entity.add_requested_context(uid, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
         self._tls = (client_context(settings.tls), peer.host) if peer.tls else None
         self._association: Association | None = None
+        # Whether the peer answers, but takes none of what is sent.
+        self._takes_nothing = False
 
     def open(self) -> None:
         """Opens an association."""
@@ -93,6 +95,9 @@ class PeerDestination(Destination):
         association = self._entity.associate(
             peer.host, peer.port, ae_title=peer.ae_title, max_pdu=0, tls_args=self._tls
         )
+        self._takes_nothing = bool(association.rejected_contexts) and not association.accepted_contexts
+        if self._takes_nothing:
+            return
         if not association.is_established:
             found = "a refusal" if association.is_rejected else "no answer"
             raise UnreachableError(f"expected an association with {self.name}, found {found}")
@@ -101,6 +106,8 @@ class PeerDestination(Destination):
     def send(self, files: Sequence[Path]) -> None:
         """Sends files by C-STORE."""
         association = self._association
+        if self._takes_nothing:
+            raise NotTakenError(f"expected {self.name} to take reports and pictures, found that it takes neither")
         for file in files:
             if association is None or not association.is_established:
                 raise UnreachableError(f"expected an association with {self.name}, found it ended")
