@@ -37,7 +37,11 @@ def test_more_images_would_help_where_the_last_step_is_worthwhile_and_no_chance(
     assert LearningCurve((100, 200), np.stack([steady, steady + 0.03]), "a head").more_would_help
     assert "would help" in LearningCurve((100, 200), np.stack([steady, steady + 0.03]), "a head").answer
     assert not LearningCurve((100, 200), np.stack([steady, steady + 0.002]), "a head").more_would_help
+    assert LearningCurve((100, 200), np.stack([steady, steady + 0.002]), "a head").more_would_help is False
     assert LearningCurve((30,), steady[None], "a head").more_would_help is None
+    # Of few images: a gain that chance explains is no plateau.
+    noisy = steady + 0.045 + np.where(np.arange(len(steady)) % 2, 0.2, -0.2)
+    assert LearningCurve((25, 41), np.stack([steady, noisy]), "a head").more_would_help is None
     assert "Too few images" in LearningCurve((30,), steady[None], "a head").answer
 
 

@@ -11,8 +11,9 @@ from pneumoscope.evaluation.metrics import Floats, Ints, roc_auc
 
 _SMALLEST = 25
 _REPEATS = 20
-# Gain in AUC by the last doubling from which more images are worth labelling, and how many standard errors it must exceed.
-_WORTHWHILE, _ERRORS = 0.005, 2.0
+# Gain in AUC by the last doubling from which more images are worth labelling, and how many standard errors it must exceed; and the gain
+# that must be ruled out, by as many errors, before it is said that more would hardly help.
+_WORTHWHILE, _ERRORS, _RULED_OUT = 0.005, 2.0, 0.02
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,14 @@ class LearningCurve:
 
     @property
     def more_would_help(self) -> bool | None:
-        """Whether the last step raised the AUC by more than chance and by a worthwhile amount; None where nobody can say."""
+        """Whether the last step raised the AUC by more than chance and by a worthwhile amount; None where nobody can say.
+
+        A step that may have raised it, as with few images, is no sign that more would not.
+        """
         gain, error = self.gain
-        return None if gain != gain else gain > max(_WORTHWHILE, _ERRORS * error)
+        if gain > max(_WORTHWHILE, _ERRORS * error):
+            return True
+        return False if gain + _ERRORS * error < _RULED_OUT else None
 
     @property
     def answer(self) -> str:
