@@ -40,8 +40,13 @@ ANSWERS = {"SR", "OT"}
 PROGRAM = Path(sys.executable).with_name("pneumoscope")
 
 
+def need(condition, message):
+    if not condition:
+        raise SystemExit(f"error: {message}")
+
+
 def send(files, port):
-    assert storescu(*files, port=port, called="PNEUMOSCOPE").returncode == 0
+    need(storescu(*files, port=port, called="PNEUMOSCOPE").returncode == 0, "a film was not taken")
 
 
 def throughput(node, pacs, films):
@@ -54,7 +59,7 @@ def throughput(node, pacs, films):
     for thread in threads:
         thread.join()
     acknowledged = time.perf_counter() - begun
-    assert until(lambda: len(pacs.get("/instances")) >= before + 2 * len(films), PATIENCE, 0.05), "not all are answered"
+    need(until(lambda: len(pacs.get("/instances")) >= before + 2 * len(films), PATIENCE, 0.05), "not all are answered")
     return acknowledged, time.perf_counter() - begun
 
 
@@ -65,7 +70,7 @@ def turnaround(node, pacs, films):
         before = len(pacs.get("/instances"))
         begun = time.perf_counter()
         send([film], node.port)
-        assert until(lambda count=before: len(pacs.get("/instances")) >= count + 2, 60, 0.005)
+        need(until(lambda count=before: len(pacs.get("/instances")) >= count + 2, 60, 0.005), "a film is not answered")
         seconds.append(time.perf_counter() - begun)
     return seconds
 
@@ -174,13 +179,13 @@ def soak(folder, node, pacs, films, originals, minutes):
                 [PROGRAM, "predict", *originals[:20], "--out", folder / "soak.csv"], capture_output=True
             )
             batches += 1
-            assert done.returncode == 0
+            need(done.returncode == 0, "a batch failed")
             memory.append(resident_mb(node.process.pid))
         time.sleep(1)
     stop.set()
     for thread in threads:
         thread.join(60)
-    assert until(lambda: not list((node.folder / "node" / "images").iterdir()), PATIENCE, 1.0), "not all are answered"
+    need(until(lambda: not list((node.folder / "node" / "images").iterdir()), PATIENCE, 1.0), "not all are answered")
     service.terminate()
     service.wait(60)
     service.stdout.close()
@@ -242,7 +247,10 @@ def main():
         for name in ("images_per_second", "turnaround_seconds_median"):
             record[name] = statistics.median(each[name] for each in record["rounds"])
         command = "unshare -rn .venv/bin/python tests/network_namespace.py .venv/bin/python benchmarks/pacs.py"
-        write_json(arguments.out, {"command": f"{command} --minutes {arguments.minutes:g}", **record, **provenance()})
+        write_json(
+            arguments.out,
+            {"command": f"{command} --minutes {arguments.minutes:g}", **record, **provenance("benchmarks/pacs.py")},
+        )
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

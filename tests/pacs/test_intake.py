@@ -1,7 +1,6 @@
 """Intake: what is for the detector is on disk before it is acknowledged, and everything leaves a line in the audit log."""
 
 import json
-import os
 
 import pytest
 
@@ -69,7 +68,7 @@ def test_what_is_not_for_us_is_acknowledged_and_not_kept(intake, queue, log, att
         (content() + bytes(300_000), Refusal.TOO_LARGE),
         (b"no image at all" * 100, Refusal.NOT_UNDERSTOOD),
         (b"", Refusal.NOT_UNDERSTOOD),
-        (content(StudyInstanceUID=None), Refusal.NOT_UNDERSTOOD),
+        (content(StudyInstanceUID=""), Refusal.NOT_UNDERSTOOD),
         (content(SeriesInstanceUID="../../etc"), Refusal.NOT_UNDERSTOOD),
     ],
     ids=["rule", "size", "noise", "nothing", "no study", "no uid"],
@@ -100,5 +99,5 @@ def test_a_full_disk_is_no_refusal_for_good(intake, queue, monkeypatch):
 def test_files_are_their_owners_alone(intake, queue):
     intake.take(content(), "PACS")
     [image] = queue.waiting(1)
-    assert os.stat(image.file).st_mode & 0o077 == 0
-    assert os.stat(image.file.parents[1] / "queue.sqlite").st_mode & 0o077 == 0
+    assert image.file.stat().st_mode & 0o077 == 0
+    assert (image.file.parents[1] / "queue.sqlite").stat().st_mode & 0o077 == 0
