@@ -25,7 +25,7 @@ class AnsweredImage:
         outside: Whether the image is referred since the detector was not validated on such.
         bundle_sha256: Hash of the bundle.
         kinds: Kinds of the answers that were written.
-        error: What went wrong with the answers, in one line; empty where they are written.
+        error: Description of a failure to write the answers, in one line; empty where they are written.
     """
 
     prediction: dict[str, Any]

@@ -108,7 +108,7 @@ class QueuedImage:
         state: State.
         received: Time of arrival, UTC, ISO 8601.
         attempts: Tries in vain.
-        error: What went wrong last; empty where nothing did.
+        error: Description of the last failure; empty where there was none.
         prediction: Prediction as plain data; None before the answer.
     """
 
@@ -294,7 +294,7 @@ class Queue:
         return [Delivery(images[number], destination, attempts) for number, attempts in rows]
 
     def answered(self, image: QueuedImage, prediction: Mapping[str, Any], destinations: Sequence[str]) -> bool:
-        """Record the answer to an image, whose files lie beside its own; gives False where it was sent anew meanwhile."""
+        """Record the answer to an image, whose files lie beside its own; gives False where it was sent again meanwhile."""
         with self._transaction() as connection:
             now = self._now()
             changed = connection.execute(

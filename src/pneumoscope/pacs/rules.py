@@ -14,7 +14,7 @@ _NOTHING = "NONE"
 
 
 class Action(StrEnum):
-    """What becomes of an object: `analyse` it, `accept` it without an answer, or `refuse` it."""
+    """Fate of an object: `analyse` it, `accept` it without an answer, or `refuse` it."""
 
     ANALYSE = "analyse"
     ACCEPT = "accept"
@@ -26,7 +26,7 @@ class Rule:
     """Rule of the routing; it matches an object that has one of the values of each of its conditions.
 
     Attributes:
-        action: What becomes of the objects that match.
+        action: Fate of the objects that match.
         modality: Modalities, such as CR and DX; any where empty. NONE is for an object without one, here and below.
         body_part: Values of Body Part Examined; any where empty.
         view: View positions, such as AP and PA; any where empty.
