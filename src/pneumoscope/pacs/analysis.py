@@ -78,8 +78,9 @@ class AnswerImages(Task[AnsweredImage]):
             return found
         try:
             return replace(found, kinds=self._write(detector, path, prediction, drawn))
-        except (PneumoscopeError, OSError) as error:
-            return replace(found, error=str(error))
+        except Exception as error:  # pydicom and highdicom raise anything on a header that is odd enough
+            is_ours = isinstance(error, PneumoscopeError | OSError)
+            return replace(found, error=str(error) if is_ours else f"no answer can be made ({type(error).__name__})")
 
     def _write(self, detector: "Detector", path: Path, prediction: "Prediction", drawn: bool) -> tuple[str, ...]:
         from pydicom.config import disable_value_validation

@@ -235,9 +235,14 @@ class Deliverer(threading.Thread):
         except FileNotFoundError:
             self._again(delivery)
             return
-        except NotTakenError as error:
-            _log.warning("%s", error)
-            if self._queue.not_delivered(delivery, str(error), self._settings.attempts):
+        except UnreachableError:
+            raise
+        except Exception as error:  # such as a file that was damaged: others are not to wait behind it
+            message = (
+                str(error) if isinstance(error, PneumoscopeError) else f"it cannot be sent ({type(error).__name__})"
+            )
+            _log.warning("%s", message)
+            if self._queue.not_delivered(delivery, message, self._settings.attempts):
                 self._audit.append(AuditEntry(AuditEvent.DEAD, name, sop_uid=image.sop_uid, reason="not_taken"))
             return
         self._audit.append(AuditEntry(AuditEvent.DELIVERED, name, sop_uid=image.sop_uid))

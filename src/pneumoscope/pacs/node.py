@@ -49,7 +49,9 @@ class Node:
         self.queue = Queue(folder)
         try:
             self.queue.delete_orphans()
-            self._pool = WorkerPool(find_bundle(settings.bundle), settings.processes)
+            bundle = find_bundle(settings.bundle)
+            bundle.manifest.operating_point(settings.operating_point)
+            self._pool = WorkerPool(bundle, settings.processes)
             try:
                 self._start()
             except BaseException:
@@ -63,7 +65,6 @@ class Node:
     def _start(self) -> None:
         settings = self.settings
         self._pool.wait_until_ready()
-        PredictionRequest(settings.operating_point)
         self.audit.append(AuditEntry(AuditEvent.STARTED, settings.ae_title, settings.host))
         destinations = _destinations(settings)
         self.destinations = tuple(each.name for each in destinations)

@@ -1,0 +1,160 @@
+"""The node in one process, without a PACS: start, faults in the making of answers, and the end."""
+
+import json
+import threading
+
+import pytest
+from pynetdicom import AE, evt
+from pynetdicom.presentation import StoragePresentationContexts
+
+from dicom_objects import written
+from films import film, pictures
+from node_process import until
+from pneumoscope.errors import ConfigError, DataError, PneumoscopeError
+from pneumoscope.pacs.node import Node
+from pneumoscope.pacs.settings import NodeSettings, Peer
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+class Archive:
+    """A DICOM server that keeps what it is sent; answers each with `status` of its modality."""
+
+    def __init__(self):
+        self.stored, self.status, self.asked = [], {}, threading.Event()
+        self._entity = AE("ARCHIVE")
+        self._entity.supported_contexts = StoragePresentationContexts
+        handlers = [(evt.EVT_C_STORE, self._store)]
+        self._server = self._entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+        self.port = self._server.server_address[1]
+
+    def _store(self, event):
+        dataset = event.dataset
+        self.asked.set()
+        status = self.status.get(dataset.Modality, 0)
+        if not status:
+            self.stored.append((dataset.Modality, dataset.SOPInstanceUID, dataset.StudyInstanceUID))
+        return status
+
+    def close(self):
+        self._server.shutdown()
+
+
+@pytest.fixture
+def archive():
+    opened = Archive()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def settings(tmp_path, archive, phantom_bundle):
+    def make(**more):
+        told = {"folder": str(tmp_path / "node"), "port": 0, "bundle": str(phantom_bundle), "workers": 1, "seconds": 10}
+        return NodeSettings(**told | {"peers": (Peer("ARCHIVE", "127.0.0.1", archive.port),)} | more)
+
+    return make
+
+
+def sent(number=1, **attributes):
+    return written(film(pictures(1, 96)[0], number, **attributes))
+
+
+def audited(node):
+    return [json.loads(line) for line in node.audit.path.read_text().splitlines()]
+
+
+def test_a_film_is_answered_and_the_same_film_gets_the_same_answers(settings, archive):
+    with Node(settings()) as node:
+        for times in (1, 2):
+            node.intake.take(sent(), "ARCHIVE")
+            assert until(lambda times=times: len(archive.stored) == 2 * times)
+        assert until(lambda: node.queue.counts()["delivered"] == 1)
+        assert len(set(archive.stored)) == 2
+        assert [each["event"] for each in audited(node)] == ["started", *2 * ["received", "answered", "delivered"]]
+
+
+def test_what_waits_at_the_end_is_answered_after_the_next_start(settings, archive, monkeypatch):
+    with Node(settings()) as node:
+        monkeypatch.setattr(node, "_record", lambda *_: None)  # as if it were killed before
+        node.intake.take(sent(), "ARCHIVE")
+        assert until(lambda: node.queue.counts()["waiting"] == 1)
+    monkeypatch.undo()
+    with Node(settings()):
+        assert until(lambda: len(archive.stored) == 2)
+
+
+def test_an_answer_that_is_refused_is_set_aside_and_others_are_not_held_up(settings, archive):
+    archive.status = {"SR": 0xA700}
+    with Node(settings(attempts=1)) as node:
+        node.intake.take(sent(1), "ARCHIVE")
+        assert until(lambda: node.queue.counts().get("dead to ARCHIVE") == 1)
+        archive.status = {}
+        node.intake.take(sent(2), "ARCHIVE")
+        assert until(lambda: len(archive.stored) == 2)
+        [(image, destination)] = node.queue.dead()
+        assert (destination, image.error) == ("ARCHIVE", "expected ARCHIVE to take sr, found status A700")
+        assert "dead" in {each["event"] for each in audited(node)}
+        node.queue.replay()
+        assert until(lambda: len(archive.stored) == 4)
+
+
+def test_a_warning_is_no_refusal(settings, archive):
+    archive.status = {"SR": 0xB000, "OT": 0xB007}
+    with Node(settings()) as node:
+        node.intake.take(sent(), "ARCHIVE")
+        assert until(lambda: node.queue.counts()["delivered"] == 1)
+
+
+def test_files_of_answers_that_are_lost_or_damaged_hold_nobody_up(settings, archive):
+    archive.status = {"SR": 0xA700}
+    with Node(settings(attempts=3)) as node:
+        node.intake.take(sent(1), "ARCHIVE")
+        assert until(lambda: node.queue.counts().get("to ARCHIVE") == 1)
+        assert archive.asked.wait(20)
+        [image] = node.queue.latest(1)
+        image.answer("sr").unlink()
+        archive.status = {}
+        assert until(lambda: len(archive.stored) == 2), "the answers were made again"
+    archive.status = {"SR": 0xA700}
+    with Node(settings(attempts=2)) as node:
+        archive.asked.clear()
+        node.intake.take(sent(2), "ARCHIVE")
+        assert archive.asked.wait(20)
+        [image] = node.queue.latest(1)
+        image.answer("sr").write_bytes(b"damaged")
+        archive.status = {}
+        node.intake.take(sent(3), "ARCHIVE")
+        assert until(lambda: len(archive.stored) == 4)
+        assert until(lambda: node.queue.counts().get("dead to ARCHIVE") == 1)
+        assert "cannot be sent" in node.queue.dead()[0][0].error
+
+
+def test_a_damaged_film_is_answered_that_there_is_no_answer(settings, archive):
+    with Node(settings()) as node:
+        node.intake.take(sent(PixelData=b"\0\0"), "ARCHIVE")
+        assert until(lambda: len(archive.stored) == 2)
+        [image] = node.queue.latest(1)
+        assert (image.prediction["decision"], image.prediction["reasons"]) == ("rejected", ["unreadable"])
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"peers": ()}, r"expected a peer with a port|at least one of \[\[peers\]\]"),
+        ({"peers": (Peer("ROOM1"),)}, "expected a peer with a port, where answers go"),
+        ({"operating_point": "bold"}, "bold"),
+        ({"bundle": "nowhere.zip"}, "nowhere.zip"),
+        ({"host": "203.0.113.7"}, "expected a free address 203.0.113.7"),
+        ({"peers": (Peer("A", "no.such.host.invalid", 104),)}, "expected an address of a peer"),
+    ],
+)
+def test_a_node_that_cannot_start_says_why_in_one_line(settings, more, message):
+    with pytest.raises(PneumoscopeError, match=message) as raised:
+        Node(settings(**more))
+    assert "\n" not in str(raised.value).strip()
+
+
+def test_two_nodes_cannot_use_one_folder(settings):
+    with Node(settings()), pytest.raises((DataError, ConfigError), match="another"):
+        Node(settings())
