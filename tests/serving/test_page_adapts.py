@@ -44,7 +44,8 @@ def opened_page(context, site):
     opened.set_default_timeout(SECONDS)
     opened.wrong = []
     opened.on("pageerror", lambda error: opened.wrong.append(str(error)))
-    opened.on("dialog", lambda dialog: dialog.accept())
+    opened.asked = []
+    opened.on("dialog", lambda dialog: (opened.asked.append(dialog.message), dialog.accept()))
     opened.goto(str(site.base_url))
     expect(opened.locator("html[data-ready]")).to_have_count(1)
     return opened
@@ -196,6 +197,9 @@ def test_a_site_adapts_uses_its_detector_and_goes_back(page, site, browser, phan
     report.close()
     card.get_by_role("button", name="Use this detector").click()
     expect(card.locator(".used")).to_have_text("in use", timeout=SECONDS)
+    assert page.asked == [
+        "Everybody who uses this service gets st-mary from now on, and the films of every open worklist are analysed again. Go on?"
+    ]
     for language, words in (("en", "clear / effusion"), ("fr", "Revenir à l’original")):
         page.select_option("#language", language)
         expect(card).to_contain_text(words)
@@ -211,16 +215,25 @@ def test_a_site_adapts_uses_its_detector_and_goes_back(page, site, browser, phan
     expect(page.locator(".films .waiting")).to_have_count(0, timeout=SECONDS)
     assert set(page.locator(".films .decision").all_inner_texts()) <= {"clear", "effusion", "refer", "rejected"}
     expect(page.locator("#figures")).to_contain_text("Findings: 20 clear, 40 effusion.")
-    # A page that was open before notices with its next prediction.
-    expect(other.locator("#detector")).to_have_text("Detector: nano 1.")
-    other.set_input_files("#files", [str(list(files.values())[1])])
+    # A page that was open before notices and says so, though nobody does anything on it.
+    note = other.locator("#detector-note")
+    expect(note).to_be_visible(timeout=SECONDS)
+    expect(note).to_contain_text("For all who use it, the service now predicts with st-mary 1")
     expect(other.locator("#detector")).to_have_text("Detector: st-mary 1.")
     expect(other.locator("[data-filter=pneumonia]")).to_contain_text("effusion")
     expect(other.locator(".films .waiting")).to_have_count(0, timeout=SECONDS)
     assert set(other.locator(".films .decision").all_inner_texts()) <= {"clear", "effusion", "refer", "rejected"}
+    other.reload()
+    expect(note).to_have_text(
+        re.compile("^This service predicts with a detector that was adapted to a site: st-mary 1")
+    )
+    note.get_by_role("button").click()
+    expect(note).to_be_hidden()
     page.click("a[href='#adapt'] >> nth=0")
     card.get_by_role("button", name="Back to the original").click()
     expect(card.get_by_role("button", name="Use this detector")).to_be_enabled(timeout=SECONDS)
+    assert "the service’s own detector" in page.asked[-1]
+    expect(note).to_contain_text("now predicts with nano 1", timeout=SECONDS)
     card.get_by_role("button", name="Delete").click()
     expect(view).to_contain_text("None yet.")
     assert site.get("/v1/bundle").json()["name"] == "nano"
@@ -337,6 +350,7 @@ def test_an_adapted_bundle_makes_no_claim_of_the_detectors_that_ship(browser, ad
         assert "children" not in service.get("/v1/openapi.json").json()["info"]["description"]
         context = browser.new_context(locale="en-GB")
         page = opened_page(context, service)
+        expect(page.locator("#detector-note")).to_contain_text("was adapted to a site")
         choose_files(page, sorted(phantoms.rglob("*.jpeg"))[:2])
         for language in ("en", "fr"):
             page.select_option("#language", language)

@@ -20,9 +20,9 @@ export const isSending = () => sending !== null;
 let later = 0;
 let name = "site";
 
-export async function drawAdapt(node, inUse, noticeBundle) {
+export async function drawAdapt(node, inUse, takeBundle) {
   clearTimeout(later);
-  panel = { inUse, noticeBundle, problem: null, shown: "", switching: false };
+  panel = { inUse, takeBundle, problem: null, shown: "", switching: false };
   Object.assign(panel, { labels: h("div", { class: "card" }), work: h("div"), results: h("div"), alert: h("p", { class: "refused", role: "alert" }) });
   put(node, h("h1", {}, t("adaptTitle")), h("p", {}, t("adaptLead")), h("p", { class: "soft" }, t("adaptNeeds", { fewest: count(FEWEST) })), panel.alert);
   let found;
@@ -137,7 +137,7 @@ function showResults(ended) {
   const focused = panel.results.contains(document.activeElement) ? document.activeElement.id : "";
   put(panel.results, h("h2", {}, t("adaptResults")),
     h("p", {}, t("detectorInUse", { name: bundle.name, version: bundle.version }), " ",
-      bundle.adaptation ? useButton("", t("useOriginal")) : h("span", { class: "soft" }, `(${t("original")})`)),
+      bundle.adaptation ? useButton("", t("useOriginal"), t("original")) : h("span", { class: "soft" }, `(${t("original")})`)),
     panel.switching ? h("p", { class: "soft", role: "status" }, t("switching")) : null,
     ended.length ? ended.map((each) => card(each, each.id === bundle.adaptation)) : h("p", { class: "soft" }, t("adaptNone")));
   if (focused) document.getElementById(focused)?.focus();
@@ -157,22 +157,22 @@ function card(each, used) {
       [warning, patientsWarning(result)].map((words) => words && h("p", { class: "warn", role: "note" }, h("strong", {}, t("warning")), " ", words))] : null,
     h("p", { class: "soft" }, t("adaptedTo", { films: count(result?.films ?? each.negatives + each.positives), patients: result ? count(result.patients) : t("unknown"), began: new Date(each.began).toLocaleString(currentLanguage()) })),
     h("div", { class: "actions" },
-      each.state === "made" && !used ? useButton(id, t("useIt")) : null,
-      used ? useButton("", t("useOriginal"), "here") : null,
+      each.state === "made" && !used ? useButton(id, t("useIt"), reveal(each.name)) : null,
+      used ? useButton("", t("useOriginal"), t("original"), "here") : null,
       result ? link(`/v1/adaptations/${id}/report`, "report.html", t("report"), { class: "button", target: "_blank" }) : null,
       each.state === "made" ? link(`/v1/adaptations/${id}/bundle`, `${id}.zip`, t("download"), { class: "button", download: `${id}.zip` }) : null,
       used ? null : h("button", { type: "button", id: `delete-${id}`, onclick: () => confirm(t("deleteAdaptation")) && attempt(() => remove(`/v1/adaptations/${id}`)) }, t("deleteOne"))));
 }
 
-const useButton = (id, words, where = "") =>
-  h("button", { type: "button", id: `use-${id}${where}`, class: id ? "main" : "", disabled: panel.switching, onclick: () => use(id) }, words);
+const useButton = (id, words, name, where = "") =>
+  h("button", { type: "button", id: `use-${id}${where}`, class: id ? "main" : "", disabled: panel.switching, onclick: () => use(id, name) }, words);
 
-// The page learns of its own switch as of any other.
-async function use(id) {
+// A switch is one for all who use the service; their pages learn of it within seconds.
+async function use(id, name) {
+  if (!confirm(t("useForAll", { name }))) return;
   panel.switching = true;
   show(panel.found);
-  await attempt(() => change(`/v1/bundle?${new URLSearchParams({ adaptation: id })}`));
-  await panel.noticeBundle().catch(say);
+  await attempt(async () => panel.takeBundle(await change(`/v1/bundle?${new URLSearchParams({ adaptation: id })}`)));
   panel.switching = false;
   refresh();
 }
