@@ -330,6 +330,36 @@ def test_a_service_that_may_not_adapt_offers_labels_alone(browser, phantom_bundl
         context.close()
 
 
+def test_a_service_that_may_not_adapt_says_how_it_would(browser, phantoms):
+    with running(bundle="nano") as service:
+        context = browser.new_context(locale="en-GB")
+        page = opened_page(context, service)
+        expect(page.locator("#welcome li")).to_have_count(3)
+        expect(page.locator("#welcome")).not_to_contain_text("adapt")
+        page.evaluate("() => { document.getElementById('labelling').open = true; }")
+        figures = page.locator("#figures")
+        expect(figures).to_contain_text("Give your finding")
+        expect(figures).not_to_contain_text("adapt")
+        files = [file for file in sorted(phantoms.rglob("*.jpeg")) if "train" in file.parts]
+        choose_files(page, files)
+        page.evaluate(
+            """async (positive) => {
+                const [{ allFilms, changed }, { read }] = await Promise.all([import("/page/films.js"), import("/page/readings.js")]);
+                for (const film of allFilms()) read(film, { finding: positive.includes(film.name) ? "positive" : "negative" });
+                changed();
+            }""",
+            [file.name for file in files if "PNEUMONIA" in file.parts],
+        )
+        how = "start the service with --adaptations FOLDER"
+        expect(figures).to_contain_text(how)
+        drift = service.get("/v1/drift").json()
+        statistics = {name: moved | {"drift": "drifted"} for name, moved in drift["statistics"].items()}
+        page.route("**/v1/drift", lambda route: route.fulfill(json=drift | {"statistics": statistics}))
+        page.click("a[href='#watch']")
+        expect(page.locator("#page-watch .advice").first).to_contain_text(how)
+        context.close()
+
+
 @pytest.fixture(scope="module")
 def adapted(phantom_dataset, manifest, tmp_path_factory):
     """A bundle that a site adapted, with the class names of the detectors that ship."""

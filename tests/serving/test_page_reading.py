@@ -537,6 +537,7 @@ def test_a_browser_that_keeps_nothing_says_so_and_asks_before_it_leaves(browser,
 
 def test_a_first_visit_says_what_to_do_and_has_a_sample(page):
     expect(page.locator("#welcome li")).to_have_count(3)
+    expect(page.locator("#welcome")).to_contain_text("adapt it to your hospital")
     page.click("#sample")
     all_analysed(page, 1)
     expect(page.locator("#welcome")).to_be_hidden()

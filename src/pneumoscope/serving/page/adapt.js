@@ -6,8 +6,8 @@ import { reveal } from "./names.js";
 import { acquisitionWarning, measured, moreFilms, patientsWarning, plain, siteVerdict } from "./performance.js";
 import { fileOf, formOf, getJson, post, put as change, remove } from "./service.js";
 import { bytes, count, currentLanguage, t } from "./words.js";
-import { labelledFilms, unlabelledCount } from "./films.js";
-import { FEWEST } from "./finding.js";
+import { labelCounts, labelledFilms, unlabelledCount } from "./films.js";
+import { FEWEST, stillToLabel } from "./finding.js";
 import { referenceOf } from "./readings.js";
 
 // Films sent together: few enough to arrive in time over a slow line.
@@ -76,16 +76,12 @@ function show(found) {
 }
 
 function showLabels(busy) {
-  const labelled = labelledFilms();
-  const counts = LABELS.map((label) => labelled.filter((film) => referenceOf(film) === label).length);
+  const counts = labelCounts();
   const shown = [...LABELS.map((label, place) => [labelWord(label), counts[place], label]), [t("unlabelled"), unlabelledCount(), "soft"]];
   put(panel.tiles, shown.map(([word, number, kind]) => h("div", { class: "tile" }, h("div", { class: `label ${kind}` }, word), h("div", { class: "value" }, count(number)))));
-  const tooMuch = overLimits(labelled);
-  const short = LABELS.map((label, place) => [label, FEWEST - counts[place]]).filter(([, lacking]) => lacking > 0);
-  const missing = short.reduce((all, [, lacking]) => all + lacking, 0);
-  panel.missing.textContent = tooMuch ? tooMuch
-    : missing ? t("adaptTooFew", { missing: count(missing), parts: short.map(([label, lacking]) => `${count(lacking)} ${labelWord(label)}`).join(", ") }) : "";
-  panel.start.disabled = busy || Boolean(sending) || missing > 0 || Boolean(tooMuch) || namesWrong();
+  const hindrance = overLimits(labelledFilms()) || stillToLabel();
+  panel.missing.textContent = hindrance;
+  panel.start.disabled = busy || Boolean(sending) || Boolean(hindrance) || namesWrong();
 }
 
 // Why the service would refuse these films, before the first of them is sent; empty where it takes them.

@@ -1,5 +1,6 @@
 // Films of the worklist and what is known of each: the one state from which list, filters, verdict, print and exports are drawn.
 import { decided } from "./decide.js";
+import { LABELS } from "./labels.js";
 import { reveal } from "./names.js";
 import { isBlinded, isRead, readersDiffer, referenceOf } from "./readings.js";
 
@@ -153,4 +154,6 @@ export function countStates() {
 
 // Films with a finding that their readers share, negative or positive; none that the service could not take.
 export const labelledFilms = () => films.filter((film) => !film.problem && ["negative", "positive"].includes(referenceOf(film)));
+// Their numbers, of the negative and of the positive class.
+export const labelCounts = () => LABELS.map((label) => labelledFilms().filter((film) => referenceOf(film) === label).length);
 export const unlabelledCount = () => films.filter((film) => !film.problem).length - labelledFilms().length;

@@ -1,10 +1,10 @@
 // The reader's part: own findings by one key, whose they are, blinded or not, and how often the detector is right here.
 import { h, put } from "./dom.js";
 import { exportLabels, exportReadings, labelledPaths, patientsOf } from "./exports.js";
-import { allFilms, changed, countStates, labelledFilms } from "./films.js";
+import { allFilms, changed, countStates, labelCounts, labelledFilms } from "./films.js";
 import { LABELS, labelWord, nameFields, namesWrong } from "./labels.js";
-import { anyReading, canBeRead, FINDINGS, isBlinded, isRead, read, readerInUse, readerNames, readingOf, readingsOf, REASONS, referenceOf, renameReader, useBlinded, useReader, withdraw } from "./readings.js";
-import { postJson } from "./service.js";
+import { anyReading, canBeRead, FINDINGS, isBlinded, isRead, read, readerInUse, readerNames, readingOf, readingsOf, REASONS, renameReader, useBlinded, useReader, withdraw } from "./readings.js";
+import { offers, postJson } from "./service.js";
 import { count, decimal, percent, t } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
@@ -110,12 +110,10 @@ function drawPanel() {
   if (document.activeElement !== $("reader")) $("reader").value = readerInUse();
   $("blinded").checked = isBlinded();
   put($("readers"), readerNames().map((value) => h("option", { value })));
-  const labelled = labelledFilms();
   const tells = isBlinded() && counts.unread > 0; // what others found
-  $("csv-labels").disabled = !labelled.length || namesWrong() || tells;
+  $("csv-labels").disabled = !labelledFilms().length || namesWrong() || tells;
   $("csv-readings").disabled = !anyReading() || tells;
-  const lacking = LABELS.some((label) => labelled.filter((film) => referenceOf(film) === label).length < FEWEST);
-  $("to-adapt").classList.toggle("main", !lacking);
+  $("to-adapt").classList.toggle("main", !stillToLabel());
   measureSoon();
 }
 
@@ -150,14 +148,13 @@ function measureSoon() {
 }
 
 function drawFigures() {
-  const labelled = labelledFilms();
-  const counts = LABELS.map((label) => `${count(labelled.filter((film) => referenceOf(film) === label).length)} ${labelWord(label)}`).join(", ");
+  const counts = countsInWords(labelCounts().entries());
   const states = countStates(), whole = !states.unread && !states.waiting;
   if (problem) put($("figures"), h("p", { class: "refused" }, problem.message));
-  else if (!measured) put($("figures"), h("p", { class: "soft" }, t("readHint", { fewest: count(FEWEST) })));
+  else if (!measured) put($("figures"), h("p", { class: "soft" }, t("readHint"), offers.adaptations ? ` ${t("readHintAdapts", { fewest: count(FEWEST) })}` : ""));
   // While one reads blinded, how right the detector is would tell what it said.
   else if (isBlinded() && !whole) put($("figures"), h("p", { class: "soft" }, t("figuresHidden")));
-  else put($("figures"), h("p", {}, t("labelsNow", { counts }), " ", measured.undecided ? t("undecidedNow", { count: count(measured.undecided) }) : "", " ", measured.contradictory ? t("differNow", { count: count(measured.contradictory) }) : ""), measured.learnt ? h("p", { class: "soft" }, t("learntNow", { count: count(measured.learnt) })) : "", rightHere(), measured.agreement.map(agreement), adaptHint(labelled));
+  else put($("figures"), h("p", {}, t("labelsNow", { counts }), " ", measured.undecided ? t("undecidedNow", { count: count(measured.undecided) }) : "", " ", measured.contradictory ? t("differNow", { count: count(measured.contradictory) }) : ""), measured.learnt ? h("p", { class: "soft" }, t("learntNow", { count: count(measured.learnt) })) : "", rightHere(), measured.agreement.map(agreement), adaptHint());
 }
 
 // Sensitivity and specificity with their intervals, and what has no decision.
@@ -178,10 +175,18 @@ function agreement({ readers, images, same, kappa }) {
   return h("p", {}, t("readersAgree", { first: readers[0], second: readers[1], same: count(same), images: count(images), kappa: shown }));
 }
 
-function adaptHint(labelled) {
-  if ($("to-adapt").hidden) return null;
-  const short = LABELS.map((label) => [label, FEWEST - labelled.filter((film) => referenceOf(film) === label).length]).filter(([, lacking]) => lacking > 0);
-  return h("p", { class: "soft" }, short.length ? t("adaptTooFew", { missing: count(short.reduce((all, [, lacking]) => all + lacking, 0)), parts: short.map(([label, lacking]) => `${count(lacking)} ${labelWord(label)}`).join(", ") }) : t("enoughToAdapt"));
+const countsInWords = (counts) => [...counts].map(([place, number]) => `${count(number)} ${labelWord(LABELS[place])}`).join(", ");
+
+// What is lacking for an adaptation, in words; empty where there is enough.
+export function stillToLabel() {
+  const short = [...labelCounts().entries()].map(([place, number]) => [place, FEWEST - number]).filter(([, lacking]) => lacking > 0);
+  return short.length ? t("adaptTooFew", { missing: count(short.reduce((all, [, lacking]) => all + lacking, 0)), parts: countsInWords(short) }) : "";
+}
+
+function adaptHint() {
+  const lacking = stillToLabel();
+  if (lacking) return offers.adaptations ? h("p", { class: "soft" }, lacking) : null;
+  return h("p", { class: "soft" }, t("enoughToAdapt"), offers.adaptations ? "" : ` ${t("startAdapting")}`);
 }
 
 export const FINDING_KEYS = {

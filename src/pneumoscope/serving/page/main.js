@@ -7,7 +7,7 @@ import { drawBanner, noteDetector, startBanner } from "./banner.js";
 import { useClassNames } from "./labels.js";
 import { drawPerformance } from "./performance.js";
 import { inWords } from "./plain.js";
-import { getJson, keptFilms, watchBundle } from "./service.js";
+import { getJson, keptFilms, offers, watchBundle } from "./service.js";
 import { drawWatch } from "./watch.js";
 import { ofSite, t, useBundle } from "./words.js";
 import { allFilms, labelledFilms } from "./films.js";
@@ -130,11 +130,12 @@ function speakOf(found) {
 try {
   bundle = await getJson("/v1/bundle");
   // What is off is said so; what is only busy now is not.
-  const offers = (path) => getJson(path).then(() => true, ({ code }) => !code?.endsWith("_off"));
-  const [history, adapts] = await Promise.all(["/v1/history?limit=1", "/v1/adaptations"].map(offers));
+  const isOn = (path) => getJson(path).then(() => true, ({ code }) => !code?.endsWith("_off"));
+  const [history, adaptations] = await Promise.all(["/v1/history?limit=1", "/v1/adaptations"].map(isOn));
   const kept = await keptFilms().catch(({ code }) => (code === "films_off" ? null : []));
-  for (const node of document.querySelectorAll("[data-adapts]")) node.hidden = !adapts;
-  startWorklist(bundle, { history, films: kept !== null });
+  Object.assign(offers, { history, adaptations, films: kept !== null });
+  for (const node of document.querySelectorAll("[data-adapts]")) node.hidden = !adaptations;
+  startWorklist(bundle);
   speakOf(bundle);
   watchStorage(() => ($("announcement").textContent = t("notStored")));
   const session = (await findSession()) ?? { films: [], readings: [] };

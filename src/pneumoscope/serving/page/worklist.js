@@ -8,7 +8,7 @@ import { LABELS, labelWord } from "./labels.js";
 import { FilmList } from "./list.js";
 import { forgetReadings, isBlinded, isRead, readerInUse, take } from "./readings.js";
 import { fillRow } from "./rows.js";
-import { forgetWaiting, predict } from "./service.js";
+import { forgetWaiting, offers, predict } from "./service.js";
 import { forgetSession, forgetUnwritten, removeFilm, saveFilms, watchTabs } from "./session.js";
 import { drawVerdict } from "./verdict.js";
 import { compare, refreshOthers, startTools, TOOL_KEYS, toolWordsChanged } from "./tools.js";
@@ -35,15 +35,13 @@ let batch = null; // { began, before } of the films that are predicted now
 let lastSecond = 0;
 let list = null;
 let verdictOf = "";
-let keptOnService = false; // readings
 let toReveal = null; // a film to be scrolled to once the list has it
 const stages = [];
 
-export function startWorklist(inUse, offers) {
+export function startWorklist(inUse) {
   useFilmsWith(inUse);
   offerPoints();
   restoreSettings(inUse);
-  keptOnService = offers.history;
   $("drop").querySelector("[data-word=dropMore]").dataset.word = offers.films ? "dropMoreFilms" : offers.history ? "dropMoreKept" : "dropMore";
   startTools(stages, changed);
   list = new FilmList($("films"), ROW, (node, film) => fillRow(node, film, { chosen: film === chosen, pinned: stages[1]?.item === film, pick, retry: analyse, redraw: () => changed(film) }));
@@ -202,7 +200,7 @@ async function analyse(film) {
 }
 
 function clear() {
-  if (!confirm(t(!allFilms().some(isRead) ? "forgetFilms" : keptOnService ? "forgetHere" : "forgetLabels"))) return;
+  if (!confirm(t(!allFilms().some(isRead) ? "forgetFilms" : offers.history ? "forgetHere" : "forgetLabels"))) return;
   empty();
   forgetSession();
 }
@@ -216,7 +214,7 @@ function empty() {
   stages[0].show(null);
   clears += 1;
   forgetWaiting();
-  if (!keptOnService) forgetReadings();
+  if (!offers.history) forgetReadings();
   forgetAll();
 }
 
