@@ -119,6 +119,12 @@ def shown(page, stage=0):
     return grey_levels(page, stage)
 
 
+def press(page, key):
+    """Presses a key once the film is shown: before, no finding is taken."""
+    expect(page.locator(".stage canvas").first).to_be_visible(timeout=SECONDS)
+    page.keyboard.press(key)
+
+
 def drag(page, selector, dx, dy):
     box = page.locator(selector).first.bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2

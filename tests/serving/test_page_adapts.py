@@ -16,7 +16,7 @@ from bundles import bundle_of, lively_nano
 from pneumoscope.data.sources import open_source
 from pneumoscope.types import Finding
 from serving.conftest import running
-from serving.test_page import READABLE, SECONDS, SITE, choose_files
+from serving.test_page import READABLE, SECONDS, SITE, choose_files, press
 
 pytestmark = pytest.mark.integration
 
@@ -67,7 +67,7 @@ def label_all(page, files):
         current = page.locator(".films [aria-current=true]")
         name = current.locator(".file").inner_text()
         key = "p" if name in positive else "n"
-        page.keyboard.press(key)
+        press(page, key)
         expect(current.locator(".label")).to_have_count(1)
         if number < len(files) - 1:
             page.keyboard.press("j")
@@ -81,17 +81,22 @@ def test_films_are_labelled_by_keys_and_buttons_and_counted(page, phantoms):
     current = page.locator(".films [aria-current=true]")
     expect(current).to_have_count(1)
     name = current.locator(".file").inner_text()
-    page.keyboard.press("p")
+    press(page, "p")
     expect(current.locator(".label")).to_have_text("your finding: pneumonia")
     expect(page.locator("#label-counts")).to_have_text("1 of 3 read")
-    expect(page.locator("#announcement")).to_have_text(f"Your finding on {name}: pneumonia.")
+    expect(page.locator("#given")).to_have_text(f"Your finding on {name}: pneumonia.")
+    expect(page.locator("#given")).to_be_in_viewport()
     expect(page.locator("#label-positive")).to_have_attribute("aria-pressed", "true")
-    page.keyboard.press("n")
+    press(page, "n")
     expect(current.locator(".label")).to_have_text("your finding: normal")
-    for key in ("n", "u"):
-        page.keyboard.press(key)
+    # The same key by accident changes nothing; U withdraws, and so does the pressed button.
+    press(page, "n")
+    expect(current.locator(".label")).to_have_text("your finding: normal")
+    expect(page.locator("#given")).to_have_text(f"Your finding on {name}: normal.")
+    for withdraw in (lambda: page.keyboard.press("u"), lambda: page.click("#label-negative")):
+        withdraw()
         expect(current.locator(".label")).to_have_count(0)
-        expect(page.locator("#announcement")).to_have_text(f"No finding on {name}.")
+        expect(page.locator("#given")).to_have_text(f"No finding on {name}.")
         page.click("#label-negative")
         expect(current.locator(".label")).to_have_text("your finding: normal")
         expect(page.locator("#label-negative")).to_be_focused()
@@ -128,7 +133,7 @@ def test_the_exported_table_is_read_where_it_lies_beside_the_films(page, phantom
         page.get_by_label("Positive class").fill(names[1])
     for number, name in enumerate(odd):
         page.locator(".films button").filter(has=page.get_by_text(name, exact=True)).click()
-        page.keyboard.press("pn"[number % 2])
+        press(page, "pn"[number % 2])
     expect(page.locator(".films .label")).to_have_count(len(odd))
     page.evaluate("() => { document.getElementById('labelling').open = true; }")
     with page.expect_download() as caught:
@@ -243,7 +248,7 @@ def test_a_site_adapts_uses_its_detector_and_goes_back(page, site, browser, phan
 
 def test_labels_keep_their_names_when_the_service_changes_its_bundle(page, site, phantoms):
     choose_files(page, sorted(phantoms.rglob("*.jpeg"))[:1])
-    page.keyboard.press("n")
+    press(page, "n")
     page.evaluate(
         """async () => {
             const { useClassNames } = await import("/page/labels.js");
@@ -268,7 +273,7 @@ def test_more_than_the_service_takes_is_said_before_anything_is_sent(browser, ph
         page = opened_page(browser.new_context(locale="en-GB"), service)
         choose_files(page, sorted(phantoms.rglob("*.jpeg"))[:2])
         for key in "njp":
-            page.keyboard.press(key)
+            press(page, key)
         page.click("a[href='#adapt'] >> nth=0")
         view = page.locator("#page-adapt")
         expect(view).to_contain_text("Labelled are 2 films of 0.0")
@@ -292,16 +297,16 @@ def test_a_labelled_worklist_is_accessible_and_fits_a_phone(page, phantoms):
     page.click("#labelling summary")
     page.keyboard.press("Escape")
     page.locator(".films button").first.click()
-    page.keyboard.press("p")
+    press(page, "p")
     page.keyboard.press("j")
-    page.keyboard.press("n")
+    press(page, "n")
     expect(page.locator(".films .label")).to_have_count(2)
     assert_accessible(page)
 
 
 def test_what_keeps_from_adapting_is_told(page, site, phantoms):
     choose_files(page, sorted(phantoms.rglob("*.jpeg"))[:2])
-    page.keyboard.press("p")
+    press(page, "p")
     page.click("a[href='#adapt'] >> nth=0")
     view = page.locator("#page-adapt")
     expect(view).to_contain_text("39 more to label: 20 normal, 19 pneumonia.")
@@ -320,7 +325,7 @@ def test_a_service_that_may_not_adapt_offers_labels_alone(browser, phantom_bundl
         context = browser.new_context(locale="fr-FR")
         page = opened_page(context, service)
         choose_files(page, sorted(phantoms.rglob("*.jpeg"))[:1])
-        page.keyboard.press("n")
+        press(page, "n")
         expect(page.locator("#label-counts")).to_have_text("1 lues sur 1")
         page.click("#labelling summary")
         for link in page.locator("[data-adapts]").all():

@@ -16,7 +16,7 @@ from pneumoscope.data.phantom import phantom_image
 from pneumoscope.data.reading import read_grey
 from radiographs import write_dicom
 from serving.conftest import running
-from serving.test_page import SECONDS, all_analysed, choose_files, shown
+from serving.test_page import SECONDS, all_analysed, choose_files, press, shown
 
 pytestmark = pytest.mark.integration
 
@@ -113,7 +113,7 @@ def read_on(page, count, other=()):
         finding = truth(name)
         if number in other:
             finding = {"positive": "negative", "negative": "positive"}[finding]
-        page.keyboard.press(KEYS[finding])
+        press(page, KEYS[finding])
         expect(page.locator(".films [aria-current=true] .label")).to_have_count(1)
         found[name] = finding
     return found
@@ -172,7 +172,7 @@ def test_a_reading_session_of_500_films(page, service, folder, phantom_bundle, p
         expect(chosen(page)).to_have_text(name)
         expect(page.locator("#verdict .decision")).to_have_count(0)
         finding = truth(name) if place else {"positive": "negative", "negative": "positive"}[truth(name)]
-        page.keyboard.press(KEYS[finding])
+        press(page, KEYS[finding])
         expect(page.locator("#verdict .decision")).to_have_count(1)
         second[name] = finding
     page.fill("#search-films", "")
@@ -234,7 +234,7 @@ def test_findings_have_a_reason_and_a_comment_and_are_withdrawn(page, folder, se
     use_reader(page, "Dr D")
     page.keyboard.press("r")
     expect(page.locator("#reason")).to_be_disabled()
-    page.keyboard.press("d")
+    press(page, "d")
     expect(page.locator(".films [aria-current=true] .label")).to_have_text("your finding: cannot say")
     page.select_option("#reason", "positioning")
     page.fill("#comment", "rotated; «see earlier film»")
@@ -288,13 +288,43 @@ def test_a_readers_name_is_corrected_with_all_readings_under_it(context, folder,
     assert {each["sha256"]: each["time"] for each in readings_of(service, "Dr Misspelt")} == before
 
 
+def test_a_film_that_is_not_shown_gets_no_finding_until_it_is(page, folder):
+    names = ("/v1/film", "/v1/readings")
+    held = []
+    page.route("**/v1/film", lambda route: held.append(route))
+    choose_files(page, sorted(folder.iterdir())[:1])
+    use_reader(page, "Dr Hasty")
+    said = page.locator("#given")
+    expect(page.locator(".stage .none")).to_have_text("Decoding …")
+    for way in (lambda: page.keyboard.press("n"), lambda: page.click("#label-positive")):
+        way()
+        expect(said).to_have_text("The film is not shown yet: no finding was taken.")
+    expect(page.locator(".films .label")).to_have_count(0)
+    # The service stops, and answers again: nobody need open the film anew.
+    for name in names:
+        page.route(f"**{name}", lambda route: route.abort())
+    for route in held:
+        route.abort()
+    expect(page.locator(".stage .none")).to_have_text("The service does not answer. Is it still running?")
+    page.keyboard.press("n")
+    expect(page.locator(".films .label")).to_have_count(0)
+    page.unroute("**/v1/film")
+    expect(page.locator(".stage canvas")).to_be_visible(timeout=SECONDS)
+    expect(said).to_have_text("")
+    page.keyboard.press("n")
+    expect(page.locator(".films .label")).to_have_count(1)
+    expect(page.locator("#unsent")).to_have_text("1 finding is not on the service yet; it is sent again.")
+    page.unroute("**/v1/readings")
+    expect(page.locator("#unsent")).to_have_text("", timeout=SECONDS)
+
+
 @pytest.mark.parametrize("key", ["Enter", "Escape"])
 def test_keys_after_the_name_are_findings(page, folder, key):
     choose_files(page, sorted(folder.iterdir())[:1])
     open_panel(page)
     page.fill("#reader", f"Dr {key}")
     page.press("#reader", key)
-    page.keyboard.press("p")
+    press(page, "p")
     expect(page.locator("#label-counts")).to_have_text("1 of 1 read")
     expect(page.locator("#reader")).to_have_value(f"Dr {key}")
 
@@ -328,7 +358,7 @@ def test_two_tabs_have_one_list(page, context, service, folder):
         expect(other.locator("#label-counts")).to_have_text("1 of 2 read")
         other.bring_to_front()
         other.keyboard.press("r")
-        other.keyboard.press("d")  # a reading that came from the other tab is changed and kept as any other
+        press(other, "d")  # a reading that came from the other tab is changed and kept as any other
         expect(other.locator("#label-counts")).to_have_text("2 of 2 read")
         expect(page.locator("#label-counts")).to_have_text("2 of 2 read")
         page.click("#clear")
@@ -361,7 +391,7 @@ def test_agreeing_takes_the_detectors_decision(page, folder):
         expect(page.locator(".films [aria-current=true] .label")).to_have_count(0)
         page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
         decision = page.locator("#verdict .decision").inner_text()
-        page.keyboard.press("a")
+        press(page, "a")
         expected = [f"your finding: {decision}"] if decision in ("normal", "pneumonia") else []
         expect(page.locator(".films [aria-current=true] .label")).to_have_text(expected)
 
@@ -375,15 +405,15 @@ def test_a_blinded_finding_that_is_changed_after_the_decision_was_shown_is_blind
     page.evaluate("() => document.activeElement.blur()")
     for keys in ("rp", "rn"):
         for key in keys:
-            page.keyboard.press(key)
+            press(page, key)
     expect(page.locator("#label-counts")).to_have_text("2 of 2 read")
-    page.keyboard.press("d")
+    press(page, "d")
     rows = saved(page, "#csv-readings", tmp_path / "readings.csv")
     mine = {row["finding"]: row["blinded"] for row in rows if row["reader"] == "Dr F"}
     assert mine == {"pneumonia": "true", "undecided": "false"}
     # Withdrawn and given again: the decision was seen.
     page.keyboard.press("u")
-    page.keyboard.press("n")
+    press(page, "n")
     rows = saved(page, "#csv-readings", tmp_path / "readings.csv")
     assert {row["finding"]: row["blinded"] for row in rows if row["reader"] == "Dr F"} == {
         "pneumonia": "true",
@@ -398,9 +428,9 @@ def test_a_decision_that_was_open_makes_no_blinded_reading(page, folder, tmp_pat
     opened_one = chosen(page).inner_text()
     page.check("#blinded")
     page.evaluate("() => document.activeElement.blur()")
-    page.keyboard.press("n")
+    press(page, "n")
     page.keyboard.press("r")
-    page.keyboard.press("n")
+    press(page, "n")
     expect(page.locator("#label-counts")).to_have_text("2 of 2 read")
     rows = saved(page, "#csv-readings", tmp_path / "readings.csv")
     mine = {row["path"]: row["blinded"] for row in rows if row["reader"] == "Dr H"}
@@ -413,7 +443,7 @@ def test_readings_without_a_name_become_those_of_the_name_that_is_given(page, fo
     open_panel(page)
     nobody = page.locator("#reader").input_value()
     assert re.fullmatch(r"Reader [0-9a-f]{4}", nobody)
-    page.keyboard.press("p")
+    press(page, "p")
     expect(page.locator(".films .label")).to_have_count(1)
     use_reader(page, "Dr I")
     expect(page.locator(".films .label")).to_have_text("your finding: pneumonia")
@@ -429,7 +459,7 @@ def test_readings_that_were_deleted_on_the_service_do_not_come_back(context, pha
     ):
         choose_files(page, sorted(folder.iterdir())[:1])
         use_reader(page, "Dr J")
-        page.keyboard.press("p")
+        press(page, "p")
         page.wait_for_timeout(500)
         assert len(own.get("/v1/readings").json()["readings"]) == 1
         own.delete("/v1/history")

@@ -13,14 +13,16 @@ const SOON = 400;
 // Images of each class below which the service adapts to nothing (adaptation/site.py).
 export const FEWEST = 20;
 
-let chosen = () => null;
+let chosen = () => null, isShown = () => false;
+let said = null; // what was said last: of which film, and whether that is so until it is shown
 let later = 0, requested = "";
 let measured = null, problem = null;
 
-// `film` gives the chosen film, `next` goes on to one that is not read.
-export function startFinding(film, next) {
-  chosen = film;
-  for (const finding of FINDINGS) $(`label-${finding}`).addEventListener("click", () => give(finding));
+// `film` gives the chosen film, `shown` whether it is seen on the stage; `next` goes on to one that is not read.
+export function startFinding(film, next, shown) {
+  [chosen, isShown] = [film, shown];
+  // The button of a finding that stands withdraws it. A key that is hit twice must not.
+  for (const finding of FINDINGS) $(`label-${finding}`).addEventListener("click", () => give(readingOf(chosen())?.finding === finding ? null : finding));
   $("agree").addEventListener("click", agree);
   $("next-unread").addEventListener("click", next);
   $("finding").addEventListener("submit", (event) => event.preventDefault());
@@ -56,17 +58,29 @@ function changedForAll() {
   changed();
 }
 
-// The same finding again withdraws it.
+// A finding on the chosen film; none withdraws the one that stands.
 export function give(finding) {
   const film = chosen();
   if (!canBeRead(film) || film.problem) return;
-  const before = readingOf(film)?.finding;
-  if (finding === null || before === finding) {
-    if (!before) return;
-    withdraw(film);
-  } else read(film, { finding });
-  $("announcement").textContent = isRead(film) ? t("labelled", { name: film.name, label: labelWord(readingOf(film).finding) }) : t("labelRemoved", { name: film.name });
+  if (finding === null) withdraw(film);
+  else if (isShown()) read(film, { finding });
+  else {
+    say(t("notShown"), film, true);
+    return;
+  }
+  say(isRead(film) ? t("labelled", { name: film.name, label: labelWord(readingOf(film).finding) }) : t("labelRemoved", { name: film.name }), film);
   changed(film);
+}
+
+// Beside the findings, until another film is chosen.
+function say(words, film, untilShown = false) {
+  $("given").textContent = words;
+  said = { film, untilShown };
+}
+
+// Findings that the service did not take yet.
+export function sayUnsent(number) {
+  $("unsent").textContent = number ? t(number === 1 ? "unsentFinding" : "unsentFindings", { count: count(number) }) : "";
 }
 
 const agreeable = (film) => canBeRead(film) && !(isBlinded() && !isRead(film)) && ["normal", "pneumonia"].includes(film.prediction?.decision);
@@ -88,6 +102,7 @@ function note(changes) {
 
 export function drawFinding() {
   const film = chosen(), reading = film && readingOf(film), can = canBeRead(film) && !film.problem;
+  if (said && (said.film !== film || (said.untilShown && isShown()))) say("", film);
   for (const finding of FINDINGS) {
     const button = $(`label-${finding}`);
     button.textContent = labelWord(finding);

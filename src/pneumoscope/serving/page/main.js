@@ -4,6 +4,7 @@ import { drawFrame, startFrame } from "./frame.js";
 import { link } from "./link.js";
 import { drawAdapt, isSending } from "./adapt.js";
 import { drawBanner, noteDetector, startBanner } from "./banner.js";
+import { sayUnsent } from "./finding.js";
 import { useClassNames } from "./labels.js";
 import { drawPerformance } from "./performance.js";
 import { inWords } from "./plain.js";
@@ -140,7 +141,7 @@ try {
   watchStorage(() => ($("announcement").textContent = t("notStored")));
   const session = (await findSession()) ?? { films: [], readings: [] };
   startWelcome(addAll, kept ?? []);
-  await startKeeping(session.readings, history, (number) => ($("announcement").textContent = t("notSent", { count: number })));
+  await startKeeping(session.readings, history, sayUnsent);
   await addAll(session.films);
   wordsChanged();
   if (bundle.adaptation || bundle.parent) noteDetector("adaptedInUse", bundle);

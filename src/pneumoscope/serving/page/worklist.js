@@ -69,7 +69,7 @@ export function startWorklist(inUse) {
   $("search-films").addEventListener("input", (event) => useSearch(event.target.value));
   $("order").append(...Object.keys(ORDERS).map((name) => h("option", { value: name })));
   $("order").addEventListener("change", (event) => useOrder(event.target.value));
-  startFinding(() => chosen, nextUnread);
+  startFinding(() => chosen, nextUnread, () => stages[0].item === chosen && stages[0].isShown);
   $("print").addEventListener("click", printReport);
   $("clear").addEventListener("click", clear);
   redraw(true);
