@@ -489,6 +489,52 @@ def test_films_whose_headers_all_name_one_patient_are_anonymous(page, folder, tm
     assert len({row["patient"] for row in rows}) == 2
 
 
+def test_the_panel_says_how_often_the_detector_was_right_and_on_which_films_not(page, folder):
+    choose_files(page, sorted(folder.iterdir())[::40])
+    use_reader(page, "Dr Right")
+    found = read_on(page, 13, other=range(0, 13, 3))
+    decided = page.evaluate(
+        """async () => {
+            const { allFilms } = await import("/page/films.js");
+            return Object.fromEntries(allFilms().map(({ name, prediction }) => [name, prediction.decision]));
+        }"""
+    )
+    word = {"positive": "pneumonia", "negative": "normal"}
+    pairs = [(word[finding], decided[name]) for name, finding in found.items()]
+    with_decision = [pair for pair in pairs if pair[1] in ("pneumonia", "normal")]
+    right = sum(finding == decision for finding, decision in with_decision)
+    wrong = len(with_decision) - right
+    assert right
+    assert wrong
+    figures = page.locator("#figures")
+    expect(figures.locator("p").first).to_have_text(f"Right on {right} of {len(with_decision)} films with a decision")
+    cells = [int(text) for text in figures.locator(".matrix td:not(.corner)").all_inner_texts()]
+    columns = ("pneumonia", "normal", "refer", "rejected")
+    assert cells == [pairs.count((finding, each)) for finding in ("pneumonia", "normal") for each in columns]
+    filtered = page.locator("[data-filter=disagrees]")
+    expect(filtered).to_have_text(f"detector disagrees {wrong}")
+    filtered.click()
+    expect(page.locator(".films .file")).to_have_count(wrong)
+    for name in page.locator(".films .file").all_inner_texts():
+        assert word[found[name]] != decided[name]
+    page.click("[data-filter=all]")
+
+    page.evaluate("() => window.dispatchEvent(new Event('beforeprint'))")
+    paper = page.locator("#report")
+    column = paper.locator("th").all_text_contents().index("Finding")
+    for row in paper.locator("tbody tr").all():
+        cells = row.locator("td").all_text_contents()
+        [name] = [name for name in found if cells[1].startswith(name)]
+        assert cells[column] == word[found[name]]
+    # Who reads blinded learns nothing of it, neither on paper.
+    page.check("#blinded")
+    page.evaluate("() => window.dispatchEvent(new Event('beforeprint'))")
+    assert "Finding" not in paper.locator("th").all_text_contents()
+    expect(filtered).to_have_count(1)  # all are read
+    use_reader(page, "Dr Unaware")
+    expect(filtered).to_have_count(0)
+
+
 def test_the_list_is_searched_and_ordered(page, folder):
     files = sorted(folder.iterdir())[::50]
     choose_files(page, files)

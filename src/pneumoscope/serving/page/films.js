@@ -124,13 +124,20 @@ export const ORDERS = {
 const BLIND = ["name", "added"];
 export const orderNames = () => (isBlinded() ? BLIND : Object.keys(ORDERS));
 
+// Whether a film has a decision that is not the finding its readers share.
+function disagrees(film) {
+  const meant = { normal: "negative", pneumonia: "positive" }[film.prediction?.decision], found = referenceOf(film);
+  return Boolean(meant) && LABELS.includes(found) && found !== meant;
+}
+
 // Filters beside those of the decisions, which a blinded reading does not have.
 // A film that was not analysed has no hash, by which readings are kept.
-const READ = { unread: (film) => Boolean(film.sha256) && !isRead(film), read: isRead, differ: readersDiffer };
+const READ = { unread: (film) => Boolean(film.sha256) && !isRead(film), read: isRead, differ: readersDiffer, disagrees };
 export const filterNames = () => {
   const counts = countStates();
   const some = (name) => counts[name] || filter === name;
-  return isBlinded() ? ["all", "unread", "read"] : ["all", ...DECISIONS, ...(some("failed") ? ["failed"] : []), ...(counts.read ? ["unread"] : []), ...(some("differ") ? ["differ"] : [])];
+  if (isBlinded()) return ["all", "unread", "read", ...(!counts.unread && some("disagrees") ? ["disagrees"] : [])]; // it tells of decisions
+  return ["all", ...DECISIONS, ...(some("failed") ? ["failed"] : []), ...(counts.read ? ["unread"] : []), ...["differ", "disagrees"].filter(some)];
 };
 
 const named = ({ path, copies, sha256 }) => [path, ...copies, sha256].some((text) => text.toLowerCase().includes(wanted));

@@ -3,6 +3,7 @@ import { h, put } from "./dom.js";
 import { exportLabels, exportReadings, labelledPaths, patientsOf } from "./exports.js";
 import { allFilms, changed, countStates, labelCounts, labelledFilms } from "./films.js";
 import { LABELS, labelWord, nameFields, namesWrong } from "./labels.js";
+import { matrixOf } from "./performance.js";
 import { anyReading, canBeRead, FINDINGS, isBlinded, isRead, read, readerInUse, readerNames, readingOf, readingsOf, REASONS, renameReader, useBlinded, useReader, withdraw } from "./readings.js";
 import { offers, postJson } from "./service.js";
 import { count, decimal, percent, t } from "./words.js";
@@ -169,20 +170,26 @@ function drawFigures() {
   else if (!measured) put($("figures"), h("p", { class: "soft" }, t("readHint"), offers.adaptations ? ` ${t("readHintAdapts", { fewest: count(FEWEST) })}` : ""));
   // While one reads blinded, how right the detector is would tell what it said.
   else if (isBlinded() && !whole) put($("figures"), h("p", { class: "soft" }, t("figuresHidden")));
-  else put($("figures"), h("p", {}, t("labelsNow", { counts }), " ", measured.undecided ? t("undecidedNow", { count: count(measured.undecided) }) : "", " ", measured.contradictory ? t("differNow", { count: count(measured.contradictory) }) : ""), measured.learnt ? h("p", { class: "soft" }, t("learntNow", { count: count(measured.learnt) })) : "", rightHere(), measured.agreement.map(agreement), adaptHint());
+  else put($("figures"), rightHere(), h("p", {}, t("labelsNow", { counts }), " ", measured.undecided ? t("undecidedNow", { count: count(measured.undecided) }) : "", " ", measured.contradictory ? t("differNow", { count: count(measured.contradictory) }) : ""), measured.learnt ? h("p", { class: "soft" }, t("learntNow", { count: count(measured.learnt) })) : null, measured.agreement.map(agreement), adaptHint());
 }
 
-// Sensitivity and specificity with their intervals, and what has no decision.
+// How often the decision is the finding, finding by decision, sensitivity and specificity with their intervals.
 function rightHere() {
   const { measures, flow, labelled } = measured;
   if (!labelled) return null;
-  const of = (name) => flow[name].normal + flow[name].pneumonia; // those with a decision
-  const without = Object.values(flow).reduce((all, found) => all + found.refer + found.outside + found.rejected, 0);
+  const of = (found) => flow[found].normal + flow[found].pneumonia; // those with a decision
+  const decided = of("normal") + of("pneumonia"), without = labelled - decided;
+  const cell = (found, decision) => [flow[found][decision], found === decision ? "right" : "wrong"];
+  const row = (found) => [cell(found, "pneumonia"), cell(found, "normal"), [flow[found].refer + flow[found].outside, "open"], [flow[found].rejected, "open"]];
   const line = (name, found, films, shown) => [h("dt", {}, t(name)), h("dd", {}, found.value == null ? t("unknown") : `${shown(found.value)}${found.low == null ? "" : ` (${shown(found.low)} – ${shown(found.high)})`}`, films == null ? null : h("small", { class: "soft" }, ` ${t("ofFilms", { count: count(films) })}`))];
-  return [h("dl", { class: "pairs" },
-    line("sensitivity", measures.sensitivity, of("pneumonia"), percent), line("specificity", measures.specificity, of("normal"), percent),
-    line("auc", measures.auc, null, (value) => decimal(value, 3))),
-  h("p", { class: "soft" }, t("withoutDecision", { count: count(without), all: count(labelled) }))];
+  return [
+    h("p", { class: "right-here" }, t(decided === 1 ? "rightOnOne" : "rightOn", { right: count(flow.normal.normal + flow.pneumonia.pneumonia), decided: count(decided) })),
+    h("p", { class: "soft" }, t("findingByDecision")),
+    matrixOf(t("findingByDecision"), ["pneumonia", "normal", "refer", "rejected"].map((name) => t(name)), [row("pneumonia"), row("normal")], ["positive", "negative"].map(labelWord)),
+    h("dl", { class: "pairs" },
+      line("sensitivity", measures.sensitivity, of("pneumonia"), percent), line("specificity", measures.specificity, of("normal"), percent),
+      line("auc", measures.auc, null, (value) => decimal(value, 3))),
+    h("p", { class: "soft" }, t("withoutDecision", { count: count(without), all: count(labelled) }))];
 }
 
 function agreement({ readers, images, same, kappa }) {

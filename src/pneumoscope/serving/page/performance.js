@@ -168,9 +168,8 @@ function drawMovable(node, bundle, own) {
   update({});
 }
 
-// Counts of the test films, those with pneumonia first; a cell is its number and its class.
-function matrixOf(label, columns, rows) {
-  const names = [t("isPneumonia"), t("isNormal")];
+// Counts of films, those with pneumonia first; a cell is its number and its class.
+export function matrixOf(label, columns, rows, names = [t("isPneumonia"), t("isNormal")]) {
   return h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": label },
     h("table", { class: "matrix" },
       h("thead", {}, h("tr", {}, h("td", { class: "corner" }), columns.map((name) => h("th", { scope: "col" }, name)))),
