@@ -193,6 +193,9 @@ def test_a_site_adapts_uses_its_detector_and_goes_back(page, site, browser, phan
     assert record["classes"] == ["clear", "effusion"]
     assert record["result"]["patients_known"]
     expect(card).to_contain_text(f"AUC {record['result']['auc']:.3f}")
+    flow = record["result"]["acceptance"]["flow"]
+    decided = sum(found[name] for found in flow.values() for name in ("clear", "effusion"))
+    expect(card).to_contain_text(f"those of the films with a decision, {decided} of 60 (")
     assert_accessible(page)
     with page.context.expect_page() as caught:
         card.get_by_role("link", name="Report").click()

@@ -575,6 +575,63 @@ def test_settings_of_the_list_survive_a_reload(page, folder):
     expect(page.locator("#prevalence")).to_have_value("12.5")
 
 
+def test_a_single_film_is_removed_from_the_list_alone(context, service, folder):
+    said = []
+    answers = iter([False, True])
+
+    def answer(dialog):
+        said.append(dialog.message)
+        dialog.accept() if next(answers) else dialog.dismiss()
+
+    with opened(context, service, answer) as page:
+        choose_files(page, sorted(folder.iterdir())[4:7])
+        use_reader(page, "Dr Remover")
+        first = chosen(page).inner_text()
+        page.click("#remove-film")
+        expect(page.locator("[data-filter=all]")).to_have_text("all 2")
+        expect(page.locator(f".films .file:has-text('{first}')")).to_have_count(0)
+        assert said == []
+        second = chosen(page).inner_text()
+        press(page, "n")
+        expect(page.locator("#label-counts")).to_have_text("1 of 2 read")
+        page.wait_for_timeout(500)
+        known = len(service.get("/v1/films").json()["entries"])
+        page.click("#remove-film")
+        expect(page.locator("[data-filter=all]")).to_have_text("all 2")
+        page.click("#remove-film")
+        expect(page.locator("[data-filter=all]")).to_have_text("all 1")
+        assert all(second in message for message in said)
+        page.wait_for_timeout(500)
+        page.reload()
+        expect(page.locator("html[data-ready]")).to_have_count(1)
+        expect(page.locator("[data-filter=all]")).to_have_text("all 1")
+        assert len(service.get("/v1/films").json()["entries"]) == known
+        assert [each["finding"] for each in readings_of(service, "Dr Remover")] == ["negative"]
+        # The film that comes again is known as read.
+        page.set_input_files("#files", [folder / second])
+        all_analysed(page, 2)
+        expect(page.locator("#label-counts")).to_have_text("1 of 2 read")
+
+
+def test_a_french_reader_has_a_french_name_until_one_is_given(browser, service):
+    context = browser.new_context(locale="fr-FR", viewport={"width": 1280, "height": 900})
+    with opened(context, service) as page:
+        open_panel(page)
+        assert re.fullmatch(r"Lecteur [0-9a-f]{4}", page.locator("#reader").input_value())
+        page.click("#sample")
+        all_analysed(page, 1)
+        room = page.locator("#comment").evaluate(
+            """(input) => {
+                const context = document.createElement("canvas").getContext("2d"), style = getComputedStyle(input);
+                context.font = style.font;
+                const inside = input.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
+                return inside - context.measureText(input.placeholder).width;
+            }"""
+        )
+        assert room >= 0
+    context.close()
+
+
 def test_clear_asks_and_forgets_what_the_browser_keeps(context, service, folder):
     page = context.new_page()
     page.goto(str(service.base_url))

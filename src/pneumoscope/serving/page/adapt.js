@@ -3,7 +3,7 @@ import { h, put } from "./dom.js";
 import { LABELS, classNames, labelWord, nameFields, namesWrong } from "./labels.js";
 import { link } from "./link.js";
 import { reveal } from "./names.js";
-import { acquisitionWarning, measured, moreFilms, patientsWarning, plain, siteVerdict } from "./performance.js";
+import { acquisitionWarning, decidedOf, measured, moreFilms, patientsWarning, plain, siteVerdict } from "./performance.js";
 import { fileOf, formOf, getJson, post, put as change, remove } from "./service.js";
 import { bytes, count, currentLanguage, t } from "./words.js";
 import { labelCounts, labelledFilms, unlabelledCount } from "./films.js";
@@ -148,7 +148,7 @@ function card(each, used) {
     each.problem ? [h("p", {}, t("failedAdaptation")), h("p", { lang: "en", class: "soft" }, reveal(each.problem))] : null,
     result ? [
       h("p", { class: result.made ? "" : "warn" }, siteVerdict(result)),
-      result.made ? measured(["auc", "sensitivity", "specificity"].map((key) => [key, result.cross_validated[key]])) : null,
+      result.made ? [measured(["auc", "sensitivity", "specificity"].map((key) => [key, result.cross_validated[key]])), h("p", { class: "soft" }, decidedOf(result))] : null,
       h("p", { class: "soft" }, t("beforeAdapting", { auc: plain(parent.value), low: plain(parent.low), high: plain(parent.high) }), " ", moreFilms(result.learning_curve)),
       [warning, patientsWarning(result)].map((words) => words && h("p", { class: "warn", role: "note" }, h("strong", {}, t("warning")), " ", words))] : null,
     h("p", { class: "soft" }, t("adaptedTo", { films: count(result?.films ?? each.negatives + each.positives), patients: result ? count(result.patients) : t("unknown"), began: new Date(each.began).toLocaleString(currentLanguage()) })),

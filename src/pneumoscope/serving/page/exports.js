@@ -1,6 +1,6 @@
 // Predictions and readings as tables, and predictions on paper.
 import { h, save } from "./dom.js";
-import { allFilms, bundleInUse, byUrgency, DECISIONS, labelledFilms, settingsInUse } from "./films.js";
+import { allFilms, bundleInUse, bySuspicion, DECISIONS, labelledFilms, settingsInUse } from "./films.js";
 import { classNames, LABELS, labelWord } from "./labels.js";
 import { isBlinded, isHidden, readingsOf, referenceOf } from "./readings.js";
 import { thumbnail } from "./viewer.js";
@@ -8,7 +8,7 @@ import { kindsOf } from "./verdict.js";
 import { count, currentLanguage, ownClasses, percent, t } from "./words.js";
 
 const ZONES = ["right_upper", "right_middle", "right_lower", "left_upper", "left_middle", "left_lower", "outside"];
-// Pictures on paper: of further films, which are less urgent, the row is enough.
+// Pictures on paper: of further films, which are less suspect, the row is enough.
 const PICTURES = 60;
 
 // The same columns as `pneumoscope predict --out FILE.csv`.
@@ -84,7 +84,7 @@ async function fetchPictures(films) {
   }));
 }
 
-const onPaper = () => allFilms().filter((film) => film.prediction || film.problem).sort(byUrgency);
+const onPaper = () => allFilms().filter((film) => film.prediction || film.problem).sort(bySuspicion);
 
 // The report that is printed, whoever asks for it: the button, or the browser's own print command with the pictures at hand.
 function drawReport() {

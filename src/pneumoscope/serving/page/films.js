@@ -13,7 +13,7 @@ let ordered = null;
 let next = 0;
 let bundle = null;
 let settings = { point: "balanced", prevalence: 0.5 };
-let filter = "all", wanted = "", order = "urgency";
+let filter = "all", wanted = "", order = "suspicion";
 let onChange = () => {};
 
 export const watchFilms = (act) => (onChange = act);
@@ -56,6 +56,11 @@ function storedOf(film) {
   const point = film.stored?.operating_point, threshold = bundle.operating_points[point?.name]?.threshold;
   if (film.stored?.bundle.sha256 !== bundle.sha256 || !(Math.abs(threshold - point.threshold) < 1e-6)) film.stored = null;
   return film.stored;
+}
+
+export function forgetFilm(film) {
+  films = films.filter((each) => each !== film);
+  changed();
 }
 
 export function forgetAll() {
@@ -110,12 +115,12 @@ export function useOrder(name) {
 
 export const stateOf = (film) => film.prediction?.decision ?? (film.problem ? "failed" : "waiting");
 const chanceOf = (film) => film.prediction?.pneumonia_probability ?? -1;
-export const byUrgency = (a, b) => STATES.indexOf(stateOf(a)) - STATES.indexOf(stateOf(b)) || chanceOf(b) - chanceOf(a) || a.id - b.id;
+export const bySuspicion = (a, b) => STATES.indexOf(stateOf(a)) - STATES.indexOf(stateOf(b)) || chanceOf(b) - chanceOf(a) || a.id - b.id;
 const byName = (a, b) => a.path.localeCompare(b.path, undefined, { numeric: true }) || a.id - b.id;
 
 export const ORDERS = {
-  urgency: byUrgency,
-  unread: (a, b) => isRead(a) - isRead(b) || byUrgency(a, b),
+  suspicion: bySuspicion,
+  unread: (a, b) => isRead(a) - isRead(b) || bySuspicion(a, b),
   probability: (a, b) => chanceOf(b) - chanceOf(a) || a.id - b.id,
   name: byName,
   added: (a, b) => a.id - b.id,

@@ -4,7 +4,7 @@ import { h } from "./dom.js";
 import { PRESETS } from "./greys.js";
 import { othersOf, drawOthers } from "./patients.js";
 import { t } from "./words.js";
-import { Stage } from "./viewer.js";
+import { FIRST_TOOL, Stage } from "./viewer.js";
 
 const $ = (id) => document.getElementById(id);
 // A key held for longer than so many milliseconds acts while it is held.
@@ -86,7 +86,9 @@ function nextPreset() {
   if (stage) usePreset(stage.nextPreset());
 }
 
-function useTool(tool) {
+// Where none is chosen at first, the one in use is put away by itself.
+function useTool(wanted) {
+  const tool = FIRST_TOOL === null && active.tool === wanted ? null : wanted;
   stages.forEach((stage) => stage.use(tool));
   refresh();
 }

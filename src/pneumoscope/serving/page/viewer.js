@@ -11,6 +11,9 @@ import { t } from "./words.js";
 const KEPT = 6;
 const films = new Map();
 
+// Where a finger points, none: a swipe over the film moves the page, until a person has chosen a tool.
+export const FIRST_TOOL = matchMedia("(pointer: coarse)").matches ? null : "window";
+
 // More pixels than a frame has time for: painted coarser while the window is dragged, and halved before they are wanted.
 const MANY = 2e6;
 
@@ -90,7 +93,7 @@ export class Stage {
     this.item = null;
     this.film = null;
     this.missing = null; // code of the problem for which the film is not shown
-    this.tool = "window";
+    this.use(FIRST_TOOL);
     this.evidence = 0;
     this.headerWanted = false;
     this.pointers = new Map();
@@ -380,6 +383,7 @@ export class Stage {
   useLoupe(on) {
     this.spot ??= this.film ? this.toFilm({ x: this.width / 2, y: this.height / 2 }) : null;
     this.loupe.toggle(on);
+    this.letScroll();
   }
 
   at(event) {
@@ -476,10 +480,16 @@ export class Stage {
     else this.drag = take(this, from);
   }
 
+  // A finger that does nothing to the film moves the page.
+  letScroll() {
+    this.node.classList.toggle("free", !this.tool && !this.loupe.on);
+  }
+
   use(tool) {
     this.endLine();
     this.tool = tool;
     this.node.classList.toggle("panning", tool === "pan");
+    this.letScroll();
   }
 
   explain(...words) {
