@@ -1,6 +1,8 @@
 """The history's file: who may read it, and what happens while another program holds it."""
 
+import asyncio
 import contextlib
+import io
 import os
 import re
 import sqlite3
@@ -11,11 +13,15 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from pneumoscope.errors import ConfigError
+from pneumoscope.inference.detector import load_detector
 from pneumoscope.serving.history import History
 from pneumoscope.serving.settings import Settings
 from serving.conftest import running
@@ -191,6 +197,64 @@ def test_what_is_deleted_is_in_none_of_the_files(tmp_path, phantom_bundle, films
         service.get("/v1/history")
         assert service.delete("/v1/history").json() == {"deleted": 1}
         assert not any(b"Anna-Muster" in one.read_bytes() for one in tmp_path.iterdir())
+
+
+def picture(levels):
+    """PNG file of grey levels."""
+    stream = io.BytesIO()
+    Image.fromarray(levels).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def test_a_restart_does_not_silence_the_drift_alarm(tmp_path, phantom_bundle, films):
+    told = {"bundle": str(phantom_bundle), "history": tmp_path / "h"}
+    grey = picture(np.full((256, 256), 128, dtype=np.uint8))
+    with running(**told) as service:
+        for content in (films[0].read_bytes(), *(film.read_bytes() for film in films), grey, b"no image"):
+            service.post("/v1/predict", content=content)
+        drift = service.get("/v1/drift").json()
+    assert (drift["images"], drift["rejected"]) == (len(films) + 1, 1)
+    with running(**told) as service:
+        assert service.get("/v1/drift").json() == drift
+        [broken, rejected, *_] = service.get("/v1/history").json()["entries"]
+        assert "statistics" not in rejected["prediction"]
+        for entry in (broken, rejected):
+            service.delete(f"/v1/history/{entry['id']}")
+    with running(**told) as service:
+        known = service.get("/v1/drift").json()
+        assert (known["images"], known["rejected"]) == (len(films), 0)
+
+
+def test_the_drift_window_is_filled_with_the_newest_of_the_same_bundle(tmp_path, phantom_bundle, films):
+    detector = load_detector(phantom_bundle)
+    predictions = [detector.predict(film.read_bytes()) for film in films[:5]]
+    foreign = replace(predictions[4], bundle=replace(predictions[4].bundle, sha256="0" * 64))
+    hashes = [each.sha256 for each in predictions]
+    history = History(tmp_path / "h")
+
+    async def keep():
+        for some in (predictions[:4], [foreign, detector.predict(b"no image")], predictions[:1]):
+            await history.add(some)
+
+    asyncio.run(keep())
+    found = history.statistics(detector.bundle.sha256, 3, lambda sha256: sha256 != hashes[2])
+    history.close()
+    assert found == [(each.sha256, each.statistics) for each in (predictions[1], predictions[3], predictions[0])]
+
+
+def test_a_file_of_before_gets_the_column_and_counts_from_then_on(tmp_path, phantom_bundle, films):
+    told = {"bundle": str(phantom_bundle), "history": tmp_path / "h"}
+    with running(**told) as service:
+        service.post("/v1/predict", content=films[0].read_bytes())
+    with contextlib.closing(sqlite3.connect(tmp_path / "h")) as connection, connection:
+        connection.execute("DROP INDEX by_bundle")
+        connection.execute("ALTER TABLE decisions DROP COLUMN statistics")
+    with running(**told) as service:
+        assert service.get("/v1/drift").json()["images"] == 0
+        assert len(service.get("/v1/history").json()["entries"]) == 1
+        service.post("/v1/predict", content=films[1].read_bytes())
+    with running(**told) as service:
+        assert service.get("/v1/drift").json()["images"] == 1
 
 
 def test_decisions_are_counted_by_day_and_hour(tmp_path, phantom_bundle, films):

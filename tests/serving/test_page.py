@@ -119,6 +119,12 @@ def shown(page, stage=0):
     return grey_levels(page, stage)
 
 
+def press(page, key):
+    """Presses a key once the film is shown: before, no finding is taken."""
+    expect(page.locator(".stage canvas").first).to_be_visible(timeout=SECONDS)
+    page.keyboard.press(key)
+
+
 def drag(page, selector, dx, dy):
     box = page.locator(selector).first.bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
@@ -128,17 +134,19 @@ def drag(page, selector, dx, dy):
     page.mouse.up()
 
 
-def test_dropped_films_show_the_detectors_decisions_the_most_urgent_first(page, six):
+def test_dropped_films_show_the_detectors_decisions_suspected_pneumonia_first(page, six):
     for file in six:
         drop(page, file.name, file.read_bytes())
     all_analysed(page, 6)
     detector = load_detector()
     told = {file.name: detector.predict(file) for file in six}
     names = page.locator(".films .file").all_inner_texts()
-    urgency = {"pneumonia": 0, "refer": 1, "normal": 2}
-    expected = sorted(told, key=lambda name: (urgency[told[name].decision], -told[name].pneumonia_probability))
+    place = {"pneumonia": 0, "refer": 1, "normal": 2}
+    expected = sorted(told, key=lambda name: (place[told[name].decision], -told[name].pneumonia_probability))
     assert names == expected
     assert page.locator(".films .decision").all_inner_texts() == [told[name].decision for name in names]
+    expect(page.locator("#order option:checked")).to_have_text("suspected pneumonia first")
+    assert "urgent" not in page.evaluate("async () => JSON.stringify((await import('/page/words.js')).allWords)")
     chances = page.locator(".films .chance").all_inner_texts()
     assert chances == [f"{100 * told[name].pneumonia_probability:.1f}%" for name in names]
     expect(page.locator(".films [aria-current=true] .file")).to_have_text(names[0])
@@ -165,7 +173,7 @@ def test_the_zones_that_carry_the_evidence_are_named(page, six, phantoms, tmp_pa
         for share, name in named
     )
     expect(page.locator("#verdict")).to_contain_text(
-        f"Evidence for pneumonia by lung zone, the patient's sides: {words or 'no zone with 20 %'}."
+        f"Share of the evidence for pneumonia by lung zone, the patient’s sides: {words or 'no zone with 20 %'}."
     )
     page.click(f".films button:has-text('{unclear.name}')")
     expect(page.locator("#verdict")).to_contain_text("Lung zones not placed")
@@ -309,6 +317,11 @@ def test_the_report_prints_with_pictures(page, six, photograph):
     report = page.locator("#report")
     expect(report).to_be_visible()
     expect(page.locator("main")).to_be_hidden()
+    # In the dark theme too what is said on paper is dark on white.
+    looks = report.locator(".warn").evaluate(
+        "(node) => [getComputedStyle(node).color, getComputedStyle(node).backgroundColor]"
+    )
+    assert looks == ["rgb(0, 0, 0)", "rgba(0, 0, 0, 0)"]
     expect(report.locator("tbody tr")).to_have_count(7)
     expect(report.locator("img")).to_have_count(7)
     expect(report).to_contain_text("Research use only. Not a medical device.")
@@ -743,8 +756,8 @@ def test_a_bundle_with_a_sites_own_classes_speaks_of_these_alone(browser, own_cl
             assert row.locator(".decision").inner_text() == prediction.outcome
             assert row.locator(".chance").inner_text() == ("" if probability is None else f"{100 * probability:.1f}%")
             assert row.locator(".mark").count() == (probability is not None and not prediction.validated)
-        urgency = {"opacity": 0, "refer": 1, "clear": 2, "rejected": 3}
-        shown_first = [urgency[name] for name in page.locator(".films .decision").all_inner_texts()]
+        place = {"opacity": 0, "refer": 1, "clear": 2, "rejected": 3}
+        shown_first = [place[name] for name in page.locator(".films .decision").all_inner_texts()]
         assert shown_first == sorted(shown_first)
         expect(page.locator("#verdict")).to_contain_text("probability of opacity")
         for name, outcome in (("pneumonia", "opacity"), ("normal", "clear")):
@@ -881,6 +894,46 @@ def test_axe_finds_nothing_serious(page, workbench, six, photograph, theme, part
     assert not serious, json.dumps([(one["id"], [n["target"] for n in one["nodes"]][:5]) for one in serious])
 
 
+def swipe_down(page, by):
+    """Where the page lies after one finger has gone down on the film by so many pixels."""
+    box = page.locator(".stage").first.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    touch = page.context.new_cdp_session(page)
+    for step in range(0, by + 1, 10):
+        kind = "touchMove" if step else "touchStart"
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y + step}]})
+        page.wait_for_timeout(16)
+    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    page.wait_for_timeout(100)
+    return page.evaluate("() => scrollY")
+
+
+def test_a_finger_on_the_film_moves_the_page_until_a_tool_is_chosen(browser, workbench, six):
+    context = browser.new_context(
+        viewport={"width": 390, "height": 664}, has_touch=True, is_mobile=True, locale="en-GB"
+    )
+    page = context.new_page()
+    page.goto(str(workbench.base_url))
+    expect(page.locator("html[data-ready]")).to_have_count(1)
+    choose_files(page, six[:1])
+    page.locator(".films [data-film]").tap()
+    levels = page.locator(".stage .levels")
+    expect(levels).to_contain_text("W 255 L 128")
+    before = page.evaluate("() => scrollY")
+    assert swipe_down(page, 150) < before - 100
+    expect(levels).to_contain_text("W 255 L 128")
+    window = page.locator("#tool-window")
+    expect(window).to_have_attribute("aria-pressed", "false")
+    window.tap()
+    expect(window).to_have_attribute("aria-pressed", "true")
+    before = page.evaluate("() => scrollY")
+    assert swipe_down(page, 100) == before
+    expect(levels).not_to_contain_text("W 255 L 128")
+    window.tap()
+    assert swipe_down(page, 100) < before
+    context.close()
+
+
 def test_it_fits_a_phone(browser, workbench, six):
     context = browser.new_context(
         viewport={"width": 375, "height": 700}, has_touch=True, is_mobile=True, locale="en-GB"
@@ -890,7 +943,9 @@ def test_it_fits_a_phone(browser, workbench, six):
     expect(page.locator("html[data-ready]")).to_have_count(1)
     choose_files(page, six[:2])
     page.locator(".films [data-film]").last.tap()
-    expect(page.locator(".stage").first).to_be_in_viewport(ratio=0.5)
+    expect(page.locator(".stage").first).to_be_in_viewport(ratio=0.95)
+    expect(page.locator("#verdict .decision")).to_be_in_viewport()
+    expect(page.locator("#verdict .chance")).to_be_in_viewport()
     for part in ("worklist", "performance", "watch", "about"):
         page.goto(f"{workbench.base_url}/#{part}")
         expect(page.locator(f"#page-{part}")).to_be_visible()

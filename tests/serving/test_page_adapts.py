@@ -16,7 +16,7 @@ from bundles import bundle_of, lively_nano
 from pneumoscope.data.sources import open_source
 from pneumoscope.types import Finding
 from serving.conftest import running
-from serving.test_page import READABLE, SECONDS, SITE, choose_files
+from serving.test_page import READABLE, SECONDS, SITE, choose_files, press
 
 pytestmark = pytest.mark.integration
 
@@ -44,7 +44,8 @@ def opened_page(context, site):
     opened.set_default_timeout(SECONDS)
     opened.wrong = []
     opened.on("pageerror", lambda error: opened.wrong.append(str(error)))
-    opened.on("dialog", lambda dialog: dialog.accept())
+    opened.asked = []
+    opened.on("dialog", lambda dialog: (opened.asked.append(dialog.message), dialog.accept()))
     opened.goto(str(site.base_url))
     expect(opened.locator("html[data-ready]")).to_have_count(1)
     return opened
@@ -66,7 +67,7 @@ def label_all(page, files):
         current = page.locator(".films [aria-current=true]")
         name = current.locator(".file").inner_text()
         key = "p" if name in positive else "n"
-        page.keyboard.press(key)
+        press(page, key)
         expect(current.locator(".label")).to_have_count(1)
         if number < len(files) - 1:
             page.keyboard.press("j")
@@ -80,17 +81,22 @@ def test_films_are_labelled_by_keys_and_buttons_and_counted(page, phantoms):
     current = page.locator(".films [aria-current=true]")
     expect(current).to_have_count(1)
     name = current.locator(".file").inner_text()
-    page.keyboard.press("p")
+    press(page, "p")
     expect(current.locator(".label")).to_have_text("your finding: pneumonia")
     expect(page.locator("#label-counts")).to_have_text("1 of 3 read")
-    expect(page.locator("#announcement")).to_have_text(f"Your finding on {name}: pneumonia.")
+    expect(page.locator("#given")).to_have_text(f"Your finding on {name}: pneumonia.")
+    expect(page.locator("#given")).to_be_in_viewport()
     expect(page.locator("#label-positive")).to_have_attribute("aria-pressed", "true")
-    page.keyboard.press("n")
+    press(page, "n")
     expect(current.locator(".label")).to_have_text("your finding: normal")
-    for key in ("n", "u"):
-        page.keyboard.press(key)
+    # The same key by accident changes nothing; U withdraws, and so does the pressed button.
+    press(page, "n")
+    expect(current.locator(".label")).to_have_text("your finding: normal")
+    expect(page.locator("#given")).to_have_text(f"Your finding on {name}: normal.")
+    for withdraw in (lambda: page.keyboard.press("u"), lambda: page.click("#label-negative")):
+        withdraw()
         expect(current.locator(".label")).to_have_count(0)
-        expect(page.locator("#announcement")).to_have_text(f"No finding on {name}.")
+        expect(page.locator("#given")).to_have_text(f"No finding on {name}.")
         page.click("#label-negative")
         expect(current.locator(".label")).to_have_text("your finding: normal")
         expect(page.locator("#label-negative")).to_be_focused()
@@ -127,7 +133,7 @@ def test_the_exported_table_is_read_where_it_lies_beside_the_films(page, phantom
         page.get_by_label("Positive class").fill(names[1])
     for number, name in enumerate(odd):
         page.locator(".films button").filter(has=page.get_by_text(name, exact=True)).click()
-        page.keyboard.press("pn"[number % 2])
+        press(page, "pn"[number % 2])
     expect(page.locator(".films .label")).to_have_count(len(odd))
     page.evaluate("() => { document.getElementById('labelling').open = true; }")
     with page.expect_download() as caught:
@@ -187,6 +193,9 @@ def test_a_site_adapts_uses_its_detector_and_goes_back(page, site, browser, phan
     assert record["classes"] == ["clear", "effusion"]
     assert record["result"]["patients_known"]
     expect(card).to_contain_text(f"AUC {record['result']['auc']:.3f}")
+    flow = record["result"]["acceptance"]["flow"]
+    decided = sum(found[name] for found in flow.values() for name in ("clear", "effusion"))
+    expect(card).to_contain_text(f"those of the films with a decision, {decided} of 60 (")
     assert_accessible(page)
     with page.context.expect_page() as caught:
         card.get_by_role("link", name="Report").click()
@@ -196,6 +205,9 @@ def test_a_site_adapts_uses_its_detector_and_goes_back(page, site, browser, phan
     report.close()
     card.get_by_role("button", name="Use this detector").click()
     expect(card.locator(".used")).to_have_text("in use", timeout=SECONDS)
+    assert page.asked == [
+        "Everybody who uses this service gets st-mary from now on, and the films of every open worklist are analysed again. Go on?"
+    ]
     for language, words in (("en", "clear / effusion"), ("fr", "Revenir à l’original")):
         page.select_option("#language", language)
         expect(card).to_contain_text(words)
@@ -211,16 +223,25 @@ def test_a_site_adapts_uses_its_detector_and_goes_back(page, site, browser, phan
     expect(page.locator(".films .waiting")).to_have_count(0, timeout=SECONDS)
     assert set(page.locator(".films .decision").all_inner_texts()) <= {"clear", "effusion", "refer", "rejected"}
     expect(page.locator("#figures")).to_contain_text("Findings: 20 clear, 40 effusion.")
-    # A page that was open before notices with its next prediction.
-    expect(other.locator("#detector")).to_have_text("Detector: nano 1.")
-    other.set_input_files("#files", [str(list(files.values())[1])])
+    # A page that was open before notices and says so, though nobody does anything on it.
+    note = other.locator("#detector-note")
+    expect(note).to_be_visible(timeout=SECONDS)
+    expect(note).to_contain_text("For all who use it, the service now predicts with st-mary 1")
     expect(other.locator("#detector")).to_have_text("Detector: st-mary 1.")
     expect(other.locator("[data-filter=pneumonia]")).to_contain_text("effusion")
     expect(other.locator(".films .waiting")).to_have_count(0, timeout=SECONDS)
     assert set(other.locator(".films .decision").all_inner_texts()) <= {"clear", "effusion", "refer", "rejected"}
+    other.reload()
+    expect(note).to_have_text(
+        re.compile("^This service predicts with a detector that was adapted to a site: st-mary 1")
+    )
+    note.get_by_role("button").click()
+    expect(note).to_be_hidden()
     page.click("a[href='#adapt'] >> nth=0")
     card.get_by_role("button", name="Back to the original").click()
     expect(card.get_by_role("button", name="Use this detector")).to_be_enabled(timeout=SECONDS)
+    assert "the service’s own detector" in page.asked[-1]
+    expect(note).to_contain_text("now predicts with nano 1", timeout=SECONDS)
     card.get_by_role("button", name="Delete").click()
     expect(view).to_contain_text("None yet.")
     assert site.get("/v1/bundle").json()["name"] == "nano"
@@ -230,7 +251,7 @@ def test_a_site_adapts_uses_its_detector_and_goes_back(page, site, browser, phan
 
 def test_labels_keep_their_names_when_the_service_changes_its_bundle(page, site, phantoms):
     choose_files(page, sorted(phantoms.rglob("*.jpeg"))[:1])
-    page.keyboard.press("n")
+    press(page, "n")
     page.evaluate(
         """async () => {
             const { useClassNames } = await import("/page/labels.js");
@@ -255,7 +276,7 @@ def test_more_than_the_service_takes_is_said_before_anything_is_sent(browser, ph
         page = opened_page(browser.new_context(locale="en-GB"), service)
         choose_files(page, sorted(phantoms.rglob("*.jpeg"))[:2])
         for key in "njp":
-            page.keyboard.press(key)
+            press(page, key)
         page.click("a[href='#adapt'] >> nth=0")
         view = page.locator("#page-adapt")
         expect(view).to_contain_text("Labelled are 2 films of 0.0")
@@ -279,16 +300,16 @@ def test_a_labelled_worklist_is_accessible_and_fits_a_phone(page, phantoms):
     page.click("#labelling summary")
     page.keyboard.press("Escape")
     page.locator(".films button").first.click()
-    page.keyboard.press("p")
+    press(page, "p")
     page.keyboard.press("j")
-    page.keyboard.press("n")
+    press(page, "n")
     expect(page.locator(".films .label")).to_have_count(2)
     assert_accessible(page)
 
 
 def test_what_keeps_from_adapting_is_told(page, site, phantoms):
     choose_files(page, sorted(phantoms.rglob("*.jpeg"))[:2])
-    page.keyboard.press("p")
+    press(page, "p")
     page.click("a[href='#adapt'] >> nth=0")
     view = page.locator("#page-adapt")
     expect(view).to_contain_text("39 more to label: 20 normal, 19 pneumonia.")
@@ -307,13 +328,43 @@ def test_a_service_that_may_not_adapt_offers_labels_alone(browser, phantom_bundl
         context = browser.new_context(locale="fr-FR")
         page = opened_page(context, service)
         choose_files(page, sorted(phantoms.rglob("*.jpeg"))[:1])
-        page.keyboard.press("n")
+        press(page, "n")
         expect(page.locator("#label-counts")).to_have_text("1 lues sur 1")
         page.click("#labelling summary")
         for link in page.locator("[data-adapts]").all():
             expect(link).to_be_hidden()
         page.goto(f"{service.base_url}/#adapt")
         expect(page.locator("#page-adapt")).to_contain_text("lancé sans --adaptations DOSSIER")
+        context.close()
+
+
+def test_a_service_that_may_not_adapt_says_how_it_would(browser, phantoms):
+    with running(bundle="nano") as service:
+        context = browser.new_context(locale="en-GB")
+        page = opened_page(context, service)
+        expect(page.locator("#welcome li")).to_have_count(3)
+        expect(page.locator("#welcome")).not_to_contain_text("adapt")
+        page.evaluate("() => { document.getElementById('labelling').open = true; }")
+        figures = page.locator("#figures")
+        expect(figures).to_contain_text("Give your finding")
+        expect(figures).not_to_contain_text("adapt")
+        files = [file for file in sorted(phantoms.rglob("*.jpeg")) if "train" in file.parts]
+        choose_files(page, files)
+        page.evaluate(
+            """async (positive) => {
+                const [{ allFilms, changed }, { read }] = await Promise.all([import("/page/films.js"), import("/page/readings.js")]);
+                for (const film of allFilms()) read(film, { finding: positive.includes(film.name) ? "positive" : "negative" });
+                changed();
+            }""",
+            [file.name for file in files if "PNEUMONIA" in file.parts],
+        )
+        how = "start the service with --adaptations FOLDER"
+        expect(figures).to_contain_text(how)
+        drift = service.get("/v1/drift").json()
+        statistics = {name: moved | {"drift": "drifted"} for name, moved in drift["statistics"].items()}
+        page.route("**/v1/drift", lambda route: route.fulfill(json=drift | {"statistics": statistics}))
+        page.click("a[href='#watch']")
+        expect(page.locator("#page-watch .advice").first).to_contain_text(how)
         context.close()
 
 
@@ -337,6 +388,7 @@ def test_an_adapted_bundle_makes_no_claim_of_the_detectors_that_ship(browser, ad
         assert "children" not in service.get("/v1/openapi.json").json()["info"]["description"]
         context = browser.new_context(locale="en-GB")
         page = opened_page(context, service)
+        expect(page.locator("#detector-note")).to_contain_text("was adapted to a site")
         choose_files(page, sorted(phantoms.rglob("*.jpeg"))[:2])
         for language in ("en", "fr"):
             page.select_option("#language", language)

@@ -16,7 +16,7 @@ from pneumoscope.data.phantom import phantom_image
 from pneumoscope.data.reading import read_grey
 from radiographs import write_dicom
 from serving.conftest import running
-from serving.test_page import SECONDS, all_analysed, choose_files, shown
+from serving.test_page import SECONDS, all_analysed, choose_files, press, shown
 
 pytestmark = pytest.mark.integration
 
@@ -113,7 +113,7 @@ def read_on(page, count, other=()):
         finding = truth(name)
         if number in other:
             finding = {"positive": "negative", "negative": "positive"}[finding]
-        page.keyboard.press(KEYS[finding])
+        press(page, KEYS[finding])
         expect(page.locator(".films [aria-current=true] .label")).to_have_count(1)
         found[name] = finding
     return found
@@ -172,7 +172,7 @@ def test_a_reading_session_of_500_films(page, service, folder, phantom_bundle, p
         expect(chosen(page)).to_have_text(name)
         expect(page.locator("#verdict .decision")).to_have_count(0)
         finding = truth(name) if place else {"positive": "negative", "negative": "positive"}[truth(name)]
-        page.keyboard.press(KEYS[finding])
+        press(page, KEYS[finding])
         expect(page.locator("#verdict .decision")).to_have_count(1)
         second[name] = finding
     page.fill("#search-films", "")
@@ -234,7 +234,7 @@ def test_findings_have_a_reason_and_a_comment_and_are_withdrawn(page, folder, se
     use_reader(page, "Dr D")
     page.keyboard.press("r")
     expect(page.locator("#reason")).to_be_disabled()
-    page.keyboard.press("d")
+    press(page, "d")
     expect(page.locator(".films [aria-current=true] .label")).to_have_text("your finding: cannot say")
     page.select_option("#reason", "positioning")
     page.fill("#comment", "rotated; «see earlier film»")
@@ -288,13 +288,43 @@ def test_a_readers_name_is_corrected_with_all_readings_under_it(context, folder,
     assert {each["sha256"]: each["time"] for each in readings_of(service, "Dr Misspelt")} == before
 
 
+def test_a_film_that_is_not_shown_gets_no_finding_until_it_is(page, folder):
+    names = ("/v1/film", "/v1/readings")
+    held = []
+    page.route("**/v1/film", lambda route: held.append(route))
+    choose_files(page, sorted(folder.iterdir())[:1])
+    use_reader(page, "Dr Hasty")
+    said = page.locator("#given")
+    expect(page.locator(".stage .none")).to_have_text("Decoding …")
+    for way in (lambda: page.keyboard.press("n"), lambda: page.click("#label-positive")):
+        way()
+        expect(said).to_have_text("The film is not shown yet: no finding was taken.")
+    expect(page.locator(".films .label")).to_have_count(0)
+    # The service stops, and answers again: nobody need open the film anew.
+    for name in names:
+        page.route(f"**{name}", lambda route: route.abort())
+    for route in held:
+        route.abort()
+    expect(page.locator(".stage .none")).to_have_text("The service does not answer. Is it still running?")
+    page.keyboard.press("n")
+    expect(page.locator(".films .label")).to_have_count(0)
+    page.unroute("**/v1/film")
+    expect(page.locator(".stage canvas")).to_be_visible(timeout=SECONDS)
+    expect(said).to_have_text("")
+    page.keyboard.press("n")
+    expect(page.locator(".films .label")).to_have_count(1)
+    expect(page.locator("#unsent")).to_have_text("1 finding is not on the service yet; it is sent again.")
+    page.unroute("**/v1/readings")
+    expect(page.locator("#unsent")).to_have_text("", timeout=SECONDS)
+
+
 @pytest.mark.parametrize("key", ["Enter", "Escape"])
 def test_keys_after_the_name_are_findings(page, folder, key):
     choose_files(page, sorted(folder.iterdir())[:1])
     open_panel(page)
     page.fill("#reader", f"Dr {key}")
     page.press("#reader", key)
-    page.keyboard.press("p")
+    press(page, "p")
     expect(page.locator("#label-counts")).to_have_text("1 of 1 read")
     expect(page.locator("#reader")).to_have_value(f"Dr {key}")
 
@@ -328,7 +358,7 @@ def test_two_tabs_have_one_list(page, context, service, folder):
         expect(other.locator("#label-counts")).to_have_text("1 of 2 read")
         other.bring_to_front()
         other.keyboard.press("r")
-        other.keyboard.press("d")  # a reading that came from the other tab is changed and kept as any other
+        press(other, "d")  # a reading that came from the other tab is changed and kept as any other
         expect(other.locator("#label-counts")).to_have_text("2 of 2 read")
         expect(page.locator("#label-counts")).to_have_text("2 of 2 read")
         page.click("#clear")
@@ -361,7 +391,7 @@ def test_agreeing_takes_the_detectors_decision(page, folder):
         expect(page.locator(".films [aria-current=true] .label")).to_have_count(0)
         page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
         decision = page.locator("#verdict .decision").inner_text()
-        page.keyboard.press("a")
+        press(page, "a")
         expected = [f"your finding: {decision}"] if decision in ("normal", "pneumonia") else []
         expect(page.locator(".films [aria-current=true] .label")).to_have_text(expected)
 
@@ -375,15 +405,15 @@ def test_a_blinded_finding_that_is_changed_after_the_decision_was_shown_is_blind
     page.evaluate("() => document.activeElement.blur()")
     for keys in ("rp", "rn"):
         for key in keys:
-            page.keyboard.press(key)
+            press(page, key)
     expect(page.locator("#label-counts")).to_have_text("2 of 2 read")
-    page.keyboard.press("d")
+    press(page, "d")
     rows = saved(page, "#csv-readings", tmp_path / "readings.csv")
     mine = {row["finding"]: row["blinded"] for row in rows if row["reader"] == "Dr F"}
     assert mine == {"pneumonia": "true", "undecided": "false"}
     # Withdrawn and given again: the decision was seen.
     page.keyboard.press("u")
-    page.keyboard.press("n")
+    press(page, "n")
     rows = saved(page, "#csv-readings", tmp_path / "readings.csv")
     assert {row["finding"]: row["blinded"] for row in rows if row["reader"] == "Dr F"} == {
         "pneumonia": "true",
@@ -398,9 +428,9 @@ def test_a_decision_that_was_open_makes_no_blinded_reading(page, folder, tmp_pat
     opened_one = chosen(page).inner_text()
     page.check("#blinded")
     page.evaluate("() => document.activeElement.blur()")
-    page.keyboard.press("n")
+    press(page, "n")
     page.keyboard.press("r")
-    page.keyboard.press("n")
+    press(page, "n")
     expect(page.locator("#label-counts")).to_have_text("2 of 2 read")
     rows = saved(page, "#csv-readings", tmp_path / "readings.csv")
     mine = {row["path"]: row["blinded"] for row in rows if row["reader"] == "Dr H"}
@@ -413,7 +443,7 @@ def test_readings_without_a_name_become_those_of_the_name_that_is_given(page, fo
     open_panel(page)
     nobody = page.locator("#reader").input_value()
     assert re.fullmatch(r"Reader [0-9a-f]{4}", nobody)
-    page.keyboard.press("p")
+    press(page, "p")
     expect(page.locator(".films .label")).to_have_count(1)
     use_reader(page, "Dr I")
     expect(page.locator(".films .label")).to_have_text("your finding: pneumonia")
@@ -429,7 +459,7 @@ def test_readings_that_were_deleted_on_the_service_do_not_come_back(context, pha
     ):
         choose_files(page, sorted(folder.iterdir())[:1])
         use_reader(page, "Dr J")
-        page.keyboard.press("p")
+        press(page, "p")
         page.wait_for_timeout(500)
         assert len(own.get("/v1/readings").json()["readings"]) == 1
         own.delete("/v1/history")
@@ -457,6 +487,52 @@ def test_films_whose_headers_all_name_one_patient_are_anonymous(page, folder, tm
     read_on(page, 1)
     rows = saved(page, "#csv-labels", films / "labels.csv")
     assert len({row["patient"] for row in rows}) == 2
+
+
+def test_the_panel_says_how_often_the_detector_was_right_and_on_which_films_not(page, folder):
+    choose_files(page, sorted(folder.iterdir())[::40])
+    use_reader(page, "Dr Right")
+    found = read_on(page, 13, other=range(0, 13, 3))
+    decided = page.evaluate(
+        """async () => {
+            const { allFilms } = await import("/page/films.js");
+            return Object.fromEntries(allFilms().map(({ name, prediction }) => [name, prediction.decision]));
+        }"""
+    )
+    word = {"positive": "pneumonia", "negative": "normal"}
+    pairs = [(word[finding], decided[name]) for name, finding in found.items()]
+    with_decision = [pair for pair in pairs if pair[1] in ("pneumonia", "normal")]
+    right = sum(finding == decision for finding, decision in with_decision)
+    wrong = len(with_decision) - right
+    assert right
+    assert wrong
+    figures = page.locator("#figures")
+    expect(figures.locator("p").first).to_have_text(f"Right on {right} of {len(with_decision)} films with a decision")
+    cells = [int(text) for text in figures.locator(".matrix td:not(.corner)").all_inner_texts()]
+    columns = ("pneumonia", "normal", "refer", "rejected")
+    assert cells == [pairs.count((finding, each)) for finding in ("pneumonia", "normal") for each in columns]
+    filtered = page.locator("[data-filter=disagrees]")
+    expect(filtered).to_have_text(f"detector disagrees {wrong}")
+    filtered.click()
+    expect(page.locator(".films .file")).to_have_count(wrong)
+    for name in page.locator(".films .file").all_inner_texts():
+        assert word[found[name]] != decided[name]
+    page.click("[data-filter=all]")
+
+    page.evaluate("() => window.dispatchEvent(new Event('beforeprint'))")
+    paper = page.locator("#report")
+    column = paper.locator("th").all_text_contents().index("Finding")
+    for row in paper.locator("tbody tr").all():
+        cells = row.locator("td").all_text_contents()
+        [name] = [name for name in found if cells[1].startswith(name)]
+        assert cells[column] == word[found[name]]
+    # Who reads blinded learns nothing of it, neither on paper.
+    page.check("#blinded")
+    page.evaluate("() => window.dispatchEvent(new Event('beforeprint'))")
+    assert "Finding" not in paper.locator("th").all_text_contents()
+    expect(filtered).to_have_count(1)  # all are read
+    use_reader(page, "Dr Unaware")
+    expect(filtered).to_have_count(0)
 
 
 def test_the_list_is_searched_and_ordered(page, folder):
@@ -499,6 +575,63 @@ def test_settings_of_the_list_survive_a_reload(page, folder):
     expect(page.locator("#prevalence")).to_have_value("12.5")
 
 
+def test_a_single_film_is_removed_from_the_list_alone(context, service, folder):
+    said = []
+    answers = iter([False, True])
+
+    def answer(dialog):
+        said.append(dialog.message)
+        dialog.accept() if next(answers) else dialog.dismiss()
+
+    with opened(context, service, answer) as page:
+        choose_files(page, sorted(folder.iterdir())[4:7])
+        use_reader(page, "Dr Remover")
+        first = chosen(page).inner_text()
+        page.click("#remove-film")
+        expect(page.locator("[data-filter=all]")).to_have_text("all 2")
+        expect(page.locator(f".films .file:has-text('{first}')")).to_have_count(0)
+        assert said == []
+        second = chosen(page).inner_text()
+        press(page, "n")
+        expect(page.locator("#label-counts")).to_have_text("1 of 2 read")
+        page.wait_for_timeout(500)
+        known = len(service.get("/v1/films").json()["entries"])
+        page.click("#remove-film")
+        expect(page.locator("[data-filter=all]")).to_have_text("all 2")
+        page.click("#remove-film")
+        expect(page.locator("[data-filter=all]")).to_have_text("all 1")
+        assert all(second in message for message in said)
+        page.wait_for_timeout(500)
+        page.reload()
+        expect(page.locator("html[data-ready]")).to_have_count(1)
+        expect(page.locator("[data-filter=all]")).to_have_text("all 1")
+        assert len(service.get("/v1/films").json()["entries"]) == known
+        assert [each["finding"] for each in readings_of(service, "Dr Remover")] == ["negative"]
+        # The film that comes again is known as read.
+        page.set_input_files("#files", [folder / second])
+        all_analysed(page, 2)
+        expect(page.locator("#label-counts")).to_have_text("1 of 2 read")
+
+
+def test_a_french_reader_has_a_french_name_until_one_is_given(browser, service):
+    context = browser.new_context(locale="fr-FR", viewport={"width": 1280, "height": 900})
+    with opened(context, service) as page:
+        open_panel(page)
+        assert re.fullmatch(r"Lecteur [0-9a-f]{4}", page.locator("#reader").input_value())
+        page.click("#sample")
+        all_analysed(page, 1)
+        room = page.locator("#comment").evaluate(
+            """(input) => {
+                const context = document.createElement("canvas").getContext("2d"), style = getComputedStyle(input);
+                context.font = style.font;
+                const inside = input.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
+                return inside - context.measureText(input.placeholder).width;
+            }"""
+        )
+        assert room >= 0
+    context.close()
+
+
 def test_clear_asks_and_forgets_what_the_browser_keeps(context, service, folder):
     page = context.new_page()
     page.goto(str(service.base_url))
@@ -537,6 +670,7 @@ def test_a_browser_that_keeps_nothing_says_so_and_asks_before_it_leaves(browser,
 
 def test_a_first_visit_says_what_to_do_and_has_a_sample(page):
     expect(page.locator("#welcome li")).to_have_count(3)
+    expect(page.locator("#welcome")).to_contain_text("adapt it to your hospital")
     page.click("#sample")
     all_analysed(page, 1)
     expect(page.locator("#welcome")).to_be_hidden()

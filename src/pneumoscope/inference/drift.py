@@ -16,6 +16,11 @@ WINDOW = 1000
 _NOT_DECODED = {Reason.UNREADABLE, Reason.UNSUPPORTED_DICOM}
 
 
+def was_decoded(prediction: Prediction) -> bool:
+    """Whether the image of a prediction was decoded, so that it counts for drift."""
+    return not _NOT_DECODED.intersection(prediction.reasons)
+
+
 def fit_reference(statistics: Sequence[ImageStatistics], rejected: int) -> Reference:
     """Fits reference statistics to at least one assessed image, and the number of further images that were rejected."""
     return Reference.of(_columns(statistics), rejected)
@@ -58,9 +63,14 @@ class DriftMonitor:
 
     def add(self, prediction: Prediction) -> None:
         """Adds a prediction to the window, unless its image is in the window already or was not decoded."""
-        if _NOT_DECODED.intersection(prediction.reasons) or prediction.sha256 in self._window:
+        if was_decoded(prediction):
+            self.add_image(prediction.sha256, prediction.statistics)
+
+    def add_image(self, sha256: str, statistics: ImageStatistics | None) -> None:
+        """Adds the statistics of a decoded image, None where it was rejected, unless it is in the window already."""
+        if sha256 in self._window:
             return
-        self._window[prediction.sha256] = prediction.statistics
+        self._window[sha256] = statistics
         if len(self._window) > self._size:
             del self._window[next(iter(self._window))]
 

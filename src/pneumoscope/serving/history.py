@@ -6,16 +6,19 @@ The file holds no images, but the names that files were sent under, so only its 
 import contextlib
 import json
 import sqlite3
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from pneumoscope.errors import ConfigError
+from pneumoscope.inference.drift import was_decoded
 from pneumoscope.inference.prediction import Prediction
 from pneumoscope.serving.readings import READINGS_SCHEMA, Readings
 from pneumoscope.serving.sqlite_file import BusyError, SerialConnection, create_file, narrow_rights
+from pneumoscope.types import ImageStatistics
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS decisions (
@@ -24,11 +27,20 @@ CREATE TABLE IF NOT EXISTS decisions (
     sha256 TEXT NOT NULL,
     file TEXT NOT NULL,
     decision TEXT NOT NULL,
-    prediction TEXT NOT NULL
+    prediction TEXT NOT NULL,
+    statistics TEXT
 );
 CREATE INDEX IF NOT EXISTS by_decision ON decisions (decision, id);
 CREATE INDEX IF NOT EXISTS by_hash ON decisions (sha256);
 CREATE INDEX IF NOT EXISTS by_time ON decisions (time, decision);
+"""
+# After the column, which files of before lack. NULL there: of before, or not decoded; a rejected image has the JSON null.
+_ADD_STATISTICS = "ALTER TABLE decisions ADD COLUMN statistics TEXT;"
+_BY_BUNDLE = """
+CREATE INDEX IF NOT EXISTS by_bundle ON decisions (json_extract(prediction, '$.bundle.sha256'), id) WHERE statistics IS NOT NULL;
+"""
+_STATISTICS = """
+SELECT sha256, statistics FROM decisions WHERE statistics IS NOT NULL AND json_extract(prediction, '$.bundle.sha256') = ? ORDER BY id DESC
 """
 # Fields that predictions of earlier versions lack.
 _LATER_FIELDS: dict[str, Any] = {"zones": None}
@@ -101,6 +113,8 @@ class History:
                 "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA secure_delete=ON;",
                 _SCHEMA + READINGS_SCHEMA,
             )
+            columns = {name for _, name, *_ in self._writing.connection.execute("PRAGMA table_info(decisions)")}
+            self._writing.connection.executescript(("" if "statistics" in columns else _ADD_STATISTICS) + _BY_BUNDLE)
             self._reading = SerialConnection(path, "PRAGMA query_only=ON;")
             narrow_rights(path)
             self.readings = Readings(self._writing, self._reading)
@@ -117,16 +131,43 @@ class History:
             sqlite3.Error: The file cannot be written.
         """
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        rows = [(now, p.sha256, p.file, p.outcome, json.dumps(p.to_dict())) for p in predictions]
+        rows = [(now, p.sha256, p.file, p.outcome, json.dumps(p.to_dict()), _statistics(p)) for p in predictions]
 
         def insert() -> None:
             with self._writing.lock, self._writing.connection as connection:
                 connection.execute("BEGIN IMMEDIATE")
                 connection.executemany(
-                    "INSERT INTO decisions (time, sha256, file, decision, prediction) VALUES (?, ?, ?, ?, ?)", rows
+                    "INSERT INTO decisions (time, sha256, file, decision, prediction, statistics) VALUES (?, ?, ?, ?, ?, ?)",
+                    rows,
                 )
 
         await self._writing.run(insert)
+
+    def statistics(
+        self, bundle: str, number: int, counts: Callable[[str], bool]
+    ) -> list[tuple[str, ImageStatistics | None]]:
+        """Find the drift statistics of the images that a bundle has decided last.
+
+        Args:
+            bundle: SHA-256 of the bundle.
+            number: Largest number of images.
+            counts: Whether an image, by its SHA-256, is to be among them.
+
+        Returns:
+            SHA-256 and statistics (None for a rejected image) of decoded images, each once, in the order of the newest decisions on them.
+
+        Raises:
+            sqlite3.Error: The file cannot be read, such as while another program has locked it.
+        """
+        found: dict[str, ImageStatistics | None] = {}
+        with self._reading.lock, contextlib.closing(self._reading.connection.execute(_STATISTICS, (bundle,))) as rows:
+            for sha256, record in rows:
+                if len(found) == number:
+                    break
+                if sha256 not in found and counts(sha256):
+                    values = json.loads(record)
+                    found[sha256] = ImageStatistics(**values) if values else None
+        return list(reversed(found.items()))
 
     async def search(
         self, text: str = "", decision: str = "", before: int | None = None, limit: int = 100
@@ -260,6 +301,13 @@ class History:
         for each in (self._reading, self._writing):
             with each.lock:
                 each.connection.close()
+
+
+def _statistics(prediction: Prediction) -> str | None:
+    """Drift statistics as JSON; None where the image was not decoded, and does not count."""
+    if not was_decoded(prediction):
+        return None
+    return json.dumps(asdict(prediction.statistics) if prediction.statistics else None)
 
 
 def _entry(number: int, time: str, record: str) -> Entry:

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from pneumoscope.bundle import Bundle
 from pneumoscope.data.patients import origin_of
 from pneumoscope.errors import DataError, InputError, PneumoscopeError, UnreadableImage
+from pneumoscope.inference.drift import WINDOW
 from pneumoscope.inference.prediction import Prediction
 from pneumoscope.inference.tasks import PredictImages, Task
 from pneumoscope.serving.adaptations import Adaptations
@@ -57,7 +58,7 @@ class Service:
         self._adaptations = Adaptations(settings, bundle) if settings.adaptations else None
         self.uploads = Uploads(settings)
         self.monitoring = Monitoring(bundle, settings.request_log)
-        self.served = ServedBundle(bundle, settings)
+        self.served = self._serve(bundle)
         self.served.wait_until_ready()
         # Bundles that were switched away from, until their last request is answered.
         self._leaving: dict[ServedBundle, asyncio.Task[None]] = {}
@@ -129,7 +130,7 @@ class Service:
             await asyncio.gather(*self._leaving.values())
             try:
                 bundle = await asyncio.to_thread(self.adaptations.bundle, adaptation) if adaptation else self._original
-                new = await asyncio.to_thread(ServedBundle, bundle, self._settings, adaptation)
+                new = await asyncio.to_thread(self._serve, bundle, adaptation)
                 await new.start()
             except (PneumoscopeError, OSError) as error:
                 raise ProblemError(Problem.ADAPTATION_CONFLICT, str(error)) from error
@@ -137,6 +138,19 @@ class Service:
             self.monitoring.use(bundle)
             self._leaving[old] = asyncio.create_task(self._leave(old))
             return new
+
+    def _serve(self, bundle: Bundle, adaptation: str = "") -> ServedBundle:
+        """Start the processes of a bundle; its drift window has what the history knows of it, or a restart would silence an alarm."""
+        served = ServedBundle(bundle, self._settings, adaptation)
+        if self.history:
+            try:
+                known = self.history.statistics(bundle.sha256, WINDOW, lambda sha256: not bundle.was_trained_on(sha256))
+            except sqlite3.Error:
+                _log.exception("the drift window starts empty: the history cannot be read")
+                known = []
+            for sha256, statistics in known:
+                served.drift.add_image(sha256, statistics)
+        return served
 
     async def _leave(self, old: ServedBundle) -> None:
         await old.stop()

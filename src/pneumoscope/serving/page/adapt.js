@@ -3,11 +3,11 @@ import { h, put } from "./dom.js";
 import { LABELS, classNames, labelWord, nameFields, namesWrong } from "./labels.js";
 import { link } from "./link.js";
 import { reveal } from "./names.js";
-import { acquisitionWarning, measured, moreFilms, patientsWarning, plain, siteVerdict } from "./performance.js";
+import { acquisitionWarning, decidedOf, measured, moreFilms, patientsWarning, plain, siteVerdict } from "./performance.js";
 import { fileOf, formOf, getJson, post, put as change, remove } from "./service.js";
 import { bytes, count, currentLanguage, t } from "./words.js";
-import { labelledFilms, unlabelledCount } from "./films.js";
-import { FEWEST } from "./finding.js";
+import { labelCounts, labelledFilms, unlabelledCount } from "./films.js";
+import { FEWEST, stillToLabel } from "./finding.js";
 import { referenceOf } from "./readings.js";
 
 // Films sent together: few enough to arrive in time over a slow line.
@@ -20,9 +20,9 @@ export const isSending = () => sending !== null;
 let later = 0;
 let name = "site";
 
-export async function drawAdapt(node, inUse, noticeBundle) {
+export async function drawAdapt(node, inUse, takeBundle) {
   clearTimeout(later);
-  panel = { inUse, noticeBundle, problem: null, shown: "", switching: false };
+  panel = { inUse, takeBundle, problem: null, shown: "", switching: false };
   Object.assign(panel, { labels: h("div", { class: "card" }), work: h("div"), results: h("div"), alert: h("p", { class: "refused", role: "alert" }) });
   put(node, h("h1", {}, t("adaptTitle")), h("p", {}, t("adaptLead")), h("p", { class: "soft" }, t("adaptNeeds", { fewest: count(FEWEST) })), panel.alert);
   let found;
@@ -76,16 +76,12 @@ function show(found) {
 }
 
 function showLabels(busy) {
-  const labelled = labelledFilms();
-  const counts = LABELS.map((label) => labelled.filter((film) => referenceOf(film) === label).length);
+  const counts = labelCounts();
   const shown = [...LABELS.map((label, place) => [labelWord(label), counts[place], label]), [t("unlabelled"), unlabelledCount(), "soft"]];
   put(panel.tiles, shown.map(([word, number, kind]) => h("div", { class: "tile" }, h("div", { class: `label ${kind}` }, word), h("div", { class: "value" }, count(number)))));
-  const tooMuch = overLimits(labelled);
-  const short = LABELS.map((label, place) => [label, FEWEST - counts[place]]).filter(([, lacking]) => lacking > 0);
-  const missing = short.reduce((all, [, lacking]) => all + lacking, 0);
-  panel.missing.textContent = tooMuch ? tooMuch
-    : missing ? t("adaptTooFew", { missing: count(missing), parts: short.map(([label, lacking]) => `${count(lacking)} ${labelWord(label)}`).join(", ") }) : "";
-  panel.start.disabled = busy || Boolean(sending) || missing > 0 || Boolean(tooMuch) || namesWrong();
+  const hindrance = overLimits(labelledFilms()) || stillToLabel();
+  panel.missing.textContent = hindrance;
+  panel.start.disabled = busy || Boolean(sending) || Boolean(hindrance) || namesWrong();
 }
 
 // Why the service would refuse these films, before the first of them is sent; empty where it takes them.
@@ -137,7 +133,7 @@ function showResults(ended) {
   const focused = panel.results.contains(document.activeElement) ? document.activeElement.id : "";
   put(panel.results, h("h2", {}, t("adaptResults")),
     h("p", {}, t("detectorInUse", { name: bundle.name, version: bundle.version }), " ",
-      bundle.adaptation ? useButton("", t("useOriginal")) : h("span", { class: "soft" }, `(${t("original")})`)),
+      bundle.adaptation ? useButton("", t("useOriginal"), t("original")) : h("span", { class: "soft" }, `(${t("original")})`)),
     panel.switching ? h("p", { class: "soft", role: "status" }, t("switching")) : null,
     ended.length ? ended.map((each) => card(each, each.id === bundle.adaptation)) : h("p", { class: "soft" }, t("adaptNone")));
   if (focused) document.getElementById(focused)?.focus();
@@ -152,27 +148,27 @@ function card(each, used) {
     each.problem ? [h("p", {}, t("failedAdaptation")), h("p", { lang: "en", class: "soft" }, reveal(each.problem))] : null,
     result ? [
       h("p", { class: result.made ? "" : "warn" }, siteVerdict(result)),
-      result.made ? measured(["auc", "sensitivity", "specificity"].map((key) => [key, result.cross_validated[key]])) : null,
+      result.made ? [measured(["auc", "sensitivity", "specificity"].map((key) => [key, result.cross_validated[key]])), h("p", { class: "soft" }, decidedOf(result))] : null,
       h("p", { class: "soft" }, t("beforeAdapting", { auc: plain(parent.value), low: plain(parent.low), high: plain(parent.high) }), " ", moreFilms(result.learning_curve)),
       [warning, patientsWarning(result)].map((words) => words && h("p", { class: "warn", role: "note" }, h("strong", {}, t("warning")), " ", words))] : null,
     h("p", { class: "soft" }, t("adaptedTo", { films: count(result?.films ?? each.negatives + each.positives), patients: result ? count(result.patients) : t("unknown"), began: new Date(each.began).toLocaleString(currentLanguage()) })),
     h("div", { class: "actions" },
-      each.state === "made" && !used ? useButton(id, t("useIt")) : null,
-      used ? useButton("", t("useOriginal"), "here") : null,
+      each.state === "made" && !used ? useButton(id, t("useIt"), reveal(each.name)) : null,
+      used ? useButton("", t("useOriginal"), t("original"), "here") : null,
       result ? link(`/v1/adaptations/${id}/report`, "report.html", t("report"), { class: "button", target: "_blank" }) : null,
       each.state === "made" ? link(`/v1/adaptations/${id}/bundle`, `${id}.zip`, t("download"), { class: "button", download: `${id}.zip` }) : null,
       used ? null : h("button", { type: "button", id: `delete-${id}`, onclick: () => confirm(t("deleteAdaptation")) && attempt(() => remove(`/v1/adaptations/${id}`)) }, t("deleteOne"))));
 }
 
-const useButton = (id, words, where = "") =>
-  h("button", { type: "button", id: `use-${id}${where}`, class: id ? "main" : "", disabled: panel.switching, onclick: () => use(id) }, words);
+const useButton = (id, words, name, where = "") =>
+  h("button", { type: "button", id: `use-${id}${where}`, class: id ? "main" : "", disabled: panel.switching, onclick: () => use(id, name) }, words);
 
-// The page learns of its own switch as of any other.
-async function use(id) {
+// A switch is one for all who use the service; their pages learn of it within seconds.
+async function use(id, name) {
+  if (!confirm(t("useForAll", { name }))) return;
   panel.switching = true;
   show(panel.found);
-  await attempt(() => change(`/v1/bundle?${new URLSearchParams({ adaptation: id })}`));
-  await panel.noticeBundle().catch(say);
+  await attempt(async () => panel.takeBundle(await change(`/v1/bundle?${new URLSearchParams({ adaptation: id })}`)));
   panel.switching = false;
   refresh();
 }

@@ -1,4 +1,5 @@
-// A banner on the worklist where the films have changed; asked for after a batch, and each few minutes.
+// Banners on the worklist: where the films have changed, asked for after a batch and each few minutes; and where the detector is
+// another one than a reader expects.
 import { h, put } from "./dom.js";
 import { worst } from "./drift.js";
 import { getJson } from "./service.js";
@@ -6,6 +7,7 @@ import { t } from "./words.js";
 
 const EVERY = 5 * 60_000;
 let drift = null;
+let note = null; // { word, bundle }
 
 export function startBanner() {
   document.addEventListener("films-analysed", ask);
@@ -18,7 +20,23 @@ async function ask() {
   drawBanner();
 }
 
+// Says something of the bundle in use, until it is dismissed.
+export function noteDetector(word, bundle) {
+  note = { word, bundle };
+  drawBanner();
+}
+
+function drawNote() {
+  const node = document.getElementById("detector-note");
+  node.hidden = !note;
+  if (!note) return;
+  const { word, bundle } = note;
+  put(node, h("span", {}, t(word, { name: bundle.name, version: bundle.version })),
+    h("button", { type: "button", class: "quiet", onclick: () => { note = null; drawNote(); } }, t("close")));
+}
+
 export function drawBanner() {
+  drawNote();
   const node = document.getElementById("banner");
   const found = drift && worst(drift);
   node.hidden = !["moved", "drifted"].includes(found?.level);

@@ -1,14 +1,14 @@
 // Predictions and readings as tables, and predictions on paper.
 import { h, save } from "./dom.js";
-import { allFilms, bundleInUse, byUrgency, DECISIONS, labelledFilms, settingsInUse } from "./films.js";
-import { classNames, LABELS } from "./labels.js";
-import { isHidden, readingsOf, referenceOf } from "./readings.js";
+import { allFilms, bundleInUse, bySuspicion, DECISIONS, labelledFilms, settingsInUse } from "./films.js";
+import { classNames, LABELS, labelWord } from "./labels.js";
+import { isBlinded, isHidden, readingsOf, referenceOf } from "./readings.js";
 import { thumbnail } from "./viewer.js";
 import { kindsOf } from "./verdict.js";
 import { count, currentLanguage, ownClasses, percent, t } from "./words.js";
 
 const ZONES = ["right_upper", "right_middle", "right_lower", "left_upper", "left_middle", "left_lower", "outside"];
-// Pictures on paper: of further films, which are less urgent, the row is enough.
+// Pictures on paper: of further films, which are less suspect, the row is enough.
 const PICTURES = 60;
 
 // The same columns as `pneumoscope predict --out FILE.csv`.
@@ -84,12 +84,15 @@ async function fetchPictures(films) {
   }));
 }
 
-const onPaper = () => allFilms().filter((film) => film.prediction || film.problem).sort(byUrgency);
+const onPaper = () => allFilms().filter((film) => film.prediction || film.problem).sort(bySuspicion);
 
 // The report that is printed, whoever asks for it: the button, or the browser's own print command with the pictures at hand.
 function drawReport() {
   const node = document.getElementById("report"), films = onPaper();
   const point = settingsInUse().point, bundle = bundleInUse(), found = bundle.operating_points[point];
+  // While one reads blinded, paper has no findings beside decisions.
+  const readers = isBlinded() ? 0 : new Set(films.flatMap((film) => [...readingsOf(film).keys()])).size;
+  const columns = ["film", "file", "decision", "probability", ...(readers ? ["findingShort"] : []), "why"];
   const parts = DECISIONS.map((name) => [name, films.filter(({ prediction }) => prediction?.decision === name).length])
     .filter(([, number]) => number).map(([name, number]) => `${count(number)} ${t(name)}`).join(", ");
   node.replaceChildren(
@@ -98,21 +101,27 @@ function drawReport() {
     h("p", {}, `${t("reportCount", { count: count(films.length), parts })} ${new Date().toLocaleString(currentLanguage())}`),
     h("p", {}, h("small", {}, t("at", { name: t(point), sensitivity: percent(found.sensitivity), specificity: percent(found.specificity), films: bundle.fitted_on }))),
     h("table", {},
-      h("thead", {}, h("tr", {}, ["film", "file", "decision", "probability", "why"].map((name) => h("th", {}, t(name))))),
-      h("tbody", {}, films.map((film) => reportRow(film)))),
+      h("thead", {}, h("tr", {}, columns.map((name) => h("th", {}, t(name))))),
+      h("tbody", {}, films.map((film) => reportRow(film, readers)))),
     h("p", {}, h("small", {}, `${bundle.name} ${bundle.version}, ${bundle.sha256}`)));
   node.hidden = false;
 }
 
-function reportRow(film) {
+// Findings of the readers of a film; where the list has one reader alone, the name says nothing.
+const findingsOf = (film, readers) => [...readingsOf(film).values()].map(({ reader, finding }) =>
+  h("div", {}, readers > 1 ? t("findingOf", { reader, label: labelWord(finding) }) : labelWord(finding)));
+
+function reportRow(film, readers) {
   const { problem, name, picture } = film, prediction = isHidden(film) ? null : film.prediction;
   const image = h("td", {}, picture ? h("img", { src: picture, alt: "" }) : "");
-  if (!prediction) return h("tr", {}, image, h("td", {}, name), h("td", {}, h("strong", {}, t(problem ? "failed" : "unread"))), h("td", {}, t("unknown")), h("td", {}, problem?.message ?? ""));
+  const found = readers ? h("td", {}, findingsOf(film, readers)) : null;
+  if (!prediction) return h("tr", {}, image, h("td", {}, name), h("td", {}, h("strong", {}, t(problem ? "failed" : "unread"))), h("td", {}, t("unknown")), found, h("td", {}, problem?.message ?? ""));
   const why = [...prediction.reasons.map((reason) => t(`reason.${reason}`)), prediction.decision === "pneumonia" ? kindsOf(prediction) : ""];
   return h("tr", {}, image,
     h("td", {}, name, h("br"), h("small", {}, prediction.sha256.slice(0, 16))),
     h("td", {}, h("strong", {}, t(prediction.decision))),
     h("td", {}, prediction.pneumonia_probability == null ? t("unknown") : percent(prediction.pneumonia_probability)),
+    found,
     h("td", {}, why.filter(Boolean).join(" ")));
 }
 

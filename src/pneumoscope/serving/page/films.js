@@ -1,5 +1,6 @@
 // Films of the worklist and what is known of each: the one state from which list, filters, verdict, print and exports are drawn.
 import { decided } from "./decide.js";
+import { LABELS } from "./labels.js";
 import { reveal } from "./names.js";
 import { isBlinded, isRead, readersDiffer, referenceOf } from "./readings.js";
 
@@ -12,7 +13,7 @@ let ordered = null;
 let next = 0;
 let bundle = null;
 let settings = { point: "balanced", prevalence: 0.5 };
-let filter = "all", wanted = "", order = "urgency";
+let filter = "all", wanted = "", order = "suspicion";
 let onChange = () => {};
 
 export const watchFilms = (act) => (onChange = act);
@@ -55,6 +56,11 @@ function storedOf(film) {
   const point = film.stored?.operating_point, threshold = bundle.operating_points[point?.name]?.threshold;
   if (film.stored?.bundle.sha256 !== bundle.sha256 || !(Math.abs(threshold - point.threshold) < 1e-6)) film.stored = null;
   return film.stored;
+}
+
+export function forgetFilm(film) {
+  films = films.filter((each) => each !== film);
+  changed();
 }
 
 export function forgetAll() {
@@ -109,12 +115,12 @@ export function useOrder(name) {
 
 export const stateOf = (film) => film.prediction?.decision ?? (film.problem ? "failed" : "waiting");
 const chanceOf = (film) => film.prediction?.pneumonia_probability ?? -1;
-export const byUrgency = (a, b) => STATES.indexOf(stateOf(a)) - STATES.indexOf(stateOf(b)) || chanceOf(b) - chanceOf(a) || a.id - b.id;
+export const bySuspicion = (a, b) => STATES.indexOf(stateOf(a)) - STATES.indexOf(stateOf(b)) || chanceOf(b) - chanceOf(a) || a.id - b.id;
 const byName = (a, b) => a.path.localeCompare(b.path, undefined, { numeric: true }) || a.id - b.id;
 
 export const ORDERS = {
-  urgency: byUrgency,
-  unread: (a, b) => isRead(a) - isRead(b) || byUrgency(a, b),
+  suspicion: bySuspicion,
+  unread: (a, b) => isRead(a) - isRead(b) || bySuspicion(a, b),
   probability: (a, b) => chanceOf(b) - chanceOf(a) || a.id - b.id,
   name: byName,
   added: (a, b) => a.id - b.id,
@@ -123,13 +129,20 @@ export const ORDERS = {
 const BLIND = ["name", "added"];
 export const orderNames = () => (isBlinded() ? BLIND : Object.keys(ORDERS));
 
+// Whether a film has a decision that is not the finding its readers share.
+function disagrees(film) {
+  const meant = { normal: "negative", pneumonia: "positive" }[film.prediction?.decision], found = referenceOf(film);
+  return Boolean(meant) && LABELS.includes(found) && found !== meant;
+}
+
 // Filters beside those of the decisions, which a blinded reading does not have.
 // A film that was not analysed has no hash, by which readings are kept.
-const READ = { unread: (film) => Boolean(film.sha256) && !isRead(film), read: isRead, differ: readersDiffer };
+const READ = { unread: (film) => Boolean(film.sha256) && !isRead(film), read: isRead, differ: readersDiffer, disagrees };
 export const filterNames = () => {
   const counts = countStates();
   const some = (name) => counts[name] || filter === name;
-  return isBlinded() ? ["all", "unread", "read"] : ["all", ...DECISIONS, ...(some("failed") ? ["failed"] : []), ...(counts.read ? ["unread"] : []), ...(some("differ") ? ["differ"] : [])];
+  if (isBlinded()) return ["all", "unread", "read", ...(!counts.unread && some("disagrees") ? ["disagrees"] : [])]; // it tells of decisions
+  return ["all", ...DECISIONS, ...(some("failed") ? ["failed"] : []), ...(counts.read ? ["unread"] : []), ...["differ", "disagrees"].filter(some)];
 };
 
 const named = ({ path, copies, sha256 }) => [path, ...copies, sha256].some((text) => text.toLowerCase().includes(wanted));
@@ -153,4 +166,6 @@ export function countStates() {
 
 // Films with a finding that their readers share, negative or positive; none that the service could not take.
 export const labelledFilms = () => films.filter((film) => !film.problem && ["negative", "positive"].includes(referenceOf(film)));
+// Their numbers, of the negative and of the positive class.
+export const labelCounts = () => LABELS.map((label) => labelledFilms().filter((film) => referenceOf(film) === label).length);
 export const unlabelledCount = () => films.filter((film) => !film.problem).length - labelledFilms().length;

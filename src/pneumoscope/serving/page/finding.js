@@ -1,10 +1,11 @@
 // The reader's part: own findings by one key, whose they are, blinded or not, and how often the detector is right here.
 import { h, put } from "./dom.js";
 import { exportLabels, exportReadings, labelledPaths, patientsOf } from "./exports.js";
-import { allFilms, changed, countStates, labelledFilms } from "./films.js";
+import { allFilms, changed, countStates, labelCounts, labelledFilms } from "./films.js";
 import { LABELS, labelWord, nameFields, namesWrong } from "./labels.js";
-import { anyReading, canBeRead, FINDINGS, isBlinded, isRead, read, readerInUse, readerNames, readingOf, readingsOf, REASONS, referenceOf, renameReader, useBlinded, useReader, withdraw } from "./readings.js";
-import { postJson } from "./service.js";
+import { matrixOf } from "./performance.js";
+import { anyReading, canBeRead, FINDINGS, isBlinded, isRead, read, readerInUse, readerNames, readingOf, readingsOf, REASONS, renameReader, useBlinded, useReader, withdraw } from "./readings.js";
+import { offers, postJson } from "./service.js";
 import { count, decimal, percent, t } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
@@ -13,14 +14,16 @@ const SOON = 400;
 // Images of each class below which the service adapts to nothing (adaptation/site.py).
 export const FEWEST = 20;
 
-let chosen = () => null;
+let chosen = () => null, isShown = () => false;
+let said = null; // what was said last: of which film, and whether that is so until it is shown
 let later = 0, requested = "";
 let measured = null, problem = null;
 
-// `film` gives the chosen film, `next` goes on to one that is not read.
-export function startFinding(film, next) {
-  chosen = film;
-  for (const finding of FINDINGS) $(`label-${finding}`).addEventListener("click", () => give(finding));
+// `film` gives the chosen film, `shown` whether it is seen on the stage; `next` goes on to one that is not read.
+export function startFinding(film, next, shown) {
+  [chosen, isShown] = [film, shown];
+  // The button of a finding that stands withdraws it. A key that is hit twice must not.
+  for (const finding of FINDINGS) $(`label-${finding}`).addEventListener("click", () => give(readingOf(chosen())?.finding === finding ? null : finding));
   $("agree").addEventListener("click", agree);
   $("next-unread").addEventListener("click", next);
   $("finding").addEventListener("submit", (event) => event.preventDefault());
@@ -56,17 +59,29 @@ function changedForAll() {
   changed();
 }
 
-// The same finding again withdraws it.
+// A finding on the chosen film; none withdraws the one that stands.
 export function give(finding) {
   const film = chosen();
   if (!canBeRead(film) || film.problem) return;
-  const before = readingOf(film)?.finding;
-  if (finding === null || before === finding) {
-    if (!before) return;
-    withdraw(film);
-  } else read(film, { finding });
-  $("announcement").textContent = isRead(film) ? t("labelled", { name: film.name, label: labelWord(readingOf(film).finding) }) : t("labelRemoved", { name: film.name });
+  if (finding === null) withdraw(film);
+  else if (isShown()) read(film, { finding });
+  else {
+    say(t("notShown"), film, true);
+    return;
+  }
+  say(isRead(film) ? t("labelled", { name: film.name, label: labelWord(readingOf(film).finding) }) : t("labelRemoved", { name: film.name }), film);
   changed(film);
+}
+
+// Beside the findings, until another film is chosen.
+function say(words, film, untilShown = false) {
+  $("given").textContent = words;
+  said = { film, untilShown };
+}
+
+// Findings that the service did not take yet.
+export function sayUnsent(number) {
+  $("unsent").textContent = number ? t(number === 1 ? "unsentFinding" : "unsentFindings", { count: count(number) }) : "";
 }
 
 const agreeable = (film) => canBeRead(film) && !(isBlinded() && !isRead(film)) && ["normal", "pneumonia"].includes(film.prediction?.decision);
@@ -88,6 +103,7 @@ function note(changes) {
 
 export function drawFinding() {
   const film = chosen(), reading = film && readingOf(film), can = canBeRead(film) && !film.problem;
+  if (said && (said.film !== film || (said.untilShown && isShown()))) say("", film);
   for (const finding of FINDINGS) {
     const button = $(`label-${finding}`);
     button.textContent = labelWord(finding);
@@ -110,12 +126,10 @@ function drawPanel() {
   if (document.activeElement !== $("reader")) $("reader").value = readerInUse();
   $("blinded").checked = isBlinded();
   put($("readers"), readerNames().map((value) => h("option", { value })));
-  const labelled = labelledFilms();
   const tells = isBlinded() && counts.unread > 0; // what others found
-  $("csv-labels").disabled = !labelled.length || namesWrong() || tells;
+  $("csv-labels").disabled = !labelledFilms().length || namesWrong() || tells;
   $("csv-readings").disabled = !anyReading() || tells;
-  const lacking = LABELS.some((label) => labelled.filter((film) => referenceOf(film) === label).length < FEWEST);
-  $("to-adapt").classList.toggle("main", !lacking);
+  $("to-adapt").classList.toggle("main", !stillToLabel());
   measureSoon();
 }
 
@@ -150,27 +164,32 @@ function measureSoon() {
 }
 
 function drawFigures() {
-  const labelled = labelledFilms();
-  const counts = LABELS.map((label) => `${count(labelled.filter((film) => referenceOf(film) === label).length)} ${labelWord(label)}`).join(", ");
+  const counts = countsInWords(labelCounts().entries());
   const states = countStates(), whole = !states.unread && !states.waiting;
   if (problem) put($("figures"), h("p", { class: "refused" }, problem.message));
-  else if (!measured) put($("figures"), h("p", { class: "soft" }, t("readHint", { fewest: count(FEWEST) })));
+  else if (!measured) put($("figures"), h("p", { class: "soft" }, t("readHint"), offers.adaptations ? ` ${t("readHintAdapts", { fewest: count(FEWEST) })}` : ""));
   // While one reads blinded, how right the detector is would tell what it said.
   else if (isBlinded() && !whole) put($("figures"), h("p", { class: "soft" }, t("figuresHidden")));
-  else put($("figures"), h("p", {}, t("labelsNow", { counts }), " ", measured.undecided ? t("undecidedNow", { count: count(measured.undecided) }) : "", " ", measured.contradictory ? t("differNow", { count: count(measured.contradictory) }) : ""), measured.learnt ? h("p", { class: "soft" }, t("learntNow", { count: count(measured.learnt) })) : "", rightHere(), measured.agreement.map(agreement), adaptHint(labelled));
+  else put($("figures"), rightHere(), h("p", {}, t("labelsNow", { counts }), " ", measured.undecided ? t("undecidedNow", { count: count(measured.undecided) }) : "", " ", measured.contradictory ? t("differNow", { count: count(measured.contradictory) }) : ""), measured.learnt ? h("p", { class: "soft" }, t("learntNow", { count: count(measured.learnt) })) : null, measured.agreement.map(agreement), adaptHint());
 }
 
-// Sensitivity and specificity with their intervals, and what has no decision.
+// How often the decision is the finding, finding by decision, sensitivity and specificity with their intervals.
 function rightHere() {
   const { measures, flow, labelled } = measured;
   if (!labelled) return null;
-  const of = (name) => flow[name].normal + flow[name].pneumonia; // those with a decision
-  const without = Object.values(flow).reduce((all, found) => all + found.refer + found.outside + found.rejected, 0);
+  const of = (found) => flow[found].normal + flow[found].pneumonia; // those with a decision
+  const decided = of("normal") + of("pneumonia"), without = labelled - decided;
+  const cell = (found, decision) => [flow[found][decision], found === decision ? "right" : "wrong"];
+  const row = (found) => [cell(found, "pneumonia"), cell(found, "normal"), [flow[found].refer + flow[found].outside, "open"], [flow[found].rejected, "open"]];
   const line = (name, found, films, shown) => [h("dt", {}, t(name)), h("dd", {}, found.value == null ? t("unknown") : `${shown(found.value)}${found.low == null ? "" : ` (${shown(found.low)} – ${shown(found.high)})`}`, films == null ? null : h("small", { class: "soft" }, ` ${t("ofFilms", { count: count(films) })}`))];
-  return [h("dl", { class: "pairs" },
-    line("sensitivity", measures.sensitivity, of("pneumonia"), percent), line("specificity", measures.specificity, of("normal"), percent),
-    line("auc", measures.auc, null, (value) => decimal(value, 3))),
-  h("p", { class: "soft" }, t("withoutDecision", { count: count(without), all: count(labelled) }))];
+  return [
+    h("p", { class: "right-here" }, t(decided === 1 ? "rightOnOne" : "rightOn", { right: count(flow.normal.normal + flow.pneumonia.pneumonia), decided: count(decided) })),
+    h("p", { class: "soft" }, t("findingByDecision")),
+    matrixOf(t("findingByDecision"), ["pneumonia", "normal", "refer", "rejected"].map((name) => t(name)), [row("pneumonia"), row("normal")], ["positive", "negative"].map(labelWord)),
+    h("dl", { class: "pairs" },
+      line("sensitivity", measures.sensitivity, of("pneumonia"), percent), line("specificity", measures.specificity, of("normal"), percent),
+      line("auc", measures.auc, null, (value) => decimal(value, 3))),
+    h("p", { class: "soft" }, t("withoutDecision", { count: count(without), all: count(labelled) }))];
 }
 
 function agreement({ readers, images, same, kappa }) {
@@ -178,10 +197,18 @@ function agreement({ readers, images, same, kappa }) {
   return h("p", {}, t("readersAgree", { first: readers[0], second: readers[1], same: count(same), images: count(images), kappa: shown }));
 }
 
-function adaptHint(labelled) {
-  if ($("to-adapt").hidden) return null;
-  const short = LABELS.map((label) => [label, FEWEST - labelled.filter((film) => referenceOf(film) === label).length]).filter(([, lacking]) => lacking > 0);
-  return h("p", { class: "soft" }, short.length ? t("adaptTooFew", { missing: count(short.reduce((all, [, lacking]) => all + lacking, 0)), parts: short.map(([label, lacking]) => `${count(lacking)} ${labelWord(label)}`).join(", ") }) : t("enoughToAdapt"));
+const countsInWords = (counts) => [...counts].map(([place, number]) => `${count(number)} ${labelWord(LABELS[place])}`).join(", ");
+
+// What is lacking for an adaptation, in words; empty where there is enough.
+export function stillToLabel() {
+  const short = [...labelCounts().entries()].map(([place, number]) => [place, FEWEST - number]).filter(([, lacking]) => lacking > 0);
+  return short.length ? t("adaptTooFew", { missing: count(short.reduce((all, [, lacking]) => all + lacking, 0)), parts: countsInWords(short) }) : "";
+}
+
+function adaptHint() {
+  const lacking = stillToLabel();
+  if (lacking) return offers.adaptations ? h("p", { class: "soft" }, lacking) : null;
+  return h("p", { class: "soft" }, t("enoughToAdapt"), offers.adaptations ? "" : ` ${t("startAdapting")}`);
 }
 
 export const FINDING_KEYS = {

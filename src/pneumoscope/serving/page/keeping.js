@@ -15,7 +15,7 @@ export const isUnsent = () => unsent.size > 0;
 const keyOf = ({ sha256, reader }) => `${sha256} ${reader}`;
 
 // Readings of before, of this browser and of the service, and from now on of every one that is given. `failed` is called with their
-// number where the service does not take some.
+// number where the service does not take some, and with 0 once it has them.
 export async function startKeeping(found, keepsOnService, failed) {
   onService = keepsOnService;
   onFailure = failed;
@@ -53,6 +53,7 @@ async function send() {
         unsent.delete(key);
         saveReading({ ...reading, sent: true });
       }
+      onFailure(0);
     } catch {
       onFailure(unsent.size);
       await new Promise((done) => setTimeout(done, AGAIN));

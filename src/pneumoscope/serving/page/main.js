@@ -3,11 +3,12 @@ import { h } from "./dom.js";
 import { drawFrame, startFrame } from "./frame.js";
 import { link } from "./link.js";
 import { drawAdapt, isSending } from "./adapt.js";
-import { drawBanner, startBanner } from "./banner.js";
+import { drawBanner, noteDetector, startBanner } from "./banner.js";
+import { sayUnsent } from "./finding.js";
 import { useClassNames } from "./labels.js";
 import { drawPerformance } from "./performance.js";
 import { inWords } from "./plain.js";
-import { getJson, keptFilms, watchBundle } from "./service.js";
+import { getJson, keptFilms, offers, watchBundle } from "./service.js";
 import { drawWatch } from "./watch.js";
 import { ofSite, t, useBundle } from "./words.js";
 import { allFilms, labelledFilms } from "./films.js";
@@ -17,6 +18,8 @@ import { startWelcome } from "./welcome.js";
 import { SHORTCUTS, addAll, changeBundle, startWorklist, wordsChanged } from "./worklist.js";
 
 const PAGES = ["worklist", "performance", "watch", "adapt", "about"];
+// Milliseconds between two looks whether somebody has switched the service to another bundle.
+const LOOK = 10_000;
 const $ = (id) => document.getElementById(id);
 let bundle = null;
 
@@ -42,7 +45,7 @@ const DRAW = {
   worklist: () => {},
   performance: async (node) => drawPerformance(node, bundle, await getJson("/v1/performance")),
   watch: drawWatch,
-  adapt: (node) => drawAdapt(node, () => bundle, noticeBundle),
+  adapt: (node) => drawAdapt(node, () => bundle, takeBundle),
   about: drawAbout,
 };
 
@@ -94,6 +97,7 @@ window.addEventListener("hashchange", async () => {
   open(true);
 });
 document.addEventListener("visibilitychange", () => document.hidden || bundle === null || noticeBundle().catch(() => {}));
+setInterval(() => document.hidden || bundle === null || noticeBundle().catch(() => {}), LOOK);
 watchBundle((sha256) => sha256 !== bundle.sha256 && noticeBundle().catch(() => {}));
 
 // Where something would be lost: what is not written yet, what the browser does not keep, films on their way to an adaptation.
@@ -104,15 +108,18 @@ window.addEventListener("beforeunload", (event) => {
 // Somebody may have switched the service to another bundle: what the page says and shows follows it.
 let noticing = null;
 function noticeBundle() {
-  noticing ??= getJson("/v1/bundle").then((found) => {
-    const before = bundle.sha256;
-    bundle = found;
-    if (found.sha256 === before) return;
-    speakOf(found);
-    changeBundle(found);
-    open(false);
-  }).finally(() => (noticing = null));
+  noticing ??= getJson("/v1/bundle").then(takeBundle).finally(() => (noticing = null));
   return noticing;
+}
+
+function takeBundle(found) {
+  const before = bundle.sha256;
+  bundle = found;
+  if (found.sha256 === before) return;
+  speakOf(found);
+  changeBundle(found);
+  noteDetector("bundleChanged", found);
+  open(false);
 }
 
 function speakOf(found) {
@@ -124,18 +131,20 @@ function speakOf(found) {
 try {
   bundle = await getJson("/v1/bundle");
   // What is off is said so; what is only busy now is not.
-  const offers = (path) => getJson(path).then(() => true, ({ code }) => !code?.endsWith("_off"));
-  const [history, adapts] = await Promise.all(["/v1/history?limit=1", "/v1/adaptations"].map(offers));
+  const isOn = (path) => getJson(path).then(() => true, ({ code }) => !code?.endsWith("_off"));
+  const [history, adaptations] = await Promise.all(["/v1/history?limit=1", "/v1/adaptations"].map(isOn));
   const kept = await keptFilms().catch(({ code }) => (code === "films_off" ? null : []));
-  for (const node of document.querySelectorAll("[data-adapts]")) node.hidden = !adapts;
-  startWorklist(bundle, { history, films: kept !== null });
+  Object.assign(offers, { history, adaptations, films: kept !== null });
+  for (const node of document.querySelectorAll("[data-adapts]")) node.hidden = !adaptations;
+  startWorklist(bundle);
   speakOf(bundle);
   watchStorage(() => ($("announcement").textContent = t("notStored")));
   const session = (await findSession()) ?? { films: [], readings: [] };
   startWelcome(addAll, kept ?? []);
-  await startKeeping(session.readings, history, (number) => ($("announcement").textContent = t("notSent", { count: number })));
+  await startKeeping(session.readings, history, sayUnsent);
   await addAll(session.films);
   wordsChanged();
+  if (bundle.adaptation || bundle.parent) noteDetector("adaptedInUse", bundle);
   startBanner();
   await open(false);
   document.documentElement.dataset.ready = "yes";

@@ -87,6 +87,12 @@ export function acquisitionWarning({ warning, properties, proven, together, with
 
 export const patientsWarning = (site) => (site.patients_known ? "" : t("patientsUnknown"));
 
+// Of how many of a site's films sensitivity and specificity are.
+export function decidedOf({ films, acceptance }) {
+  const share = acceptance.measures.answered.value;
+  return t("decidedOnly", { decided: count(Math.round(share * films)), films: count(films), share: percent(share) });
+}
+
 // A bundle adapted to a site: what cross-validation on the site's films gave.
 function drawSite(node, site) {
   const pairs = [["verdict", siteVerdict(site)], ["moreFilms", moreFilms(site.learning_curve)]];
@@ -95,7 +101,7 @@ function drawSite(node, site) {
     h("p", {}, t("perfSite", { films: count(site.films), patients: count(site.patients) }), ` ${patientsWarning(site)}`),
     warning ? h("p", { class: "warn", role: "note" }, h("strong", {}, t("warning")), " ", warning) : "",
     measured(["auc", "sensitivity", "specificity"].map((name) => [name, site.cross_validated[name]])),
-    h("p", { class: "soft" }, t("decidedOnly", { share: percent(site.acceptance.measures.answered.value) })),
+    h("p", { class: "soft" }, decidedOf(site)),
     h("dl", { class: "pairs" }, pairs.flatMap(([name, value]) => [h("dt", {}, t(name)), h("dd", {}, value)])));
 }
 
@@ -168,9 +174,8 @@ function drawMovable(node, bundle, own) {
   update({});
 }
 
-// Counts of the test films, those with pneumonia first; a cell is its number and its class.
-function matrixOf(label, columns, rows) {
-  const names = [t("isPneumonia"), t("isNormal")];
+// Counts of films, those with pneumonia first; a cell is its number and its class.
+export function matrixOf(label, columns, rows, names = [t("isPneumonia"), t("isNormal")]) {
   return h("div", { class: "wide", tabindex: "0", role: "region", "aria-label": label },
     h("table", { class: "matrix" },
       h("thead", {}, h("tr", {}, h("td", { class: "corner" }), columns.map((name) => h("th", { scope: "col" }, name)))),

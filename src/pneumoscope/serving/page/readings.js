@@ -1,5 +1,6 @@
 // Findings of readers, by the hash of the image: a film that comes again is known as read.
 import { stored as kept } from "./browser.js";
+import { t } from "./words.js";
 
 export const FINDINGS = ["negative", "positive", "undecided"];
 const WITHDRAWN = "withdrawn";
@@ -8,7 +9,7 @@ export const REASONS = ["", "image_quality", "positioning", "subtle", "other_dis
 // SHA-256 to reader to reading, as the service keeps it.
 const readings = new Map();
 // Until a name is given, one that no other browser has: two people must not be one reader.
-const automatic = kept.get("automaticReader") || `Reader ${crypto.getRandomValues(new Uint16Array(1))[0].toString(16).padStart(4, "0")}`;
+const automatic = kept.get("automaticReader") || `${t("reader")} ${crypto.getRandomValues(new Uint16Array(1))[0].toString(16).padStart(4, "0")}`;
 kept.set("automaticReader", automatic);
 let reader = kept.get("reader") || automatic;
 // Reader and hash of films whose decision was open before a finding.

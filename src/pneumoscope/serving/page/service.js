@@ -5,6 +5,8 @@ import { ownClasses, t } from "./words.js";
 
 // Many small requests cost a browser more time than the service needs to predict what is in them.
 const REQUESTS = 3, TOGETHER = 8, TOGETHER_BYTES = 16 * 2 ** 20;
+// What the service was started to do: to keep decisions, to keep films, to adapt.
+export const offers = { history: false, films: false, adaptations: false };
 let key = sessionStorage.getItem("key") || "";
 let asking = null;
 

@@ -14,7 +14,8 @@ let later = 0;
 
 // All tabs of a browser have one list: what is given or cleared in one is so in the others.
 const tabs = new BroadcastChannel("pneumoscope");
-// Called with a reading that was given in another tab, and with none where the list was cleared there.
+// Called with a reading that was given in another tab, with the id of a film that was removed there as `removed`, and with nothing
+// where the list was cleared there.
 export const watchTabs = (act) => (tabs.onmessage = ({ data }) => act(data));
 
 // Called once where the browser keeps nothing: storage that is turned off, a full disk.
@@ -79,6 +80,7 @@ function flush() {
 
 export const removeFilm = ({ id }) => {
   changes.delete(id);
+  tabs.postMessage({ removed: id });
   return transact("readwrite", ["files", "films"], (files, records) => [files.delete(id), records.delete(id)]);
 };
 

@@ -4,11 +4,13 @@ import { h } from "./dom.js";
 import { PRESETS } from "./greys.js";
 import { othersOf, drawOthers } from "./patients.js";
 import { t } from "./words.js";
-import { Stage } from "./viewer.js";
+import { FIRST_TOOL, Stage } from "./viewer.js";
 
 const $ = (id) => document.getElementById(id);
 // A key held for longer than so many milliseconds acts while it is held.
 const HELD = 400;
+// Milliseconds until a film that the service did not decode is asked for again.
+const AGAIN = 3000;
 
 let stages = null;
 let onCompare = () => {};
@@ -18,7 +20,7 @@ let loupe = false;
 let header = false;
 let drawn = "";
 
-// Stages are added to the list that is given; `changed` is called where a second one comes, goes, or gets a film.
+// Stages are added to the list that is given; `changed` is called where a second one comes or goes, and where one gets, shows or misses a film.
 export function startTools(given, changed) {
   stages = given;
   onCompare = changed;
@@ -30,6 +32,7 @@ export function startTools(given, changed) {
   $("evidence").addEventListener("input", (event) => stages.forEach((stage) => stage.showEvidence(event.target.value / 100)));
   for (const [id, act] of Object.entries(BUTTONS)) $(id).addEventListener("click", act);
   document.addEventListener("keyup", release);
+  setInterval(() => stages.forEach((stage) => stage.again()), AGAIN);
   refresh();
 }
 
@@ -39,6 +42,7 @@ function onStage(stage, what) {
   if (what === "spot" && linked) for (const other of others(stage)) other.pointAtShare(stage.spotShare);
   // A film that comes beside another is shown as that one is.
   if (what === "film" && stage.film && linked) for (const other of others(stage).filter(({ film }) => film)) stage.follow(other.relative);
+  if (what === "film") onCompare();
   refresh();
 }
 
@@ -82,7 +86,9 @@ function nextPreset() {
   if (stage) usePreset(stage.nextPreset());
 }
 
-function useTool(tool) {
+// Where none is chosen at first, the one in use is put away by itself.
+function useTool(wanted) {
+  const tool = FIRST_TOOL === null && active.tool === wanted ? null : wanted;
   stages.forEach((stage) => stage.use(tool));
   refresh();
 }

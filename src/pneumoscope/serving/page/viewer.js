@@ -11,6 +11,9 @@ import { t } from "./words.js";
 const KEPT = 6;
 const films = new Map();
 
+// Where a finger points, none: a swipe over the film moves the page, until a person has chosen a tool.
+export const FIRST_TOOL = matchMedia("(pointer: coarse)").matches ? null : "window";
+
 // More pixels than a frame has time for: painted coarser while the window is dragged, and halved before they are wanted.
 const MANY = 2e6;
 
@@ -66,6 +69,8 @@ const SINGLE_PIXELS = 4;
 const QUARTERS = [[1, 0], [0, 1], [-1, 0], [0, -1]];
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 const [SMALLEST, LARGEST] = [0.05, 20];
+// Problems that pass: no answer, an answer of something before the service, a service that stops, a file that came too slowly.
+const PASSING = ["offline", "", "stopping", "upload_timeout"];
 
 export class Stage {
   // `onChange` is called with the stage and what has changed: "film", "view" (zoom, position, window), "spot" (under the loupe), "chosen".
@@ -87,7 +92,8 @@ export class Stage {
     this.loupe = new Loupe(this);
     this.item = null;
     this.film = null;
-    this.tool = "window";
+    this.missing = null; // code of the problem for which the film is not shown
+    this.use(FIRST_TOOL);
     this.evidence = 0;
     this.headerWanted = false;
     this.pointers = new Map();
@@ -135,10 +141,26 @@ export class Stage {
     this.drag = this.spot = null;
     this.forgetLayer();
     this.caption.textContent = item ? item.name : "";
+    this.missing = null;
     this.say(item ? t("loading") : t("choose"));
     this.label();
     this.onChange("film");
-    if (!item) return;
+    if (item) await this.load(share);
+  }
+
+  // Whether a person sees what there is to see of the film.
+  get isShown() {
+    return Boolean(this.film) || this.missing === "unreadable";
+  }
+
+  // Tries once more where what kept from showing the film may have passed.
+  again() {
+    if (PASSING.includes(this.missing)) this.load();
+  }
+
+  async load(share = null) {
+    const item = this.item;
+    this.missing = null;
     try {
       const film = await decoded(item);
       if (this.item !== item) return;
@@ -151,7 +173,10 @@ export class Stage {
       this.onChange("film");
       this.drawNow();
     } catch (error) {
-      if (this.item === item) this.say(error.code === "unreadable" ? t("noPicture") : error.message);
+      if (this.item !== item) return;
+      this.missing = error.code ?? "internal";
+      this.say(this.missing === "unreadable" ? t("noPicture") : error.message);
+      this.onChange("film");
     }
   }
 
@@ -358,6 +383,7 @@ export class Stage {
   useLoupe(on) {
     this.spot ??= this.film ? this.toFilm({ x: this.width / 2, y: this.height / 2 }) : null;
     this.loupe.toggle(on);
+    this.letScroll();
   }
 
   at(event) {
@@ -454,10 +480,16 @@ export class Stage {
     else this.drag = take(this, from);
   }
 
+  // A finger that does nothing to the film moves the page.
+  letScroll() {
+    this.node.classList.toggle("free", !this.tool && !this.loupe.on);
+  }
+
   use(tool) {
     this.endLine();
     this.tool = tool;
     this.node.classList.toggle("panning", tool === "pan");
+    this.letScroll();
   }
 
   explain(...words) {

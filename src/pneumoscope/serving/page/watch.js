@@ -4,7 +4,7 @@ import { FEWEST, statWord, worst } from "./drift.js";
 import { countStates } from "./films.js";
 import { reveal } from "./names.js";
 import { isBlinded } from "./readings.js";
-import { history, remove, getJson } from "./service.js";
+import { history, offers, remove, getJson } from "./service.js";
 import { drawTimeline } from "./timeline.js";
 import { count, dateTime, decimal, decisionWord, percent, t } from "./words.js";
 
@@ -24,7 +24,7 @@ export async function drawWatch(node) {
 }
 
 const verdict = (level) => h("span", { class: `level ${level}` }, t(level));
-const advice = (name, level) => (["steady", "too_few"].includes(level) ? t(`do.${level}`) : `${t(`do.${name}`)}${level === "drifted" ? ` ${t("do.drifted")}` : ""}`);
+const advice = (name, level) => (["steady", "too_few"].includes(level) ? t(`do.${level}`) : `${t(`do.${name}`)}${level === "drifted" ? ` ${t("do.drifted")}${offers.adaptations ? "" : ` ${t("startAdapting")}`}` : ""}`);
 
 function verdicts(drift) {
   const { level, names } = worst(drift);

@@ -1,6 +1,6 @@
 // The first visit: what there is to do, and a film to try it on.
 import { h, put } from "./dom.js";
-import { content } from "./service.js";
+import { content, offers } from "./service.js";
 import { count, currentLanguage, t } from "./words.js";
 
 const node = () => document.getElementById("welcome");
@@ -20,7 +20,7 @@ export function drawWelcome(shown) {
   if (what === drawn) return;
   drawn = what;
   if (!shown) return;
-  put(node(), h("h2", {}, t("welcomeTitle")), h("ol", {}, t("welcomeSteps").map((step) => h("li", {}, step))),
+  put(node(), h("h2", {}, t("welcomeTitle")), h("ol", {}, [...t("welcomeSteps"), t(offers.adaptations ? "welcomeAdapts" : "welcomeMeasures")].map((step) => h("li", {}, step))),
     h("div", { class: "actions" },
       h("button", { type: "button", class: "main", onclick: () => document.getElementById("files").click() }, t("chooseFiles")),
       h("button", { type: "button", id: "sample", onclick: sample }, t("trySample")),

@@ -1,14 +1,14 @@
-// The worklist: films dropped on the page, sorted by urgency; the chosen one on the stage. Wires state, list, stage and controls.
+// The worklist: films dropped on the page, those with suspected pneumonia first; the chosen one on the stage. Wires state, list, stage and controls.
 import { h, put } from "./dom.js";
 import { stored } from "./browser.js";
 import { exportCsv, printReport } from "./exports.js";
-import { addFilms, allFilms, bundleInUse, changed, countStates, filterInUse, filterNames, forgetAll, orderInUse, orderNames, ORDERS, settle, useFilmsWith, useFilter, useOrder, useSearch, useSettings, visibleFilms, watchFilms } from "./films.js";
+import { addFilms, allFilms, bundleInUse, changed, countStates, filterInUse, filterNames, forgetAll, forgetFilm, orderInUse, orderNames, ORDERS, settle, useFilmsWith, useFilter, useOrder, useSearch, useSettings, visibleFilms, watchFilms } from "./films.js";
 import { drawFinding, FINDING_KEYS, startFinding } from "./finding.js";
 import { LABELS, labelWord } from "./labels.js";
 import { FilmList } from "./list.js";
-import { forgetReadings, isBlinded, isRead, readerInUse, take } from "./readings.js";
+import { forgetReadings, isBlinded, isRead, readerInUse, readingsOf, take } from "./readings.js";
 import { fillRow } from "./rows.js";
-import { forgetWaiting, predict } from "./service.js";
+import { forgetWaiting, offers, predict } from "./service.js";
 import { forgetSession, forgetUnwritten, removeFilm, saveFilms, watchTabs } from "./session.js";
 import { drawVerdict } from "./verdict.js";
 import { compare, refreshOthers, startTools, TOOL_KEYS, toolWordsChanged } from "./tools.js";
@@ -35,15 +35,13 @@ let batch = null; // { began, before } of the films that are predicted now
 let lastSecond = 0;
 let list = null;
 let verdictOf = "";
-let keptOnService = false; // readings
 let toReveal = null; // a film to be scrolled to once the list has it
 const stages = [];
 
-export function startWorklist(inUse, offers) {
+export function startWorklist(inUse) {
   useFilmsWith(inUse);
   offerPoints();
   restoreSettings(inUse);
-  keptOnService = offers.history;
   $("drop").querySelector("[data-word=dropMore]").dataset.word = offers.films ? "dropMoreFilms" : offers.history ? "dropMoreKept" : "dropMore";
   startTools(stages, changed);
   list = new FilmList($("films"), ROW, (node, film) => fillRow(node, film, { chosen: film === chosen, pinned: stages[1]?.item === film, pick, retry: analyse, redraw: () => changed(film) }));
@@ -71,9 +69,10 @@ export function startWorklist(inUse, offers) {
   $("search-films").addEventListener("input", (event) => useSearch(event.target.value));
   $("order").append(...Object.keys(ORDERS).map((name) => h("option", { value: name })));
   $("order").addEventListener("change", (event) => useOrder(event.target.value));
-  startFinding(() => chosen, nextUnread);
+  startFinding(() => chosen, nextUnread, () => stages[0].item === chosen && stages[0].isShown);
   $("print").addEventListener("click", printReport);
   $("clear").addEventListener("click", clear);
+  $("remove-film").addEventListener("click", removeChosen);
   redraw(true);
 }
 
@@ -174,7 +173,7 @@ export async function addAll(found) {
   changed();
 }
 
-// When all have a prediction the most urgent is shown, unless a person has chosen another.
+// When all have a prediction the first of the list is shown, unless a person has chosen another.
 function showFirst() {
   if (!picked && !adding && !countStates().waiting && visibleFilms()[0]) choose(visibleFilms()[0]);
 }
@@ -201,8 +200,27 @@ async function analyse(film) {
   showFirst();
 }
 
+// The service keeps what it kept of the film.
+function removeChosen() {
+  const film = chosen;
+  if (!film || (readingsOf(film).size && !confirm(t("removeRead", { name: film.name })))) return;
+  takeAway(film);
+  removeFilm(film);
+  $("announcement").textContent = t("removed", { name: film.name });
+}
+
+function takeAway(film) {
+  const shown = visibleFilms(), at = shown.indexOf(film), next = shown[at + 1] ?? shown[at - 1] ?? null;
+  if (film.thumb) URL.revokeObjectURL(film.thumb);
+  forgetFilm(film);
+  if (stages[1]?.item === film) compare();
+  if (chosen !== film) return;
+  show(next);
+  if (next) stored.set("chosen", next.id);
+}
+
 function clear() {
-  if (!confirm(t(!allFilms().some(isRead) ? "forgetFilms" : keptOnService ? "forgetHere" : "forgetLabels"))) return;
+  if (!confirm(t(!allFilms().some(isRead) ? "forgetFilms" : offers.history ? "forgetHere" : "forgetLabels"))) return;
   empty();
   forgetSession();
 }
@@ -216,12 +234,15 @@ function empty() {
   stages[0].show(null);
   clears += 1;
   forgetWaiting();
-  if (!keptOnService) forgetReadings();
+  if (!offers.history) forgetReadings();
   forgetAll();
 }
 
 function heardOf(reading) {
-  if (!reading) {
+  if (reading?.removed) {
+    const film = allFilms().find(({ id }) => id === reading.removed);
+    if (film) takeAway(film);
+  } else if (!reading) {
     empty();
     forgetUnwritten();
     $("announcement").textContent = t("clearedElsewhere");
@@ -259,7 +280,7 @@ function redraw(atOnce) {
     refreshOthers(chosen, films, currentLanguage());
     drawFinding();
     drawWelcome(!films.length);
-    $("finding").hidden = $("verdict").hidden = $("stages").hidden = !films.length;
+    $("finding").hidden = $("below").hidden = $("stages").hidden = !films.length;
     $("detector").textContent = t("detectorInUse", { name: bundleInUse().name, version: bundleInUse().version });
     drawProgress(done);
     $("page-worklist").classList.toggle("filled", films.length > 0);
@@ -267,6 +288,7 @@ function redraw(atOnce) {
     const tells = isBlinded() && counts.unread > 0;
     for (const id of ["csv", "print"]) $(id).disabled = !done || tells;
     $("clear").disabled = !done;
+    $("remove-film").disabled = !chosen;
     for (const option of $("operating-point").options) option.textContent = t(option.value);
     const orders = orderNames();
     for (const option of $("order").options) [option.textContent, option.hidden] = [t(`order.${option.value}`), !orders.includes(option.value)];
@@ -331,7 +353,7 @@ function pick(film) {
   stored.set("chosen", film.id);
   choose(film);
   // Where the viewer lies below the list, as on a phone, it is brought into sight.
-  if (matchMedia("(max-width: 52rem)").matches) $("reading").scrollIntoView({ block: "start" });
+  if (matchMedia("(max-width: 52rem)").matches) $("stages").scrollIntoView({ block: "start" });
 }
 
 function move(step) {
