@@ -37,6 +37,12 @@ _FilmsOption = Annotated[
         show_default=False,
     ),
 ]
+_NodeOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--node", help="Folder of a DICOM node on this machine (pacs start), to show its queue.", show_default=False
+    ),
+]
 _KeysOption = Annotated[
     Path | None,
     typer.Option("--api-keys", help="File of API keys (default: none are needed).", show_default=False),
@@ -83,6 +89,7 @@ def serve(
     history: _HistoryOption = None,
     history_required: _RequiredOption = False,
     keep_films: _FilmsOption = None,
+    node: _NodeOption = None,
     keys: _KeysOption = None,
     new_key: _NewKeyOption = None,
     allow_host: _HostsOption = None,
@@ -110,6 +117,7 @@ def serve(
         history=history,
         history_required=history_required,
         kept_images=keep_films,
+        node=node,
         accept=accepted(accept),
         adaptations=adaptations,
         request_log=request_log,

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from pneumoscope.errors import ConfigError
+from pneumoscope.pacs import QUEUE_FILE
 from pneumoscope.pacs.comparison import SilentAnswer
 
 _FOLDER_RIGHTS, _FILE_RIGHTS = 0o700, 0o600
@@ -53,6 +54,7 @@ CREATE TABLE IF NOT EXISTS images (
     prediction TEXT
 );
 CREATE INDEX IF NOT EXISTS images_state ON images (state, id);
+CREATE INDEX IF NOT EXISTS images_answered ON images (answered);
 CREATE TABLE IF NOT EXISTS deliveries (
     image INTEGER NOT NULL REFERENCES images (id) ON DELETE CASCADE,
     destination TEXT NOT NULL,
@@ -142,6 +144,46 @@ class Delivery:
     attempts: int
 
 
+@dataclass(frozen=True)
+class Answered:
+    """Answer to an image, without anything that says whose it is.
+
+    Attributes:
+        sender: AE title of the sender, `dicomweb` or `folder`.
+        received: Time of arrival, UTC, ISO 8601.
+        answered: Time of the answer.
+        delivered: Time at which the last destination had it; None before.
+        decision: normal, pneumonia, refer or rejected.
+        reasons: Reasons of a referral or rejection.
+    """
+
+    sender: str
+    received: str
+    answered: str
+    delivered: str | None
+    decision: str
+    reasons: list[str]
+
+
+@dataclass(frozen=True)
+class QueueStatus:
+    """Status of the queue.
+
+    Attributes:
+        counts: Numbers as `Queue.counts` gives them.
+        oldest: Time of arrival of the oldest image that is not delivered, UTC, ISO 8601; None for none.
+        last_hour: Images that were answered in the last hour.
+        last_day: Images that were answered in the last 24 hours.
+        latest: Last answers, the newest first.
+    """
+
+    counts: dict[str, int]
+    oldest: str | None
+    last_hour: int
+    last_day: int
+    latest: list[Answered]
+
+
 _COLUMNS = "id, sop_uid, file, sender, state, received, attempts, error, prediction"
 
 
@@ -165,7 +207,7 @@ class Queue:
         self._changes = 0
         try:
             self._files.mkdir(parents=True, exist_ok=True, mode=_FOLDER_RIGHTS)
-            path = folder / "queue.sqlite"
+            path = folder / QUEUE_FILE
             os.close(os.open(path, os.O_CREAT | os.O_WRONLY, _FILE_RIGHTS))
             self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
             self._connection.executescript(_SETUP)
@@ -407,7 +449,7 @@ class Queue:
 
     def forget(self, days: float) -> int:
         """Delete the records of images that were delivered longer ago; gives how many."""
-        before = datetime.fromtimestamp(self._clock() - 86400 * days, UTC).isoformat(timespec="milliseconds")
+        before = self._time(self._clock() - 86400 * days)
         with self._transaction() as connection:
             return connection.execute(
                 "DELETE FROM images WHERE state = 'delivered' AND delivered < ?", (before,)
@@ -455,6 +497,28 @@ class Queue:
             for found in self.answers()
         ]
 
+    def status(self, most: int = 20) -> QueueStatus:
+        """Status of the queue, with so many of the last answers."""
+        with self._lock:
+            oldest = self._connection.execute(
+                "SELECT MIN(received) FROM images WHERE state IN ('waiting', 'answered')"
+            ).fetchone()[0]
+            since = [self._time(self._clock() - seconds) for seconds in (3600, 86400)]
+            hour, day = (
+                self._connection.execute("SELECT COUNT(*) FROM images WHERE answered > ?", (each,)).fetchone()[0]
+                for each in since
+            )
+            rows = self._connection.execute(
+                "SELECT sender, received, answered, delivered, prediction FROM images WHERE answered IS NOT NULL"
+                " ORDER BY answered DESC LIMIT ?",
+                (most,),
+            ).fetchall()
+        latest = []
+        for sender, received, answered, delivered, prediction in rows:
+            found = json.loads(prediction)
+            latest.append(Answered(sender, received, answered, delivered, found["stands_for"], found["reasons"]))
+        return QueueStatus(self.counts(), oldest, hour, day, latest)
+
     def answers(self) -> Iterator[dict[str, Any]]:
         """Every answer with what it is known by, as plain data, the oldest first."""
         names = ("sop_uid", "study_uid", "accession", "patient", "study_date", "received", "answered", "prediction")
@@ -488,7 +552,11 @@ class Queue:
         ]
 
     def _now(self) -> str:
-        return datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="milliseconds")
+        return self._time(self._clock())
+
+    @staticmethod
+    def _time(seconds: float) -> str:
+        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
     def _after(self, attempts: int) -> float:
         """Time of the next try, seconds since 1970; pauses vary, so that not all come back together."""

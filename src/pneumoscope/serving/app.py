@@ -20,6 +20,7 @@ from pneumoscope.bundle import find_bundle
 from pneumoscope.serving.adaptation_routes import add_adaptations
 from pneumoscope.serving.edge import PAGES, Edge
 from pneumoscope.serving.keys import load_keys
+from pneumoscope.serving.node_routes import add_node
 from pneumoscope.serving.openapi import complete_schema, problem_responses
 from pneumoscope.serving.parameters import KnownParameters
 from pneumoscope.serving.problems import Problem, ProblemError
@@ -71,6 +72,7 @@ def create_app(settings: Settings) -> ASGIApp:
         add_history,
         add_readings,
         add_adaptations,
+        add_node,
     ):
         add(app, service)
     _add_page(app)

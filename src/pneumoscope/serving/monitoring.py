@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from prometheus_client import (
@@ -62,6 +62,9 @@ class Monitoring:
         self._drifted = Gauge(
             "pneumoscope_drift", "0 steady or too few images, 1 moved, 2 drifted", ["statistic"], registry=registry
         )
+        self._node = Gauge(
+            "pneumoscope_node_images", "Images of the DICOM node, by state", ["state"], registry=registry
+        )
         self._identity = Info("pneumoscope_bundle", "Bundle in use", registry=registry)
         self.use(bundle)
 
@@ -103,7 +106,9 @@ class Monitoring:
             }
             _log.info(json.dumps(line))
 
-    def metrics(self, accepted: int, held: int, replaced: int, drift: DriftReport) -> bytes:
+    def metrics(
+        self, accepted: int, held: int, replaced: int, drift: DriftReport, node: Mapping[str, int] | None = None
+    ) -> bytes:
         """Metrics in Prometheus' text format.
 
         Args:
@@ -111,6 +116,7 @@ class Monitoring:
             held: Bytes of these images.
             replaced: Worker processes replaced so far.
             drift: Drift of the images that the bundle in use has predicted.
+            node: Numbers of the DICOM node's queue; None where none is watched.
         """
         self._queue.set(accepted)
         self._held.set(held)
@@ -123,4 +129,6 @@ class Monitoring:
             self._index.labels(name).set(moved.index)
         for name, word in words.items():
             self._drifted.labels(name).set({Drift.MOVED: 1, Drift.DRIFTED: 2}.get(word, 0))
+        for state, number in (node or {}).items():
+            self._node.labels(state).set(number)
         return generate_latest(self._registry)

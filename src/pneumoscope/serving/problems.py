@@ -68,6 +68,7 @@ class Problem(Enum):
     BAD_REQUEST = Kind(400, "The request is malformed", "see `detail`")
     HISTORY_OFF = Kind(404, "Nothing is kept", "start the service with --history FILE")
     HISTORY_UNAVAILABLE = Kind(503, "The history file cannot be used now", "send it again after `Retry-After` seconds")
+    NODE_OFF = Kind(404, "No DICOM node is watched", "start the service with --node FOLDER")
     FILMS_OFF = Kind(404, "No images are kept", "start the service with --keep-films FOLDER")
     ADAPTATIONS_OFF = Kind(404, "Nobody may adapt here", "start the service with --adaptations FOLDER")
     ADAPTATION_CONFLICT = Kind(

@@ -231,7 +231,8 @@ def add_operation(app: FastAPI, service: Service) -> None:
     )
     async def metrics() -> Response:
         drift = service.served.drift.report()
-        content = service.monitoring.metrics(service.accepted, service.uploads.held, service.replaced, drift)
+        node = await asyncio.to_thread(service.node.counts) if service.node else None
+        content = service.monitoring.metrics(service.accepted, service.uploads.held, service.replaced, drift, node)
         return Response(content, media_type="text/plain; version=0.0.4")
 
 

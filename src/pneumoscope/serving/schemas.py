@@ -139,6 +139,32 @@ class KeptImagesSchema(BaseModel):
     entries: list[KeptImageSchema]
 
 
+class NodeAnswerSchema(BaseModel):
+    """Answer of the DICOM node, without anything that says whose image it is."""
+
+    model_config = _CLOSED
+    sender: str = Field(description="AE title of the sender, `dicomweb` or `folder`.")
+    received: str
+    answered: str
+    delivered: str | None = Field(description="Time at which the last destination had it; null before.")
+    decision: Decision
+    reasons: list[Reason]
+
+
+class NodeSchema(BaseModel):
+    """Queue of the DICOM node. Times are UTC, ISO 8601."""
+
+    model_config = _CLOSED
+    counts: dict[str, int] = Field(
+        description="Images `waiting`, `answered`, `delivered` and `dead`; answers `to` and `dead to` a destination; objects `ignored` "
+        "and `refused: REASON`."
+    )
+    oldest: str | None = Field(description="Arrival of the oldest image that is not delivered; null for none.")
+    last_hour: int = Field(description="Images that were answered in the last hour.", ge=0)
+    last_day: int = Field(description="Images that were answered in the last 24 hours.", ge=0)
+    latest: list[NodeAnswerSchema] = Field(description="The newest first.")
+
+
 class TimelineSchema(BaseModel):
     """Counts of decisions over time."""
 

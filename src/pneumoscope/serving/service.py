@@ -5,16 +5,18 @@ import logging
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 
 from pneumoscope.bundle import Bundle
 from pneumoscope.data.patients import origin_of
-from pneumoscope.errors import DataError, InputError, PneumoscopeError, UnreadableImage
+from pneumoscope.errors import ConfigError, DataError, InputError, PneumoscopeError, UnreadableImage
 from pneumoscope.inference.drift import WINDOW
 from pneumoscope.inference.prediction import Prediction
 from pneumoscope.inference.tasks import PredictImages, Task
+from pneumoscope.pacs import QUEUE_FILE
 from pneumoscope.serving.adaptations import Adaptations
 from pneumoscope.serving.history import History
 from pneumoscope.serving.kept_images import KeptImage, KeptImages
@@ -25,6 +27,9 @@ from pneumoscope.serving.settings import Settings
 from pneumoscope.serving.sqlite_file import HistoryLockedError
 from pneumoscope.serving.uploads import Uploads
 from pneumoscope.types import NamedImage, PredictionRequest
+
+if TYPE_CHECKING:
+    from pneumoscope.pacs.queue import Queue
 
 _log = logging.getLogger("pneumoscope.serving")
 
@@ -53,6 +58,7 @@ class Service:
         self._settings, self._original = settings, bundle
         self.history = History(settings.history) if settings.history else None
         self.kept_images = KeptImages(settings.kept_images, settings.kept_bytes) if settings.kept_images else None
+        self.node = node_queue(settings.node) if settings.node else None
         # A decision and its image are kept, and deleted, together.
         self._keeping = asyncio.Lock()
         self._adaptations = Adaptations(settings, bundle) if settings.adaptations else None
@@ -71,6 +77,8 @@ class Service:
 
     async def stop(self) -> None:
         """Ends the processes, once what was accepted is answered."""
+        if self.node:
+            self.node.close()
         if self._adaptations:
             await asyncio.to_thread(self._adaptations.close)
         await asyncio.gather(self.served.stop(), *self._leaving.values())
@@ -247,6 +255,19 @@ class Service:
 
 def _to_keep(prediction: Prediction) -> KeptImage:
     return KeptImage(prediction.sha256, *origin_of(prediction.file, prediction.header))
+
+
+def node_queue(folder: Path) -> "Queue":
+    """Queue of the DICOM node that has a folder.
+
+    Raises:
+        ConfigError: No node has the folder.
+    """
+    from pneumoscope.pacs.queue import Queue
+
+    if not (folder / QUEUE_FILE).is_file():
+        raise ConfigError(f"expected the folder of a DICOM node at {folder}, found none: name another with --node")
+    return Queue(folder)
 
 
 def history_unavailable(detail: str) -> ProblemError:

@@ -29,6 +29,7 @@ class Settings:
         hosts: Host names of the service beside its address; any where it listens beyond this machine and none is named.
         history: SQLite file of decisions; none is kept where None.
         history_required: Whether a decision that cannot be kept in the history is refused (503) instead of answered.
+        node: Folder of a DICOM node on this machine, whose queue is shown; none where None.
         kept_images: Folder in which images are kept with the history; none is kept where None.
         kept_bytes: Largest sum of the kept images, bytes; further ones are not kept.
         accept: Reasons out of `types.OUTSIDE` for which images are not referred.
@@ -54,6 +55,7 @@ class Settings:
     hosts: tuple[str, ...] = ()
     history: Path | None = None
     history_required: bool = False
+    node: Path | None = None
     kept_images: Path | None = None
     kept_bytes: int = 32 * 2**30
     accept: tuple[str, ...] = ()

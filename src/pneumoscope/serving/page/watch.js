@@ -3,6 +3,7 @@ import { h, mark, put, s, table } from "./dom.js";
 import { FEWEST, statWord, worst } from "./drift.js";
 import { countStates } from "./films.js";
 import { reveal } from "./names.js";
+import { drawNode } from "./node.js";
 import { isBlinded } from "./readings.js";
 import { history, offers, remove, getJson } from "./service.js";
 import { drawTimeline } from "./timeline.js";
@@ -13,8 +14,9 @@ const number = (text) => ({ text, class: "number" });
 export async function drawWatch(node) {
   const drift = await getJson("/v1/drift");
   put(node, h("h1", {}, t("watchTitle")), drift.rejected_reference == null ? h("p", {}, t("watchNone")) : verdicts(drift));
-  const [timeline, kept] = [h("div"), h("div")];
-  node.append(timeline, kept);
+  const [pacs, timeline, kept] = [h("div"), h("div"), h("div")];
+  node.append(pacs, timeline, kept);
+  if (!(isBlinded() && countStates().unread)) await drawNode(pacs);
   kept.append(h("h2", {}, t("historyTitle")));
   if (isBlinded() && countStates().unread) {
     kept.append(h("p", { class: "soft" }, t("decisionsHidden")));
