@@ -133,7 +133,7 @@ def take_readings(page: Page) -> None:
     take_screenshot(page, "reading")
     page.locator("#labelling > summary").click()
     page.set_viewport_size(DESK)
-    page.locator("#order").select_option("urgency")
+    page.locator("#order").select_option("suspicion")
 
 
 def take_phone(page: Page, address: str, images: list[str]) -> None:
