@@ -148,8 +148,8 @@ def _measured(images: list[Any], accept: tuple[str, ...], was_trained_on: Callab
     learnt = {i for i, image in enumerate(images) if was_trained_on(image.sha256)}
     patients = [image.patient or patient_of_path(image.path)[0] for image in images]
     reference = [_reference(image.findings) for image in images]
-    with_label = [i for i, found in enumerate(reference) if found in (ReaderFinding.NEGATIVE, ReaderFinding.POSITIVE)]
-    labelled = [i for i in with_label if i not in learnt]
+    shared = [i for i, found in enumerate(reference) if found in (ReaderFinding.NEGATIVE, ReaderFinding.POSITIVE)]
+    labelled = [i for i in shared if i not in learnt]
     decided = DecidedImages(
         np.array(
             [np.nan if images[i].probability is None else images[i].probability for i in labelled], dtype=np.float64
@@ -164,7 +164,7 @@ def _measured(images: list[Any], accept: tuple[str, ...], was_trained_on: Callab
     measured = measure_acceptance(decided) if labelled else {"flow": {}, "measures": {}}
     return {
         "labelled": len(labelled),
-        "learnt": len(with_label) - len(labelled),
+        "learnt": len(shared) - len(labelled),
         "undecided": sum(found is ReaderFinding.UNDECIDED for found in reference),
         "contradictory": sum(found is None for found in reference),
         "flow": measured["flow"],

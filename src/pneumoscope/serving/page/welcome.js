@@ -1,7 +1,7 @@
 // The first visit: what there is to do, and a film to try it on.
 import { h, put } from "./dom.js";
 import { content, offers } from "./service.js";
-import { count, currentLanguage, t } from "./words.js";
+import { count, currentLanguage, ownClasses, t } from "./words.js";
 
 const node = () => document.getElementById("welcome");
 let add = () => {};
@@ -16,7 +16,7 @@ export function startWelcome(addAll, found) {
 
 export function drawWelcome(shown) {
   node().hidden = !shown;
-  const what = `${shown} ${currentLanguage()} ${kept.length}`;
+  const what = `${shown} ${currentLanguage()} ${ownClasses} ${kept.length}`;
   if (what === drawn) return;
   drawn = what;
   if (!shown) return;

@@ -439,10 +439,12 @@ export function useBundle({ classes, parent, metrics }) {
 // Holes are filled, and normal and pneumonia get the names of a site's own classes.
 export function t(name, values = {}) {
   const word = (ofSite ? WORDS[language][`${name}.own`] : null) ?? WORDS[language][name] ?? name;
-  if (typeof word !== "string") return word;
-  return word.replace(/\{(\w+)\}|\b(?:(normal)e?s?|pneumoni[ae]s?)\b/gi, (found, key, negative) =>
-    key ? values[key] ?? "" : ownClasses ? ownClasses[negative ? 0 : 1] : found);
+  return Array.isArray(word) ? word.map((each) => filled(each, values)) : filled(word, values);
 }
+
+const filled = (word, values) =>
+  word.replace(/\{(\w+)\}|\b(?:(normal)e?s?|pneumoni[ae]s?)\b/gi, (found, key, negative) =>
+    key ? values[key] ?? "" : ownClasses ? ownClasses[negative ? 0 : 1] : found);
 
 // The decision on record, which may be of a bundle with other classes than the present one.
 export const decisionWord = ({ decision, outcome }) => (outcome === decision ? WORDS[language][decision] : outcome);
