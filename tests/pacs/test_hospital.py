@@ -39,4 +39,4 @@ def run_inside(tests, marked, tmp_path):
     command = [sys.executable, "-m", "pytest", "-m", marked, "--basetemp", tmp_path / "inside", tests]
     done = subprocess.run(isolated(command), env=ENVIRONMENT, capture_output=True, text=True)
     assert done.returncode == 0, f"{done.stdout[-20_000:]}\n{done.stderr[-4_000:]}"
-    assert "passed" in done.stdout, done.stdout
+    assert "passed" in done.stdout or "skipped" in done.stdout, done.stdout

@@ -26,6 +26,10 @@ BLOCK = re.compile(r'^```(?P<language>\w+)(?: title="(?P<title>[^"]*)")?\n(?P<te
 PORTS = {"Orthanc": 8042, "node": 11112}
 SERIES = {"DX", "SR", "OT"}
 
+pytestmark = pytest.mark.skipif(
+    not (shutil.which("curl") and shutil.which("jq")), reason="curl or jq is not installed, which the page uses"
+)
+
 
 class Reader:
     """A person who follows the page in a folder, one section after the other."""
