@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import io
 import itertools
 import json
 import os
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from PIL import Image
 
 from pneumoscope.adaptation.site import FEWEST_IMAGES
 from pneumoscope.bundle import find_bundle, load_bundle
@@ -226,6 +228,10 @@ def test_everything_that_is_told_follows_the_bundle_in_use(site, adapted, films)
             assert "pneumonia" not in schema["info"]["description"].lower()
             assert "effusion" in schema["components"]["schemas"]["PredictionSchema"]["properties"]["decision"]["enum"]
         assert site.post("/v1/predict", content=films[0].read_bytes()).json()["bundle"]["name"] == "ours"
+        assert site.get("/v1/drift").json()["images"] == 0, "it was adapted to this film"
+        again = io.BytesIO()
+        Image.open(films[0]).save(again, "PNG")
+        site.post("/v1/predict", content=again.getvalue())
         assert site.get("/v1/drift").json()["images"] == 1
         metrics = site.get("/metrics").text
         assert f'sha256="{told["sha256"]}"' in metrics
