@@ -89,7 +89,11 @@ class Bundle:
 
     def was_trained_on(self, sha256: str) -> bool:
         """Whether the network was trained on an image, given by the SHA-256 of its file; False where that is empty."""
-        return bool(sha256) and self.count_training_images([sha256]) > 0
+        if not sha256:
+            return False
+        # For every image that is predicted: a comparison takes a hundredth of the time of `np.isin`.
+        [wanted] = training_hashes([sha256])
+        return bool((self.golden.get(TRAINING_HASHES, np.zeros(0, np.uint64)) == wanted).any())
 
 
 def training_hashes(sha256: Iterable[str]) -> NDArray[np.uint64]:

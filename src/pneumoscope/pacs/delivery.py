@@ -20,6 +20,7 @@ from pneumoscope.errors import DataError, PneumoscopeError, StorageError
 from pneumoscope.pacs.audit import AuditEntry, AuditEvent, AuditLog
 from pneumoscope.pacs.dicomweb import DicomWeb, DicomWebSettings
 from pneumoscope.pacs.intake import DICOMWEB
+from pneumoscope.pacs.periodic import pause_after
 from pneumoscope.pacs.queue import FIRST_PAUSE, LONGEST_PAUSE, Delivery, Queue
 from pneumoscope.pacs.settings import NodeSettings, Peer
 from pneumoscope.pacs.tls import client_context
@@ -219,7 +220,7 @@ class Deliverer(threading.Thread):
                 self._destination.close()
         except UnreachableError as error:
             self._unreached += 1
-            pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(self._unreached - 1, 30))
+            pause = pause_after(self._unreached - 1, FIRST_PAUSE, LONGEST_PAUSE)
             if self._unreached == 1:
                 _log.warning("%s; tried again until it answers", error)
             return pause

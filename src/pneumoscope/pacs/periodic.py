@@ -13,9 +13,9 @@ _log = logging.getLogger("pneumoscope.pacs")
 _LONGEST_PAUSE = 300.0
 
 
-def pause_after(failures: int, every_seconds: float) -> float:
-    """Pause before the next attempt, seconds: the usual one, doubled with each failure in a row, up to five minutes."""
-    return min(every_seconds * 2.0 ** min(failures, 30), max(every_seconds, _LONGEST_PAUSE))
+def pause_after(failures: int, every_seconds: float, longest: float = _LONGEST_PAUSE) -> float:
+    """Pause before the next attempt, seconds: the usual one, doubled with each failure in a row, up to the longest, five minutes."""
+    return min(every_seconds * 2.0 ** min(failures, 30), max(every_seconds, longest))
 
 
 class Postponed:

@@ -25,6 +25,7 @@ from typing import Any
 from pneumoscope.errors import ConfigError
 from pneumoscope.pacs import QUEUE_FILE
 from pneumoscope.pacs.comparison import SilentAnswer
+from pneumoscope.pacs.periodic import pause_after
 
 _FOLDER_RIGHTS, _FILE_RIGHTS = 0o700, 0o600
 # Pauses between tries grow from the first to the longest, seconds.
@@ -560,7 +561,7 @@ class Queue:
 
     def _after(self, attempts: int) -> float:
         """Time of the next try, seconds since 1970; pauses vary, so that not all come back together."""
-        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(attempts, 30))
+        pause = pause_after(attempts, FIRST_PAUSE, LONGEST_PAUSE)
         return self._clock() + pause * (0.75 + 0.5 * secrets.randbelow(1000) / 1000)
 
     def _due_values(self) -> tuple[float, float]:

@@ -10,6 +10,7 @@ from fastapi import FastAPI, Path, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import TypeAdapter, ValidationError
 
+from pneumoscope.assessment.acceptance import is_outside
 from pneumoscope.data.sources import patient_of_path
 from pneumoscope.evaluation.acceptance import DecidedImages, measure_acceptance
 from pneumoscope.evaluation.agreement import cohen_kappa
@@ -21,7 +22,6 @@ from pneumoscope.serving.problems import Problem, ProblemError
 from pneumoscope.serving.readings import ReaderFinding, Reading, Readings
 from pneumoscope.serving.routes import BODY_PROBLEMS
 from pneumoscope.serving.service import Service
-from pneumoscope.types import OUTSIDE, Decision
 
 Hash = Annotated[str, Path(description="SHA-256 of the image's file.", pattern="^[0-9a-f]{64}$")]
 # Kept images that are listed: a worklist, not an archive.
@@ -157,7 +157,7 @@ def _measured(images: list[Any], accept: tuple[str, ...], was_trained_on: Callab
         np.array([reference[i] is ReaderFinding.POSITIVE for i in labelled], dtype=np.bool_),
         [images[i].decision.value for i in labelled],
         [images[i].reasons for i in labelled],
-        np.array([_is_outside(images[i], accept) for i in labelled], dtype=np.bool_),
+        np.array([is_outside(images[i], accept) for i in labelled], dtype=np.bool_),
         [patients[i] for i in labelled],
         {},
     )
@@ -177,10 +177,6 @@ def _reference(findings: dict[str, ReaderFinding]) -> ReaderFinding | None:
     """What all readers of an image find; None where they differ."""
     found = set(findings.values())
     return found.pop() if len(found) == 1 else None
-
-
-def _is_outside(image: Any, accept: tuple[str, ...]) -> bool:
-    return image.decision is Decision.REFER and bool(set(image.reasons) & (set(OUTSIDE) - set(accept)))
 
 
 def _agreement(images: list[Any], patients: list[str]) -> list[dict[str, Any]]:
