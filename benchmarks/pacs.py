@@ -51,7 +51,7 @@ def send(files, port):
 
 def throughput(node, pacs, films):
     """Seconds from the first film until the PACS has both answers to each."""
-    before = len(pacs.get("/instances"))
+    before = pacs.get("/statistics")["CountInstances"]
     threads = [threading.Thread(target=send, args=(films[n::SENDERS], node.port)) for n in range(SENDERS)]
     begun = time.perf_counter()
     for thread in threads:
@@ -59,7 +59,10 @@ def throughput(node, pacs, films):
     for thread in threads:
         thread.join()
     acknowledged = time.perf_counter() - begun
-    need(until(lambda: len(pacs.get("/instances")) >= before + 2 * len(films), PATIENCE, 0.05), "not all are answered")
+    need(
+        until(lambda: pacs.get("/statistics")["CountInstances"] >= before + 2 * len(films), PATIENCE, 0.05),
+        "not all are answered",
+    )
     return acknowledged, time.perf_counter() - begun
 
 
@@ -67,10 +70,13 @@ def turnaround(node, pacs, films):
     """Seconds from the start of the sending program until the PACS has both answers, of one film at a time."""
     seconds = []
     for film in films:
-        before = len(pacs.get("/instances"))
+        before = pacs.get("/statistics")["CountInstances"]
         begun = time.perf_counter()
         send([film], node.port)
-        need(until(lambda count=before: len(pacs.get("/instances")) >= count + 2, 60, 0.005), "a film is not answered")
+        need(
+            until(lambda count=before: pacs.get("/statistics")["CountInstances"] >= count + 2, 60, 0.005),
+            "a film is not answered",
+        )
         seconds.append(time.perf_counter() - begun)
     return seconds
 

@@ -74,6 +74,17 @@ def test_a_film_is_answered_and_the_same_film_gets_the_same_answers(settings, ar
         assert [each["event"] for each in audited(node)] == ["started", *2 * ["received", "answered", "delivered"]]
 
 
+def test_each_answer_goes_once_over_one_of_several_associations(settings, archive):
+    peer = Peer("ARCHIVE", "127.0.0.1", archive.port, connections=3)
+    with Node(settings(peers=(peer,))) as node:
+        for number in range(1, 7):
+            node.intake.take(sent(number), "ARCHIVE")
+        assert until(lambda: node.queue.counts()["delivered"] == 6)
+        threads = [each for each in threading.enumerate() if each.name == "delivery to ARCHIVE"]
+    assert len(threads) == 3
+    assert len(archive.stored) == len(set(archive.stored)) == 12
+
+
 def test_what_waits_at_the_end_is_answered_after_the_next_start(settings, archive, monkeypatch):
     with Node(settings()) as node:
         monkeypatch.setattr(node, "_record", lambda *_: None)  # as if it were killed before

@@ -238,3 +238,12 @@ def test_what_was_acknowledged_is_there_after_a_kill(tmp_path):
         queue.close()
     assert sqlite3.connect(tmp_path / "queue.sqlite").execute("PRAGMA integrity_check").fetchone() == ("ok",)
     assert len(list(itertools.chain(acknowledged))) > 4
+
+
+def test_connections_to_one_destination_share_its_answers(queue):
+    images = [added(queue, number) for number in range(1, 8)]
+    for image in images:
+        answer(queue, image)
+    shares = [[each.image.id for each in queue.deliveries("PACS", 10, (number, 3))] for number in range(3)]
+    assert all(shares)
+    assert sorted(each for share in shares for each in share) == [image.id for image in images]

@@ -1,10 +1,12 @@
 """Delivery of answers: to each destination by a thread of its own, as often as it takes."""
 
 import logging
+import socket
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from pydicom.uid import (
     Comprehensive3DSRStorage,
@@ -13,7 +15,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
     SecondaryCaptureImageStorage,
 )
-from pynetdicom import AE
+from pynetdicom import AE, evt
 from pynetdicom.association import Association
 
 from pneumoscope.errors import DataError, PneumoscopeError, StorageError
@@ -94,7 +96,12 @@ class PeerDestination(Destination):
         """Opens an association."""
         peer = self._peer
         association = self._entity.associate(
-            peer.host, peer.port, ae_title=peer.ae_title, max_pdu=0, tls_args=self._tls
+            peer.host,
+            peer.port,
+            ae_title=peer.ae_title,
+            max_pdu=0,
+            tls_args=self._tls,
+            evt_handlers=[(evt.EVT_CONN_OPEN, _send_at_once)],
         )
         self._takes_nothing = bool(association.rejected_contexts) and not association.accepted_contexts
         if self._takes_nothing:
@@ -131,6 +138,12 @@ class PeerDestination(Destination):
         association, self._association = self._association, None
         if association is not None and association.is_established:
             association.release()
+
+
+def _send_at_once(event: evt.Event) -> None:
+    """Have each unit of data sent at once: a command and its object are two, and the second waited 40 ms for the first's receipt."""
+    connection: Any = event.assoc.dul.socket
+    connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 class WebDestination(Destination):
@@ -170,6 +183,7 @@ class Deliverer(threading.Thread):
         audit: AuditLog,
         settings: NodeSettings,
         again: Callable[[Delivery], None],
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         """Sets the thread up.
 
@@ -179,10 +193,11 @@ class Deliverer(threading.Thread):
             audit: Log of what was delivered.
             settings: Kinds of answers and number of tries.
             again: Called with a delivery whose files are missing, to have the image answered again.
+            share: Share of the answers that the thread delivers: its number, and how many there are.
         """
         super().__init__(name=f"delivery to {destination.name}", daemon=True)
         self._destination, self._queue, self._audit, self._settings = destination, queue, audit, settings
-        self._again = again
+        self._again, self._share = again, share
         self._stopping = threading.Event()
         # Tries in vain to reach the destination, one after the other.
         self._unreached = 0
@@ -205,7 +220,7 @@ class Deliverer(threading.Thread):
     def _deliver(self) -> float:
         """Delivers what is due; gives the seconds until the next look."""
         changes = self._queue.changes
-        due = self._queue.deliveries(self._destination.name, _TOGETHER)
+        due = self._queue.deliveries(self._destination.name, _TOGETHER, self._share)
         if not due:
             self._queue.wait(changes, _EVERY)
             return 0.0

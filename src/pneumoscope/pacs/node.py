@@ -67,14 +67,18 @@ class Node:
         self._pool.wait_until_ready()
         self.audit.append(AuditEntry(AuditEvent.STARTED, settings.ae_title, settings.host))
         destinations = _destinations(settings)
-        self.destinations = tuple(each.name for each in destinations)
+        self.destinations = tuple(destinations)
         if not destinations and not settings.silent:
             raise ConfigError(
                 "expected a peer with a port, where answers go, found none: add its port, or keep the answers with --silent"
             )
         self.intake = Intake(self.queue, self.audit, settings.rules, settings.megabytes * 1_000_000)
         self._receiver = Receiver(settings, self.intake, self.audit)
-        self._deliverers = [Deliverer(each, self.queue, self.audit, settings, self._again) for each in destinations]
+        self._deliverers = [
+            Deliverer(each, self.queue, self.audit, settings, self._again, (share, len(connections)))
+            for connections in destinations.values()
+            for share, each in enumerate(connections)
+        ]
         self._sources = _sources(settings, self.intake, self.queue)
         self._analyst = threading.Thread(target=self._analyse, name="analyst", daemon=True)
         for thread in (*self._deliverers, self._analyst):
@@ -190,14 +194,16 @@ class Node:
             self.audit.append(AuditEntry(AuditEvent.DEAD, sop_uid=image.sop_uid, reason="not_analysed"))
 
 
-def _destinations(settings: NodeSettings) -> list[Destination]:
+def _destinations(settings: NodeSettings) -> dict[str, list[Destination]]:
+    """Destinations by name, each as often as answers go to it at a time."""
     if settings.silent:
-        return []
+        return {}
     web = settings.dicomweb
-    return [
-        *(PeerDestination(peer, settings) for peer in settings.peers if peer.port),
+    every: list[Destination] = [
+        *(PeerDestination(peer, settings) for peer in settings.peers if peer.port for _ in range(peer.connections)),
         *([WebDestination(web)] if web and web.answers else []),
     ]
+    return {name: [each for each in every if each.name == name] for name in dict.fromkeys(each.name for each in every)}
 
 
 def _sources(settings: NodeSettings, intake: Intake, queue: Queue) -> list[Periodic]:

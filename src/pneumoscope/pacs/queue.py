@@ -26,6 +26,7 @@ from pneumoscope.errors import ConfigError
 from pneumoscope.pacs import QUEUE_FILE
 from pneumoscope.pacs.comparison import SilentAnswer
 from pneumoscope.pacs.periodic import pause_after
+from pneumoscope.pacs.settings import ANSWERS
 
 _FOLDER_RIGHTS, _FILE_RIGHTS = 0o700, 0o600
 # Pauses between tries grow from the first to the longest, seconds.
@@ -309,8 +310,9 @@ class Queue:
             os.close(descriptor)
 
     def _delete_files(self, file: str) -> None:
-        for each in self._files.glob(f"{Path(file).stem}.*"):
-            each.unlink(missing_ok=True)
+        if file:
+            for kind in ("dcm", *ANSWERS):
+                (self._files / file).with_suffix(f".{kind}").unlink(missing_ok=True)
 
     def is_known(self, sop_uid: str) -> bool:
         """Whether an image of this SOP Instance UID was taken before."""
@@ -323,13 +325,13 @@ class Queue:
             f"state = 'waiting' AND {_due('due')} AND id NOT IN ({', '.join(map(str, but))})", self._due_values(), most
         )
 
-    def deliveries(self, destination: str, most: int) -> list[Delivery]:
-        """Answers to deliver to a destination now, the oldest first."""
+    def deliveries(self, destination: str, most: int, share: tuple[int, int] = (0, 1)) -> list[Delivery]:
+        """Answers to deliver to a destination now, the oldest first: those of one share, by its number and how many shares there are."""
         with self._lock:
             rows = self._connection.execute(
                 f"SELECT image, attempts FROM deliveries WHERE destination = ? AND NOT dead AND {_due('due')}"  # noqa: S608
-                " ORDER BY image LIMIT ?",
-                (destination, *self._due_values(), most),
+                " AND image % ? = ? ORDER BY image LIMIT ?",
+                (destination, *self._due_values(), share[1], share[0], most),
             ).fetchall()
             images = {
                 each.id: each for each in self._select(f"id IN ({', '.join(str(row[0]) for row in rows)})", (), most)

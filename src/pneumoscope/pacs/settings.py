@@ -39,6 +39,7 @@ class Peer:
         host: Address of the system; images are taken from there alone. Any where empty.
         port: Port at which it takes answers; 0 where it takes none.
         tls: Whether answers go to it by TLS.
+        connections: Associations at a time by which answers go to it.
 
     Raises:
         ConfigError: No AE title, or a port without a host.
@@ -48,9 +49,11 @@ class Peer:
     host: str = ""
     port: int = 0
     tls: bool = False
+    connections: int = 2
 
     def __post_init__(self) -> None:
         _check_title("peers.ae_title", self.ae_title)
+        _check_least("peers.connections", self.connections, 1, 16)
         _check_least("peers.port", self.port, 0, _LARGEST_PORT)
         if self.port and not self.host:
             raise ConfigError(f"expected peers.host beside the port of {self.ae_title}, found none: name its address")
