@@ -13,6 +13,7 @@ from node_process import until
 from pneumoscope.errors import ConfigError, DataError, PneumoscopeError
 from pneumoscope.pacs.node import Node
 from pneumoscope.pacs.settings import NodeSettings, Peer
+from pneumoscope.pacs.watching import WatchSettings
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -164,6 +165,16 @@ def test_a_node_that_cannot_start_says_why_in_one_line(settings, more, message):
     with pytest.raises(PneumoscopeError, match=message) as raised:
         Node(settings(**more))
     assert "\n" not in str(raised.value).strip()
+
+
+def test_a_watched_folder_needs_no_peer_and_opens_no_port(settings, tmp_path):
+    folder = tmp_path / "inbox"
+    folder.mkdir()
+    with Node(settings(peers=(), silent=True, watch=WatchSettings(str(folder), every_seconds=0.1))) as node:
+        (folder / "film.dcm").write_bytes(sent())
+        assert until(lambda: node.queue.counts()["delivered"] == 1)
+        assert node.port == 0
+        assert not [each for each in threading.enumerate() if "AssociationServer" in each.name]
 
 
 def test_two_nodes_cannot_use_one_folder(settings):

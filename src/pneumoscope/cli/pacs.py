@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -47,18 +48,25 @@ def start(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     with Node(settings) as node:
-        typer.echo(f"{settings.ae_title} {settings.host}:{node.port}")
-        typer.echo(f"{NOTICE} {_whereto(settings)} Ctrl-C stops it.", err=True)
-        if not settings.is_local and not settings.tls:
+        typer.echo(
+            f"{settings.ae_title} {f'{settings.host}:{node.port}' if settings.peers else 'without a DICOM port'}"
+        )
+        typer.echo(f"{NOTICE} {_ways(settings, node.destinations)} Ctrl-C stops it.", err=True)
+        if settings.peers and not settings.is_local and not settings.tls:
             typer.echo("Images travel unencrypted over the network; [tls] encrypts them.", err=True)
         stop.wait()
 
 
-def _whereto(settings: "NodeSettings") -> str:
-    if settings.silent:
-        return f"Answers stay in {settings.folder}."
-    names = ", ".join(peer.ae_title for peer in settings.peers if peer.port)
-    return f"Answers go to {names}."
+def _ways(settings: "NodeSettings", destinations: Sequence[str]) -> str:
+    """Ways in and out of the node, in sentences."""
+    sources = [
+        *(peer.ae_title for peer in settings.peers),
+        *(["the DICOMweb server"] if settings.dicomweb else []),
+        *(["the watched folder"] if settings.watch else []),
+    ]
+    port = "" if settings.peers else " No peer is named, so that no DICOM port is open."
+    whereto = f"stay in {settings.folder}" if settings.silent else f"go to {', '.join(destinations)}"
+    return f"Images come from {', '.join(sources)}.{port} Answers {whereto}."
 
 
 def _check(settings: "NodeSettings") -> None:

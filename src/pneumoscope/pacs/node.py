@@ -36,11 +36,12 @@ class Node:
     """DICOM node that runs until it is closed."""
 
     def __init__(self, settings: NodeSettings) -> None:
-        """Starts the node: it listens once the prediction processes are ready.
+        """Starts the node: it listens once the prediction processes are ready; where no peer is named it opens no DICOM port.
 
         Raises:
             PneumoscopeError: The settings, the folder, the address or the bundle are not as expected; or another node uses the folder.
         """
+        settings.check_ways()
         self.settings = settings
         folder = Path(settings.folder)
         _make_folder(folder)
@@ -68,12 +69,8 @@ class Node:
         self.audit.append(AuditEntry(AuditEvent.STARTED, settings.ae_title, settings.host))
         destinations = _destinations(settings)
         self.destinations = tuple(destinations)
-        if not destinations and not settings.silent:
-            raise ConfigError(
-                "expected a peer with a port, where answers go, found none: add its port, or keep the answers with --silent"
-            )
         self.intake = Intake(self.queue, self.audit, settings.rules, settings.megabytes * 1_000_000)
-        self._receiver = Receiver(settings, self.intake, self.audit)
+        self._receiver = Receiver(settings, self.intake, self.audit) if settings.peers else None
         self._deliverers = [
             Deliverer(each, self.queue, self.audit, settings, self._again, (share, len(connections)))
             for connections in destinations.values()
@@ -96,15 +93,16 @@ class Node:
 
     @property
     def port(self) -> int:
-        """Port that the node listens on."""
-        return self._receiver.port
+        """Port that the node listens on; 0 where no peer is named."""
+        return self._receiver.port if self._receiver else 0
 
     def close(self) -> None:
         """Ends the node; what waits is answered after the next start."""
         self._stopping.set()
         for source in self._sources:
             source.stop(self.settings.seconds)
-        self._receiver.close()
+        if self._receiver:
+            self._receiver.close()
         for each in self._deliverers:
             each.stop()
         self._pool.close(wait=False)

@@ -60,13 +60,11 @@ class Receiver:
     """DICOM server that peers alone may use."""
 
     def __init__(self, settings: NodeSettings, intake: Intake, audit: AuditLog) -> None:
-        """Starts to listen.
+        """Starts to listen; at least one peer is named.
 
         Raises:
-            ConfigError: No peer may send, the address cannot be used, or a certificate cannot be read.
+            ConfigError: The address cannot be used, or a certificate cannot be read.
         """
-        if not settings.peers:
-            raise ConfigError("expected at least one of [[peers]] in the settings, found none: nobody may send images")
         self._settings, self._intake, self._audit = settings, intake, audit
         # Peer to its addresses; None among them where it may have any.
         self._hosts = {peer: _resolved(peer.host) for peer in settings.peers}
