@@ -22,6 +22,7 @@ from pynetdicom import AE, evt
 
 from pneumoscope.data.codecs import COMPRESSED
 from pneumoscope.errors import ConfigError, StorageError
+from pneumoscope.pacs.addresses import resolved
 from pneumoscope.pacs.audit import AuditEntry, AuditEvent, AuditLog
 from pneumoscope.pacs.intake import Intake, Refusal, RefusedError
 from pneumoscope.pacs.settings import NodeSettings
@@ -67,7 +68,7 @@ class Receiver:
         """
         self._settings, self._intake, self._audit = settings, intake, audit
         # Peer to its addresses; None among them where it may have any.
-        self._hosts = {peer: _resolved(peer.host) for peer in settings.peers}
+        self._hosts = {peer: resolved(peer.host) for peer in settings.peers}
         self._bounds: WeakKeyDictionary[Any, _BoundedReading] = WeakKeyDictionary()
         entity = AE(settings.ae_title)
         entity.require_called_aet = True
@@ -90,9 +91,7 @@ class Receiver:
                 (settings.host, settings.port), block=False, ssl_context=tls, evt_handlers=handlers
             )
         except (OSError, OverflowError) as error:
-            raise ConfigError(
-                f"expected a free address {settings.host}:{settings.port}, found: {error}: change host or port"
-            ) from error
+            raise no_address(settings, error) from error
         assert server is not None  # noqa: S101  # what start_server gives where it does not block
         server.verify_request = self._may_connect  # type: ignore[method-assign, assignment]
         self._entity, self._server = entity, server
@@ -200,16 +199,10 @@ def _calling(event: evt.Event) -> str:
     return str(event.assoc.requestor.ae_title or "").strip()
 
 
-def _resolved(host: str) -> set[str | None]:
-    if not host:
-        return {None}
-    try:
-        return {str(found[4][0]) for found in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
-    except OSError as error:
-        raise ConfigError(
-            f"expected an address of a peer, found {host!r}: {error.strerror}: correct peers.host"
-        ) from error
+def no_address(settings: NodeSettings, error: Exception) -> ConfigError:
+    """Error for an address that the node cannot listen on."""
+    return ConfigError(f"expected a free address {settings.host}:{settings.port}, found: {error}: change host or port")
 
 
-def _fits(hosts: set[str | None], address: str | None) -> bool:
+def _fits(hosts: frozenset[str | None], address: str | None) -> bool:
     return None in hosts or address in hosts

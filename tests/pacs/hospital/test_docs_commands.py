@@ -126,7 +126,15 @@ def modalities(reader, patient):
 
 def test_start(reader):
     [checked] = reader.follow("Start")
-    assert checked == "ORTHANC 127.0.0.1:4242 takes associations\n"
+    settings, bundle, folder, *others = checked.splitlines()
+    assert settings == "settings can be read"
+    assert "can be loaded, and has the operating point balanced" in bundle
+    assert folder == f"folder {reader.folder / 'node'} can be written, and a node uses it now"
+    assert others == [
+        "address 127.0.0.1:11112 is held by the node that runs",
+        "ORTHANC 127.0.0.1:4242 takes associations",
+        "STORESCU may send from 127.0.0.1",
+    ]
     assert "PNEUMOSCOPE 127.0.0.1:11112\n" in reader.log("node")
 
 
