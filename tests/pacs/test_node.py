@@ -4,6 +4,7 @@ import json
 import threading
 
 import pytest
+
 from archive import Archive
 from dicom_objects import written
 from films import film, pictures
