@@ -7,8 +7,6 @@ import ssl
 import threading
 import time
 from datetime import date, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -17,6 +15,7 @@ from pneumoscope.config import from_table
 from pneumoscope.errors import ConfigError, DataError, InputError, StorageError
 from pneumoscope.pacs.dicomweb import DicomWeb, DicomWebSettings, Instance, Poller, StoreResult
 from radiographs import radiograph, write_dicom
+from web_server import Server
 
 DX = "1.2.840.10008.5.1.4.1.1.1.1"
 JSON = {"Content-Type": "application/dicom+json"}
@@ -28,52 +27,6 @@ def film(tmp_path_factory):
     path = tmp_path_factory.mktemp("film") / "film.dcm"
     write_dicom(path, radiograph("normal", 14, 64), PatientName="Test^One", Manufacturer="Acme")
     return path.read_bytes()
-
-
-class Server:
-    """HTTP server on this machine; `answers` maps method and path to (status, headers, body) or to a function of the request."""
-
-    def __init__(self, tls=None):
-        self.requests, self.answers = [], {}
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self):
-                address = urlsplit(self.path)
-                self.query = parse_qs(address.query)
-                self.body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                outer.requests.append(self)
-                answer = outer.answers.get(f"{self.command} {address.path}", (404, {}, b""))
-                if callable(answer):
-                    answer = answer(self)
-                if answer is None:  # it has answered by itself
-                    self.close_connection = True
-                    return
-                status, headers, body = answer
-                self.send_response(status)
-                for name, value in ({"Content-Length": str(len(body))} | headers).items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(body)
-
-            do_POST = do_GET
-
-            def log_message(self, *_):
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._server.handle_error = lambda *_: None
-        if tls:
-            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
-        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self._server.server_port}/dicom-web"
-        threading.Thread(target=self._server.serve_forever, args=[0.01], daemon=True).start()
-
-    def close(self):
-        self._server.shutdown()
-        self._server.server_close()
 
 
 @pytest.fixture

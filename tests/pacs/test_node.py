@@ -4,40 +4,17 @@ import json
 import threading
 
 import pytest
-from pynetdicom import AE, evt
-from pynetdicom.presentation import StoragePresentationContexts
 
+from archive import Archive
 from dicom_objects import written
 from films import film, pictures
 from node_process import until
 from pneumoscope.errors import ConfigError, DataError, PneumoscopeError
 from pneumoscope.pacs.node import Node
 from pneumoscope.pacs.settings import NodeSettings, Peer
+from pneumoscope.pacs.watching import WatchSettings
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-
-class Archive:
-    """A DICOM server that keeps what it is sent; answers each with `status` of its modality."""
-
-    def __init__(self):
-        self.stored, self.status, self.asked = [], {}, threading.Event()
-        self._entity = AE("ARCHIVE")
-        self._entity.supported_contexts = StoragePresentationContexts
-        handlers = [(evt.EVT_C_STORE, self._store)]
-        self._server = self._entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
-        self.port = self._server.server_address[1]
-
-    def _store(self, event):
-        dataset = event.dataset
-        self.asked.set()
-        status = self.status.get(dataset.Modality, 0)
-        if not status:
-            self.stored.append((dataset.Modality, dataset.SOPInstanceUID, dataset.StudyInstanceUID))
-        return status
-
-    def close(self):
-        self._server.shutdown()
 
 
 @pytest.fixture
@@ -158,12 +135,23 @@ def test_a_damaged_film_is_answered_that_there_is_no_answer(settings, archive):
         ({"bundle": "nowhere.zip"}, "nowhere.zip"),
         ({"host": "203.0.113.7"}, "expected a free address 203.0.113.7"),
         ({"peers": (Peer("A", "no.such.host.invalid", 104),)}, "expected an address of a peer"),
+        ({"watch": WatchSettings("no-such-folder")}, "expected a folder as watch.folder, found none"),
     ],
 )
 def test_a_node_that_cannot_start_says_why_in_one_line(settings, more, message):
     with pytest.raises(PneumoscopeError, match=message) as raised:
         Node(settings(**more))
     assert "\n" not in str(raised.value).strip()
+
+
+def test_a_watched_folder_needs_no_peer_and_opens_no_port(settings, tmp_path):
+    folder = tmp_path / "inbox"
+    folder.mkdir()
+    with Node(settings(peers=(), silent=True, watch=WatchSettings(str(folder), every_seconds=0.1))) as node:
+        (folder / "film.dcm").write_bytes(sent())
+        assert until(lambda: node.queue.counts()["delivered"] == 1)
+        assert node.port == 0
+        assert not [each for each in threading.enumerate() if "AssociationServer" in each.name]
 
 
 def test_two_nodes_cannot_use_one_folder(settings):

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,7 +29,8 @@ def start(
     config: _ConfigOption = _USUAL,
     silent: Annotated[bool, typer.Option("--silent", help="Keep answers in the node's own store; send none.")] = False,
     check: Annotated[
-        bool, typer.Option("--check", help="Check the settings, and whether the peers answer, and end.")
+        bool,
+        typer.Option("--check", help="Check all that a start needs, without a start (exit code 1: something fails)."),
     ] = False,
 ) -> None:
     """Start the DICOM node, which answers until it is stopped."""
@@ -47,37 +49,36 @@ def start(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     with Node(settings) as node:
-        typer.echo(f"{settings.ae_title} {settings.host}:{node.port}")
-        typer.echo(f"{NOTICE} {_whereto(settings)} Ctrl-C stops it.", err=True)
-        if not settings.is_local and not settings.tls:
+        typer.echo(
+            f"{settings.ae_title} {f'{settings.host}:{node.port}' if settings.peers else 'without a DICOM port'}"
+        )
+        typer.echo(f"{NOTICE} {_ways(settings, node.destinations)} Ctrl-C stops it.", err=True)
+        if settings.peers and not settings.is_local and not settings.tls:
             typer.echo("Images travel unencrypted over the network; [tls] encrypts them.", err=True)
         stop.wait()
 
 
-def _whereto(settings: "NodeSettings") -> str:
-    if settings.silent:
-        return f"Answers stay in {settings.folder}."
-    names = ", ".join(peer.ae_title for peer in settings.peers if peer.port)
-    return f"Answers go to {names}."
+def _ways(settings: "NodeSettings", destinations: Sequence[str]) -> str:
+    """Ways in and out of the node, in sentences."""
+    sources = [
+        *(peer.ae_title for peer in settings.peers),
+        *(["the DICOMweb server"] if settings.dicomweb else []),
+        *(["the watched folder"] if settings.watch else []),
+    ]
+    port = "" if settings.peers else " No peer is named, so that no DICOM port is open."
+    whereto = f"stay in {settings.folder}" if settings.silent else f"go to {', '.join(destinations)}"
+    return f"Images come from {', '.join(sources)}.{port} Answers {whereto}."
 
 
 def _check(settings: "NodeSettings") -> None:
-    from pneumoscope.pacs.delivery import PeerDestination, UnreachableError
+    """Print each check, those that failed to stderr."""
+    from pneumoscope.pacs.checks import check_node
 
-    wrong = []
-    for peer in settings.peers:
-        if not peer.port:
-            continue
-        destination = PeerDestination(peer, settings)
-        try:
-            destination.open()
-            typer.echo(f"{peer.ae_title} {peer.host}:{peer.port} takes associations")
-        except UnreachableError as error:
-            wrong.append(peer.ae_title)
-            typer.echo(f"{error}", err=True)
-        finally:
-            destination.close()
-    if wrong:
+    failures = 0
+    for check in check_node(settings):
+        failures += not check.passed
+        typer.echo(check.sentence if check.passed else f"error: {check.sentence}", err=not check.passed)
+    if failures:
         raise typer.Exit(1)
 
 

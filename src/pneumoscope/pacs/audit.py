@@ -219,6 +219,18 @@ class AuditLog:
         )
 
 
+def is_written(path: Path) -> bool:
+    """Whether a process, such as a node that runs, writes a log now."""
+    try:
+        with path.open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 @dataclass(frozen=True)
 class AuditReport:
     """Result of verifying a log.

@@ -24,12 +24,13 @@ from pneumoscope.pacs.dicomweb import DicomWeb, DicomWebSettings
 from pneumoscope.pacs.intake import DICOMWEB
 from pneumoscope.pacs.periodic import pause_after
 from pneumoscope.pacs.queue import FIRST_PAUSE, LONGEST_PAUSE, Delivery, Queue
-from pneumoscope.pacs.settings import NodeSettings, Peer
+from pneumoscope.pacs.settings import ANSWERS, NodeSettings, Peer
 from pneumoscope.pacs.tls import client_context
 
 _log = logging.getLogger(__name__)
 # Answers taken from the queue together, and sent over one association.
 _TOGETHER = 32
+# SOP classes of the kinds of answers, in the order of `ANSWERS`.
 _SENT = (Comprehensive3DSRStorage, SecondaryCaptureImageStorage, GrayscaleSoftcopyPresentationStateStorage)
 # Seconds after which a thread looks whether something has fallen due.
 _EVERY = 1.0
@@ -81,7 +82,7 @@ class PeerDestination(Destination):
     def __init__(self, peer: Peer, settings: NodeSettings) -> None:
         """Sets the peer up; nothing is sent yet."""
         self.name = peer.ae_title
-        self._peer = peer
+        self._peer, self._kinds = peer, settings.answers
         self._entity = AE(settings.ae_title)
         self._entity.connection_timeout = min(30, settings.seconds)
         self._entity.acse_timeout = self._entity.dimse_timeout = self._entity.network_timeout = settings.seconds
@@ -110,6 +111,26 @@ class PeerDestination(Destination):
             found = "a refusal" if association.is_rejected else "no answer"
             raise UnreachableError(f"expected an association with {self.name}, found {found}")
         self._association = association
+
+    def check(self) -> None:
+        """Opens an association and ends it.
+
+        Raises:
+            UnreachableError: There is none.
+            NotTakenError: The peer does not take every kind of answer.
+        """
+        try:
+            self.open()
+            refused = (
+                {each.abstract_syntax for each in self._association.rejected_contexts} if self._association else _SENT
+            )
+            lacking = [kind for kind, uid in zip(ANSWERS, _SENT, strict=True) if kind in self._kinds and uid in refused]
+        finally:
+            self.close()
+        if lacking:
+            raise NotTakenError(
+                f"expected {self.name} to take {' and '.join(lacking)}, found that it does not: change answers, or its settings"
+            )
 
     def send(self, files: Sequence[Path]) -> None:
         """Sends files by C-STORE."""

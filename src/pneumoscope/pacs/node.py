@@ -1,6 +1,7 @@
 """The node: objects come in, are analysed by the worker pool, and answers go out."""
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from pneumoscope.pacs.periodic import Periodic
 from pneumoscope.pacs.queue import Delivery, Queue, QueuedImage
 from pneumoscope.pacs.receiver import Receiver
 from pneumoscope.pacs.settings import NodeSettings
-from pneumoscope.pacs.watching import FolderWatcher
+from pneumoscope.pacs.watching import FolderWatcher, check_watched
 from pneumoscope.types import Decision, PredictionRequest
 
 _log = logging.getLogger(__name__)
@@ -36,14 +37,18 @@ class Node:
     """DICOM node that runs until it is closed."""
 
     def __init__(self, settings: NodeSettings) -> None:
-        """Starts the node: it listens once the prediction processes are ready.
+        """Starts the node: it listens once the prediction processes are ready; where no peer is named it opens no DICOM port.
 
         Raises:
             PneumoscopeError: The settings, the folder, the address or the bundle are not as expected; or another node uses the folder.
         """
+        settings.check_ways()
+        if settings.watch:
+            check_watched(settings.watch)
         self.settings = settings
         folder = Path(settings.folder)
-        _make_folder(folder)
+        check_folder(folder)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.audit = AuditLog(folder / AUDIT_FILE)
         self._stopping = threading.Event()
         self.queue = Queue(folder)
@@ -68,12 +73,8 @@ class Node:
         self.audit.append(AuditEntry(AuditEvent.STARTED, settings.ae_title, settings.host))
         destinations = _destinations(settings)
         self.destinations = tuple(destinations)
-        if not destinations and not settings.silent:
-            raise ConfigError(
-                "expected a peer with a port, where answers go, found none: add its port, or keep the answers with --silent"
-            )
         self.intake = Intake(self.queue, self.audit, settings.rules, settings.megabytes * 1_000_000)
-        self._receiver = Receiver(settings, self.intake, self.audit)
+        self._receiver = Receiver(settings, self.intake, self.audit) if settings.peers else None
         self._deliverers = [
             Deliverer(each, self.queue, self.audit, settings, self._again, (share, len(connections)))
             for connections in destinations.values()
@@ -96,15 +97,16 @@ class Node:
 
     @property
     def port(self) -> int:
-        """Port that the node listens on."""
-        return self._receiver.port
+        """Port that the node listens on; 0 where no peer is named."""
+        return self._receiver.port if self._receiver else 0
 
     def close(self) -> None:
         """Ends the node; what waits is answered after the next start."""
         self._stopping.set()
         for source in self._sources:
             source.stop(self.settings.seconds)
-        self._receiver.close()
+        if self._receiver:
+            self._receiver.close()
         for each in self._deliverers:
             each.stop()
         self._pool.close(wait=False)
@@ -215,10 +217,14 @@ def _sources(settings: NodeSettings, intake: Intake, queue: Queue) -> list[Perio
     return found
 
 
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise ConfigError(
-            f"expected a folder for the node at {folder}, found {error.strerror}: name another by folder"
-        ) from error
+def check_folder(folder: Path) -> None:
+    """Check that the node's folder is there, or can be made, and can be written.
+
+    Raises:
+        ConfigError: It cannot.
+    """
+    existing = next(each for each in (folder, *folder.absolute().parents) if os.access(each, os.F_OK))
+    found = "a file" if not existing.is_dir() else "no right to write it"
+    if found == "a file" or not os.access(existing, os.R_OK | os.W_OK | os.X_OK):
+        place = "" if existing == folder else f" in {existing}"
+        raise ConfigError(f"expected a folder for the node at {folder}, found {found}{place}: name another by folder")

@@ -22,6 +22,7 @@ from pynetdicom import AE, evt
 
 from pneumoscope.data.codecs import COMPRESSED
 from pneumoscope.errors import ConfigError, StorageError
+from pneumoscope.pacs.addresses import PeerAddresses
 from pneumoscope.pacs.audit import AuditEntry, AuditEvent, AuditLog
 from pneumoscope.pacs.intake import Intake, Refusal, RefusedError
 from pneumoscope.pacs.settings import NodeSettings
@@ -60,20 +61,18 @@ class Receiver:
     """DICOM server that peers alone may use."""
 
     def __init__(self, settings: NodeSettings, intake: Intake, audit: AuditLog) -> None:
-        """Starts to listen.
+        """Starts to listen; at least one peer is named.
 
         Raises:
-            ConfigError: No peer may send, the address cannot be used, or a certificate cannot be read.
+            ConfigError: The address cannot be used, or a certificate cannot be read.
         """
-        if not settings.peers:
-            raise ConfigError("expected at least one of [[peers]] in the settings, found none: nobody may send images")
         self._settings, self._intake, self._audit = settings, intake, audit
-        # Peer to its addresses; None among them where it may have any.
-        self._hosts = {peer: _resolved(peer.host) for peer in settings.peers}
+        self._titles = {peer.ae_title for peer in settings.peers}
+        self._addresses = PeerAddresses(settings.peers)
         self._bounds: WeakKeyDictionary[Any, _BoundedReading] = WeakKeyDictionary()
         entity = AE(settings.ae_title)
         entity.require_called_aet = True
-        entity.require_calling_aet = sorted({peer.ae_title for peer in settings.peers})
+        entity.require_calling_aet = sorted(self._titles)
         entity.maximum_associations = settings.associations
         entity.maximum_pdu_size = _ANNOUNCED
         entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = settings.seconds
@@ -92,9 +91,7 @@ class Receiver:
                 (settings.host, settings.port), block=False, ssl_context=tls, evt_handlers=handlers
             )
         except (OSError, OverflowError) as error:
-            raise ConfigError(
-                f"expected a free address {settings.host}:{settings.port}, found: {error}: change host or port"
-            ) from error
+            raise no_address(settings, error) from error
         assert server is not None  # noqa: S101  # what start_server gives where it does not block
         server.verify_request = self._may_connect  # type: ignore[method-assign, assignment]
         self._entity, self._server = entity, server
@@ -112,7 +109,7 @@ class Receiver:
 
     def _may_connect(self, request: socket.socket, address: tuple[Any, ...]) -> bool:
         """Whether a connection is from a peer, and one of not too many; a peer is known by its AE title only once it has sent something."""
-        if not any(_fits(hosts, address[0]) for hosts in self._hosts.values()):
+        if not self._addresses.fits(address[0]):
             self._count_refused("", address[0], "unknown_address")
             return False
         connections = sum(each.is_acceptor for each in self._entity.active_associations)
@@ -126,10 +123,11 @@ class Receiver:
 
     def _requested(self, event: evt.Event) -> None:
         """Abort an association under the title of a peer from the address of another one."""
-        title, address = _calling(event), event.assoc.requestor.address
-        of_title = [hosts for peer, hosts in self._hosts.items() if peer.ae_title == title]
-        if of_title and not any(_fits(hosts, address) for hosts in of_title):
-            self._count_refused(title, address or "", "unknown_address")
+        # The title of the requestor is set later, when the association is negotiated.
+        title = str(event.assoc.requestor.primitive.calling_ae_title or "").strip()
+        address = event.assoc.requestor.address or ""
+        if title in self._titles and not self._addresses.fits(address, title):
+            self._count_refused(title, address, "unknown_address")
             event.assoc.abort()
 
     def _refused(self, event: evt.Event) -> None:
@@ -202,16 +200,6 @@ def _calling(event: evt.Event) -> str:
     return str(event.assoc.requestor.ae_title or "").strip()
 
 
-def _resolved(host: str) -> set[str | None]:
-    if not host:
-        return {None}
-    try:
-        return {str(found[4][0]) for found in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
-    except OSError as error:
-        raise ConfigError(
-            f"expected an address of a peer, found {host!r}: {error.strerror}: correct peers.host"
-        ) from error
-
-
-def _fits(hosts: set[str | None], address: str | None) -> bool:
-    return None in hosts or address in hosts
+def no_address(settings: NodeSettings, error: Exception) -> ConfigError:
+    """Error for an address that the node cannot listen on."""
+    return ConfigError(f"expected a free address {settings.host}:{settings.port}, found: {error}: change host or port")

@@ -149,6 +149,22 @@ class NodeSettings:
         if any(peer.tls for peer in self.peers) and not self.tls:
             raise ConfigError("expected [tls] for a peer with tls = true, found none: name the certificates")
 
+    def check_ways(self) -> None:
+        """Check that there is a way in for images, and one out for answers.
+
+        Raises:
+            ConfigError: There is none.
+        """
+        if not (self.peers or self.dicomweb or self.watch):
+            raise ConfigError(
+                "expected at least one of [[peers]], [dicomweb] and [watch] in the settings, found none: nobody may send images"
+            )
+        stored = self.dicomweb is not None and self.dicomweb.answers
+        if not (self.silent or stored or any(peer.port for peer in self.peers)):
+            raise ConfigError(
+                "expected a peer with a port, where answers go, found none: add its port, or keep the answers with --silent"
+            )
+
     @property
     def is_local(self) -> bool:
         """Whether only this machine can reach the node."""

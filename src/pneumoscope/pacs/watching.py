@@ -77,6 +77,22 @@ class WatchSettings:
         return replace(self, folder=str(folder / self.folder))
 
 
+def check_watched(settings: WatchSettings) -> None:
+    """Check that the watched folder is there, and can be read and written.
+
+    Raises:
+        ConfigError: It cannot.
+    """
+    folder = Path(settings.folder)
+    if not folder.is_dir():
+        raise ConfigError(f"expected a folder as watch.folder, found none at {folder}: make it, or name another")
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        raise ConfigError(
+            f"expected to read and write watch.folder {folder}, found that it cannot be: correct its rights, since files that were "
+            "taken are deleted or moved"
+        )
+
+
 class FolderWatcher(Periodic):
     """Look at a folder at intervals; files that are complete are handed over.
 

@@ -72,13 +72,17 @@ class Reader:
         return done.stdout
 
     def start(self, name, text):
-        """Starts a program, again where it runs, and waits until it listens."""
+        """Starts a program, again where it runs, and waits until it is ready: the node says so, with or without a port."""
         self.stop(name)
+        said = self.log(name).count("PNEUMOSCOPE ")
         with (self.folder / f"{name}.log").open("ab") as log:
             self.programs[name] = subprocess.Popen(
                 ["bash", "-c", f"exec {text}"], cwd=self.folder, env=self.environment, stdout=log, stderr=log
             )
-        assert until(lambda: listens(PORTS[name]), 60), self.log(name)
+        is_ready = (
+            (lambda: self.log(name).count("PNEUMOSCOPE ") > said) if name == "node" else lambda: listens(PORTS[name])
+        )
+        assert until(is_ready, 60), self.log(name)
 
     def stop(self, name):
         if program := self.programs.pop(name, None):
@@ -122,7 +126,15 @@ def modalities(reader, patient):
 
 def test_start(reader):
     [checked] = reader.follow("Start")
-    assert checked == "ORTHANC 127.0.0.1:4242 takes associations\n"
+    settings, bundle, folder, *others = checked.splitlines()
+    assert settings == "settings can be read"
+    assert "can be loaded, and has the operating point balanced" in bundle
+    assert folder == f"folder {reader.folder / 'node'} can be written, and a node uses it now"
+    assert others == [
+        "address 127.0.0.1:11112 is held by the node that runs",
+        "ORTHANC 127.0.0.1:4242 takes associations",
+        "STORESCU may send from 127.0.0.1",
+    ]
     assert "PNEUMOSCOPE 127.0.0.1:11112\n" in reader.log("node")
 
 
@@ -162,6 +174,11 @@ def test_search_a_dicomweb_server(reader):
         reader._do(**block.groupdict())
     assert until(lambda: set(reader.run(last["text"]).split()) == SERIES, 60), reader.log("node")
     reader.sections.pop("Search a DICOMweb server")
+    assert "PNEUMOSCOPE without a DICOM port\n" in reader.log("node")
+    assert (
+        "Images come from the DICOMweb server. No peer is named, so that no DICOM port is open. Answers go to dicomweb."
+        in (reader.log("node"))
+    )
     assert {line["ae_title"] for line in reader.events("received")} == {"ORTHANC", "STORESCU", "dicomweb"}
 
 

@@ -1,0 +1,29 @@
+"""A DICOM server for tests that keeps what it is sent."""
+
+import threading
+
+from pynetdicom import AE, evt
+from pynetdicom.presentation import StoragePresentationContexts
+
+
+class Archive:
+    """A DICOM server that keeps what it is sent; answers each with `status` of its modality."""
+
+    def __init__(self, contexts=StoragePresentationContexts):
+        self.stored, self.status, self.asked = [], {}, threading.Event()
+        self._entity = AE("ARCHIVE")
+        self._entity.supported_contexts = contexts
+        handlers = [(evt.EVT_C_STORE, self._store)]
+        self._server = self._entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+        self.port = self._server.server_address[1]
+
+    def _store(self, event):
+        dataset = event.dataset
+        self.asked.set()
+        status = self.status.get(dataset.Modality, 0)
+        if not status:
+            self.stored.append((dataset.Modality, dataset.SOPInstanceUID, dataset.StudyInstanceUID))
+        return status
+
+    def close(self):
+        self._server.shutdown()
