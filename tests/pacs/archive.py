@@ -11,6 +11,8 @@ class Archive:
 
     def __init__(self, contexts=StoragePresentationContexts):
         self.stored, self.status, self.asked = [], {}, threading.Event()
+        # SOP Instance UIDs over which it ends the association.
+        self.ended_by, self.ended = set(), 0
         self._entity = AE("ARCHIVE")
         self._entity.supported_contexts = contexts
         handlers = [(evt.EVT_C_STORE, self._store)]
@@ -20,6 +22,10 @@ class Archive:
     def _store(self, event):
         dataset = event.dataset
         self.asked.set()
+        if dataset.SOPInstanceUID in self.ended_by:
+            self.ended += 1
+            event.assoc.abort()
+            return 0xC000
         status = self.status.get(dataset.Modality, 0)
         if not status:
             self.stored.append((dataset.Modality, dataset.SOPInstanceUID, dataset.StudyInstanceUID))

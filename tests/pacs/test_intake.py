@@ -7,9 +7,9 @@ import pytest
 from dicom_objects import written
 from films import ROOT, film, pictures
 from pneumoscope.errors import StorageError
-from pneumoscope.pacs import MANUFACTURER
+from pneumoscope.pacs import FOLDER, MANUFACTURER
 from pneumoscope.pacs.audit import AuditLog, sop_hash
-from pneumoscope.pacs.intake import FOLDER, Intake, Refusal, RefusedError
+from pneumoscope.pacs.intake import Intake, Refusal, RefusedError
 from pneumoscope.pacs.queue import Queue
 from pneumoscope.pacs.rules import USUAL_RULES, Action, Rule
 

@@ -1,15 +1,19 @@
 """The node in one process, without a PACS: start, faults in the making of answers, and the end."""
 
 import json
+import resource
 import threading
 
 import pytest
+from pydicom.uid import SecondaryCaptureImageStorage
+from pynetdicom import build_context
 
 from archive import Archive
 from dicom_objects import written
 from films import film, pictures
 from node_process import until
 from pneumoscope.errors import ConfigError, DataError, PneumoscopeError
+from pneumoscope.inference.pool import _Ended, _Process
 from pneumoscope.pacs.node import Node
 from pneumoscope.pacs.settings import NodeSettings, Peer
 from pneumoscope.pacs.watching import WatchSettings
@@ -57,9 +61,64 @@ def test_each_answer_goes_once_over_one_of_several_associations(settings, archiv
         for number in range(1, 7):
             node.intake.take(sent(number), "ARCHIVE")
         assert until(lambda: node.queue.counts()["delivered"] == 6)
-        threads = [each for each in threading.enumerate() if each.name == "delivery to ARCHIVE"]
-    assert len(threads) == 3
+        threads = {each.name for each in threading.enumerate()}
+    assert {f"delivery {number} to ARCHIVE" for number in (1, 2, 3)} <= threads
     assert len(archive.stored) == len(set(archive.stored)) == 12
+
+
+def test_an_answer_over_which_the_association_ends_holds_no_other_up_and_is_set_aside(settings, archive):
+    with Node(settings(attempts=2)) as node:
+        node.intake.take(sent(1), "ARCHIVE")
+        assert until(lambda: len(archive.stored) == 2)
+        archive.ended_by = {uid for _, uid, _ in archive.stored}
+        node.intake.take(sent(1), "ARCHIVE")
+        assert until(lambda: archive.ended)
+        for number in range(2, 8):
+            node.intake.take(sent(number), "ARCHIVE")
+            assert until(lambda number=number: len(archive.stored) == 2 * number)
+        assert until(lambda: archive.ended >= 3 or node.queue.counts().get("dead to ARCHIVE"))
+        node.intake.take(sent(8), "ARCHIVE")
+        assert until(lambda: node.queue.counts().get("dead to ARCHIVE") == 1)
+        assert until(lambda: node.queue.counts()["delivered"] == 7)
+
+
+def test_a_picture_goes_to_an_archive_that_takes_no_reports(settings):
+    archive = Archive([build_context(SecondaryCaptureImageStorage)])
+    try:
+        peer = Peer("ARCHIVE", "127.0.0.1", archive.port)
+        with Node(settings(attempts=1, peers=(peer,))) as node:
+            node.intake.take(sent(), "ARCHIVE")
+            assert until(lambda: node.queue.counts().get("dead to ARCHIVE") == 1)
+            assert [modality for modality, *_ in archive.stored] == ["OT"]
+            assert node.queue.dead()[0][0].error == "expected ARCHIVE to take sr, found that it does not"
+    finally:
+        archive.close()
+
+
+def test_a_node_whose_processes_cannot_start_any_more_says_so_and_sets_no_image_aside(settings, monkeypatch):
+    with Node(settings()) as node:
+        monkeypatch.setattr(_Process, "load", _cannot_load)
+        [worker] = node._pool._workers
+        worker._process.kill()
+        node.intake.take(sent(), "ARCHIVE")
+        assert until(lambda: node.failure)
+        assert "expected processes that predict, found none" in str(node.failure)
+        assert node.queue.counts() | {"waiting": 1, "dead": 0} == node.queue.counts()
+
+
+def _cannot_load(self):
+    raise _Ended("memory is short")
+
+
+def test_a_full_disk_is_not_the_images_fault(settings, tmp_path, monkeypatch):
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Node(settings(attempts=1)) as node:
+        [worker] = node._pool._workers
+        resource.prlimit(worker._process._process.pid, resource.RLIMIT_FSIZE, (5_000, usual[1]))
+        node.intake.take(sent(), "ARCHIVE")
+        assert until(lambda: node.queue.waiting(1) == [] and node.queue.counts()["waiting"] == 1)
+        resource.prlimit(worker._process._process.pid, resource.RLIMIT_FSIZE, usual)
+        assert until(lambda: node.queue.counts()["delivered"] == 1)
 
 
 def test_what_waits_at_the_end_is_answered_after_the_next_start(settings, archive, monkeypatch):
@@ -103,7 +162,7 @@ def test_files_of_answers_that_are_lost_or_damaged_hold_nobody_up(settings, arch
         [image] = node.queue.latest(1)
         image.answer("sr").unlink()
         archive.status = {}
-        assert until(lambda: len(archive.stored) == 2), "the answers were made again"
+        assert until(lambda: "SR" in {modality for modality, *_ in archive.stored}), "the answers were made again"
     archive.status = {"SR": 0xA700}
     with Node(settings(attempts=2)) as node:
         archive.asked.clear()
@@ -112,8 +171,9 @@ def test_files_of_answers_that_are_lost_or_damaged_hold_nobody_up(settings, arch
         [image] = node.queue.latest(1)
         image.answer("sr").write_bytes(b"damaged")
         archive.status = {}
+        archive.stored.clear()
         node.intake.take(sent(3), "ARCHIVE")
-        assert until(lambda: len(archive.stored) == 4)
+        assert until(lambda: [modality for modality, *_ in archive.stored].count("SR") == 1)
         assert until(lambda: node.queue.counts().get("dead to ARCHIVE") == 1)
         assert "cannot be sent" in node.queue.dead()[0][0].error
 

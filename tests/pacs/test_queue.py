@@ -94,7 +94,7 @@ def test_an_image_that_is_sent_again_is_answered_again_once(queue):
     assert not answer(queue, image), "the answer to the first is out of date"
     assert files(queue) == [".dcm"]
     assert answer(queue, again)
-    assert not queue.add(b"and again", arrival()), "its answers are on their way"
+    assert not queue.add(b"the same again", arrival()), "its answers are on their way"
     [delivery] = queue.deliveries("PACS", 10)
     queue.delivered(delivery)
     assert queue.add(b"once more", arrival())
@@ -240,10 +240,81 @@ def test_what_was_acknowledged_is_there_after_a_kill(tmp_path):
     assert len(list(itertools.chain(acknowledged))) > 4
 
 
-def test_connections_to_one_destination_share_its_answers(queue):
-    images = [added(queue, number) for number in range(1, 8)]
+def test_deliveries_that_a_connection_has_taken_on_are_left_out(queue):
+    images = [added(queue, number) for number in range(1, 4)]
     for image in images:
         answer(queue, image)
-    shares = [[each.image.id for each in queue.deliveries("PACS", 10, (number, 3))] for number in range(3)]
-    assert all(shares)
-    assert sorted(each for share in shares for each in share) == [image.id for image in images]
+    taken = [each.image.id for each in queue.deliveries("PACS", 1)]
+    assert [each.image.id for each in queue.deliveries("PACS", 10, taken)] == [image.id for image in images[1:]]
+
+
+def test_an_image_with_another_header_is_answered_again_though_answers_are_on_their_way(queue):
+    answer(queue, added(queue))
+    assert queue.add(b"corrected", arrival())
+    assert queue.deliveries("PACS", 10) == [], "the answers to what was sent before"
+    [image] = queue.waiting(10)
+    assert image.file.read_bytes() == b"corrected"
+
+
+def test_an_image_whose_answers_were_set_aside_is_answered_again_when_it_is_sent_again(queue):
+    answer(queue, added(queue))
+    [delivery] = queue.deliveries("PACS", 10)
+    assert queue.not_delivered(delivery, "refused", 1)
+    assert queue.add(b"image", arrival())
+    assert len(queue.waiting(10)) == 1
+
+
+def test_what_nobody_is_to_blame_for_is_tried_for_ever_after_growing_pauses(queue, clock):
+    added(queue)
+    for _ in range(40):
+        [image] = queue.waiting(10)
+        assert not queue.failed(image, "the disk is full", None)
+        assert queue.waiting(10) == []
+        clock.now += 1.3 * LONGEST_PAUSE
+    answer(queue, image)
+    for _ in range(40):
+        [delivery] = queue.deliveries("PACS", 10)
+        assert not queue.not_delivered(delivery, "no answer", None)
+        clock.now += 1.3 * LONGEST_PAUSE
+
+
+def test_answers_go_where_the_settings_say_now(queue):
+    answer(queue, added(queue, 1), ["OLD"])
+    answer(queue, added(queue, 2), ["OLD", "PACS"])
+    answer(queue, added(queue, 3), ["PACS"])
+    assert queue.readdress(["PACS", "dicomweb"]) == 2
+    assert queue.deliveries("OLD", 10) == []
+    assert [each.image.sop_uid for each in queue.deliveries("PACS", 10)] == ["1.2.1", "1.2.2", "1.2.3"]
+    assert [each.image.sop_uid for each in queue.deliveries("dicomweb", 10)] == ["1.2.1", "1.2.2"]
+
+
+def test_an_image_that_is_sent_again_keeps_its_answer_and_its_times_until_there_is_another(queue, clock):
+    def answered(bundle):
+        [image] = queue.waiting(10)
+        queue.answered(image, PREDICTION | {"bundle": bundle}, [])
+        [record] = queue.answers()
+        return record["received"], record["answered"]
+
+    added(queue)
+    first = answered("first bundle")
+    clock.now += 3600
+    assert queue.add(b"image", arrival())
+    assert [record["received"] for record in queue.answers()] == [first[0]], "no answer is lost meanwhile"
+    clock.now += 60
+    assert answered("first bundle") == first
+    clock.now += 3600
+    assert queue.add(b"image", arrival())
+    clock.now += 60
+    received, later = answered("other bundle")
+    assert received > first[1]
+    assert later > received
+
+
+def test_an_image_that_is_to_be_answered_again_keeps_its_file_when_a_delivery_ends(queue):
+    answer(queue, added(queue), ["ONE", "OTHER"])
+    [one], [other] = queue.deliveries("ONE", 10), queue.deliveries("OTHER", 10)
+    queue.again(other.image)
+    assert not queue.delivered(one)
+    [image] = queue.waiting(10)
+    assert image.file.is_file()
+    assert queue.is_waiting(image)

@@ -71,6 +71,8 @@ def test_a_whole_file_is_read_and_paths_are_relative_to_it(written, tmp_path):
         ("[[peers]]\nport = 3", "peers.ae_title"),
         ("[[peers]]\nae_title = 'A'\nport = 3", "expected peers.host beside the port of A"),
         ("[[peers]]\nae_title = 'A'\nhost = 'a'\nport = 3\ntls = true", r"expected \[tls\] for a peer"),
+        ("[[peers]]\nae_title = 'dicomweb'", "expected a peers.ae_title, found 'dicomweb', which is none"),
+        (2 * "[[peers]]\nae_title = 'A'\nhost = 'a'\nport = 3\n", "expected one port for answers to A, found 2"),
         ("[[rules]]\naction = 'drop'", "expected rules.action out of analyse, accept, refuse in .*, found 'drop'"),
         ("[[rules]]\nage = '5-1'", "expected rules.age such as 1-5"),
         ("[[rules]]\nmodalty = ['DX']", "did you mean rules.modality"),

@@ -55,7 +55,10 @@ def start(
         typer.echo(f"{NOTICE} {_ways(settings, node.destinations)} Ctrl-C stops it.", err=True)
         if settings.peers and not settings.is_local and not settings.tls:
             typer.echo("Images travel unencrypted over the network; [tls] encrypts them.", err=True)
-        stop.wait()
+        while not stop.wait(1) and node.failure is None:
+            pass
+        if node.failure:
+            raise node.failure
 
 
 def _ways(settings: "NodeSettings", destinations: Sequence[str]) -> str:

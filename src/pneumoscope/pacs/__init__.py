@@ -2,5 +2,7 @@
 
 # Queue in the folder of a node.
 QUEUE_FILE = "queue.sqlite"
+# Senders and destinations that are no AE.
+DICOMWEB, FOLDER = "dicomweb", "folder"
 # Manufacturer in the header of every answer, by which the node knows its own.
 MANUFACTURER = "The pneumoscope maintainers"

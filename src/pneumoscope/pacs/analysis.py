@@ -11,6 +11,8 @@ from pneumoscope.inference.tasks import Each, PredictImages, Task
 from pneumoscope.types import Decision, PredictionRequest
 
 if TYPE_CHECKING:  # the process that hands out tasks needs none of these
+    import pydicom
+
     from pneumoscope.inference.detector import Detector
     from pneumoscope.inference.prediction import Prediction
 
@@ -26,6 +28,7 @@ class AnsweredImage:
         bundle_sha256: Hash of the bundle.
         kinds: Kinds of the answers that were written.
         error: Description of a failure to write the answers, in one line; empty where they are written.
+        is_at_fault: Whether the failure is the image's, not that of the disk.
     """
 
     prediction: dict[str, Any]
@@ -34,6 +37,7 @@ class AnsweredImage:
     bundle_sha256: str
     kinds: tuple[str, ...] = ()
     error: str = ""
+    is_at_fault: bool = True
 
 
 @dataclass(frozen=True)
@@ -77,17 +81,20 @@ class AnswerImages(Task[AnsweredImage]):
         if not self.kinds:
             return found
         try:
-            return replace(found, kinds=self._write(detector, path, prediction, drawn))
+            answers = self._made(detector, path, prediction, drawn)
         except Exception as error:  # pydicom and highdicom raise anything on a header that is odd enough
-            is_ours = isinstance(error, PneumoscopeError | OSError)
-            return replace(found, error=str(error) if is_ours else f"no answer can be made ({type(error).__name__})")
+            return replace(found, error=_one_line(error))
+        try:
+            return replace(found, kinds=self._written(path, answers))
+        except Exception as error:
+            of_disk = any(isinstance(each, OSError) for each in (error, error.__cause__, error.__context__))
+            return replace(found, error=_one_line(error), is_at_fault=not of_disk)
 
-    def _write(self, detector: "Detector", path: Path, prediction: "Prediction", drawn: bool) -> tuple[str, ...]:
-        from pydicom.config import disable_value_validation
-
+    def _made(
+        self, detector: "Detector", path: Path, prediction: "Prediction", drawn: bool
+    ) -> "dict[str, pydicom.Dataset]":
         from pneumoscope.data.reading import read_grey
         from pneumoscope.errors import UnreadableImage
-        from pneumoscope.files import atomic_write
         from pneumoscope.pacs.answers import AnswerSettings, make_answers, read_header
 
         if self.made is None:
@@ -99,9 +106,21 @@ class AnswerImages(Task[AnsweredImage]):
             except (UnreadableImage, MemoryError):
                 image = None
         settings = AnswerSettings(self.kinds, self.station)
-        answers = make_answers(read_header(path), prediction, image, detector.bundle.manifest, settings, self.made)
+        return make_answers(read_header(path), prediction, image, detector.bundle.manifest, settings, self.made)
+
+    def _written(self, path: Path, answers: "dict[str, pydicom.Dataset]") -> tuple[str, ...]:
+        from pydicom.config import disable_value_validation
+
+        from pneumoscope.files import atomic_write
+
         for kind, dataset in answers.items():
             with atomic_write(path.with_suffix(f".{kind}")) as temporary, disable_value_validation():
                 temporary.touch(mode=0o600)
                 dataset.save_as(temporary, enforce_file_format=True)
         return tuple(answers)
+
+
+def _one_line(error: Exception) -> str:
+    """Description of an error; those of pydicom and highdicom, which may name the patient, by their kind alone."""
+    is_ours = isinstance(error, PneumoscopeError | OSError)
+    return str(error).splitlines()[0] if is_ours and str(error) else f"no answer can be made ({type(error).__name__})"

@@ -1,4 +1,4 @@
-"""Delivery of answers: to each destination by a thread of its own, as often as it takes."""
+"""Delivery of answers: to each destination over connections of its own, as often as it takes."""
 
 import logging
 import socket
@@ -18,10 +18,10 @@ from pydicom.uid import (
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 
-from pneumoscope.errors import DataError, PneumoscopeError, StorageError
+from pneumoscope.errors import ConfigError, DataError, PneumoscopeError, StorageError
+from pneumoscope.pacs import DICOMWEB
 from pneumoscope.pacs.audit import AuditEntry, AuditEvent, AuditLog
 from pneumoscope.pacs.dicomweb import DicomWeb, DicomWebSettings
-from pneumoscope.pacs.intake import DICOMWEB
 from pneumoscope.pacs.periodic import pause_after
 from pneumoscope.pacs.queue import FIRST_PAUSE, LONGEST_PAUSE, Delivery, Queue
 from pneumoscope.pacs.settings import ANSWERS, NodeSettings, Peer
@@ -134,25 +134,28 @@ class PeerDestination(Destination):
 
     def send(self, files: Sequence[Path]) -> None:
         """Sends files by C-STORE."""
-        association = self._association
         if self._takes_nothing:
             raise NotTakenError(f"expected {self.name} to take reports and pictures, found that it takes neither")
-        for file in files:
-            if association is None or not association.is_established:
-                raise UnreachableError(f"expected an association with {self.name}, found it ended")
-            try:
-                status = association.send_c_store(str(file)).get("Status")
-            except ValueError as error:  # no presentation context for it
-                raise NotTakenError(
-                    f"expected {self.name} to take {file.suffix[1:]}, found that it does not"
-                ) from error
-            except RuntimeError as error:  # the association has ended
-                raise UnreachableError(f"expected an association with {self.name}, found it ended") from error
-            if status is None:
-                raise UnreachableError(f"expected an answer of {self.name}, found none")
-            # Warnings begin with B: it is stored, though not quite as it was sent.
-            if status != 0 and status >> 12 != 0xB:
-                raise NotTakenError(f"expected {self.name} to take {file.suffix[1:]}, found status {status:04X}")
+        # What is taken of them is sent though another is not: a picture says what it says without the report.
+        refused = [f"{file.suffix[1:]}, found {found}" for file in files if (found := self._refusal(file))]
+        if refused:
+            raise NotTakenError(f"expected {self.name} to take {'; '.join(refused)}")
+
+    def _refusal(self, file: Path) -> str:
+        """Sends a file; gives why it is not taken, empty where it is."""
+        association = self._association
+        if association is None or not association.is_established:
+            raise UnreachableError(f"expected an association with {self.name}, found it ended")
+        try:
+            status = association.send_c_store(str(file)).get("Status")
+        except ValueError:  # no presentation context for it
+            return "that it does not"
+        except RuntimeError as error:  # the association has ended
+            raise UnreachableError(f"expected an association with {self.name}, found it ended") from error
+        if status is None:
+            raise UnreachableError(f"expected an answer of {self.name}, found none")
+        # Warnings begin with B: it is stored, though not quite as it was sent.
+        return "" if status == 0 or status >> 12 == 0xB else f"status {status:04X}"
 
     def close(self) -> None:
         """Releases the association, or aborts it where it does not react."""
@@ -177,13 +180,19 @@ class WebDestination(Destination):
         self._server = DicomWeb(settings)
 
     def open(self) -> None:
-        """Nothing to do: each request stands for itself."""
+        """Finds out whether the server answers: each request stands for itself."""
+        try:
+            self._server.ping()
+        except (StorageError, ConfigError) as error:
+            raise UnreachableError(str(error)) from error
+        except DataError:  # a server that takes objects, and no searches
+            return
 
     def send(self, files: Sequence[Path]) -> None:
         """Stores the files of an image by one request."""
         try:
             results = self._server.store(files)
-        except StorageError as error:
+        except (StorageError, ConfigError) as error:  # a file of a token that cannot be read, too
             raise UnreachableError(str(error)) from error
         except DataError as error:
             raise NotTakenError(str(error)) from error
@@ -194,93 +203,153 @@ class WebDestination(Destination):
         """Nothing to do."""
 
 
-class Deliverer(threading.Thread):
-    """Delivers to one destination."""
+class Deliverer:
+    """Delivers to one destination, over one or several connections at a time, each on a thread of its own."""
 
     def __init__(
         self,
-        destination: Destination,
+        connections: Sequence[Destination],
         queue: Queue,
         audit: AuditLog,
         settings: NodeSettings,
         again: Callable[[Delivery], None],
-        share: tuple[int, int] = (0, 1),
     ) -> None:
-        """Sets the thread up.
+        """Sets the threads up.
 
         Args:
-            destination: Where the answers go.
+            connections: Destination, once for each connection.
             queue: Queue of the answers.
             audit: Log of what was delivered.
-            settings: Kinds of answers and number of tries.
+            settings: Number of tries.
             again: Called with a delivery whose files are missing, to have the image answered again.
-            share: Share of the answers that the thread delivers: its number, and how many there are.
         """
-        super().__init__(name=f"delivery to {destination.name}", daemon=True)
-        self._destination, self._queue, self._audit, self._settings = destination, queue, audit, settings
-        self._again, self._share = again, share
+        self.name = connections[0].name
+        self._queue, self._audit, self._settings, self._again = queue, audit, settings, again
         self._stopping = threading.Event()
-        # Tries in vain to reach the destination, one after the other.
-        self._unreached = 0
+        self._lock = threading.Lock()
+        # Images whose answers a connection has taken on.
+        self._taken: set[int] = set()
+        # Answers delivered so far, and how many had been when the connection broke over an image.
+        self._delivered, self._broken_at = 0, dict[int, int]()
+        # Connections that are not reached.
+        self._unreached: set[int] = set()
+        self._threads = [
+            threading.Thread(
+                target=self._run, args=(number, each), name=f"delivery {number + 1} to {self.name}", daemon=True
+            )
+            for number, each in enumerate(connections)
+        ]
+
+    def start(self) -> None:
+        """Starts the threads."""
+        for each in self._threads:
+            each.start()
 
     def stop(self) -> None:
-        """Ends the thread once it has sent what it sends now."""
+        """Ends the threads once they have sent what they send now."""
         self._stopping.set()
 
-    def run(self) -> None:
-        """Delivers until it is stopped."""
+    def join(self, seconds: float) -> None:
+        """Waits for the threads to end, for some seconds each."""
+        for each in self._threads:
+            each.join(seconds)
+
+    def _run(self, number: int, connection: Destination) -> None:
+        failures = 0
         while not self._stopping.is_set():
             try:
-                pause = self._deliver()
+                failures = self._deliver(number, connection, failures)
             except Exception:  # such as a full disk: tried again
-                _log.exception("delivery to %s", self._destination.name)
-                pause = LONGEST_PAUSE / 60
-            if pause:
-                self._stopping.wait(pause)
+                _log.exception("delivery to %s", self.name)
+                failures += 1
+            if failures:
+                self._stopping.wait(pause_after(failures - 1, FIRST_PAUSE, LONGEST_PAUSE))
 
-    def _deliver(self) -> float:
-        """Delivers what is due; gives the seconds until the next look."""
+    def _deliver(self, number: int, connection: Destination, failures: int) -> int:
+        """Delivers what is due; gives the number of failures in a row to reach the destination."""
         changes = self._queue.changes
-        due = self._queue.deliveries(self._destination.name, _TOGETHER, self._share)
-        if not due:
+        delivery = self._take()
+        if delivery is None:
             self._queue.wait(changes, _EVERY)
-            return 0.0
+            return failures
         try:
-            self._destination.open()
-            try:
-                for delivery in due:
-                    if self._stopping.is_set():
-                        break
-                    self._send(delivery)
-            finally:
-                self._destination.close()
+            connection.open()
+            for _ in range(_TOGETHER):
+                self._send(connection, delivery)
+                self._give_back(delivery)
+                if self._stopping.is_set() or (following := self._take()) is None:
+                    break
+                delivery = following
         except UnreachableError as error:
-            self._unreached += 1
-            pause = pause_after(self._unreached - 1, FIRST_PAUSE, LONGEST_PAUSE)
-            if self._unreached == 1:
-                _log.warning("%s; tried again until it answers", error)
-            return pause
-        if self._unreached:
-            _log.warning("%s answers again", self._destination.name)
-        self._unreached = 0
-        return 0.0
+            self._is_reached(number, False, str(error))
+            return failures + 1
+        finally:
+            connection.close()
+            self._give_back(delivery)
+        self._is_reached(number, True)
+        return 0
 
-    def _send(self, delivery: Delivery) -> None:
-        image, name = delivery.image, self._destination.name
+    def _take(self) -> Delivery | None:
+        with self._lock:
+            due = self._queue.deliveries(self.name, 1, sorted(self._taken))
+            self._taken |= {each.image.id for each in due}
+        return due[0] if due else None
+
+    def _give_back(self, delivery: Delivery) -> None:
+        with self._lock:
+            self._taken.discard(delivery.image.id)
+
+    def _is_reached(self, number: int, reached: bool, error: str = "") -> None:
+        """Logs when the destination is lost over all connections, and when it is found again over one."""
+        with self._lock:
+            was_lost = len(self._unreached) == len(self._threads)
+            (self._unreached.discard if reached else self._unreached.add)(number)
+            is_lost = len(self._unreached) == len(self._threads)
+        if is_lost and not was_lost:
+            _log.warning("%s; tried again until it answers", error)
+        elif was_lost and not is_lost:
+            _log.warning("%s answers again", self.name)
+
+    def _send(self, connection: Destination, delivery: Delivery) -> None:
+        """Sends the answers to an image, and records what became of it.
+
+        Raises:
+            UnreachableError: The connection broke.
+        """
+        image = delivery.image
         try:
-            self._destination.send([image.answer(kind) for kind in (image.prediction or {})["answers"]])
+            connection.send([image.answer(kind) for kind in (image.prediction or {})["answers"]])
         except FileNotFoundError:
             self._again(delivery)
             return
-        except UnreachableError:
+        except UnreachableError as error:
+            self._broke(delivery, str(error))
             raise
         except Exception as error:  # such as a file that was damaged: others are not to wait behind it
             message = (
                 str(error) if isinstance(error, PneumoscopeError) else f"it cannot be sent ({type(error).__name__})"
             )
             _log.warning("%s", message)
-            if self._queue.not_delivered(delivery, message, self._settings.attempts):
-                self._audit.append(AuditEntry(AuditEvent.DEAD, name, sop_uid=image.sop_uid, reason="not_taken"))
+            self._not_taken(delivery, message, self._settings.attempts)
             return
-        self._audit.append(AuditEntry(AuditEvent.DELIVERED, name, sop_uid=image.sop_uid))
+        self._audit.append(AuditEntry(AuditEvent.DELIVERED, self.name, sop_uid=image.sop_uid))
         self._queue.delivered(delivery)
+        with self._lock:
+            self._delivered += 1
+            self._broken_at.pop(image.id, None)
+
+    def _broke(self, delivery: Delivery, error: str) -> None:
+        """Puts off an image over which the connection broke, that others are not to wait behind it.
+
+        It counts as a try where others were delivered since the last time: else the destination is to blame.
+        """
+        with self._lock:
+            is_to_blame = self._delivered > self._broken_at.get(delivery.image.id, self._delivered)
+            self._broken_at[delivery.image.id] = self._delivered
+        self._not_taken(delivery, error, self._settings.attempts if is_to_blame else None)
+
+    def _not_taken(self, delivery: Delivery, error: str, attempts: int | None) -> None:
+        if self._queue.not_delivered(delivery, error, attempts):
+            self._audit.append(
+                AuditEntry(AuditEvent.DEAD, self.name, sop_uid=delivery.image.sop_uid, reason="not_taken")
+            )

@@ -14,8 +14,6 @@ from pneumoscope.pacs.audit import AuditEntry, AuditEvent, AuditLog
 from pneumoscope.pacs.queue import Arrival, Queue
 from pneumoscope.pacs.rules import Action, Rule, route
 
-# Senders that are no AE.
-DICOMWEB, FOLDER = "dicomweb", "folder"
 # What an answer refers to an image by.
 _UIDS = ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID")
 _UID = re.compile(r"[0-9.]{1,64}")

@@ -11,13 +11,14 @@ from pathlib import Path
 from types import TracebackType
 
 from pneumoscope.bundle import find_bundle
-from pneumoscope.errors import ConfigError
+from pneumoscope.errors import ConfigError, PneumoscopeError, RunError
 from pneumoscope.inference.pool import WorkerPool
+from pneumoscope.pacs import DICOMWEB, FOLDER
 from pneumoscope.pacs.analysis import AnsweredImage, AnswerImages
 from pneumoscope.pacs.audit import AuditEntry, AuditEvent, AuditLog
 from pneumoscope.pacs.delivery import Deliverer, Destination, PeerDestination, WebDestination
 from pneumoscope.pacs.dicomweb import DicomWeb, Poller
-from pneumoscope.pacs.intake import DICOMWEB, FOLDER, Intake
+from pneumoscope.pacs.intake import Intake
 from pneumoscope.pacs.periodic import Periodic
 from pneumoscope.pacs.queue import Delivery, Queue, QueuedImage
 from pneumoscope.pacs.receiver import Receiver
@@ -49,6 +50,8 @@ class Node:
         folder = Path(settings.folder)
         check_folder(folder)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # Why the node can answer no more; it is to be closed then.
+        self.failure: PneumoscopeError | None = None
         self.audit = AuditLog(folder / AUDIT_FILE)
         self._stopping = threading.Event()
         self.queue = Queue(folder)
@@ -76,14 +79,15 @@ class Node:
         self.intake = Intake(self.queue, self.audit, settings.rules, settings.megabytes * 1_000_000)
         self._receiver = Receiver(settings, self.intake, self.audit) if settings.peers else None
         self._deliverers = [
-            Deliverer(each, self.queue, self.audit, settings, self._again, (share, len(connections)))
-            for connections in destinations.values()
-            for share, each in enumerate(connections)
+            Deliverer(each, self.queue, self.audit, settings, self._again) for each in destinations.values()
         ]
+        if destinations and (moved := self.queue.readdress(self.destinations)):
+            _log.warning("the settings name other destinations than before: the answers to %d images go to them", moved)
         self._sources = _sources(settings, self.intake, self.queue)
         self._analyst = threading.Thread(target=self._analyse, name="analyst", daemon=True)
-        for thread in (*self._deliverers, self._analyst):
-            thread.start()
+        for deliverer in self._deliverers:
+            deliverer.start()
+        self._analyst.start()
         for source in self._sources:
             source.start()
 
@@ -110,8 +114,9 @@ class Node:
         for each in self._deliverers:
             each.stop()
         self._pool.close(wait=False)
-        for thread in (*self._deliverers, self._analyst):
-            thread.join(self.settings.seconds)
+        for each in self._deliverers:
+            each.join(self.settings.seconds)
+        self._analyst.join(self.settings.seconds)
         self.audit.append(AuditEntry(AuditEvent.STOPPED, self.settings.ae_title))
         self.audit.close()
         self.queue.close()
@@ -166,13 +171,19 @@ class Node:
         except Exception as error:  # the pool was closed, or no process can start
             if self._stopping.is_set():
                 return
+            if not self._pool.is_working:
+                self.failure = RunError(f"expected processes that predict, found none any more: {error}")
+                self._stopping.set()
+                return
             _log.error("%s", error)
             for image in images:
-                self._failed(image, f"{type(error).__name__}: {error}")
+                self._failed(image, f"{type(error).__name__}: {error}", not isinstance(error, RunError))
             return
         for image, answer in zip(images, found, strict=True):
             if answer.error:
-                self._failed(image, answer.error)
+                self._failed(image, answer.error, answer.is_at_fault)
+                continue
+            if not self.queue.is_waiting(image):  # sent again meanwhile: the answer is to what was sent before
                 continue
             self.audit.append(
                 AuditEntry(
@@ -190,9 +201,10 @@ class Node:
             }
             self.queue.answered(image, record, () if self.settings.silent else self.destinations)
 
-    def _failed(self, image: QueuedImage, error: str) -> None:
+    def _failed(self, image: QueuedImage, error: str, is_at_fault: bool) -> None:
+        """Puts an image off; one that is not at fault, as where the disk is full, as often as it takes."""
         _log.error("image %d: %s", image.id, error)
-        if self.queue.failed(image, error, self.settings.attempts):
+        if self.queue.failed(image, error, self.settings.attempts if is_at_fault else None):
             self.audit.append(AuditEntry(AuditEvent.DEAD, sop_uid=image.sop_uid, reason="not_analysed"))
 
 

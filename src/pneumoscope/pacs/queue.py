@@ -48,6 +48,7 @@ CREATE TABLE IF NOT EXISTS images (
     file TEXT NOT NULL,
     state TEXT NOT NULL,
     received TEXT NOT NULL,
+    resent TEXT,
     answered TEXT,
     delivered TEXT,
     attempts INTEGER NOT NULL DEFAULT 0,
@@ -247,7 +248,7 @@ class Queue:
     def add(self, content: bytes, arrival: Arrival) -> bool:
         """Keep an image; on return it is on disk. Gives False where its answers are on their way already.
 
-        An image that was answered before is answered again: whoever sends it again misses the answer.
+        An image that was answered before is answered again: whoever sends it again misses the answer, or has corrected the header.
 
         Raises:
             OSError: The disk is full, or the like; nothing is kept.
@@ -260,7 +261,7 @@ class Queue:
                 row = connection.execute(
                     "SELECT id, state, file FROM images WHERE sop_uid = ?", (arrival.sop_uid,)
                 ).fetchone()
-                if row and row[1] == State.ANSWERED:
+                if row and row[1] == State.ANSWERED and self._is_on_its_way(connection, row[0], row[2], content):
                     unused, is_new = file, False
                 else:
                     unused, is_new = (row[2] if row else ""), True
@@ -272,8 +273,18 @@ class Queue:
             self._delete_files(unused)
         return is_new
 
+    def _is_on_its_way(self, connection: sqlite3.Connection, number: int, file: str, content: bytes) -> bool:
+        """Whether the answers to the same bytes are still to be delivered, and none was set aside."""
+        dead = connection.execute("SELECT 1 FROM deliveries WHERE image = ? AND dead", (number,)).fetchone()
+        try:
+            return not dead and (self._files / file).read_bytes() == content
+        except OSError:
+            return False
+
     def _put(self, connection: sqlite3.Connection, number: int | None, file: str, arrival: Arrival) -> None:
-        values = {
+        """A new row, with the answer of the former one until there is another."""
+        now = self._now()
+        values: dict[str, str | None] = {
             "sop_uid": arrival.sop_uid,
             "study_uid": arrival.study_uid,
             "accession": arrival.accession,
@@ -282,9 +293,13 @@ class Queue:
             "sender": arrival.sender,
             "file": file,
             "state": State.WAITING,
-            "received": self._now(),
+            "received": now,
         }
         if number is not None:
+            kept = ("received", "answered", "prediction")
+            former = connection.execute(f"SELECT {', '.join(kept)} FROM images WHERE id = ?", (number,)).fetchone()  # noqa: S608
+            if former[1] is not None:
+                values |= dict(zip(kept, former, strict=True)) | {"resent": now}
             connection.execute("DELETE FROM images WHERE id = ?", (number,))
         names = ", ".join(values)
         marks = ", ".join("?" * len(values))
@@ -314,6 +329,15 @@ class Queue:
             for kind in ("dcm", *ANSWERS):
                 (self._files / file).with_suffix(f".{kind}").unlink(missing_ok=True)
 
+    def is_waiting(self, image: QueuedImage) -> bool:
+        """Whether an image still waits for its answer, and was not sent again meanwhile."""
+        with self._lock:
+            return bool(
+                self._connection.execute(
+                    "SELECT 1 FROM images WHERE id = ? AND state = 'waiting'", (image.id,)
+                ).fetchone()
+            )
+
     def is_known(self, sop_uid: str) -> bool:
         """Whether an image of this SOP Instance UID was taken before."""
         with self._lock:
@@ -325,13 +349,13 @@ class Queue:
             f"state = 'waiting' AND {_due('due')} AND id NOT IN ({', '.join(map(str, but))})", self._due_values(), most
         )
 
-    def deliveries(self, destination: str, most: int, share: tuple[int, int] = (0, 1)) -> list[Delivery]:
-        """Answers to deliver to a destination now, the oldest first: those of one share, by its number and how many shares there are."""
+    def deliveries(self, destination: str, most: int, but: Sequence[int] = ()) -> list[Delivery]:
+        """Answers to deliver to a destination now, the oldest first, without those to images of some numbers."""
         with self._lock:
             rows = self._connection.execute(
                 f"SELECT image, attempts FROM deliveries WHERE destination = ? AND NOT dead AND {_due('due')}"  # noqa: S608
-                " AND image % ? = ? ORDER BY image LIMIT ?",
-                (destination, *self._due_values(), share[1], share[0], most),
+                f" AND image NOT IN ({', '.join(map(str, but))}) ORDER BY image LIMIT ?",
+                (destination, *self._due_values(), most),
             ).fetchall()
             images = {
                 each.id: each for each in self._select(f"id IN ({', '.join(str(row[0]) for row in rows)})", (), most)
@@ -339,15 +363,29 @@ class Queue:
         return [Delivery(images[number], destination, attempts) for number, attempts in rows]
 
     def answered(self, image: QueuedImage, prediction: Mapping[str, Any], destinations: Sequence[str]) -> bool:
-        """Record the answer to an image, whose files lie beside its own; gives False where it was sent again meanwhile."""
+        """Record the answer to an image, whose files lie beside its own; gives False where it was sent again meanwhile.
+
+        An image that was sent again, and gets the answer of the same bundle, keeps the times of the first one.
+        """
+        bundle = prediction.get("bundle")
         with self._transaction() as connection:
             now = self._now()
+            row = connection.execute(
+                "SELECT received, answered, resent, prediction FROM images WHERE id = ?", (image.id,)
+            ).fetchone()
+            if row is None:
+                received, answered = now, now
+            elif row[3] and json.loads(row[3]).get("bundle") == bundle:
+                received, answered = row[0], row[1]
+            else:
+                received, answered = row[2] or row[0], now
             changed = connection.execute(
-                "UPDATE images SET state = ?, answered = ?, delivered = ?, prediction = ?, attempts = 0, error = '', file = ?"
-                " WHERE id = ? AND state = 'waiting'",
+                "UPDATE images SET state = ?, received = ?, answered = ?, delivered = ?, prediction = ?, attempts = 0, error = '',"
+                " file = ? WHERE id = ? AND state = 'waiting'",
                 (
                     State.ANSWERED if destinations else State.DELIVERED,
-                    now,
+                    received,
+                    answered,
                     None if destinations else now,
                     json.dumps(prediction),
                     image.file.name if destinations else "",
@@ -363,9 +401,9 @@ class Queue:
             self._delete_files(image.file.name)
         return bool(changed)
 
-    def failed(self, image: QueuedImage, error: str, attempts: int) -> bool:
-        """Record a try to analyse an image in vain; gives whether it is dead now, after so many attempts."""
-        dead = image.attempts + 1 >= attempts
+    def failed(self, image: QueuedImage, error: str, attempts: int | None) -> bool:
+        """Record a try to analyse an image in vain; gives whether it is dead now, after so many attempts; never where None."""
+        dead = attempts is not None and image.attempts + 1 >= attempts
         with self._transaction() as connection:
             connection.execute(
                 "UPDATE images SET attempts = attempts + 1, due = ?, error = ?, state = ? WHERE id = ? AND state = 'waiting'",
@@ -381,24 +419,44 @@ class Queue:
                 "DELETE FROM deliveries WHERE image = ? AND destination = ?", (number, delivery.destination)
             )
             left = connection.execute("SELECT COUNT(*) FROM deliveries WHERE image = ?", (number,)).fetchone()[0]
-            if not left:
+            # An image that is to be answered again keeps its file.
+            is_last = not left and bool(
                 connection.execute(
                     "UPDATE images SET state = ?, delivered = ?, file = '' WHERE id = ? AND state = 'answered'",
                     (State.DELIVERED, self._now(), number),
-                )
-        if not left:
+                ).rowcount
+            )
+        if is_last:
             self._delete_files(file)
-        return not left
+        return is_last
 
-    def not_delivered(self, delivery: Delivery, error: str, attempts: int) -> bool:
-        """Record a delivery in vain; gives whether it is dead now, after so many attempts."""
-        dead = delivery.attempts + 1 >= attempts
+    def not_delivered(self, delivery: Delivery, error: str, attempts: int | None) -> bool:
+        """Record a delivery in vain; gives whether it is dead now, after so many attempts; never where None."""
+        dead = attempts is not None and delivery.attempts + 1 >= attempts
         with self._transaction() as connection:
             connection.execute(
                 "UPDATE deliveries SET attempts = attempts + 1, due = ?, error = ?, dead = ? WHERE image = ? AND destination = ?",
                 (self._after(delivery.attempts), error, dead, delivery.image.id, delivery.destination),
             )
         return dead
+
+    def readdress(self, destinations: Sequence[str]) -> int:
+        """Have answers that were to go elsewhere go to these destinations; gives to how many images.
+
+        For a node whose settings name others than before: nobody would ever deliver them.
+        """
+        gone = f"destination NOT IN ({', '.join('?' * len(destinations))})"
+        with self._transaction() as connection:
+            images = connection.execute(
+                f"SELECT DISTINCT image FROM deliveries WHERE {gone}",  # noqa: S608
+                destinations,
+            ).fetchall()
+            connection.execute(f"DELETE FROM deliveries WHERE {gone}", destinations)  # noqa: S608
+            connection.executemany(
+                "INSERT OR IGNORE INTO deliveries (image, destination) VALUES (?, ?)",
+                [(number, each) for (number,) in images for each in destinations],
+            )
+        return len(images)
 
     def again(self, image: QueuedImage) -> None:
         """Have an image answered again whose answers are lost."""

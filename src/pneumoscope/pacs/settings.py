@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pneumoscope.config import from_table
 from pneumoscope.errors import ConfigError
+from pneumoscope.pacs import DICOMWEB, FOLDER
 from pneumoscope.pacs.dicomweb import DicomWebSettings
 from pneumoscope.pacs.rules import USUAL_RULES, Rule
 from pneumoscope.pacs.watching import WatchSettings
@@ -53,6 +54,8 @@ class Peer:
 
     def __post_init__(self) -> None:
         _check_title("peers.ae_title", self.ae_title)
+        if self.ae_title in (DICOMWEB, FOLDER):
+            raise ConfigError(f"expected a peers.ae_title, found {self.ae_title!r}, which is none: change it")
         _check_least("peers.connections", self.connections, 1, 16)
         _check_least("peers.port", self.port, 0, _LARGEST_PORT)
         if self.port and not self.host:
@@ -146,6 +149,11 @@ class NodeSettings:
         if unknown := set(self.answers) - set(ANSWERS) or not self.answers:
             found = ", ".join(sorted(unknown)) if isinstance(unknown, set) else "none"
             raise ConfigError(f"expected answers out of {', '.join(ANSWERS)}, found {found}: change it")
+        takers = [peer.ae_title for peer in self.peers if peer.port]
+        if twice := [title for title in takers if takers.count(title) > 1]:
+            raise ConfigError(
+                f"expected one port for answers to {twice[0]}, found {takers.count(twice[0])}: leave the others out"
+            )
         if any(peer.tls for peer in self.peers) and not self.tls:
             raise ConfigError("expected [tls] for a peer with tls = true, found none: name the certificates")
 
