@@ -257,7 +257,7 @@ def main():
         if arguments.minutes:
             with Orthanc(folder / "orthanc") as pacs, NodeProcess(folder / "node", more="associations = 32") as node:
                 found = soak(folder, node, pacs, films, originals, arguments.minutes)
-            write_json(arguments.soak_out, found | provenance(f"benchmarks/pacs.py --minutes {arguments.minutes:g}"))
+            write_json(arguments.soak_out, found | provenance("benchmarks/pacs.py"))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -82,4 +82,35 @@ def workbench() -> str:
     return table(head, rows, note)
 
 
-BLOCKS: Blocks = {"serving": service, "workbench": workbench}
+def node() -> str:
+    """The DICOM node beside a real PACS on the same cores, and half an hour of everything together."""
+    record, soak = read("speed/pacs.json"), read("robustness/pacs_soak.json")
+    of_round = record["rounds"]
+    rows = [
+        [
+            "from a sender through the node back to the PACS, report and picture of each",
+            f"{record['images_per_second']:.1f} images/s",
+        ],
+        [
+            f"acknowledged, from {record['senders']} associations at once",
+            f"{min(each['acknowledged_per_second'] for each in of_round):.0f} images/s",
+        ],
+        [
+            "one film, from the start of the sending program until the PACS has both",
+            f"{record['turnaround_seconds_median']:.2f} s (median), {max(each['turnaround_seconds_longest'] for each in of_round):.1f} s (longest)",
+        ],
+        ["reports that say another thing than the detector", f"{sum(each['wrong_reports'] for each in of_round)}"],
+        ["memory of all processes of the node", f"{max(each['node_mb'] for each in of_round):.0f} MB"],
+    ]
+    together = (
+        f"{soak['minutes']:.0f} minutes of node, service and batch together on these cores, with noise at the node's port and a PACS that "
+        f"went away {soak['pacs_away']} times: {soak['images']:,} images, {soak['lost_or_doubled']} lost or answered twice; "
+        f"{soak['service_requests']:,} requests to the service, {soak['service_failures']} failed; {soak['batches']} batches; memory of "
+        f"the node {soak['node_mb_first']:.0f} -> {soak['node_mb_last']:.0f} MB, {soak['node_mb_most']:.0f} MB at most. {source(soak)}"
+    )
+    head = ["", f"{record['films']} films at their original size, median of {len(of_round)} rounds"]
+    note = f"Senders, node and PACS (Orthanc) share two cores. {source(record)}"
+    return f"{table(head, rows, note)}\n\n{together}"
+
+
+BLOCKS: Blocks = {"node": node, "serving": service, "workbench": workbench}
