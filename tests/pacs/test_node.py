@@ -2,6 +2,7 @@
 
 import json
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from dicom_objects import written
 from films import film, pictures
 from node_process import until
 from pneumoscope.errors import ConfigError, DataError, PneumoscopeError
+from pneumoscope.pacs.audit import sop_hash
 from pneumoscope.pacs.node import Node
 from pneumoscope.pacs.settings import NodeSettings, Peer
 from pneumoscope.pacs.watching import WatchSettings
@@ -85,6 +87,31 @@ def test_an_answer_that_is_refused_is_set_aside_and_others_are_not_held_up(setti
         assert "dead" in {each["event"] for each in audited(node)}
         node.queue.replay()
         assert until(lambda: len(archive.stored) == 4)
+
+
+def test_what_a_person_replays_or_drops_is_in_the_audit_log(settings, archive, pneumoscope):
+    archive.status = {"SR": 0xA700}
+    config = settings().folder + ".toml"
+    Path(config).write_text(f'folder = "{settings().folder}"\n')
+    with Node(settings(attempts=1)) as node:
+        for number in (1, 2):
+            node.intake.take(sent(number), "ARCHIVE")
+        assert until(lambda: node.queue.counts().get("dead to ARCHIVE") == 2)
+        [first, second] = [image for image, _ in node.queue.dead()]
+        assert pneumoscope("pacs", "queue", "drop", first.id, "--config", config)[1] == "1 deleted\n"
+        assert until(lambda: acts(node) == [("dropped", None, sop_hash(first.sop_uid))])
+    # While no node runs, the next one writes it.
+    assert pneumoscope("pacs", "queue", "replay", "--config", config)[1] == "1 tried again\n"
+    archive.status = {}
+    with Node(settings(attempts=1)) as node:
+        assert until(lambda: acts(node)[1:] == [("replayed", "ARCHIVE", sop_hash(second.sop_uid))])
+        assert until(lambda: node.queue.counts()["delivered"] == 1)
+        assert len(acts(node)) == 2
+
+
+def acts(node):
+    known = [(each["event"], each.get("ae_title"), each.get("sop_sha256")) for each in audited(node)]
+    return [each for each in known if each[0] in ("replayed", "dropped")]
 
 
 def test_a_warning_is_no_refusal(settings, archive):

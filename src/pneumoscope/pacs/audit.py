@@ -46,6 +46,7 @@ class AuditEvent(StrEnum):
     DELIVERED = "delivered"
     DEAD = "dead"
     REPLAYED = "replayed"
+    DROPPED = "dropped"
     INCOMPLETE_LINE = "incomplete_line"
 
 

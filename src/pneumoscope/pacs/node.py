@@ -131,6 +131,7 @@ class Node:
                 if (now := time.monotonic()) > forgotten + _FORGET_EVERY or not forgotten:
                     forgotten = now
                     self.queue.forget(self.settings.keep_days)
+                self._audit_acts()
                 changes = self.queue.changes
                 self._hand_over(at_work, most)
                 if not at_work:
@@ -144,6 +145,14 @@ class Node:
                     return
                 _log.exception("analysis")
                 self._stopping.wait(_EVERY)
+
+    def _audit_acts(self) -> None:
+        """Writes what was replayed or dropped by another process: one process alone writes the audit log."""
+        if acts := self.queue.acts():
+            self.audit.append(
+                *(AuditEntry(AuditEvent(each.act), each.destination, sop_uid=each.sop_uid) for each in acts)
+            )
+            self.queue.audited(acts)
 
     def _hand_over(self, at_work: "dict[Future[list[AnsweredImage]], list[QueuedImage]]", most: int) -> None:
         while len(at_work) < most:

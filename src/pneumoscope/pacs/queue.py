@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pneumoscope.errors import ConfigError
 from pneumoscope.pacs import QUEUE_FILE
@@ -65,6 +65,12 @@ CREATE TABLE IF NOT EXISTS deliveries (
     dead INTEGER NOT NULL DEFAULT 0,
     error TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (image, destination)
+);
+CREATE TABLE IF NOT EXISTS acts (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    act TEXT NOT NULL,
+    sop_uid TEXT NOT NULL,
+    destination TEXT NOT NULL DEFAULT ''
 );
 CREATE TABLE IF NOT EXISTS counts (name TEXT PRIMARY KEY, number INTEGER NOT NULL);
 """
@@ -144,6 +150,23 @@ class Delivery:
     image: QueuedImage
     destination: str
     attempts: int
+
+
+@dataclass(frozen=True)
+class Act:
+    """Act of a person on what was set aside, for the audit log of the node, which another process writes.
+
+    Attributes:
+        id: Number of the act, rising with time.
+        act: `replayed` or `dropped`.
+        sop_uid: SOP Instance UID of the image.
+        destination: Name of where its answers are to go once more; empty for the image itself.
+    """
+
+    id: int
+    act: Literal["replayed", "dropped"]
+    sop_uid: str
+    destination: str
 
 
 @dataclass(frozen=True)
@@ -433,6 +456,14 @@ class Queue:
         """Try images that were set aside again, all where None; gives how many."""
         chosen = "" if numbers is None else f" AND {{}} IN ({', '.join(map(str, numbers))})"
         with self._transaction() as connection:
+            connection.execute(
+                "INSERT INTO acts (act, sop_uid) SELECT 'replayed', sop_uid FROM images WHERE state = 'dead'"  # noqa: S608
+                + chosen.format("id")
+            )
+            connection.execute(
+                "INSERT INTO acts (act, sop_uid, destination) SELECT 'replayed', sop_uid, destination"  # noqa: S608
+                " FROM deliveries JOIN images ON id = image WHERE dead" + chosen.format("image")
+            )
             analysed = connection.execute(
                 "UPDATE images SET state = 'waiting', attempts = 0, due = 0 WHERE state = 'dead'" + chosen.format("id")  # noqa: S608
             ).rowcount
@@ -443,12 +474,26 @@ class Queue:
 
     def drop(self, numbers: Sequence[int]) -> int:
         """Give up images that were set aside, with their files; gives how many."""
-        wanted = {image.id: image for image, _ in self.dead() if image.id in set(numbers)}
         with self._transaction() as connection:
+            wanted = {image.id: image for image, _ in self.dead() if image.id in set(numbers)}
+            connection.executemany(
+                "INSERT INTO acts (act, sop_uid) VALUES ('dropped', ?)", [(image.sop_uid,) for image in wanted.values()]
+            )
             connection.executemany("DELETE FROM images WHERE id = ?", [(number,) for number in wanted])
         for image in wanted.values():
             self._delete_files(image.file.name)
         return len(wanted)
+
+    def acts(self) -> list[Act]:
+        """Acts that are not in the audit log yet, the oldest first."""
+        with self._lock:
+            rows = self._connection.execute("SELECT id, act, sop_uid, destination FROM acts ORDER BY id").fetchall()
+        return [Act(*row) for row in rows]
+
+    def audited(self, acts: Sequence[Act]) -> None:
+        """Record that acts are in the audit log."""
+        with self._transaction() as connection:
+            connection.executemany("DELETE FROM acts WHERE id = ?", [(act.id,) for act in acts])
 
     def forget(self, days: float) -> int:
         """Delete the records of images that were delivered longer ago; gives how many."""
