@@ -21,6 +21,7 @@ from pneumoscope.pacs.intake import DICOMWEB, FOLDER, Intake
 from pneumoscope.pacs.periodic import Periodic
 from pneumoscope.pacs.queue import Delivery, Queue, QueuedImage
 from pneumoscope.pacs.receiver import Receiver
+from pneumoscope.pacs.refusals import Refusals
 from pneumoscope.pacs.settings import NodeSettings
 from pneumoscope.pacs.watching import FolderWatcher, check_watched
 from pneumoscope.types import Decision, PredictionRequest
@@ -74,7 +75,8 @@ class Node:
         destinations = _destinations(settings)
         self.destinations = tuple(destinations)
         self.intake = Intake(self.queue, self.audit, settings.rules, settings.megabytes * 1_000_000)
-        self._receiver = Receiver(settings, self.intake, self.audit) if settings.peers else None
+        self._refusals = Refusals(self.queue, self.audit)
+        self._receiver = Receiver(settings, self.intake, self._refusals) if settings.peers else None
         self._deliverers = [
             Deliverer(each, self.queue, self.audit, settings, self._again, (share, len(connections)))
             for connections in destinations.values()
@@ -112,6 +114,7 @@ class Node:
         self._pool.close(wait=False)
         for thread in (*self._deliverers, self._analyst):
             thread.join(self.settings.seconds)
+        self._refusals.summarise(at_once=True)
         self.audit.append(AuditEntry(AuditEvent.STOPPED, self.settings.ae_title))
         self.audit.close()
         self.queue.close()
@@ -132,6 +135,7 @@ class Node:
                     forgotten = now
                     self.queue.forget(self.settings.keep_days)
                 self._audit_acts()
+                self._refusals.summarise()
                 changes = self.queue.changes
                 self._hand_over(at_work, most)
                 if not at_work:

@@ -503,11 +503,12 @@ class Queue:
                 "DELETE FROM images WHERE state = 'delivered' AND delivered < ?", (before,)
             ).rowcount
 
-    def count(self, name: str) -> None:
+    def count(self, name: str, number: int = 1) -> None:
         """Count something that leaves no image, such as one that was refused."""
         with self._transaction() as connection:
             connection.execute(
-                "INSERT INTO counts VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET number = number + 1", (name,)
+                "INSERT INTO counts VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET number = number + excluded.number",
+                (name, number),
             )
 
     def counts(self) -> dict[str, int]:
