@@ -1,5 +1,6 @@
 """Analysis in a worker process: prediction, and the files of the answers beside that of the image."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pneumoscope.errors import DataError, PneumoscopeError
 from pneumoscope.inference.tasks import Each, PredictImages, Task
+from pneumoscope.pacs import FHIR
 from pneumoscope.types import Decision, PredictionRequest
 
 if TYPE_CHECKING:  # the process that hands out tasks needs none of these
@@ -43,7 +45,7 @@ class AnswerImages(Task[AnsweredImage]):
     Attributes:
         images: Paths of DICOM files.
         request: Settings of the predictions.
-        kinds: Kinds of answers; none are written where empty.
+        kinds: Kinds of answers, those of DICOM and `FHIR`; none are written where empty.
         station: Station name of the node.
         made: Time of the answers.
     """
@@ -88,7 +90,7 @@ class AnswerImages(Task[AnsweredImage]):
         from pneumoscope.data.reading import read_grey
         from pneumoscope.errors import UnreadableImage
         from pneumoscope.files import atomic_write
-        from pneumoscope.pacs.answers import AnswerSettings, make_answers, read_header
+        from pneumoscope.pacs.answers import AnswerSettings, diagnostic_report, make_answers, read_header
 
         if self.made is None:
             raise DataError("expected the time of the answers, found none: name it")
@@ -98,10 +100,17 @@ class AnswerImages(Task[AnsweredImage]):
                 image = read_grey(path)
             except (UnreadableImage, MemoryError):
                 image = None
-        settings = AnswerSettings(self.kinds, self.station)
-        answers = make_answers(read_header(path), prediction, image, detector.bundle.manifest, settings, self.made)
+        settings = AnswerSettings(tuple(kind for kind in self.kinds if kind != FHIR), self.station)
+        header, manifest = read_header(path), detector.bundle.manifest
+        answers = make_answers(header, prediction, image, manifest, settings, self.made)
         for kind, dataset in answers.items():
             with atomic_write(path.with_suffix(f".{kind}")) as temporary, disable_value_validation():
                 temporary.touch(mode=0o600)
                 dataset.save_as(temporary, enforce_file_format=True)
-        return tuple(answers)
+        if FHIR not in self.kinds:
+            return tuple(answers)
+        report = diagnostic_report(header, prediction, manifest, settings, self.made)
+        with atomic_write(path.with_suffix(f".{FHIR}")) as temporary:
+            temporary.touch(mode=0o600)
+            temporary.write_text(json.dumps(report), encoding="utf-8")
+        return (*answers, FHIR)

@@ -12,6 +12,7 @@ from pneumoscope.pacs.addresses import resolved
 from pneumoscope.pacs.audit import is_written
 from pneumoscope.pacs.delivery import PeerDestination
 from pneumoscope.pacs.dicomweb import DicomWeb, DicomWebSettings
+from pneumoscope.pacs.fhir import FhirServer, FhirSettings
 from pneumoscope.pacs.node import AUDIT_FILE, check_folder
 from pneumoscope.pacs.receiver import no_address
 from pneumoscope.pacs.settings import NodeSettings, Peer
@@ -42,6 +43,8 @@ def check_node(settings: NodeSettings) -> Iterator[Check]:
     steps += [partial(_peer, peer) for peer in settings.peers]
     if settings.dicomweb:
         steps.append(partial(_dicomweb, settings.dicomweb))
+    if settings.fhir:
+        steps.append(partial(_fhir, settings.fhir))
     if settings.watch:
         steps.append(partial(_watched, settings.watch))
     for step in steps:
@@ -103,6 +106,12 @@ def _dicomweb(web: DicomWebSettings, _: NodeSettings) -> str:
     with DicomWeb(web) as server:
         server.ping()
     return f"DICOMweb server {web.url} answers"
+
+
+def _fhir(fhir: FhirSettings, _: NodeSettings) -> str:
+    with FhirServer(fhir) as server:
+        server.ping()
+    return f"FHIR server {fhir.url} answers"
 
 
 def _watched(watched: WatchSettings, _: NodeSettings) -> str:

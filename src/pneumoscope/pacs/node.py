@@ -15,7 +15,7 @@ from pneumoscope.errors import ConfigError
 from pneumoscope.inference.pool import WorkerPool
 from pneumoscope.pacs.analysis import AnsweredImage, AnswerImages
 from pneumoscope.pacs.audit import AuditEntry, AuditEvent, AuditLog
-from pneumoscope.pacs.delivery import Deliverer, Destination, PeerDestination, WebDestination
+from pneumoscope.pacs.delivery import Deliverer, Destination, FhirDestination, PeerDestination, WebDestination
 from pneumoscope.pacs.dicomweb import DicomWeb, Poller
 from pneumoscope.pacs.intake import DICOMWEB, FOLDER, Intake
 from pneumoscope.pacs.periodic import Periodic
@@ -167,7 +167,7 @@ class Node:
             task = AnswerImages(
                 [str(image.file) for image in images],
                 PredictionRequest(self.settings.operating_point),
-                () if self.settings.silent else self.settings.answers,
+                self.settings.kinds,
                 self.settings.ae_title,
                 datetime.now().astimezone(),
             )
@@ -217,6 +217,7 @@ def _destinations(settings: NodeSettings) -> dict[str, list[Destination]]:
     every: list[Destination] = [
         *(PeerDestination(peer, settings) for peer in settings.peers if peer.port for _ in range(peer.connections)),
         *([WebDestination(web)] if web and web.answers else []),
+        *([FhirDestination(settings.fhir)] if settings.fhir else []),
     ]
     return {name: [each for each in every if each.name == name] for name in dict.fromkeys(each.name for each in every)}
 

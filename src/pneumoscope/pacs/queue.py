@@ -23,10 +23,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pneumoscope.errors import ConfigError
-from pneumoscope.pacs import QUEUE_FILE
+from pneumoscope.pacs import FHIR, KINDS, QUEUE_FILE
 from pneumoscope.pacs.comparison import SilentAnswer
 from pneumoscope.pacs.periodic import pause_after
-from pneumoscope.pacs.settings import ANSWERS
 
 _FOLDER_RIGHTS, _FILE_RIGHTS = 0o700, 0o600
 # Pauses between tries grow from the first to the longest, seconds.
@@ -334,7 +333,7 @@ class Queue:
 
     def _delete_files(self, file: str) -> None:
         if file:
-            for kind in ("dcm", *ANSWERS):
+            for kind in ("dcm", *KINDS, FHIR):
                 (self._files / file).with_suffix(f".{kind}").unlink(missing_ok=True)
 
     def is_known(self, sop_uid: str) -> bool:

@@ -124,7 +124,8 @@ class Receiver:
     def _requested(self, event: evt.Event) -> None:
         """Abort an association under the title of a peer from the address of another one."""
         # The title of the requestor is set later, when the association is negotiated.
-        title = str(event.assoc.requestor.primitive.calling_ae_title or "").strip()
+        request: Any = event.assoc.requestor.primitive
+        title = str(request.calling_ae_title or "").strip()
         address = event.assoc.requestor.address or ""
         if title in self._titles and not self._addresses.fits(address, title):
             self._log_refused(title, address, "unknown_address")
