@@ -127,8 +127,8 @@ def test_files_of_answers_that_are_lost_or_damaged_hold_nobody_up(settings, arch
         node.intake.take(sent(1), "ARCHIVE")
         assert until(lambda: node.queue.counts().get("to ARCHIVE") == 1)
         assert archive.asked.wait(20)
-        [image] = node.queue.latest(1)
-        image.answer("sr").unlink()
+        [report] = (node.audit.path.parent / "images").glob("*.sr")
+        report.unlink()
         archive.status = {}
         assert until(lambda: len(archive.stored) == 2), "the answers were made again"
     archive.status = {"SR": 0xA700}
@@ -136,8 +136,8 @@ def test_files_of_answers_that_are_lost_or_damaged_hold_nobody_up(settings, arch
         archive.asked.clear()
         node.intake.take(sent(2), "ARCHIVE")
         assert archive.asked.wait(20)
-        [image] = node.queue.latest(1)
-        image.answer("sr").write_bytes(b"damaged")
+        [report] = (node.audit.path.parent / "images").glob("*.sr")
+        report.write_bytes(b"damaged")
         archive.status = {}
         node.intake.take(sent(3), "ARCHIVE")
         assert until(lambda: len(archive.stored) == 4)
@@ -149,8 +149,8 @@ def test_a_damaged_film_is_answered_that_there_is_no_answer(settings, archive):
     with Node(settings()) as node:
         node.intake.take(sent(PixelData=b"\0\0"), "ARCHIVE")
         assert until(lambda: len(archive.stored) == 2)
-        [image] = node.queue.latest(1)
-        assert (image.prediction["decision"], image.prediction["reasons"]) == ("rejected", ["unreadable"])
+        [answered] = node.queue.answers()
+        assert (answered["prediction"]["decision"], answered["prediction"]["reasons"]) == ("rejected", ["unreadable"])
 
 
 @pytest.mark.parametrize(

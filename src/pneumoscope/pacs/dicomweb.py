@@ -20,6 +20,7 @@ from pydicom.datadict import keyword_for_tag, tag_for_keyword
 
 from pneumoscope.data.dicom import read_elements
 from pneumoscope.errors import ConfigError, DataError, InputError, StorageError
+from pneumoscope.pacs import is_own
 from pneumoscope.pacs.http_client import HttpClient, Response, ServerSettings
 from pneumoscope.pacs.periodic import Periodic, Postponed
 
@@ -33,8 +34,6 @@ _log = logging.getLogger("pneumoscope.pacs")
 _IMAGES = frozenset(
     {"1.2.840.10008.5.1.4.1.1.1", "1.2.840.10008.5.1.4.1.1.1.1", "1.2.840.10008.5.1.4.1.1.7"},
 )
-# Part of the manufacturer's name in all answers of this project.
-_OURS = "pneumoscope"
 # Records of a search that are requested at once, and that are taken in all: a server that ignores paging ends somewhere.
 _PAGE, _MOST_RECORDS = 500, 100_000
 # Bytes of a page of a search, and of the answer to what is stored.
@@ -211,7 +210,11 @@ class DicomWeb:
                     uids = [
                         record.get(name, "") for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
                     ]
-                    if all(uids) and record.get("SOPClassUID", min(_IMAGES)) in _IMAGES and not _is_ours(record):
+                    if (
+                        all(uids)
+                        and record.get("SOPClassUID", min(_IMAGES)) in _IMAGES
+                        and not is_own(record.get("Manufacturer", ""))
+                    ):
                         yield Instance(*uids)
 
     def retrieve(self, instance: Instance) -> bytes:
@@ -339,7 +342,7 @@ class Poller(Periodic):
             return
         if self.stopping:
             return
-        if _is_ours(_elements(content)):
+        if is_own(_elements(content).get("Manufacturer", "")):
             self._later.leave_alone(instance.uid)
             return
         try:
@@ -434,7 +437,3 @@ def _elements(content: bytes) -> dict[str, str]:
         return {name: str(dataset.get(name) or "") for name in ("SOPInstanceUID", "Manufacturer")}
     except Exception:  # pydicom's errors for damaged files are of every type
         return {}
-
-
-def _is_ours(record: Mapping[str, str]) -> bool:
-    return _OURS in record.get("Manufacturer", "").lower()

@@ -521,10 +521,6 @@ class Queue:
         of_destination = {f"{'dead to' if dead else 'to'} {name}": number for name, dead, number in waiting}
         return {state.value: states.get(state.value, 0) for state in State} | of_destination | counted
 
-    def latest(self, most: int) -> list[QueuedImage]:
-        """Images that were answered last, the newest first."""
-        return self._select("answered IS NOT NULL", (), most, "answered DESC")
-
     def silent_answers(self) -> list[SilentAnswer]:
         """Every answer as `comparison.compare` takes it, the oldest first."""
         return [
@@ -578,10 +574,10 @@ class Queue:
             found = dict(zip(names, row, strict=True))
             yield found | {"prediction": json.loads(found["prediction"])}
 
-    def _select(self, where: str, values: Sequence[Any], most: int = -1, order: str = "id") -> list[QueuedImage]:
+    def _select(self, where: str, values: Sequence[Any], most: int = -1) -> list[QueuedImage]:
         with self._lock:
             rows = self._connection.execute(
-                f"SELECT {_COLUMNS} FROM images WHERE {where} ORDER BY {order} LIMIT ?",  # noqa: S608
+                f"SELECT {_COLUMNS} FROM images WHERE {where} ORDER BY id LIMIT ?",  # noqa: S608
                 (*values, most),
             ).fetchall()
         return [

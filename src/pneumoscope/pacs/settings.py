@@ -4,11 +4,11 @@ import os
 import re
 import tomllib
 from dataclasses import dataclass, field, replace
-from ipaddress import ip_address
 from pathlib import Path
 
 from pneumoscope.config import from_table
 from pneumoscope.errors import ConfigError
+from pneumoscope.hosts import is_loopback
 from pneumoscope.pacs import FHIR, KINDS
 from pneumoscope.pacs.dicomweb import DicomWebSettings
 from pneumoscope.pacs.fhir import FhirSettings
@@ -170,10 +170,7 @@ class NodeSettings:
     @property
     def is_local(self) -> bool:
         """Whether only this machine can reach the node."""
-        try:
-            return ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+        return is_loopback(self.host)
 
     @property
     def kinds(self) -> tuple[str, ...]:
