@@ -26,7 +26,7 @@ class Check:
 
     Attributes:
         passed: Whether all is as a start needs it.
-        sentence: What was found; of a failure also what was expected, and what to do.
+        sentence: Description of what was found; of a failure also of what was expected, and what to do.
     """
 
     passed: bool
@@ -34,7 +34,7 @@ class Check:
 
 
 def check_node(settings: NodeSettings) -> Iterator[Check]:
-    """Checks, each made when it is asked for; nothing is written, and no image or answer is sent."""
+    """Checks, one after the other; nothing is written, and no image or answer is sent."""
     steps: list[Callable[[NodeSettings], str]] = [_ways, _bundle, _folder]
     if settings.peers:
         steps.append(_address)
