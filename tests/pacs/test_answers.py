@@ -19,7 +19,8 @@ from pydicom.config import disable_value_validation
 from dicom_objects import dataset_of, written
 from pneumoscope.errors import ConfigError, DataError, InputError
 from pneumoscope.inference.detector import Detector
-from pneumoscope.pacs.answers import KINDS, AnswerSettings, diagnostic_report, make_answers, read_header, read_report
+from pneumoscope.pacs import KINDS
+from pneumoscope.pacs.answers import AnswerSettings, diagnostic_report, make_answers, read_header, read_report
 from pneumoscope.pacs.answers.header import repaired
 from pneumoscope.pacs.answers.picture import LONGEST_SIDE, draw_answer, headline
 from pneumoscope.types import NOTICE, ZONES, ClassScheme, Decision, Reason

@@ -10,6 +10,7 @@ from archive import Archive
 from certificates import Authority
 from pneumoscope.pacs.checks import check_node
 from pneumoscope.pacs.dicomweb import DicomWebSettings
+from pneumoscope.pacs.fhir import FhirSettings
 from pneumoscope.pacs.node import Node
 from pneumoscope.pacs.settings import NodeSettings, Peer, TlsSettings
 from pneumoscope.pacs.watching import WatchSettings
@@ -28,9 +29,14 @@ def archive():
 @pytest.fixture
 def server():
     running = Server()
-    running.answers["GET /dicom-web/studies"] = (200, {"Content-Type": "application/dicom+json"}, b"[]")
+    running.answers["GET /dicom-web/studies"] = (200, {}, b"[]")
+    running.answers["GET /r4/metadata"] = (200, {}, b'{"resourceType": "CapabilityStatement", "fhirVersion": "4.0.1"}')
     yield running
     running.close()
+
+
+def r4(server):
+    return server.url.replace("dicom-web", "r4")
 
 
 @pytest.fixture
@@ -48,6 +54,7 @@ def settings(tmp_path, archive, server, phantom_bundle):
             "peers": (Peer("ARCHIVE", "127.0.0.1", archive.port), Peer("ROOM1")),
             "tls": TlsSettings(str(certificate), str(key), str(authority.file)),
             "dicomweb": DicomWebSettings(server.url, timeout_seconds=5.0, every_seconds=600.0),
+            "fhir": FhirSettings(r4(server), timeout_seconds=5.0),
             "watch": WatchSettings(str(tmp_path / "inbox")),
         }
         return NodeSettings(**known | more)
@@ -66,9 +73,10 @@ def test_all_that_a_start_needs_is_checked_and_nothing_is_made(settings, tmp_pat
         f"ARCHIVE 127.0.0.1:{archive.port} takes associations",
         "ROOM1 may send from anywhere",
         f"DICOMweb server {server.url} answers",
+        f"FHIR server {r4(server)} answers",
         f"watched folder {tmp_path / 'inbox'} can be read and written",
     ]
-    assert len(found) == 9
+    assert len(found) == 10
     assert archive.stored == []
     assert not (tmp_path / "node").exists()
 
@@ -94,6 +102,7 @@ FAULTS = {
         {"dicomweb": DicomWebSettings("http://127.0.0.1:1")},
         "expected an answer from http://127.0.0.1:1",
     ),
+    "no FHIR server": ({"fhir": FhirSettings("http://127.0.0.1:1")}, "expected an answer from http://127.0.0.1:1"),
     "no watched folder": (
         {"watch": WatchSettings("nowhere")},
         "expected a folder as watch.folder, found none at nowhere",

@@ -405,7 +405,7 @@ def test_tls_checks_both_sides(tmp_path):
     context.verify_mode = ssl.CERT_REQUIRED
     certificate, key = authority.issue("client")
     other = stranger.issue("other")
-    server = Server(context)
+    server = Server(tls=context)
     server.answers["GET /dicom-web/studies"] = (200, JSON, b"[]")
     try:
         settings = {"authority": str(authority.file), "certificate": str(certificate), "key": str(key)}

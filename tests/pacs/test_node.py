@@ -3,6 +3,7 @@
 import json
 import resource
 import threading
+from pathlib import Path
 
 import pytest
 from pydicom.uid import SecondaryCaptureImageStorage
@@ -14,6 +15,7 @@ from films import film, pictures
 from node_process import until
 from pneumoscope.errors import ConfigError, DataError, PneumoscopeError
 from pneumoscope.inference.pool import _Ended, _Process
+from pneumoscope.pacs.audit import sop_hash
 from pneumoscope.pacs.node import Node
 from pneumoscope.pacs.settings import NodeSettings, Peer
 from pneumoscope.pacs.watching import WatchSettings
@@ -146,6 +148,31 @@ def test_an_answer_that_is_refused_is_set_aside_and_others_are_not_held_up(setti
         assert until(lambda: len(archive.stored) == 4)
 
 
+def test_what_a_person_replays_or_drops_is_in_the_audit_log(settings, archive, pneumoscope):
+    archive.status = {"SR": 0xA700}
+    config = settings().folder + ".toml"
+    Path(config).write_text(f'folder = "{settings().folder}"\n')
+    with Node(settings(attempts=1)) as node:
+        for number in (1, 2):
+            node.intake.take(sent(number), "ARCHIVE")
+        assert until(lambda: node.queue.counts().get("dead to ARCHIVE") == 2)
+        [first, second] = [image for image, _ in node.queue.dead()]
+        assert pneumoscope("pacs", "queue", "drop", first.id, "--config", config)[1] == "1 deleted\n"
+        assert until(lambda: acts(node) == [("dropped", None, sop_hash(first.sop_uid))])
+    # While no node runs, the next one writes it.
+    assert pneumoscope("pacs", "queue", "replay", "--config", config)[1] == "1 tried again\n"
+    archive.status = {}
+    with Node(settings(attempts=1)) as node:
+        assert until(lambda: acts(node)[1:] == [("replayed", "ARCHIVE", sop_hash(second.sop_uid))])
+        assert until(lambda: node.queue.counts()["delivered"] == 1)
+        assert len(acts(node)) == 2
+
+
+def acts(node):
+    known = [(each["event"], each.get("ae_title"), each.get("sop_sha256")) for each in audited(node)]
+    return [each for each in known if each[0] in ("replayed", "dropped")]
+
+
 def test_a_warning_is_no_refusal(settings, archive):
     archive.status = {"SR": 0xB000, "OT": 0xB007}
     with Node(settings()) as node:
@@ -159,8 +186,8 @@ def test_files_of_answers_that_are_lost_or_damaged_hold_nobody_up(settings, arch
         node.intake.take(sent(1), "ARCHIVE")
         assert until(lambda: node.queue.counts().get("to ARCHIVE") == 1)
         assert archive.asked.wait(20)
-        [image] = node.queue.latest(1)
-        image.answer("sr").unlink()
+        [report] = (node.audit.path.parent / "images").glob("*.sr")
+        report.unlink()
         archive.status = {}
         assert until(lambda: "SR" in {modality for modality, *_ in archive.stored}), "the answers were made again"
     archive.status = {"SR": 0xA700}
@@ -168,8 +195,8 @@ def test_files_of_answers_that_are_lost_or_damaged_hold_nobody_up(settings, arch
         archive.asked.clear()
         node.intake.take(sent(2), "ARCHIVE")
         assert archive.asked.wait(20)
-        [image] = node.queue.latest(1)
-        image.answer("sr").write_bytes(b"damaged")
+        [report] = (node.audit.path.parent / "images").glob("*.sr")
+        report.write_bytes(b"damaged")
         archive.status = {}
         archive.stored.clear()
         node.intake.take(sent(3), "ARCHIVE")
@@ -182,8 +209,8 @@ def test_a_damaged_film_is_answered_that_there_is_no_answer(settings, archive):
     with Node(settings()) as node:
         node.intake.take(sent(PixelData=b"\0\0"), "ARCHIVE")
         assert until(lambda: len(archive.stored) == 2)
-        [image] = node.queue.latest(1)
-        assert (image.prediction["decision"], image.prediction["reasons"]) == ("rejected", ["unreadable"])
+        [answered] = node.queue.answers()
+        assert (answered["prediction"]["decision"], answered["prediction"]["reasons"]) == ("rejected", ["unreadable"])
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from pneumoscope.errors import ConfigError
+from pneumoscope.pacs import KINDS
 from pneumoscope.pacs.delivery import _SENT, _TOGETHER
 from pneumoscope.pacs.dicomweb import _IMAGES, DicomWebSettings
+from pneumoscope.pacs.fhir import FhirSettings
 from pneumoscope.pacs.receiver import (
     _ANNOUNCED,
     _LONGEST_UNIT,
@@ -20,7 +22,7 @@ from pneumoscope.pacs.receiver import (
     TRANSFER_SYNTAXES,
 )
 from pneumoscope.pacs.rules import Action, Rule
-from pneumoscope.pacs.settings import ANSWERS, NodeSettings, Peer, TlsSettings
+from pneumoscope.pacs.settings import NodeSettings, Peer, TlsSettings
 from pneumoscope.pacs.watching import WatchSettings
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
@@ -30,12 +32,18 @@ TABLES = {
     "`[[rules]]`": Rule,
     "`[tls]`": TlsSettings,
     "`[dicomweb]`": DicomWebSettings,
+    "`[fhir]`": FhirSettings,
     "`[watch]`": WatchSettings,
 }
 # Settings that are tables of their own.
-SECTIONS = {"peers", "rules", "tls", "dicomweb", "watch"}
+SECTIONS = {"peers", "rules", "tls", "dicomweb", "fhir", "watch"}
 # What has to be set beside a value that is tried.
-NEEDED = {Peer: {"ae_title": "A", "host": "a"}, DicomWebSettings: {"url": "http://a"}, WatchSettings: {"folder": "a"}}
+NEEDED = {
+    Peer: {"ae_title": "A", "host": "a"},
+    DicomWebSettings: {"url": "http://a"},
+    FhirSettings: {"url": "http://a"},
+    WatchSettings: {"folder": "a"},
+}
 
 
 def section(page, heading):
@@ -92,7 +100,7 @@ def test_ranges_are_those_of_the_code(heading, name):
 
 
 def test_choices_are_those_of_the_code():
-    assert re.findall(r"`(\w+)`", settings("The node")["answers"][1]) == list(ANSWERS)
+    assert re.findall(r"`(\w+)`", settings("The node")["answers"][1]) == list(KINDS)
     assert re.findall(r"`(\w+)`", settings("`[[rules]]`")["action"][1]) == [action.value for action in Action]
 
 

@@ -145,6 +145,29 @@ def test_what_was_set_aside_can_be_dropped_and_nothing_else(queue):
     assert files(queue) == []
 
 
+def test_acts_on_what_was_set_aside_wait_for_the_audit_log(tmp_path, queue, clock):
+    queue.failed(added(queue, 1), "why", 1)
+    answer(queue, added(queue, 2), ["ONE", "OTHER"])
+    [delivery] = queue.deliveries("OTHER", 10)
+    queue.not_delivered(delivery, "why", 1)
+    by_a_person = Queue(tmp_path, clock)
+    first, second = [image.id for image, _ in queue.dead()]
+    assert by_a_person.replay([first]) == by_a_person.drop([second]) == 1
+    assert by_a_person.replay() == by_a_person.drop([first, second]) == 0
+    by_a_person.close()
+    acts = queue.acts()
+    assert [(act.act, act.sop_uid, act.destination) for act in acts] == [
+        ("replayed", "1.2.1", ""),
+        ("dropped", "1.2.2", ""),
+    ]
+    queue.audited(acts[:1])
+    assert queue.acts() == acts[1:]
+    answer(queue, queue.waiting(10)[0], ["OTHER"])
+    queue.not_delivered(queue.deliveries("OTHER", 10)[0], "why", 1)
+    assert queue.replay() == 1
+    assert [(act.act, act.destination) for act in queue.acts()] == [("dropped", ""), ("replayed", "OTHER")]
+
+
 def test_a_clock_that_goes_back_stops_nothing(queue, clock):
     image = added(queue)
     clock.now += 86400 * 365

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 class Server:
     """HTTP server on this machine; `answers` maps method and path to (status, headers, body) or to a function of the request."""
 
-    def __init__(self, tls=None):
+    def __init__(self, root="/dicom-web", tls=None):
         self.requests, self.answers = [], {}
         outer = self
 
@@ -43,7 +43,7 @@ class Server:
         self._server.handle_error = lambda *_: None
         if tls:
             self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
-        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self._server.server_port}/dicom-web"
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self._server.server_port}{root}"
         threading.Thread(target=self._server.serve_forever, args=[0.01], daemon=True).start()
 
     def close(self):

@@ -3,6 +3,13 @@
 # Queue in the folder of a node.
 QUEUE_FILE = "queue.sqlite"
 # Senders and destinations that are no AE.
-DICOMWEB, FOLDER = "dicomweb", "folder"
-# Manufacturer in the header of every answer, by which the node knows its own.
+DICOMWEB, FOLDER, FHIR = "dicomweb", "folder", "fhir"
+# Manufacturer in the header of every answer.
 MANUFACTURER = "The pneumoscope maintainers"
+# Kinds of answers: structured report, secondary capture and presentation state, which DICOM carries.
+KINDS = ("sr", "sc", "gsps")
+
+
+def is_own(manufacturer: str) -> bool:
+    """Whether an object of some manufacturer is one of this project's answers, which a PACS may send back."""
+    return manufacturer.strip() == MANUFACTURER

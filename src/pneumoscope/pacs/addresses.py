@@ -71,7 +71,7 @@ def resolved(host: str) -> frozenset[str | None]:
     """Addresses of a peer by its host; None alone where that is empty, for any address.
 
     Raises:
-        ConfigError: The name is not known, or nobody can be asked for it.
+        ConfigError: The name is not known, or no name server answers.
     """
     if not host:
         return frozenset({None})

@@ -1,5 +1,6 @@
 """Analysis in a worker process: prediction, and the files of the answers beside that of the image."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pneumoscope.errors import DataError, PneumoscopeError
 from pneumoscope.inference.tasks import Each, PredictImages, Task
+from pneumoscope.pacs import FHIR
 from pneumoscope.types import Decision, PredictionRequest
 
 if TYPE_CHECKING:  # the process that hands out tasks needs none of these
@@ -47,7 +49,7 @@ class AnswerImages(Task[AnsweredImage]):
     Attributes:
         images: Paths of DICOM files.
         request: Settings of the predictions.
-        kinds: Kinds of answers; none are written where empty.
+        kinds: Kinds of answers, those of DICOM and `FHIR`; none are written where empty.
         station: Station name of the node.
         made: Time of the answers.
     """
@@ -92,10 +94,10 @@ class AnswerImages(Task[AnsweredImage]):
 
     def _made(
         self, detector: "Detector", path: Path, prediction: "Prediction", drawn: bool
-    ) -> "dict[str, pydicom.Dataset]":
+    ) -> "dict[str, pydicom.Dataset | str]":
         from pneumoscope.data.reading import read_grey
         from pneumoscope.errors import UnreadableImage
-        from pneumoscope.pacs.answers import AnswerSettings, make_answers, read_header
+        from pneumoscope.pacs.answers import AnswerSettings, diagnostic_report, make_answers, read_header
 
         if self.made is None:
             raise DataError("expected the time of the answers, found none: name it")
@@ -105,18 +107,27 @@ class AnswerImages(Task[AnsweredImage]):
                 image = read_grey(path)
             except (UnreadableImage, MemoryError):
                 image = None
-        settings = AnswerSettings(self.kinds, self.station)
-        return make_answers(read_header(path), prediction, image, detector.bundle.manifest, settings, self.made)
+        settings = AnswerSettings(tuple(kind for kind in self.kinds if kind != FHIR), self.station)
+        header, manifest = read_header(path), detector.bundle.manifest
+        answers: dict[str, pydicom.Dataset | str] = {
+            **make_answers(header, prediction, image, manifest, settings, self.made)
+        }
+        if FHIR in self.kinds:
+            answers[FHIR] = json.dumps(diagnostic_report(header, prediction, manifest, settings, self.made))
+        return answers
 
-    def _written(self, path: Path, answers: "dict[str, pydicom.Dataset]") -> tuple[str, ...]:
+    def _written(self, path: Path, answers: "dict[str, pydicom.Dataset | str]") -> tuple[str, ...]:
         from pydicom.config import disable_value_validation
 
         from pneumoscope.files import atomic_write
 
-        for kind, dataset in answers.items():
+        for kind, answer in answers.items():
             with atomic_write(path.with_suffix(f".{kind}")) as temporary, disable_value_validation():
                 temporary.touch(mode=0o600)
-                dataset.save_as(temporary, enforce_file_format=True)
+                if isinstance(answer, str):
+                    temporary.write_text(answer, encoding="utf-8")
+                else:
+                    answer.save_as(temporary, enforce_file_format=True)
         return tuple(answers)
 
 

@@ -46,6 +46,7 @@ class AuditEvent(StrEnum):
     DELIVERED = "delivered"
     DEAD = "dead"
     REPLAYED = "replayed"
+    DROPPED = "dropped"
     INCOMPLETE_LINE = "incomplete_line"
 
 
@@ -61,6 +62,7 @@ class AuditEntry:
         decision: Decision of the answer; None where there is none.
         bundle_sha256: Hash of the bundle that answered, 64 hex digits; empty for none.
         reason: Code of a reason such as `modality`, of lower-case letters, digits, underscores and commas; empty for none.
+        count: Number of events that the line stands for; written where it is more than 1.
 
     Raises:
         InputError: A hash or code of another form.
@@ -73,6 +75,7 @@ class AuditEntry:
     decision: Decision | None = None
     bundle_sha256: str = ""
     reason: str = ""
+    count: int = 1
 
     def __post_init__(self) -> None:
         if self.bundle_sha256 and not _HASH.fullmatch(self.bundle_sha256):
@@ -90,6 +93,7 @@ class AuditEntry:
             "decision": self.decision.value if self.decision else "",
             "bundle_sha256": self.bundle_sha256,
             "reason": self.reason,
+            "count": self.count if self.count > 1 else 0,
         }
         return {name: value for name, value in fields.items() if value}
 

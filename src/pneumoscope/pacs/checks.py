@@ -12,6 +12,7 @@ from pneumoscope.pacs.addresses import resolved
 from pneumoscope.pacs.audit import is_written
 from pneumoscope.pacs.delivery import PeerDestination
 from pneumoscope.pacs.dicomweb import DicomWeb, DicomWebSettings
+from pneumoscope.pacs.fhir import FhirServer, FhirSettings
 from pneumoscope.pacs.node import AUDIT_FILE, check_folder
 from pneumoscope.pacs.receiver import no_address
 from pneumoscope.pacs.settings import NodeSettings, Peer
@@ -25,7 +26,7 @@ class Check:
 
     Attributes:
         passed: Whether all is as a start needs it.
-        sentence: What was found; of a failure also what was expected, and what to do.
+        sentence: Description of what was found; of a failure also of what was expected, and what to do.
     """
 
     passed: bool
@@ -33,7 +34,7 @@ class Check:
 
 
 def check_node(settings: NodeSettings) -> Iterator[Check]:
-    """Checks, each made when it is asked for; nothing is written, and no image or answer is sent."""
+    """Checks, one after the other; nothing is written, and no image or answer is sent."""
     steps: list[Callable[[NodeSettings], str]] = [_ways, _bundle, _folder]
     if settings.peers:
         steps.append(_address)
@@ -42,6 +43,8 @@ def check_node(settings: NodeSettings) -> Iterator[Check]:
     steps += [partial(_peer, peer) for peer in settings.peers]
     if settings.dicomweb:
         steps.append(partial(_dicomweb, settings.dicomweb))
+    if settings.fhir:
+        steps.append(partial(_fhir, settings.fhir))
     if settings.watch:
         steps.append(partial(_watched, settings.watch))
     for step in steps:
@@ -103,6 +106,12 @@ def _dicomweb(web: DicomWebSettings, _: NodeSettings) -> str:
     with DicomWeb(web) as server:
         server.ping()
     return f"DICOMweb server {web.url} answers"
+
+
+def _fhir(fhir: FhirSettings, _: NodeSettings) -> str:
+    with FhirServer(fhir) as server:
+        server.ping()
+    return f"FHIR server {fhir.url} answers"
 
 
 def _watched(watched: WatchSettings, _: NodeSettings) -> str:

@@ -19,18 +19,19 @@ from pynetdicom import AE, evt
 from pynetdicom.association import Association
 
 from pneumoscope.errors import ConfigError, DataError, PneumoscopeError, StorageError
-from pneumoscope.pacs import DICOMWEB
+from pneumoscope.pacs import DICOMWEB, FHIR, KINDS
 from pneumoscope.pacs.audit import AuditEntry, AuditEvent, AuditLog
 from pneumoscope.pacs.dicomweb import DicomWeb, DicomWebSettings
+from pneumoscope.pacs.fhir import FhirServer, FhirSettings
 from pneumoscope.pacs.periodic import pause_after
 from pneumoscope.pacs.queue import FIRST_PAUSE, LONGEST_PAUSE, Delivery, Queue
-from pneumoscope.pacs.settings import ANSWERS, NodeSettings, Peer
+from pneumoscope.pacs.settings import NodeSettings, Peer
 from pneumoscope.pacs.tls import client_context
 
 _log = logging.getLogger(__name__)
 # Answers taken from the queue together, and sent over one association.
 _TOGETHER = 32
-# SOP classes of the kinds of answers, in the order of `ANSWERS`.
+# SOP classes of the kinds of answers, in the order of `KINDS`.
 _SENT = (Comprehensive3DSRStorage, SecondaryCaptureImageStorage, GrayscaleSoftcopyPresentationStateStorage)
 # Seconds after which a thread looks whether something has fallen due.
 _EVERY = 1.0
@@ -49,9 +50,11 @@ class Destination(ABC):
 
     Attributes:
         name: Name in the queue.
+        kinds: Kinds of answers that go there.
     """
 
     name: str
+    kinds: tuple[str, ...] = KINDS
 
     @abstractmethod
     def open(self) -> None:
@@ -82,7 +85,7 @@ class PeerDestination(Destination):
     def __init__(self, peer: Peer, settings: NodeSettings) -> None:
         """Sets the peer up; nothing is sent yet."""
         self.name = peer.ae_title
-        self._peer, self._kinds = peer, settings.answers
+        self._peer, self._wanted = peer, settings.answers
         self._entity = AE(settings.ae_title)
         self._entity.connection_timeout = min(30, settings.seconds)
         self._entity.acse_timeout = self._entity.dimse_timeout = self._entity.network_timeout = settings.seconds
@@ -124,7 +127,7 @@ class PeerDestination(Destination):
             refused = (
                 {each.abstract_syntax for each in self._association.rejected_contexts} if self._association else _SENT
             )
-            lacking = [kind for kind, uid in zip(ANSWERS, _SENT, strict=True) if kind in self._kinds and uid in refused]
+            lacking = [kind for kind, uid in zip(KINDS, _SENT, strict=True) if kind in self._wanted and uid in refused]
         finally:
             self.close()
         if lacking:
@@ -181,12 +184,7 @@ class WebDestination(Destination):
 
     def open(self) -> None:
         """Finds out whether the server answers: each request stands for itself."""
-        try:
-            self._server.ping()
-        except (StorageError, ConfigError) as error:
-            raise UnreachableError(str(error)) from error
-        except DataError:  # a server that takes objects, and no searches
-            return
+        _reach(self._server)
 
     def send(self, files: Sequence[Path]) -> None:
         """Stores the files of an image by one request."""
@@ -201,6 +199,43 @@ class WebDestination(Destination):
 
     def close(self) -> None:
         """Nothing to do."""
+
+
+class FhirDestination(Destination):
+    """FHIR server that takes answers as transactions."""
+
+    name = FHIR
+    kinds = (FHIR,)
+
+    def __init__(self, settings: FhirSettings) -> None:
+        """Sets the server up; nothing is sent yet."""
+        self._server = FhirServer(settings)
+
+    def open(self) -> None:
+        """Finds out whether the server answers: each request stands for itself."""
+        _reach(self._server)
+
+    def send(self, files: Sequence[Path]) -> None:
+        """Stores the resources of an image by one request."""
+        for file in files:
+            try:
+                self._server.store(file.read_bytes())
+            except (StorageError, ConfigError) as error:
+                raise UnreachableError(str(error)) from error
+            except DataError as error:
+                raise NotTakenError(str(error)) from error
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+
+def _reach(server: DicomWeb | FhirServer) -> None:
+    try:
+        server.ping()
+    except (StorageError, ConfigError) as error:
+        raise UnreachableError(str(error)) from error
+    except DataError:  # a server that takes what is sent, and answers nothing else
+        return
 
 
 class Deliverer:
@@ -318,7 +353,8 @@ class Deliverer:
         """
         image = delivery.image
         try:
-            connection.send([image.answer(kind) for kind in (image.prediction or {})["answers"]])
+            kinds = [kind for kind in (image.prediction or {})["answers"] if kind in connection.kinds]
+            connection.send([image.answer(kind) for kind in kinds])
         except FileNotFoundError:
             self._again(delivery)
             return

@@ -2,26 +2,17 @@
 
 `DicomWeb` makes single requests, `Poller` looks for new images at intervals. What a server sends is bounded in size and time, and
 checked: it may be garbage. Neither errors nor log lines name patients or files.
-
-No request outlives its time, nor the client: a timer, or `close` on another thread, shuts its connection down. Connections are
-therefore used for one request each.
 """
 
-import json
 import logging
 import re
-import socket
-import ssl
-import threading
-from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, timedelta
 from email.message import Message
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 from urllib.parse import quote, urlencode
 from uuid import uuid4
 
@@ -29,10 +20,11 @@ from pydicom.datadict import keyword_for_tag, tag_for_keyword
 
 from pneumoscope.data.dicom import read_elements
 from pneumoscope.errors import ConfigError, DataError, InputError, StorageError
+from pneumoscope.pacs import is_own
+from pneumoscope.pacs.http_client import HttpClient, Response, ServerSettings
 from pneumoscope.pacs.periodic import Periodic, Postponed
 
 try:
-    import httpx
     from dicomweb_client.uri import URI
 except ImportError as error:
     raise ConfigError(f"expected {error.name} for DICOMweb, found none: pip install 'pneumoscope[pacs]'") from error
@@ -42,8 +34,6 @@ _log = logging.getLogger("pneumoscope.pacs")
 _IMAGES = frozenset(
     {"1.2.840.10008.5.1.4.1.1.1", "1.2.840.10008.5.1.4.1.1.1.1", "1.2.840.10008.5.1.4.1.1.7"},
 )
-# Part of the manufacturer's name in all answers of this project.
-_OURS = "pneumoscope"
 # Records of a search that are requested at once, and that are taken in all: a server that ignores paging ends somewhere.
 _PAGE, _MOST_RECORDS = 500, 100_000
 # Bytes of a page of a search, and of the answer to what is stored.
@@ -51,9 +41,6 @@ _LARGEST_LIST = 32_000_000
 _LARGEST_VALUE = 1_024
 # Characters of a query that may stand as they are, and those that may not, even in Orthanc 1.10, which decodes none.
 _PLAIN, _ENCODED = "*?,:-", re.compile(r"[^\w.*?,:-]", re.ASCII)
-# A whole request may take this many times as long as the wait for its next bytes.
-_WHOLE_REQUEST = 10
-_BUSY = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 # Statuses whose body says what became of each instance. Orthanc 1.10 answers 400 where one of several is no DICOM.
 _STORED_OR_NOT = (HTTPStatus.OK, HTTPStatus.ACCEPTED, HTTPStatus.BAD_REQUEST, HTTPStatus.CONFLICT)
 _FAILED, _REFERENCED, _UID, _REASON, _WARNING = "00081198", "00081199", "00081155", "00081197", "00081196"
@@ -76,70 +63,35 @@ Take = Callable[[bytes], str]
 
 
 @dataclass(frozen=True)
-class DicomWebSettings:
+class DicomWebSettings(ServerSettings):
     """DICOMweb server, and what is looked for on it: the table `[dicomweb]`.
 
     Attributes:
-        url: Address of the DICOMweb service, such as https://pacs.example/dicom-web. The server's certificate is always checked.
-        token_file: Path of a file with a bearer token; empty for none. It is read at each request, so that tokens can change.
-        login_file: Path of a file with `USER:PASSWORD`; empty for none.
-        authority: Path of the certificates (PEM) that the server's is checked against; empty for those of the system.
-        certificate: Path of the client's certificate (PEM); empty for none.
-        key: Path of its private key (PEM); empty where it is in the same file.
         modality: Modalities to look for.
         body_part: Values of Body Part Examined to look for; empty for any, also none.
         days: Age of the oldest studies to look for, days before today.
         every_seconds: Pause between two searches, seconds.
-        timeout_seconds: Longest wait for the connection, and for each part of an answer; a whole request takes ten times as long
-            at most.
         megabytes: Size of the largest image that is fetched, MB.
         answers: Whether answers are stored there.
     """
 
-    url: str = ""
-    token_file: str = ""
-    login_file: str = ""
-    authority: str = ""
-    certificate: str = ""
-    key: str = ""
+    table: ClassVar[str] = "dicomweb"
+    server: ClassVar[str] = "DICOMweb server"
+    example: ClassVar[str] = "https://pacs.example/dicom-web"
+
     modality: tuple[str, ...] = ("CR", "DX")
     body_part: tuple[str, ...] = ()
     days: int = 1
     every_seconds: float = 30.0
-    timeout_seconds: float = 30.0
     megabytes: int = 200
     answers: bool = True
 
     def __post_init__(self) -> None:
         """Raises ConfigError for values that are out of range."""
-        try:
-            URI(self.url.rstrip("/"))
-            address = httpx.URL(self.url)
-        except (ValueError, httpx.InvalidURL):
-            address = httpx.URL()
-        if not address.host or address.userinfo or address.query or address.fragment:
-            raise ConfigError(
-                "expected dicomweb.url to be an address such as https://pacs.example/dicom-web, found another: correct it; "
-                "user and password belong into the file that dicomweb.login_file names"
-            )
-        if self.token_file and self.login_file:
-            raise ConfigError("expected dicomweb.token_file or dicomweb.login_file, found both: keep one")
+        super().__post_init__()
         if not self.modality:
             raise ConfigError('expected modalities in dicomweb.modality, found none: name some, such as ["CR", "DX"]')
-        for name, value in (
-            ("days", self.days),
-            ("every_seconds", self.every_seconds),
-            ("timeout_seconds", self.timeout_seconds),
-            ("megabytes", self.megabytes),
-        ):
-            if not 0 < value < 100_000:
-                raise ConfigError(f"expected dicomweb.{name} above 0 and below 100000, found {value:g}: change it")
-
-    def within(self, folder: Path) -> "DicomWebSettings":
-        """Settings whose relative paths are relative to a folder."""
-        names = ("token_file", "login_file", "authority", "certificate", "key")
-        found: dict[str, Any] = {name: str(folder / path) for name in names if (path := getattr(self, name))}
-        return replace(self, **found)
+        self._check_above_zero("days", "every_seconds", "megabytes")
 
 
 @dataclass(frozen=True)
@@ -190,15 +142,8 @@ class DicomWeb:
             ConfigError: Certificates that cannot be read.
         """
         self.settings = settings
-        self._url = settings.url.rstrip("/")
-        self._http = httpx.Client(
-            verify=_tls(settings),
-            timeout=settings.timeout_seconds,
-            trust_env=False,  # no proxy, no .netrc
-            limits=httpx.Limits(max_keepalive_connections=0),
-        )
-        self._closed, self._lock = False, threading.Lock()
-        self._sockets: set[socket.socket] = set()
+        self._http = HttpClient(settings)
+        self._url = self._http.url
 
     def __enter__(self) -> "DicomWeb":
         return self
@@ -208,10 +153,6 @@ class DicomWeb:
 
     def close(self) -> None:
         """Breaks off what is under way on other threads, and refuses what comes later."""
-        with self._lock:
-            self._closed = True
-            for each in self._sockets:
-                _shut(each)
         self._http.close()
 
     def ping(self) -> None:
@@ -269,7 +210,11 @@ class DicomWeb:
                     uids = [
                         record.get(name, "") for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
                     ]
-                    if all(uids) and record.get("SOPClassUID", min(_IMAGES)) in _IMAGES and not _is_ours(record):
+                    if (
+                        all(uids)
+                        and record.get("SOPClassUID", min(_IMAGES)) in _IMAGES
+                        and not is_own(record.get("Manufacturer", ""))
+                    ):
                         yield Instance(*uids)
 
     def retrieve(self, instance: Instance) -> bytes:
@@ -280,7 +225,9 @@ class DicomWeb:
             raise DataError("expected UIDs of an instance, found other text: it cannot be retrieved") from error
         accept = 'multipart/related; type="application/dicom"; transfer-syntax=*'
         largest = self.settings.megabytes * 1_000_000
-        response = self._send("GET", url, largest + 10_000, headers={"Accept": accept, "Accept-Encoding": "identity"})
+        response = self._http.send(
+            "GET", url, largest + 10_000, headers={"Accept": accept, "Accept-Encoding": "identity"}
+        )
         if response.status != HTTPStatus.OK:
             raise DataError(
                 f"expected an instance from the DICOMweb server, found status {response.status}: it is passed over"
@@ -311,96 +258,30 @@ class DicomWeb:
             "Accept": "application/dicom+json",
             "Content-Type": f'multipart/related; type="application/dicom"; boundary={boundary}',
         }
-        response = self._send("POST", f"{self._url}/studies", _LARGEST_LIST, headers=headers, content=body)
+        response = self._http.send("POST", f"{self._url}/studies", _LARGEST_LIST, headers=headers, content=body)
         if response.status not in _STORED_OR_NOT:
             raise StorageError(
                 f"expected the DICOMweb server to store {len(uids)} instances, found status {response.status}: see its log"
             )
-        results = _store_results(response.body)
+        results = _store_results(response.json)
         unnamed = f"the server's answer, of status {response.status}, does not name the instance"
         return [results.get(uid, StoreResult(uid, stored=False, detail=unnamed)) for uid in uids]
 
     def _page(self, level: str, query: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
         url = f"{self._url}/{level}?{urlencode(query, quote_via=quote, safe=_PLAIN)}"
-        response = self._send("GET", url, _LARGEST_LIST, headers={"Accept": "application/dicom+json"})
+        response = self._http.send("GET", url, _LARGEST_LIST, headers={"Accept": "application/dicom+json"})
         if response.status == HTTPStatus.NO_CONTENT:
             return []
         if response.status != HTTPStatus.OK:
             raise StorageError(
                 f"expected a list from the DICOMweb server, found status {response.status}: check dicomweb.url and its log"
             )
-        records = _json(response.body)
+        records = response.json
         if not isinstance(records, list):
             raise DataError(
                 "expected a list in DICOM JSON from the DICOMweb server, found something else: check dicomweb.url"
             )
         return [_by_keyword(record) for record in records if isinstance(record, dict)]
-
-    def _send(self, method: str, url: str, largest: int, headers: dict[str, str], **request: Any) -> "_Response":
-        """Status, headers and body of an answer of at most `largest` bytes."""
-        try:
-            with self._in_time() as extensions:
-                headers = headers | _authorization(self.settings)
-                with self._http.stream(method, url, headers=headers, extensions=extensions, **request) as response:
-                    body = bytearray()
-                    for chunk in response.iter_bytes():
-                        body += chunk
-                        if len(body) > largest:
-                            raise DataError(
-                                f"expected at most {largest / 1e6:,.0f} MB from the DICOMweb server, found more: "
-                                "raise dicomweb.megabytes if images are that large"
-                            )
-        except httpx.DecodingError as error:
-            raise DataError(
-                "expected an answer in the encoding that it names, found another: check the server"
-            ) from error
-        except (httpx.HTTPError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and not self._closed:
-                raise
-            reason = str(error.__cause__ or error) or type(error).__name__
-            raise StorageError(
-                f"expected an answer from {self._url}, found: {reason}: check server and network"
-            ) from error
-        status = response.status_code
-        if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-            raise StorageError(
-                f"expected to be let in by {self._url}, found status {status}: check dicomweb.token_file, dicomweb.login_file "
-                "and dicomweb.certificate"
-            )
-        if status in _BUSY or status in (HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT):
-            raise StorageError(f"expected {self._url} to be ready, found status {status}: it is tried again later")
-        return _Response(status, response.headers, bytes(body))
-
-    @contextmanager
-    def _in_time(self) -> Iterator[dict[str, Any]]:
-        """Extensions of a request whose connection is shut down when its time is up, or when the client is closed."""
-        opened: list[socket.socket] = []
-        over = False
-
-        def trace(event: str, info: Mapping[str, Any]) -> None:
-            if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
-                with self._lock:
-                    opened.append(info["return_value"].get_extra_info("socket"))
-                    self._sockets.add(opened[-1])
-                    if self._closed or over:
-                        _shut(opened[-1])
-
-        def end() -> None:
-            nonlocal over
-            with self._lock:
-                over = True
-                for each in opened:
-                    _shut(each)
-
-        timer = threading.Timer(_WHOLE_REQUEST * self.settings.timeout_seconds, end)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield {"trace": trace}
-        finally:
-            timer.cancel()
-            with self._lock:
-                self._sockets.difference_update(opened)
 
 
 class Poller(Periodic):
@@ -461,7 +342,7 @@ class Poller(Periodic):
             return
         if self.stopping:
             return
-        if _is_ours(_elements(content)):
+        if is_own(_elements(content).get("Manufacturer", "")):
             self._later.leave_alone(instance.uid)
             return
         try:
@@ -474,59 +355,6 @@ class Poller(Periodic):
             self.refused += 1
         else:
             self.taken += 1
-
-
-@dataclass(frozen=True)
-class _Response:
-    status: int
-    headers: httpx.Headers
-    body: bytes
-
-
-def _tls(settings: DicomWebSettings) -> ssl.SSLContext | bool:
-    if not settings.url.startswith("https"):
-        if settings.token_file or settings.login_file:
-            _log.warning("DICOMweb: credentials go over the network as they are, since dicomweb.url is not https")
-        return True
-    try:
-        context = ssl.create_default_context(cafile=settings.authority or None)
-        if settings.certificate:
-            context.load_cert_chain(settings.certificate, settings.key or None)
-    except OSError as error:
-        raise ConfigError(
-            f"expected certificates (PEM) in dicomweb.authority, dicomweb.certificate and dicomweb.key, found {error}: check them"
-        ) from error
-    return context
-
-
-def _authorization(settings: DicomWebSettings) -> dict[str, str]:
-    file = settings.token_file or settings.login_file
-    if not file:
-        return {}
-    try:
-        secret = Path(file).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"expected credentials in {file}, found none: check path and rights") from error
-    if settings.login_file and ":" in secret:
-        return {"Authorization": f"Basic {b64encode(secret.encode()).decode()}"}
-    if settings.login_file or not (secret and secret.isascii() and secret.isprintable()):
-        form = "USER:PASSWORD" if settings.login_file else "a token of printable ASCII characters"
-        raise ConfigError(f"expected {form} in {file}, found something else: correct it")
-    return {"Authorization": f"Bearer {secret}"}
-
-
-def _shut(each: socket.socket) -> None:
-    """Shuts a connection down, so that whoever waits for it goes on; a TLS socket keeps its state, which another thread uses."""
-    with suppress(OSError):
-        socket.socket.shutdown(each, socket.SHUT_RDWR)
-
-
-def _json(body: bytes) -> Any:
-    """Value of JSON text; None for anything else."""
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        return None
 
 
 def _by_keyword(record: Mapping[str, Any]) -> dict[str, str]:
@@ -560,9 +388,9 @@ def _items(answer: Any, tag: str) -> Iterator[dict[str, list[str | int | float]]
             yield {name: _values(element) for name, element in item.items()}
 
 
-def _store_results(body: bytes) -> dict[str, StoreResult]:
+def _store_results(answer: Any) -> dict[str, StoreResult]:
     """SOP Instance UID to what became of it, for those that the answer names; empty where it is no DICOM JSON."""
-    answer, results = _json(body), {}
+    results = {}
     for item in _items(answer, _REFERENCED):
         for uid in map(str, item.get(_UID, [])):
             results[uid] = StoreResult(uid, True, _described(item.get(_WARNING, [])))
@@ -582,7 +410,7 @@ def _described(codes: Sequence[Any]) -> str:
     return f"0x{code:04X}" + (f" ({meaning})" if meaning else "")
 
 
-def _instance_in(response: _Response) -> bytes:
+def _instance_in(response: Response) -> bytes:
     """Bytes of the one instance in an answer of WADO-RS."""
     declared = Message()
     declared["Content-Type"] = response.headers.get("Content-Type", "")
@@ -609,7 +437,3 @@ def _elements(content: bytes) -> dict[str, str]:
         return {name: str(dataset.get(name) or "") for name in ("SOPInstanceUID", "Manufacturer")}
     except Exception:  # pydicom's errors for damaged files are of every type
         return {}
-
-
-def _is_ours(record: Mapping[str, str]) -> bool:
-    return _OURS in record.get("Manufacturer", "").lower()

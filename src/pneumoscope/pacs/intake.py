@@ -9,7 +9,7 @@ import pydicom
 
 from pneumoscope.data.dicom import read_dicom_header
 from pneumoscope.errors import PneumoscopeError, StorageError
-from pneumoscope.pacs import MANUFACTURER
+from pneumoscope.pacs import is_own
 from pneumoscope.pacs.audit import AuditEntry, AuditEvent, AuditLog
 from pneumoscope.pacs.queue import Arrival, Queue
 from pneumoscope.pacs.rules import Action, Rule, route
@@ -120,10 +120,8 @@ class Intake:
             raise RefusedError(
                 Refusal.NOT_UNDERSTOOD, "expected an object with UIDs of instance, study, series and class, found none"
             )
-        # The node's own answers may be sent back to it by a PACS that forwards everything.
-        is_own = header.manufacturer == MANUFACTURER
         arrival = Arrival(sop_uid, study_uid, _accession(identifiers), header.patient, header.taken, sender)
-        return arrival, Action.ACCEPT if is_own else route(self._rules, header, sender)
+        return arrival, Action.ACCEPT if is_own(header.manufacturer) else route(self._rules, header, sender)
 
     def _keep(self, content: bytes, arrival: Arrival) -> None:
         try:

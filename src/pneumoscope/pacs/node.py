@@ -16,12 +16,13 @@ from pneumoscope.inference.pool import WorkerPool
 from pneumoscope.pacs import DICOMWEB, FOLDER
 from pneumoscope.pacs.analysis import AnsweredImage, AnswerImages
 from pneumoscope.pacs.audit import AuditEntry, AuditEvent, AuditLog
-from pneumoscope.pacs.delivery import Deliverer, Destination, PeerDestination, WebDestination
+from pneumoscope.pacs.delivery import Deliverer, Destination, FhirDestination, PeerDestination, WebDestination
 from pneumoscope.pacs.dicomweb import DicomWeb, Poller
 from pneumoscope.pacs.intake import Intake
 from pneumoscope.pacs.periodic import Periodic
 from pneumoscope.pacs.queue import Delivery, Queue, QueuedImage
 from pneumoscope.pacs.receiver import Receiver
+from pneumoscope.pacs.refusals import Refusals
 from pneumoscope.pacs.settings import NodeSettings
 from pneumoscope.pacs.watching import FolderWatcher, check_watched
 from pneumoscope.types import Decision, PredictionRequest
@@ -77,7 +78,8 @@ class Node:
         destinations = _destinations(settings)
         self.destinations = tuple(destinations)
         self.intake = Intake(self.queue, self.audit, settings.rules, settings.megabytes * 1_000_000)
-        self._receiver = Receiver(settings, self.intake, self.audit) if settings.peers else None
+        self._refusals = Refusals(self.queue, self.audit)
+        self._receiver = Receiver(settings, self.intake, self._refusals) if settings.peers else None
         self._deliverers = [
             Deliverer(each, self.queue, self.audit, settings, self._again) for each in destinations.values()
         ]
@@ -117,6 +119,7 @@ class Node:
         for each in self._deliverers:
             each.join(self.settings.seconds)
         self._analyst.join(self.settings.seconds)
+        self._refusals.summarise(at_once=True)
         self.audit.append(AuditEntry(AuditEvent.STOPPED, self.settings.ae_title))
         self.audit.close()
         self.queue.close()
@@ -136,6 +139,8 @@ class Node:
                 if (now := time.monotonic()) > forgotten + _FORGET_EVERY or not forgotten:
                     forgotten = now
                     self.queue.forget(self.settings.keep_days)
+                self._audit_acts()
+                self._refusals.summarise()
                 changes = self.queue.changes
                 self._hand_over(at_work, most)
                 if not at_work:
@@ -150,6 +155,14 @@ class Node:
                 _log.exception("analysis")
                 self._stopping.wait(_EVERY)
 
+    def _audit_acts(self) -> None:
+        """Writes what was replayed or dropped by another process: one process alone writes the audit log."""
+        if acts := self.queue.acts():
+            self.audit.append(
+                *(AuditEntry(AuditEvent(each.act), each.destination, sop_uid=each.sop_uid) for each in acts)
+            )
+            self.queue.audited(acts)
+
     def _hand_over(self, at_work: "dict[Future[list[AnsweredImage]], list[QueuedImage]]", most: int) -> None:
         while len(at_work) < most:
             taken = [image.id for images in at_work.values() for image in images]
@@ -159,7 +172,7 @@ class Node:
             task = AnswerImages(
                 [str(image.file) for image in images],
                 PredictionRequest(self.settings.operating_point),
-                () if self.settings.silent else self.settings.answers,
+                self.settings.kinds,
                 self.settings.ae_title,
                 datetime.now().astimezone(),
             )
@@ -216,6 +229,7 @@ def _destinations(settings: NodeSettings) -> dict[str, list[Destination]]:
     every: list[Destination] = [
         *(PeerDestination(peer, settings) for peer in settings.peers if peer.port for _ in range(peer.connections)),
         *([WebDestination(web)] if web and web.answers else []),
+        *([FhirDestination(settings.fhir)] if settings.fhir else []),
     ]
     return {name: [each for each in every if each.name == name] for name in dict.fromkeys(each.name for each in every)}
 

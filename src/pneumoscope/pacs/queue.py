@@ -20,13 +20,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pneumoscope.errors import ConfigError
-from pneumoscope.pacs import QUEUE_FILE
+from pneumoscope.pacs import FHIR, KINDS, QUEUE_FILE
 from pneumoscope.pacs.comparison import SilentAnswer
 from pneumoscope.pacs.periodic import pause_after
-from pneumoscope.pacs.settings import ANSWERS
 
 _FOLDER_RIGHTS, _FILE_RIGHTS = 0o700, 0o600
 # Pauses between tries grow from the first to the longest, seconds.
@@ -66,6 +65,12 @@ CREATE TABLE IF NOT EXISTS deliveries (
     dead INTEGER NOT NULL DEFAULT 0,
     error TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (image, destination)
+);
+CREATE TABLE IF NOT EXISTS acts (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    act TEXT NOT NULL,
+    sop_uid TEXT NOT NULL,
+    destination TEXT NOT NULL DEFAULT ''
 );
 CREATE TABLE IF NOT EXISTS counts (name TEXT PRIMARY KEY, number INTEGER NOT NULL);
 """
@@ -145,6 +150,23 @@ class Delivery:
     image: QueuedImage
     destination: str
     attempts: int
+
+
+@dataclass(frozen=True)
+class Act:
+    """Act of a person on what was set aside, for the audit log of the node, which another process writes.
+
+    Attributes:
+        id: Number of the act, rising with time.
+        act: `replayed` or `dropped`.
+        sop_uid: SOP Instance UID of the image.
+        destination: Name of where its answers are to go once more; empty for the image itself.
+    """
+
+    id: int
+    act: Literal["replayed", "dropped"]
+    sop_uid: str
+    destination: str
 
 
 @dataclass(frozen=True)
@@ -326,7 +348,7 @@ class Queue:
 
     def _delete_files(self, file: str) -> None:
         if file:
-            for kind in ("dcm", *ANSWERS):
+            for kind in ("dcm", *KINDS, FHIR):
                 (self._files / file).with_suffix(f".{kind}").unlink(missing_ok=True)
 
     def is_waiting(self, image: QueuedImage) -> bool:
@@ -491,6 +513,14 @@ class Queue:
         """Try images that were set aside again, all where None; gives how many."""
         chosen = "" if numbers is None else f" AND {{}} IN ({', '.join(map(str, numbers))})"
         with self._transaction() as connection:
+            connection.execute(
+                "INSERT INTO acts (act, sop_uid) SELECT 'replayed', sop_uid FROM images WHERE state = 'dead'"  # noqa: S608
+                + chosen.format("id")
+            )
+            connection.execute(
+                "INSERT INTO acts (act, sop_uid, destination) SELECT 'replayed', sop_uid, destination"  # noqa: S608
+                " FROM deliveries JOIN images ON id = image WHERE dead" + chosen.format("image")
+            )
             analysed = connection.execute(
                 "UPDATE images SET state = 'waiting', attempts = 0, due = 0 WHERE state = 'dead'" + chosen.format("id")  # noqa: S608
             ).rowcount
@@ -501,12 +531,26 @@ class Queue:
 
     def drop(self, numbers: Sequence[int]) -> int:
         """Give up images that were set aside, with their files; gives how many."""
-        wanted = {image.id: image for image, _ in self.dead() if image.id in set(numbers)}
         with self._transaction() as connection:
+            wanted = {image.id: image for image, _ in self.dead() if image.id in set(numbers)}
+            connection.executemany(
+                "INSERT INTO acts (act, sop_uid) VALUES ('dropped', ?)", [(image.sop_uid,) for image in wanted.values()]
+            )
             connection.executemany("DELETE FROM images WHERE id = ?", [(number,) for number in wanted])
         for image in wanted.values():
             self._delete_files(image.file.name)
         return len(wanted)
+
+    def acts(self) -> list[Act]:
+        """Acts that are not in the audit log yet, the oldest first."""
+        with self._lock:
+            rows = self._connection.execute("SELECT id, act, sop_uid, destination FROM acts ORDER BY id").fetchall()
+        return [Act(*row) for row in rows]
+
+    def audited(self, acts: Sequence[Act]) -> None:
+        """Record that acts are in the audit log."""
+        with self._transaction() as connection:
+            connection.executemany("DELETE FROM acts WHERE id = ?", [(act.id,) for act in acts])
 
     def forget(self, days: float) -> int:
         """Delete the records of images that were delivered longer ago; gives how many."""
@@ -516,11 +560,12 @@ class Queue:
                 "DELETE FROM images WHERE state = 'delivered' AND delivered < ?", (before,)
             ).rowcount
 
-    def count(self, name: str) -> None:
+    def count(self, name: str, number: int = 1) -> None:
         """Count something that leaves no image, such as one that was refused."""
         with self._transaction() as connection:
             connection.execute(
-                "INSERT INTO counts VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET number = number + 1", (name,)
+                "INSERT INTO counts VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET number = number + excluded.number",
+                (name, number),
             )
 
     def counts(self) -> dict[str, int]:
@@ -533,10 +578,6 @@ class Queue:
             counted = dict(self._connection.execute("SELECT name, number FROM counts"))
         of_destination = {f"{'dead to' if dead else 'to'} {name}": number for name, dead, number in waiting}
         return {state.value: states.get(state.value, 0) for state in State} | of_destination | counted
-
-    def latest(self, most: int) -> list[QueuedImage]:
-        """Images that were answered last, the newest first."""
-        return self._select("answered IS NOT NULL", (), most, "answered DESC")
 
     def silent_answers(self) -> list[SilentAnswer]:
         """Every answer as `comparison.compare` takes it, the oldest first."""
@@ -591,10 +632,10 @@ class Queue:
             found = dict(zip(names, row, strict=True))
             yield found | {"prediction": json.loads(found["prediction"])}
 
-    def _select(self, where: str, values: Sequence[Any], most: int = -1, order: str = "id") -> list[QueuedImage]:
+    def _select(self, where: str, values: Sequence[Any], most: int = -1) -> list[QueuedImage]:
         with self._lock:
             rows = self._connection.execute(
-                f"SELECT {_COLUMNS} FROM images WHERE {where} ORDER BY {order} LIMIT ?",  # noqa: S608
+                f"SELECT {_COLUMNS} FROM images WHERE {where} ORDER BY id LIMIT ?",  # noqa: S608
                 (*values, most),
             ).fetchall()
         return [

@@ -23,8 +23,8 @@ from pynetdicom import AE, evt
 from pneumoscope.data.codecs import COMPRESSED
 from pneumoscope.errors import ConfigError, StorageError
 from pneumoscope.pacs.addresses import PeerAddresses
-from pneumoscope.pacs.audit import AuditEntry, AuditEvent, AuditLog
 from pneumoscope.pacs.intake import Intake, Refusal, RefusedError
+from pneumoscope.pacs.refusals import Refusals
 from pneumoscope.pacs.settings import NodeSettings
 from pneumoscope.pacs.tls import server_context
 
@@ -60,13 +60,13 @@ _BESIDE = 1 << 20
 class Receiver:
     """DICOM server that peers alone may use."""
 
-    def __init__(self, settings: NodeSettings, intake: Intake, audit: AuditLog) -> None:
+    def __init__(self, settings: NodeSettings, intake: Intake, refusals: Refusals) -> None:
         """Starts to listen; at least one peer is named.
 
         Raises:
             ConfigError: The address cannot be used, or a certificate cannot be read.
         """
-        self._settings, self._intake, self._audit = settings, intake, audit
+        self._settings, self._intake, self._refusals = settings, intake, refusals
         self._titles = {peer.ae_title for peer in settings.peers}
         self._addresses = PeerAddresses(settings.peers)
         self._bounds: WeakKeyDictionary[Any, _BoundedReading] = WeakKeyDictionary()
@@ -110,7 +110,7 @@ class Receiver:
     def _may_connect(self, request: socket.socket, address: tuple[Any, ...]) -> bool:
         """Whether a connection is from a peer, and one of not too many; a peer is known by its AE title only once it has sent something."""
         if not self._addresses.fits(address[0]):
-            self._count_refused("", address[0], "unknown_address")
+            self._log_refused("", address[0], "unknown_address")
             return False
         connections = sum(each.is_acceptor for each in self._entity.active_associations)
         return connections < 2 * self._settings.associations
@@ -124,18 +124,19 @@ class Receiver:
     def _requested(self, event: evt.Event) -> None:
         """Abort an association under the title of a peer from the address of another one."""
         # The title of the requestor is set later, when the association is negotiated.
-        title = str(event.assoc.requestor.primitive.calling_ae_title or "").strip()
+        request: Any = event.assoc.requestor.primitive
+        title = str(request.calling_ae_title or "").strip()
         address = event.assoc.requestor.address or ""
         if title in self._titles and not self._addresses.fits(address, title):
-            self._count_refused(title, address, "unknown_address")
+            self._log_refused(title, address, "unknown_address")
             event.assoc.abort()
 
     def _refused(self, event: evt.Event) -> None:
-        self._count_refused(_calling(event), event.assoc.requestor.address or "", "rejected")
+        self._log_refused(_calling(event), event.assoc.requestor.address or "", "rejected")
 
-    def _count_refused(self, title: str, address: str, reason: str) -> None:
+    def _log_refused(self, title: str, address: str, reason: str) -> None:
         try:
-            self._audit.append(AuditEntry(AuditEvent.ASSOCIATION_REFUSED, title, address, reason=reason))
+            self._refusals.add(title, address, reason)
         except StorageError as error:
             _log.error("%s", error)
 

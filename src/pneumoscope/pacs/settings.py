@@ -4,18 +4,17 @@ import os
 import re
 import tomllib
 from dataclasses import dataclass, field, replace
-from ipaddress import ip_address
 from pathlib import Path
 
 from pneumoscope.config import from_table
 from pneumoscope.errors import ConfigError
-from pneumoscope.pacs import DICOMWEB, FOLDER
+from pneumoscope.hosts import is_loopback
+from pneumoscope.pacs import DICOMWEB, FHIR, FOLDER, KINDS
 from pneumoscope.pacs.dicomweb import DicomWebSettings
+from pneumoscope.pacs.fhir import FhirSettings
 from pneumoscope.pacs.rules import USUAL_RULES, Rule
 from pneumoscope.pacs.watching import WatchSettings
 
-# Kinds of answers: structured report, secondary capture, presentation state.
-ANSWERS = ("sr", "sc", "gsps")
 # AE title: at most 16 characters of the default repertoire, without a backslash (PS3.5, section 6.2).
 _AE_TITLE = re.compile(r"(?! )[ -\[\]-~]{1,16}(?<! )")
 _LARGEST_PORT = 65535
@@ -54,7 +53,7 @@ class Peer:
 
     def __post_init__(self) -> None:
         _check_title("peers.ae_title", self.ae_title)
-        if self.ae_title in (DICOMWEB, FOLDER):
+        if self.ae_title in (DICOMWEB, FOLDER, FHIR):
             raise ConfigError(f"expected a peers.ae_title, found {self.ae_title!r}, which is none: change it")
         _check_least("peers.connections", self.connections, 1, 16)
         _check_least("peers.port", self.port, 0, _LARGEST_PORT)
@@ -97,7 +96,7 @@ class NodeSettings:
         bundle: `default`, `nano`, `best`, or the path of a bundle, such as one that `adapt` made.
         operating_point: Name of an operating point in the bundle.
         workers: Number of prediction processes; 0 for one per core.
-        answers: Kinds of answers, out of `ANSWERS`.
+        answers: Kinds of DICOM answers, out of `KINDS`.
         silent: Whether answers are kept in the node's own store and go nowhere.
         associations: Largest number of associations at a time.
         megabytes: Largest object, MB.
@@ -108,6 +107,7 @@ class NodeSettings:
         rules: Routing; the first that matches decides. Chest radiographs (CR, DX) are analysed where there are none.
         tls: Certificates for TLS.
         dicomweb: DICOMweb server that is searched for images; None for none.
+        fhir: FHIR server that takes answers beside the others; None for none.
         watch: Folder whose files are taken; None for none.
 
     Raises:
@@ -132,6 +132,7 @@ class NodeSettings:
     rules: tuple[Rule, ...] = USUAL_RULES
     tls: TlsSettings = field(default_factory=TlsSettings)
     dicomweb: DicomWebSettings | None = None
+    fhir: FhirSettings | None = None
     watch: WatchSettings | None = None
 
     def __post_init__(self) -> None:
@@ -146,9 +147,9 @@ class NodeSettings:
             ("keep_days", 1, 36500),
         ):
             _check_least(name, getattr(self, name), least, most)
-        if unknown := set(self.answers) - set(ANSWERS) or not self.answers:
+        if unknown := set(self.answers) - set(KINDS) or not self.answers:
             found = ", ".join(sorted(unknown)) if isinstance(unknown, set) else "none"
-            raise ConfigError(f"expected answers out of {', '.join(ANSWERS)}, found {found}: change it")
+            raise ConfigError(f"expected answers out of {', '.join(KINDS)}, found {found}: change it")
         takers = [peer.ae_title for peer in self.peers if peer.port]
         if twice := [title for title in takers if takers.count(title) > 1]:
             raise ConfigError(
@@ -167,8 +168,8 @@ class NodeSettings:
             raise ConfigError(
                 "expected at least one of [[peers]], [dicomweb] and [watch] in the settings, found none: nobody may send images"
             )
-        stored = self.dicomweb is not None and self.dicomweb.answers
-        if not (self.silent or stored or any(peer.port for peer in self.peers)):
+        is_stored = self.fhir is not None or (self.dicomweb is not None and self.dicomweb.answers)
+        if not (self.silent or is_stored or any(peer.port for peer in self.peers)):
             raise ConfigError(
                 "expected a peer with a port, where answers go, found none: add its port, or keep the answers with --silent"
             )
@@ -176,10 +177,12 @@ class NodeSettings:
     @property
     def is_local(self) -> bool:
         """Whether only this machine can reach the node."""
-        try:
-            return ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+        return is_loopback(self.host)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of answers that are made: those of DICOM and `FHIR`; none where they go nowhere."""
+        return () if self.silent else (*self.answers, *((FHIR,) if self.fhir else ()))
 
     @property
     def processes(self) -> int:
@@ -214,5 +217,6 @@ def read_settings(file: Path) -> NodeSettings:
         bundle=str(folder / found.bundle) if is_file else found.bundle,
         tls=tls,
         dicomweb=found.dicomweb and found.dicomweb.within(folder),
+        fhir=found.fhir and found.fhir.within(folder),
         watch=found.watch and found.watch.within(folder),
     )

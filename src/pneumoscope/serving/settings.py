@@ -2,10 +2,10 @@
 
 import os
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from pathlib import Path
 
 from pneumoscope.errors import ConfigError
+from pneumoscope.hosts import is_loopback
 from pneumoscope.types import PredictionRequest
 
 
@@ -90,10 +90,7 @@ class Settings:
     @property
     def is_local(self) -> bool:
         """Whether only this machine can reach the service."""
-        try:
-            return ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+        return is_loopback(self.host)
 
     @property
     def known_hosts(self) -> frozenset[str]:

@@ -182,6 +182,11 @@ def test_search_a_dicomweb_server(reader):
     assert {line["ae_title"] for line in reader.events("received")} == {"ORTHANC", "STORESCU", "dicomweb"}
 
 
+def test_send_answers_to_a_fhir_server(reader):
+    """No FHIR server is at hand here; `test_fhir.py` sends to one of its own."""
+    assert reader.follow("Send answers to a FHIR server") == []
+
+
 def test_watch_a_folder(reader):
     reader.follow("Watch a folder")
     assert until(lambda: (reader.folder / "inbox" / "done" / "film.dcm").exists(), 60), reader.log("node")

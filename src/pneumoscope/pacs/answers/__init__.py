@@ -16,21 +16,20 @@ from pneumoscope.bundle import Manifest
 from pneumoscope.errors import ConfigError, InputError
 from pneumoscope.inference.overlay import Pixels
 from pneumoscope.inference.prediction import Prediction
+from pneumoscope.pacs import KINDS
 from pneumoscope.pacs.answers.common import Answer, in_time_zone, withheld
 from pneumoscope.pacs.answers.header import read_header
 from pneumoscope.pacs.answers.presentation_state import make_presentation_state
 from pneumoscope.pacs.answers.report import make_report, read_report
 from pneumoscope.pacs.answers.secondary_capture import make_secondary_capture
 
-__all__ = ["KINDS", "AnswerSettings", "diagnostic_report", "make_answers", "read_header", "read_report"]
+__all__ = ["AnswerSettings", "diagnostic_report", "make_answers", "read_header", "read_report"]
 
 _MAKERS: dict[str, Callable[[Answer, Pixels | None], pydicom.Dataset | None]] = {
     "sr": lambda answer, _: make_report(answer),
     "sc": make_secondary_capture,
     "gsps": lambda answer, _: make_presentation_state(answer),
 }
-# Structured report, secondary capture, presentation state.
-KINDS = tuple(_MAKERS)
 # Characters of a short string (PS3.5, section 6.2).
 _SHORT_STRING = 16
 
@@ -97,7 +96,9 @@ def diagnostic_report(
     settings: AnswerSettings,
     made: datetime,
 ) -> dict[str, Any]:
-    """FHIR R4 Bundle with a DiagnosticReport, its Observation and the Device, as plain JSON; arguments as for `make_answers`.
+    """FHIR R4 transaction with a DiagnosticReport, its Observation and the Device, as plain JSON; arguments as for `make_answers`.
+
+    A server that has a resource of the same identifier keeps that: what is sent again makes no duplicate, and overwrites nothing.
 
     Raises:
         InputError: Time without an offset from UTC, or the manifest of another bundle.

@@ -1,10 +1,11 @@
-"""FHIR R4: a preliminary DiagnosticReport with one Observation by the device, in a Bundle, validated by fhir.resources.
+"""FHIR R4: a preliminary DiagnosticReport with one Observation by the device, in a transaction, validated by fhir.resources.
 
 Patient, study and image are not resources here but identifiers, as the PACS has them: a server resolves them.
 """
 
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 
 import pydicom
 from fhir.resources.R4B.bundle import Bundle as FhirBundle
@@ -30,18 +31,25 @@ _INTERPRETATIONS = {
 
 
 def diagnostic_bundle(answer: Answer) -> dict[str, Any]:
-    """Bundle of DiagnosticReport, Observation and Device, as plain JSON."""
-    device, observation = _device(answer), _observation(answer)
-    entries = [_report(answer), observation, device]
+    """Transaction that creates DiagnosticReport, Observation and Device where the server has none, as plain JSON."""
+    resources = [_report(answer), _observation(answer), _device(answer)]
     bundle = {
         "resourceType": "Bundle",
         "id": _id(answer, "Bundle"),
-        "type": "collection",
+        "type": "transaction",
         "timestamp": _instant(answer.made),
-        "entry": [{"fullUrl": f"urn:uuid:{each['id']}", "resource": each} for each in entries],
+        "entry": [_entry(answer, each) for each in resources],
     }
     # Raises for what is no R4: nothing else leaves.
     return dict(FhirBundle.model_validate(bundle).model_dump(mode="json"))
+
+
+def _entry(answer: Answer, resource: dict[str, Any]) -> dict[str, Any]:
+    """Entry that creates a resource unless there is one of its identifier: one that a person has changed since stays as it is."""
+    kind, [identifier] = resource["resourceType"], resource["identifier"]
+    known_by = quote(f"{identifier['system']}|{identifier['value']}", safe=":")
+    request = {"method": "POST", "url": kind, "ifNoneExist": f"identifier={known_by}"}
+    return {"fullUrl": f"urn:uuid:{_id(answer, kind)}", "resource": resource, "request": request}
 
 
 def _report(answer: Answer) -> dict[str, Any]:
@@ -99,7 +107,6 @@ def _device(answer: Answer) -> dict[str, Any]:
     bundle = answer.prediction.bundle
     return {
         "resourceType": "Device",
-        "id": _id(answer, "Device"),
         "identifier": [{"system": "urn:ietf:rfc:3986", "value": f"urn:sha256:{bundle.sha256}"}],
         "status": "active",
         "manufacturer": MANUFACTURER,
@@ -112,7 +119,6 @@ def _of_image(answer: Answer, kind: str) -> dict[str, Any]:
     """Head of a resource about the image: identifier and patient."""
     resource: dict[str, Any] = {
         "resourceType": kind,
-        "id": _id(answer, kind),
         "identifier": [{"system": "urn:dicom:uid", "value": f"urn:oid:{answer.uid(kind)}"}],
     }
     if patient := str(answer.header.get("PatientID") or "").strip():
