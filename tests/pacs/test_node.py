@@ -140,12 +140,12 @@ def test_an_answer_that_is_refused_is_set_aside_and_others_are_not_held_up(setti
         assert until(lambda: node.queue.counts().get("dead to ARCHIVE") == 1)
         archive.status = {}
         node.intake.take(sent(2), "ARCHIVE")
-        assert until(lambda: len(archive.stored) == 2)
+        assert until(lambda: len(archive.stored) == 3), "the picture of the first, and both of the second"
         [(image, destination)] = node.queue.dead()
         assert (destination, image.error) == ("ARCHIVE", "expected ARCHIVE to take sr, found status A700")
         assert "dead" in {each["event"] for each in audited(node)}
         node.queue.replay()
-        assert until(lambda: len(archive.stored) == 4)
+        assert until(lambda: len(archive.stored) == 5)
 
 
 def test_what_a_person_replays_or_drops_is_in_the_audit_log(settings, archive, pneumoscope):
