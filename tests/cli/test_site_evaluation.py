@@ -146,4 +146,4 @@ def test_a_table_with_names_of_its_own_is_audited_evaluated_and_adapted_to(pneum
     assert "clear" in err
     assert code in (0, 1), err
     code, _, err = pneumoscope("data", "audit", "--data", table, "--class-map", "o. B.")
-    assert (code, "expected --class-map NAME=CLASS,NAME=CLASS, found o. B." in err) == (1, True)
+    assert (code, "expected a class map NAME=CLASS,NAME=CLASS, found o. B." in err) == (1, True)

@@ -185,17 +185,8 @@ def data_names(class_map: str, path: str = "", class_: str = "", patient: str = 
         ConfigError: A class map that is not of the form NAME=CLASS,NAME=CLASS.
     """
     from pneumoscope.data.sources import DataNames
-    from pneumoscope.errors import ConfigError
 
-    pairs = [pair.rpartition("=") for pair in class_map.split(",") if pair.strip()]
-    if any(not name.strip() or not to.strip() for name, _, to in pairs):
-        raise ConfigError(
-            f"expected --class-map NAME=CLASS,NAME=CLASS, found {class_map}: such as 'No Finding=normal,Pneumonia=pneumonia'"
-        )
-    columns = {"path": path, "class": class_, "patient": patient}
-    return DataNames(
-        {name.strip(): to.strip() for name, _, to in pairs}, {column: name for column, name in columns.items() if name}
-    )
+    return DataNames.of(class_map, {"path": path, "class": class_, "patient": patient})
 
 
 def names_as_options(names: "DataNames") -> dict[str, str]:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from pneumoscope.data.image_files import walk_folder
 from pneumoscope.data.names import parse_file_name
 from pneumoscope.data.reading import read_grey
 from pneumoscope.data.tables import TEXT_TABLE_SUFFIXES, read_rows
-from pneumoscope.errors import DataError, did_you_mean, listed
+from pneumoscope.errors import ConfigError, DataError, did_you_mean, listed
 from pneumoscope.types import BINARY, ClassScheme, Etiology, Finding, Split
 
 # Kaggle's `val` holds 16 of the 5,232 training images: too few to measure anything, so they count as training images.
@@ -64,6 +65,23 @@ class DataNames:
 
     classes: Mapping[str, str] = field(default_factory=dict)
     columns: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, class_map: str, columns: Mapping[str, str] | None = None) -> Self:
+        """Names of a class map such as `No Finding=normal,Pneumonia=pneumonia`, and of columns; an empty name counts for none.
+
+        Raises:
+            ConfigError: A class map of another form.
+        """
+        pairs = [pair.rpartition("=") for pair in class_map.split(",") if pair.strip()]
+        if any(not name.strip() or not to.strip() for name, _, to in pairs):
+            raise ConfigError(
+                f"expected a class map NAME=CLASS,NAME=CLASS, found {class_map}: such as 'No Finding=normal,Pneumonia=pneumonia'"
+            )
+        return cls(
+            {name.strip(): to.strip() for name, _, to in pairs},
+            {column: name for column, name in (columns or {}).items() if name},
+        )
 
     def words(self, known: ClassWords) -> ClassWords:
         """Names of the data set, lower case, to classes, out of the known ones.

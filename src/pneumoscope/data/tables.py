@@ -1,10 +1,12 @@
 """Tables of other people: what separates their cells, and which column is which."""
 
 import csv
+import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import TextIO
 
 from pneumoscope.errors import DataError, listed
 
@@ -49,31 +51,43 @@ def columns_of(names: Sequence[str], known: Mapping[str, Sequence[str]] = COLUMN
 
 
 def read_rows(
-    table: Path, named: Mapping[str, str], known: Mapping[str, Sequence[str]] = COLUMNS
+    table: Path | bytes, named: Mapping[str, str], known: Mapping[str, Sequence[str]] = COLUMNS
 ) -> tuple[list[dict[str, str]], dict[str, str], list[str]]:
     """Rows of a table by column; the names that the table has for these columns; the names of all its columns.
 
     Args:
-        table: File in CSV, whatever separates its cells.
+        table: File in CSV, or its content, whatever separates its cells.
         named: Column to the name of a table's column, for those whose names are not in `known`.
         known: Column to the names that it goes by, as in `find_column`.
 
     Raises:
         DataError: A table that cannot be read, or without a column in `named`.
     """
+    name = name_of(table)
     try:
-        with table.open(newline="", encoding="utf-8-sig") as stream:
+        with _opened(table) as stream:
             header = stream.readline()
             reader = csv.DictReader(chain([header], stream), delimiter=separator_of(header))
             names = list(reader.fieldnames or ())
             columns = columns_of(names, known) | dict(named)
             if absent := sorted(set(named.values()) - set(names)):
                 raise DataError(
-                    f"expected the columns {listed(absent)} in {table}, found {listed(names) or 'no header'}: name others"
+                    f"expected the columns {listed(absent)} in {name}, found {listed(names) or 'no header'}: name others"
                 )
-            rows = [{column: row[name] for column, name in columns.items()} for row in reader]
+            rows = [{column: row[own] for column, own in columns.items()} for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"expected a UTF-8 CSV table, found {error} in {table}: save it as CSV UTF-8") from error
+        raise DataError(f"expected a UTF-8 CSV table, found {error} in {name}: save it as CSV UTF-8") from error
     except OSError as error:
-        raise DataError(f"expected a table at {table}, found {error.strerror or error}: name the file") from error
+        raise DataError(f"expected a table at {name}, found {error.strerror or error}: name the file") from error
     return rows, columns, names
+
+
+def name_of(table: Path | bytes) -> str:
+    """Name of a table for a message: its path, where it is a file."""
+    return str(table) if isinstance(table, Path) else "the table"
+
+
+def _opened(table: Path | bytes) -> TextIO:
+    if isinstance(table, Path):
+        return table.open(newline="", encoding="utf-8-sig")
+    return io.TextIOWrapper(io.BytesIO(table), encoding="utf-8-sig", newline="")

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from pneumoscope.data.sources import USUAL_WORDS, DataNames
-from pneumoscope.data.tables import COLUMNS, read_rows
+from pneumoscope.data.tables import COLUMNS, name_of, read_rows
 from pneumoscope.errors import DataError, InputError, did_you_mean, listed
 from pneumoscope.evaluation.acceptance import DecidedImages, measure_acceptance
 from pneumoscope.evaluation.agreement import cohen_kappa
@@ -125,11 +125,11 @@ class Reports:
     columns: Mapping[str, str]
 
 
-def read_reports(path: Path, names: DataNames | None = None) -> Reports:
+def read_reports(table: Path | bytes, names: DataNames | None = None) -> Reports:
     """Read a table of reports: a finding, and an accession number, Study or SOP Instance UID; a time of the report where it has one.
 
     Args:
-        path: CSV file.
+        table: CSV file, or its content.
         names: Names of findings, to normal or pneumonia, and of columns; those that are plain are known where None. With names of findings,
             lines with other ones are left out.
 
@@ -138,10 +138,10 @@ def read_reports(path: Path, names: DataNames | None = None) -> Reports:
     """
     names = names or DataNames()
     words = names.words(_WORDS)
-    rows, columns, found = read_rows(path, names.columns, _COLUMNS)
+    rows, columns, found = read_rows(table, names.columns, _COLUMNS)
     if "class" not in columns or not columns.keys() & set(_IDENTIFIERS):
         raise DataError(
-            f"expected a column finding and a column accession, study_uid or sop_uid in {path}, found {listed(found) or 'no header'}: "
+            f"expected a column finding and a column accession, study_uid or sop_uid in {name_of(table)}, found {listed(found) or 'no header'}: "
             "rename them"
         )
     reports, left_out = [], Counter[str]()
@@ -151,8 +151,8 @@ def read_reports(path: Path, names: DataNames | None = None) -> Reports:
         if word not in words:
             if word and not names.classes:
                 raise DataError(
-                    f"expected a finding such as pneumonia or normal in line {line} of {path}, found {word!r}{did_you_mean(word, words)}: "
-                    f"say which it is by --class-map '{word}=normal,...'; lines with findings that it does not name are left out"
+                    f"expected a finding such as pneumonia or normal in line {line} of {name_of(table)}, found {word!r}{did_you_mean(word, words)}: "
+                    f"say which it is in the class map, '{word}=normal,...'; lines with findings that it does not name are left out"
                 )
             left_out[word] += 1
             continue

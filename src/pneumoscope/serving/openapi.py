@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pneumoscope.bundle import Bundle, Manifest
 from pneumoscope.serving import schemas
 from pneumoscope.serving.problems import PROBLEM_JSON, Problem
-from pneumoscope.serving.uploads import FORM_TYPE, IMAGE_TYPES, JSON_TYPE
+from pneumoscope.serving.uploads import CSV_TYPE, FORM_TYPE, IMAGE_TYPES, JSON_TYPE
 from pneumoscope.types import BINARY, ClassScheme, Decision
 
 
@@ -104,3 +104,8 @@ def json_body(schema: str, many: bool = False) -> dict[str, Any]:
     one = {"$ref": f"#/components/schemas/{schema}"}
     content = {JSON_TYPE: {"schema": {"type": "array", "items": one} if many else one}}
     return {"requestBody": {"required": True, "content": content}}
+
+
+def csv_body() -> dict[str, Any]:
+    """Request body that is a table in CSV."""
+    return {"requestBody": {"required": True, "content": {CSV_TYPE: {"schema": {"type": "string"}}}}}

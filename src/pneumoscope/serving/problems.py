@@ -69,6 +69,12 @@ class Problem(Enum):
     HISTORY_OFF = Kind(404, "Nothing is kept", "start the service with --history FILE")
     HISTORY_UNAVAILABLE = Kind(503, "The history file cannot be used now", "send it again after `Retry-After` seconds")
     NODE_OFF = Kind(404, "No DICOM node is watched", "start the service with --node FOLDER")
+    UNUSABLE_REPORTS = Kind(422, "The body is no table of reports that can be used", "change what the detail names")
+    NO_REPORT_MATCHES = Kind(
+        422,
+        "No report speaks of an image that the node has answered",
+        "check that the table has the accession numbers, or the Study or SOP Instance UIDs, of images that the node got",
+    )
     FILMS_OFF = Kind(404, "No images are kept", "start the service with --keep-films FOLDER")
     ADAPTATIONS_OFF = Kind(404, "Nobody may adapt here", "start the service with --adaptations FOLDER")
     ADAPTATION_CONFLICT = Kind(

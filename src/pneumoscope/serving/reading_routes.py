@@ -22,6 +22,7 @@ from pneumoscope.serving.problems import Problem, ProblemError
 from pneumoscope.serving.readings import ReaderFinding, Reading, Readings
 from pneumoscope.serving.routes import BODY_PROBLEMS
 from pneumoscope.serving.service import Service
+from pneumoscope.serving.uploads import JSON_TYPE
 
 Hash = Annotated[str, Path(description="SHA-256 of the image's file.", pattern="^[0-9a-f]{64}$")]
 # Kept images that are listed: a worklist, not an archive.
@@ -64,7 +65,7 @@ def _add_kept(app: FastAPI, service: Service) -> None:
     )
     async def put(request: Request) -> Response:
         keep = kept()
-        found = _parsed(_READINGS, await service.uploads.json(request))
+        found = _parsed(_READINGS, await service.uploads.text(request, JSON_TYPE))
         await keep.put([Reading(**each.model_dump()) for each in found])
         return JSONResponse({"kept": len(found)})
 
@@ -79,7 +80,7 @@ def _add_measures(app: FastAPI, service: Service) -> None:
         responses=problem_responses(*BODY_PROBLEMS),
     )
     async def measures(request: Request) -> Response:
-        found = _parsed(_READ_IMAGES, await service.uploads.json(request))
+        found = _parsed(_READ_IMAGES, await service.uploads.text(request, JSON_TYPE))
         return JSONResponse(
             await asyncio.to_thread(_measured, found.images, service.accept, service.served.bundle.was_trained_on)
         )

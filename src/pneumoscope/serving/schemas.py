@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from pneumoscope.evaluation.drift import StatisticDrift
+from pneumoscope.evaluation.drift import Drift, StatisticDrift
 from pneumoscope.inference.drift import DriftReport
 from pneumoscope.inference.prediction import Prediction
 from pneumoscope.serving.adaptations import AdaptationLimits, AdaptationRecord
@@ -271,6 +271,139 @@ class MeasuredReadingsSchema(BaseModel):
     flow: dict[str, dict[str, int]] = Field(description="Reference to outcome to number of images.")
     measures: dict[str, EstimateSchema] = Field(description="Sensitivity, specificity, accuracy, AUC.")
     agreement: list[AgreementSchema]
+
+
+class SeveralReportsSchema(BaseModel):
+    """Reports on the same images."""
+
+    model_config = _CLOSED
+    report: str = Field(description="Accession number or UID.")
+    lines: list[int]
+
+
+class ComparedAnswersSchema(BaseModel):
+    """Answers of the DICOM node, in images. Times are UTC, ISO 8601."""
+
+    model_config = _CLOSED
+    images: int = Field(ge=1)
+    superseded: int = Field(description="Earlier answers to the same images, which do not count.", ge=0)
+    matched: int = Field(description="Images that a report speaks of.", ge=1)
+    unmatched: int = Field(ge=0)
+    first: str
+    last: str
+    bundles: dict[str, int] = Field(description="SHA-256 of a bundle to number of images.")
+
+
+class ComparedReportsSchema(BaseModel):
+    """Lines of the table of reports."""
+
+    model_config = _CLOSED
+    lines: int = Field(ge=1)
+    matched: int = Field(ge=1)
+    unmatched: dict[str, int] = Field(description="Why reports are left out to their number.")
+    other_findings: dict[str, int] = Field(description="Finding that the class map does not name to number of lines.")
+    contradictory: list[SeveralReportsSchema] = Field(description="Left out.")
+    doubled: list[SeveralReportsSchema] = Field(description="Counted once.")
+
+
+class ComparedAgreementSchema(BaseModel):
+    """Agreement of node and radiologists, in studies."""
+
+    model_config = _CLOSED
+    decided: int = Field(description="Studies with a decision.", ge=0)
+    same: int = Field(description="Studies of these with the finding of the report.", ge=0)
+    kappa: EstimateSchema
+
+
+class PredictiveValueSchema(BaseModel):
+    """How often a decision is right at a prevalence."""
+
+    model_config = _CLOSED
+    prevalence: float = Field(ge=0, le=1)
+    ppv: EstimateSchema
+    npv: EstimateSchema
+
+
+class ComparedPeriodSchema(BaseModel):
+    """Week (ISO 8601) or month of receipt."""
+
+    model_config = _CLOSED
+    period: str = Field(examples=["2026-W10"])
+    compared: int = Field(ge=1)
+    positive: int = Field(description="Pneumonia, by report.", ge=0)
+    measures: dict[str, EstimateSchema]
+
+
+class ComparedPeriodsSchema(BaseModel):
+    """Measures over time, the earliest first."""
+
+    model_config = _CLOSED
+    by: Literal["week", "month"]
+    rows: list[ComparedPeriodSchema]
+
+
+class ProbabilityDriftSchema(BaseModel):
+    """Drift of the probabilities; null where they are too few."""
+
+    model_config = _CLOSED
+    quartiles: list[list[float | None]] = Field(description="25 %, median and 75 %, first half and last period.")
+    level: Drift
+    index: float | None = Field(description="Population stability index.")
+    by_chance: float | None
+
+
+class ComparedDriftSchema(BaseModel):
+    """First half of all answers beside the last period."""
+
+    model_config = _CLOSED
+    period: str
+    images: list[int]
+    referred: list[EstimateSchema]
+    rejected: list[EstimateSchema]
+    rejections: Drift
+    probability: ProbabilityDriftSchema
+
+
+class TurnaroundSchema(BaseModel):
+    """Times from receipt to answer, and from the answer to the report; null where there are none."""
+
+    model_config = _CLOSED
+    images: int = Field(ge=0)
+    unusable: int = Field(description="Images during which the clock was set back.", ge=0)
+    median_s: float | None
+    p95_s: float | None
+    reports_with_time: int = Field(ge=0)
+    before_report: int = Field(description="Answers that came before their report.", ge=0)
+    median_hours_before_report: float | None
+
+
+class DisagreementSchema(BaseModel):
+    """Study whose decision differs from its report."""
+
+    model_config = _CLOSED
+    accession: str
+    decision: Decision
+    report: Literal["normal", "pneumonia"]
+
+
+class ComparisonSchema(BaseModel):
+    """Answers of the DICOM node beside the radiologists' reports, as `pneumoscope pacs compare` gives it."""
+
+    model_config = _CLOSED
+    rule: str = Field(description="How the images of a report become one.")
+    answers: ComparedAnswersSchema
+    reports: ComparedReportsSchema
+    compared: int = Field(description="Studies.", ge=1)
+    patients: int = Field(ge=1)
+    agreement: ComparedAgreementSchema
+    flow: dict[str, dict[str, int]] = Field(description="Report to outcome to number of studies.")
+    measures: dict[str, EstimateSchema]
+    predictive_values: list[PredictiveValueSchema]
+    reasons: dict[str, int] = Field(description="Reason of a referral or rejection to number of studies.")
+    periods: ComparedPeriodsSchema
+    drift: ComparedDriftSchema
+    turnaround: TurnaroundSchema
+    disagreements: list[DisagreementSchema]
 
 
 class DeletedSchema(BaseModel):

@@ -16,8 +16,9 @@ from pneumoscope.types import NamedImage
 IMAGE_TYPES = ("image/jpeg", "image/png", "application/dicom", "application/octet-stream")
 FORM_TYPE = "multipart/form-data"
 JSON_TYPE = "application/json"
-# Largest body of JSON: thousands of readings.
-_JSON_BYTES = 8 * 2**20
+CSV_TYPE = "text/csv"
+# Largest body of text: thousands of readings, a hundred thousand reports.
+_TEXT_BYTES = 8 * 2**20
 # Bytes of a form beside those of each image.
 _FORM_BYTES = 4096
 
@@ -72,17 +73,17 @@ class Uploads:
         with self._reserved() as reservation:
             yield await self._files(request, limit, reservation)
 
-    async def json(self, request: Request) -> bytes:
-        """Body that is JSON, as bytes.
+    async def text(self, request: Request, kind: str) -> bytes:
+        """Body of a type of text, such as JSON or CSV, as bytes.
 
         Raises:
             ProblemError: Too large, too slow, of another type, or no room for it now.
         """
-        self._check_type(request, (JSON_TYPE,))
-        self._check_announced(request, _JSON_BYTES)
+        self._check_type(request, (kind,))
+        self._check_announced(request, _TEXT_BYTES)
         parts = bytearray()
         with self._reserved() as reservation:
-            async for chunk in self._in_time(request, _JSON_BYTES, reservation):
+            async for chunk in self._in_time(request, _TEXT_BYTES, reservation):
                 parts += chunk
         return bytes(parts)
 

@@ -10,10 +10,10 @@ const detectorName = (bundle) => t("detectorNamed", { name: `${bundle.name} ${bu
 export const plain = (value) => decimal(value, 3);
 const tile = (name, value, more) => h("div", { class: "tile" }, h("div", {}, t(name)), h("div", { class: "value" }, value), h("div", { class: "interval" }, more));
 
-// Tiles of measures with their intervals; an area under the curve is no share.
+// Tiles of measures with their intervals; an area under the curve and a kappa are no shares.
 export const measured = (found) => h("div", { class: "tiles" }, found.map(([name, { value, low, high }]) => {
-  const shown = name === "auc" ? plain : percent;
-  return value == null ? tile(name, t("unknown"), "") : tile(name, shown(value), `${shown(low)} – ${shown(high)}`);
+  const shown = { auc: plain, kappa: (number) => decimal(number, 2) }[name] ?? percent;
+  return value == null ? tile(name, t("unknown"), "") : tile(name, shown(value), low == null ? "" : `${shown(low)} – ${shown(high)}`);
 }));
 
 export function drawPerformance(node, bundle, known) {

@@ -16,6 +16,7 @@ export class Problem extends Error {
     const word = t(`problem.${code}`);
     super(word === `problem.${code}` ? reveal(problem.detail || problem.title || "") : word);
     this.code = code;
+    this.detail = problem.detail;
   }
 }
 
@@ -86,6 +87,7 @@ export const post = async (path, body) => (await call(path, { method: "POST", bo
 const asJson = (method) => async (path, value) => (await call(path, { method, body: JSON.stringify(value), headers: { "Content-Type": "application/json" } })).json();
 export const postJson = asJson("POST");
 export const putJson = asJson("PUT");
+export const postCsv = async (path, body) => (await call(path, { method: "POST", body, headers: { "Content-Type": "text/csv" } })).json();
 
 // File of a film; of one that another machine sent, the service has it.
 export const fileOf = async (film) => (film.file ??= new File([await content(`/v1/films/${film.sha256}`)], film.name));
