@@ -83,12 +83,10 @@ class AnswerImages(Task[AnsweredImage]):
             return replace(found, error=str(error) if is_ours else f"no answer can be made ({type(error).__name__})")
 
     def _write(self, detector: "Detector", path: Path, prediction: "Prediction", drawn: bool) -> tuple[str, ...]:
-        from pydicom.config import disable_value_validation
-
         from pneumoscope.data.reading import read_grey
         from pneumoscope.errors import UnreadableImage
         from pneumoscope.files import atomic_write
-        from pneumoscope.pacs.answers import AnswerSettings, make_answers, read_header
+        from pneumoscope.pacs.answers import AnswerSettings, file_of, make_answers, read_header
 
         if self.made is None:
             raise DataError("expected the time of the answers, found none: name it")
@@ -101,7 +99,7 @@ class AnswerImages(Task[AnsweredImage]):
         settings = AnswerSettings(self.kinds, self.station)
         answers = make_answers(read_header(path), prediction, image, detector.bundle.manifest, settings, self.made)
         for kind, dataset in answers.items():
-            with atomic_write(path.with_suffix(f".{kind}")) as temporary, disable_value_validation():
+            with atomic_write(path.with_suffix(f".{kind}")) as temporary:
                 temporary.touch(mode=0o600)
-                dataset.save_as(temporary, enforce_file_format=True)
+                temporary.write_bytes(file_of(dataset))
         return tuple(answers)
