@@ -292,6 +292,13 @@ def test_keys_are_asked_for(pacs, phantom_bundle, tmp_path, pneumoscope):
         assert found(client, accession_number="ACC3") == [3]
 
 
+def test_the_pacs_is_not_opened_to_the_network_without_keys(pacs, phantom_bundle, tmp_path, pneumoscope):
+    file = node_file(tmp_path, pacs)
+    code, _, err = pneumoscope("serve", "--bundle", phantom_bundle, "--node", file, "--host", "0.0.0.0", "--port", 0)
+    assert (code, err.count("\n")) == (1, 1)
+    assert err.startswith("error: expected keys, as others than this machine reach 0.0.0.0 and with it the PACS")
+
+
 def send_plain(client):
     return client.post(f"{address(3)}/answers", params={"sha256": "0" * 64, "bundle": "0" * 64})
 

@@ -19,7 +19,7 @@ from pneumoscope.serving.adaptations import AdaptationLimits, AdaptationRecord
 from pneumoscope.serving.history import Entry, Period
 from pneumoscope.serving.problems import Kind
 from pneumoscope.serving.readings import ReaderFinding, Reading
-from pneumoscope.serving.studies import Study, StudyImage, Wanted
+from pneumoscope.serving.studies import Study, StudyImage
 from pneumoscope.types import BundleUsed, Decision, OperatingPoint, Reason
 
 _ATTRIBUTE = re.compile(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", re.MULTILINE)
@@ -174,13 +174,24 @@ class PacsSchema(BaseModel):
     answers: list[str] = Field(description="Kinds of answers: `sr`, `sc`, `gsps`.")
 
 
-_Identifier = Annotated[str, Field(max_length=64)]
-_Date = Annotated[str, Field(pattern=r"^(\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01]))?$")]
-WantedSchema = model_of(
-    Wanted,
-    "WantedSchema",
-    dict.fromkeys(("patient_id", "patient_name", "accession_number"), _Identifier) | {"since": _Date, "until": _Date},
-)
+def _criterion(description: str, pattern: str | None = None) -> Any:
+    return Field(default="", description=description, pattern=pattern, max_length=64)
+
+
+_DAY = r"^(\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01]))?$"
+
+
+class WantedSchema(BaseModel):
+    """Studies that are searched: those that match all that is not empty."""
+
+    model_config = _CLOSED
+    patient_id: str = _criterion("Identifier of the patient; * and ? are wildcards, here and below.")
+    patient_name: str = _criterion("Beginning of the name of the patient.")
+    accession_number: str = _criterion("Accession number.")
+    since: str = _criterion("Earliest date of the study, ISO 8601.", _DAY)
+    until: str = _criterion("Latest date of the study, ISO 8601.", _DAY)
+
+
 StudySchema = model_of(Study, "StudySchema")
 StudyImageSchema = model_of(StudyImage, "StudyImageSchema")
 

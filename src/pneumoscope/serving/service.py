@@ -62,6 +62,11 @@ class Service:
         self.history = History(settings.history) if settings.history else None
         self.kept_images = KeptImages(settings.kept_images, settings.kept_bytes) if settings.kept_images else None
         self.node, self.studies = open_node(settings.node, settings.image_bytes) if settings.node else (None, None)
+        if self.studies and not settings.is_local and settings.keys is None:
+            raise ConfigError(
+                f"expected keys, as others than this machine reach {settings.host} and with it the PACS, found none: name a file "
+                "with --api-keys, or listen on 127.0.0.1"
+            )
         # A decision and its image are kept, and deleted, together.
         self._keeping = asyncio.Lock()
         self._adaptations = Adaptations(settings, bundle) if settings.adaptations else None

@@ -278,8 +278,8 @@ def _filters(wanted: Wanted) -> dict[str, str]:
     from pneumoscope.pacs.dicomweb import searchable
 
     days = "-".join(day.replace("-", "") for day in (wanted.since, wanted.until))
-    # A name as a person types it: its parts in their order, the last one perhaps begun.
-    name = "?".join(wanted.patient_name.replace("^", " ").replace(",", " ").split())
+    # A name as a person types it: its parts in their order, the last one perhaps begun. Orthanc 1.10 finds no letter beyond ASCII by ?.
+    name = searchable("*".join(wanted.patient_name.replace("^", " ").replace(",", " ").split())).replace("?", "*")
     filters = {
         "PatientID": wanted.patient_id.strip(),
         "PatientName": f"{name}*" if name else "",

@@ -23,7 +23,7 @@ from pneumoscope.pacs.settings import NodeSettings
 
 PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "pacs.md"
 BLOCK = re.compile(r'^```(?P<language>\w+)(?: title="(?P<title>[^"]*)")?\n(?P<text>.*?)^```$', re.DOTALL | re.MULTILINE)
-PORTS = {"Orthanc": 8042, "node": 11112}
+PORTS = {"Orthanc": 8042, "node": 11112, "page": 8000}
 SERIES = {"DX", "SR", "OT"}
 
 pytestmark = pytest.mark.skipif(
@@ -163,6 +163,12 @@ def test_search_a_dicomweb_server(reader):
     assert until(lambda: set(reader.run(last["text"]).split()) == SERIES, 60), reader.log("node")
     reader.sections.pop("Search a DICOMweb server")
     assert {line["ae_title"] for line in reader.events("received")} == {"ORTHANC", "STORESCU", "dicomweb"}
+
+
+def test_open_studies_on_the_page(reader):
+    [found] = reader.follow("Open studies on the page")
+    assert found == "TRY2\tTRY2\t1\n"
+    reader.stop("page")
 
 
 def test_watch_a_folder(reader):
