@@ -120,10 +120,10 @@ export function drawPacsFilm(film) {
   drawn = what;
   if (node.hidden) return;
   const { patient_name: name, patient_id: id, accession_number: accession, date, earlier } = film.pacs;
-  const can = film.stored && !isHidden(film) && !film.sending && !sent?.time;
+  const can = film.stored && !isHidden(film) && !film.sending;
   put(node,
     h("p", {}, h("strong", {}, nameOf(name)), " ", h("span", { class: "soft" }, [id && t("pacsId", { id: reveal(id) }), accession && t("pacsAccession", { number: reveal(accession) }), dayOf(date), earlier ? t("pacsEarlier") : ""].filter(Boolean).join(" · "))),
-    offers.pacs.writable ? h("button", { type: "button", id: "send", disabled: !can, onclick: () => confirmed(film) }, t("pacsSend")) : null,
+    offers.pacs.writable && !sent?.time ? h("button", { type: "button", id: "send", disabled: !can, onclick: () => confirmed(film) }, t("pacsSend")) : null,
     h("span", { role: "status", class: sent?.problem ? "refused" : "soft" }, offers.pacs.writable ? stateOf(film, sent) : t("pacsReadOnly")));
 }
 
