@@ -65,13 +65,13 @@ def _add_reading(app: FastAPI, service: Service) -> None:
         responses=problem_responses(*BODY_PROBLEMS, *_PROBLEMS),
     )
     async def search(request: Request) -> Response:
-        asked = _studies(service)
+        known = _studies(service)
         wanted = Wanted(**parsed(_WANTED, await service.uploads.json(request)).model_dump())
         if not any(each.strip() for each in asdict(wanted).values()):
             raise ProblemError(
                 Problem.INVALID_REQUEST, "expected something to search for, found nothing: name a patient or a date"
             )
-        studies, more = await asked.search(wanted, _MOST_STUDIES)
+        studies, more = await known.search(wanted, _MOST_STUDIES)
         return JSONResponse({"studies": [asdict(study) for study in studies], "more": more})
 
     @app.get(
