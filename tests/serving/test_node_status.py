@@ -62,7 +62,7 @@ def test_without_a_node_there_is_none(phantom_bundle, tmp_path, pneumoscope):
         assert "pneumoscope_node_images{" not in service.get("/metrics").text
     code, _, err = pneumoscope("serve", "--node", tmp_path, "--port", 0)
     assert code == 1
-    assert "expected the folder of a DICOM node at" in err
+    assert "expected the settings file or the folder of a DICOM node at" in err
     assert not (tmp_path / "queue.sqlite").exists()
 
 

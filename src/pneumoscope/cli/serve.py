@@ -40,7 +40,9 @@ _FilmsOption = Annotated[
 _NodeOption = Annotated[
     Path | None,
     typer.Option(
-        "--node", help="Folder of a DICOM node on this machine (pacs start), to show its queue.", show_default=False
+        "--node",
+        help="Settings file of a DICOM node (pacs start), or its folder: shows its queue; opens studies from the server in [dicomweb].",
+        show_default=False,
     ),
 ]
 _KeysOption = Annotated[

@@ -13,8 +13,6 @@ from pneumoscope.pacs import FHIR
 from pneumoscope.types import Decision, PredictionRequest
 
 if TYPE_CHECKING:  # the process that hands out tasks needs none of these
-    import pydicom
-
     from pneumoscope.inference.detector import Detector
     from pneumoscope.inference.prediction import Prediction
 
@@ -87,17 +85,16 @@ class AnswerImages(Task[AnsweredImage]):
         except Exception as error:  # pydicom and highdicom raise anything on a header that is odd enough
             return replace(found, error=_one_line(error))
         try:
-            return replace(found, kinds=self._written(path, answers))
+            return replace(found, kinds=_written(path, answers))
         except Exception as error:
             of_disk = any(isinstance(each, OSError) for each in (error, error.__cause__, error.__context__))
             return replace(found, error=_one_line(error), is_at_fault=not of_disk)
 
-    def _made(
-        self, detector: "Detector", path: Path, prediction: "Prediction", drawn: bool
-    ) -> "dict[str, pydicom.Dataset | str]":
+    def _made(self, detector: "Detector", path: Path, prediction: "Prediction", drawn: bool) -> dict[str, bytes]:
+        """Files of the answers, by their kinds."""
         from pneumoscope.data.reading import read_grey
         from pneumoscope.errors import UnreadableImage
-        from pneumoscope.pacs.answers import AnswerSettings, diagnostic_report, make_answers, read_header
+        from pneumoscope.pacs.answers import AnswerSettings, diagnostic_report, file_of, make_answers, read_header
 
         if self.made is None:
             raise DataError("expected the time of the answers, found none: name it")
@@ -109,26 +106,23 @@ class AnswerImages(Task[AnsweredImage]):
                 image = None
         settings = AnswerSettings(tuple(kind for kind in self.kinds if kind != FHIR), self.station)
         header, manifest = read_header(path), detector.bundle.manifest
-        answers: dict[str, pydicom.Dataset | str] = {
-            **make_answers(header, prediction, image, manifest, settings, self.made)
-        }
+        answers = make_answers(header, prediction, image, manifest, settings, self.made)
+        files = {kind: file_of(answer) for kind, answer in answers.items()}
         if FHIR in self.kinds:
-            answers[FHIR] = json.dumps(diagnostic_report(header, prediction, manifest, settings, self.made))
-        return answers
+            report = diagnostic_report(header, prediction, manifest, settings, self.made)
+            files[FHIR] = json.dumps(report).encode()
+        return files
 
-    def _written(self, path: Path, answers: "dict[str, pydicom.Dataset | str]") -> tuple[str, ...]:
-        from pydicom.config import disable_value_validation
 
-        from pneumoscope.files import atomic_write
+def _written(path: Path, answers: dict[str, bytes]) -> tuple[str, ...]:
+    """Writes answers beside an image; gives their kinds."""
+    from pneumoscope.files import atomic_write
 
-        for kind, answer in answers.items():
-            with atomic_write(path.with_suffix(f".{kind}")) as temporary, disable_value_validation():
-                temporary.touch(mode=0o600)
-                if isinstance(answer, str):
-                    temporary.write_text(answer, encoding="utf-8")
-                else:
-                    answer.save_as(temporary, enforce_file_format=True)
-        return tuple(answers)
+    for kind, content in answers.items():
+        with atomic_write(path.with_suffix(f".{kind}")) as temporary:
+            temporary.touch(mode=0o600)
+            temporary.write_bytes(content)
+    return tuple(answers)
 
 
 def _one_line(error: Exception) -> str:

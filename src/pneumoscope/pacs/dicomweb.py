@@ -200,22 +200,37 @@ class DicomWeb:
     def find(self) -> Iterator[Instance]:
         """Images of the modalities, body parts and days in the settings; those that say they are answers are left out."""
         since = date.today() - timedelta(days=self.settings.days)
-        filters = {"StudyDate": f"{since:%Y%m%d}-"}
+        for record in self.radiographs("instances", {"StudyDate": f"{since:%Y%m%d}-"}):
+            uids = [record.get(name, "") for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")]
+            if all(uids):
+                yield Instance(*uids)
+
+    def radiographs(
+        self,
+        level: Literal["series", "instances"],
+        filters: Mapping[str, str],
+        fields: Sequence[str] = (),
+        most: int = _MOST_RECORDS,
+    ) -> Iterator[dict[str, str]]:
+        """Records of the modalities and body parts in the settings that match, by `search`; answers of this project are left out.
+
+        Args:
+            level: Level of the records.
+            filters: As for `search`; values that a person has typed by `searchable`.
+            fields: As for `search`.
+            most: Largest number of records of each modality and body part.
+        """
         for modality in self.settings.modality:
             for body_part in self.settings.body_part or ("",):
-                narrowed = {"BodyPartExamined": _ENCODED.sub("?", body_part)} if body_part else {}
+                narrowed = {"BodyPartExamined": searchable(body_part)} if body_part else {}
                 for record in self.search(
-                    "instances", {**filters, "Modality": modality, **narrowed}, ("SOPClassUID", "Manufacturer")
+                    level,
+                    {**filters, "Modality": modality, **narrowed},
+                    ("SOPClassUID", "Manufacturer", *fields),
+                    most,
                 ):
-                    uids = [
-                        record.get(name, "") for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
-                    ]
-                    if (
-                        all(uids)
-                        and record.get("SOPClassUID", min(_IMAGES)) in _IMAGES
-                        and not is_own(record.get("Manufacturer", ""))
-                    ):
-                        yield Instance(*uids)
+                    if _is_radiograph(record):
+                        yield record
 
     def retrieve(self, instance: Instance) -> bytes:
         """DICOM file of an instance, in the transfer syntax in which the server has it."""
@@ -357,6 +372,21 @@ class Poller(Periodic):
             self.taken += 1
 
 
+def searchable(text: str) -> str:
+    """Value for a search, with `?` for each character that would have to be percent-encoded: Orthanc 1.10 decodes none."""
+    return _ENCODED.sub("?", text)
+
+
+def is_radiograph(content: bytes) -> bool:
+    """Whether a DICOM file is an image of a class that is worth fetching, and no answer of this project."""
+    return _is_radiograph({"SOPClassUID": "", **_elements(content)})
+
+
+def instance_uid(content: bytes) -> str:
+    """SOP Instance UID of a DICOM file; empty for other files."""
+    return _elements(content).get("SOPInstanceUID", "")
+
+
 def _by_keyword(record: Mapping[str, Any]) -> dict[str, str]:
     """Keyword to text of the elements that have a value which is a text, a number or a name."""
     found = {}
@@ -433,7 +463,13 @@ def _instance_in(response: Response) -> bytes:
 def _elements(content: bytes) -> dict[str, str]:
     """What a file says of itself, as far as it can be read."""
     try:
-        dataset = read_elements(content, ("SOPInstanceUID", "Manufacturer"))
-        return {name: str(dataset.get(name) or "") for name in ("SOPInstanceUID", "Manufacturer")}
+        names = ("SOPClassUID", "SOPInstanceUID", "Manufacturer")
+        dataset = read_elements(content, names)
+        return {name: str(dataset.get(name) or "") for name in names}
     except Exception:  # pydicom's errors for damaged files are of every type
         return {}
+
+
+def _is_radiograph(record: Mapping[str, str]) -> bool:
+    """Whether a record is of an image that is worth fetching; one whose class a server leaves out may be."""
+    return record.get("SOPClassUID", min(_IMAGES)) in _IMAGES and not is_own(record.get("Manufacturer", ""))

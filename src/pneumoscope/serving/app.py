@@ -22,6 +22,7 @@ from pneumoscope.serving.edge import PAGES, Edge
 from pneumoscope.serving.keys import load_keys
 from pneumoscope.serving.node_routes import add_node
 from pneumoscope.serving.openapi import complete_schema, problem_responses
+from pneumoscope.serving.pacs_routes import add_pacs
 from pneumoscope.serving.parameters import KnownParameters
 from pneumoscope.serving.problems import Problem, ProblemError
 from pneumoscope.serving.reading_routes import add_readings
@@ -73,6 +74,7 @@ def create_app(settings: Settings) -> ASGIApp:
         add_readings,
         add_adaptations,
         add_node,
+        add_pacs,
     ):
         add(app, service)
     _add_page(app)

@@ -29,7 +29,8 @@ def complete_schema(app: FastAPI, in_use: Callable[[], Bundle]) -> None:
         )
         models = schema["components"]["schemas"]
         models["ProblemSchema"] = schemas.ProblemSchema.model_json_schema()
-        _add_models(models, schemas.ReadImagesSchema)
+        for model in (schemas.ReadImagesSchema, schemas.WantedSchema):
+            _add_models(models, model)
         if manifest.scheme.is_own:
             _name_classes(models, manifest.scheme)
         for path in schema["paths"].values():

@@ -68,12 +68,26 @@ class Problem(Enum):
     BAD_REQUEST = Kind(400, "The request is malformed", "see `detail`")
     HISTORY_OFF = Kind(404, "Nothing is kept", "start the service with --history FILE")
     HISTORY_UNAVAILABLE = Kind(503, "The history file cannot be used now", "send it again after `Retry-After` seconds")
-    NODE_OFF = Kind(404, "No DICOM node is watched", "start the service with --node FOLDER")
+    NODE_OFF = Kind(
+        404, "No DICOM node is watched", "start the service with --node, and the node's settings file or folder"
+    )
     UNUSABLE_REPORTS = Kind(422, "The body is no table of reports that can be used", "change what the detail names")
     NO_REPORT_MATCHES = Kind(
         422,
         "No report speaks of an image that the node has answered",
         "check that the table has the accession numbers, or the Study or SOP Instance UIDs, of images that the node got",
+    )
+    PACS_OFF = Kind(
+        404, "No PACS can be searched", "start the service with --node and a settings file with a table [dicomweb]"
+    )
+    PACS_FAILED = Kind(502, "The PACS did not do what was requested", "see `detail`, and try it again")
+    PACS_CONFLICT = Kind(
+        409, "What would be sent is not what was confirmed", "predict the image again, and confirm what is found then"
+    )
+    PACS_READ_ONLY = Kind(
+        403,
+        "Nothing is sent to the PACS from here",
+        "change `silent`, or `answers` in [dicomweb], in the node's settings",
     )
     FILMS_OFF = Kind(404, "No images are kept", "start the service with --keep-films FOLDER")
     ADAPTATIONS_OFF = Kind(404, "Nobody may adapt here", "start the service with --adaptations FOLDER")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import numpy as np
 from fastapi import FastAPI, Path, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from pneumoscope.assessment.acceptance import is_outside
 from pneumoscope.data.sources import patient_of_path
@@ -22,7 +22,7 @@ from pneumoscope.serving.problems import Problem, ProblemError
 from pneumoscope.serving.readings import ReaderFinding, Reading, Readings
 from pneumoscope.serving.routes import BODY_PROBLEMS
 from pneumoscope.serving.service import Service
-from pneumoscope.serving.uploads import JSON_TYPE
+from pneumoscope.serving.uploads import JSON_TYPE, parsed
 
 Hash = Annotated[str, Path(description="SHA-256 of the image's file.", pattern="^[0-9a-f]{64}$")]
 # Kept images that are listed: a worklist, not an archive.
@@ -65,7 +65,7 @@ def _add_kept(app: FastAPI, service: Service) -> None:
     )
     async def put(request: Request) -> Response:
         keep = kept()
-        found = _parsed(_READINGS, await service.uploads.text(request, JSON_TYPE))
+        found = parsed(_READINGS, await service.uploads.text(request, JSON_TYPE))
         await keep.put([Reading(**each.model_dump()) for each in found])
         return JSONResponse({"kept": len(found)})
 
@@ -80,7 +80,7 @@ def _add_measures(app: FastAPI, service: Service) -> None:
         responses=problem_responses(*BODY_PROBLEMS),
     )
     async def measures(request: Request) -> Response:
-        found = _parsed(_READ_IMAGES, await service.uploads.text(request, JSON_TYPE))
+        found = parsed(_READ_IMAGES, await service.uploads.text(request, JSON_TYPE))
         return JSONResponse(
             await asyncio.to_thread(_measured, found.images, service.accept, service.served.bundle.was_trained_on)
         )
@@ -123,22 +123,6 @@ def _add_films(app: FastAPI, service: Service) -> None:
     )
     async def film(sha256: Hash) -> Response:
         return Response(await kept().read(sha256), media_type="application/octet-stream")
-
-
-def _parsed(adapter: TypeAdapter[Any], content: bytes) -> Any:
-    """Body as the schema has it.
-
-    Raises:
-        ProblemError: Another body.
-    """
-    try:
-        return adapter.validate_json(content)
-    except ValidationError as error:
-        errors = [
-            {"where": ".".join(map(str, ("body", *each["loc"]))), "found": each["msg"]} for each in error.errors()[:10]
-        ]
-        detail = "; ".join(f"{each['where']}: {each['found']}" for each in errors[:3])
-        raise ProblemError(Problem.INVALID_REQUEST, detail, errors=errors) from error
 
 
 def _measured(images: list[Any], accept: tuple[str, ...], was_trained_on: Callable[[str], bool]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from pneumoscope.serving.adaptations import AdaptationLimits, AdaptationRecord
 from pneumoscope.serving.history import Entry, Period
 from pneumoscope.serving.problems import Kind
 from pneumoscope.serving.readings import ReaderFinding, Reading
+from pneumoscope.serving.studies import Study, StudyImage
 from pneumoscope.types import BundleUsed, Decision, OperatingPoint, Reason
 
 _ATTRIBUTE = re.compile(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", re.MULTILINE)
@@ -163,6 +164,60 @@ class NodeSchema(BaseModel):
     last_hour: int = Field(description="Images that were answered in the last hour.", ge=0)
     last_day: int = Field(description="Images that were answered in the last 24 hours.", ge=0)
     latest: list[NodeAnswerSchema] = Field(description="The newest first.")
+
+
+class PacsSchema(BaseModel):
+    """PACS that can be searched."""
+
+    model_config = _CLOSED
+    writable: bool = Field(description="Whether answers can be sent to it.")
+    answers: list[str] = Field(description="Kinds of answers: `sr`, `sc`, `gsps`.")
+
+
+def _criterion(description: str, pattern: str | None = None) -> Any:
+    return Field(default="", description=description, pattern=pattern, max_length=64)
+
+
+_DAY = r"^(\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01]))?$"
+
+
+class WantedSchema(BaseModel):
+    """Studies that are searched: those that match all that is not empty."""
+
+    model_config = _CLOSED
+    patient_id: str = _criterion("Identifier of the patient; * and ? are wildcards, here and below.")
+    patient_name: str = _criterion("Beginning of the name of the patient.")
+    accession_number: str = _criterion("Accession number.")
+    since: str = _criterion("Earliest date of the study, ISO 8601.", _DAY)
+    until: str = _criterion("Latest date of the study, ISO 8601.", _DAY)
+
+
+StudySchema = model_of(Study, "StudySchema")
+StudyImageSchema = model_of(StudyImage, "StudyImageSchema")
+
+
+class StudiesSchema(BaseModel):
+    """Studies that were found."""
+
+    model_config = _CLOSED
+    studies: list[StudySchema]  # type: ignore[valid-type]
+    more: bool = Field(description="Whether there may be others: then search more narrowly.")
+
+
+class StudyImagesSchema(BaseModel):
+    """Radiographs of a study in the order of acquisition, then earlier ones of the patient, the newest first."""
+
+    model_config = _CLOSED
+    images: list[StudyImageSchema]  # type: ignore[valid-type]
+
+
+class SentSchema(BaseModel):
+    """Answers that are in the PACS now."""
+
+    model_config = _CLOSED
+    time: str = Field(description="UTC, ISO 8601.")
+    answers: list[str] = Field(description="Kinds of answers: `sr`, `sc`, `gsps`.")
+    new: bool = Field(description="Whether some were not there before.")
 
 
 class TimelineSchema(BaseModel):

@@ -25,6 +25,7 @@ from pneumoscope.serving.problems import Problem, ProblemError
 from pneumoscope.serving.served import ServedBundle
 from pneumoscope.serving.settings import Settings
 from pneumoscope.serving.sqlite_file import HistoryLockedError
+from pneumoscope.serving.studies import Studies
 from pneumoscope.serving.uploads import Uploads
 from pneumoscope.types import NamedImage, PredictionRequest
 
@@ -42,6 +43,8 @@ class Service:
         monitoring: Metrics and request log.
         history: Record of decisions; None where none is kept.
         kept_images: Images kept with the history; None where none is kept.
+        node: Queue of a DICOM node on this machine; None where none is watched.
+        studies: Studies of the PACS that the node's settings name; None where they name none.
         uploads: Reader of request bodies.
     """
 
@@ -58,7 +61,12 @@ class Service:
         self._settings, self._original = settings, bundle
         self.history = History(settings.history) if settings.history else None
         self.kept_images = KeptImages(settings.kept_images, settings.kept_bytes) if settings.kept_images else None
-        self.node = node_queue(settings.node) if settings.node else None
+        self.node, self.studies = open_node(settings.node, settings.image_bytes) if settings.node else (None, None)
+        if self.studies and not settings.is_local and settings.keys is None:
+            raise ConfigError(
+                f"expected keys, as others than this machine reach {settings.host} and with it the PACS, found none: name a file "
+                "with --api-keys, or listen on 127.0.0.1"
+            )
         # A decision and its image are kept, and deleted, together.
         self._keeping = asyncio.Lock()
         self._adaptations = Adaptations(settings, bundle) if settings.adaptations else None
@@ -79,6 +87,8 @@ class Service:
         """Ends the processes, once what was accepted is answered."""
         if self.node:
             self.node.close()
+        if self.studies:
+            await asyncio.to_thread(self.studies.close)
         if self._adaptations:
             await asyncio.to_thread(self._adaptations.close)
         await asyncio.gather(self.served.stop(), *self._leaving.values())
@@ -198,6 +208,17 @@ class Service:
             ProblemError: There is no room for all of them, or the history is required and cannot keep them.
         """
         predictions: list[Prediction] = await served.queue.results(PredictImages(images, settings))
+        await self.record(request, served, predictions, images)
+        return predictions
+
+    async def record(
+        self, request: Request, served: ServedBundle, predictions: list[Prediction], images: Sequence[NamedImage]
+    ) -> None:
+        """Count predictions, and keep them where a history is kept.
+
+        Raises:
+            ProblemError: The history is required and cannot keep them.
+        """
         request.state.predictions += predictions
         self.monitoring.predicted(predictions)
         for prediction in predictions:
@@ -206,7 +227,6 @@ class Service:
                 served.drift.add(prediction)
         if self.history:
             await self._keep(self.history, request.state.request_id, predictions, images)
-        return predictions
 
     async def _keep(
         self, history: History, request_id: str, predictions: list[Prediction], images: Sequence[NamedImage]
@@ -257,17 +277,32 @@ def _to_keep(prediction: Prediction) -> KeptImage:
     return KeptImage(prediction.sha256, *origin_of(prediction.file, prediction.header))
 
 
-def node_queue(folder: Path) -> "Queue":
-    """Queue of the DICOM node that has a folder.
+def open_node(path: Path, image_bytes: int) -> "tuple[Queue | None, Studies | None]":
+    """Queue of a DICOM node, where it has one on this machine, and studies of the DICOMweb server in its settings, where they name one.
+
+    Args:
+        path: Settings file, or the folder of a node on this machine.
+        image_bytes: Size of the largest image, bytes.
 
     Raises:
-        ConfigError: No node has the folder.
+        ConfigError: Neither, settings that are not as expected, or the extra `pacs` is not installed.
     """
     from pneumoscope.pacs.queue import Queue
 
-    if not (folder / QUEUE_FILE).is_file():
-        raise ConfigError(f"expected the folder of a DICOM node at {folder}, found none: name another with --node")
-    return Queue(folder)
+    folder, studies = path, None
+    if path.is_file():
+        from pneumoscope.pacs.settings import read_settings
+
+        node = read_settings(path)
+        folder = Path(node.folder)
+        studies = Studies(node, image_bytes) if node.dicomweb else None
+    queue = Queue(folder) if (folder / QUEUE_FILE).is_file() else None
+    if queue is None and studies is None:
+        raise ConfigError(
+            f"expected the settings file or the folder of a DICOM node at {path}, found none: name another with --node, "
+            "start the node first, or name a server in [dicomweb]"
+        )
+    return queue, studies
 
 
 def history_unavailable(detail: str) -> ProblemError:

@@ -29,7 +29,8 @@ class Settings:
         hosts: Host names of the service beside its address; any where it listens beyond this machine and none is named.
         history: SQLite file of decisions; none is kept where None.
         history_required: Whether a decision that cannot be kept in the history is refused (503) instead of answered.
-        node: Folder of a DICOM node on this machine, whose queue is shown; none where None.
+        node: Settings file or folder of a DICOM node: its queue is shown where it is on this machine, and the DICOMweb server that
+            the file names can be searched; none where None.
         kept_images: Folder in which images are kept with the history; none is kept where None.
         kept_bytes: Largest sum of the kept images, bytes; further ones are not kept.
         accept: Reasons out of `types.OUTSIDE` for which images are not referred.

@@ -1,17 +1,19 @@
-"""Tasks of the service beside predictions: evidence as a picture, and the grey levels of an image."""
+"""Tasks of the service beside predictions: evidence as a picture, the grey levels of an image, and answers for a PACS."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 
 from pneumoscope.data.reading import read_grey, read_image
-from pneumoscope.errors import UnreadableImage
+from pneumoscope.errors import PneumoscopeError, UnreadableImage
 from pneumoscope.inference.detector import Detector
 from pneumoscope.inference.overlay import as_png, evidence_layer, overlay
-from pneumoscope.inference.tasks import Each, Task
-from pneumoscope.types import ImageHeader, NamedImage
+from pneumoscope.inference.prediction import Prediction
+from pneumoscope.inference.tasks import Each, PredictImages, Task
+from pneumoscope.types import ImageHeader, NamedImage, PredictionRequest
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,65 @@ class DecodeImages(Task[GreyLevels | UnreadableImage]):
     def reject(self, detector: Detector, cause: str) -> list[GreyLevels | UnreadableImage]:
         """Errors that say that the images cannot be decoded."""
         return [_undecodable(cause) for _ in self.images]
+
+
+@dataclass(frozen=True)
+class MadeAnswers:
+    """Answers to one image.
+
+    Attributes:
+        prediction: Prediction that they tell.
+        files: Kind of answer to DICOM file; empty where none can be made.
+        error: Reason why none can be made, in one line; empty where they are.
+    """
+
+    prediction: Prediction
+    files: dict[str, bytes] = field(default_factory=dict)
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class MakeAnswers(Task[MadeAnswers]):
+    """Predictions, and the DICOM objects that tell a PACS of them, as `pneumoscope pacs` sends them.
+
+    Attributes:
+        request: Settings of the predictions.
+        kinds: Kinds of answers.
+        station: Station name in the answers.
+        made: Time of the answers, with its offset from UTC.
+    """
+
+    request: PredictionRequest
+    kinds: tuple[str, ...]
+    station: str
+    made: datetime
+
+    def run(self, detector: Detector, each: Each) -> list[MadeAnswers]:
+        """Answers to each image."""
+        predictions = PredictImages(self.images, replace(self.request, evidence=True)).run(detector, each)
+        return [self._make(detector, *pair) for pair in each(list(zip(self.images, predictions, strict=True)))]
+
+    def reject(self, detector: Detector, cause: str) -> list[MadeAnswers]:
+        """Rejections, without answers: the header may be what cannot be decoded."""
+        predictions = PredictImages(self.images, self.request).reject(detector, cause)
+        return [MadeAnswers(prediction, error=str(_undecodable(cause))) for prediction in predictions]
+
+    def _make(self, detector: Detector, image: NamedImage, prediction: Prediction) -> MadeAnswers:
+        from pneumoscope.pacs.answers import AnswerSettings, file_of, make_answers, read_header
+
+        try:
+            pixels = read_grey(_path(image), image.content)
+        except (UnreadableImage, MemoryError):
+            pixels = None
+        try:
+            header, settings = read_header(image.content), AnswerSettings(self.kinds, self.station)
+            answers = make_answers(header, prediction, pixels, detector.bundle.manifest, settings, self.made)
+            return MadeAnswers(prediction, {kind: file_of(answer) for kind, answer in answers.items()})
+        except Exception as error:  # pydicom and highdicom raise anything on a header that is odd enough
+            known = isinstance(error, PneumoscopeError)
+            return MadeAnswers(
+                prediction, error=str(error) if known else f"no answer can be made ({type(error).__name__})"
+            )
 
 
 def _path(image: NamedImage) -> Path:

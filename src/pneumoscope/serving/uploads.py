@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
@@ -173,3 +175,19 @@ class Uploads:
             f"expected at most {self._settings.images} files, found more",
             {"Connection": "close"},
         )
+
+
+def parsed(adapter: TypeAdapter[Any], content: bytes) -> Any:
+    """Body as the schema has it.
+
+    Raises:
+        ProblemError: Another body.
+    """
+    try:
+        return adapter.validate_json(content)
+    except ValidationError as error:
+        errors = [
+            {"where": ".".join(map(str, ("body", *each["loc"]))), "found": each["msg"]} for each in error.errors()[:10]
+        ]
+        detail = "; ".join(f"{each['where']}: {each['found']}" for each in errors[:3])
+        raise ProblemError(Problem.INVALID_REQUEST, detail, errors=errors) from error

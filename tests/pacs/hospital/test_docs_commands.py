@@ -23,7 +23,7 @@ from pneumoscope.pacs.settings import NodeSettings
 
 PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "pacs.md"
 BLOCK = re.compile(r'^```(?P<language>\w+)(?: title="(?P<title>[^"]*)")?\n(?P<text>.*?)^```$', re.DOTALL | re.MULTILINE)
-PORTS = {"Orthanc": 8042, "node": 11112}
+PORTS = {"Orthanc": 8042, "node": 11112, "page": 8000}
 SERIES = {"DX", "SR", "OT"}
 
 pytestmark = pytest.mark.skipif(
@@ -185,6 +185,12 @@ def test_search_a_dicomweb_server(reader):
 def test_send_answers_to_a_fhir_server(reader):
     """No FHIR server is at hand here; `test_fhir.py` sends to one of its own."""
     assert reader.follow("Send answers to a FHIR server") == []
+
+
+def test_open_studies_on_the_page(reader):
+    [found] = reader.follow("Open studies on the page")
+    assert found == "TRY2\tTRY2\t1\n"
+    reader.stop("page")
 
 
 def test_watch_a_folder(reader):

@@ -4,6 +4,7 @@ answers = make_answers(read_header(path), prediction, image, manifest, AnswerSet
 answers["sr"].save_as("report.dcm", enforce_file_format=True)
 """
 
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,7 +24,7 @@ from pneumoscope.pacs.answers.presentation_state import make_presentation_state
 from pneumoscope.pacs.answers.report import make_report, read_report
 from pneumoscope.pacs.answers.secondary_capture import make_secondary_capture
 
-__all__ = ["AnswerSettings", "diagnostic_report", "make_answers", "read_header", "read_report"]
+__all__ = ["AnswerSettings", "diagnostic_report", "file_of", "make_answers", "read_header", "read_report"]
 
 _MAKERS: dict[str, Callable[[Answer, Pixels | None], pydicom.Dataset | None]] = {
     "sr": lambda answer, _: make_report(answer),
@@ -87,6 +88,14 @@ def make_answers(
     with disable_value_validation():
         made_objects = {kind: _MAKERS[kind](answer, image) for kind in settings.kinds}
     return {kind: dataset for kind, dataset in made_objects.items() if dataset is not None}
+
+
+def file_of(answer: pydicom.Dataset) -> bytes:
+    """Bytes of the DICOM file of an answer."""
+    buffer = io.BytesIO()
+    with disable_value_validation():
+        answer.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
 
 
 def diagnostic_report(

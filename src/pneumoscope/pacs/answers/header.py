@@ -62,20 +62,21 @@ _ALLOWED = {
 }
 
 
-def read_header(path: Path | str) -> pydicom.Dataset:
+def read_header(file: Path | str | bytes) -> pydicom.Dataset:
     """Attributes of an image that its answers need, without the pixels; attributes of type 2 are there, empty or not.
 
     Args:
-        path: Path of the DICOM file.
+        file: DICOM file, as a path or as bytes.
 
     Raises:
         DataError: No DICOM object, or one without the identifiers that an answer refers to.
     """
     try:
-        check_bytes(Path(path).stat().st_size)
-        stored = read_elements(Path(path).read_bytes(), _WANTED)
+        check_bytes(len(file) if isinstance(file, bytes) else Path(file).stat().st_size)
+        stored = read_elements(file if isinstance(file, bytes) else Path(file).read_bytes(), _WANTED)
     except Exception as error:  # pydicom's errors for damaged files are of every type
-        raise DataError(f"{path}: expected a DICOM object, found {error}: send it again") from error
+        name = "" if isinstance(file, bytes) else f"{file}: "
+        raise DataError(f"{name}expected a DICOM object, found {error}: send it again") from error
     return repaired(stored)
 
 

@@ -68,7 +68,7 @@ async function open(focus) {
 }
 
 function showKeys() {
-  const rows = [["J ↓ / K ↑", "key_move"], ["E", "key_evidence"], ["I", "key_invert"], ["+ −", "key_zoom"], ["0 1", "key_fit"], ["W H", "key_tools"], ["V", "key_preset"], ["L", "key_loupe"], ["G", "key_caliper"], ["Esc", "key_delete"], ["[ ]", "key_rotate"], ["T", "key_flip"], ["Z", "key_reset"], ["C", "key_compare"], ["Y", "key_link"], ["Q", "key_header"], ["N P D", "key_finding"], ["A", "key_agree"], ["U", "key_withdraw"], ["R", "key_unread"], ["F", "key_filter"], ["O", "key_open"], ["?", "key_help"]];
+  const rows = [["J ↓ / K ↑", "key_move"], ["E", "key_evidence"], ["I", "key_invert"], ["+ −", "key_zoom"], ["0 1", "key_fit"], ["W H", "key_tools"], ["V", "key_preset"], ["L", "key_loupe"], ["G", "key_caliper"], ["Esc", "key_delete"], ["[ ]", "key_rotate"], ["T", "key_flip"], ["Z", "key_reset"], ["C", "key_compare"], ["Y", "key_link"], ["Q", "key_header"], ["N P D", "key_finding"], ["A", "key_agree"], ["U", "key_withdraw"], ["R", "key_unread"], ["F", "key_filter"], ["O", "key_open"], ...(offers.pacs ? [["S", "key_pacs"]] : []), ["?", "key_help"]];
   const dialog = $("keys-dialog");
   dialog.replaceChildren(h("h2", { id: "keys-title" }, t("keysTitle")),
     h("dl", { class: "pairs" }, rows.flatMap(([keys, name]) => [h("dt", {}, h("kbd", {}, keys)), h("dd", {}, t(name))])),
@@ -134,7 +134,8 @@ try {
   const isOn = (path) => getJson(path).then(() => true, ({ code }) => !code?.endsWith("_off"));
   const [history, adaptations] = await Promise.all(["/v1/history?limit=1", "/v1/adaptations"].map(isOn));
   const kept = await keptFilms().catch(({ code }) => (code === "films_off" ? null : []));
-  Object.assign(offers, { history, adaptations, films: kept !== null });
+  const pacs = await getJson("/v1/pacs").catch(() => null);
+  Object.assign(offers, { history, adaptations, films: kept !== null, pacs });
   for (const node of document.querySelectorAll("[data-adapts]")) node.hidden = !adaptations;
   startWorklist(bundle);
   speakOf(bundle);

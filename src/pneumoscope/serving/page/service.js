@@ -5,8 +5,8 @@ import { ownClasses, t } from "./words.js";
 
 // Many small requests cost a browser more time than the service needs to predict what is in them.
 const REQUESTS = 3, TOGETHER = 8, TOGETHER_BYTES = 16 * 2 ** 20;
-// What the service was started to do: to keep decisions, to keep films, to adapt.
-export const offers = { history: false, films: false, adaptations: false };
+// What the service was started to do: to keep decisions, to keep films, to adapt; `pacs` is what it can do with a PACS, null for none.
+export const offers = { history: false, films: false, adaptations: false, pacs: null };
 let key = sessionStorage.getItem("key") || "";
 let asking = null;
 
@@ -16,7 +16,7 @@ export class Problem extends Error {
     const word = t(`problem.${code}`);
     super(word === `problem.${code}` ? reveal(problem.detail || problem.title || "") : word);
     this.code = code;
-    this.detail = problem.detail;
+    this.detail = reveal(problem.detail || "");
   }
 }
 
@@ -89,8 +89,20 @@ export const postJson = asJson("POST");
 export const putJson = asJson("PUT");
 export const postCsv = async (path, body) => (await call(path, { method: "POST", body, headers: { "Content-Type": "text/csv" } })).json();
 
-// File of a film; of one that another machine sent, the service has it.
-export const fileOf = async (film) => (film.file ??= new File([await content(`/v1/films/${film.sha256}`)], film.name));
+const addressOf = ({ study, series, instance }) => `/v1/pacs/studies/${study}/series/${series}/instances/${instance}`;
+export const searchPacs = (wanted) => postJson("/v1/pacs/search", wanted);
+export const studyImages = (study) => getJson(`/v1/pacs/studies/${study}`);
+export const sendAnswers = (film, confirmed) => post(`${addressOf(film.pacs)}/answers?${new URLSearchParams(confirmed)}`);
+
+// File of a film; of one that another machine sent, the service has it, and of one of the PACS that one. Fetched once, whoever waits for it.
+export async function fileOf(film) {
+  film.fetching ??= film.file ?? content(film.pacs ? addressOf(film.pacs) : `/v1/films/${film.sha256}`).then((found) => new File([found], film.name));
+  try {
+    return (film.file = await film.fetching);
+  } finally {
+    film.fetching = null;
+  }
+}
 
 // A form of files.
 export function formOf(files) {

@@ -54,7 +54,7 @@ async function transact(mode, names, act) {
   }
 }
 
-const recordOf = ({ id, name, path, copies, stored }) => ({ id, name, path, copies, stored });
+const recordOf = ({ id, name, path, copies, stored, pacs, sent }) => ({ id, name, path, copies, stored, pacs, sent });
 
 // New films, and what has changed of others. While films are analysed, which needs the processor, they are written every few seconds.
 export function saveFilms(films, busy = false) {

@@ -162,7 +162,7 @@ export function compare() {
   onCompare();
 }
 
-function openBeside(film) {
+export function openBeside(film) {
   if (stages.length < 2) compare();
   stages[1].show(film);
   onCompare();

@@ -6,12 +6,13 @@ import { addFilms, allFilms, bundleInUse, changed, countStates, filterInUse, fil
 import { drawFinding, FINDING_KEYS, startFinding } from "./finding.js";
 import { LABELS, labelWord } from "./labels.js";
 import { FilmList } from "./list.js";
+import { drawPacsFilm, filmOf, filmOfImage, openPacs, startPacs } from "./pacs.js";
 import { forgetReadings, isBlinded, isRead, readerInUse, readingsOf, take } from "./readings.js";
 import { fillRow } from "./rows.js";
 import { forgetWaiting, offers, predict } from "./service.js";
 import { forgetSession, forgetUnwritten, removeFilm, saveFilms, watchTabs } from "./session.js";
 import { drawVerdict } from "./verdict.js";
-import { compare, refreshOthers, startTools, TOOL_KEYS, toolWordsChanged } from "./tools.js";
+import { compare, openBeside, refreshOthers, startTools, TOOL_KEYS, toolWordsChanged } from "./tools.js";
 import { forgetFilms, prefetch } from "./viewer.js";
 import { drawWelcome } from "./welcome.js";
 import { count, currentLanguage, t } from "./words.js";
@@ -70,6 +71,7 @@ export function startWorklist(inUse) {
   $("order").append(...Object.keys(ORDERS).map((name) => h("option", { value: name })));
   $("order").addEventListener("change", (event) => useOrder(event.target.value));
   startFinding(() => chosen, nextUnread, () => stages[0].item === chosen && stages[0].isShown);
+  startPacs(openStudy);
   $("print").addEventListener("click", printReport);
   $("clear").addEventListener("click", clear);
   $("remove-film").addEventListener("click", removeChosen);
@@ -173,6 +175,15 @@ export async function addAll(found) {
   changed();
 }
 
+// Images of a study of the PACS and of earlier ones: the first on the stage, and the patient's last earlier one beside it.
+async function openStudy(images) {
+  await addAll(images.map(filmOf));
+  const [first, before] = [false, true].map((earlier) => images.find((image) => image.earlier === earlier)).map((image) => image && filmOfImage(image));
+  if (stages.length > 1) compare();
+  if (first) pick(first);
+  if (first && before) openBeside(before);
+}
+
 // When all have a prediction the first of the list is shown, unless a person has chosen another.
 function showFirst() {
   if (!picked && !adding && !countStates().waiting && visibleFilms()[0]) choose(visibleFilms()[0]);
@@ -194,7 +205,8 @@ async function analyse(film) {
   saveFilms([settled], countStates().waiting > 0);
   if (settled !== film) {
     removeFilm(film);
-    if (chosen === film) choose(settled);
+    if (chosen === film) show(settled);
+    if (stages[1]?.item === film) stages[1].show(settled);
   }
   if (!chosen && found) choose(settled);
   showFirst();
@@ -278,6 +290,7 @@ function redraw(atOnce) {
     }
     verdictOf = what;
     refreshOthers(chosen, films, currentLanguage());
+    drawPacsFilm(chosen);
     drawFinding();
     drawWelcome(!films.length);
     $("finding").hidden = $("below").hidden = $("stages").hidden = !films.length;
@@ -387,7 +400,7 @@ function nextUnread() {
 
 export const SHORTCUTS = {
   j: () => move(1), ArrowDown: () => move(1), k: () => move(-1), ArrowUp: () => move(-1),
-  ...TOOL_KEYS, f: nextFilter, o: () => $("files").click(), r: nextUnread, ...FINDING_KEYS,
+  ...TOOL_KEYS, f: nextFilter, o: () => $("files").click(), s: openPacs, r: nextUnread, ...FINDING_KEYS,
 };
 
 export function wordsChanged() {
