@@ -1,10 +1,13 @@
 """Receiver: C-ECHO and C-STORE from the peers of the node."""
 
+import contextlib
 import logging
 import socket
 import ssl
 import threading
 import time
+from ipaddress import ip_address
+from socketserver import BaseServer
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -19,6 +22,7 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 from pynetdicom import AE, evt
+from pynetdicom.transport import ThreadedAssociationServer
 
 from pneumoscope.data.codecs import COMPRESSED
 from pneumoscope.errors import ConfigError, StorageError
@@ -52,6 +56,8 @@ _STATUS = {
 }
 # Bytes of a protocol data unit at most: those of data are no longer than the node announces, others are short.
 _ANNOUNCED, _LONGEST_UNIT = 1 << 17, 1 << 20
+# Time in which associations may end in good order when the node does.
+_GOODBYE_SECONDS = 1.0
 # Bytes beside the objects of an association, for commands and negotiation.
 _BESIDE = 1 << 20
 
@@ -88,16 +94,16 @@ class Receiver:
         ]
         tls = server_context(settings.tls) if settings.tls else None
         try:
-            server = entity.start_server(
-                (settings.host, settings.port), block=False, ssl_context=tls, evt_handlers=handlers
+            server = entity.make_server(
+                (settings.host, settings.port), ssl_context=tls, evt_handlers=handlers, server_class=_Server
             )
         except (OSError, OverflowError) as error:
             raise ConfigError(
                 f"expected a free address {settings.host}:{settings.port}, found: {error}: change host or port"
             ) from error
-        assert server is not None  # noqa: S101  # what start_server gives where it does not block
         server.verify_request = self._may_connect  # type: ignore[method-assign, assignment]
         self._entity, self._server = entity, server
+        threading.Thread(target=server.serve_forever, name="receiver", daemon=True).start()
 
     @property
     def port(self) -> int:
@@ -105,10 +111,19 @@ class Receiver:
         return int(self._server.server_address[1])
 
     def close(self) -> None:
-        """Stop to listen, and end associations."""
-        self._server.shutdown()
-        for association in self._entity.active_associations:
-            association.abort()
+        """Stop to listen, and end associations, also those whose other side says nothing."""
+        BaseServer.shutdown(self._server)
+        self._server.server_close()
+        associations = self._entity.active_associations
+        for association in associations:
+            if association.is_established:
+                association.abort(block=False)
+        deadline = time.monotonic() + _GOODBYE_SECONDS
+        while time.monotonic() < deadline and any(_is_open(association) for association in associations):
+            time.sleep(0.01)
+        for association in associations:
+            _hang_up(association)
+            association.kill()
 
     def _may_connect(self, request: socket.socket, address: tuple[Any, ...]) -> bool:
         """Whether a connection is from a peer, and one of not too many; a peer is known by its AE title only once it has sent something."""
@@ -154,6 +169,19 @@ class Receiver:
         return _SUCCESS
 
 
+class _Server(ThreadedAssociationServer):
+    """Server that reads nothing of a connection: what waits for the other side, and be it for TLS, is up to the association's own thread."""
+
+    def get_request(self) -> tuple[socket.socket, tuple[Any, ...]]:
+        """Connection, and where it comes from; IPv4 addresses as such also where the node listens by IPv6."""
+        connection, address = self.socket.accept()  # type: ignore[union-attr]
+        if self.ssl_context:
+            # The first reading does the handshake.
+            connection = self.ssl_context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        mapped = getattr(ip_address(address[0]), "ipv4_mapped", None)
+        return connection, (str(mapped), address[1]) if mapped else address
+
+
 class _BoundedReading:
     """Reads from a connection no more than an object at a time, and within the time that one may take."""
 
@@ -196,6 +224,18 @@ class _BoundedReading:
         view.release()
         del found[done:]
         return found
+
+
+def _is_open(association: Any) -> bool:
+    return bool(association.is_established) and association.dul.state_machine.current_state == "Sta6"
+
+
+def _hang_up(association: Any) -> None:
+    """End a connection below TLS, which would wait for the other side; a thread that reads from it goes on."""
+    connection = association.dul.socket.socket
+    if connection is not None:
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
 
 def _calling(event: evt.Event) -> str:
