@@ -2,13 +2,15 @@
 
 import contextlib
 import logging
+import math
 import socket
 import ssl
 import threading
 import time
+from io import BytesIO
 from ipaddress import ip_address
 from socketserver import BaseServer
-from typing import Any
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 from pydicom.uid import (
@@ -22,6 +24,8 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 from pynetdicom import AE, evt
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import ThreadedAssociationServer
 
 from pneumoscope.data.codecs import COMPRESSED
@@ -50,16 +54,26 @@ TRANSFER_SYNTAXES = (
 _SUCCESS, _NOT_AUTHORISED = 0x0000, 0x0124
 _STATUS = {
     Refusal.BY_RULE: _NOT_AUTHORISED,
-    Refusal.TOO_LARGE: 0xA700,
+    Refusal.TOO_LARGE: 0xC000,  # A700 would be sent again for ever
     Refusal.NO_ROOM: 0xA700,
     Refusal.NOT_UNDERSTOOD: 0xC000,
+}
+_REFUSED = {
+    Refusal.TOO_LARGE: "expected an object of at most the largest size, found a larger one: raise megabytes if they are so large",
+    Refusal.NO_ROOM: "expected memory for a large object, found it full of others: it may be sent again",
 }
 # Bytes of a protocol data unit at most: those of data are no longer than the node announces, others are short.
 _ANNOUNCED, _LONGEST_UNIT = 1 << 17, 1 << 20
 # Time in which associations may end in good order when the node does.
 _GOODBYE_SECONDS = 1.0
-# Bytes beside the objects of an association, for commands and negotiation.
-_BESIDE = 1 << 20
+# Bytes of a command, and messages that wait for their answers, at most; one at a time is negotiated.
+_LONGEST_COMMAND, _MOST_MESSAGES = 1 << 16, 10
+# Large objects that are kept at a time, over all associations; the rest may be as much together.
+_PLACES = 4
+# Multiple of the largest object up to which a larger one is read, so that it gets a status.
+_READ_AT_MOST = 4
+# Multiple of `seconds` in which a large object must have come, since others wait for its place.
+_LARGE_WITHIN = 10
 
 
 class Receiver:
@@ -76,7 +90,8 @@ class Receiver:
         self._settings, self._intake, self._audit = settings, intake, audit
         # Peer to its addresses; None among them where it may have any.
         self._hosts = {peer: _resolved(peer.host) for peer in settings.peers}
-        self._bounds: WeakKeyDictionary[Any, _BoundedReading] = WeakKeyDictionary()
+        self._reading: WeakKeyDictionary[Any, _BoundedReading] = WeakKeyDictionary()
+        self._places, self._copying = threading.Semaphore(_PLACES), threading.Lock()
         entity = AE(settings.ae_title)
         entity.require_called_aet = True
         entity.require_calling_aet = sorted({peer.ae_title for peer in settings.peers})
@@ -123,6 +138,7 @@ class Receiver:
             time.sleep(0.01)
         for association in associations:
             _hang_up(association)
+        for association in associations:
             association.kill()
 
     def _may_connect(self, request: socket.socket, address: tuple[Any, ...]) -> bool:
@@ -135,9 +151,7 @@ class Receiver:
 
     def _bound(self, event: evt.Event) -> None:
         """Bound what the other side can make this one read or wait for."""
-        connection: Any = event.assoc.dul.socket
-        self._bounds[event.assoc] = bound = _BoundedReading(connection, self._settings)
-        connection.recv = bound.read
+        self._reading[event.assoc] = _BoundedReading(event.assoc, self._settings, self._places)
 
     def _requested(self, event: evt.Event) -> None:
         """Abort an association under the title of a peer from the address of another one."""
@@ -157,15 +171,24 @@ class Receiver:
             _log.error("%s", error)
 
     def _store(self, event: evt.Event) -> int:
-        self._bounds[event.assoc].begin()
+        title, address = _calling(event), event.assoc.requestor.address or ""
+        reading, request = self._reading[event.assoc], cast(C_STORE, event.request)
         try:
-            self._intake.take(event.encoded_dataset(), _calling(event), event.assoc.requestor.address or "")
+            if reading.refusal:
+                error = RefusedError(reading.refusal, _REFUSED[reading.refusal])
+                self._intake.refuse(error, title, address, str(request.AffectedSOPInstanceUID or ""))
+            with self._copying:  # an object is held twice for a moment: one at a time
+                content = event.encoded_dataset()
+                request.DataSet = BytesIO()
+            self._intake.take(content, title, address)
         except RefusedError as error:
-            _log.warning("an object of %s is refused: %s", _calling(event), error)
+            _log.warning("an object of %s is refused: %s", title, error)
             return _STATUS[error.reason]
         except StorageError as error:
             _log.error("%s", error)
             return _STATUS[Refusal.NO_ROOM]
+        finally:
+            reading.begin()
         return _SUCCESS
 
 
@@ -183,32 +206,101 @@ class _Server(ThreadedAssociationServer):
 
 
 class _BoundedReading:
-    """Reads from a connection no more than an object at a time, and within the time that one may take."""
+    """Reads what an association is sent in the time that it may take, and keeps an object at a time, within bounds.
 
-    def __init__(self, connection: Any, settings: NodeSettings) -> None:
-        self._socket: socket.socket = connection.socket
+    Every association may keep its share of `_PLACES` objects of the largest size. An object beyond the share takes one
+    of as many places, and waits for it; so that who has one can go on, and all together keep twice `_PLACES` of the largest.
+
+    Attributes:
+        refusal: Reason why nothing is kept of the object that is read; None where it is.
+    """
+
+    def __init__(self, association: Any, settings: NodeSettings, places: threading.Semaphore) -> None:
+        self._socket: socket.socket = association.dul.socket.socket
+        self._dul, self._dimse, self._places = association.dul, association.dimse, places
         self._seconds = float(settings.seconds)
-        self._most = settings.megabytes * 1_000_000 + _BESIDE
-        self._read = 0
-        self._lock = threading.Lock()
+        self._most = settings.megabytes * 1_000_000
+        self._share = _PLACES * self._most // settings.associations
+        self._command, self._lock, self._has_place = 0, threading.Lock(), False
+        self.begin()
+        association.dul.socket.recv = self.read
+        self._pass_on, self._dimse.receive_primitive = self._dimse.receive_primitive, self.receive
+        self._run, self._dul.run = self._dul.run, self.run
+
+    def run(self) -> None:
+        """Read until the association ends, and leave nothing of an object that has come in part."""
+        try:
+            self._run()
+        finally:
+            self._forget()
 
     def begin(self) -> None:
-        """An object has been read; the next may be as large."""
+        """An object has been dealt with, and the next may come."""
+        self.refusal: Refusal | None = None
+        self._size, self._deadline = 0, math.inf
+        self._give_back()
+        self._is_whole = False
+
+    def receive(self, primitive: P_DATA) -> None:
+        """Pass on fragments of messages; what is no protocol, or beyond all bounds, ends the association."""
+        for context, data in primitive.presentation_data_value_list:
+            is_bounded = bool(data) and (self._bound_command(data) if data[0] & 1 else self._bound_object(data))
+            if not is_bounded:
+                self._dul.event_queue.put("Evt19")  # as for what cannot be decoded: abort
+                return
+            fragment = P_DATA()
+            kept = data if data[0] & 1 or self.refusal is None else data[:1]
+            fragment.presentation_data_value_list.append((context, kept))
+            self._pass_on(fragment)
+
+    def _bound_command(self, data: bytes) -> bool:
+        self._command += len(data)
+        is_bounded = self._command <= _LONGEST_COMMAND and self._dimse.msg_queue.qsize() < _MOST_MESSAGES
+        if data[0] & 2:
+            self._command = 0
+        return is_bounded
+
+    def _bound_object(self, data: bytes) -> bool:
+        if self._is_whole:  # another one, before the answer to the first
+            return False
+        self._size += len(data) - 1
+        if self._size > self._most:
+            self._refuse(Refusal.TOO_LARGE)
+        elif self._size > self._share and not self.refusal and not self._has_place:
+            # Meanwhile nothing is read: the other side waits.
+            self._has_place = self._places.acquire(timeout=self._seconds / 2)
+            if self._has_place:
+                self._deadline = time.monotonic() + _LARGE_WITHIN * self._seconds
+            else:
+                self._refuse(Refusal.NO_ROOM)
+        self._is_whole = bool(data[0] & 2)
+        return self._size <= _READ_AT_MOST * self._most and time.monotonic() < self._deadline
+
+    def _refuse(self, reason: Refusal) -> None:
+        if not self.refusal:
+            self._deadline = time.monotonic() + self._seconds
+            self._forget()
+        self.refusal = reason
+
+    def _forget(self) -> None:
+        if self._dimse.message is not None:
+            self._dimse.message.data_set = BytesIO()
+        self._give_back()
+
+    def _give_back(self) -> None:
         with self._lock:
-            self._read = 0
+            if self._has_place:
+                self._has_place = False
+                self._places.release()
 
     def read(self, count: int) -> bytearray:
         """So many bytes, fewer where the connection ends.
 
         Raises:
-            OSError: More than a unit, or an object, may have; or they did not come in time. The connection is then closed.
+            OSError: More than a unit may have, or they did not come in time. The connection is then closed.
         """
         if count > _LONGEST_UNIT:
             raise OSError("expected a protocol data unit of the announced length, found a longer one")
-        with self._lock:
-            self._read += count
-            if self._read > self._most:
-                raise OSError("expected an object of the largest size at most, found a larger one")
         found = bytearray(count)
         view, done = memoryview(found), 0
         deadline = time.monotonic() + self._seconds
