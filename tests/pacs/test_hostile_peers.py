@@ -211,7 +211,8 @@ def _try_served(node):
 def test_an_object_that_is_too_large_is_not_taken_and_others_are(node):
     with association(node) as opened:
         status = store(opened, encoded(1) + bytes(9_500_000), "1.2.3.1")
-        assert status in (None, 0xA700)
+        assert status == 0xC000, "an error after which it is not sent again"
+        assert store(opened, encoded(3), "1.2.3.3") == 0
     assert is_served(node, 2)
 
 

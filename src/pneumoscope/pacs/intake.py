@@ -4,6 +4,7 @@ import re
 import sqlite3
 from collections.abc import Callable
 from enum import StrEnum
+from typing import NoReturn
 
 import pydicom
 
@@ -86,10 +87,14 @@ class Intake:
             self._keep(content, arrival)
             self._log(AuditEvent.RECEIVED, sender, address, sop_uid)
         except RefusedError as error:
-            self._queue.count(f"refused: {error.reason}")
-            self._log(AuditEvent.REFUSED, sender, address, sop_uid, error.reason)
-            raise
+            self.refuse(error, sender, address, sop_uid)
         return action
+
+    def refuse(self, error: RefusedError, sender: str, address: str = "", sop_uid: str = "") -> NoReturn:
+        """Count a refusal, write it into the audit log, and raise it."""
+        self._queue.count(f"refused: {error.reason}")
+        self._log(AuditEvent.REFUSED, sender, address, sop_uid, error.reason)
+        raise error
 
     def take_from(self, sender: str) -> Callable[[bytes], str]:
         """Function that takes objects of one sender; gives the reason where one is refused, else an empty text.

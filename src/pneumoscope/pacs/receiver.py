@@ -1,11 +1,16 @@
 """Receiver: C-ECHO and C-STORE from the peers of the node."""
 
+import contextlib
 import logging
+import math
 import socket
 import ssl
 import threading
 import time
-from typing import Any
+from io import BytesIO
+from ipaddress import ip_address
+from socketserver import BaseServer
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 from pydicom.uid import (
@@ -19,6 +24,9 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 from pynetdicom import AE, evt
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.pdu_primitives import P_DATA
+from pynetdicom.transport import ThreadedAssociationServer
 
 from pneumoscope.data.codecs import COMPRESSED
 from pneumoscope.errors import ConfigError, StorageError
@@ -47,14 +55,26 @@ TRANSFER_SYNTAXES = (
 _SUCCESS, _NOT_AUTHORISED = 0x0000, 0x0124
 _STATUS = {
     Refusal.BY_RULE: _NOT_AUTHORISED,
-    Refusal.TOO_LARGE: 0xA700,
+    Refusal.TOO_LARGE: 0xC000,  # A700 would be sent again for ever
     Refusal.NO_ROOM: 0xA700,
     Refusal.NOT_UNDERSTOOD: 0xC000,
 }
+_REFUSED = {
+    Refusal.TOO_LARGE: "expected an object of at most the largest size, found a larger one: raise megabytes if they are so large",
+    Refusal.NO_ROOM: "expected memory for a large object, found it full of others: it may be sent again",
+}
 # Bytes of a protocol data unit at most: those of data are no longer than the node announces, others are short.
 _ANNOUNCED, _LONGEST_UNIT = 1 << 17, 1 << 20
-# Bytes beside the objects of an association, for commands and negotiation.
-_BESIDE = 1 << 20
+# Time in which associations may end in good order when the node does.
+_GOODBYE_SECONDS = 1.0
+# Bytes of a command, and messages that wait for their answers, at most; one at a time is negotiated.
+_LONGEST_COMMAND, _MOST_MESSAGES = 1 << 16, 10
+# Large objects that are kept at a time, over all associations; the rest may be as much together.
+_PLACES = 4
+# Multiple of the largest object up to which a larger one is read, so that it gets a status.
+_READ_AT_MOST = 4
+# Multiple of `seconds` in which a large object must have come, since others wait for its place.
+_LARGE_WITHIN = 10
 
 
 class Receiver:
@@ -69,7 +89,8 @@ class Receiver:
         self._settings, self._intake, self._refusals = settings, intake, refusals
         self._titles = {peer.ae_title for peer in settings.peers}
         self._addresses = PeerAddresses(settings.peers)
-        self._bounds: WeakKeyDictionary[Any, _BoundedReading] = WeakKeyDictionary()
+        self._reading: WeakKeyDictionary[Any, _BoundedReading] = WeakKeyDictionary()
+        self._places, self._copying = threading.Semaphore(_PLACES), threading.Lock()
         entity = AE(settings.ae_title)
         entity.require_called_aet = True
         entity.require_calling_aet = sorted(self._titles)
@@ -87,14 +108,14 @@ class Receiver:
         ]
         tls = server_context(settings.tls) if settings.tls else None
         try:
-            server = entity.start_server(
-                (settings.host, settings.port), block=False, ssl_context=tls, evt_handlers=handlers
+            server = entity.make_server(
+                (settings.host, settings.port), ssl_context=tls, evt_handlers=handlers, server_class=_Server
             )
         except (OSError, OverflowError) as error:
             raise no_address(settings, error) from error
-        assert server is not None  # noqa: S101  # what start_server gives where it does not block
         server.verify_request = self._may_connect  # type: ignore[method-assign, assignment]
         self._entity, self._server = entity, server
+        threading.Thread(target=server.serve_forever, name="receiver", daemon=True).start()
 
     @property
     def port(self) -> int:
@@ -102,10 +123,20 @@ class Receiver:
         return int(self._server.server_address[1])
 
     def close(self) -> None:
-        """Stop to listen, and end associations."""
-        self._server.shutdown()
-        for association in self._entity.active_associations:
-            association.abort()
+        """Stop to listen, and end associations, also those whose other side says nothing."""
+        BaseServer.shutdown(self._server)
+        self._server.server_close()
+        associations = self._entity.active_associations
+        for association in associations:
+            if association.is_established:
+                association.abort(block=False)
+        deadline = time.monotonic() + _GOODBYE_SECONDS
+        while time.monotonic() < deadline and any(_is_open(association) for association in associations):
+            time.sleep(0.01)
+        for association in associations:
+            _hang_up(association)
+        for association in associations:
+            association.kill()
 
     def _may_connect(self, request: socket.socket, address: tuple[Any, ...]) -> bool:
         """Whether a connection is from a peer, and one of not too many; a peer is known by its AE title only once it has sent something."""
@@ -117,9 +148,7 @@ class Receiver:
 
     def _bound(self, event: evt.Event) -> None:
         """Bound what the other side can make this one read or wait for."""
-        connection: Any = event.assoc.dul.socket
-        self._bounds[event.assoc] = bound = _BoundedReading(connection, self._settings)
-        connection.recv = bound.read
+        self._reading[event.assoc] = _BoundedReading(event.assoc, self._settings, self._places)
 
     def _requested(self, event: evt.Event) -> None:
         """Abort an association under the title of a peer from the address of another one."""
@@ -141,45 +170,136 @@ class Receiver:
             _log.error("%s", error)
 
     def _store(self, event: evt.Event) -> int:
-        self._bounds[event.assoc].begin()
+        title, address = _calling(event), event.assoc.requestor.address or ""
+        reading, request = self._reading[event.assoc], cast(C_STORE, event.request)
         try:
-            self._intake.take(event.encoded_dataset(), _calling(event), event.assoc.requestor.address or "")
+            if reading.refusal:
+                error = RefusedError(reading.refusal, _REFUSED[reading.refusal])
+                self._intake.refuse(error, title, address, str(request.AffectedSOPInstanceUID or ""))
+            with self._copying:  # an object is held twice for a moment: one at a time
+                content = event.encoded_dataset()
+                request.DataSet = BytesIO()
+            self._intake.take(content, title, address)
         except RefusedError as error:
-            _log.warning("an object of %s is refused: %s", _calling(event), error)
+            _log.warning("an object of %s is refused: %s", title, error)
             return _STATUS[error.reason]
         except StorageError as error:
             _log.error("%s", error)
             return _STATUS[Refusal.NO_ROOM]
+        finally:
+            reading.begin()
         return _SUCCESS
 
 
-class _BoundedReading:
-    """Reads from a connection no more than an object at a time, and within the time that one may take."""
+class _Server(ThreadedAssociationServer):
+    """Server that reads nothing of a connection: what waits for the other side, and be it for TLS, is up to the association's own thread."""
 
-    def __init__(self, connection: Any, settings: NodeSettings) -> None:
-        self._socket: socket.socket = connection.socket
+    def get_request(self) -> tuple[socket.socket, tuple[Any, ...]]:
+        """Connection, and where it comes from; IPv4 addresses as such also where the node listens by IPv6."""
+        connection, address = self.socket.accept()  # type: ignore[union-attr]
+        if self.ssl_context:
+            # The first reading does the handshake.
+            connection = self.ssl_context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        mapped = getattr(ip_address(address[0]), "ipv4_mapped", None)
+        return connection, (str(mapped), address[1]) if mapped else address
+
+
+class _BoundedReading:
+    """Reads what an association is sent in the time that it may take, and keeps an object at a time, within bounds.
+
+    Every association may keep its share of `_PLACES` objects of the largest size. An object beyond the share takes one
+    of as many places, and waits for it; so that who has one can go on, and all together keep twice `_PLACES` of the largest.
+
+    Attributes:
+        refusal: Reason why nothing is kept of the object that is read; None where it is.
+    """
+
+    def __init__(self, association: Any, settings: NodeSettings, places: threading.Semaphore) -> None:
+        self._socket: socket.socket = association.dul.socket.socket
+        self._dul, self._dimse, self._places = association.dul, association.dimse, places
         self._seconds = float(settings.seconds)
-        self._most = settings.megabytes * 1_000_000 + _BESIDE
-        self._read = 0
-        self._lock = threading.Lock()
+        self._most = settings.megabytes * 1_000_000
+        self._share = _PLACES * self._most // settings.associations
+        self._command, self._lock, self._has_place = 0, threading.Lock(), False
+        self.begin()
+        association.dul.socket.recv = self.read
+        self._pass_on, self._dimse.receive_primitive = self._dimse.receive_primitive, self.receive
+        self._run, self._dul.run = self._dul.run, self.run
+
+    def run(self) -> None:
+        """Read until the association ends, and leave nothing of an object that has come in part."""
+        try:
+            self._run()
+        finally:
+            self._forget()
 
     def begin(self) -> None:
-        """An object has been read; the next may be as large."""
+        """An object has been dealt with, and the next may come."""
+        self.refusal: Refusal | None = None
+        self._size, self._deadline = 0, math.inf
+        self._give_back()
+        self._is_whole = False
+
+    def receive(self, primitive: P_DATA) -> None:
+        """Pass on fragments of messages; what is no protocol, or beyond all bounds, ends the association."""
+        for context, data in primitive.presentation_data_value_list:
+            is_bounded = bool(data) and (self._bound_command(data) if data[0] & 1 else self._bound_object(data))
+            if not is_bounded:
+                self._dul.event_queue.put("Evt19")  # as for what cannot be decoded: abort
+                return
+            fragment = P_DATA()
+            kept = data if data[0] & 1 or self.refusal is None else data[:1]
+            fragment.presentation_data_value_list.append((context, kept))
+            self._pass_on(fragment)
+
+    def _bound_command(self, data: bytes) -> bool:
+        self._command += len(data)
+        is_bounded = self._command <= _LONGEST_COMMAND and self._dimse.msg_queue.qsize() < _MOST_MESSAGES
+        if data[0] & 2:
+            self._command = 0
+        return is_bounded
+
+    def _bound_object(self, data: bytes) -> bool:
+        if self._is_whole:  # another one, before the answer to the first
+            return False
+        self._size += len(data) - 1
+        if self._size > self._most:
+            self._refuse(Refusal.TOO_LARGE)
+        elif self._size > self._share and not self.refusal and not self._has_place:
+            # Meanwhile nothing is read: the other side waits.
+            self._has_place = self._places.acquire(timeout=self._seconds / 2)
+            if self._has_place:
+                self._deadline = time.monotonic() + _LARGE_WITHIN * self._seconds
+            else:
+                self._refuse(Refusal.NO_ROOM)
+        self._is_whole = bool(data[0] & 2)
+        return self._size <= _READ_AT_MOST * self._most and time.monotonic() < self._deadline
+
+    def _refuse(self, reason: Refusal) -> None:
+        if not self.refusal:
+            self._deadline = time.monotonic() + self._seconds
+            self._forget()
+        self.refusal = reason
+
+    def _forget(self) -> None:
+        if self._dimse.message is not None:
+            self._dimse.message.data_set = BytesIO()
+        self._give_back()
+
+    def _give_back(self) -> None:
         with self._lock:
-            self._read = 0
+            if self._has_place:
+                self._has_place = False
+                self._places.release()
 
     def read(self, count: int) -> bytearray:
         """So many bytes, fewer where the connection ends.
 
         Raises:
-            OSError: More than a unit, or an object, may have; or they did not come in time. The connection is then closed.
+            OSError: More than a unit may have, or they did not come in time. The connection is then closed.
         """
         if count > _LONGEST_UNIT:
             raise OSError("expected a protocol data unit of the announced length, found a longer one")
-        with self._lock:
-            self._read += count
-            if self._read > self._most:
-                raise OSError("expected an object of the largest size at most, found a larger one")
         found = bytearray(count)
         view, done = memoryview(found), 0
         deadline = time.monotonic() + self._seconds
@@ -195,6 +315,18 @@ class _BoundedReading:
         view.release()
         del found[done:]
         return found
+
+
+def _is_open(association: Any) -> bool:
+    return bool(association.is_established) and association.dul.state_machine.current_state == "Sta6"
+
+
+def _hang_up(association: Any) -> None:
+    """End a connection below TLS, which would wait for the other side; a thread that reads from it goes on."""
+    connection = association.dul.socket.socket
+    if connection is not None:
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
 
 def _calling(event: evt.Event) -> str:

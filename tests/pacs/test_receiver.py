@@ -1,0 +1,317 @@
+"""Receiver in this process: connections that say nothing, objects beyond the bounds, and addresses."""
+
+import contextlib
+import io
+import json
+import socket
+import threading
+import time
+
+import pytest
+from pydicom.uid import ExplicitVRLittleEndian
+from pynetdicom import AE
+from pynetdicom.dimse_messages import C_STORE_RQ
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.dul import DULServiceProvider
+
+from certificates import Authority
+from films import DIGITAL
+from node_process import until
+from pneumoscope.pacs import receiver as receiver_module
+from pneumoscope.pacs.audit import AuditLog
+from pneumoscope.pacs.intake import Intake
+from pneumoscope.pacs.queue import Queue
+from pneumoscope.pacs.receiver import Receiver
+from pneumoscope.pacs.settings import NodeSettings, Peer, TlsSettings
+from pneumoscope.pacs.tls import client_context
+
+VERIFICATION = "1.2.840.10008.1.1"
+
+
+@pytest.fixture
+def queue(tmp_path):
+    with contextlib.closing(Queue(tmp_path / "node")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def receiver(tmp_path, queue):
+    """Function that starts a receiver, whose settings are then its attribute `settings`; it is closed afterwards."""
+    opened = []
+
+    def start(**more):
+        told = {"host": "127.0.0.1", "port": 0, "seconds": 5, "peers": (Peer("PACS", "127.0.0.1"),)}
+        settings = NodeSettings(folder=str(tmp_path), **told | more)
+        intake = Intake(queue, log, settings.rules, settings.megabytes * 1_000_000)
+        started = Receiver(settings, intake, log)
+        started.settings = settings
+        opened.append(started)
+        return started
+
+    with AuditLog(tmp_path / "audit.jsonl") as log:
+        yield start
+        for each in opened:
+            assert closes(each)
+
+
+def closes(receiver, seconds=3.0):
+    """Whether a receiver ends in time, once, and leaves no thread that a process would wait for."""
+    if receiver is None or not hasattr(receiver, "settings"):
+        return True
+    del receiver.settings
+    thread = threading.Thread(target=receiver.close, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    left = [each for each in threading.enumerate() if isinstance(each, DULServiceProvider) and each.assoc.is_acceptor]
+    return not thread.is_alive() and not left
+
+
+@contextlib.contextmanager
+def association(receiver, host="127.0.0.1", context=VERIFICATION, syntax=None):
+    settings = receiver.settings
+    entity = AE("PACS")
+    entity.connection_timeout = entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 10
+    entity.add_requested_context(context, syntax)
+    tls = (client_context(settings.tls), host) if settings.tls else None
+    opened = entity.associate(host, receiver.port, ae_title="PNEUMOSCOPE", tls_args=tls)
+    try:
+        yield opened
+        if opened.is_established:
+            opened.release()
+    finally:
+        if opened.is_established:
+            opened.abort()
+        opened.kill()
+        if opened.dul.socket.socket is not None:  # an aborted association leaves it open
+            opened.dul.socket.socket.close()
+
+
+def is_served(receiver, host="127.0.0.1"):
+    with association(receiver, host) as opened:
+        return opened.is_established and opened.send_c_echo().Status == 0
+
+
+@pytest.fixture
+def tls(tmp_path):
+    authority = Authority(tmp_path)
+    return TlsSettings(*map(str, authority.issue("node")), str(authority.file))
+
+
+def connect(receiver, said=b"", source="127.0.0.1"):
+    opened = socket.create_connection(("127.0.0.1", receiver.port), 10, (source, 0))
+    opened.sendall(said)
+    opened.settimeout(10)
+    return opened
+
+
+# The first bytes of TLS's record with a ClientHello of 200 bytes.
+HALF_A_HANDSHAKE = b"\x16\x03\x01\x00\xc8\x01\x00\x00\xc4\x03\x03"
+
+
+@pytest.mark.parametrize(
+    ("encrypted", "said"),
+    [(False, b""), (False, b"\x01\x00\x00\x00"), (True, b""), (True, HALF_A_HANDSHAKE)],
+    ids=["plain", "half a unit", "tls", "half a handshake"],
+)
+def test_connections_that_say_nothing_hold_up_nobody_and_not_the_end(receiver, tls, encrypted, said):
+    started = receiver(tls=tls if encrypted else TlsSettings())
+    with contextlib.ExitStack() as stack:
+        for source in ("127.0.0.1", "127.0.0.2", "127.0.0.1"):
+            stack.enter_context(connect(started, said if source == "127.0.0.1" else b"", source))
+        begun = time.monotonic()
+        answers = []
+        thread = threading.Thread(target=lambda: answers.append(is_served(started)), daemon=True)
+        thread.start()
+        thread.join(10)
+        assert answers == [True]
+        assert time.monotonic() - begun < 3
+        assert closes(started)
+
+
+@pytest.mark.parametrize("said", [b"", HALF_A_HANDSHAKE], ids=["nothing", "half a handshake"])
+def test_a_handshake_that_does_not_end_is_given_up_in_time(receiver, tls, said):
+    started = receiver(tls=tls, seconds=1)
+    with connect(started, said) as opened:
+        begun = time.monotonic()
+        with contextlib.suppress(ConnectionError):
+            while opened.recv(4096):
+                pass
+        assert 0.5 < time.monotonic() - begun < 4
+
+
+def test_by_tls_only_who_shows_a_certificate_is_served(receiver, tls, tmp_path):
+    started = receiver(tls=tls)
+    assert is_served(started)
+    authority = Authority(tmp_path, "another")
+    others = TlsSettings(*map(str, authority.issue("somebody")), tls.authority)
+    plain, started.settings = started.settings, NodeSettings(tls=others)
+    with association(started) as opened:
+        assert not opened.is_established
+    started.settings = NodeSettings()
+    with association(started) as opened:
+        assert not opened.is_established
+    started.settings = plain
+    assert is_served(started)
+
+
+@pytest.mark.parametrize("host", ["::", "127.0.0.1"])
+def test_a_peer_is_known_by_its_ipv4_address_whatever_the_node_listens_on(receiver, host):
+    started = receiver(host=host, peers=(Peer("PACS", "127.0.0.1"),))
+    assert is_served(started)
+    with connect(started, source="127.0.0.2") as opened, contextlib.suppress(ConnectionError):
+        assert opened.recv(1) == b""
+    assert '"127.0.0.2"' in started._audit.path.read_text()
+
+
+def fragments(opened, megabytes):
+    """What a C-STORE of zeros is sent as, once the association's own thread leaves the answer to `answer`."""
+    opened._reactor_checkpoint.clear()
+    while not opened._is_paused:
+        time.sleep(0.001)
+    request, message = C_STORE(), C_STORE_RQ()
+    request.MessageID, request.Priority = 1, 2
+    request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = DIGITAL, "1.2.3"
+    request.DataSet = io.BytesIO(bytes(round(megabytes * 1_000_000)))
+    message.primitive_to_message(request)
+    return list(message.encode_msg(opened.accepted_contexts[0].context_id, 1 << 17))
+
+
+def send(opened, some, pause=0.0):
+    for fragment in some:
+        opened.dul.send_pdu(fragment)
+        time.sleep(pause)
+
+
+def answer(opened):
+    """Status; None where the association has ended."""
+    _, found = opened.dimse.get_msg(block=True)
+    opened._reactor_checkpoint.set()
+    return None if found is None else found.Status
+
+
+def store(opened, megabytes, pause=0.0):
+    send(opened, fragments(opened, megabytes), pause)
+    return answer(opened)
+
+
+def storing(receiver):
+    return association(receiver, context=DIGITAL, syntax=ExplicitVRLittleEndian)
+
+
+def refused(receiver):
+    lines = [json.loads(line) for line in receiver._audit.path.read_text().splitlines()]
+    return [each["reason"] for each in lines if each["event"] == "refused"]
+
+
+@pytest.mark.parametrize("megabytes", [2.1, 3.5, 7.5])
+def test_a_larger_object_gets_a_status_after_which_it_is_not_sent_again(receiver, megabytes):
+    started = receiver(megabytes=2)
+    with storing(started) as opened:
+        assert store(opened, megabytes) == 0xC000
+        assert store(opened, 1.0) == 0xC000, "zeros are no image"
+        assert opened.is_established
+    assert refused(started) == ["too_large", "not_understood"]
+
+
+def test_an_object_of_many_times_the_largest_ends_the_association(receiver):
+    started = receiver(megabytes=2)
+    with storing(started) as opened:
+        assert store(opened, 10.0) is None
+    assert is_served(started)
+
+
+def test_the_rest_of_a_larger_object_comes_in_time_or_not_at_all(receiver):
+    started = receiver(megabytes=1, seconds=2)
+    with storing(started) as opened:
+        assert store(opened, 0.9, pause=0.3) == 0xC000, "a small one may take its time"
+        assert store(opened, 3.9, pause=0.2) is None
+
+
+@contextlib.contextmanager
+def unfinished(receiver, count):
+    """Associations that have each sent nine tenths of an object of nearly the largest size, with the rest."""
+    with contextlib.ExitStack() as stack:
+        opened = []
+        for _ in range(count):
+            each = stack.enter_context(storing(receiver))
+            stack.callback(each.abort)
+            whole = fragments(each, 0.99 * receiver.settings.megabytes)
+            cut = round(0.9 * len(whole))
+            send(each, whole[:cut])
+            opened.append((each, whole[cut:]))
+        yield opened
+
+
+def kept(receiver):
+    """Bytes that the receiver keeps of objects."""
+    messages = [each.dimse.message for each in receiver._entity.active_associations]
+    return sum(each.data_set.tell() for each in messages if each is not None)
+
+
+def test_all_associations_together_keep_no_more_than_eight_of_the_largest(receiver):
+    started = receiver(megabytes=2, associations=16, seconds=20)
+    with unfinished(started, 12) as opened:
+        assert until(lambda: kept(started) > 9_000_000, 5)
+        time.sleep(0.5)
+        assert kept(started) <= 16_000_000
+        with storing(started) as another:
+            assert store(another, 0.4) == 0xC000, "small objects are served meanwhile"
+        for each, rest in opened:
+            send(each, rest)
+        assert [answer(each) for each, _ in opened] == [0xC000] * 12, "who has a place goes on, and then others do"
+        assert refused(started) == ["not_understood"] * 13
+        assert kept(started) == 0
+
+
+def test_a_large_object_that_finds_no_place_in_time_may_be_sent_again(receiver):
+    started = receiver(megabytes=2, associations=16, seconds=4)
+    with unfinished(started, 4) as opened:
+        assert until(lambda: kept(started) > 6_500_000, 5)
+        with storing(started) as another:
+            assert store(another, 1.8) == 0xA700
+        assert refused(started) == ["no_room"]
+        assert until(lambda: len(started._entity.active_associations) == 0, 10), "who stalls loses the place"
+        with storing(started) as another:
+            assert store(another, 1.8) == 0xC000
+        assert refused(started) == ["no_room", "not_understood"]
+        assert len(opened) == 4
+
+
+def test_who_takes_too_long_over_a_large_object_loses_the_place(receiver, monkeypatch):
+    monkeypatch.setattr(receiver_module, "_LARGE_WITHIN", 2)
+    started = receiver(megabytes=2, associations=16, seconds=1)
+    with storing(started) as opened:
+        assert store(opened, 1.9, pause=0.3) is None
+    assert refused(started) == []
+
+
+def test_associations_that_end_in_the_middle_give_back_what_they_hold(receiver):
+    started = receiver(megabytes=2, associations=16)
+    for _ in range(3):
+        with unfinished(started, 4):
+            assert until(lambda: kept(started) > 6_500_000, 5)
+            messages = [each.dimse.message for each in started._entity.active_associations]
+        assert until(lambda: not started._entity.active_associations, 5)
+        assert len(messages) == 4
+        assert not any(each.data_set.getvalue() for each in messages)
+    with storing(started) as another:
+        assert store(another, 1.8) == 0xC000
+    assert refused(started) == ["not_understood"]
+
+
+def test_who_sends_objects_without_waiting_for_answers_is_ended(receiver):
+    started = receiver(megabytes=2)
+    with storing(started) as opened, started._copying:  # the first is not answered meanwhile
+        for _ in range(2):
+            send(opened, fragments(opened, 0.1))
+        begun = time.monotonic()
+        assert answer(opened) is None
+        assert time.monotonic() - begun < 4
+    assert is_served(started)
+
+
+def test_the_end_does_not_wait_for_who_waits_for_a_place(receiver):
+    started = receiver(megabytes=2, associations=16, seconds=60)
+    with unfinished(started, 10):
+        assert until(lambda: kept(started) > 9_000_000, 5)
+        assert closes(started)
