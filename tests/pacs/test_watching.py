@@ -196,7 +196,7 @@ def test_full_disk_leaves_files_where_they_are(folder, film):
     assert take.taken == [film] * 30
 
 
-def test_file_whose_hand_over_fails_does_not_hold_up_others(folder, film):
+def test_files_that_fail_do_not_hold_up_others(folder, film):
     other = film.replace(b"Test^One", b"Test^Two")
     for number in range(12):
         (folder / f"{number:02d}.dcm").write_bytes(film)
@@ -210,13 +210,19 @@ def test_file_whose_hand_over_fails_does_not_hold_up_others(folder, film):
         return ""
 
     watching = FolderWatcher(WatchSettings(str(folder)), take)
-    watching.step()
-    for _ in range(2):  # ten failures end a look, and are not tried again at once
-        with pytest.raises(RuntimeError):
-            watching.step()
-    watching.step()
+    looks(watching)
     assert taken == [other]
     assert len(names(folder)) == 12
+
+
+def test_files_that_all_fail_are_a_failure(folder, film):
+    (folder / "film.dcm").write_bytes(film)
+    watching, take = watcher(folder)
+    take.error = RuntimeError("cannot")
+    watching.step()
+    with pytest.raises(RuntimeError, match="cannot"):
+        watching.step()
+    watching.step()  # not tried again at once
 
 
 def test_file_that_cannot_be_moved_is_not_taken_twice(folder, film):

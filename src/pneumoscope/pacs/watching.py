@@ -27,8 +27,6 @@ _log = logging.getLogger("pneumoscope.pacs")
 _RIGHTS = 0o700
 # A file that is unchanged for so long and yet not whole will not become so.
 _PATIENCE_SECONDS = 60.0
-# A look ends after so many: with a full disk, each of thousands of files would fail.
-_MOST_FAILURES = 10
 # Bytes of the preamble and of the four letters after it.
 _HEAD = 132
 _DESCRIPTION = (
@@ -80,8 +78,8 @@ class WatchSettings:
 class FolderWatcher(Periodic):
     """Look at a folder at intervals; files that are complete are handed over.
 
-    A folder that vanishes or cannot be read, and a full disk, are failures: looks go on, after growing pauses. A file whose hand-over
-    fails stays where it is.
+    A folder that vanishes or cannot be read, and a full disk, are failures: looks go on, after growing pauses. A file that cannot be
+    read or handed over stays where it is, and holds up no other.
 
     Attributes:
         taken: Number of files handed over and accepted.
@@ -93,8 +91,8 @@ class FolderWatcher(Periodic):
 
         Args:
             settings: Folder, and what becomes of its files.
-            take: Function that puts a DICOM file on disk; gives the reason where it is refused, else an empty text. What it
-                raises ends the look, and the file is tried again.
+            take: Function that puts a DICOM file on disk; gives the reason where it is refused, else an empty text. Where it
+                raises, the file is tried again.
         """
         super().__init__("watched folder", settings.every_seconds)
         self.taken, self.refused = 0, 0
@@ -111,7 +109,7 @@ class FolderWatcher(Periodic):
 
         Raises:
             StorageError: The folder cannot be read, or files that were dealt with can be neither deleted nor moved.
-            Exception: The first failure to read or hand over a file; others were tried.
+            Exception: The first failure to read or hand over a file, where none succeeded.
         """
         found = self._versions()
         before = self._seen
@@ -120,21 +118,14 @@ class FolderWatcher(Periodic):
             for name, version in found.items()
         }
         self._later.keep_only(found)
-        failures: list[Exception] = []
-        for name, (version, looks) in self._seen.items():
-            if self.stopping or len(failures) == _MOST_FAILURES:
-                break
-            if name in self._stuck and self._stuck[name][0] == version:
-                self._put_away(name, *self._stuck.pop(name))
-            elif looks and self._later.is_due(name):
-                try:
-                    self._deal_with(name, version, is_late=looks * self.every_seconds >= _PATIENCE_SECONDS)
-                except Exception as error:
-                    self._later.postpone(name)
-                    failures.append(error)
-        self._stuck = {name: entry for name, entry in self._stuck.items() if name in found}
-        if failures:
-            raise failures[0]
+        stuck, self._stuck = self._stuck, {}
+        for name, (version, reason) in stuck.items():
+            if found.get(name) == version:
+                self._put_away(name, version, reason)
+        ready = [
+            name for name, (version, looks) in self._seen.items() if looks and stuck.get(name, (None,))[0] != version
+        ]
+        self._later.try_each(ready, self._deal_with, lambda: self.stopping)
         if self._stuck:
             raise StorageError(
                 f"expected to move or delete {len(self._stuck)} files in the watched folder, could not: correct its rights"
@@ -157,20 +148,22 @@ class FolderWatcher(Periodic):
             ) from error
         return found
 
-    def _deal_with(self, name: str, version: _Version, is_late: bool) -> None:
-        """Hands over, or refuses, one file; leaves it alone while it may still grow."""
+    def _deal_with(self, name: str) -> bool:
+        """Hands over, or refuses, one file; gives False, and leaves it alone, while it may still grow."""
+        version, looks = self._seen[name]
         content, reason = self._read(name, version)
         if content is not None and _is_whole(content):
             reason = self._take(content)
-        elif content is not None and is_late:
+        elif content is not None and looks * self.every_seconds >= _PATIENCE_SECONDS:
             reason = "expected a whole DICOM image, found one that is cut short or has no pixels: send it again"
         elif not reason:
-            return
+            return False
         if reason:
             self.refused += 1
         else:
             self.taken += 1
         self._put_away(name, version, reason)
+        return True
 
     def _read(self, name: str, version: _Version) -> tuple[bytes | None, str]:
         """Bytes of a file, and the reason why it is refused; neither where it changed meanwhile."""
