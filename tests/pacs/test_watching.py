@@ -3,6 +3,7 @@ import io
 import os
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from pydicom import dcmread
@@ -237,6 +238,78 @@ def test_file_that_cannot_be_moved_is_not_taken_twice(folder, film):
     watching.step()
     assert names(folder / "done") == ["film.dcm"]
     assert take.taken == [film]
+
+
+@pytest.mark.parametrize("taken", ["delete", "keep"])
+@pytest.mark.parametrize("reason", ["", "not for us"])
+def test_file_that_takes_the_name_of_another_during_its_hand_over_is_taken_too(folder, film, taken, reason):
+    other, contents = film.replace(b"Test^One", b"Test^Two"), []
+
+    def take(content):
+        contents.append(content)
+        if content == film:
+            (folder / ".next").write_bytes(other)
+            (folder / ".next").rename(folder / "export.dcm")
+        return reason
+
+    (folder / "export.dcm").write_bytes(film)
+    watching = FolderWatcher(WatchSettings(str(folder), taken), take)
+    looks(watching, 5)
+    assert contents == [film, other]
+
+
+def test_file_that_takes_the_name_of_another_at_the_last_moment_is_taken_too(folder, film, monkeypatch):
+    other, rename = film.replace(b"Test^One", b"Test^Two"), Path.rename
+
+    def late(path, target):
+        if path.name == "export.dcm":
+            monkeypatch.undo()
+            path.unlink()
+            path.write_bytes(other)
+        return rename(path, target)
+
+    (folder / "export.dcm").write_bytes(film)
+    watching, take = watcher(folder)
+    watching.step()
+    monkeypatch.setattr(Path, "rename", late)
+    looks(watching, 4)
+    assert take.taken == [film, other]
+    assert names(folder) == []
+
+
+def test_file_that_a_killed_process_was_about_to_delete_is_not_lost(folder, film, monkeypatch):
+    (folder / "film.dcm").write_bytes(film)
+    watching, _ = watcher(folder)
+
+    def killed(path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "unlink", killed)
+    with pytest.raises(KeyboardInterrupt):
+        looks(watching)
+    monkeypatch.undo()
+    after, take = watcher(folder)
+    looks(after)
+    assert take.taken == [film]
+    assert names(folder) == []
+
+
+def test_file_that_cannot_be_deleted_is_not_taken_twice(folder, film, monkeypatch):
+    (folder / "film.dcm").write_bytes(film)
+    watching, take = watcher(folder)
+
+    def fails(path):
+        raise OSError(errno.EIO, "Input/output error")
+
+    watching.step()
+    monkeypatch.setattr(Path, "unlink", fails)
+    for _ in range(3):
+        with pytest.raises(StorageError, match=r"move or delete 1 files"):
+            watching.step()
+    monkeypatch.undo()
+    looks(watching)
+    assert take.taken == [film]
+    assert names(folder) == []
 
 
 def test_folder_that_vanishes_is_waited_for(folder, film):

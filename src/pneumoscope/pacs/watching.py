@@ -5,11 +5,13 @@
     folder/refused/   files that were not, each with the reason in a .txt file beside it
 
 A file is complete when two looks find it unchanged and it holds what its header announces. Where no look finds it complete for a
-minute, it is refused. Neither errors nor log lines have the names of files, which may be patients'.
+minute, it is refused. A file that was taken is renamed before it is deleted or moved: what others put in its place meanwhile is a file
+of its own. Neither errors nor log lines have the names of files, which may be patients'.
 """
 
 import logging
 import os
+import secrets
 import stat
 from collections.abc import Callable
 from contextlib import suppress
@@ -27,6 +29,9 @@ _log = logging.getLogger("pneumoscope.pacs")
 _RIGHTS = 0o700
 # A file that is unchanged for so long and yet not whole will not become so.
 _PATIENCE_SECONDS = 60.0
+# Begins the names of files that were dealt with, until they are deleted or moved. They are listed as others are: one that a killed
+# process leaves, or that is another file after all, is taken.
+_CLAIM = ".pneumoscope-"
 # Bytes of the preamble and of the four letters after it.
 _HEAD = 132
 _DESCRIPTION = (
@@ -137,7 +142,8 @@ class FolderWatcher(Periodic):
         try:
             with os.scandir(self._folder) as entries:
                 for entry in entries:
-                    if entry.name.startswith(".") or entry.is_dir(follow_symlinks=False):
+                    is_hidden = entry.name.startswith(".") and not entry.name.startswith(_CLAIM)
+                    if is_hidden or entry.is_dir(follow_symlinks=False):
                         continue
                     with suppress(FileNotFoundError):
                         status = entry.stat(follow_symlinks=False)
@@ -164,6 +170,11 @@ class FolderWatcher(Periodic):
             self.taken += 1
         self._put_away(name, version, reason)
         return True
+
+    def _made(self, name: str) -> Path:
+        folder = self._folder / name
+        folder.mkdir(mode=_RIGHTS, exist_ok=True)
+        return folder
 
     def _read(self, name: str, version: _Version) -> tuple[bytes | None, str]:
         """Bytes of a file, and the reason why it is refused; neither where it changed meanwhile."""
@@ -193,19 +204,23 @@ class FolderWatcher(Periodic):
 
     def _put_away(self, name: str, version: _Version, reason: str) -> None:
         """Deletes or moves a file that was dealt with; the reason lies beside one that was refused."""
-        path = self._folder / name
+        path, claim = self._folder / name, self._folder / f"{_CLAIM}{secrets.token_hex(8)}"
+        is_deleted = not reason and self._settings.taken == "delete"
         try:
-            if not reason and self._settings.taken == "delete":
-                path.unlink()
+            target = claim if is_deleted else _free(self._made("refused" if reason else "done"), name)
+            if _version(path.lstat()) != version:
                 return
-            folder = self._folder / ("refused" if reason else "done")
-            folder.mkdir(mode=_RIGHTS, exist_ok=True)
-            target = _free(folder, name)
-            path.rename(target)
+            path.rename(claim)
+            if _version(claim.lstat()) != version:
+                return
+            if is_deleted:
+                claim.unlink()
+            else:
+                claim.rename(target)
         except FileNotFoundError:
             return
         except OSError:
-            self._stuck[name] = version, reason
+            self._stuck[claim.name if claim.exists() else name] = version, reason
             return
         if reason:
             try:
