@@ -102,6 +102,35 @@ def test_an_image_that_is_sent_again_is_answered_again_once(queue):
     assert queue.counts()["waiting"] == 1
 
 
+def test_an_image_that_nobody_sent_is_kept_only_where_it_is_unknown(queue):
+    assert queue.add(b"found", arrival(), if_unknown=True)
+    assert not queue.add(b"found again", arrival(), if_unknown=True), "it waits"
+    [image] = queue.waiting(10)
+    assert image.file.read_bytes() == b"found"
+    answer(queue, image, [])
+    assert not queue.add(b"found again", arrival(), if_unknown=True), "it is answered"
+    assert queue.waiting(10) == []
+    assert files(queue) == []
+    assert queue.add(b"sent", arrival()), "whoever sends it misses the answer"
+
+
+def test_what_was_left_out_or_dropped_is_known_for_its_time(queue, clock):
+    queue.leave_out("1.2.1")
+    queue.failed(added(queue, 2), "why", 1)
+    queue.drop([image.id for image, _ in queue.dead()])
+    for number in (1, 2):
+        assert queue.is_known(f"1.2.{number}")
+        assert not queue.add(b"found", arrival(number), if_unknown=True)
+    assert not queue.is_known("1.2.3")
+    clock.now += 9 * 86400
+    queue.forget(10)
+    assert queue.is_known("1.2.1")
+    queue.forget(8)
+    assert not queue.is_known("1.2.1")
+    assert not queue.is_known("1.2.2")
+    assert queue.add(b"sent", arrival(1))
+
+
 def test_pauses_grow_and_after_so_many_tries_an_image_is_set_aside_until_it_is_replayed(queue, clock):
     added(queue)
     pauses = []

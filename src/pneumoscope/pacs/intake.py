@@ -79,6 +79,9 @@ class Intake:
                 )
             arrival, action = self._routed(content, sender)
             sop_uid = arrival.sop_uid
+            # What is found, rather than sent, is found again at each start.
+            if action is not Action.ANALYSE and sender == DICOMWEB:
+                self._queue.leave_out(sop_uid)
             if action is Action.REFUSE:
                 raise RefusedError(Refusal.BY_RULE, "expected what the node's rules are for, found another object")
             if action is Action.ACCEPT:
@@ -129,7 +132,7 @@ class Intake:
 
     def _keep(self, content: bytes, arrival: Arrival) -> None:
         try:
-            self._queue.add(content, arrival)
+            self._queue.add(content, arrival, if_unknown=arrival.sender == DICOMWEB)
         except (OSError, sqlite3.Error) as error:
             raise RefusedError(Refusal.NO_ROOM, f"expected room for an object, found: {error}") from error
 

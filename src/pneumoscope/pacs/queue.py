@@ -66,6 +66,7 @@ CREATE TABLE IF NOT EXISTS deliveries (
     error TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (image, destination)
 );
+CREATE TABLE IF NOT EXISTS left_out (sop_uid TEXT PRIMARY KEY, since TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS counts (name TEXT PRIMARY KEY, number INTEGER NOT NULL);
 """
 
@@ -244,10 +245,15 @@ class Queue:
             self._changes += 1
             self._changed.notify_all()
 
-    def add(self, content: bytes, arrival: Arrival) -> bool:
+    def add(self, content: bytes, arrival: Arrival, if_unknown: bool = False) -> bool:
         """Keep an image; on return it is on disk. Gives False where its answers are on their way already.
 
         An image that was answered before is answered again: whoever sends it again misses the answer.
+
+        Args:
+            content: Bytes of the DICOM file.
+            arrival: What is kept of the image beside them.
+            if_unknown: Whether to keep it only where `is_known` says no, for images that nobody sent.
 
         Raises:
             OSError: The disk is full, or the like; nothing is kept.
@@ -260,7 +266,7 @@ class Queue:
                 row = connection.execute(
                     "SELECT id, state, file FROM images WHERE sop_uid = ?", (arrival.sop_uid,)
                 ).fetchone()
-                if row and row[1] == State.ANSWERED:
+                if (row and row[1] == State.ANSWERED) or (if_unknown and self.is_known(arrival.sop_uid)):
                     unused, is_new = file, False
                 else:
                     unused, is_new = (row[2] if row else ""), True
@@ -315,9 +321,19 @@ class Queue:
                 (self._files / file).with_suffix(f".{kind}").unlink(missing_ok=True)
 
     def is_known(self, sop_uid: str) -> bool:
-        """Whether an image of this SOP Instance UID was taken before."""
+        """Whether an image of this SOP Instance UID was taken before, or left out or dropped."""
         with self._lock:
-            return bool(self._connection.execute("SELECT 1 FROM images WHERE sop_uid = ?", (sop_uid,)).fetchone())
+            return bool(
+                self._connection.execute(
+                    "SELECT 1 FROM images WHERE sop_uid = ?1 UNION SELECT 1 FROM left_out WHERE sop_uid = ?1",
+                    (sop_uid,),
+                ).fetchone()
+            )
+
+    def leave_out(self, sop_uid: str) -> None:
+        """Have an image known that is not for the detector, so that it is not fetched again; whoever sends it can still have it kept."""
+        with self._transaction() as connection:
+            connection.execute("INSERT OR REPLACE INTO left_out VALUES (?, ?)", (sop_uid, self._now()))
 
     def waiting(self, most: int, but: Sequence[int] = ()) -> list[QueuedImage]:
         """Images to analyse now, the oldest first, without those of some numbers."""
@@ -445,15 +461,20 @@ class Queue:
         """Give up images that were set aside, with their files; gives how many."""
         wanted = {image.id: image for image, _ in self.dead() if image.id in set(numbers)}
         with self._transaction() as connection:
+            connection.executemany(
+                "INSERT OR REPLACE INTO left_out VALUES (?, ?)",
+                [(image.sop_uid, self._now()) for image in wanted.values()],
+            )
             connection.executemany("DELETE FROM images WHERE id = ?", [(number,) for number in wanted])
         for image in wanted.values():
             self._delete_files(image.file.name)
         return len(wanted)
 
     def forget(self, days: float) -> int:
-        """Delete the records of images that were delivered longer ago; gives how many."""
+        """Delete the records of images that were delivered longer ago; gives how many. Those left out are forgotten as well."""
         before = self._time(self._clock() - 86400 * days)
         with self._transaction() as connection:
+            connection.execute("DELETE FROM left_out WHERE since < ?", (before,))
             return connection.execute(
                 "DELETE FROM images WHERE state = 'delivered' AND delivered < ?", (before,)
             ).rowcount
