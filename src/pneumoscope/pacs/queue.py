@@ -31,6 +31,8 @@ from pneumoscope.pacs.settings import ANSWERS
 _FOLDER_RIGHTS, _FILE_RIGHTS = 0o700, 0o600
 # Pauses between tries grow from the first to the longest, seconds.
 FIRST_PAUSE, LONGEST_PAUSE = 2.0, 600.0
+# A node may be switched off over nights and weekends: its clock has not jumped then. Seconds.
+_LONGEST_AWAY = 7 * 86400.0
 _SETUP = """
 PRAGMA journal_mode=WAL;
 PRAGMA synchronous=FULL;
@@ -68,6 +70,7 @@ CREATE TABLE IF NOT EXISTS deliveries (
 );
 CREATE TABLE IF NOT EXISTS left_out (sop_uid TEXT PRIMARY KEY, since TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS counts (name TEXT PRIMARY KEY, number INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS forgetting (only INTEGER PRIMARY KEY, last REAL NOT NULL, resume REAL NOT NULL);
 """
 
 
@@ -214,6 +217,7 @@ class Queue:
             os.close(os.open(path, os.O_CREAT | os.O_WRONLY, _FILE_RIGHTS))
             self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
             self._connection.executescript(_SETUP)
+            self._connection.execute("INSERT OR IGNORE INTO forgetting VALUES (1, ?, 0)", (clock(),))
         except (OSError, sqlite3.Error) as error:
             raise ConfigError(f"expected a folder for the node at {folder}, found: {error}: name another") from error
 
@@ -252,7 +256,7 @@ class Queue:
 
         Args:
             content: Bytes of the DICOM file.
-            arrival: What is kept of the image beside them.
+            arrival: Identifiers and sender of the image.
             if_unknown: Whether to keep it only where `is_known` says no, for images that nobody sent.
 
         Raises:
@@ -471,9 +475,20 @@ class Queue:
         return len(wanted)
 
     def forget(self, days: float) -> int:
-        """Delete the records of images that were delivered longer ago; gives how many. Those left out are forgotten as well."""
-        before = self._time(self._clock() - 86400 * days)
+        """Delete the records of images that were delivered longer ago; gives how many. Those left out are forgotten as well.
+
+        Where the clock has moved by more than half of the days since the last call, a week at least, in either direction, it was put
+        right, or wrong: no time of a record can be trusted. Then nothing is deleted until the days have passed once more.
+        """
+        now, seconds = self._clock(), 86400 * days
+        before = self._time(now - seconds)
         with self._transaction() as connection:
+            last, resume = connection.execute("SELECT last, resume FROM forgetting").fetchone()
+            if abs(now - last) > max(seconds / 2, _LONGEST_AWAY):
+                resume = now + seconds
+            connection.execute("UPDATE forgetting SET last = ?, resume = ?", (now, resume))
+            if now < resume:
+                return 0
             connection.execute("DELETE FROM left_out WHERE since < ?", (before,))
             return connection.execute(
                 "DELETE FROM images WHERE state = 'delivered' AND delivered < ?", (before,)
