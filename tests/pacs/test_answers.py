@@ -7,7 +7,7 @@ import subprocess
 import warnings
 from copy import copy
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone
 
 import numpy as np
 import pydicom

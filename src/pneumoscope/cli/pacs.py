@@ -57,8 +57,10 @@ def start(
 def _whereto(settings: "NodeSettings") -> str:
     if settings.silent:
         return f"Answers stay in {settings.folder}."
-    names = ", ".join(peer.ae_title for peer in settings.peers if peer.port)
-    return f"Answers go to {names}."
+    names = [peer.ae_title for peer in settings.peers if peer.port]
+    if settings.dicomweb and settings.dicomweb.answers:
+        names.append(settings.dicomweb.url)
+    return f"Answers go to {', '.join(names)}."
 
 
 def _check(settings: "NodeSettings") -> None:
