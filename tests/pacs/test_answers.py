@@ -7,7 +7,7 @@ import subprocess
 import warnings
 from copy import copy
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone
 
 import numpy as np
 import pydicom
@@ -278,7 +278,8 @@ def test_times_are_at_the_offset_of_the_header(header, predicted, manifest):
     plain = answers_of(header, pneumonia(predicted), manifest)
     stated = answers_of(_with(header, TimezoneOffsetFromUTC="-0330"), pneumonia(predicted), manifest)
     for dataset in plain.values():
-        assert (dataset.TimezoneOffsetFromUTC, dataset.InstanceCreationDate) == ("+0100", "20260304")
+        assert "TimezoneOffsetFromUTC" not in dataset, "it would say of the study's time what the image does not"
+        assert (dataset.InstanceCreationDate, dataset.InstanceCreationTime) == ("20260304", "233015")
     for dataset in stated.values():
         assert (dataset.TimezoneOffsetFromUTC, dataset.InstanceCreationTime) == ("-0330", "190015")
     assert (stated["sr"].ContentDate, stated["sr"].ContentTime) == ("20260304", "190015")
@@ -579,7 +580,8 @@ def test_report_of_another_device_is_refused(header, predicted, manifest):
 
 
 def test_times_in_utc_are_written_so(header, predicted, manifest):
-    answer = answers_of(header, pneumonia(predicted), manifest, made=MADE.astimezone(UTC))["sr"]
+    stated = _with(header, TimezoneOffsetFromUTC="+0000")
+    answer = answers_of(stated, pneumonia(predicted), manifest)["sr"]
     assert (answer.TimezoneOffsetFromUTC, answer.ContentTime) == ("+0000", "223015")
 
 

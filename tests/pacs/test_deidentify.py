@@ -301,6 +301,59 @@ def test_what_is_no_dicom_file_or_damaged_is_left_out(tmp_path):
     assert (again.written, again.left_out[0][1]) == (1, "the same SOP Instance UID as a file before it")
 
 
+@pytest.mark.parametrize("syntax", [pydicom.uid.ExplicitVRLittleEndian, pydicom.uid.ExplicitVRBigEndian])
+@pytest.mark.parametrize("signed", [0, 1])
+@pytest.mark.parametrize("high", [11, 13])
+def test_overlay_among_the_bits_of_pixels_is_cleared(tmp_path, syntax, signed, high):
+    """Twelve bits of sixteen: what is above and below them goes, the values stay."""
+    rng, shift = np.random.default_rng(5), high - 11
+    values = rng.integers(-2048, 2048, (16, 16)) if signed else rng.integers(0, 4096, (16, 16))
+    order = "<" if syntax.is_little_endian else ">"
+    unused = 0xFFFF & ~(0xFFF << shift)
+    noisy = ((values & 0xFFF) << shift) | (rng.integers(0, 1 << 16, (16, 16)) & unused)
+    dataset = image(PixelData=noisy.astype(f"{order}u2").tobytes())
+    dataset.Rows = dataset.Columns = 16
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 12, high, signed
+    dataset["PixelData"].VR = "OW"
+    dataset.file_meta.TransferSyntaxUID = syntax
+    path = tmp_path / "in" / "image.dcm"
+    path.parent.mkdir()
+    pydicom.dcmwrite(path, dataset, implicit_vr=False, little_endian=syntax.is_little_endian, enforce_file_format=True)
+    assert deidentify([path], tmp_path / "out").left_out == ()
+    [copy] = copies(tmp_path / "out")
+    found = np.frombuffer(copy.PixelData, f"{order}{'i' if signed else 'u'}2").reshape(16, 16)
+    assert np.array_equal(found, values << shift)
+
+
+def test_what_may_have_an_overlay_among_compressed_bits_is_left_out(tmp_path):
+    def compressed(number, syntax, stored=12, position=None):
+        dataset = image(number, PixelData=encapsulate([b"\xff\xd8\xff\xd9"]))
+        dataset["PixelData"].is_undefined_length = True
+        dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, stored, stored - 1
+        dataset.file_meta.TransferSyntaxUID = syntax
+        if position is not None:
+            dataset.add_new(0x60020102, "US", position)
+        return dataset
+
+    lossless, rle = pydicom.uid.JPEGLosslessSV1, pydicom.uid.RLELossless
+    source = put(
+        tmp_path / "in",
+        a=compressed(1, rle),
+        b=compressed(2, lossless, position=12),
+        c=compressed(3, lossless, position=0),
+        d=compressed(4, rle, stored=16),
+        e=image(5, BitsStored=None),
+        f=image(6, HighBit=20),
+    )
+    done = deidentify([source], tmp_path / "out")
+    assert {(Path(path).name, why) for path, why in done.left_out} == {
+        ("a.dcm", "compressed pixels that may have an overlay among their bits"),
+        ("b.dcm", "compressed pixels that may have an overlay among their bits"),
+        ("e.dcm", "pixels whose bits the header does not describe"),
+        ("f.dcm", "pixels whose bits the header does not describe"),
+    }
+
+
 def test_name_in_compressed_pixels_is_found(tmp_path):
     """A comment in a JPEG stream is no element: the copy is not written."""
     stream = b"\xff\xd8\xff\xfe\x00\x14Marguerite Fenwick\xff\xd9"

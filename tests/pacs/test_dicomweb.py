@@ -522,13 +522,21 @@ def test_poller_is_not_held_up_by_an_instance_that_fails(server, film):
     server.answers[WADO] = related(film)
     queue = Queue()
     poller = polling(server, queue, every_seconds=60.0)
-    with pytest.raises(StorageError):
-        poller.step()
-    assert queue.contents == []
-    poller.step()
     poller.step()
     assert queue.contents == [film]
+    poller.step()
+    poller.step()
     assert sum("studies" in request.path for request in server.requests) == 3
+    poller.stop()
+
+
+def test_poller_reports_that_all_instances_fail(server, film):
+    server.answers[QIDO] = listing(record("1.2.3"), record("1.2.4"))
+    server.answers[WADO] = server.answers[WADO.replace("1.2.3", "1.2.4")] = (403, {}, b"")
+    poller = polling(server, Queue(), every_seconds=60.0)
+    with pytest.raises(StorageError, match="found status 403"):
+        poller.step()
+    assert sum("studies" in request.path for request in server.requests) == 2
     poller.stop()
 
 

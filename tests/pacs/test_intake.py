@@ -7,7 +7,7 @@ import pytest
 from dicom_objects import written
 from films import ROOT, film, pictures
 from pneumoscope.errors import StorageError
-from pneumoscope.pacs import FOLDER, MANUFACTURER
+from pneumoscope.pacs import DICOMWEB, FOLDER, MANUFACTURER
 from pneumoscope.pacs.audit import AuditLog, sop_hash
 from pneumoscope.pacs.intake import Intake, Refusal, RefusedError
 from pneumoscope.pacs.queue import Queue
@@ -59,6 +59,21 @@ def test_what_is_not_for_us_is_acknowledged_and_not_kept(intake, queue, log, att
     assert queue.waiting(10) == []
     assert queue.counts()["ignored"] == 1
     assert [event for event, *_ in lines(log)] == ["ignored"]
+
+
+@pytest.mark.parametrize("attributes", [{"BodyPartExamined": "HAND"}, {"Modality": "CT"}], ids=["ignored", "refused"])
+def test_what_is_found_and_not_for_us_is_not_fetched_again(intake, queue, attributes):
+    intake.take_from(FOLDER)(content(**attributes))
+    assert not queue.is_known(f"{ROOT}.3.1"), "rules may tell senders apart"
+    intake.take_from(DICOMWEB)(content(**attributes))
+    assert queue.is_known(f"{ROOT}.3.1")
+
+
+def test_an_image_that_is_sent_while_it_is_fetched_is_kept_once(intake, queue):
+    intake.take(content(), "PACS")
+    [image] = queue.waiting(10)
+    assert intake.take_from(DICOMWEB)(content()) == ""
+    assert [(each.id, each.sender) for each in queue.waiting(10)] == [(image.id, "PACS")]
 
 
 @pytest.mark.parametrize(

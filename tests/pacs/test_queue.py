@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import time
+from contextlib import closing
 
 import pytest
 
@@ -102,6 +103,36 @@ def test_an_image_that_is_sent_again_is_answered_again_once(queue):
     assert queue.counts()["waiting"] == 1
 
 
+def test_an_image_that_nobody_sent_is_kept_only_where_it_is_unknown(queue):
+    assert queue.add(b"found", arrival(), if_unknown=True)
+    assert not queue.add(b"found again", arrival(), if_unknown=True), "it waits"
+    [image] = queue.waiting(10)
+    assert image.file.read_bytes() == b"found"
+    answer(queue, image, [])
+    assert not queue.add(b"found again", arrival(), if_unknown=True), "it is answered"
+    assert queue.waiting(10) == []
+    assert files(queue) == []
+    assert queue.add(b"sent", arrival()), "whoever sends it misses the answer"
+
+
+def test_what_was_left_out_or_dropped_is_known_for_its_time(queue, clock):
+    queue.leave_out("1.2.1")
+    queue.failed(added(queue, 2), "why", 1)
+    queue.drop([image.id for image, _ in queue.dead()])
+    for number in (1, 2):
+        assert queue.is_known(f"1.2.{number}")
+        assert not queue.add(b"found", arrival(number), if_unknown=True)
+    assert not queue.is_known("1.2.3")
+    for _ in range(3):
+        clock.now += 3 * 86400
+        queue.forget(10)
+    assert queue.is_known("1.2.1")
+    queue.forget(8)
+    assert not queue.is_known("1.2.1")
+    assert not queue.is_known("1.2.2")
+    assert queue.add(b"sent", arrival(1))
+
+
 def test_pauses_grow_and_after_so_many_tries_an_image_is_set_aside_until_it_is_replayed(queue, clock):
     added(queue)
     pauses = []
@@ -188,11 +219,44 @@ def test_answers_that_were_lost_are_made_again(queue):
 def test_records_are_forgotten_after_their_time_and_images_on_their_way_are_not(queue, clock):
     answer(queue, added(queue, 1), [])
     added(queue, 2)
-    clock.now += 9 * 86400
+    for _ in range(8):
+        clock.now += 86400
+        assert queue.forget(8) == 0
+    clock.now += 86400
     answer(queue, added(queue, 3), [])
     assert queue.forget(8) == 1
     assert [record["sop_uid"] for record in queue.answers()] == ["1.2.3"]
     assert queue.counts()["waiting"] == 1
+
+
+@pytest.mark.parametrize("jumps", [(19_000,), (400,), (400, -400), (-19_000, 19_000)], ids=str)
+def test_a_clock_that_is_put_right_or_wrong_erases_nothing(tmp_path, clock, jumps):
+    """Days by which it jumps; a record is made before, and one after each jump."""
+    with closing(Queue(tmp_path, clock)) as queue:
+        answer(queue, added(queue), [])
+        for number, days in enumerate(jumps, 2):
+            clock.now += 86400 * days
+            answer(queue, added(queue, number), [])
+            for _ in range(100):
+                clock.now += 86400
+                assert queue.forget(365) == 0
+    with closing(Queue(tmp_path, clock)) as queue:
+        for _ in range(26):
+            assert len(list(queue.answers())) == len(jumps) + 1
+            clock.now += 10 * 86400
+            queue.forget(365)
+        for _ in range(40):
+            clock.now += 10 * 86400
+            queue.forget(365)
+        assert list(queue.answers()) == [], "once it is right they are forgotten, twice the time later at most"
+
+
+def test_a_node_that_is_off_at_night_and_at_weekends_forgets(queue, clock):
+    answer(queue, added(queue), [])
+    for hours in (14, 10, 62):
+        clock.now += 3600 * hours
+        queue.forget(1)
+    assert list(queue.answers()) == []
 
 
 def test_a_full_disk_keeps_nothing_half(queue, monkeypatch):

@@ -3,6 +3,7 @@ import io
 import os
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from pydicom import dcmread
@@ -196,7 +197,7 @@ def test_full_disk_leaves_files_where_they_are(folder, film):
     assert take.taken == [film] * 30
 
 
-def test_file_whose_hand_over_fails_does_not_hold_up_others(folder, film):
+def test_files_that_fail_do_not_hold_up_others(folder, film):
     other = film.replace(b"Test^One", b"Test^Two")
     for number in range(12):
         (folder / f"{number:02d}.dcm").write_bytes(film)
@@ -210,13 +211,19 @@ def test_file_whose_hand_over_fails_does_not_hold_up_others(folder, film):
         return ""
 
     watching = FolderWatcher(WatchSettings(str(folder)), take)
-    watching.step()
-    for _ in range(2):  # ten failures end a look, and are not tried again at once
-        with pytest.raises(RuntimeError):
-            watching.step()
-    watching.step()
+    looks(watching)
     assert taken == [other]
     assert len(names(folder)) == 12
+
+
+def test_files_that_all_fail_are_a_failure(folder, film):
+    (folder / "film.dcm").write_bytes(film)
+    watching, take = watcher(folder)
+    take.error = RuntimeError("cannot")
+    watching.step()
+    with pytest.raises(RuntimeError, match="cannot"):
+        watching.step()
+    watching.step()  # not tried again at once
 
 
 def test_file_that_cannot_be_moved_is_not_taken_twice(folder, film):
@@ -231,6 +238,78 @@ def test_file_that_cannot_be_moved_is_not_taken_twice(folder, film):
     watching.step()
     assert names(folder / "done") == ["film.dcm"]
     assert take.taken == [film]
+
+
+@pytest.mark.parametrize("taken", ["delete", "keep"])
+@pytest.mark.parametrize("reason", ["", "not for us"])
+def test_file_that_takes_the_name_of_another_during_its_hand_over_is_taken_too(folder, film, taken, reason):
+    other, contents = film.replace(b"Test^One", b"Test^Two"), []
+
+    def take(content):
+        contents.append(content)
+        if content == film:
+            (folder / ".next").write_bytes(other)
+            (folder / ".next").rename(folder / "export.dcm")
+        return reason
+
+    (folder / "export.dcm").write_bytes(film)
+    watching = FolderWatcher(WatchSettings(str(folder), taken), take)
+    looks(watching, 5)
+    assert contents == [film, other]
+
+
+def test_file_that_takes_the_name_of_another_at_the_last_moment_is_taken_too(folder, film, monkeypatch):
+    other, rename = film.replace(b"Test^One", b"Test^Two"), Path.rename
+
+    def late(path, target):
+        if path.name == "export.dcm":
+            monkeypatch.undo()
+            path.unlink()
+            path.write_bytes(other)
+        return rename(path, target)
+
+    (folder / "export.dcm").write_bytes(film)
+    watching, take = watcher(folder)
+    watching.step()
+    monkeypatch.setattr(Path, "rename", late)
+    looks(watching, 4)
+    assert take.taken == [film, other]
+    assert names(folder) == []
+
+
+def test_file_that_a_killed_process_was_about_to_delete_is_not_lost(folder, film, monkeypatch):
+    (folder / "film.dcm").write_bytes(film)
+    watching, _ = watcher(folder)
+
+    def killed(path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "unlink", killed)
+    with pytest.raises(KeyboardInterrupt):
+        looks(watching)
+    monkeypatch.undo()
+    after, take = watcher(folder)
+    looks(after)
+    assert take.taken == [film]
+    assert names(folder) == []
+
+
+def test_file_that_cannot_be_deleted_is_not_taken_twice(folder, film, monkeypatch):
+    (folder / "film.dcm").write_bytes(film)
+    watching, take = watcher(folder)
+
+    def fails(path):
+        raise OSError(errno.EIO, "Input/output error")
+
+    watching.step()
+    monkeypatch.setattr(Path, "unlink", fails)
+    for _ in range(3):
+        with pytest.raises(StorageError, match=r"move or delete 1 files"):
+            watching.step()
+    monkeypatch.undo()
+    looks(watching)
+    assert take.taken == [film]
+    assert names(folder) == []
 
 
 def test_folder_that_vanishes_is_waited_for(folder, film):

@@ -109,6 +109,18 @@ def test_the_containers_have_no_rights_and_the_network_sees_none_of_them():
     assert yaml.safe_load((DEPLOY / "compose.yaml").read_text())["networks"]["pacs"] == {"internal": True}
 
 
+def test_prediction_processes_are_as_many_as_the_limits_allow_whatever_the_machine_has():
+    command, node = services()["service"]["command"], read_settings(DEPLOY / "node.toml")
+    assert int(command[command.index("--workers") + 1]) == services()["service"]["cpus"]
+    assert node.workers == services()["node"]["cpus"]
+    assert re.search(r"^ExecStart=.* --workers \d", (DEPLOY / "pneumoscope.service").read_text(), re.MULTILINE)
+    assert f"workers = {node.workers}" in (DEPLOY / "pneumoscope-node.service").read_text()
+
+
+def test_containers_are_in_the_time_zone_of_the_pacs():
+    assert {service["environment"]["TZ"] for service in services().values()} == {"${TZ:-Etc/UTC}"}
+
+
 def test_node_and_pacs_in_the_containers_know_each_other():
     node, pacs = read_settings(DEPLOY / "node.toml"), json.loads((DEPLOY / "orthanc.json").read_text())
     peers = {peer.ae_title: peer for peer in node.peers}

@@ -37,6 +37,7 @@ from pneumoscope.data.ages import age_on
 from pneumoscope.data.image_files import DICOM, HEAD, format_of
 from pneumoscope.errors import DataError, InputError, PneumoscopeError, listed
 from pneumoscope.files import atomic_write
+from pneumoscope.pacs.unused_bits import clear_unused_bits
 
 # Characters of a secret: one that is guessed gives the identifiers back to who has a list of them.
 _SHORTEST_SECRET = 16
@@ -247,6 +248,8 @@ def _copy_of(path: Path, secret: str, include_burnt_in: bool) -> _Copy:
             warnings.simplefilter("ignore")
             original = pydicom.dcmread(io.BytesIO(content), force=True)
             _check_kind(original, include_burnt_in)
+            if reason := clear_unused_bits(original):
+                raise _LeftOut(reason)
             identity = _identity_of(original)
             dataset = _deidentified(original, secret)
             written = _written(dataset)

@@ -302,8 +302,8 @@ class DicomWeb:
 class Poller(Periodic):
     """Search for new images at intervals, each of which is retrieved and handed over.
 
-    What cannot be retrieved is tried again after growing pauses, and holds up nothing else. What `take` refuses is left alone until
-    the next start. Answers of this project are never handed over.
+    What cannot be retrieved or handed over is tried again after growing pauses, and holds up nothing else. What `take` refuses is
+    left alone until the next start. Answers of this project are never handed over.
 
     Attributes:
         taken: Number of images handed over and accepted.
@@ -316,8 +316,8 @@ class Poller(Periodic):
         Args:
             client: Server; its own, since `stop` closes it.
             known: Function that says of a SOP Instance UID whether the image was taken before.
-            take: Function that puts a DICOM file on disk; gives the reason where it is refused, else an empty text. What it
-                raises ends the search, and the image is tried again.
+            take: Function that puts a DICOM file on disk; gives the reason where it is refused, else an empty text. Where it
+                raises, the image is tried again.
         """
         super().__init__("DICOMweb", client.settings.every_seconds)
         self.taken, self.refused = 0, 0
@@ -336,40 +336,33 @@ class Poller(Periodic):
         Raises:
             StorageError: The server is not reached, or breaks off.
             DataError: The list is none.
+            Exception: The first failure to retrieve an image or hand it over, where none succeeded.
         """
         instances = {each.uid: each for each in self._client.find()}
         self._later.keep_only(instances)
-        for uid, instance in instances.items():
-            if self.stopping:
-                return
-            if self._later.is_due(uid) and not self._known(uid):
-                self._hand_over(instance)
+        self._later.try_each(instances, lambda uid: self._hand_over(instances[uid]), lambda: self.stopping)
 
-    def _hand_over(self, instance: Instance) -> None:
+    def _hand_over(self, instance: Instance) -> bool:
+        """Retrieves an image and hands it over, unless it is known; gives whether it is dealt with now, and was not before."""
+        if self._known(instance.uid):
+            return False
         try:
             content = self._client.retrieve(instance)
         except StorageError:
-            self._later.postpone(instance.uid)
             raise
         except DataError as error:
             self._later.postpone(instance.uid)
             _log.warning("DICOMweb: %s", error)
-            return
+            return False
         if self.stopping:
-            return
-        if is_own(_elements(content).get("Manufacturer", "")):
-            self._later.leave_alone(instance.uid)
-            return
-        try:
-            reason = self._take(content)
-        except Exception:
-            self._later.postpone(instance.uid)
-            raise
+            return False
+        if not is_own(_elements(content).get("Manufacturer", "")):
+            if self._take(content):
+                self.refused += 1
+            else:
+                self.taken += 1
         self._later.leave_alone(instance.uid)
-        if reason:
-            self.refused += 1
-        else:
-            self.taken += 1
+        return True
 
 
 def searchable(text: str) -> str:

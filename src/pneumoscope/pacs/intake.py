@@ -10,7 +10,7 @@ import pydicom
 
 from pneumoscope.data.dicom import read_dicom_header
 from pneumoscope.errors import PneumoscopeError, StorageError
-from pneumoscope.pacs import is_own
+from pneumoscope.pacs import DICOMWEB, is_own
 from pneumoscope.pacs.audit import AuditEntry, AuditEvent, AuditLog
 from pneumoscope.pacs.queue import Arrival, Queue
 from pneumoscope.pacs.rules import Action, Rule, route
@@ -78,6 +78,9 @@ class Intake:
                 )
             arrival, action = self._routed(content, sender)
             sop_uid = arrival.sop_uid
+            # What is found, rather than sent, is found again at each start.
+            if action is not Action.ANALYSE and sender == DICOMWEB:
+                self._queue.leave_out(sop_uid)
             if action is Action.REFUSE:
                 raise RefusedError(Refusal.BY_RULE, "expected what the node's rules are for, found another object")
             if action is Action.ACCEPT:
@@ -130,7 +133,7 @@ class Intake:
 
     def _keep(self, content: bytes, arrival: Arrival) -> None:
         try:
-            self._queue.add(content, arrival)
+            self._queue.add(content, arrival, if_unknown=arrival.sender == DICOMWEB)
         except (OSError, sqlite3.Error) as error:
             raise RefusedError(Refusal.NO_ROOM, f"expected room for an object, found: {error}") from error
 

@@ -4,13 +4,15 @@ import logging
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable
 
 from pneumoscope.errors import PneumoscopeError
 
 _log = logging.getLogger("pneumoscope.pacs")
 # Longest pause after failures, seconds, unless the usual one is longer.
 _LONGEST_PAUSE = 300.0
+# Failed attempts end a step once they have taken so long together: those that wait for a server in vain, or fill a full disk.
+_LONGEST_IN_VAIN = 60.0
 
 
 def pause_after(failures: int, every_seconds: float, longest: float = _LONGEST_PAUSE) -> float:
@@ -19,27 +21,56 @@ def pause_after(failures: int, every_seconds: float, longest: float = _LONGEST_P
 
 
 class Postponed:
-    """Items that failed, each until its next attempt, after growing pauses; and items that are left alone."""
+    """Items that failed, each until its next attempt, after growing pauses; and items that are left alone.
+
+    An item's pauses are longer than those of the step in which it fails alone: it is not due again in the next one.
+    """
 
     def __init__(self, every_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         """Begins with none.
 
         Args:
-            every_seconds: Pause before the first new attempt is twice this, seconds.
+            every_seconds: Pause before the first new attempt is four times this, seconds.
             clock: Clock, seconds.
         """
         self._every_seconds, self._clock = every_seconds, clock
         # Number of failures and time of the next attempt.
         self._items: dict[str, tuple[int, float]] = {}
 
-    def is_due(self, item: str) -> bool:
-        """Whether an item may be tried now, as any is that did not fail."""
-        return item not in self._items or self._items[item][1] <= self._clock()
+    def try_each(
+        self, items: Iterable[str], attempt: Callable[[str], bool], is_over: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Tries what is due: items that never failed, in their order, then the others by the time of their next attempt.
+
+        An item that fails is postponed, and the next one tried, until the failures have taken a minute together.
+
+        Args:
+            items: Items, of which some may be postponed.
+            attempt: Function that tries an item, and gives whether it is done.
+            is_over: Function that gives whether to end before the next item.
+
+        Raises:
+            Exception: First failure, where items failed and none was done.
+        """
+        failures: list[Exception] = []
+        any_done, in_vain = False, 0.0
+        for item in sorted(filter(self._is_due, items), key=self._next_attempt):
+            if is_over() or in_vain >= _LONGEST_IN_VAIN:
+                break
+            begun = self._clock()
+            try:
+                any_done |= attempt(item)
+            except Exception as error:
+                self.postpone(item)
+                failures.append(error)
+                in_vain += self._clock() - begun
+        if failures and not any_done:
+            raise failures[0]
 
     def postpone(self, item: str) -> None:
         """Counts a failure of an item, and puts its next attempt off."""
         failures = self._items.get(item, (0, 0.0))[0] + 1
-        self._items[item] = failures, self._clock() + pause_after(failures, self._every_seconds)
+        self._items[item] = failures, self._clock() + pause_after(failures + 1, self._every_seconds)
 
     def leave_alone(self, item: str) -> None:
         """Puts the next attempt off for good."""
@@ -48,6 +79,12 @@ class Postponed:
     def keep_only(self, items: Container[str]) -> None:
         """Forgets all but these items."""
         self._items = {item: entry for item, entry in self._items.items() if item in items}
+
+    def _next_attempt(self, item: str) -> float:
+        return self._items[item][1] if item in self._items else float("-inf")
+
+    def _is_due(self, item: str) -> bool:
+        return self._next_attempt(item) <= self._clock()
 
 
 class Periodic(ABC):

@@ -30,6 +30,8 @@ from pneumoscope.pacs.periodic import pause_after
 _FOLDER_RIGHTS, _FILE_RIGHTS = 0o700, 0o600
 # Pauses between tries grow from the first to the longest, seconds.
 FIRST_PAUSE, LONGEST_PAUSE = 2.0, 600.0
+# A node may be switched off over nights and weekends: its clock has not jumped then. Seconds.
+_LONGEST_AWAY = 7 * 86400.0
 _SETUP = """
 PRAGMA journal_mode=WAL;
 PRAGMA synchronous=FULL;
@@ -72,7 +74,9 @@ CREATE TABLE IF NOT EXISTS acts (
     sop_uid TEXT NOT NULL,
     destination TEXT NOT NULL DEFAULT ''
 );
+CREATE TABLE IF NOT EXISTS left_out (sop_uid TEXT PRIMARY KEY, since TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS counts (name TEXT PRIMARY KEY, number INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS forgetting (only INTEGER PRIMARY KEY, last REAL NOT NULL, resume REAL NOT NULL);
 """
 
 
@@ -236,6 +240,7 @@ class Queue:
             os.close(os.open(path, os.O_CREAT | os.O_WRONLY, _FILE_RIGHTS))
             self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
             self._connection.executescript(_SETUP)
+            self._connection.execute("INSERT OR IGNORE INTO forgetting VALUES (1, ?, 0)", (clock(),))
         except (OSError, sqlite3.Error) as error:
             raise ConfigError(f"expected a folder for the node at {folder}, found: {error}: name another") from error
 
@@ -267,10 +272,15 @@ class Queue:
             self._changes += 1
             self._changed.notify_all()
 
-    def add(self, content: bytes, arrival: Arrival) -> bool:
+    def add(self, content: bytes, arrival: Arrival, if_unknown: bool = False) -> bool:
         """Keep an image; on return it is on disk. Gives False where its answers are on their way already.
 
         An image that was answered before is answered again: whoever sends it again misses the answer, or has corrected the header.
+
+        Args:
+            content: Bytes of the DICOM file.
+            arrival: Identifiers and sender of the image.
+            if_unknown: Whether to keep it only where `is_known` says no, for images that nobody sent.
 
         Raises:
             OSError: The disk is full, or the like; nothing is kept.
@@ -283,7 +293,10 @@ class Queue:
                 row = connection.execute(
                     "SELECT id, state, file FROM images WHERE sop_uid = ?", (arrival.sop_uid,)
                 ).fetchone()
-                if row and row[1] == State.ANSWERED and self._is_on_its_way(connection, row[0], row[2], content):
+                is_on_its_way = (
+                    row and row[1] == State.ANSWERED and self._is_on_its_way(connection, row[0], row[2], content)
+                )
+                if is_on_its_way or (if_unknown and self.is_known(arrival.sop_uid)):
                     unused, is_new = file, False
                 else:
                     unused, is_new = (row[2] if row else ""), True
@@ -361,9 +374,19 @@ class Queue:
             )
 
     def is_known(self, sop_uid: str) -> bool:
-        """Whether an image of this SOP Instance UID was taken before."""
+        """Whether an image of this SOP Instance UID was taken before, or left out or dropped."""
         with self._lock:
-            return bool(self._connection.execute("SELECT 1 FROM images WHERE sop_uid = ?", (sop_uid,)).fetchone())
+            return bool(
+                self._connection.execute(
+                    "SELECT 1 FROM images WHERE sop_uid = ?1 UNION SELECT 1 FROM left_out WHERE sop_uid = ?1",
+                    (sop_uid,),
+                ).fetchone()
+            )
+
+    def leave_out(self, sop_uid: str) -> None:
+        """Have an image known that is not for the detector, so that it is not fetched again; whoever sends it can still have it kept."""
+        with self._transaction() as connection:
+            connection.execute("INSERT OR REPLACE INTO left_out VALUES (?, ?)", (sop_uid, self._now()))
 
     def waiting(self, most: int, but: Sequence[int] = ()) -> list[QueuedImage]:
         """Images to analyse now, the oldest first, without those of some numbers."""
@@ -536,6 +559,10 @@ class Queue:
             connection.executemany(
                 "INSERT INTO acts (act, sop_uid) VALUES ('dropped', ?)", [(image.sop_uid,) for image in wanted.values()]
             )
+            connection.executemany(
+                "INSERT OR REPLACE INTO left_out VALUES (?, ?)",
+                [(image.sop_uid, self._now()) for image in wanted.values()],
+            )
             connection.executemany("DELETE FROM images WHERE id = ?", [(number,) for number in wanted])
         for image in wanted.values():
             self._delete_files(image.file.name)
@@ -553,9 +580,21 @@ class Queue:
             connection.executemany("DELETE FROM acts WHERE id = ?", [(act.id,) for act in acts])
 
     def forget(self, days: float) -> int:
-        """Delete the records of images that were delivered longer ago; gives how many."""
-        before = self._time(self._clock() - 86400 * days)
+        """Delete the records of images that were delivered longer ago; gives how many. Those left out are forgotten as well.
+
+        Where the clock has moved by more than half of the days since the last call, a week at least, in either direction, it was put
+        right, or wrong: no time of a record can be trusted. Then nothing is deleted until the days have passed once more.
+        """
+        now, seconds = self._clock(), 86400 * days
+        before = self._time(now - seconds)
         with self._transaction() as connection:
+            last, resume = connection.execute("SELECT last, resume FROM forgetting").fetchone()
+            if abs(now - last) > max(seconds / 2, _LONGEST_AWAY):
+                resume = now + seconds
+            connection.execute("UPDATE forgetting SET last = ?, resume = ?", (now, resume))
+            if now < resume:
+                return 0
+            connection.execute("DELETE FROM left_out WHERE since < ?", (before,))
             return connection.execute(
                 "DELETE FROM images WHERE state = 'delivered' AND delivered < ?", (before,)
             ).rowcount

@@ -5,11 +5,13 @@
     folder/refused/   files that were not, each with the reason in a .txt file beside it
 
 A file is complete when two looks find it unchanged and it holds what its header announces. Where no look finds it complete for a
-minute, it is refused. Neither errors nor log lines have the names of files, which may be patients'.
+minute, it is refused. A file that was taken is renamed before it is deleted or moved: what others put in its place meanwhile is a file
+of its own. Neither errors nor log lines have the names of files, which may be patients'.
 """
 
 import logging
 import os
+import secrets
 import stat
 from collections.abc import Callable
 from contextlib import suppress
@@ -27,8 +29,9 @@ _log = logging.getLogger("pneumoscope.pacs")
 _RIGHTS = 0o700
 # A file that is unchanged for so long and yet not whole will not become so.
 _PATIENCE_SECONDS = 60.0
-# A look ends after so many: with a full disk, each of thousands of files would fail.
-_MOST_FAILURES = 10
+# Begins the names of files that were dealt with, until they are deleted or moved. They are listed as others are: one that a killed
+# process leaves, or that is another file after all, is taken.
+_CLAIM = ".pneumoscope-"
 # Bytes of the preamble and of the four letters after it.
 _HEAD = 132
 _DESCRIPTION = (
@@ -96,8 +99,8 @@ def check_watched(settings: WatchSettings) -> None:
 class FolderWatcher(Periodic):
     """Look at a folder at intervals; files that are complete are handed over.
 
-    A folder that vanishes or cannot be read, and a full disk, are failures: looks go on, after growing pauses. A file whose hand-over
-    fails stays where it is.
+    A folder that vanishes or cannot be read, and a full disk, are failures: looks go on, after growing pauses. A file that cannot be
+    read or handed over stays where it is, and holds up no other.
 
     Attributes:
         taken: Number of files handed over and accepted.
@@ -109,8 +112,8 @@ class FolderWatcher(Periodic):
 
         Args:
             settings: Folder, and what becomes of its files.
-            take: Function that puts a DICOM file on disk; gives the reason where it is refused, else an empty text. What it
-                raises ends the look, and the file is tried again.
+            take: Function that puts a DICOM file on disk; gives the reason where it is refused, else an empty text. Where it
+                raises, the file is tried again.
         """
         super().__init__("watched folder", settings.every_seconds)
         self.taken, self.refused = 0, 0
@@ -127,7 +130,7 @@ class FolderWatcher(Periodic):
 
         Raises:
             StorageError: The folder cannot be read, or files that were dealt with can be neither deleted nor moved.
-            Exception: The first failure to read or hand over a file; others were tried.
+            Exception: The first failure to read or hand over a file, where none succeeded.
         """
         found = self._versions()
         before = self._seen
@@ -136,21 +139,14 @@ class FolderWatcher(Periodic):
             for name, version in found.items()
         }
         self._later.keep_only(found)
-        failures: list[Exception] = []
-        for name, (version, looks) in self._seen.items():
-            if self.stopping or len(failures) == _MOST_FAILURES:
-                break
-            if name in self._stuck and self._stuck[name][0] == version:
-                self._put_away(name, *self._stuck.pop(name))
-            elif looks and self._later.is_due(name):
-                try:
-                    self._deal_with(name, version, is_late=looks * self.every_seconds >= _PATIENCE_SECONDS)
-                except Exception as error:
-                    self._later.postpone(name)
-                    failures.append(error)
-        self._stuck = {name: entry for name, entry in self._stuck.items() if name in found}
-        if failures:
-            raise failures[0]
+        stuck, self._stuck = self._stuck, {}
+        for name, (version, reason) in stuck.items():
+            if found.get(name) == version:
+                self._put_away(name, version, reason)
+        ready = [
+            name for name, (version, looks) in self._seen.items() if looks and stuck.get(name, (None,))[0] != version
+        ]
+        self._later.try_each(ready, self._deal_with, lambda: self.stopping)
         if self._stuck:
             raise StorageError(
                 f"expected to move or delete {len(self._stuck)} files in the watched folder, could not: correct its rights"
@@ -162,7 +158,8 @@ class FolderWatcher(Periodic):
         try:
             with os.scandir(self._folder) as entries:
                 for entry in entries:
-                    if entry.name.startswith(".") or entry.is_dir(follow_symlinks=False):
+                    is_hidden = entry.name.startswith(".") and not entry.name.startswith(_CLAIM)
+                    if is_hidden or entry.is_dir(follow_symlinks=False):
                         continue
                     with suppress(FileNotFoundError):
                         status = entry.stat(follow_symlinks=False)
@@ -173,20 +170,27 @@ class FolderWatcher(Periodic):
             ) from error
         return found
 
-    def _deal_with(self, name: str, version: _Version, is_late: bool) -> None:
-        """Hands over, or refuses, one file; leaves it alone while it may still grow."""
+    def _deal_with(self, name: str) -> bool:
+        """Hands over, or refuses, one file; gives False, and leaves it alone, while it may still grow."""
+        version, looks = self._seen[name]
         content, reason = self._read(name, version)
         if content is not None and _is_whole(content):
             reason = self._take(content)
-        elif content is not None and is_late:
+        elif content is not None and looks * self.every_seconds >= _PATIENCE_SECONDS:
             reason = "expected a whole DICOM image, found one that is cut short or has no pixels: send it again"
         elif not reason:
-            return
+            return False
         if reason:
             self.refused += 1
         else:
             self.taken += 1
         self._put_away(name, version, reason)
+        return True
+
+    def _made(self, name: str) -> Path:
+        folder = self._folder / name
+        folder.mkdir(mode=_RIGHTS, exist_ok=True)
+        return folder
 
     def _read(self, name: str, version: _Version) -> tuple[bytes | None, str]:
         """Bytes of a file, and the reason why it is refused; neither where it changed meanwhile."""
@@ -216,19 +220,23 @@ class FolderWatcher(Periodic):
 
     def _put_away(self, name: str, version: _Version, reason: str) -> None:
         """Deletes or moves a file that was dealt with; the reason lies beside one that was refused."""
-        path = self._folder / name
+        path, claim = self._folder / name, self._folder / f"{_CLAIM}{secrets.token_hex(8)}"
+        is_deleted = not reason and self._settings.taken == "delete"
         try:
-            if not reason and self._settings.taken == "delete":
-                path.unlink()
+            target = claim if is_deleted else _free(self._made("refused" if reason else "done"), name)
+            if _version(path.lstat()) != version:
                 return
-            folder = self._folder / ("refused" if reason else "done")
-            folder.mkdir(mode=_RIGHTS, exist_ok=True)
-            target = _free(folder, name)
-            path.rename(target)
+            path.rename(claim)
+            if _version(claim.lstat()) != version:
+                return
+            if is_deleted:
+                claim.unlink()
+            else:
+                claim.rename(target)
         except FileNotFoundError:
             return
         except OSError:
-            self._stuck[name] = version, reason
+            self._stuck[claim.name if claim.exists() else name] = version, reason
             return
         if reason:
             try:

@@ -35,7 +35,7 @@ class Answer:
         header: Attributes of the image, by `read_header`.
         prediction: Prediction without what must not be said, by `withheld`.
         station: Station name of the device.
-        made: Time of the answers, with the offset from UTC that the header states, where it states one.
+        made: Time of the answers, at the offset from UTC that the header states, else at that of the machine.
     """
 
     header: pydicom.Dataset
@@ -146,7 +146,11 @@ def complete(dataset: pydicom.Dataset, kind: str, answer: Answer) -> pydicom.Dat
     dataset.CodingSchemeIdentificationSequence = [coding_scheme()]
     dataset.InstanceCreationDate = date_of(made)
     dataset.InstanceCreationTime = time_of(made)
-    dataset.TimezoneOffsetFromUTC = f"{made:%z}"[:5]
+    # It applies to all times in an answer, of which those of the study are the image's.
+    if header.get("TimezoneOffsetFromUTC"):
+        dataset.TimezoneOffsetFromUTC = f"{made:%z}"[:5]
+    elif "TimezoneOffsetFromUTC" in dataset:
+        del dataset.TimezoneOffsetFromUTC
     dataset.file_meta = _file_meta(dataset)
     return dataset
 
