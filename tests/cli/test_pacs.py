@@ -4,11 +4,8 @@ import json
 
 import pytest
 
-from pneumoscope.cli.pacs import _whereto
 from pneumoscope.pacs.audit import AuditEntry, AuditEvent, AuditLog
-from pneumoscope.pacs.dicomweb import DicomWebSettings
 from pneumoscope.pacs.queue import Arrival, Queue
-from pneumoscope.pacs.settings import NodeSettings, Peer
 
 
 @pytest.fixture
@@ -60,11 +57,3 @@ def test_settings_that_are_not_there_are_named(pneumoscope, tmp_path):
     code, _, err = pneumoscope("pacs", "start", "--config", tmp_path / "none.toml")
     assert code == 1
     assert "expected the node's settings at" in err
-
-
-def test_a_node_that_starts_names_all_that_answers_go_to():
-    web = DicomWebSettings("https://pacs.example/dicom-web")
-    peers = (Peer("ORTHANC", "127.0.0.1"), Peer("PACS", "127.0.0.1", 104))
-    assert _whereto(NodeSettings(peers=peers)) == "Answers go to PACS."
-    assert _whereto(NodeSettings(peers=peers[:1], dicomweb=web)) == "Answers go to https://pacs.example/dicom-web."
-    assert _whereto(NodeSettings(peers=peers, dicomweb=web)) == "Answers go to PACS, https://pacs.example/dicom-web."

@@ -349,4 +349,4 @@ def test_without_the_extra_the_service_starts_and_says_what_it_lacks(tmp_path):
         "except ConfigError as error: print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", script, file], capture_output=True, text=True)
-    assert done.stdout == "expected httpx for DICOMweb, found none: pip install 'pneumoscope[pacs]'\n", done.stderr
+    assert done.stdout == "expected httpx for the node, found none: pip install 'pneumoscope[pacs]'\n", done.stderr

@@ -22,6 +22,7 @@ from pneumoscope.pacs.audit import AuditLog
 from pneumoscope.pacs.intake import Intake
 from pneumoscope.pacs.queue import Queue
 from pneumoscope.pacs.receiver import Receiver
+from pneumoscope.pacs.refusals import Refusals
 from pneumoscope.pacs.settings import NodeSettings, Peer, TlsSettings
 from pneumoscope.pacs.tls import client_context
 
@@ -43,8 +44,8 @@ def receiver(tmp_path, queue):
         told = {"host": "127.0.0.1", "port": 0, "seconds": 5, "peers": (Peer("PACS", "127.0.0.1"),)}
         settings = NodeSettings(folder=str(tmp_path), **told | more)
         intake = Intake(queue, log, settings.rules, settings.megabytes * 1_000_000)
-        started = Receiver(settings, intake, log)
-        started.settings = settings
+        started = Receiver(settings, intake, Refusals(queue, log))
+        started.settings, started.log = settings, log
         opened.append(started)
         return started
 
@@ -160,7 +161,7 @@ def test_a_peer_is_known_by_its_ipv4_address_whatever_the_node_listens_on(receiv
     assert is_served(started)
     with connect(started, source="127.0.0.2") as opened, contextlib.suppress(ConnectionError):
         assert opened.recv(1) == b""
-    assert '"127.0.0.2"' in started._audit.path.read_text()
+    assert '"127.0.0.2"' in started.log.path.read_text()
 
 
 def fragments(opened, megabytes):
@@ -199,7 +200,7 @@ def storing(receiver):
 
 
 def refused(receiver):
-    lines = [json.loads(line) for line in receiver._audit.path.read_text().splitlines()]
+    lines = [json.loads(line) for line in receiver.log.path.read_text().splitlines()]
     return [each["reason"] for each in lines if each["event"] == "refused"]
 
 
