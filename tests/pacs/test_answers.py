@@ -225,6 +225,17 @@ def test_report_says_what_it_is(header, predicted, manifest):
         assert "research use only" in dataset.SeriesDescription
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_report_is_text_to_a_viewer(case, header, predicted, manifest):
+    report = reread(answers_of(header, case(predicted), manifest)["sr"])
+    [title] = report.ConceptNameCodeSequence
+    # Viewers look for coordinates in a report titled Imaging Measurement Report (126000), and show nothing where there are none.
+    assert (title.CodeValue, title.CodingSchemeDesignator) == ("112000", "DCM")
+    assert report.ContentTemplateSequence[0].TemplateIdentifier == "1500"
+    flows = [element.value for element in report.iterall() if element.keyword == "ContinuityOfContent"]
+    assert flows == 5 * ["SEPARATE"]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_patient_and_study_are_the_images(kind, header, predicted, manifest, pixels):
     answer, source = reread(answers_of(header, pneumonia(predicted), manifest)[kind]), radiograph(pixels)

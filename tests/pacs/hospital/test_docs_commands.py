@@ -149,7 +149,7 @@ def test_send_a_film(reader):
     for line in ("SR\tpneumoscope report (research use only)", "OT\tpneumoscope evidence map (research use only)"):
         assert line in reader.run(series).splitlines()
         assert f"    {line}".replace("\t", "    ") in PAGE.read_text(encoding="utf-8")
-    assert "Imaging Measurement Report" in reader.run(files)
+    assert "Chest CAD Report" in reader.run(files)
     with Image.open(reader.folder / "picture.png") as picture:
         assert max(picture.size) <= 1024
     assert from_table(NodeSettings, tomllib.loads(bundle), "the page").bundle == "ours.zip"

@@ -94,7 +94,7 @@ def test_other_programs_find_no_error_in_what_the_pacs_holds(answered, tmp_path)
             if modality == "SR":
                 dumped = subprocess.run(["dsrdump", file], capture_output=True, text=True)
                 assert (dumped.returncode, dumped.stderr) == (0, "")
-                assert "Imaging Measurement Report" in dumped.stdout
+                assert "Chest CAD Report" in dumped.stdout
             if shutil.which("dciodvfy"):
                 checked = subprocess.run(["dciodvfy", file], capture_output=True, text=True)
                 assert "Error" not in checked.stdout + checked.stderr

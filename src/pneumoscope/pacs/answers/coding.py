@@ -41,7 +41,9 @@ LUNG = _standard(codes.SCT.Lung)
 PERCENT = _standard(codes.UCUM.Percent)
 SOURCE_IMAGE = _standard(codes.DCM.SourceImageForImageProcessingOperation)
 
-REPORT = _standard(codes.DCM.ImagingMeasurementReport)
+# Not Imaging Measurement Report: OHIF looks for coordinates under that title, and shows nothing where there are none. CID 7021 is
+# extensible, and a title of CID 7000 could be taken for the radiologist's report.
+REPORT = _standard(codes.DCM.ChestCADReport)
 LIBRARY = _standard(codes.DCM.ImageLibrary)
 LIBRARY_GROUP = _standard(codes.DCM.ImageLibraryGroup)
 SOURCE = CodedConcept("260753009", "SCT", "Source")

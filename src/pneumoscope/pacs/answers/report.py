@@ -4,6 +4,7 @@ An image that the bundle was not validated on, or that was rejected, gets a repo
 that there is no answer, and why.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import pydicom
@@ -92,7 +93,16 @@ def _content(answer: Answer) -> sr.MeasurementReport:
     )
     # The library stands before the measurements.
     report[0].ContentSequence.insert(-1, _library(answer.header))
+    _separate(report)
     return report
+
+
+def _separate(items: Iterable[pydicom.Dataset]) -> None:
+    """Mark every container's items as separate: each on a line of its own in a viewer, where continuous ones run together."""
+    for item in items:
+        if item.ValueType == "CONTAINER":
+            item.ContinuityOfContent = "SEPARATE"
+            _separate(item.ContentSequence)
 
 
 def _library(header: pydicom.Dataset) -> sr.ContainerContentItem:
