@@ -70,7 +70,7 @@ def test_every_route_is_shown_with_its_parameters_and_problems(page, keyed):
     heads = page.locator(".route summary").all_inner_texts()
     expected = [
         f"{method.upper()} {path} {operation['summary']}"
-        for tag in ("prediction", "bundle", "adaptation", "operation", "history", "readings")
+        for tag in ("prediction", "bundle", "adaptation", "operation", "history", "readings", "pacs")
         for path, methods in schema["paths"].items()
         for method, operation in sorted(
             methods.items(), key=lambda each: ["get", "post", "put", "delete"].index(each[0])
