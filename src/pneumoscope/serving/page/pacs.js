@@ -5,7 +5,7 @@ import { allFilms, bundleInUse, changed, settingsInUse } from "./films.js";
 import { reveal } from "./names.js";
 import { isHidden } from "./readings.js";
 import { offers, searchPacs, sendAnswers, studyImages } from "./service.js";
-import { saveFilms } from "./session.js";
+import { saveNow } from "./session.js";
 import { count, currentLanguage, dateTime, day, percent, t } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
@@ -162,6 +162,6 @@ async function send(film, key, point, { sha256, bundle }) {
     film.sent = { key, problem: [error.message, error.code === "pacs_failed" ? error.detail : ""].filter(Boolean).join(" ") };
   }
   film.sending = false;
-  saveFilms([film]);
+  await saveNow(film);
   changed(film);
 }

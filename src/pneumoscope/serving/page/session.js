@@ -63,6 +63,13 @@ export function saveFilms(films, busy = false) {
   if (!busy || !later) later = setTimeout(flush, busy ? LATE : SOON);
 }
 
+// For what must not be lost by a reload at once: on return it is stored.
+export function saveNow(film) {
+  changes.set(film.id, film);
+  clearTimeout(later);
+  return flush();
+}
+
 const withFile = new Set();
 
 function flush() {
