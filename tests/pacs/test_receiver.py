@@ -250,7 +250,7 @@ def kept(receiver):
 
 
 def test_all_associations_together_keep_no_more_than_eight_of_the_largest(receiver):
-    started = receiver(megabytes=2, associations=16, seconds=20)
+    started = receiver(megabytes=2, associations=16, seconds=90)
     with unfinished(started, 12) as opened:
         assert until(lambda: kept(started) > 9_000_000, 5)
         time.sleep(0.5)
