@@ -2,17 +2,10 @@
 
 import pytest
 
+from clock import Clock
 from pneumoscope.pacs.periodic import Postponed, pause_after
 
 EVERY = 30.0
-
-
-class Clock:
-    def __init__(self):
-        self.now = 0.0
-
-    def __call__(self):
-        return self.now
 
 
 @pytest.fixture

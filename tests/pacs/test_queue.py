@@ -12,23 +12,16 @@ from contextlib import closing
 
 import pytest
 
+from clock import Clock
 from pneumoscope.errors import ConfigError
 from pneumoscope.pacs.queue import FIRST_PAUSE, LONGEST_PAUSE, Arrival, Queue, State
 
 PREDICTION = {"decision": "normal", "pneumonia_probability": 0.1}
 
 
-class Clock:
-    def __init__(self):
-        self.now = 1_700_000_000.0
-
-    def __call__(self):
-        return self.now
-
-
 @pytest.fixture
 def clock():
-    return Clock()
+    return Clock(1_700_000_000.0)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 from pynetdicom import AE
 
+from clock import Clock
 from node_process import until
 from pneumoscope.pacs import refusals
 from pneumoscope.pacs.audit import AuditLog, verify
@@ -22,13 +23,6 @@ def lines(path):
     found = map(json.loads, path.read_text().splitlines())
     names = ("ae_title", "address", "reason", "count")
     return [tuple(each.get(name) for name in names) for each in found if each["event"] == REFUSED]
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self):
-        return self.now
 
 
 @pytest.fixture

@@ -311,9 +311,9 @@ class Deliverer:
             connection.open()
             for _ in range(_TOGETHER):
                 self._send(connection, delivery)
-                self._give_back(delivery)
                 if self._stopping.is_set() or (following := self._take()) is None:
                     break
+                self._give_back(delivery)
                 delivery = following
         except UnreachableError as error:
             self._is_reached(number, False, str(error))
