@@ -8,6 +8,7 @@ import time
 import pytest
 from pynetdicom import AE
 
+from clock import Clock
 from pneumoscope.pacs.addresses import PeerAddresses
 from pneumoscope.pacs.node import Node
 from pneumoscope.pacs.settings import NodeSettings, Peer
@@ -38,13 +39,6 @@ class NameServer:
 @pytest.fixture
 def names(monkeypatch):
     return NameServer(monkeypatch)
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self):
-        return self.now
 
 
 def test_names_are_looked_up_again_once_a_minute_at_most(names):

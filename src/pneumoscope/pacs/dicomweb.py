@@ -21,7 +21,7 @@ from pydicom.datadict import keyword_for_tag, tag_for_keyword
 from pneumoscope.data.dicom import read_elements
 from pneumoscope.errors import ConfigError, DataError, InputError, StorageError
 from pneumoscope.pacs import is_own
-from pneumoscope.pacs.http_client import HttpClient, Response, ServerSettings
+from pneumoscope.pacs.http_client import Response, ServerSettings, WebServer
 from pneumoscope.pacs.periodic import Periodic, Postponed
 
 try:
@@ -124,7 +124,7 @@ class StoreResult:
     detail: str = ""
 
 
-class DicomWeb:
+class DicomWeb(WebServer):
     """A DICOMweb server; used as a context manager, or closed. Its methods may be called from several threads.
 
     Errors of all methods: `StorageError` where the server is not reached, busy, refuses the credentials or breaks off: the same
@@ -142,18 +142,8 @@ class DicomWeb:
             ConfigError: Certificates that cannot be read.
         """
         self.settings = settings
-        self._http = HttpClient(settings)
+        super().__init__(settings)
         self._url = self._http.url
-
-    def __enter__(self) -> "DicomWeb":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Breaks off what is under way on other threads, and refuses what comes later."""
-        self._http.close()
 
     def ping(self) -> None:
         """Returns where the server answers a search."""

@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Any, ClassVar
 
 from pneumoscope.errors import DataError, StorageError
-from pneumoscope.pacs.http_client import HttpClient, Response, ServerSettings
+from pneumoscope.pacs.http_client import Response, ServerSettings, WebServer
 
 _JSON = "application/fhir+json"
 # Bytes of an answer: the server's description of itself is the longest.
@@ -25,31 +25,13 @@ class FhirSettings(ServerSettings):
     example: ClassVar[str] = "https://fhir.example/r4"
 
 
-class FhirServer:
+class FhirServer(WebServer):
     """A FHIR R4 server; used as a context manager, or closed.
 
     Errors of all methods: `StorageError` where the server is not reached, busy, refuses the credentials, breaks off, or takes no
     transactions at its address: the same request may succeed later. `DataError` where it answers something else than FHIR R4.
     `ConfigError` where a file of credentials cannot be read.
     """
-
-    def __init__(self, settings: FhirSettings) -> None:
-        """Prepares requests; nothing is sent yet.
-
-        Raises:
-            ConfigError: Certificates that cannot be read.
-        """
-        self._http = HttpClient(settings)
-
-    def __enter__(self) -> "FhirServer":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Breaks off what is under way on other threads, and refuses what comes later."""
-        self._http.close()
 
     def ping(self) -> None:
         """Returns where the server describes itself as one of FHIR R4."""

@@ -221,6 +221,28 @@ class HttpClient:
                 self._sockets.difference_update(opened)
 
 
+class WebServer:
+    """Server with a client of its own; used as a context manager, or closed."""
+
+    def __init__(self, settings: ServerSettings) -> None:
+        """Prepares requests; nothing is sent yet.
+
+        Raises:
+            ConfigError: Certificates that cannot be read.
+        """
+        self._http = HttpClient(settings)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Breaks off what is under way on other threads, and refuses what comes later."""
+        self._http.close()
+
+
 def _tls(settings: ServerSettings) -> ssl.SSLContext | bool:
     table = settings.table
     if not settings.url.startswith("https"):
