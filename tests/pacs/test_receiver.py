@@ -1,6 +1,7 @@
 """Receiver in this process: connections that say nothing, objects beyond the bounds, and addresses."""
 
 import contextlib
+import gc
 import io
 import json
 import socket
@@ -10,6 +11,7 @@ import time
 import pytest
 from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE
+from pynetdicom.association import Association
 from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dul import DULServiceProvider
@@ -298,6 +300,19 @@ def test_associations_that_end_in_the_middle_give_back_what_they_hold(receiver):
     with storing(started) as another:
         assert store(another, 1.8) == 0xC000
     assert refused(started) == ["not_understood"]
+
+
+def test_associations_that_have_ended_take_no_memory(receiver):
+    started = receiver()
+    assert all(is_served(started) for _ in range(5))
+    assert until(lambda: not started._entity.active_associations, 5)
+
+    def left():
+        gc.collect()
+        found = [each for each in gc.get_objects() if issubclass(type(each), Association)]
+        return [each for each in found if each.is_acceptor and each.acceptor.port == started.port]
+
+    assert until(lambda: not left(), 5)
 
 
 def test_who_sends_objects_without_waiting_for_answers_is_ended(receiver):

@@ -11,7 +11,6 @@ from io import BytesIO
 from ipaddress import ip_address
 from socketserver import BaseServer
 from typing import Any, cast
-from weakref import WeakKeyDictionary
 
 from pydicom.uid import (
     ComputedRadiographyImageStorage,
@@ -89,7 +88,6 @@ class Receiver:
         self._settings, self._intake, self._refusals = settings, intake, refusals
         self._titles = {peer.ae_title for peer in settings.peers}
         self._addresses = PeerAddresses(settings.peers)
-        self._reading: WeakKeyDictionary[Any, _BoundedReading] = WeakKeyDictionary()
         self._places, self._copying = threading.Semaphore(_PLACES), threading.Lock()
         entity = AE(settings.ae_title)
         entity.require_called_aet = True
@@ -148,7 +146,8 @@ class Receiver:
 
     def _bound(self, event: evt.Event) -> None:
         """Bound what the other side can make this one read or wait for."""
-        self._reading[event.assoc] = _BoundedReading(event.assoc, self._settings, self._places)
+        # Kept by the association alone, to which it refers: in a mapping from one to the other neither would ever be freed.
+        event.assoc.bounded_reading = _BoundedReading(event.assoc, self._settings, self._places)  # type: ignore[attr-defined]
 
     def _requested(self, event: evt.Event) -> None:
         """Abort an association under the title of a peer from the address of another one."""
@@ -171,7 +170,8 @@ class Receiver:
 
     def _store(self, event: evt.Event) -> int:
         title, address = _calling(event), event.assoc.requestor.address or ""
-        reading, request = self._reading[event.assoc], cast(C_STORE, event.request)
+        reading: _BoundedReading = event.assoc.bounded_reading  # type: ignore[attr-defined]
+        request = cast(C_STORE, event.request)
         try:
             if reading.refusal:
                 error = RefusedError(reading.refusal, _REFUSED[reading.refusal])
