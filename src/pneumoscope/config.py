@@ -415,6 +415,10 @@ def _checked(value: Any, expected: Any, key: str, origin: str) -> Any:
         if not isinstance(value, list | tuple) or not all(isinstance(each, str) for each in value):
             raise ConfigError(f"expected {key} to be a list of names in {origin}, found {value!r}: change it")
         return tuple(value)
+    if expected == tuple[float, ...]:
+        if not isinstance(value, list | tuple) or not all(type(each) in (int, float) for each in value):
+            raise ConfigError(f"expected {key} to be a list of numbers in {origin}, found {value!r}: change it")
+        return tuple(map(float, value))
     if expected is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) is not expected:

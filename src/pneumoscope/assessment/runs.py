@@ -116,14 +116,19 @@ def _check_unseen(run: RunFolder, dataset: Dataset, split: Split) -> None:
     if run.provenance()["facts"]["split_hash"] == dataset.split.hash:
         return
     evaluated = {dataset.index.rows[i].sha256 for i in dataset.positions(split)}
-    if overlap := evaluated & _training_hashes(run):
+    if overlap := evaluated & training_hashes(run):
         raise RunError(
             f"expected images that the run in {run.path} was not trained on, found {len(overlap)} of its training images: "
             "evaluate it on the data set that it was trained with, or on images of another origin"
         )
 
 
-def _training_hashes(run: RunFolder) -> set[str]:
+def training_hashes(run: RunFolder) -> set[str]:
+    """SHA-256 of the files that a run was trained on.
+
+    Raises:
+        RunError: The run does not name them.
+    """
     try:
         return set((run.path / "training_films.txt").read_text(encoding="utf-8").split())
     except OSError as error:

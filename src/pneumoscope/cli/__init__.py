@@ -19,6 +19,7 @@ from pneumoscope.cli import predict as predict_command
 from pneumoscope.cli import report as report_command
 from pneumoscope.cli import scale as scale_commands
 from pneumoscope.cli import serve as serve_command
+from pneumoscope.cli import stress as stress_command
 from pneumoscope.cli import study as study_command
 from pneumoscope.cli import train as train_command
 from pneumoscope.errors import PneumoscopeError
@@ -44,6 +45,7 @@ app.command(name="serve")(serve_command.serve)
 app.add_typer(pacs_commands.app, name="pacs")
 app.add_typer(scale_commands.app, name="scale")
 app.command(name="evaluate")(evaluate_command.evaluate)
+app.command(name="stress")(stress_command.stress)
 
 
 # Package to the extra that installs it; all others belong to `train`.
@@ -52,6 +54,7 @@ _EXTRAS = {
     "matplotlib": "evaluate",
     "pyarrow": "parquet",
     "ray": "scale",
+    "skimage": "evaluate",
     "sklearn": "evaluate",
     **dict.fromkeys(("dicognito", "dicomweb_client", "fhir", "highdicom", "pynetdicom"), "pacs"),
     **dict.fromkeys(

@@ -20,7 +20,7 @@ from pneumoscope.data.preprocessing import prepare
 from pneumoscope.data.stress_images import store_like_pneumonias
 from pneumoscope.decision import logits_of, pneumonia_probability, softmax
 from pneumoscope.errors import InputError
-from pneumoscope.evaluation.metrics import roc_auc
+from pneumoscope.evaluation.metrics import weighted_auc_within
 from pneumoscope.evaluation.stacking import fit_member_weights
 from pneumoscope.files import atomic_write
 from pneumoscope.models.classifier import ImageClassifier
@@ -28,8 +28,6 @@ from pneumoscope.training.precision import Precision
 from pneumoscope.training.predict import class_probabilities
 from pneumoscope.types import Split
 
-# Smallest number of normals, and of pneumonias, for the AUC within a cluster.
-_LEAST_PER_CLASS = 3
 # Attribute to array name in the file, where they differ.
 _ARRAY_NAMES = {"cluster": "style", "minority": "odd", "unchanged": "plain", "stressed": "shifted"}
 
@@ -124,21 +122,13 @@ def stack_members(members: Sequence[Sequence[StressValidation]]) -> tuple[float,
 def auc_within_clusters(validation: StressValidation) -> float:
     """Weighted mean over acquisition clusters of the AUC of pneumonias against stress normals of the same cluster.
 
-    Within a cluster the acquisition does not distinguish the classes. The weight of a cluster is the number of its normals or
-    of its pneumonias, whichever is smaller; clusters with fewer than three of either are left out.
+    Within a cluster the acquisition does not distinguish the classes; weights as in `weighted_auc_within`.
 
     Returns:
         AUC in [0, 1]; NaN where no cluster has enough images.
     """
     score, positive = pneumonia_probability(validation.stressed), validation.label > 0
-    total = total_weight = 0.0
-    for cluster in np.unique(validation.cluster):
-        members = validation.cluster == cluster
-        smaller = min(int(positive[members].sum()), int((~positive)[members].sum()))
-        if smaller >= _LEAST_PER_CLASS:
-            total += smaller * roc_auc(score[members], positive[members])
-            total_weight += smaller
-    return total / total_weight if total_weight else float("nan")
+    return float(weighted_auc_within(score, positive, validation.cluster, np.ones((1, len(score))))[0])
 
 
 def stress_set(folds: Sequence[StressValidation]) -> StressSet:

@@ -16,6 +16,8 @@ from pneumoscope.errors import InputError
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 BINS = 15
+# Positives, and negatives, below which the AUC within a group is not counted.
+_FEWEST_OF_GROUP = 3
 
 
 def check_probabilities(probability: Floats, label: Ints) -> None:
@@ -117,6 +119,33 @@ def weighted_roc_auc(score: Floats, positive: NDArray[np.bool_], weight: Floats)
     mass_negative = np.add.reduceat((weight * ~positive)[:, order], starts, axis=1)
     below = np.cumsum(mass_negative, axis=1) - mass_negative / 2
     return _ratio((mass_positive * below).sum(axis=1), mass_positive.sum(axis=1) * mass_negative.sum(axis=1))
+
+
+def weighted_auc_within(score: Floats, positive: NDArray[np.bool_], group: Ints, weight: Floats) -> Floats:
+    """Weighted mean over groups of the AUC within each, of every resample.
+
+    The weight of a group is the number of its positives or of its negatives, whichever is smaller; groups with fewer than three of
+    either are left out, and of a resample those in which it has none of a class.
+
+    Args:
+        score: (n,) float, higher for positive.
+        positive: (n,) bool.
+        group: (n,) int, group of each image.
+        weight: (resamples, n) float, multiplicity of each image.
+
+    Returns:
+        (resamples,) in [0, 1]; NaN where no group has enough images.
+    """
+    total, total_weight = np.zeros(len(weight)), np.zeros(len(weight))
+    for each in np.unique(group):
+        members = group == each
+        smaller = min(int(positive[members].sum()), int((~positive)[members].sum()))
+        if smaller >= _FEWEST_OF_GROUP:
+            auc = weighted_roc_auc(score[members], positive[members], weight[:, members])
+            known = np.isfinite(auc)
+            total[known] += smaller * auc[known]
+            total_weight[known] += smaller
+    return _ratio(total, total_weight)
 
 
 def roc_curve(score: Floats, positive: NDArray[np.bool_]) -> tuple[Floats, Floats]:

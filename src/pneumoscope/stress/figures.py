@@ -1,0 +1,151 @@
+"""Figures of a stress test: what each property costs, what corruptions cost, and radiographs on which the model changes its mind."""
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from pneumoscope.evaluation.intervals import Estimate
+from pneumoscope.reporting.style import CLASS_COLOURS, NEUTRAL, bare, drawing
+from pneumoscope.stress.battery import Trial, at_strength
+from pneumoscope.stress.measuring import StressMeasures
+from pneumoscope.stress.radiographs import Radiographs
+from pneumoscope.stress.running import Answers
+
+_STRENGTHS = (1, 2, 3, 4, 5)
+_SAME, _OTHER = CLASS_COLOURS["normal"], CLASS_COLOURS["bacterial"]
+# Rows and columns of the changed radiographs, each of which is two pictures.
+_COLUMNS = 3
+
+
+@dataclass(frozen=True)
+class ChangedMind:
+    """Radiograph on which a model decides otherwise once it is altered.
+
+    Attributes:
+        position: Position of the radiograph.
+        trial: Trial in which it does.
+        before: Probability for the unaltered radiograph.
+        after: Probability for the altered radiograph.
+    """
+
+    position: int
+    trial: Trial
+    before: float
+    after: float
+
+
+def changed_minds(
+    radiographs: Radiographs, trials: Sequence[Trial], answers: Answers, threshold: float, count: int
+) -> list[ChangedMind]:
+    """Radiographs that were right and become wrong, the largest changes of each trial in turn, each radiograph once.
+
+    Args:
+        radiographs: Radiographs of the battery.
+        trials: Trials, those that matter most first; the first of `answers` is of the unaltered radiographs.
+        answers: Probabilities by trial.
+        threshold: Probability from which on the model calls a radiograph positive.
+        count: Most radiographs.
+    """
+    plain = next(iter(answers.values()))
+    right = (plain >= threshold) == radiographs.positive
+    queues = []
+    for trial in trials:
+        own = trial.positions(radiographs)
+        change = answers[trial.name] - plain[own]
+        wrong = right[own] & ((answers[trial.name] >= threshold) != radiographs.positive[own])
+        order = sorted((int(i) for i in wrong.nonzero()[0]), key=lambda i: -abs(change[i]))
+        queues.append(
+            [ChangedMind(int(own[i]), trial, float(plain[own[i]]), float(answers[trial.name][i])) for i in order]
+        )
+    found: list[ChangedMind] = []
+    shown: set[int] = set()
+    while len(found) < count and any(queues):
+        for queue in queues:
+            while queue and queue[0].position in shown:
+                queue.pop(0)
+            if queue and len(found) < count:
+                shown.add(queue[0].position)
+                found.append(queue.pop(0))
+    return found
+
+
+def draw_reliance(measures: StressMeasures, title: str, words: dict[str, str], synthetic: bool) -> Figure:
+    """Draw, for each property, the AUC with that of a radiograph of the same and of the other class.
+
+    Args:
+        measures: Measures of a stress test.
+        title: Name of the model.
+        words: Properties in words.
+        synthetic: Whether the radiographs are phantoms.
+    """
+    names = sorted(measures.reliance, key=lambda name: measures.reliance[name].difference.value)
+    with drawing(8.0, 1.6 + 0.55 * len(names), synthetic) as figure:
+        axes = figure.subplots()
+        plain = measures.plain.auc.value
+        axes.axvline(plain, color=NEUTRAL, linewidth=1, linestyle=":")
+        axes.axvline(0.5, color="#dddddd", linewidth=1)
+        for row, name in enumerate(names):
+            found = measures.reliance[name]
+            axes.plot([found.other.value, found.same.value], [row, row], color="#cccccc", linewidth=5, zorder=1)
+            _estimate(axes, found.same, row, _SAME, "of a radiograph of its class" if row == 0 else "")
+            _estimate(axes, found.other, row, _OTHER, "of a radiograph of the other class" if row == 0 else "")
+        axes.set_yticks(range(len(names)), [words[name] for name in names])
+        axes.text(
+            plain, len(names) - 0.45, f"unaltered {plain:.2f}", ha="right", va="bottom", color=NEUTRAL, fontsize=9
+        )
+        axes.set(xlim=(-0.02, 1.02), ylim=(-0.6, len(names) - 0.1), xlabel="AUC", title=title)
+        axes.legend(loc="lower left", fontsize=9)
+    return figure
+
+
+def draw_corruptions(measures: StressMeasures, title: str, synthetic: bool) -> Figure:
+    """Draw the accuracy at each corruption and strength as a table of shades."""
+    names = sorted(measures.corruption_error, key=lambda name: measures.corruption_error[name])
+    values = [[100 * measures.trials[at_strength(name, s)].accuracy.value for s in _STRENGTHS] for name in names]
+    with drawing(6.4, 1.4 + 0.27 * len(names), synthetic) as figure:
+        axes = figure.subplots()
+        axes.imshow(values, cmap="cividis", vmin=40, vmax=100, aspect="auto")
+        for row, line in enumerate(values):
+            for column, value in enumerate(line):
+                axes.text(
+                    column,
+                    row,
+                    f"{value:.0f}",
+                    ha="center",
+                    va="center",
+                    color="white" if value < 75 else "#222222",
+                    fontsize=9,
+                )
+        axes.set_xticks(range(len(_STRENGTHS)), [f"{s}" for s in _STRENGTHS])
+        axes.set_yticks(range(len(names)), names)
+        axes.set(xlabel="strength", title=title)
+        axes.spines[:].set_visible(False)
+        axes.tick_params(length=0)
+    return figure
+
+
+def draw_changed_minds(radiographs: Radiographs, changed: Sequence[ChangedMind], synthetic: bool) -> Figure:
+    """Draw radiographs unaltered and altered side by side, with the model's probabilities."""
+    rows = -(-len(changed) // _COLUMNS)
+    with drawing(4.2 * _COLUMNS, 2.75 * rows, synthetic) as figure:
+        grid = figure.subplots(rows, 2 * _COLUMNS, squeeze=False)
+        for axes in grid.ravel():
+            bare(axes)
+        for number, each in enumerate(changed):
+            row, column = divmod(number, _COLUMNS)
+            pair = grid[row][2 * column : 2 * column + 2]
+            label = "positive" if radiographs.positive[each.position] else "negative"
+            pictures = (radiographs.images[each.position], each.trial.image(radiographs, each.position))
+            words = (f"{label}\n{each.before:.2f}", f"{textwrap.fill(each.trial.name, 24)}\n{each.after:.2f}")
+            for axes, picture, text in zip(pair, pictures, words, strict=True):
+                axes.imshow(picture, cmap="gray", vmin=0, vmax=255)
+                axes.set_title(text, fontsize=9, loc="left", fontweight="normal")
+    return figure
+
+
+def _estimate(axes: Axes, found: Estimate, row: float, colour: str, label: str) -> None:
+    axes.plot([found.low, found.high], [row, row], color=colour, linewidth=2, zorder=2)
+    axes.plot([found.value], [row], "o", color=colour, markersize=7, zorder=3, label=label or None)

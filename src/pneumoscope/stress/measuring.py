@@ -1,0 +1,177 @@
+"""Measures of a stress test: each trial's figures, and what the model relies on, with intervals over patients.
+
+All intervals come from one bootstrap over patients, so that a change is paired with the unaltered radiographs.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pneumoscope.evaluation.intervals import Estimate, fraction_estimate, interval_of, patient_weights
+from pneumoscope.evaluation.metrics import Floats, expected_calibration_error, weighted_auc_within, weighted_roc_auc
+from pneumoscope.stress.battery import UNALTERED, Trial, at_strength, other_class, same_class
+from pneumoscope.stress.corruptions import CORRUPTIONS
+from pneumoscope.stress.radiographs import Radiographs
+from pneumoscope.stress.running import Answers
+from pneumoscope.stress.transplants import TRANSPLANTS
+
+RESAMPLES = 1000
+_STRENGTHS = (1, 2, 3, 4, 5)
+
+
+@dataclass(frozen=True)
+class TrialMeasures:
+    """Figures of a trial.
+
+    Attributes:
+        auc: AUC.
+        accuracy: Fraction of right decisions at the model's threshold.
+        sensitivity: Fraction of positives that are called so.
+        specificity: Fraction of negatives that are called so.
+        auc_change: AUC minus that of the same radiographs unaltered.
+        accuracy_change: Accuracy minus that of the same radiographs unaltered.
+        changed: Fraction of the radiographs that get another decision than unaltered.
+    """
+
+    auc: Estimate
+    accuracy: Estimate
+    sensitivity: Estimate
+    specificity: Estimate
+    auc_change: Estimate
+    accuracy_change: Estimate
+    changed: float
+
+
+@dataclass(frozen=True)
+class Reliance:
+    """What a model loses when a property says the other class.
+
+    Attributes:
+        same: AUC where each radiograph has the property of another radiograph of its class.
+        other: AUC where each radiograph has the property of a radiograph of the other class.
+        difference: The first minus the second: 0 where the model does not read the property, 1 where it reads nothing else.
+    """
+
+    same: Estimate
+    other: Estimate
+    difference: Estimate
+
+
+@dataclass(frozen=True)
+class StressMeasures:
+    """All figures of a stress test.
+
+    Attributes:
+        trials: Figures by the name of the trial.
+        reliance: Reliance by the name of the property.
+        within: AUC within acquisition clusters, the negatives stored like positives; over all radiographs where clusters are unknown.
+        clustered: Whether clusters are known.
+        corruption_error: Error at each corruption, mean over the strengths; empty where none were run.
+        calibration_error: Expected calibration error of the unaltered radiographs.
+        best_threshold: Threshold at which the accuracy on the unaltered radiographs would be largest.
+        best_accuracy: Accuracy at that threshold, which these radiographs themselves chose.
+    """
+
+    trials: dict[str, TrialMeasures]
+    reliance: dict[str, Reliance]
+    within: Estimate
+    clustered: bool
+    corruption_error: dict[str, float]
+    calibration_error: Estimate
+    best_threshold: float
+    best_accuracy: float
+
+    @property
+    def plain(self) -> TrialMeasures:
+        """Figures of the unaltered radiographs."""
+        return self.trials[UNALTERED]
+
+    def relative_corruption_error(self, reference: "StressMeasures") -> float:
+        """Mean over the corruptions of the error in units of that of a reference, as in ImageNet-C; NaN where it makes none."""
+        ratios = [
+            error / reference.corruption_error[name]
+            for name, error in self.corruption_error.items()
+            if reference.corruption_error.get(name)
+        ]
+        return float(np.mean(ratios)) if ratios else float("nan")
+
+
+def measure(radiographs: Radiographs, trials: tuple[Trial, ...], answers: Answers, threshold: float) -> StressMeasures:
+    """Measures of the answers to a battery.
+
+    Args:
+        radiographs: Radiographs of the battery.
+        trials: Trials that were run.
+        answers: Name of each to its (n,) probabilities.
+        threshold: Probability from which on the model calls a radiograph positive.
+    """
+    draws = np.vstack(
+        [np.ones(len(radiographs)), patient_weights(radiographs.patients, np.random.default_rng(0), RESAMPLES)]
+    )
+    plain = answers[UNALTERED]
+    measured = {}
+    for trial in trials:
+        own = trial.positions(radiographs)
+        measured[trial.name] = _trial(
+            answers[trial.name], plain[own], radiographs.positive[own], draws[:, own], threshold
+        )
+    alike = answers["stored alike"]
+    within = (
+        weighted_roc_auc(alike, radiographs.positive, draws)
+        if radiographs.clusters is None
+        else weighted_auc_within(alike, radiographs.positive, radiographs.clusters, draws)
+    )
+    error = expected_calibration_error(plain, radiographs.positive, draws)
+    best, accuracy = _best_threshold(plain, radiographs.positive)
+    return StressMeasures(
+        measured,
+        {name: _reliance(radiographs, answers, name, draws) for name in TRANSPLANTS},
+        interval_of(float(within[0]), within[1:]),
+        radiographs.clusters is not None,
+        _corruption_errors(measured),
+        interval_of(float(error[0]), error[1:]),
+        best,
+        accuracy,
+    )
+
+
+def _trial(answer: Floats, plain: Floats, positive: np.ndarray, draws: Floats, threshold: float) -> TrialMeasures:
+    called, plainly = answer >= threshold, plain >= threshold
+    right, plainly_right = called == positive, plainly == positive
+    everyone, weight = np.ones(len(positive), dtype=bool), draws[1:]
+    auc, plain_auc = (weighted_roc_auc(score, positive, draws) for score in (answer, plain))
+    with np.errstate(invalid="ignore"):
+        gain = draws @ (right.astype(float) - plainly_right) / draws.sum(axis=1)
+    return TrialMeasures(
+        interval_of(float(auc[0]), auc[1:]),
+        fraction_estimate(right, everyone, weight),
+        fraction_estimate(called, positive, weight),
+        fraction_estimate(~called, ~positive, weight),
+        interval_of(float(auc[0] - plain_auc[0]), auc[1:] - plain_auc[1:]),
+        interval_of(float(gain[0]), gain[1:]),
+        float((called != plainly).mean()),
+    )
+
+
+def _reliance(radiographs: Radiographs, answers: Answers, name: str, draws: Floats) -> Reliance:
+    same, other = (
+        weighted_roc_auc(answers[trial], radiographs.positive, draws) for trial in (same_class(name), other_class(name))
+    )
+    return Reliance(*(interval_of(float(each[0]), each[1:]) for each in (same, other, same - other)))
+
+
+def _corruption_errors(measured: dict[str, TrialMeasures]) -> dict[str, float]:
+    return {
+        name: float(np.mean([1 - measured[at_strength(name, strength)].accuracy.value for strength in _STRENGTHS]))
+        for name in CORRUPTIONS
+        if at_strength(name, _STRENGTHS[0]) in measured
+    }
+
+
+def _best_threshold(probability: Floats, positive: np.ndarray) -> tuple[float, float]:
+    """Threshold of the largest accuracy, the middle of the range where there are several, and that accuracy."""
+    values = np.unique(probability)
+    cuts = np.concatenate([[0.0], (values[1:] + values[:-1]) / 2, [1.0]])
+    right = np.array([((probability >= cut) == positive).mean() for cut in cuts])
+    best = np.flatnonzero(right == right.max())
+    return float(cuts[best[len(best) // 2]]), float(right.max())

@@ -1,0 +1,185 @@
+"""Radiographs of a stress test: labelled radiographs, where the chest lies in each, and who gives a property to whom."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pneumoscope.config import Preprocessing
+from pneumoscope.data.acquisition_clusters import CLUSTER_COUNT, fit_clusters
+from pneumoscope.data.alignment import ChestFrame, load_atlas
+from pneumoscope.data.patients import patients_of
+from pneumoscope.data.preprocessing import prepare
+from pneumoscope.data.sources import Source
+from pneumoscope.errors import DataError, InputError, UnreadableImage
+from pneumoscope.progress import Progress, ignored
+from pneumoscope.types import Finding, Split
+
+Pixels = NDArray[np.uint8]
+
+# Images of a class below which figures say nothing.
+FEWEST = 10
+# Side of the images, pixels, and radiographs for each acquisition cluster among them.
+SIDE = 224
+_PER_CLUSTER = 25
+
+
+@dataclass(frozen=True)
+class Radiograph:
+    """Radiograph with the frame of its chest.
+
+    Attributes:
+        image: (side, side) uint8.
+        frame: Frame of the chest.
+    """
+
+    image: Pixels
+    frame: ChestFrame
+
+
+@dataclass(frozen=True, eq=False)
+class Radiographs:
+    """Labelled radiographs of one size.
+
+    Attributes:
+        images: (n, side, side) uint8, squashed to a square.
+        positive: (n,) bool, whether each shows what the model detects.
+        patients: (n,) patient of each image.
+        names: (n,) name of each image.
+        clusters: (n,) int, acquisition cluster of each image; None where these are unknown.
+        file_sha256: SHA-256 of each image's file; empty where these are unknown.
+
+    Raises:
+        InputError: Other shapes or types, or fewer than ten images of a class.
+    """
+
+    images: Pixels
+    positive: NDArray[np.bool_]
+    patients: Sequence[str]
+    names: Sequence[str]
+    clusters: NDArray[np.int64] | None = None
+    file_sha256: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        count = len(self.positive)
+        if self.images.dtype != np.uint8 or self.images.ndim != 3 or len({len(self.images), count}) > 1:
+            raise InputError(
+                f"expected ({count}, height, width) uint8 images, found {self.images.shape} {self.images.dtype}: "
+                "convert them to grey levels of 8 bits and give one label for each"
+            )
+        lengths = {len(each) for each in (self.patients, self.names, self.clusters) if each is not None}
+        if lengths != {count}:
+            raise InputError(f"expected a patient and a name for each of {count} images, found {sorted(lengths)}")
+        smaller = min(int(self.positive.sum()), int((~self.positive).sum()))
+        if smaller < FEWEST:
+            raise InputError(f"expected at least {FEWEST} images of each class, found {smaller} of one: add images")
+
+    def __len__(self) -> int:
+        return len(self.positive)
+
+    def __getitem__(self, position: int) -> Radiograph:
+        return Radiograph(self.images[position], self.frames[position])
+
+    @cached_property
+    def frames(self) -> tuple[ChestFrame, ...]:
+        """Frame of the chest in each image."""
+        atlas = load_atlas()
+        return tuple(atlas.locate_chest(image) for image in self.images)
+
+    @cached_property
+    def donors(self) -> dict[bool, NDArray[np.int64]]:
+        """(n,) int, for each image another one, of another patient where there is one: of its class (True), of the other (False).
+
+        Every image of a class gives as often as any other, as nearly as the sizes of the classes allow, so that the altered images
+        have the property as the class has it.
+        """
+        rng = np.random.default_rng(0)
+        members = {which: rng.permutation(np.flatnonzero(self.positive == which)) for which in (False, True)}
+        donors = {same: np.zeros(len(self), dtype=np.int64) for same in (True, False)}
+        for which, own in members.items():
+            other = members[not which]
+            donors[False][own] = np.resize(other, len(own))
+            donors[True][own] = [self._neighbour(own, k) for k in range(len(own))]
+        return donors
+
+    def _neighbour(self, own: NDArray[np.int64], k: int) -> int:
+        """Next image of a class in a drawn order, the next of another patient where there is one."""
+        others = (int(own[(k + step) % len(own)]) for step in range(1, len(own)))
+        return next((i for i in others if self.patients[i] != self.patients[int(own[k])]), int(own[(k + 1) % len(own)]))
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the images and their labels."""
+        digest = hashlib.sha256(np.packbits(self.positive).tobytes())
+        for image in self.images:
+            digest.update(np.ascontiguousarray(image).tobytes())
+        return digest.hexdigest()
+
+    def subset(self, positions: NDArray[np.int64]) -> "Radiographs":
+        """Radiographs at these positions."""
+        return Radiographs(
+            self.images[positions],
+            self.positive[positions],
+            [self.patients[i] for i in positions],
+            [self.names[i] for i in positions],
+            None if self.clusters is None else self.clusters[positions],
+        )
+
+    def sample(self, count: int) -> NDArray[np.int64]:
+        """Positions of at most so many radiographs, both classes by halves as far as they go, evenly over their order."""
+        smaller, larger = sorted((np.flatnonzero(self.positive == which) for which in (False, True)), key=len)
+        few = min(len(smaller), max(FEWEST, count // 2))
+        many = min(len(larger), max(FEWEST, count - few))
+        taken = [
+            own[np.linspace(0, len(own) - 1, n).round().astype(int)] for own, n in ((smaller, few), (larger, many))
+        ]
+        return np.sort(np.concatenate(taken))
+
+
+def read_radiographs(
+    source: Source,
+    split: Split | None,
+    side: int = SIDE,
+    progress: Progress = ignored,
+    skip_unreadable: bool = False,
+) -> Radiographs:
+    """Radiographs of a data set, squashed to squares, with the acquisition clusters among them.
+
+    Args:
+        source: Labelled images.
+        split: Split whose images are read; None for all.
+        side: Side of the squares, pixels.
+        progress: Callback with the number of images done and their total.
+        skip_unreadable: Whether images that cannot be read are left out.
+
+    Raises:
+        DataError: No image of the split.
+        UnreadableImage: Image that cannot be read.
+        InputError: Fewer than ten images of a class.
+    """
+    listed = [image for image in source.images if split in (None, image.split)]
+    if not listed:
+        raise DataError(f"expected {split} images in {source.root}, found none: name another --split")
+    settings = Preprocessing(side, side)
+    chosen, images, digests = [], [], []
+    for done, image in enumerate(listed, 1):
+        try:
+            content = source.bytes_of(image.path)
+            images.append(prepare(source.read(image.path, content), settings))
+            digests.append(hashlib.sha256(content).hexdigest())
+            chosen.append(image)
+        except (OSError, UnreadableImage):
+            if not skip_unreadable:
+                raise
+        progress(done, len(listed))
+    if not chosen:
+        raise DataError(f"expected readable images in {source.root}, found none: check the files")
+    pixels = np.stack(images)
+    patients, _ = patients_of(chosen, [None] * len(chosen), digests)
+    positive = np.array([image.finding is Finding.PNEUMONIA for image in chosen])
+    count = min(CLUSTER_COUNT, len(chosen) // _PER_CLUSTER)
+    clusters = fit_clusters(pixels, count).predict(pixels) if count > 1 else None
+    return Radiographs(pixels, positive, patients, [image.path for image in chosen], clusters, digests)

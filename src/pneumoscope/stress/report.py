@@ -1,0 +1,214 @@
+"""Report of a stress test: stress.json, stress.md and a self-contained stress.html."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pneumoscope.files import as_json, write_text
+from pneumoscope.reporting.markdown import markdown_table
+from pneumoscope.reporting.page import Section, write_page
+from pneumoscope.reporting.style import png_of
+from pneumoscope.stress.battery import Trial, at_strength, other_class
+from pneumoscope.stress.figures import changed_minds, draw_changed_minds, draw_corruptions, draw_reliance
+from pneumoscope.stress.measuring import StressMeasures
+from pneumoscope.stress.radiographs import Radiographs
+from pneumoscope.stress.running import Answers
+from pneumoscope.stress.verdict import NAMES, Verdict
+
+# Radiographs on which the model changes its mind that a page shows.
+SHOWN = 12
+_STRENGTHS = (1, 2, 3, 4, 5)
+_HEADER = ["radiographs", "AUC (95 % interval)", "change", "right", "sensitivity", "specificity", "other decision"]
+_MEANING = (
+    "Each radiograph is given one property of another radiograph. Where that is of its own class, only the exchange itself can cost anything; "
+    "where it is of the other class, the model loses what it had read in that property. 0.5 is chance; below it the model "
+    "follows the property against the radiograph."
+)
+CITATION = (
+    "The pneumoscope maintainers. pneumoscope {version}: stress test of radiograph classifiers. State the model, the radiographs, the "
+    "number of radiographs of each class, and the figures with their intervals."
+)
+
+
+@dataclass(frozen=True)
+class StressTest:
+    """Result of a stress test.
+
+    Attributes:
+        model: Name of the model.
+        radiographs: Radiographs that were shown.
+        trials: Trials that were run.
+        answers: Probabilities by trial.
+        threshold: Probability from which on the model calls a radiograph positive.
+        measures: Figures.
+        verdict: Verdict.
+    """
+
+    model: str
+    radiographs: Radiographs
+    trials: tuple[Trial, ...]
+    answers: Answers
+    threshold: float
+    measures: StressMeasures
+    verdict: Verdict
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for `stress.json`."""
+        measures, radiographs = self.measures, self.radiographs
+        return {
+            "model": self.model,
+            "threshold": self.threshold,
+            "radiographs": {
+                "negative": int((~radiographs.positive).sum()),
+                "positive": int(radiographs.positive.sum()),
+            },
+            "patients": len(set(radiographs.patients)),
+            "radiographs_sha256": radiographs.sha256,
+            "verdict": {
+                "reads": self.verdict.reads,
+                "also": list(self.verdict.also),
+                "text": list(self.verdict.sentences),
+            },
+            "stress_score": asdict(measures.within),
+            "within_clusters": measures.clustered,
+            "reliance": {name: asdict(each) for name, each in measures.reliance.items()},
+            "calibration_error": asdict(measures.calibration_error),
+            "best_threshold": measures.best_threshold,
+            "best_accuracy": measures.best_accuracy,
+            "corruption_error": measures.corruption_error,
+            "trials": {name: asdict(each) for name, each in measures.trials.items()},
+        }
+
+
+def write_report(test: StressTest, folder: Path, facts: dict[str, Any], synthetic: bool = False) -> dict[str, Any]:
+    """Write stress.json, stress.md and stress.html into a folder, each atomically.
+
+    Args:
+        test: Result.
+        folder: Folder, which is made.
+        facts: Provenance: version, commit, date, machine.
+        synthetic: Whether the radiographs are phantoms.
+
+    Returns:
+        What stress.json holds.
+    """
+    record = test.to_dict() | {"synthetic": synthetic, "provenance": facts}
+    folder.mkdir(parents=True, exist_ok=True)
+    title = f"Stress test of {test.model}"
+    sections = _sections(test, facts, synthetic)
+    write_text(folder / "stress.json", as_json(record))
+    write_text(folder / "stress.md", _markdown(title, test, sections))
+    write_page(folder / "stress.html", title, test.verdict.sentences[0], sections, synthetic)
+    return record
+
+
+def _sections(test: StressTest, facts: dict[str, Any], synthetic: bool) -> list[Section]:
+    measures, radiographs = test.measures, test.radiographs
+    sections = [
+        Section("Verdict", text=test.verdict.sentences),
+        Section(
+            "What the model reads",
+            text=[_MEANING],
+            picture=png_of(draw_reliance(measures, test.model, NAMES, synthetic)),
+            caption="AUC with each property of another radiograph, with 95 % intervals over patients; dotted: the unaltered radiographs.",
+        ),
+    ]
+    first = [trial for trial in test.trials if not _is_corruption(trial, measures)]
+    sections.append(Section("Radiographs unaltered and altered", header=_HEADER, rows=_rows(first, measures)))
+    if measures.corruption_error:
+        mean = sum(measures.corruption_error.values()) / len(measures.corruption_error)
+        sections.append(
+            Section(
+                "Corruptions",
+                text=[
+                    f"Mean error over {len(measures.corruption_error)} corruptions and five strengths: {100 * mean:.1f} %."
+                ],
+                picture=png_of(draw_corruptions(measures, test.model, synthetic)),
+                caption="Right decisions in percent at each strength; the corruption that costs least on top.",
+            )
+        )
+    ranked = sorted(measures.reliance, key=lambda name: -measures.reliance[name].difference.value)
+    order = [other_class(name) for name in ranked] + [trial.name for trial in first[1:]]
+    by_name = {trial.name: trial for trial in test.trials}
+    shown = [by_name[name] for name in dict.fromkeys(order) if "of its class" not in name]
+    changed = changed_minds(radiographs, shown, test.answers, test.threshold, SHOWN)
+    if changed:
+        sections.append(
+            Section(
+                "Radiographs on which it changes its mind",
+                picture=png_of(draw_changed_minds(radiographs, changed, synthetic)),
+                caption="Right on the left, wrong on the right, where the radiograph differs by what is written above it; the number is the "
+                "probability that the model gives.",
+            )
+        )
+    negative, positive = int((~radiographs.positive).sum()), int(radiographs.positive.sum())
+    sections.append(
+        Section(
+            "Radiographs, and how to cite",
+            text=[
+                f"{positive:,} positive and {negative:,} negative radiographs of {len(set(radiographs.patients)):,} patients; threshold "
+                f"{test.threshold:.3f}; best threshold on these radiographs {measures.best_threshold:.3f} ({100 * measures.best_accuracy:.1f} % "
+                f"right); expected calibration error {measures.calibration_error.as_number()}.",
+                CITATION.format(version=facts.get("packages", {}).get("pneumoscope", "")),
+                ", ".join(f"{key} {value}" for key, value in facts.items() if isinstance(value, str)),
+            ],
+        )
+    )
+    return sections
+
+
+def _is_corruption(trial: Trial, measures: StressMeasures) -> bool:
+    return any(trial.name == at_strength(name, s) for name in measures.corruption_error for s in _STRENGTHS)
+
+
+def _rows(trials: Sequence[Trial], measures: StressMeasures) -> list[list[str]]:
+    return [
+        [
+            trial.name,
+            found.auc.as_number(),
+            f"{found.auc_change.value:+.3f}",
+            str(found.accuracy),
+            str(found.sensitivity),
+            str(found.specificity),
+            f"{100 * found.changed:.1f} %",
+        ]
+        for trial, found in ((trial, measures.trials[trial.name]) for trial in trials)
+    ]
+
+
+def _markdown(title: str, test: StressTest, sections: Sequence[Section]) -> str:
+    parts = [f"# {title}"]
+    for section in sections:
+        body = [*section.text]
+        if section.header:
+            body.append(markdown_table(section.header, section.rows))
+        if section.title == "What the model reads":
+            body.append(_reliance_table(test.measures))
+        if section.title == "Corruptions":
+            body.append(_corruption_table(test.measures))
+        if body:
+            parts.append("\n\n".join([f"## {section.title}", *body]))
+    return "\n\n".join(parts) + "\n"
+
+
+def _reliance_table(measures: StressMeasures) -> str:
+    ranked = sorted(measures.reliance.items(), key=lambda item: -item[1].difference.value)
+    return markdown_table(
+        ["property", "AUC, of its class", "AUC, of the other class", "difference"],
+        [
+            [NAMES[name], each.same.as_number(), each.other.as_number(), each.difference.as_number()]
+            for name, each in ranked
+        ],
+    )
+
+
+def _corruption_table(measures: StressMeasures) -> str:
+    ranked = sorted(measures.corruption_error, key=lambda name: measures.corruption_error[name])
+    return markdown_table(
+        ["right, %", *(f"strength {s}" for s in _STRENGTHS)],
+        [
+            [name, *(f"{100 * measures.trials[at_strength(name, s)].accuracy.value:.0f}" for s in _STRENGTHS)]
+            for name in ranked
+        ],
+    )

@@ -1,0 +1,117 @@
+"""Verdict of a stress test in three sentences: what the model reads, what its validation is worth, what it withstands."""
+
+from dataclasses import dataclass
+
+from pneumoscope.stress.battery import at_strength
+from pneumoscope.stress.measuring import Reliance, StressMeasures
+
+# What a model that reads a property is said to read.
+READS = {
+    "storage": "the file: its compression, sharpness and noise",
+    "geometry": "the geometry: where the chest lies and how it is stretched",
+    "corners": "the corners: markers and edges",
+    "surroundings": "what surrounds the chest",
+    "exposure": "the exposure",
+    "lungs": "the lungs",
+}
+# Properties in words.
+NAMES = {
+    "storage": "the compression and sharpness",
+    "geometry": "the place and stretch of the chest",
+    "corners": "the corners",
+    "surroundings": "the surroundings of the chest",
+    "exposure": "the grey levels",
+    "lungs": "the lungs",
+}
+# AUC that a property must cost, beyond chance, for the model to be said to read it.
+NOTICEABLE = 0.03
+# Loss of accuracy, at the middle strength, that a corruption may cost a model that withstands it.
+_WITHSTOOD, _MIDDLE = 0.02, 3
+LUNGS, NOTHING, CHANCE = "lungs", "nothing named", "chance"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Verdict.
+
+    Attributes:
+        reads: Property that the model reads most, `chance` where it does not tell the classes, `nothing named` where no property
+            that was exchanged matters.
+        also: Other properties that it reads, the strongest first.
+        sentences: Three sentences.
+    """
+
+    reads: str
+    also: tuple[str, ...]
+    sentences: tuple[str, str, str]
+
+
+def verdict_on(measures: StressMeasures) -> Verdict:
+    """Verdict on the figures of a stress test."""
+    read = sorted(
+        (name for name, each in measures.reliance.items() if _is_read(each)),
+        key=lambda name: -measures.reliance[name].difference.value,
+    )
+    tells = measures.plain.auc.low > 0.5
+    reads = (read[0] if read else NOTHING) if tells else CHANCE
+    also = tuple(read[1:]) if tells else ()
+    return Verdict(reads, also, (_reading(measures, reads, also), _validation(measures), _robustness(measures)))
+
+
+def _is_read(reliance: Reliance) -> bool:
+    return reliance.difference.low > 0 and reliance.difference.value >= NOTICEABLE
+
+
+def _reading(measures: StressMeasures, reads: str, also: tuple[str, ...]) -> str:
+    plain = measures.plain.auc.as_number(2)
+    if reads == CHANCE:
+        return f"On unaltered radiographs its AUC is {plain}: this model does not tell the classes."
+    if reads == NOTHING:
+        return f"Its AUC on unaltered radiographs is {plain}, and none of {', '.join(NAMES.values())} of a radiograph of the other class changes it: what it reads was not exchanged here."
+    sentence = f"{_fall(measures, reads)}: this model reads {READS[reads]}"
+    if reads != LUNGS:
+        lungs = measures.reliance[LUNGS]
+        sentence += f", and {'less' if LUNGS in also else 'not'} the lungs ({_two(lungs)})"
+    others = [f"{NAMES[name]} ({_two(measures.reliance[name])})" for name in also if name != LUNGS]
+    return sentence + (f"; it also heeds {' and '.join(others)}." if others else ".")
+
+
+def _fall(measures: StressMeasures, name: str) -> str:
+    found = measures.reliance[name]
+    return (
+        f"With {NAMES[name]} of a radiograph of the other class its AUC is {found.other.as_number(2)}, "
+        f"with those of its own class {found.same.as_number(2)}"
+    )
+
+
+def _two(reliance: Reliance) -> str:
+    return f"{reliance.same.value:.2f} to {reliance.other.value:.2f}"
+
+
+def _validation(measures: StressMeasures) -> str:
+    plain, within = measures.plain, measures.within
+    where = (
+        "within acquisition clusters, normal radiographs stored like the others,"
+        if measures.clustered
+        else "with negatives stored like positives"
+    )
+    distance = measures.best_accuracy - plain.accuracy.value
+    return (
+        f"Its AUC is {plain.auc.as_number(3)} on unaltered radiographs and {within.as_number(3)} {where} which is the figure to expect "
+        f"where the file does not give the answer away; at its threshold {100 * plain.accuracy.value:.1f} % are right, "
+        f"{100 * distance:.1f} points fewer than at the best one."
+    )
+
+
+def _robustness(measures: StressMeasures) -> str:
+    if not measures.corruption_error:
+        return "No corruptions were tried."
+    losses = {
+        name: -measures.trials[at_strength(name, _MIDDLE)].accuracy_change.value for name in measures.corruption_error
+    }
+    withstood = [name for name, loss in losses.items() if loss <= _WITHSTOOD]
+    worst = max(losses, key=lambda name: losses[name])
+    return (
+        f"Of {len(losses)} corruptions at middle strength it withstands {len(withstood)} (at most {100 * _WITHSTOOD:.0f} points of "
+        f"accuracy lost); {worst} costs most, {100 * losses[worst]:.1f} points."
+    )

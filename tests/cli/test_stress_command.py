@@ -1,0 +1,96 @@
+"""`pneumoscope stress`, as a user calls it."""
+
+import json
+
+import pytest
+
+MODEL = """
+calls = []
+
+def brightness(images):
+    calls.append(len(images))
+    return images.mean(axis=(1, 2)) / 255
+
+def fails(images):
+    if len(calls) == 3:
+        raise OSError("the licence has run out")
+    return brightness(images)
+"""
+
+
+@pytest.fixture
+def site(phantoms, tmp_path, monkeypatch):
+    """Folder with a module of models; a folder of films per class."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "site_models.py").write_text(MODEL)
+    return phantoms / "train"
+
+
+def stress(pneumoscope, *words):
+    return pneumoscope("stress", *words, "--side", "64", "--corrupted", "0")
+
+
+def test_a_function_is_tested_and_a_second_run_shows_it_nothing(pneumoscope, site, tmp_path):
+    words = ("site_models:brightness", "--trust", "--data", site)
+    code, out, err = stress(pneumoscope, *words)
+    assert code == 0, err
+    assert len(out.strip().splitlines()) == 5
+    assert out.splitlines()[-1] == "stress/site_models-brightness/stress.html"
+    folder = tmp_path / "stress" / "site_models-brightness"
+    report = json.loads((folder / "stress.json").read_text())
+    assert report["radiographs"] == {"negative": 20, "positive": 40}
+    assert report["provenance"]["packages"]["pneumoscope"]
+    import site_models
+
+    shown = len(site_models.calls)
+    code, out, _ = stress(pneumoscope, *words, "--json")
+    assert (code, len(site_models.calls)) == (0, shown)
+    assert json.loads(out)["trials"] == report["trials"]
+
+
+def test_a_model_that_fails_gets_one_line_and_goes_on(pneumoscope, site):
+    import sys
+
+    sys.modules.pop("site_models", None)
+    code, _, err = stress(pneumoscope, "site_models:fails", "--trust", "--data", site)
+    [line] = [line for line in err.splitlines() if line.startswith("error")]
+    assert code == 1
+    assert "OSError: the licence has run out" in line
+    sys.modules["site_models"].calls.append(0)
+    code, _, err = stress(pneumoscope, "site_models:fails", "--trust", "--data", site)
+    assert code == 0, err
+
+
+def test_what_runs_code_is_asked_for(pneumoscope, site):
+    code, _, err = stress(pneumoscope, "site_models:brightness", "--data", site)
+    assert code == 1
+    assert "--trust" in err
+
+
+def test_a_look_at_test_images_is_recorded(pneumoscope, site, tmp_path, monkeypatch):
+    table = tmp_path / "ours.csv"
+    files = sorted(site.rglob("*.jpeg"))
+    rows = [f"{file},{'normal' if 'NORMAL' in file.parts else 'pneumonia'},test" for file in files]
+    table.write_text("\n".join(["path,class,split", *rows]))
+    ledger = tmp_path / "ledger.jsonl"
+    words = ("--trust", "--data", table, "--ledger", ledger, "--why", "curiosity")
+    code, _, err = stress(pneumoscope, "site_models:brightness", *words)
+    assert code == 0, err
+    [line] = map(json.loads, ledger.read_text().splitlines())
+    assert (line["why"], line["model"], line["radiographs"]) == ("curiosity", "site_models:brightness", 60)
+    assert set(line["result"]) == {"accuracy", "auc"}
+
+
+def test_a_bundle_is_not_tested_on_what_it_was_trained_on(pneumoscope, site, phantom_bundle, monkeypatch):
+    from pneumoscope.bundle import Bundle
+
+    monkeypatch.setattr(Bundle, "count_training_images", lambda self, sha256: len(list(sha256)))
+    code, _, err = stress(pneumoscope, phantom_bundle, "--data", site)
+    assert code == 1
+    assert "found 60 that it was" in err
+
+
+def test_a_bundle_is_tested(pneumoscope, site, phantom_bundle):
+    code, out, err = stress(pneumoscope, phantom_bundle, "--data", site, "--workers", "1")
+    assert code == 0, err
+    assert "AUC" in out

@@ -1,0 +1,171 @@
+"""One network as a bundle, an ONNX file, a TorchScript file, an exported file, a run and a function gives the same probabilities."""
+
+import sys
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+from pneumoscope.errors import ConfigError, InputError, RunError
+from pneumoscope.stress.models import ModelSettings, open_model
+
+SETTINGS = """
+height = 32
+width = 48
+channels = 3
+low = -1.0
+high = 1.0
+mean = [0.1, 0.2, 0.3]
+std = [0.5, 0.6, 0.7]
+output = "logit"
+classes = ["normal", "bacterial", "viral"]
+threshold = 0.4
+"""
+
+
+class Network(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = torch.nn.Conv2d(3, 8, 5, stride=3)
+        self.head = torch.nn.Linear(8, 3)
+
+    def forward(self, images):
+        return self.head(torch.relu(self.convolution(images)).mean(dim=(2, 3)))
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(3).integers(0, 256, (5, 64, 64), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    return Network().eval()
+
+
+@pytest.fixture(scope="module")
+def folder(network, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    example = torch.zeros(2, 3, 32, 48)
+    batch = {"images": {0: torch.export.Dim("batch", min=1)}}
+    with warnings.catch_warnings():
+        # PyTorch's exporters call what PyTorch has deprecated.
+        warnings.simplefilter("ignore")
+        torch.jit.trace(network, example).save(str(folder / "traced.pt"))
+        torch.export.save(torch.export.export(network, (example,), dynamic_shapes=batch), folder / "exported.pt2")
+        program = torch.onnx.export(network, (example,), dynamo=True, dynamic_shapes=batch, verbose=False)
+    (folder / "network.onnx").write_bytes(program.model_proto.SerializeToString())
+    for name in ("traced", "exported", "network"):
+        (folder / f"{name}.toml").write_text(SETTINGS)
+    return folder
+
+
+def expected(network, images):
+    """Probabilities by PyTorch and Pillow alone."""
+    from PIL import Image
+
+    sized = np.stack(
+        [np.asarray(Image.fromarray(image).resize((48, 32), Image.Resampling.BILINEAR)) for image in images]
+    )
+    scaled = sized / 127.5 - 1
+    channels = [(scaled - mean) / std for mean, std in ((0.1, 0.5), (0.2, 0.6), (0.3, 0.7))]
+    with torch.no_grad():
+        logits = network(torch.tensor(np.stack(channels, axis=1), dtype=torch.float32))
+    return 1 - torch.softmax(logits, dim=1)[:, 0].numpy()
+
+
+@pytest.mark.parametrize("file", ["network.onnx", "traced.pt", "exported.pt2"])
+def test_one_network_in_several_formats_gives_the_same(folder, network, images, file):
+    with open_model(str(folder / file), trust=not file.endswith("onnx")) as model:
+        assert model.name == file
+        assert model.threshold == 0.4
+        assert np.abs(model.predict(images) - expected(network, images)).max() < 1e-6
+        assert model.count_seen(["a"]) == 0
+
+
+def test_a_function_of_a_module_in_the_working_directory(folder, monkeypatch, images):
+    monkeypatch.chdir(folder)
+    (folder / "mean_model.py").write_text("def grey(images):\n    return images.mean(axis=(1, 2)) / 255\n\nlevel = 3\n")
+    with open_model("mean_model:grey", trust=True) as model:
+        assert np.allclose(model.predict(images), images.mean(axis=(1, 2)) / 255)
+        assert str(folder) not in sys.path
+    with pytest.raises(ConfigError, match="found none"), open_model("mean_model:level", trust=True):
+        pass
+    with pytest.raises(RunError, match="ModuleNotFoundError"), open_model("no_such_module:x", trust=True):
+        pass
+
+
+@pytest.mark.parametrize("model", ["os:getcwd", "network.pt", "network.pt2", "network.keras", "network.h5"])
+def test_code_runs_only_where_it_is_trusted(model):
+    with pytest.raises(ConfigError, match="--trust"), open_model(model):
+        pass
+
+
+def test_a_bundle_gives_a_probability_also_for_what_its_guard_refers(phantom_bundle, images):
+    with open_model(str(phantom_bundle)) as model:
+        found = model.predict(np.concatenate([images, np.zeros((1, 64, 64), dtype=np.uint8)]))
+        assert found.shape == (6,)
+        assert ((found >= 0) & (found <= 1)).all()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, "write height, width"),
+        ("height = ", "expected TOML"),
+        ("height = 32", "a height and a width of at least 1"),
+        ("height = 32\nwidth = 32\nhight = 3", "hight"),
+        ("height = 32\nwidth = 32\nchannels = 2", "1 or 3 channels"),
+        ("height = 32\nwidth = 32\noutput = 'sigmoid'", "probability, logit"),
+        ("height = 32\nwidth = 32\nmean = [0.1, 0.2]", "mean and std"),
+        ("height = 32\nwidth = 32\npositive = ['ill']", "found ill"),
+        ("height = 32\nwidth = 32\nthreshold = 1.5", "threshold"),
+    ],
+)
+def test_settings_that_do_not_do_get_one_line(folder, tmp_path, text, words):
+    file = tmp_path / "network.onnx"
+    file.write_bytes((folder / "network.onnx").read_bytes())
+    if text is not None:
+        file.with_suffix(".toml").write_text(text)
+    with pytest.raises(ConfigError) as raised, open_model(str(file)):
+        pass
+    assert words in str(raised.value)
+    assert len(str(raised.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("file", ["damaged.onnx", "damaged.pt", "damaged.pt2"])
+def test_a_damaged_file_gets_one_line(tmp_path, file):
+    (tmp_path / file).write_bytes(b"PK\x03\x04 nothing")
+    (tmp_path / file).with_suffix(".toml").write_text(SETTINGS)
+    with pytest.raises(RunError, match="cannot be loaded") as raised, open_model(str(tmp_path / file), trust=True):
+        pass
+    assert len(str(raised.value).splitlines()) == 1
+
+
+def test_a_file_that_is_not_there_and_a_kind_that_is_not_known(tmp_path):
+    with pytest.raises(ConfigError, match="check the path"), open_model(str(tmp_path / "no.pt"), trust=True):
+        pass
+    with pytest.raises(ConfigError, match="name one of these"), open_model("network.tflite"):
+        pass
+
+
+def test_outputs_become_the_probability_of_the_positive_classes():
+    settings = ModelSettings(8, 8, classes=("a", "b", "c"), positive=("a", "c"))
+    shares = np.array([[0.2, 0.5, 0.3], [0.0, 1.0, 0.0]])
+    assert np.allclose(settings.probability(shares), [0.5, 0])
+    assert np.allclose(ModelSettings(8, 8, output="logit").probability(np.array([[0.0], [2.0]])), [0.5, 0.8807970779])
+    assert np.allclose(ModelSettings(8, 8).probability(np.array([0.25, 0.75])), [0.25, 0.75])
+    with pytest.raises(InputError, match="correct classes"):
+        settings.probability(np.zeros((2, 4)))
+
+
+def test_channels_come_first_or_last():
+    image = np.full((1, 8, 8), 255, dtype=np.uint8)
+    first = ModelSettings(4, 6, channels=3, high=2.0).inputs(image)
+    last = ModelSettings(4, 6, channels=3, high=2.0, channels_last=True).inputs(image)
+    assert first.shape == (1, 3, 4, 6)
+    assert last.shape == (1, 4, 6, 3)
+    assert (first == 2).all()
+    assert first.dtype == np.float32

@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+from simple_models import bright_lungs
+
+from pneumoscope.errors import DataError, InputError, RunError
+from pneumoscope.stress.battery import battery
+from pneumoscope.stress.running import run_battery
+
+TRIALS = battery(0)[:4]
+
+
+def lines(raised):
+    return str(raised.value).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("model", "error", "words"),
+    [
+        (lambda images: np.zeros((len(images), 3)), InputError, "found (2, 3) float64"),
+        (lambda images: np.zeros(len(images) + 1), InputError, "found (3,)"),
+        (lambda images: ["a"] * len(images), InputError, "return one number"),
+        (lambda images: np.full(len(images), np.nan), InputError, "2 NaN"),
+        (lambda images: np.full(len(images), 1.5), InputError, "found 1.5 to 1.5"),
+        (lambda images: np.full(len(images), -3.0), InputError, "apply the sigmoid"),
+        (lambda images: 1 / 0, RunError, "ZeroDivisionError: division by zero"),
+        (lambda images: 1 - bright_lungs(images), InputError, "exchange the classes"),
+    ],
+)
+def test_a_model_that_does_not_do_gets_one_line(radiographs, model, error, words):
+    with pytest.raises(error) as raised:
+        run_battery(model, radiographs, TRIALS)
+    assert len(lines(raised)) == 1
+    assert words in str(raised.value)
+
+
+def test_a_column_of_probabilities_will_do(radiographs):
+    answers = run_battery(lambda images: bright_lungs(images)[:, None], radiographs, TRIALS)
+    assert all(
+        np.array_equal(answers[name], each) for name, each in run_battery(bright_lungs, radiographs, TRIALS).items()
+    )
+
+
+def test_a_slow_model_is_stopped_by_its_rate(radiographs, monkeypatch):
+    now = iter(range(0, 10_000, 10))
+    monkeypatch.setattr("pneumoscope.stress.running.time.perf_counter", lambda: next(now))
+    shown = []
+    with pytest.raises(RunError, match="found 5 s an image") as raised:
+        run_battery(lambda images: shown.append(len(images)) or bright_lungs(images), radiographs, TRIALS, hours=0.1)
+    assert shown == [2]
+    assert len(lines(raised)) == 1
+
+
+def test_what_was_interrupted_goes_on(radiographs, tmp_path):
+    shown = []
+
+    def fails_in_the_third_trial(images):
+        shown.append(len(images))
+        if len(shown) > 3:
+            raise MemoryError
+        return bright_lungs(images)
+
+    with pytest.raises(RunError, match="MemoryError: no explanation"):
+        run_battery(fails_in_the_third_trial, radiographs, TRIALS, tmp_path, "a")
+    counted = []
+    answers = run_battery(
+        lambda images: counted.append(len(images)) or bright_lungs(images), radiographs, TRIALS, tmp_path, "a"
+    )
+    assert sum(counted) == 2 * 24
+    whole = run_battery(bright_lungs, radiographs, TRIALS)
+    assert all(np.array_equal(answers[name], whole[name]) for name in whole)
+
+
+def test_damaged_answers_are_made_again(radiographs, tmp_path):
+    run_battery(bright_lungs, radiographs, TRIALS, tmp_path, "a")
+    (tmp_path / "unaltered.npy").write_bytes(b"\x93NUMPY")
+    np.save(tmp_path / "storage-of-its-class.npy", np.zeros(3))
+    answers = run_battery(bright_lungs, radiographs, TRIALS, tmp_path, "a")
+    assert {len(each) for each in answers.values()} == {24}
+    assert not list(tmp_path.glob("*.partial*"))
+
+
+def test_answers_of_another_model_are_not_mixed(radiographs, tmp_path):
+    run_battery(bright_lungs, radiographs, TRIALS, tmp_path, "a")
+    with pytest.raises(DataError, match="found another model: name another folder"):
+        run_battery(bright_lungs, radiographs, TRIALS, tmp_path, "b")
+    (tmp_path / "state.json").write_text("{")
+    with pytest.raises(DataError, match=r"state\.json damaged"):
+        run_battery(bright_lungs, radiographs, TRIALS, tmp_path, "a")
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_progress_counts_every_image_once(radiographs, tmp_path, before):
+    if before:
+        run_battery(bright_lungs, radiographs, TRIALS, tmp_path, "a")
+    steps = []
+    run_battery(
+        bright_lungs, radiographs, TRIALS, tmp_path, "a", progress=lambda done, total: steps.append((done, total))
+    )
+    assert steps[-1] == (96, 96)
+    assert len(set(steps)) == len(steps)
+    assert steps == sorted(steps)
