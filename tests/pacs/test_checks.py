@@ -88,7 +88,10 @@ FAULTS = {
     "a file as folder": ({"folder": __file__}, "expected a folder for the node at .*, found a file"),
     "a folder below a file": ({"folder": f"{__file__}/node"}, "expected a folder for the node at .*, found a file in"),
     "another's address": ({"host": "203.0.113.7"}, "expected a free address 203.0.113.7"),
-    "no certificates": ({"tls": TlsSettings("a", "b", "c")}, "expected certificate, key and authority in PEM files"),
+    "no certificates": (
+        {"tls": TlsSettings("a", "b", "c"), "peers": (Peer("A", "127.0.0.1", 1, tls=True),)},
+        "expected certificate, key and authority in PEM files, found: No such file or directory at a: correct",
+    ),
     "no such host": (
         {"peers": (Peer("A", "no.such.host.invalid", 104),)},
         "expected an address of a peer, found 'no.such",

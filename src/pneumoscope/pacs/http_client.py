@@ -250,6 +250,8 @@ def _tls(settings: ServerSettings) -> ssl.SSLContext | bool:
             _log.warning("credentials go over the network as they are, since %s.url is not https", table)
         return True
     try:
+        for path in filter(None, (settings.authority, settings.certificate, settings.key)):
+            Path(path).open("rb").close()  # unlike ssl's, its errors name the file
         context = ssl.create_default_context(cafile=settings.authority or None)
         if settings.certificate:
             context.load_cert_chain(settings.certificate, settings.key or None)
