@@ -66,7 +66,7 @@ def _ways(settings: "NodeSettings", destinations: Sequence[str]) -> str:
     sources = [
         *(peer.ae_title for peer in settings.peers),
         *(["the DICOMweb server"] if settings.dicomweb else []),
-        *(["the watched folder"] if settings.watch else []),
+        *(["the watched folder and its subfolders"] if settings.watch else []),
     ]
     port = "" if settings.peers else " No peer is named, so that no DICOM port is open."
     whereto = f"stay in {settings.folder}" if settings.silent else f"go to {', '.join(destinations)}"
