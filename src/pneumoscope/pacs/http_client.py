@@ -176,6 +176,10 @@ class HttpClient:
             if isinstance(error, RuntimeError) and not self._closed:
                 raise
             reason = str(error.__cause__ or error) or type(error).__name__
+            if "WRONG_VERSION_NUMBER" in reason:  # OpenSSL's word for an answer without TLS
+                raise StorageError(
+                    f"expected TLS at {self.url}, found none: use http://, or the server's port for https"
+                ) from error
             raise StorageError(
                 f"expected an answer from {self.url}, found: {reason}: check server and network"
             ) from error
