@@ -190,6 +190,23 @@ def test_subfolder_that_is_too_deep_is_a_failure_that_holds_up_no_file(folder, f
     assert (deep / "q" / "film.dcm").exists()
 
 
+def test_subfolder_that_vanishes_is_no_failure_and_one_that_cannot_be_read_is(folder, film, monkeypatch):
+    (folder / "film.dcm").write_bytes(film)
+    walk, error = os.fwalk, FileNotFoundError()
+
+    def fails(top, onerror):
+        onerror(error)
+        return walk(top, onerror=onerror)
+
+    monkeypatch.setattr(os, "fwalk", fails)
+    watching, take = watcher(folder)
+    looks(watching)
+    assert take.taken == [film]
+    error = PermissionError()
+    with pytest.raises(StorageError, match=r"subfolders .* that can be read, at most 16 deep, found 1 others"):
+        watching.step()
+
+
 def test_subfolder_that_is_a_symbolic_link_is_not_followed(folder, film, tmp_path):
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "film.dcm").write_bytes(film)

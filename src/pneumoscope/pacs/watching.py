@@ -180,10 +180,10 @@ class FolderWatcher(Periodic):
         Symbolic links are themselves, not what they point to. `fwalk` follows none that takes the place of a folder meanwhile; files
         that are reached by one later have other versions.
         """
-        found, unread = dict[str, _Version](), list[str]()
+        found, unread = dict[str, _Version](), list[OSError]()
         top = f"{self._folder}/."  # the folder itself may be a symbolic link
         try:
-            for path, folders, names, descriptor in os.fwalk(top, onerror=lambda error: unread.append(str(error))):
+            for path, folders, names, descriptor in os.fwalk(top, onerror=unread.append):
                 parent = Path(os.path.relpath(path, top))
                 entries = [(name, str(parent / name)) for name in (*folders, *names)]
                 folders.clear()
@@ -198,12 +198,12 @@ class FolderWatcher(Periodic):
                         elif len(parent.parts) < _DEEPEST:
                             folders.append(name)
                         else:
-                            unread.append(entry)
+                            unread.append(OSError("too deep"))
         except OSError as error:
             raise StorageError(
                 f"expected a readable folder as watch.folder, found: {error.strerror}: check path and rights"
             ) from error
-        return found, len(unread)
+        return found, sum(not isinstance(error, FileNotFoundError) for error in unread)
 
     def _deal_with(self, name: str) -> bool:
         """Hands over, or refuses, one file; gives False, and leaves it alone, while it may still grow."""
