@@ -8,6 +8,7 @@ import difflib
 import json
 import re
 import tomllib
+from collections.abc import Container
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -371,11 +372,12 @@ def from_table(settings_type: type[Settings], table: dict[str, Any], origin: str
     Raises:
         ConfigError: Key or value that is not allowed.
     """
-    settings: Settings = _build(settings_type, table, origin, "")
+    settings: Settings = _build(settings_type, table, origin, "", get_type_hints(settings_type))
     return settings
 
 
-def _build(settings_type: type, table: Any, origin: str, prefix: str) -> Any:
+def _build(settings_type: type, table: Any, origin: str, prefix: str, top: Container[str]) -> Any:
+    """Build a dataclass from a table; `top` has the keys of the outermost one."""
     if not isinstance(table, dict):
         raise ConfigError(f"expected a table [{prefix.rstrip('.')}] in {origin}, found {table!r}: correct it")
     types = get_type_hints(settings_type)
@@ -385,12 +387,14 @@ def _build(settings_type: type, table: Any, origin: str, prefix: str) -> Any:
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1)
             hint = f"did you mean {prefix}{near[0]}?" if near else f"known keys are {', '.join(known)}"
+            if key in top:
+                hint = f"{key} belongs to no table: write it above the first [table]"
             raise ConfigError(f"expected known keys in {origin}, found {prefix}{key}: {hint}")
         table = next((each for each in (types[key], *get_args(types[key])) if _is_table(each)), None)
         if table and get_origin(types[key]) is not tuple:
-            values[key] = _build(table, value, origin, f"{prefix}{key}.")
+            values[key] = _build(table, value, origin, f"{prefix}{key}.", top)
         else:
-            values[key] = _checked(value, types[key], f"{prefix}{key}", origin)
+            values[key] = _checked(value, types[key], f"{prefix}{key}", origin, top)
     return settings_type(**values)
 
 
@@ -398,7 +402,7 @@ def _is_table(expected: Any) -> bool:
     return isinstance(expected, type) and is_dataclass(expected)
 
 
-def _checked(value: Any, expected: Any, key: str, origin: str) -> Any:
+def _checked(value: Any, expected: Any, key: str, origin: str, top: Container[str]) -> Any:
     is_enum = isinstance(expected, type) and issubclass(expected, StrEnum)
     if is_enum or get_origin(expected) is Literal:
         allowed = [str(each) for each in (expected if is_enum else get_args(expected))]
@@ -410,7 +414,7 @@ def _checked(value: Any, expected: Any, key: str, origin: str) -> Any:
             raise ConfigError(
                 f"expected {key} to be a list of tables [[{key}]] in {origin}, found {value!r}: correct it"
             )
-        return tuple(_build(entry, each, origin, f"{key}.") for each in value)
+        return tuple(_build(entry, each, origin, f"{key}.", top) for each in value)
     if expected == tuple[str, ...]:
         if not isinstance(value, list | tuple) or not all(isinstance(each, str) for each in value):
             raise ConfigError(f"expected {key} to be a list of names in {origin}, found {value!r}: change it")

@@ -27,9 +27,12 @@ def test_what_was_set_aside_is_shown_replayed_and_dropped(pneumoscope, config):
     _, out, _ = pneumoscope("pacs", "queue", "show", "--config", config, "--json")
     [dead] = json.loads(out)["dead"]
     assert (dead["sender"], dead["destination"], dead["error"]) == ("ROOM1", "", "no memory")
-    assert pneumoscope("pacs", "queue", "drop", dead["id"] + 1, "--config", config)[1] == "0 deleted\n"
+    for command in ("drop", "replay"):
+        code, out, err = pneumoscope("pacs", "queue", command, dead["id"], dead["id"] + 1, 17, "--config", config)
+        assert (code, out) == (1, "")
+        assert f"found others: {dead['id'] + 1}, 17: nothing is done" in err
     assert pneumoscope("pacs", "queue", "replay", "--config", config)[1] == "1 tried again\n"
-    assert pneumoscope("pacs", "queue", "drop", dead["id"], "--config", config)[1] == "0 deleted\n"
+    assert pneumoscope("pacs", "queue", "drop", dead["id"], "--config", config)[0] == 1
 
 
 def test_a_node_that_never_ran_has_no_queue(pneumoscope, tmp_path):
@@ -51,6 +54,10 @@ def test_a_changed_audit_log_is_found(pneumoscope, tmp_path):
     code, out, _ = pneumoscope("pacs", "audit", "verify", file, "--json")
     assert code == 4
     assert json.loads(out)["intact"] is False
+    file.write_bytes(b"\xff\xd8\xff film")
+    code, out, _ = pneumoscope("pacs", "audit", "verify", file)
+    assert code == 4
+    assert out.startswith("No line of an audit log was found")
 
 
 def test_settings_that_are_not_there_are_named(pneumoscope, tmp_path):

@@ -88,7 +88,10 @@ FAULTS = {
     "a file as folder": ({"folder": __file__}, "expected a folder for the node at .*, found a file"),
     "a folder below a file": ({"folder": f"{__file__}/node"}, "expected a folder for the node at .*, found a file in"),
     "another's address": ({"host": "203.0.113.7"}, "expected a free address 203.0.113.7"),
-    "no certificates": ({"tls": TlsSettings("a", "b", "c")}, "expected certificate, key and authority in PEM files"),
+    "no certificates": (
+        {"tls": TlsSettings("a", "b", "c"), "peers": (Peer("A", "127.0.0.1", 1, tls=True),)},
+        "expected certificate, key and authority in PEM files, found: No such file or directory at a: correct",
+    ),
     "no such host": (
         {"peers": (Peer("A", "no.such.host.invalid", 104),)},
         "expected an address of a peer, found 'no.such",
@@ -162,6 +165,10 @@ def test_the_command_ends_with_1_where_something_fails(pneumoscope, tmp_path, ph
     (tmp_path / "node.toml").write_text(text)
     code, out, err = pneumoscope("pacs", "start", "--check")
     assert (code, err, len(out.splitlines())) == (0, "", 4)
+    (tmp_path / "node.toml").write_text(f'host = "0.0.0.0"\nport = 0\n{text}[[peers]]\nae_title = "ROOM1"\n')
+    code, _, err = pneumoscope("pacs", "start", "--check")
+    assert (code, err) == (0, "Images travel unencrypted over the network; [tls] encrypts them.\n")
+    (tmp_path / "node.toml").write_text(text)
     (tmp_path / "inbox").rmdir()
     code, out, err = pneumoscope("pacs", "start", "--check")
     assert (code, len(out.splitlines())) == (1, 3)

@@ -284,6 +284,7 @@ def test_what_may_have_text_burnt_in_is_left_out(tmp_path):
         "1 of them do not say whether text is burnt into the picture: look at them before you share them",
         "1 left out: text is burnt into the picture, says its header",
         "1 left out: a secondary capture, which may have text burnt in",
+        "2 of them would be copied with --include-burnt-in: look at them first",
     ]
     assert deidentify([source], tmp_path / "all", include_burnt_in=True).written == 3
 
@@ -366,6 +367,13 @@ def test_name_in_compressed_pixels_is_found(tmp_path):
     assert not list((tmp_path / "out").rglob("*.dcm"))
 
 
+def test_copy_of_a_file_may_go_to_a_folder_beside_it(tmp_path):
+    source = put(tmp_path / "in", image=image())
+    assert deidentify([source / "image.dcm"], source / "shared").written == 1
+    [copy] = copies(source / "shared")
+    assert copy.PatientName != image().PatientName
+
+
 def test_folder_of_the_originals_is_refused(tmp_path):
     source = put(tmp_path / "in" / "deep", image=image())
     for out in (source, source / "out", tmp_path, tmp_path / "link" / "out"):
@@ -373,8 +381,9 @@ def test_folder_of_the_originals_is_refused(tmp_path):
             (tmp_path / "link").symlink_to(source)
         with pytest.raises(InputError, match="folder apart from the originals"):
             deidentify([tmp_path / "in", source / "image.dcm"], out)
-    with pytest.raises(InputError, match="folder apart"):
-        deidentify([source / "image.dcm"], source)
+    for out in (source, tmp_path, source / "image.dcm"):
+        with pytest.raises(InputError, match="folder apart"):
+            deidentify([source / "image.dcm"], out)
     with pytest.raises(DataError, match="found nothing there"):
         deidentify([tmp_path / "none"], tmp_path / "out")
     (tmp_path / "empty").mkdir()

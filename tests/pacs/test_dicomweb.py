@@ -398,6 +398,14 @@ def test_proxies_of_the_environment_are_not_used(server, monkeypatch):
         web.ping()
 
 
+def test_https_on_a_server_without_tls_says_what_to_do(server):
+    with (
+        DicomWeb(DicomWebSettings(server.url.replace("http:", "https:"))) as web,
+        pytest.raises(StorageError, match=r"expected TLS at https:.*, found none: use http://"),
+    ):
+        web.ping()
+
+
 def test_tls_checks_both_sides(tmp_path):
     authority, stranger = Authority(tmp_path), Authority(tmp_path, "stranger")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=authority.file)
@@ -423,8 +431,9 @@ def test_tls_checks_both_sides(tmp_path):
                 web.ping()
         assert len(server.requests) == 1
         for missing in ({"authority": str(tmp_path / "no.pem")}, {"key": str(certificate)}):
-            with pytest.raises(ConfigError, match=r"expected certificates \(PEM\)"):
+            with pytest.raises(ConfigError, match=r"expected certificates \(PEM\)") as raised:
                 client(server, **(settings | missing))
+            assert "key" in missing or "no.pem" in str(raised.value)
     finally:
         server.close()
 
@@ -568,7 +577,7 @@ def test_poller_survives_all_that_a_server_does(server, film, caplog):
     poller.stop()
 
 
-def test_poller_comes_back_with_the_server_after_growing_pauses(server, film):
+def test_poller_comes_back_with_the_server_after_growing_pauses(server, film, caplog):
     server.answers[QIDO] = (500, {}, b"")
     server.answers[WADO] = related(film)
     queue = Queue()
@@ -582,6 +591,7 @@ def test_poller_comes_back_with_the_server_after_growing_pauses(server, film):
     _until(lambda: queue.contents)
     _until(lambda: not poller.error)
     assert poller.stop()
+    assert caplog.messages[-1] == "DICOMweb: works again"
 
 
 @pytest.mark.parametrize("path", [QIDO, WADO])

@@ -236,7 +236,9 @@ def test_a_watched_folder_needs_no_peer_and_opens_no_port(settings, tmp_path):
     folder.mkdir()
     with Node(settings(peers=(), silent=True, watch=WatchSettings(str(folder), every_seconds=0.1))) as node:
         (folder / "film.dcm").write_bytes(sent())
+        (folder / "readme.txt").write_text("hello")
         assert until(lambda: node.queue.counts()["delivered"] == 1)
+        assert until(lambda: node.queue.counts().get("refused: not_understood") == 1)
         assert node.port == 0
         assert not [each for each in threading.enumerate() if "AssociationServer" in each.name]
 

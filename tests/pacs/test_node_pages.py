@@ -26,6 +26,7 @@ from pneumoscope.pacs.settings import NodeSettings, Peer, TlsSettings
 from pneumoscope.pacs.watching import WatchSettings
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
+GUIDE = REFERENCE.parent / "how-to" / "pacs.md"
 TABLES = {
     "The node": NodeSettings,
     "`[[peers]]`": Peer,
@@ -141,3 +142,16 @@ def test_limits_are_those_of_the_code():
 
 def test_classes_that_are_retrieved_are_those_of_the_code():
     assert set(re.findall(r"\((1\.2\.[0-9.]+)\)", section(CONFORMANCE, "DICOMweb"))) == _IMAGES
+
+
+def test_sentences_before_settings_say_whether_they_replace_the_file_or_are_added():
+    blocks = re.findall(r'([^\n]*)\n\n```toml title="([^"]*)"\n', GUIDE.read_text(encoding="utf-8"))
+    assert len(blocks) == 5
+    for before, title in blocks:
+        assert ("at the end of the file:" if title.startswith("added to") else "the whole file") in before
+
+
+def test_the_guide_installs_from_a_clone_what_its_commands_need():
+    text = GUIDE.read_text(encoding="utf-8")
+    assert "    pip install '.[pacs,serve]'\n" in text
+    assert "pip install 'pneumoscope" not in text

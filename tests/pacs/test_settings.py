@@ -78,12 +78,20 @@ def test_a_whole_file_is_read_and_paths_are_relative_to_it(written, tmp_path):
         ("[[rules]]\nmodalty = ['DX']", "did you mean rules.modality"),
         ("[tls]\nkey = 'k.pem'", "certificate, key and authority"),
         ("port = [", "expected TOML in"),
+        ("[watch]\nfolder = 'in'\nsilent = true", r"found watch.silent: silent .* above the first \[table\]"),
+        ("[[peers]]\nae_title = 'A'\nsilent = true", r"found peers.silent: silent .* above the first \[table\]"),
+        (2 * "[peers]\nae_title = 'A'\n", r"write \[\[peers\]\], once for each"),
+        ("[rules]\n[[rules]]\n", r"write \[\[rules\]\], once for each"),
     ],
 )
 def test_another_setting_is_refused_in_one_line(written, text, message):
     with pytest.raises(ConfigError, match=message) as raised:
         read_settings(written(text))
     assert "\n" not in str(raised.value).strip()
+
+
+def test_a_byte_order_mark_is_passed_over(written):
+    assert read_settings(written("\ufeffae_title = 'CHEST'")).ae_title == "CHEST"
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):

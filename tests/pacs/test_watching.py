@@ -1,5 +1,6 @@
 import errno
 import io
+import logging
 import os
 import threading
 import time
@@ -143,17 +144,104 @@ def test_file_that_is_renamed_into_place_is_taken_and_hidden_ones_are_left_alone
 
 def test_what_is_no_dicom_is_refused_with_the_reason(folder):
     (folder / "film.png").write_bytes(b"\x89PNG" * 100)
+    (folder / "readme.txt").write_bytes(b"hello\n")
     os.mkfifo(folder / "pipe")
     (folder / "sub").mkdir()
     watching, take = watcher(folder)
     looks(watching)
     assert names(folder) == ["refused", "sub"]
-    assert names(folder / "refused") == ["film.png", "film.png.txt", "pipe", "pipe.txt"]
-    assert (folder / "refused" / "film.png.txt").read_text() == (
-        "expected a DICOM file, found another: export it as DICOM\n"
-    )
-    assert (watching.taken, watching.refused) == (0, 2)
+    assert names(folder / "refused") == [
+        *("film.png", "film.png.txt", "pipe", "pipe.txt", "readme.txt", "readme.txt.txt"),
+    ]
+    for name in ("film.png", "readme.txt"):
+        assert (folder / "refused" / f"{name}.txt").read_text() == (
+            "expected a DICOM file, found another: export it as DICOM\n"
+        )
+    assert (watching.taken, watching.refused) == (0, 3)
     assert take.taken == []
+
+
+def test_files_in_subfolders_are_taken_and_keep_their_folders(folder, film):
+    for name in ("a/1/film.dcm", "a/2/film.dcm", "b/done/film.dcm", "b/other.txt"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"other" if name.endswith("txt") else film)
+    (folder / ".trash").mkdir()
+    (folder / ".trash" / "film.dcm").write_bytes(film)
+    watching, take = watcher(folder, "keep")
+    looks(watching, 4)
+    assert take.taken == [film] * 3
+    moved = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert moved == {
+        *("done/a/1/film.dcm", "done/a/2/film.dcm", "done/b/done/film.dcm", ".trash/film.dcm"),
+        *("refused/b/other.txt", "refused/b/other.txt.txt"),
+    }
+
+
+def test_subfolder_that_is_too_deep_is_a_failure_that_holds_up_no_file(folder, film):
+    deep = folder.joinpath(*"abcdefghijklmnop")
+    (deep / "q").mkdir(parents=True)
+    for path in (deep, deep / "q", folder):
+        (path / "film.dcm").write_bytes(film)
+    watching, take = watcher(folder)
+    for _ in range(2):
+        with pytest.raises(StorageError, match=r"at most 16 deep, found 1 others"):
+            watching.step()
+    assert take.taken == [film] * 2
+    assert (deep / "q" / "film.dcm").exists()
+
+
+def test_subfolder_that_vanishes_is_no_failure_and_one_that_cannot_be_read_is(folder, film, monkeypatch):
+    (folder / "film.dcm").write_bytes(film)
+    walk, error = os.fwalk, FileNotFoundError()
+
+    def fails(top, onerror):
+        onerror(error)
+        return walk(top, onerror=onerror)
+
+    monkeypatch.setattr(os, "fwalk", fails)
+    watching, take = watcher(folder)
+    looks(watching)
+    assert take.taken == [film]
+    error = PermissionError()
+    with pytest.raises(StorageError, match=r"subfolders .* that can be read, at most 16 deep, found 1 others"):
+        watching.step()
+
+
+def test_subfolder_that_is_a_symbolic_link_is_not_followed(folder, film, tmp_path):
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "film.dcm").write_bytes(film)
+    (folder / "link").symlink_to(tmp_path / "outside")
+    watching, take = watcher(folder)
+    looks(watching, 3)
+    assert take.taken == []
+    assert names(folder / "refused") == ["link", "link.txt"]
+    assert (tmp_path / "outside" / "film.dcm").exists()
+
+
+def test_folder_may_be_a_symbolic_link(folder, film, tmp_path):
+    (tmp_path / "link").symlink_to(folder)
+    (folder / "film.dcm").write_bytes(film)
+    watching, take = watcher(tmp_path / "link")
+    looks(watching)
+    assert (take.taken, names(folder)) == ([film], [])
+
+
+def test_refusals_are_counted_and_logged_by_reason_without_names(folder, film, caplog):
+    for name in ("Doe^Jane.txt", "Doe^John.txt"):
+        (folder / name).write_text("letter")
+    (folder / "Doe^Jane.dcm").write_bytes(film)
+    (folder / "Doe^John.dcm").write_bytes(film + bytes(1_000_000))
+    counted, take = [], Taker()
+    take.reason = "no rule wants it"
+    with caplog.at_level(logging.WARNING, "pneumoscope.pacs"):
+        looks(FolderWatcher(WatchSettings(str(folder), megabytes=1), take, counted.append), 3)
+    assert sorted(counted) == ["not_understood", "not_understood", "too_large"]  # what is handed over counts itself
+    assert sorted(record.getMessage().split(", ")[0] for record in caplog.records) == [
+        "watched folder: files refused: 1: expected at most 1 MB",
+        "watched folder: files refused: 1: no rule wants it",
+        "watched folder: files refused: 2: expected a DICOM file",
+    ]
+    assert "Doe" not in caplog.text
 
 
 def test_symbolic_link_is_not_followed(folder, film, tmp_path):

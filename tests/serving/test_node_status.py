@@ -2,11 +2,15 @@
 
 import json
 import re
+from importlib.resources import files
 
 import pytest
 from playwright.sync_api import expect
 
+from pneumoscope.pacs.audit import AuditLog
+from pneumoscope.pacs.intake import Refusal
 from pneumoscope.pacs.queue import Arrival, Queue
+from pneumoscope.pacs.refusals import Refusals
 from serving.conftest import running
 from serving.test_page_reading import opened, run_axe
 from serving.test_service import problem_of
@@ -64,6 +68,19 @@ def test_without_a_node_there_is_none(phantom_bundle, tmp_path, pneumoscope):
     assert code == 1
     assert "expected the settings file or the folder of a DICOM node at" in err
     assert not (tmp_path / "queue.sqlite").exists()
+
+
+def test_both_languages_have_words_for_each_kind_of_refusal(folder, tmp_path):
+    queue = Queue(folder)
+    with AuditLog(tmp_path / "audit.jsonl") as log:
+        refusals = Refusals(queue, log)
+        refusals.add("UNKNOWN", "127.0.0.1", "caller")
+        refusals.summarise(at_once=True)
+    counted = {name.removeprefix("refused: ") for name in queue.counts() if name.startswith("refused")}
+    queue.close()
+    words = (files("pneumoscope") / "serving" / "page" / "words.js").read_text(encoding="utf-8")
+    for kind in counted | set(Refusal) | {"ignored"}:
+        assert words.count(f'"node.{kind}": "') == 2, kind
 
 
 @pytest.mark.integration

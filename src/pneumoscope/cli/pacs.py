@@ -53,8 +53,7 @@ def start(
             f"{settings.ae_title} {f'{settings.host}:{node.port}' if settings.peers else 'without a DICOM port'}"
         )
         typer.echo(f"{NOTICE} {_ways(settings, node.destinations)} Ctrl-C stops it.", err=True)
-        if settings.peers and not settings.is_local and not settings.tls:
-            typer.echo("Images travel unencrypted over the network; [tls] encrypts them.", err=True)
+        _warn_of_no_encryption(settings)
         while not stop.wait(1) and node.failure is None:
             pass
         if node.failure:
@@ -66,11 +65,16 @@ def _ways(settings: "NodeSettings", destinations: Sequence[str]) -> str:
     sources = [
         *(peer.ae_title for peer in settings.peers),
         *(["the DICOMweb server"] if settings.dicomweb else []),
-        *(["the watched folder"] if settings.watch else []),
+        *(["the watched folder and its subfolders"] if settings.watch else []),
     ]
     port = "" if settings.peers else " No peer is named, so that no DICOM port is open."
     whereto = f"stay in {settings.folder}" if settings.silent else f"go to {', '.join(destinations)}"
     return f"Images come from {', '.join(sources)}.{port} Answers {whereto}."
+
+
+def _warn_of_no_encryption(settings: "NodeSettings") -> None:
+    if settings.peers and not settings.is_local and not settings.tls:
+        typer.echo("Images travel unencrypted over the network; [tls] encrypts them.", err=True)
 
 
 def _check(settings: "NodeSettings") -> None:
@@ -81,6 +85,7 @@ def _check(settings: "NodeSettings") -> None:
     for check in check_node(settings):
         failures += not check.passed
         typer.echo(check.sentence if check.passed else f"error: {check.sentence}", err=not check.passed)
+    _warn_of_no_encryption(settings)
     if failures:
         raise typer.Exit(1)
 
@@ -107,6 +112,7 @@ def replay(
 ) -> None:
     """Try images that were set aside again."""
     queue = _queue(config)
+    _check_set_aside(queue, numbers or [])
     typer.echo(f"{queue.replay(numbers)} tried again")
 
 
@@ -116,6 +122,7 @@ def drop(
 ) -> None:
     """Delete images that were set aside; they get no answer."""
     queue = _queue(config)
+    _check_set_aside(queue, numbers)
     typer.echo(f"{queue.drop(numbers)} deleted")
 
 
@@ -199,6 +206,17 @@ def compare_answers(
     typer.echo(lead_of(result))
     for file in files:
         typer.echo(str(file))
+
+
+def _check_set_aside(queue: "Queue", numbers: Sequence[int]) -> None:
+    from pneumoscope.errors import InputError, listed
+
+    known = {image.id for image, _ in queue.dead()}
+    if unknown := [str(number) for number in numbers if number not in known]:
+        raise InputError(
+            f"expected numbers of images that were set aside, found others: {listed(unknown)}: nothing is done; "
+            "pneumoscope pacs queue show lists them"
+        )
 
 
 def _queue(config: Path) -> "Queue":

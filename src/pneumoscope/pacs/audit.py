@@ -303,7 +303,11 @@ def _verified(stream: BinaryIO, expected_head: str) -> AuditReport:
         if head == expected_head:
             at_head = number
     if loose.bytes:
-        sentence = f"Line {number + 1} is incomplete or was changed; lines 1 to {number} are intact."
+        sentence = (
+            f"Line {number + 1} is incomplete or was changed; lines 1 to {number} are intact."
+            if number
+            else "No line of an audit log was found: the file is another, or its first line is incomplete or was changed."
+        )
         return AuditReport(number, head, number + 1, tuple(noted), sentence)
     if expected_head and at_head is None:
         sentence = f"No line has the head that is expected: the end was cut off after line {number}, or the log was written again."

@@ -48,6 +48,8 @@ _OLDEST = 90
 _REMOVED_TEXT = "removed"
 _METHOD = "pneumoscope pacs deidentify: no free text, pixels not examined"
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+_BURNT_IN = "text is burnt into the picture, says its header"
+_MAY_BE_BURNT_IN = "a secondary capture, which may have text burnt in"
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _DICOMDIR = "1.2.840.10008.1.3.10"
 _ENCAPSULATED = "1.2.840.10008.5.1.4.1.1.104."
@@ -148,6 +150,8 @@ class Deidentified:
         if self.left_out:
             reasons = Counter(why for _, why in self.left_out)
             lines += [f"{count:,} left out: {why}" for why, count in reasons.most_common()]
+            if looked_at := reasons[_BURNT_IN] + reasons[_MAY_BE_BURNT_IN]:
+                lines.append(f"{looked_at:,} of them would be copied with --include-burnt-in: look at them first")
         return lines
 
 
@@ -162,7 +166,7 @@ def deidentify(
 
     Args:
         paths: Files and folders; folders with all below them.
-        out: Folder of the copies, outside of `paths`.
+        out: Folder of the copies, neither in one of `paths` nor around it.
         secret: Text of at least 16 characters, to be kept as safe as the originals; a new one for each run where None.
         include_burnt_in: Whether to copy images whose header says that text is burnt in, and secondary captures.
 
@@ -215,8 +219,9 @@ def _check_apart(paths: Sequence[Path], out: Path) -> None:
         if not path.exists():
             raise DataError(f"expected a DICOM file or a folder at {path}, found nothing there: check the path")
         source = path.resolve()
-        folder = source if source.is_dir() else source.parent
-        if target.is_relative_to(folder) or (source.is_dir() and folder.is_relative_to(target)):
+        # Whoever shares the folder of the copies must not share an original with them.
+        if target.is_relative_to(source) or source.is_relative_to(target):
+            folder = source if source.is_dir() else source.parent
             raise InputError(f"expected a folder apart from the originals in {folder}, found {out}: name another")
 
 
@@ -276,9 +281,9 @@ def _check_kind(dataset: Dataset, include_burnt_in: bool) -> None:
     if include_burnt_in:
         return
     if dataset.get("BurnedInAnnotation") == "YES":
-        raise _LeftOut("text is burnt into the picture, says its header")
+        raise _LeftOut(_BURNT_IN)
     if sop_class == _SECONDARY_CAPTURE or sop_class.startswith(f"{_SECONDARY_CAPTURE}."):
-        raise _LeftOut("a secondary capture, which may have text burnt in")
+        raise _LeftOut(_MAY_BE_BURNT_IN)
 
 
 def _has_its_pixels(dataset: Dataset) -> bool:

@@ -176,6 +176,10 @@ class HttpClient:
             if isinstance(error, RuntimeError) and not self._closed:
                 raise
             reason = str(error.__cause__ or error) or type(error).__name__
+            if "WRONG_VERSION_NUMBER" in reason:  # OpenSSL's word for an answer without TLS
+                raise StorageError(
+                    f"expected TLS at {self.url}, found none: use http://, or the server's port for https"
+                ) from error
             raise StorageError(
                 f"expected an answer from {self.url}, found: {reason}: check server and network"
             ) from error
@@ -250,6 +254,8 @@ def _tls(settings: ServerSettings) -> ssl.SSLContext | bool:
             _log.warning("credentials go over the network as they are, since %s.url is not https", table)
         return True
     try:
+        for path in filter(None, (settings.authority, settings.certificate, settings.key)):
+            Path(path).open("rb").close()  # unlike ssl's, its errors name the file
         context = ssl.create_default_context(cafile=settings.authority or None)
         if settings.certificate:
             context.load_cert_chain(settings.certificate, settings.key or None)

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +19,7 @@ from pneumoscope.pacs.analysis import AnsweredImage, AnswerImages
 from pneumoscope.pacs.audit import AuditEntry, AuditEvent, AuditLog
 from pneumoscope.pacs.delivery import Deliverer, Destination, FhirDestination, PeerDestination, WebDestination
 from pneumoscope.pacs.dicomweb import DicomWeb, Poller
-from pneumoscope.pacs.intake import Intake
+from pneumoscope.pacs.intake import Intake, Refusal, RefusedError
 from pneumoscope.pacs.periodic import Periodic
 from pneumoscope.pacs.queue import Delivery, Queue, QueuedImage
 from pneumoscope.pacs.receiver import Receiver
@@ -236,9 +237,14 @@ def _destinations(settings: NodeSettings) -> dict[str, list[Destination]]:
 
 def _sources(settings: NodeSettings, intake: Intake, queue: Queue) -> list[Periodic]:
     web, watched = settings.dicomweb, settings.watch
+
+    def count_refusal(reason: str) -> None:
+        with suppress(RefusedError):
+            intake.refuse(RefusedError(Refusal(reason), "a file in the watched folder"), FOLDER)
+
     found: list[Periodic] = [
         *([Poller(DicomWeb(web), queue.is_known, intake.take_from(DICOMWEB))] if web else []),
-        *([FolderWatcher(watched, intake.take_from(FOLDER))] if watched else []),
+        *([FolderWatcher(watched, intake.take_from(FOLDER), count_refusal)] if watched else []),
     ]
     return found
 

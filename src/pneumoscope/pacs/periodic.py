@@ -136,7 +136,7 @@ class Periodic(ABC):
                     self._failed(error)
             else:
                 if self.failures:
-                    _log.info("%s: works again", self._name)
+                    _log.warning("%s: works again", self._name)
                 self.failures, self.error = 0, ""
             self._stopping.wait(pause_after(self.failures, self.every_seconds))
 

@@ -18,6 +18,8 @@ from pneumoscope.pacs.watching import WatchSettings
 # AE title: at most 16 characters of the default repertoire, without a backslash (PS3.5, section 6.2).
 _AE_TITLE = re.compile(r"(?! )[ -\[\]-~]{1,16}(?<! )")
 _LARGEST_PORT = 65535
+# A table that is one of a list, but is not written so.
+_SINGLE_TABLE = re.compile(r"^\s*\[\s*(peers|rules)\s*\]", re.MULTILINE)
 
 
 def _check_title(name: str, title: str) -> None:
@@ -197,14 +199,18 @@ def read_settings(file: Path) -> NodeSettings:
         ConfigError: No such file, no TOML, or a setting that is unknown or out of range.
     """
     try:
-        table = tomllib.loads(file.read_text(encoding="utf-8"))
+        # Some editors put a byte order mark before UTF-8.
+        text = file.read_text(encoding="utf-8-sig")
+        table = tomllib.loads(text)
     except (OSError, UnicodeDecodeError) as error:
         cause = error.strerror if isinstance(error, OSError) else "a file that is no text"
         raise ConfigError(
             f"expected the node's settings at {file}, found {cause}: name another with --config"
         ) from error
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"expected TOML in {file}, found an error: {error}: correct it") from error
+        single = _SINGLE_TABLE.search(text)
+        todo = f"write [[{single[1]}]], once for each" if single else "correct it"
+        raise ConfigError(f"expected TOML in {file}, found an error: {error}: {todo}") from error
     found = from_table(NodeSettings, table, str(file))
     folder = file.resolve().parent
     is_file = found.bundle.endswith(".zip") or "/" in found.bundle
