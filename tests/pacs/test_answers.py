@@ -12,15 +12,17 @@ from datetime import datetime, timedelta, timezone
 import numpy as np
 import pydicom
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from pydicom.config import disable_value_validation
 
 from dicom_objects import dataset_of, written
 from pneumoscope.errors import ConfigError, DataError, InputError
 from pneumoscope.inference.detector import Detector
 from pneumoscope.pacs import KINDS
-from pneumoscope.pacs.answers import AnswerSettings, diagnostic_report, make_answers, read_header, read_report
+from pneumoscope.pacs.answers import AnswerSettings, diagnostic_report, make_answers, picture, read_header, read_report
+from pneumoscope.pacs.answers.common import withheld
 from pneumoscope.pacs.answers.header import repaired
 from pneumoscope.pacs.answers.picture import LONGEST_SIDE, draw_answer, headline
 from pneumoscope.types import NOTICE, ZONES, ClassScheme, Decision, Reason
@@ -342,6 +344,39 @@ def test_films_of_every_shape_fit_between_the_words(shape, dtype, predicted):
     # No film lies beneath words: above and below it there is a band of another grey.
     assert not white[0].any()
     assert not white[-1].any()
+
+
+@settings(max_examples=40)
+@example(
+    shape=(512, 512),
+    case=outside,
+    reasons=[Reason.OUTSIDE_POPULATION, Reason.OUTSIDE_AGE],
+    text="word ",
+    length=33,
+)
+@given(
+    shape=st.one_of(st.just((512, 512)), st.tuples(st.integers(1, 1500), st.integers(1, 1500))),
+    case=st.sampled_from(CASES),
+    reasons=st.lists(st.sampled_from(list(Reason)), unique=True, max_size=5),
+    text=st.sampled_from(["", "word ", "Röntgenbild außerhalb ", "рентген ", "胸部X線写真"]),
+    length=st.integers(0, 60),
+)
+def test_no_words_are_cut_whatever_the_film_and_the_words(shape, case, reasons, text, length, predicted):
+    """Narrower pictures have more rows of words, for which the film has to leave room."""
+    words = (text * length).strip()
+    prediction = replace(case(predicted), reasons=tuple(reasons), detail=words)
+    prediction = withheld(replace(prediction, operating_point=replace(predicted.operating_point, fitted_on=words)))
+    drawn = draw_answer(prediction, np.zeros(shape, np.uint8), "test 1")
+    assert max(drawn.size) <= LONGEST_SIDE
+    below = picture._below(prediction, "test 1")
+    band = Image.new("RGB", (drawn.width, picture._height(below, drawn.width)), picture._BAND)
+    picture._write(band, below, 0)
+    assert drawn.crop((0, drawn.height - band.height, *drawn.size)).tobytes() == band.tobytes()
+
+
+def test_research_use_notice_is_whole_in_the_narrowest_picture():
+    line = picture._Line(NOTICE, picture._NOTICE)
+    assert " ".join(picture._broken(line, picture._NARROWEST)) == NOTICE
 
 
 def test_words_that_are_too_long_are_cut(predicted):
