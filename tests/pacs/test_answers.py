@@ -1,12 +1,13 @@
 """Answers to a radiograph: what is written is read back the same, by highdicom, dcmtk, dicom3tools and fhir.resources."""
 
 import io
+import json
 import re
 import shutil
 import subprocess
 import warnings
 from copy import copy
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta, timezone
 
 import numpy as np
@@ -20,12 +21,13 @@ from pydicom.config import disable_value_validation
 from dicom_objects import dataset_of, written
 from pneumoscope.errors import ConfigError, DataError, InputError
 from pneumoscope.inference.detector import Detector
-from pneumoscope.pacs import KINDS
+from pneumoscope.pacs import FHIR, KINDS
+from pneumoscope.pacs.analysis import AnswerImages
 from pneumoscope.pacs.answers import AnswerSettings, diagnostic_report, make_answers, picture, read_header, read_report
 from pneumoscope.pacs.answers.common import withheld
 from pneumoscope.pacs.answers.header import repaired
 from pneumoscope.pacs.answers.picture import LONGEST_SIDE, draw_answer, headline
-from pneumoscope.types import NOTICE, ZONES, ClassScheme, Decision, Reason
+from pneumoscope.types import NOTICE, ZONES, ClassScheme, Decision, PredictionRequest, Reason
 
 MADE = datetime(2026, 3, 4, 23, 30, 15, tzinfo=timezone(timedelta(hours=1)))
 DX = "1.2.840.10008.5.1.4.1.1.1.1"
@@ -399,6 +401,26 @@ def test_unreadable_image_gets_a_picture_that_says_so(header, predicted, manifes
     answers = make_answers(header, prediction, None, manifest, ALL, MADE)
     picture = answers["sc"].pixel_array
     assert picture[picture.shape[0] // 2 - 60 : picture.shape[0] // 2 + 60].max() > 100
+
+
+@pytest.mark.parametrize(
+    ("fault", "explanation"),
+    [
+        ({"PhotometricInterpretation": "YBR_FULL_422", "SamplesPerPixel": 3}, "found this image (colour"),
+        ({"PixelData": b"\0\0"}, "found this image (damaged DICOM"),
+        (None, "found this image (longer than 10 s)"),
+    ],
+)
+def test_path_of_the_file_is_neither_in_answers_nor_in_the_record(fault, explanation, pixels, detector, tmp_path):
+    path = tmp_path / "muster_zoe.dcm"
+    path.write_bytes(written(radiograph(pixels, **fault or {})))
+    task = AnswerImages([f"{tmp_path}/./{path.name}"], PredictionRequest(), (*KINDS, FHIR), "NODE", MADE)
+    [found] = task.run(detector, iter) if fault else task.reject(detector, "longer than 10 s")
+    assert explanation in found.prediction["detail"]
+    assert read_report(pydicom.dcmread(path.with_suffix(".sr")))["detail"] == found.prediction["detail"]
+    for content in (json.dumps(asdict(found)).encode(), *(path.with_suffix(f".{k}").read_bytes() for k in found.kinds)):
+        assert str(tmp_path).encode() not in content
+        assert path.stem.encode() not in content
 
 
 def test_presentation_state_outlines_the_frame(header, predicted, manifest):
