@@ -632,6 +632,29 @@ def test_images_of_other_classes_are_answered(class_uid, pixels, predicted, mani
     assert read_report(reread(answers["sr"]))["source"] == "1.2.3.4.5.6"
 
 
+@pytest.mark.parametrize(
+    ("class_uid", "stated", "expected"),
+    [
+        ("1.2.840.10008.5.1.4.1.1.7", "DX", "DX"),
+        ("1.2.840.10008.5.1.4.1.1.7", "CR", "CR"),
+        ("1.2.840.10008.5.1.4.1.1.7", "OT", "OT"),
+        ("1.2.840.10008.5.1.4.1.1.7", "RG", "RG"),
+        ("1.2.840.10008.5.1.4.1.1.7", "", "OT"),
+        ("1.2.840.10008.5.1.4.1.1.1", "PX", "CR"),
+        (DX, "", "DX"),
+        ("1.2.3.99", "", None),
+    ],
+)
+def test_report_has_the_modality_of_the_header_else_that_of_the_class(
+    class_uid, stated, expected, pixels, predicted, manifest
+):
+    header = repaired(radiograph(pixels, SOPClassUID=class_uid, Modality=stated))
+    report = reread(answers_of(header, pneumonia(predicted), manifest, chosen=AnswerSettings(("sr",)))["sr"])
+    items = [each for each in report.iterall() if each.keyword == "ConceptCodeSequence"]
+    codes = [each.value[0].CodeValue for each in items]
+    assert [code for code in codes if code in ("CR", "DX", "RG", "OT", "PX")] == ([expected] if expected else [])
+
+
 def test_settings_and_manifest_are_checked(header, predicted, manifest):
     with pytest.raises(ConfigError, match="out of sr, sc, gsps, found pdf"):
         AnswerSettings(("sr", "pdf"))
