@@ -75,9 +75,13 @@ def test_an_image_has_its_files_until_the_last_destination_has_its_answers(queue
 
 
 def test_in_silent_mode_nothing_goes_out_and_no_file_stays(queue):
-    assert answer(queue, added(queue), [])
+    image = added(queue)
+    image.answer("sr").write_bytes(b"report")
+    assert queue.answered(image, PREDICTION | {"stands_for": "normal", "reasons": []}, [])
     assert files(queue) == []
-    assert queue.counts()["delivered"] == 1
+    assert (queue.counts()["kept"], queue.counts()["delivered"]) == (1, 0)
+    [found] = queue.status().latest
+    assert (found.kept, found.delivered) == (True, None)
 
 
 def test_an_image_that_is_sent_again_is_answered_again_once(queue):

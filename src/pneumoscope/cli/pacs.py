@@ -27,7 +27,12 @@ _USUAL = Path("node.toml")
 @app.command()
 def start(
     config: _ConfigOption = _USUAL,
-    silent: Annotated[bool, typer.Option("--silent", help="Keep answers in the node's own store; send none.")] = False,
+    silent: Annotated[
+        bool,
+        typer.Option(
+            "--silent", help="Keep decisions in the node's own store; make no report or picture, send nothing."
+        ),
+    ] = False,
     check: Annotated[
         bool,
         typer.Option("--check", help="Check all that a start needs, without a start (exit code 1: something fails)."),
@@ -69,8 +74,10 @@ def _ways(settings: "NodeSettings", destinations: Sequence[str]) -> str:
         *(["the watched folder"] if settings.watch else []),
     ]
     port = "" if settings.peers else " No peer is named, so that no DICOM port is open."
-    whereto = f"stay in {settings.folder}" if settings.silent else f"go to {', '.join(destinations)}"
-    return f"Images come from {', '.join(sources)}.{port} Answers {whereto}."
+    answers = f"Answers go to {', '.join(destinations)}."
+    if settings.silent:
+        answers = f"Decisions are kept in {settings.folder}; no report or picture is made, and nothing is sent."
+    return f"Images come from {', '.join(sources)}.{port} {answers}"
 
 
 def _check(settings: "NodeSettings") -> None:

@@ -148,6 +148,7 @@ class NodeAnswerSchema(BaseModel):
     received: str
     answered: str
     delivered: str | None = Field(description="Time at which the last destination had it; null before.")
+    kept: bool = Field(description="Whether it goes nowhere, as in silent mode.")
     decision: Decision
     reasons: list[Reason]
 
@@ -157,7 +158,7 @@ class NodeSchema(BaseModel):
 
     model_config = _CLOSED
     counts: dict[str, int] = Field(
-        description="Images `waiting`, `answered`, `delivered` and `dead`; answers `to` and `dead to` a destination; objects `ignored` "
+        description="Images `waiting`, `answered`, `delivered`, `kept` and `dead`; answers `to` and `dead to` a destination; objects `ignored` "
         "and `refused: REASON`."
     )
     oldest: str | None = Field(description="Arrival of the oldest image that is not delivered; null for none.")
