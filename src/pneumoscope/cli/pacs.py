@@ -196,14 +196,14 @@ def compare_answers(
     """Compare the node's answers with the radiologists' later reports."""
     from pneumoscope.files import as_json as to_json
     from pneumoscope.pacs.comparison import compare, read_reports
-    from pneumoscope.pacs.comparison_page import lead_of, write_comparison
+    from pneumoscope.pacs.comparison_page import lead_of, seen_in_words, write_comparison
 
     result = compare(_queue(config).silent_answers(), read_reports(reports, data_names(class_map)))
     files = write_comparison(result, out)
     if as_json:
         typer.echo(to_json(result), nl=False)
         return
-    typer.echo(lead_of(result))
+    typer.echo(f"{lead_of(result)} {seen_in_words(result)}".strip())
     for file in files:
         typer.echo(str(file))
 

@@ -425,8 +425,10 @@ class Queue:
             ).fetchone()
             if row is None:
                 received, answered = now, now
-            elif row[3] and json.loads(row[3]).get("bundle") == bundle:
+            elif row[3] and (former := json.loads(row[3])).get("bundle") == bundle:
                 received, answered = row[0], row[1]
+                if not destinations:  # what was sent before may have been seen, though nothing is now
+                    prediction = {**prediction, "answers": former.get("answers", [])}
             else:
                 received, answered = row[2] or row[0], now
             changed = connection.execute(
@@ -639,6 +641,7 @@ class Queue:
                 tuple(found["prediction"]["reasons"]),
                 found["prediction"]["outside"],
                 found["prediction"]["bundle"]["sha256"],
+                bool(found["prediction"]["answers"]),
             )
             for found in self.answers()
         ]

@@ -343,6 +343,9 @@ class ComparedAnswersSchema(BaseModel):
     model_config = _CLOSED
     images: int = Field(ge=1)
     superseded: int = Field(description="Earlier answers to the same images, which do not count.", ge=0)
+    sent: int = Field(
+        description="Answers that were sent or are on their way, and may have been seen before the reports.", ge=0
+    )
     matched: int = Field(description="Images that a report speaks of.", ge=1)
     unmatched: int = Field(ge=0)
     first: str

@@ -126,7 +126,8 @@ def test_silently_answers_stay_here_and_are_compared_with_reports(tmp_path, film
         done = node.command("compare", str(reports), "--out", str(tmp_path / "comparison"))
         assert done.returncode == 0, done.stderr
         found = json.loads((tmp_path / "comparison" / "comparison.json").read_text())
-        assert found["compared"] == 3
+        assert (found["compared"], found["answers"]["sent"]) == (3, 0)
+        assert "Nobody saw these answers" in done.stdout
         checked = node.command_without_config("audit", "verify", str(node.folder / "node" / "audit.jsonl"))
         assert checked.returncode == 0
         assert "all intact" in checked.stdout
