@@ -267,8 +267,12 @@ def test_findings_of_other_words_are_mapped(tmp_path):
     found = read_reports(table, names)
     assert [(each.study_uid, each.positive) for each in found.reports] == [("1.2.1", True), ("1.2.2", False)]
     assert found.left_out == {"erguss": 1}
-    with pytest.raises(DataError, match=r"line 2 of .* found 'pneumonie' \(did you mean pneumonic\?\): say which"):
+    with pytest.raises(DataError, match=r"line 2 of .* found 'pneumonie': say which") as raised:
         read_reports(table, DataNames(columns={"class": "befund"}))
+    # An example that was copied as it stands would say what the word means; this one is refused.
+    assert "'pneumonie=CLASS', with normal or pneumonia for CLASS" in str(raised.value)
+    with pytest.raises(DataError, match=r"expected classes out of .* found CLASS"):
+        read_reports(table, DataNames({"pneumonie": "CLASS"}, {"class": "befund"}))
 
 
 @pytest.mark.parametrize(

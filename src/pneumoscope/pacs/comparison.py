@@ -16,7 +16,7 @@ import numpy as np
 
 from pneumoscope.data.sources import USUAL_WORDS, DataNames
 from pneumoscope.data.tables import COLUMNS, name_of, read_rows
-from pneumoscope.errors import DataError, InputError, did_you_mean, listed
+from pneumoscope.errors import DataError, InputError, listed
 from pneumoscope.evaluation.acceptance import DecidedImages, measure_acceptance
 from pneumoscope.evaluation.agreement import cohen_kappa
 from pneumoscope.evaluation.drift import FEWEST, Drift, Reference, rejection_drift, statistic_drift
@@ -153,8 +153,9 @@ def read_reports(table: Path | bytes, names: DataNames | None = None) -> Reports
         if word not in words:
             if word and not names.classes:
                 raise DataError(
-                    f"expected a finding such as pneumonia or normal in line {line} of {name_of(table)}, found {word!r}{did_you_mean(word, words)}: "
-                    f"say which it is in the class map, '{word}=normal,...'; lines with findings that it does not name are left out"
+                    f"expected a finding such as pneumonia or normal in line {line} of {name_of(table)}, found {word!r}: say which "
+                    f"it is in the class map, '{word}=CLASS', with normal or pneumonia for CLASS; lines with findings that it does not name are "
+                    "left out"
                 )
             left_out[word] += 1
             continue
