@@ -1,29 +1,33 @@
 """Answers to a radiograph: what is written is read back the same, by highdicom, dcmtk, dicom3tools and fhir.resources."""
 
 import io
+import json
 import re
 import shutil
 import subprocess
 import warnings
 from copy import copy
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta, timezone
 
 import numpy as np
 import pydicom
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from pydicom.config import disable_value_validation
 
 from dicom_objects import dataset_of, written
 from pneumoscope.errors import ConfigError, DataError, InputError
 from pneumoscope.inference.detector import Detector
-from pneumoscope.pacs import KINDS
-from pneumoscope.pacs.answers import AnswerSettings, diagnostic_report, make_answers, read_header, read_report
+from pneumoscope.pacs import FHIR, KINDS
+from pneumoscope.pacs.analysis import AnswerImages
+from pneumoscope.pacs.answers import AnswerSettings, diagnostic_report, make_answers, picture, read_header, read_report
+from pneumoscope.pacs.answers.common import withheld
 from pneumoscope.pacs.answers.header import repaired
 from pneumoscope.pacs.answers.picture import LONGEST_SIDE, draw_answer, headline
-from pneumoscope.types import NOTICE, ZONES, ClassScheme, Decision, Reason
+from pneumoscope.types import NOTICE, ZONES, ClassScheme, Decision, PredictionRequest, Reason
 
 MADE = datetime(2026, 3, 4, 23, 30, 15, tzinfo=timezone(timedelta(hours=1)))
 DX = "1.2.840.10008.5.1.4.1.1.1.1"
@@ -344,6 +348,39 @@ def test_films_of_every_shape_fit_between_the_words(shape, dtype, predicted):
     assert not white[-1].any()
 
 
+@settings(max_examples=40)
+@example(
+    shape=(512, 512),
+    case=outside,
+    reasons=[Reason.OUTSIDE_POPULATION, Reason.OUTSIDE_AGE],
+    text="word ",
+    length=33,
+)
+@given(
+    shape=st.one_of(st.just((512, 512)), st.tuples(st.integers(1, 1500), st.integers(1, 1500))),
+    case=st.sampled_from(CASES),
+    reasons=st.lists(st.sampled_from(list(Reason)), unique=True, max_size=5),
+    text=st.sampled_from(["", "word ", "Röntgenbild außerhalb ", "рентген ", "胸部X線写真"]),
+    length=st.integers(0, 60),
+)
+def test_no_words_are_cut_whatever_the_film_and_the_words(shape, case, reasons, text, length, predicted):
+    """Narrower pictures have more rows of words, for which the film has to leave room."""
+    words = (text * length).strip()
+    prediction = replace(case(predicted), reasons=tuple(reasons), detail=words)
+    prediction = withheld(replace(prediction, operating_point=replace(predicted.operating_point, fitted_on=words)))
+    drawn = draw_answer(prediction, np.zeros(shape, np.uint8), "test 1")
+    assert max(drawn.size) <= LONGEST_SIDE
+    below = picture._below(prediction, "test 1")
+    band = Image.new("RGB", (drawn.width, picture._height(below, drawn.width)), picture._BAND)
+    picture._write(band, below, 0)
+    assert drawn.crop((0, drawn.height - band.height, *drawn.size)).tobytes() == band.tobytes()
+
+
+def test_research_use_notice_is_whole_in_the_narrowest_picture():
+    line = picture._Line(NOTICE, picture._NOTICE)
+    assert " ".join(picture._broken(line, picture._NARROWEST)) == NOTICE
+
+
 def test_words_that_are_too_long_are_cut(predicted):
     point = replace(predicted.operating_point, fitted_on="films " * 400)
     picture = draw_answer(
@@ -364,6 +401,26 @@ def test_unreadable_image_gets_a_picture_that_says_so(header, predicted, manifes
     answers = make_answers(header, prediction, None, manifest, ALL, MADE)
     picture = answers["sc"].pixel_array
     assert picture[picture.shape[0] // 2 - 60 : picture.shape[0] // 2 + 60].max() > 100
+
+
+@pytest.mark.parametrize(
+    ("fault", "explanation"),
+    [
+        ({"PhotometricInterpretation": "YBR_FULL_422", "SamplesPerPixel": 3}, "found this image (colour"),
+        ({"PixelData": b"\0\0"}, "found this image (damaged DICOM"),
+        (None, "found this image (longer than 10 s)"),
+    ],
+)
+def test_path_of_the_file_is_neither_in_answers_nor_in_the_record(fault, explanation, pixels, detector, tmp_path):
+    path = tmp_path / "muster_zoe.dcm"
+    path.write_bytes(written(radiograph(pixels, **fault or {})))
+    task = AnswerImages([f"{tmp_path}/./{path.name}"], PredictionRequest(), (*KINDS, FHIR), "NODE", MADE)
+    [found] = task.run(detector, iter) if fault else task.reject(detector, "longer than 10 s")
+    assert explanation in found.prediction["detail"]
+    assert read_report(pydicom.dcmread(path.with_suffix(".sr")))["detail"] == found.prediction["detail"]
+    for content in (json.dumps(asdict(found)).encode(), *(path.with_suffix(f".{k}").read_bytes() for k in found.kinds)):
+        assert str(tmp_path).encode() not in content
+        assert path.stem.encode() not in content
 
 
 def test_presentation_state_outlines_the_frame(header, predicted, manifest):
@@ -573,6 +630,29 @@ def test_images_of_other_classes_are_answered(class_uid, pixels, predicted, mani
     header = repaired(radiograph(pixels, SOPClassUID=class_uid))
     answers = answers_of(header, pneumonia(predicted), manifest, chosen=AnswerSettings())
     assert read_report(reread(answers["sr"]))["source"] == "1.2.3.4.5.6"
+
+
+@pytest.mark.parametrize(
+    ("class_uid", "stated", "expected"),
+    [
+        ("1.2.840.10008.5.1.4.1.1.7", "DX", "DX"),
+        ("1.2.840.10008.5.1.4.1.1.7", "CR", "CR"),
+        ("1.2.840.10008.5.1.4.1.1.7", "OT", "OT"),
+        ("1.2.840.10008.5.1.4.1.1.7", "RG", "RG"),
+        ("1.2.840.10008.5.1.4.1.1.7", "", "OT"),
+        ("1.2.840.10008.5.1.4.1.1.1", "PX", "CR"),
+        (DX, "", "DX"),
+        ("1.2.3.99", "", None),
+    ],
+)
+def test_report_has_the_modality_of_the_header_else_that_of_the_class(
+    class_uid, stated, expected, pixels, predicted, manifest
+):
+    header = repaired(radiograph(pixels, SOPClassUID=class_uid, Modality=stated))
+    report = reread(answers_of(header, pneumonia(predicted), manifest, chosen=AnswerSettings(("sr",)))["sr"])
+    items = [each for each in report.iterall() if each.keyword == "ConceptCodeSequence"]
+    codes = [each.value[0].CodeValue for each in items]
+    assert [code for code in codes if code in ("CR", "DX", "RG", "OT", "PX")] == ([expected] if expected else [])
 
 
 def test_settings_and_manifest_are_checked(header, predicted, manifest):

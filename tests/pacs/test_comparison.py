@@ -1,4 +1,4 @@
-"""Silent mode: answers and reports that are made, whose comparison is known."""
+"""The node beside the radiologists: answers and reports that are made, whose comparison is known."""
 
 import json
 import math
@@ -12,7 +12,7 @@ from pneumoscope.data.sources import DataNames
 from pneumoscope.errors import DataError, InputError
 from pneumoscope.evaluation.intervals import wilson_interval
 from pneumoscope.pacs.comparison import Report, Reports, SilentAnswer, compare, read_reports
-from pneumoscope.pacs.comparison_page import lead_of, write_comparison
+from pneumoscope.pacs.comparison_page import lead_of, seen_in_words, write_comparison
 
 START = datetime(2026, 3, 2, 8, tzinfo=UTC)  # a Monday
 
@@ -267,8 +267,12 @@ def test_findings_of_other_words_are_mapped(tmp_path):
     found = read_reports(table, names)
     assert [(each.study_uid, each.positive) for each in found.reports] == [("1.2.1", True), ("1.2.2", False)]
     assert found.left_out == {"erguss": 1}
-    with pytest.raises(DataError, match=r"line 2 of .* found 'pneumonie' \(did you mean pneumonic\?\): say which"):
+    with pytest.raises(DataError, match=r"line 2 of .* found 'pneumonie': say which") as raised:
         read_reports(table, DataNames(columns={"class": "befund"}))
+    # An example that was copied as it stands would say what the word means; this one is refused.
+    assert "'pneumonie=CLASS', with normal or pneumonia for CLASS" in str(raised.value)
+    with pytest.raises(DataError, match=r"expected classes out of .* found CLASS"):
+        read_reports(table, DataNames({"pneumonie": "CLASS"}, {"class": "befund"}))
 
 
 @pytest.mark.parametrize(
@@ -291,6 +295,31 @@ def test_answer_of_another_kind_is_refused():
         answer(1, probability=None, reasons=(), decision="normal", received=datetime(2026, 3, 2))
 
 
+@pytest.mark.parametrize(
+    ("sent", "said"),
+    [
+        (0, "Nobody saw these answers when the reports were written."),
+        (
+            1,
+            "Sent, or on their way, are the answers to 1 image of 3: they may have been seen when the reports were written. "
+            "Nobody saw the others.",
+        ),
+        (
+            3,
+            "Sent, or on their way, are the answers to 3 images of 3: they may have been seen when the reports were written.",
+        ),
+    ],
+)
+def test_only_answers_that_were_not_sent_are_said_to_be_unseen(sent, said, tmp_path):
+    answers = [answer(number, sent=number < sent) for number in range(3)]
+    result = compare(answers, reports(report(0, False)))
+    data, page = write_comparison(result, tmp_path)
+    assert json.loads(data.read_text())["answers"]["sent"] == sent
+    assert seen_in_words(result) == said
+    assert f"What was compared. {said}" in page.read_text()
+    assert lead_of(result).startswith("1 study of 1 patient, 2026-03-02")
+
+
 def test_page_says_what_disagrees_and_what_contradicts(rng, tmp_path):
     answers, found = many(rng)
     found = reports(*found.reports, report(0, not found.reports[0].positive, 999))
@@ -298,6 +327,7 @@ def test_page_says_what_disagrees_and_what_contradicts(rng, tmp_path):
     result = compare(mixed, found)
     _, page = write_comparison(result, tmp_path)
     text = page.read_text()
+    assert "What was compared. Nobody saw these answers when the reports were written." in text
     for row in result["disagreements"]:
         assert f"<td>{row['accession']}</td>" in text
     assert "Reports that contradict each other are left out: A0, lines 2, 999." in text

@@ -13,6 +13,7 @@ from archive import Archive
 from dicom_objects import written
 from films import film, pictures
 from node_process import until
+from pneumoscope.cli.pacs import _ways
 from pneumoscope.errors import ConfigError, DataError, PneumoscopeError
 from pneumoscope.inference.pool import _Ended, _Process
 from pneumoscope.pacs.audit import sop_hash
@@ -237,10 +238,16 @@ def test_a_watched_folder_needs_no_peer_and_opens_no_port(settings, tmp_path):
     with Node(settings(peers=(), silent=True, watch=WatchSettings(str(folder), every_seconds=0.1))) as node:
         (folder / "film.dcm").write_bytes(sent())
         (folder / "readme.txt").write_text("hello")
-        assert until(lambda: node.queue.counts()["delivered"] == 1)
+        assert until(lambda: node.queue.counts()["kept"] == 1)
         assert until(lambda: node.queue.counts().get("refused: not_understood") == 1)
         assert node.port == 0
         assert not [each for each in threading.enumerate() if "AssociationServer" in each.name]
+
+
+def test_a_start_says_where_answers_go(settings):
+    assert _ways(settings(), ["ARCHIVE"]) == "Images come from ARCHIVE. Answers go to ARCHIVE."
+    silent = settings(silent=True)
+    assert f"Decisions are kept in {silent.folder}; no report or picture is made" in _ways(silent, [])
 
 
 def test_two_nodes_cannot_use_one_folder(settings):

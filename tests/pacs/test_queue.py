@@ -75,9 +75,26 @@ def test_an_image_has_its_files_until_the_last_destination_has_its_answers(queue
 
 
 def test_in_silent_mode_nothing_goes_out_and_no_file_stays(queue):
-    assert answer(queue, added(queue), [])
+    image = added(queue)
+    image.answer("sr").write_bytes(b"report")
+    assert queue.answered(image, PREDICTION | {"stands_for": "normal", "reasons": []}, [])
     assert files(queue) == []
-    assert queue.counts()["delivered"] == 1
+    assert (queue.counts()["kept"], queue.counts()["delivered"]) == (1, 0)
+    [found] = queue.status().latest
+    assert (found.kept, found.delivered) == (True, None)
+
+
+def test_answers_that_were_sent_are_told_from_those_that_were_kept(queue):
+    made = PREDICTION | {"stands_for": "normal", "reasons": [], "outside": False, "bundle": {"sha256": "b" * 64}}
+    silent = made | {"answers": []}
+    assert queue.answered(added(queue, 1), silent, [])
+    assert queue.answered(added(queue, 2), made | {"answers": ["sr", "sc"]}, ["PACS"])
+    assert [each.sent for each in queue.silent_answers()] == [False, True]
+    [delivery] = queue.deliveries("PACS", 10)
+    queue.delivered(delivery)
+    # Sent again to the node, which is silent now: the first answer was seen.
+    assert queue.answered(added(queue, 2), silent, [])
+    assert {each.sop_uid: each.sent for each in queue.silent_answers()} == {"1.2.1": False, "1.2.2": True}
 
 
 def test_an_image_that_is_sent_again_is_answered_again_once(queue):

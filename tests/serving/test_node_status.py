@@ -20,7 +20,7 @@ NAMES = ("PATIENT", "ACC", "1.2.")
 
 @pytest.fixture
 def folder(tmp_path):
-    """A node that has answered two films, of which one is delivered; one waits, one was set aside; others were not taken."""
+    """A node that has answered two films, of which one is delivered, and one silently; one waits, one was set aside; others were not taken."""
     queue = Queue(tmp_path / "node")
     for number in range(1, 5):
         queue.add(b"film", Arrival(f"1.2.{number}", "1.2", f"ACC{number}", "PATIENT", "2024-01-02", "ROOM1"))
@@ -31,6 +31,9 @@ def folder(tmp_path):
     queue.delivered(delivery)
     [image, _] = queue.waiting(2)
     queue.failed(image, "why", 1)
+    queue.add(b"film", Arrival("1.2.5", "1.2", "ACC5", "PATIENT", "2024-01-02", "ROOM1"))
+    [silent] = [image for image in queue.waiting(9) if image.sop_uid == "1.2.5"]
+    queue.answered(silent, {"stands_for": "normal", "reasons": [], "answers": [], "outside": False}, [])
     queue.count("ignored")
     queue.count("refused: not_understood")
     queue.close()
@@ -42,18 +45,21 @@ def test_the_queue_is_told_without_who_it_is(folder, phantom_bundle):
         found = service.get("/v1/node").json()
         metrics = service.get("/metrics").text
     assert {
-        name: found["counts"][name] for name in ("waiting", "answered", "delivered", "dead", "to PACS", "ignored")
+        name: found["counts"][name]
+        for name in ("waiting", "answered", "delivered", "kept", "dead", "to PACS", "ignored")
     } == {
         "waiting": 1,
         "answered": 1,
         "delivered": 1,
+        "kept": 1,
         "dead": 1,
         "to PACS": 1,
         "ignored": 1,
     }
-    assert (found["last_hour"], found["last_day"]) == (2, 2)
-    assert [each["decision"] for each in found["latest"]] == ["refer", "pneumonia"]
-    assert [each["delivered"] is None for each in found["latest"]] == [True, False]
+    assert (found["last_hour"], found["last_day"]) == (3, 3)
+    assert [each["decision"] for each in found["latest"]] == ["normal", "refer", "pneumonia"]
+    assert [each["delivered"] is None for each in found["latest"]] == [True, True, False]
+    assert [each["kept"] for each in found["latest"]] == [True, False, False]
     assert found["oldest"] < found["latest"][0]["answered"]
     assert not any(name in json.dumps(found) for name in NAMES)
     assert 'pneumoscope_node_images{state="waiting"} 1.0' in metrics
@@ -95,6 +101,7 @@ def test_the_page_shows_the_queue_and_what_somebody_has_to_look_at(folder, phant
             expect(part).to_contain_text("Not analysed: 1 not for the detector, 1 no DICOM object that can be read.")
             expect(part.locator("tbody .decision.pneumonia")).to_have_count(1)
             expect(part).to_contain_text("not yet")
+            expect(part).to_contain_text("kept, not sent")
             run_axe(page)
             page.set_viewport_size({"width": 390, "height": 900})
             wide = page.evaluate("() => document.documentElement.scrollWidth - document.documentElement.clientWidth")

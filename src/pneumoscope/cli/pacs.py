@@ -27,7 +27,12 @@ _USUAL = Path("node.toml")
 @app.command()
 def start(
     config: _ConfigOption = _USUAL,
-    silent: Annotated[bool, typer.Option("--silent", help="Keep answers in the node's own store; send none.")] = False,
+    silent: Annotated[
+        bool,
+        typer.Option(
+            "--silent", help="Keep decisions in the node's own store; make no report or picture, send nothing."
+        ),
+    ] = False,
     check: Annotated[
         bool,
         typer.Option("--check", help="Check all that a start needs, without a start (exit code 1: something fails)."),
@@ -68,8 +73,10 @@ def _ways(settings: "NodeSettings", destinations: Sequence[str]) -> str:
         *(["the watched folder and its subfolders"] if settings.watch else []),
     ]
     port = "" if settings.peers else " No peer is named, so that no DICOM port is open."
-    whereto = f"stay in {settings.folder}" if settings.silent else f"go to {', '.join(destinations)}"
-    return f"Images come from {', '.join(sources)}.{port} Answers {whereto}."
+    answers = f"Answers go to {', '.join(destinations)}."
+    if settings.silent:
+        answers = f"Decisions are kept in {settings.folder}; no report or picture is made, and nothing is sent."
+    return f"Images come from {', '.join(sources)}.{port} {answers}"
 
 
 def _warn_of_no_encryption(settings: "NodeSettings") -> None:
@@ -196,14 +203,14 @@ def compare_answers(
     """Compare the node's answers with the radiologists' later reports."""
     from pneumoscope.files import as_json as to_json
     from pneumoscope.pacs.comparison import compare, read_reports
-    from pneumoscope.pacs.comparison_page import lead_of, write_comparison
+    from pneumoscope.pacs.comparison_page import lead_of, seen_in_words, write_comparison
 
     result = compare(_queue(config).silent_answers(), read_reports(reports, data_names(class_map)))
     files = write_comparison(result, out)
     if as_json:
         typer.echo(to_json(result), nl=False)
         return
-    typer.echo(lead_of(result))
+    typer.echo(f"{lead_of(result)} {seen_in_words(result)}".strip())
     for file in files:
         typer.echo(str(file))
 

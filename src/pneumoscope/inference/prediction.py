@@ -1,6 +1,7 @@
 """Prediction: the detector's result for one image, as every interface returns it."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pneumoscope.types import (
@@ -89,6 +90,14 @@ class Prediction:
         """Etiology to probability in [0, 1]; empty where the bundle does not distinguish any."""
         shown = self.class_probability or {}
         return dict(list(shown.items())[1:]) if len(shown) > len(BINARY) else {}
+
+    def without_file(self) -> "Prediction":
+        """Copy the prediction without the name of the file, also in its explanation: a path or a name is not for who reads an answer."""
+        detail = self.detail
+        # A message has the path that was read, which may be written otherwise.
+        for name in {self.file, str(Path(self.file))} if self.file else ():
+            detail = detail.replace(f"found {name} (", "found this image (")
+        return replace(self, file="", detail=detail)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as `pneumoscope predict --json` prints it."""

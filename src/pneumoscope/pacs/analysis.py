@@ -74,10 +74,9 @@ class AnswerImages(Task[AnsweredImage]):
         return [self._answer(detector, Path(path), prediction, drawn) for path, prediction in pairs]
 
     def _answer(self, detector: "Detector", path: Path, prediction: "Prediction", drawn: bool) -> AnsweredImage:
-        bundle = detector.bundle
-        record = prediction.to_dict() | {"file": ""}
+        bundle, prediction = detector.bundle, prediction.without_file()
         outside = prediction.decision is Decision.REFER and not prediction.validated
-        found = AnsweredImage(record, prediction.decision.value, outside, bundle.sha256)
+        found = AnsweredImage(prediction.to_dict(), prediction.decision.value, outside, bundle.sha256)
         if not self.kinds:
             return found
         try:

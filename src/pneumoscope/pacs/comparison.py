@@ -1,4 +1,4 @@
-"""Silent mode: the node's answers, which nobody saw, against the radiologists' later reports.
+"""The node's answers against the radiologists' later reports; nobody saw those of a silent node before.
 
 A report speaks of one image (by its SOP Instance UID), of a study (by its Study Instance UID) or of an order (by its accession number).
 The images that it speaks of are compared with it as one. Sensitivity, specificity and their intervals are those of `pneumoscope evaluate`.
@@ -16,7 +16,7 @@ import numpy as np
 
 from pneumoscope.data.sources import USUAL_WORDS, DataNames
 from pneumoscope.data.tables import COLUMNS, name_of, read_rows
-from pneumoscope.errors import DataError, InputError, did_you_mean, listed
+from pneumoscope.errors import DataError, InputError, listed
 from pneumoscope.evaluation.acceptance import DecidedImages, measure_acceptance
 from pneumoscope.evaluation.agreement import cohen_kappa
 from pneumoscope.evaluation.drift import FEWEST, Drift, Reference, rejection_drift, statistic_drift
@@ -46,7 +46,7 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class SilentAnswer:
-    """Answer of the node to one image.
+    """Answer of the node to one image, which nobody saw unless it was sent.
 
     Attributes:
         accession: Accession number of the order; empty where unknown.
@@ -61,6 +61,7 @@ class SilentAnswer:
         reasons: Reasons of a referral or rejection.
         outside: Whether it is referred since the detector was not validated on such images.
         bundle_sha256: Hash of the bundle, 64 hex digits.
+        sent: Whether it was sent, or is on its way, so that a radiologist may have seen it.
 
     Raises:
         InputError: Another decision, or a time without its zone.
@@ -78,6 +79,7 @@ class SilentAnswer:
     reasons: tuple[str, ...]
     outside: bool
     bundle_sha256: str
+    sent: bool = False
 
     def __post_init__(self) -> None:
         if self.decision not in set(Decision) or self.received.tzinfo is None or self.answered.tzinfo is None:
@@ -151,8 +153,9 @@ def read_reports(table: Path | bytes, names: DataNames | None = None) -> Reports
         if word not in words:
             if word and not names.classes:
                 raise DataError(
-                    f"expected a finding such as pneumonia or normal in line {line} of {name_of(table)}, found {word!r}{did_you_mean(word, words)}: "
-                    f"say which it is in the class map, '{word}=normal,...'; lines with findings that it does not name are left out"
+                    f"expected a finding such as pneumonia or normal in line {line} of {name_of(table)}, found {word!r}: say which "
+                    f"it is in the class map, '{word}=CLASS', with normal or pneumonia for CLASS; lines with findings that it does not name are "
+                    "left out"
                 )
             left_out[word] += 1
             continue
@@ -241,6 +244,7 @@ def compare(answers: Sequence[SilentAnswer], reports: Reports) -> dict[str, Any]
         "answers": {
             "images": len(images),
             "superseded": len(answers) - len(images),
+            "sent": sum(image.sent for image in images),
             "matched": len(spoken_of),
             "unmatched": len(images) - len(spoken_of),
             "first": images[0].received.isoformat(timespec="seconds") if images else None,

@@ -1,4 +1,4 @@
-"""Page of silent mode: the node's answers against the radiologists' reports."""
+"""Page on the node's answers against the radiologists' reports."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ def write_comparison(result: Mapping[str, Any], out: Path) -> tuple[Path, Path]:
     """
     data, page = out / "comparison.json", out / "comparison.html"
     write_json(data, result)
-    write_page(page, "Silent mode: the node and the radiologists", lead_of(result), _sections(result), False)
+    write_page(page, "The node and the radiologists", lead_of(result), _sections(result), False)
     return data, page
 
 
@@ -42,9 +42,9 @@ def lead_of(result: Mapping[str, Any]) -> str:
         return "The node has given no answers."
     days = f"{answers['first'][:10]} to {answers['last'][:10]}"
     if not result["compared"]:
-        return f"{answers['images']:,} images answered from {days}; none of them matches a report."
+        return f"{_counted(answers['images'], 'image')} answered from {days}; none of them matches a report."
     measures = result["measures"]
-    text = f"{result['compared']:,} studies of {result['patients']:,} patients, {days}: "
+    text = f"{_counted(result['compared'], 'study')} of {_counted(result['patients'], 'patient')}, {days}: "
     if not agreement["decided"]:
         return f"{text}none of them got a decision."
     sensitivity, specificity = (Estimate(**measures[name]) for name in ("sensitivity", "specificity"))
@@ -52,6 +52,26 @@ def lead_of(result: Mapping[str, Any]) -> str:
         f"{text}{agreement['decided']:,} with a decision, {agreement['same']:,} of these as the radiologist says. "
         f"Sensitivity {sensitivity}, specificity {specificity}."
     )
+
+
+def seen_in_words(result: Mapping[str, Any]) -> str:
+    """Sentence on whether the answers can have been seen when the reports were written; empty without answers."""
+    images, sent = (result["answers"][name] for name in ("images", "sent"))
+    if not images:
+        return ""
+    if not sent:
+        return "Nobody saw these answers when the reports were written."
+    others = " Nobody saw the others." if sent < images else ""
+    return (
+        f"Sent, or on their way, are the answers to {_counted(sent, 'image')} of {images:,}: "
+        f"they may have been seen when the reports were written.{others}"
+    )
+
+
+def _counted(number: int, name: str) -> str:
+    """Number with a noun that forms its plural by s or, after y, by ies."""
+    plural = f"{name[:-1]}ies" if name.endswith("y") else f"{name}s"
+    return f"{number:,} {name if number == 1 else plural}"
 
 
 def _sections(result: Mapping[str, Any]) -> list[Section]:
@@ -81,6 +101,7 @@ def _numbers(result: Mapping[str, Any]) -> Section:
     kappa = Estimate(**agreement["kappa"])
     rows = [
         ["images answered", f"{answers['images']:,}"],
+        ["of these sent, or on their way", f"{answers['sent']:,}"],
         ["of these without a report", f"{answers['unmatched']:,}"],
         ["lines in the table of reports", f"{reports['lines']:,}"],
         *([f"of these left out: {why}", f"{count:,}"] for why, count in reports["unmatched"].items()),
@@ -104,8 +125,8 @@ def _numbers(result: Mapping[str, Any]) -> Section:
         warnings.append(f"The answers are of {len(answers['bundles'])} bundles, {names}: the figures mix them.")
     if answers["superseded"]:
         rows.insert(1, ["earlier answers to the same images, not counted", f"{answers['superseded']:,}"])
-    text = ["What was compared. Nobody saw these answers when the reports were written."]
-    return Section("Answers and reports", text, ["count", "number"], rows, warnings=warnings)
+    text = f"What was compared. {seen_in_words(result)}".strip()
+    return Section("Answers and reports", [text], ["count", "number"], rows, warnings=warnings)
 
 
 def _over_time(periods: Mapping[str, Any]) -> Section:

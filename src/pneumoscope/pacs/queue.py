@@ -2,6 +2,8 @@
 
     waiting   --answered-->   answered   --every delivery done-->   delivered
        |                         |
+       +--answered, in silent mode----->   kept: the decision alone; nothing was sent
+       |                         |
        +------ too many tries ---+---->   dead: kept, and tried again when somebody says so
 
 An image is on disk, and its row committed, before it is acknowledged. Each step can be repeated: the same image gives the same
@@ -81,11 +83,12 @@ CREATE TABLE IF NOT EXISTS forgetting (only INTEGER PRIMARY KEY, last REAL NOT N
 
 
 class State(StrEnum):
-    """State of an image: `waiting` for its answer, `answered`, `delivered`, or `dead` after too many tries."""
+    """State of an image: `waiting` for its answer, `answered`, `delivered`, `kept` in silent mode, or `dead` after too many tries."""
 
     WAITING = "waiting"
     ANSWERED = "answered"
     DELIVERED = "delivered"
+    KEPT = "kept"
     DEAD = "dead"
 
 
@@ -182,6 +185,7 @@ class Answered:
         received: Time of arrival, UTC, ISO 8601.
         answered: Time of the answer.
         delivered: Time at which the last destination had it; None before.
+        kept: Whether it goes nowhere, as in silent mode.
         decision: normal, pneumonia, refer or rejected.
         reasons: Reasons of a referral or rejection.
     """
@@ -190,6 +194,7 @@ class Answered:
     received: str
     answered: str
     delivered: str | None
+    kept: bool
     decision: str
     reasons: list[str]
 
@@ -420,15 +425,17 @@ class Queue:
             ).fetchone()
             if row is None:
                 received, answered = now, now
-            elif row[3] and json.loads(row[3]).get("bundle") == bundle:
+            elif row[3] and (former := json.loads(row[3])).get("bundle") == bundle:
                 received, answered = row[0], row[1]
+                if not destinations:  # what was sent before may have been seen, though nothing is now
+                    prediction = {**prediction, "answers": former.get("answers", [])}
             else:
                 received, answered = row[2] or row[0], now
             changed = connection.execute(
                 "UPDATE images SET state = ?, received = ?, answered = ?, delivered = ?, prediction = ?, attempts = 0, error = '',"
                 " file = ? WHERE id = ? AND state = 'waiting'",
                 (
-                    State.ANSWERED if destinations else State.DELIVERED,
+                    State.ANSWERED if destinations else State.KEPT,
                     received,
                     answered,
                     None if destinations else now,
@@ -580,7 +587,7 @@ class Queue:
             connection.executemany("DELETE FROM acts WHERE id = ?", [(act.id,) for act in acts])
 
     def forget(self, days: float) -> int:
-        """Delete the records of images that were delivered longer ago; gives how many. Those left out are forgotten as well.
+        """Delete the records of images that were delivered, or kept, longer ago; gives how many. Those left out are forgotten as well.
 
         Where the clock has moved by more than half of the days since the last call, a week at least, in either direction, it was put
         right, or wrong: no time of a record can be trusted. Then nothing is deleted until the days have passed once more.
@@ -596,7 +603,7 @@ class Queue:
                 return 0
             connection.execute("DELETE FROM left_out WHERE since < ?", (before,))
             return connection.execute(
-                "DELETE FROM images WHERE state = 'delivered' AND delivered < ?", (before,)
+                "DELETE FROM images WHERE state IN ('delivered', 'kept') AND delivered < ?", (before,)
             ).rowcount
 
     def count(self, name: str, number: int = 1) -> None:
@@ -634,6 +641,7 @@ class Queue:
                 tuple(found["prediction"]["reasons"]),
                 found["prediction"]["outside"],
                 found["prediction"]["bundle"]["sha256"],
+                bool(found["prediction"]["answers"]),
             )
             for found in self.answers()
         ]
@@ -650,14 +658,15 @@ class Queue:
                 for each in since
             )
             rows = self._connection.execute(
-                "SELECT sender, received, answered, delivered, prediction FROM images WHERE answered IS NOT NULL"
+                "SELECT sender, received, answered, delivered, state, prediction FROM images WHERE answered IS NOT NULL"
                 " ORDER BY answered DESC LIMIT ?",
                 (most,),
             ).fetchall()
         latest = []
-        for sender, received, answered, delivered, prediction in rows:
-            found = json.loads(prediction)
-            latest.append(Answered(sender, received, answered, delivered, found["stands_for"], found["reasons"]))
+        for sender, received, answered, delivered, state, prediction in rows:
+            found, kept = json.loads(prediction), state == State.KEPT
+            times = (received, answered, None if kept else delivered)
+            latest.append(Answered(sender, *times, kept, found["stands_for"], found["reasons"]))
         return QueueStatus(self.counts(), oldest, hour, day, latest)
 
     def answers(self) -> Iterator[dict[str, Any]]:

@@ -148,6 +148,7 @@ class NodeAnswerSchema(BaseModel):
     received: str
     answered: str
     delivered: str | None = Field(description="Time at which the last destination had it; null before.")
+    kept: bool = Field(description="Whether it goes nowhere, as in silent mode.")
     decision: Decision
     reasons: list[Reason]
 
@@ -157,7 +158,7 @@ class NodeSchema(BaseModel):
 
     model_config = _CLOSED
     counts: dict[str, int] = Field(
-        description="Images `waiting`, `answered`, `delivered` and `dead`; answers `to` and `dead to` a destination; objects `ignored` "
+        description="Images `waiting`, `answered`, `delivered`, `kept` and `dead`; answers `to` and `dead to` a destination; objects `ignored` "
         "and `refused: REASON`."
     )
     oldest: str | None = Field(description="Arrival of the oldest image that is not delivered; null for none.")
@@ -342,6 +343,9 @@ class ComparedAnswersSchema(BaseModel):
     model_config = _CLOSED
     images: int = Field(ge=1)
     superseded: int = Field(description="Earlier answers to the same images, which do not count.", ge=0)
+    sent: int = Field(
+        description="Answers that were sent or are on their way, and may have been seen before the reports.", ge=0
+    )
     matched: int = Field(description="Images that a report speaks of.", ge=1)
     unmatched: int = Field(ge=0)
     first: str

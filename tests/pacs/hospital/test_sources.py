@@ -74,7 +74,7 @@ def test_where_tls_is_set_nobody_comes_in_without_a_certificate(tmp_path, films)
         assert not sent("+cf", ours.file, "-tls")
         assert not sent(*shown(others, "stranger"))
         assert sent(*shown(ours, "modality"))
-        assert until(lambda: counts(node)["delivered"] == 1)
+        assert until(lambda: counts(node)["kept"] == 1)
 
 
 def test_a_pacs_that_is_away_gets_its_answers_when_it_is_back(tmp_path, films):
@@ -119,14 +119,15 @@ def test_a_pacs_that_takes_no_answer_leaves_it_to_be_replayed(tmp_path, films):
 def test_silently_answers_stay_here_and_are_compared_with_reports(tmp_path, films, orthanc):
     with NodeProcess(tmp_path / "n", options=("--silent",)) as node:
         assert storescu(*films, port=node.port, called="PNEUMOSCOPE").returncode == 0
-        assert until(lambda: counts(node)["delivered"] == 3)
+        assert until(lambda: counts(node)["kept"] == 3)
         assert orthanc.instances() == []
         reports = tmp_path / "reports.csv"
         reports.write_text("accession,finding\nACC1,normal\nACC2,pneumonia\nACC3,pneumonia\nACC9,normal\n")
         done = node.command("compare", str(reports), "--out", str(tmp_path / "comparison"))
         assert done.returncode == 0, done.stderr
         found = json.loads((tmp_path / "comparison" / "comparison.json").read_text())
-        assert found["compared"] == 3
+        assert (found["compared"], found["answers"]["sent"]) == (3, 0)
+        assert "Nobody saw these answers" in done.stdout
         checked = node.command_without_config("audit", "verify", str(node.folder / "node" / "audit.jsonl"))
         assert checked.returncode == 0
         assert "all intact" in checked.stdout

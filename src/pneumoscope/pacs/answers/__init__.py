@@ -70,7 +70,8 @@ def make_answers(
 ) -> dict[str, pydicom.Dataset]:
     """DICOM objects that answer an image, by their kinds, ready to be saved; no presentation state for what is no grey image.
 
-    An image that the bundle was not validated on gets neither finding nor probability, whatever the prediction says.
+    An image that the bundle was not validated on gets neither finding nor probability, whatever the prediction says. The name of the
+    file is left out.
 
     Args:
         header: Attributes of the image, by `read_header`.
@@ -127,4 +128,4 @@ def _answer(
             f"expected the manifest of {used.name} {used.version}, found that of {manifest.name} {manifest.version}: give "
             "the manifest of the bundle that predicted"
         )
-    return Answer(header, withheld(prediction), settings.station, in_time_zone(made, header))
+    return Answer(header, withheld(prediction.without_file()), settings.station, in_time_zone(made, header))

@@ -4,6 +4,7 @@ Case Sensitivity (111088) and Case Specificity (111090) of DICOM are defined for
 number of a point, so that sensitivity, specificity and threshold have private codes.
 """
 
+import pydicom
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from highdicom.sr import CodedConcept
 from pydicom.sr.codedict import codes
@@ -51,12 +52,16 @@ MODALITY = _standard(codes.DCM.Modality)
 ROWS = _standard(codes.DCM.PixelDataRows)
 COLUMNS = _standard(codes.DCM.PixelDataColumns)
 PIXELS = CodedConcept("{pixels}", "UCUM", "Pixels")
-# Modality of the images of a class.
-MODALITIES = {
-    ComputedRadiographyImageStorage: _standard(codes.DCM.ComputedRadiography),
-    DigitalXRayImageStorageForPresentation: _standard(codes.DCM.DigitalRadiography),
-    DigitalXRayImageStorageForProcessing: _standard(codes.DCM.DigitalRadiography),
-    SecondaryCaptureImageStorage: _standard(codes.DCM.Other),
+_RADIOGRAPHY, _COMPUTED, _OTHER = (
+    _standard(each) for each in (codes.DCM.DigitalRadiography, codes.DCM.ComputedRadiography, codes.DCM.Other)
+)
+# Modality by what a header says, and by the class of an image whose header says none of these.
+_MODALITIES = {each.value: each for each in (_RADIOGRAPHY, _COMPUTED, _OTHER, _standard(codes.DCM.RadiographicImaging))}
+_MODALITIES_OF_CLASSES = {
+    ComputedRadiographyImageStorage: _COMPUTED,
+    DigitalXRayImageStorageForPresentation: _RADIOGRAPHY,
+    DigitalXRayImageStorageForProcessing: _RADIOGRAPHY,
+    SecondaryCaptureImageStorage: _OTHER,
 }
 
 # DICOM, SNOMED CT: whether the finding is there; where a person should read the image, that is open.
@@ -115,6 +120,12 @@ ZONE_SITES = {
 def finding_of(scheme: ClassScheme) -> CodedConcept:
     """Concept of what a bundle detects: pneumonia, or a site's own class."""
     return _private(f"class:{scheme.positive}", scheme.positive) if scheme.is_own else PNEUMONIA
+
+
+def modality_of(header: pydicom.Dataset) -> CodedConcept | None:
+    """Concept of the modality of an image, None for what is no radiograph: a secondary capture may well hold one, and its header says so."""
+    stated = str(header.get("Modality") or "").strip()
+    return _MODALITIES.get(stated) or _MODALITIES_OF_CLASSES.get(header.SOPClassUID)
 
 
 def decision_code(scheme: ClassScheme, decision: Decision) -> CodedConcept:

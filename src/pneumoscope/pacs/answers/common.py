@@ -33,7 +33,7 @@ class Answer:
 
     Attributes:
         header: Attributes of the image, by `read_header`.
-        prediction: Prediction without what must not be said, by `withheld`.
+        prediction: Prediction without what must not be said, by `withheld`, and without the name of the file.
         station: Station name of the device.
         made: Time of the answers, at the offset from UTC that the header states, else at that of the machine.
     """

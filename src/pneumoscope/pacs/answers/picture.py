@@ -61,15 +61,9 @@ def draw_answer(prediction: Prediction, image: Pixels | None, model: str) -> Ima
         model: Name and version of the bundle.
     """
     above, below = _above(prediction), _below(prediction, model)
-    # The width decides how words break, and how high the bands are; the bands, how large the film can be.
-    width = LONGEST_SIDE
-    for _ in range(2):
-        bands = sum(_height(lines, width) for lines in (above, below)) + _scale_height(prediction)
-        film = _size(image, LONGEST_SIDE - bands)
-        width = min(LONGEST_SIDE, max(film[0], _NARROWEST))
+    width, bands, film = _layout(image, [above, below], _scale_height(prediction))
     top = _height(above, width)
-    height = min(LONGEST_SIDE, top + film[1] + _height(below, width) + _scale_height(prediction))
-    picture = Image.new("RGB", (width, height), _BAND)
+    picture = Image.new("RGB", (width, bands + film[1]), _BAND)
     _write(picture, above, 0)
     picture.paste(_BACKGROUND, (0, top, width, top + film[1]))
     if image is None:
@@ -157,12 +151,27 @@ def _film(prediction: Prediction, image: Pixels, size: tuple[int, int]) -> Image
     return overlay(np.asarray(small), prediction.evidence_map, prediction.frame)
 
 
-def _size(image: Pixels | None, most: int) -> tuple[int, int]:
-    """Width and height of the film in the picture, at most `most` high."""
+def _layout(image: Pixels | None, bands: list[list[_Line]], scale: int) -> tuple[int, int, tuple[int, int]]:
+    """Width of the picture, height of all that is not the film, and width and height of the film.
+
+    The width decides how words break, and so how high the bands are; the bands, how large the film can be; the film, the width. The
+    picture becomes narrower until the film, made for the bands of this very width, fills it.
+    """
+    width = LONGEST_SIDE
+    while True:
+        height = sum(_height(lines, width) for lines in bands) + scale
+        film = _size(image, width, LONGEST_SIDE - height)
+        if (narrower := max(film[0], _NARROWEST)) >= width:
+            return width, height, film
+        width = narrower
+
+
+def _size(image: Pixels | None, widest: int, highest: int) -> tuple[int, int]:
+    """Width and height of the film in the picture, at most so wide and so high."""
     if image is None:
-        return LONGEST_SIDE, most // 2
+        return widest, highest // 2
     height, width = image.shape
-    scale = min(LONGEST_SIDE / width, most / height, _MOST_ENLARGED)
+    scale = min(widest / width, highest / height, _MOST_ENLARGED)
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 

@@ -109,7 +109,7 @@ def _library(header: pydicom.Dataset) -> sr.ContainerContentItem:
     """Image library with the image (TID 1600): its kind where that is a radiograph's, and its size where that is known."""
     image = sr.ImageContentItem(coding.SOURCE, header.SOPClassUID, header.SOPInstanceUID, relationship_type=_CONTAINS)
     described: list[sr.ContentItem] = []
-    if (modality := coding.MODALITIES.get(header.SOPClassUID)) is not None:
+    if (modality := coding.modality_of(header)) is not None:
         described.append(sr.CodeContentItem(coding.MODALITY, modality, _ACQUISITION))
     for name, size in ((coding.ROWS, header.get("Rows")), (coding.COLUMNS, header.get("Columns"))):
         if size:

@@ -1,4 +1,4 @@
-// Silent mode: the DICOM node's answers beside the radiologists' reports. The service keeps no report, and this page none beyond its tab.
+// The DICOM node's answers beside the radiologists' reports. The service keeps no report, and this page none beyond its tab.
 import { h, put, s, table } from "./dom.js";
 import { FEWEST } from "./drift.js";
 import { matrixOf, measured } from "./performance.js";
@@ -62,7 +62,7 @@ function drawn(found) {
 }
 
 function lead({ answers, agreement, compared: studies, patients }) {
-  const values = { studies: count(studies), patients: count(patients), first: date(answers.first), last: date(answers.last), decided: count(agreement.decided), same: count(agreement.same) };
+  const values = { studies: t(studies === 1 ? "studyOne" : "studySome", { count: count(studies) }), patients: t(patients === 1 ? "patientOne" : "patientSome", { count: count(patients) }), first: date(answers.first), last: date(answers.last), decided: count(agreement.decided), same: count(agreement.same) };
   return t(agreement.decided ? "compareLead" : "compareLeadNone", values);
 }
 
@@ -166,6 +166,7 @@ function compared({ answers, reports, agreement, compared: studies }) {
     pairs([
       [t("imagesAnswered"), count(answers.images)],
       ...(answers.superseded ? [[t("supersededAnswers"), count(answers.superseded)]] : []),
+      [t("answersSent"), count(answers.sent)],
       [t("withoutReport"), count(answers.unmatched)],
       [t("reportLinesAll"), count(reports.lines)],
       ...Object.entries(reports.unmatched).map(([why, images]) => left(t(`left.${why}`), images)),
@@ -173,5 +174,5 @@ function compared({ answers, reports, agreement, compared: studies }) {
       [t("studiesCompared"), count(studies)],
       [t("studiesDecided"), count(agreement.decided)],
       [t("studiesSame"), count(agreement.same)]]),
-    h("p", { class: "soft" }, t("compareTruth")));
+    h("p", { class: "soft" }, t(answers.sent ? "answersSeen" : "answersUnseen"), " ", t("compareTruth")));
 }

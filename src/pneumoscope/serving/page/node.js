@@ -21,6 +21,6 @@ export async function drawNode(node) {
     oldest ? h("p", { class: "soft" }, t("nodeOldest", { time: time(oldest) })) : null,
     others.length ? h("p", { class: "soft" }, t("nodeOthers", { parts: others.map(([name, images]) => `${count(images)} ${t(`node.${name.replace("refused: ", "")}`)}`).join(", ") })) : null,
     latest.length ? table([t("nodeReceived"), t("nodeSender"), t("decision"), t("nodeDelivered")],
-      latest.map((each) => [time(each.received), each.sender, h("span", { class: `decision ${each.decision}` }, t(each.decision)), each.delivered ? time(each.delivered) : t("nodeNotYet")]), { label: t("nodeTitle") }) : h("p", { class: "soft" }, t("nodeEmpty")),
+      latest.map((each) => [time(each.received), each.sender, h("span", { class: `decision ${each.decision}` }, t(each.decision)), each.kept ? t("nodeKept") : each.delivered ? time(each.delivered) : t("nodeNotYet")]), { label: t("nodeTitle") }) : h("p", { class: "soft" }, t("nodeEmpty")),
     comparisonPanel());
 }
