@@ -8,25 +8,26 @@ import threading
 import time
 
 import pytest
-from pydicom.uid import ExplicitVRLittleEndian
-from pynetdicom import AE
+from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
+from pynetdicom import AE, build_context
 from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dul import DULServiceProvider
 
 from certificates import Authority
-from films import DIGITAL
+from films import DIGITAL, film, pictures
 from node_process import until
+from pneumoscope.pacs import MANUFACTURER
 from pneumoscope.pacs import receiver as receiver_module
 from pneumoscope.pacs.audit import AuditLog
-from pneumoscope.pacs.intake import Intake
+from pneumoscope.pacs.intake import NO_IMAGES, Intake
 from pneumoscope.pacs.queue import Queue
 from pneumoscope.pacs.receiver import Receiver
 from pneumoscope.pacs.refusals import Refusals
 from pneumoscope.pacs.settings import NodeSettings, Peer, TlsSettings
 from pneumoscope.pacs.tls import client_context
 
-VERIFICATION = "1.2.840.10008.1.1"
+VERIFICATION_CONTEXT = build_context("1.2.840.10008.1.1")
 
 
 @pytest.fixture
@@ -68,11 +69,11 @@ def closes(receiver, seconds=3.0):
 
 
 @contextlib.contextmanager
-def association(receiver, host="127.0.0.1", context=VERIFICATION, syntax=None):
+def association(receiver, host="127.0.0.1", contexts=(VERIFICATION_CONTEXT,)):
     settings = receiver.settings
     entity = AE("PACS")
     entity.connection_timeout = entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 10
-    entity.add_requested_context(context, syntax)
+    entity.requested_contexts = list(contexts)
     tls = (client_context(settings.tls), host) if settings.tls else None
     opened = entity.associate(host, receiver.port, ae_title="PNEUMOSCOPE", tls_args=tls)
     try:
@@ -196,12 +197,29 @@ def store(opened, megabytes, pause=0.0):
 
 
 def storing(receiver):
-    return association(receiver, context=DIGITAL, syntax=ExplicitVRLittleEndian)
+    return association(receiver, contexts=[build_context(DIGITAL, ExplicitVRLittleEndian)])
 
 
 def refused(receiver):
     lines = [json.loads(line) for line in receiver.log.path.read_text().splitlines()]
     return [each["reason"] for each in lines if each["event"] == "refused"]
+
+
+def test_a_whole_study_with_answers_and_another_report_is_taken_and_the_film_alone_is_kept(receiver, queue):
+    started = receiver()
+    stored = pictures(1, 64)[0]
+    study = [
+        film(stored, 1),
+        film(stored, 2, SOPClassUID=SecondaryCaptureImageStorage, Modality="OT", Manufacturer=MANUFACTURER),
+        *(film(stored, number, SOPClassUID=uid, Manufacturer=MANUFACTURER) for number, uid in enumerate(NO_IMAGES, 3)),
+        film(stored, 5, SOPClassUID=NO_IMAGES[0], Modality="SR"),
+    ]
+    contexts = [build_context(each.SOPClassUID, ExplicitVRLittleEndian) for each in study[:4]]
+    with association(started, contexts=contexts) as opened:
+        assert opened.rejected_contexts == []
+        assert [opened.send_c_store(each).Status for each in study] == [0] * 5
+    assert [image.sop_uid for image in queue.waiting(9)] == [study[0].SOPInstanceUID]
+    assert queue.counts()["ignored"] == 4
 
 
 @pytest.mark.parametrize("megabytes", [2.1, 3.5, 7.5])

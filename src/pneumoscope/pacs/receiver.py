@@ -31,7 +31,7 @@ from pynetdicom.transport import ThreadedAssociationServer
 from pneumoscope.data.codecs import COMPRESSED
 from pneumoscope.errors import ConfigError, StorageError
 from pneumoscope.pacs.addresses import PeerAddresses
-from pneumoscope.pacs.intake import Intake, Refusal, RefusedError
+from pneumoscope.pacs.intake import NO_IMAGES, Intake, Refusal, RefusedError
 from pneumoscope.pacs.refusals import Refusals
 from pneumoscope.pacs.settings import NodeSettings
 from pneumoscope.pacs.tls import server_context
@@ -43,6 +43,8 @@ STORED = (
     DigitalXRayImageStorageForPresentation,
     DigitalXRayImageStorageForProcessing,
     SecondaryCaptureImageStorage,
+    # A PACS that sends a study sends the answers in it too, and some send nothing of it where a class is refused.
+    *NO_IMAGES,
 )
 TRANSFER_SYNTAXES = (
     ExplicitVRLittleEndian,
