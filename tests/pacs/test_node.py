@@ -57,6 +57,24 @@ def test_a_film_is_answered_and_the_same_film_gets_the_same_answers(settings, ar
         assert [each["event"] for each in audited(node)] == ["started", *2 * ["received", "answered", "delivered"]]
 
 
+def test_a_film_that_is_sent_again_while_it_is_analysed_is_no_fault(settings, archive, monkeypatch, caplog):
+    with Node(settings()) as node:
+        submit, submitted = node._pool.submit, []
+
+        def sent_again(task):
+            submitted.append(task)
+            if len(submitted) == 1:  # its file is gone before a process reads it
+                node.intake.take(sent(), "ARCHIVE")
+            return submit(task)
+
+        monkeypatch.setattr(node._pool, "submit", sent_again)
+        node.intake.take(sent(), "ARCHIVE")
+        assert until(lambda: node.queue.counts()["delivered"] == 1)
+        assert [each["event"] for each in audited(node)] == ["started", "received", "received", "answered", "delivered"]
+    assert len(submitted) == 2
+    assert [each for each in caplog.messages if each.startswith("image ")] == []
+
+
 def test_each_answer_goes_once_over_one_of_several_associations(settings, archive):
     peer = Peer("ARCHIVE", "127.0.0.1", archive.port, connections=3)
     with Node(settings(peers=(peer,))) as node:
