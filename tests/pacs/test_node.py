@@ -102,6 +102,26 @@ def test_an_answer_over_which_the_association_ends_holds_no_other_up_and_is_set_
         assert until(lambda: node.queue.counts()["delivered"] == 7)
 
 
+def test_a_peer_that_rejects_the_node_is_logged_with_the_reason_and_again_where_that_changes(settings, caplog):
+    archive = Archive(require_calling_aet=["OTHER"])
+    try:
+        with Node(settings(peers=(Peer("PACS", "127.0.0.1", archive.port),))) as node:
+            node.intake.take(sent(), "PACS")
+            assert until(lambda: lost(caplog))
+            archive.entity.require_called_aet = True
+            assert until(lambda: len(lost(caplog)) > 1)
+    finally:
+        archive.close()
+    for message, reason in zip(lost(caplog), ("Calling", "Called"), strict=True):
+        known = f"expected an association with PACS at 127.0.0.1:{archive.port}, found a rejection"
+        assert message.startswith(f"{known} ({reason} AE title not recognised): ")
+        assert message.endswith("; it is tried again without end")
+
+
+def lost(caplog):
+    return [each for each in caplog.messages if each.startswith("expected an association")]
+
+
 def test_a_picture_goes_to_an_archive_that_takes_no_reports(settings):
     archive = Archive([build_context(SecondaryCaptureImageStorage)])
     try:

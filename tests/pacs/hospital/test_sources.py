@@ -93,7 +93,7 @@ def test_a_pacs_that_hangs_is_given_up_and_tried_again(tmp_path, films):
         os.kill(pacs._process.pid, signal.SIGSTOP)
         try:
             assert storescu(*films, port=node.port, called="PNEUMOSCOPE").returncode == 0
-            assert until(lambda: "tried again until it answers" in node.log.read_text(), 60)
+            assert until(lambda: "tried again without end" in node.log.read_text(), 60)
         finally:
             os.kill(pacs._process.pid, signal.SIGCONT)
         assert until(lambda: kinds(pacs) == {"SR": 3, "OT": 3}, 90)
