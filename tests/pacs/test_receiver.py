@@ -45,8 +45,9 @@ def receiver(tmp_path, queue):
         told = {"host": "127.0.0.1", "port": 0, "seconds": 5, "peers": (Peer("PACS", "127.0.0.1"),)}
         settings = NodeSettings(folder=str(tmp_path), **told | more)
         intake = Intake(queue, log, settings.rules, settings.megabytes * 1_000_000)
-        started = Receiver(settings, intake, Refusals(queue, log))
-        started.settings, started.log = settings, log
+        refusals = Refusals(queue, log)
+        started = Receiver(settings, intake, refusals)
+        started.settings, started.log, started.refusals = settings, log, refusals
         opened.append(started)
         return started
 
@@ -141,7 +142,7 @@ def test_a_handshake_that_does_not_end_is_given_up_in_time(receiver, tls, said):
         assert 0.5 < time.monotonic() - begun < 4
 
 
-def test_by_tls_only_who_shows_a_certificate_is_served(receiver, tls, tmp_path):
+def test_by_tls_only_who_shows_a_certificate_is_served_and_others_are_counted(receiver, queue, tls, tmp_path, caplog):
     started = receiver(tls=tls)
     assert is_served(started)
     authority = Authority(tmp_path, "another")
@@ -154,6 +155,36 @@ def test_by_tls_only_who_shows_a_certificate_is_served(receiver, tls, tmp_path):
         assert not opened.is_established
     started.settings = plain
     assert is_served(started)
+    [message] = [each for each in caplog.messages if each.startswith("an association is refused")]
+    assert "expected TLS with a certificate of the authority, found none from 127.0.0.1 (" in message
+    started.refusals.summarise(at_once=True)
+    assert queue.counts()["refused: association"] == 2
+    assert associations_refused(started) == [(None, "no_tls"), (None, "no_tls")]
+
+
+def test_who_is_refused_is_named_with_the_reason(receiver, caplog):
+    started = receiver(associations=1)
+    for calling, called in (("NOBODY", "PNEUMOSCOPE"), ("PACS", "WRONG"), ("NOBODY", "WRONG")):
+        entity = AE(calling)
+        entity.requested_contexts = [VERIFICATION_CONTEXT]
+        assert entity.associate("127.0.0.1", started.port, ae_title=called).is_rejected
+    with association(started), association(started) as another:
+        assert another.is_rejected
+        with connect(started) as third, contextlib.suppress(ConnectionError):
+            assert third.recv(1) == b""
+    found = [("NOBODY", "unknown_calling_title"), ("PACS", "wrong_called_title"), ("NOBODY", "wrong_called_title")]
+    assert associations_refused(started)[:4] == [*found, ("PACS", "too_many")]
+    named = [each.partition(": expected ")[2] for each in caplog.messages if each.startswith("an association is")]
+    assert (
+        named[0] == "the AE title of a peer, found 'NOBODY' at 127.0.0.1: name it in [[peers]], or correct the sender"
+    )
+    assert named[1].startswith("a call of 'PNEUMOSCOPE', found 'PACS' at 127.0.0.1 that calls 'WRONG': ")
+    assert named[3].startswith("at most 1 associations at a time, found another, from 127.0.0.1: ")
+
+
+def associations_refused(receiver):
+    lines = [json.loads(line) for line in receiver.log.path.read_text().splitlines()]
+    return [(each.get("ae_title"), each["reason"]) for each in lines if each["event"] == "association_refused"]
 
 
 @pytest.mark.parametrize("host", ["::", "127.0.0.1"])

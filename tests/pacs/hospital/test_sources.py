@@ -71,8 +71,10 @@ def test_where_tls_is_set_nobody_comes_in_without_a_certificate(tmp_path, films)
             return "+tls", private, file, "+cf", ours.file
 
         assert not sent()
-        assert not sent("+cf", ours.file, "-tls")
+        assert not sent("+tla", "+cf", ours.file)  # without a certificate of its own
         assert not sent(*shown(others, "stranger"))
+        assert until(lambda: counts(node).get("refused: association") == 3), node.log.read_text()
+        assert "expected TLS with a certificate of the authority" in node.log.read_text()
         assert sent(*shown(ours, "modality"))
         assert until(lambda: counts(node)["delivered"] == 1)
 
