@@ -120,5 +120,5 @@ def test_a_title_is_let_in_from_its_own_address_alone(settings):
         lines = [json.loads(line) for line in node.audit.path.read_text().splitlines()]
     assert [(each["ae_title"], each["reason"]) for each in lines if each["event"] == "association_refused"] == [
         ("PACS", "unknown_address"),
-        ("STRANGER", "rejected"),
+        ("STRANGER", "unknown_calling_title"),
     ]

@@ -13,6 +13,7 @@ from pneumoscope.pacs.dicomweb import DicomWebSettings
 from pneumoscope.pacs.fhir import FhirSettings
 from pneumoscope.pacs.node import Node
 from pneumoscope.pacs.settings import NodeSettings, Peer, TlsSettings
+from pneumoscope.pacs.tls import server_context
 from pneumoscope.pacs.watching import WatchSettings
 from web_server import Server
 
@@ -100,7 +101,10 @@ FAULTS = {
         {"peers": (Peer("A", "a..b"),)},
         "expected an address of a peer, found 'a..b': no name of a host",
     ),
-    "nobody there": ({"peers": (Peer("A", "127.0.0.1", 1),)}, "expected an association with A, found no answer"),
+    "nobody there": (
+        {"peers": (Peer("A", "127.0.0.1", 1),)},
+        r"^expected an association with A at 127.0.0.1:1, found no connection \(Connection refused\): check that the peer runs",
+    ),
     "no web server": (
         {"dicomweb": DicomWebSettings("http://127.0.0.1:1")},
         "expected an answer from http://127.0.0.1:1",
@@ -143,6 +147,60 @@ def test_a_peer_that_takes_no_report_is_named(settings):
             other.close()
         [failed] = [each for each in found if not each.passed]
         assert failed.sentence.startswith(f"expected OTHER to take {lacking}, found that it does not")
+
+
+REFUSALS = {
+    "another's title": (
+        {"require_called_aet": True},
+        r"a rejection \(Called AE title not recognised\): correct ae_title",
+    ),
+    "an unknown node": (
+        {"require_calling_aet": ["OTHER"]},
+        r"a rejection \(Calling AE title not recognised\): enter the node's AE title",
+    ),
+    "tls left out": (
+        {"tls": "ours"},
+        "a connection, but neither acceptance nor rejection: check port and tls of this peer",
+    ),
+    "no tls there": ({}, r"a fault of TLS \(\w+\): check that the peer takes TLS"),
+    "another authority": (
+        {"tls": "others"},
+        r"a certificate that does not fit \(.*\): correct host .* authority in \[tls\]",
+    ),
+    "another host": ({"tls": "ours"}, r"a certificate that does not fit \(.*'127.0.0.2'.*\): correct host"),
+    "not trusted there": ({"tls": "strict"}, "a fault of TLS .* that its authority signed the node's certificate"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_a_peer_without_an_association_is_named_with_the_reason_and_what_to_do(settings, tmp_path, case):
+    attributes, message = REFUSALS[case]
+    ours, others = (Authority(tmp_path, name) for name in ("authority", "others"))
+    known = TlsSettings(*map(str, ours.issue("node")), str(ours.file))
+    contexts = {
+        None: None,
+        "ours": server_context(known),
+        "others": server_context(TlsSettings(*map(str, others.issue("stranger")), str(others.file))),
+        "strict": server_context(TlsSettings(known.certificate, known.key, str(others.file))),
+    }
+    host = "127.0.0.2" if case == "another host" else "127.0.0.1"
+    archive = Archive(host=host, **attributes | {"tls": contexts[attributes.get("tls")]})
+    uses_tls = case not in ("another's title", "an unknown node", "tls left out")
+    try:
+        peer = Peer("PACS", host, archive.port, tls=uses_tls)
+        found = list(check_node(settings(peers=(peer,), tls=known, seconds=3)))
+    finally:
+        archive.close()
+    [failed] = [each.sentence for each in found if not each.passed]
+    assert re.match(f"expected an association with PACS at {host}:{archive.port}, found {message}", failed), failed
+
+
+def test_a_port_of_another_protocol_is_named(settings, server):
+    port = int(server.url.split(":")[2].partition("/")[0])
+    [failed] = [
+        each.sentence for each in check_node(settings(peers=(Peer("A", "127.0.0.1", port),))) if not each.passed
+    ]
+    assert f"A at 127.0.0.1:{port}, found a connection, but neither acceptance nor rejection: check port" in failed
 
 
 def test_a_node_that_runs_holds_its_address_and_another_program_is_a_fault(settings):

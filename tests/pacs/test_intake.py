@@ -9,7 +9,7 @@ from films import ROOT, film, pictures
 from pneumoscope.errors import StorageError
 from pneumoscope.pacs import DICOMWEB, FOLDER, MANUFACTURER
 from pneumoscope.pacs.audit import AuditLog, sop_hash
-from pneumoscope.pacs.intake import Intake, Refusal, RefusedError
+from pneumoscope.pacs.intake import NO_IMAGES, Intake, Refusal, RefusedError
 from pneumoscope.pacs.queue import Queue
 from pneumoscope.pacs.rules import USUAL_RULES, Action, Rule
 
@@ -53,7 +53,11 @@ def test_a_chest_film_is_kept_with_what_it_is_known_by(intake, queue, log):
     assert lines(log) == [("received", "PACS", sop_hash(f"{ROOT}.3.1"), None)]
 
 
-@pytest.mark.parametrize("attributes", [{"BodyPartExamined": "HAND"}, {"Manufacturer": MANUFACTURER}])
+@pytest.mark.parametrize(
+    "attributes",
+    [{"BodyPartExamined": "HAND"}, {"Manufacturer": MANUFACTURER}, *({"SOPClassUID": uid} for uid in NO_IMAGES)],
+    ids=["another part", "an answer", "another's report", "another's presentation state"],
+)
 def test_what_is_not_for_us_is_acknowledged_and_not_kept(intake, queue, log, attributes):
     assert intake.take(content(**attributes), "PACS") is Action.ACCEPT
     assert queue.waiting(10) == []

@@ -58,6 +58,24 @@ def test_a_film_is_answered_and_the_same_film_gets_the_same_answers(settings, ar
         assert [each["event"] for each in audited(node)] == ["started", *2 * ["received", "answered", "delivered"]]
 
 
+def test_a_film_that_is_sent_again_while_it_is_analysed_is_no_fault(settings, archive, monkeypatch, caplog):
+    with Node(settings()) as node:
+        submit, submitted = node._pool.submit, []
+
+        def sent_again(task):
+            submitted.append(task)
+            if len(submitted) == 1:  # its file is gone before a process reads it
+                node.intake.take(sent(), "ARCHIVE")
+            return submit(task)
+
+        monkeypatch.setattr(node._pool, "submit", sent_again)
+        node.intake.take(sent(), "ARCHIVE")
+        assert until(lambda: node.queue.counts()["delivered"] == 1)
+        assert [each["event"] for each in audited(node)] == ["started", "received", "received", "answered", "delivered"]
+    assert len(submitted) == 2
+    assert [each for each in caplog.messages if each.startswith("image ")] == []
+
+
 def test_each_answer_goes_once_over_one_of_several_associations(settings, archive):
     peer = Peer("ARCHIVE", "127.0.0.1", archive.port, connections=3)
     with Node(settings(peers=(peer,))) as node:
@@ -83,6 +101,26 @@ def test_an_answer_over_which_the_association_ends_holds_no_other_up_and_is_set_
         node.intake.take(sent(8), "ARCHIVE")
         assert until(lambda: node.queue.counts().get("dead to ARCHIVE") == 1)
         assert until(lambda: node.queue.counts()["delivered"] == 7)
+
+
+def test_a_peer_that_rejects_the_node_is_logged_with_the_reason_and_again_where_that_changes(settings, caplog):
+    archive = Archive(require_calling_aet=["OTHER"])
+    try:
+        with Node(settings(peers=(Peer("PACS", "127.0.0.1", archive.port),))) as node:
+            node.intake.take(sent(), "PACS")
+            assert until(lambda: lost(caplog))
+            archive.entity.require_called_aet = True
+            assert until(lambda: len(lost(caplog)) > 1)
+    finally:
+        archive.close()
+    for message, reason in zip(lost(caplog), ("Calling", "Called"), strict=True):
+        known = f"expected an association with PACS at 127.0.0.1:{archive.port}, found a rejection"
+        assert message.startswith(f"{known} ({reason} AE title not recognised): ")
+        assert message.endswith("; it is tried again without end")
+
+
+def lost(caplog):
+    return [each for each in caplog.messages if each.startswith("expected an association")]
 
 
 def test_a_picture_goes_to_an_archive_that_takes_no_reports(settings):

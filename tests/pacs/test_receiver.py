@@ -9,26 +9,27 @@ import threading
 import time
 
 import pytest
-from pydicom.uid import ExplicitVRLittleEndian
-from pynetdicom import AE
+from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
+from pynetdicom import AE, build_context
 from pynetdicom.association import Association
 from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dul import DULServiceProvider
 
 from certificates import Authority
-from films import DIGITAL
+from films import DIGITAL, film, pictures
 from node_process import until
+from pneumoscope.pacs import MANUFACTURER
 from pneumoscope.pacs import receiver as receiver_module
 from pneumoscope.pacs.audit import AuditLog
-from pneumoscope.pacs.intake import Intake
+from pneumoscope.pacs.intake import NO_IMAGES, Intake
 from pneumoscope.pacs.queue import Queue
 from pneumoscope.pacs.receiver import Receiver
 from pneumoscope.pacs.refusals import Refusals
 from pneumoscope.pacs.settings import NodeSettings, Peer, TlsSettings
 from pneumoscope.pacs.tls import client_context
 
-VERIFICATION = "1.2.840.10008.1.1"
+VERIFICATION_CONTEXT = build_context("1.2.840.10008.1.1")
 
 
 @pytest.fixture
@@ -46,8 +47,9 @@ def receiver(tmp_path, queue):
         told = {"host": "127.0.0.1", "port": 0, "seconds": 5, "peers": (Peer("PACS", "127.0.0.1"),)}
         settings = NodeSettings(folder=str(tmp_path), **told | more)
         intake = Intake(queue, log, settings.rules, settings.megabytes * 1_000_000)
-        started = Receiver(settings, intake, Refusals(queue, log))
-        started.settings, started.log = settings, log
+        refusals = Refusals(queue, log)
+        started = Receiver(settings, intake, refusals)
+        started.settings, started.log, started.refusals = settings, log, refusals
         opened.append(started)
         return started
 
@@ -70,11 +72,11 @@ def closes(receiver, seconds=3.0):
 
 
 @contextlib.contextmanager
-def association(receiver, host="127.0.0.1", context=VERIFICATION, syntax=None):
+def association(receiver, host="127.0.0.1", contexts=(VERIFICATION_CONTEXT,)):
     settings = receiver.settings
     entity = AE("PACS")
     entity.connection_timeout = entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 10
-    entity.add_requested_context(context, syntax)
+    entity.requested_contexts = list(contexts)
     tls = (client_context(settings.tls), host) if settings.tls else None
     opened = entity.associate(host, receiver.port, ae_title="PNEUMOSCOPE", tls_args=tls)
     try:
@@ -142,7 +144,7 @@ def test_a_handshake_that_does_not_end_is_given_up_in_time(receiver, tls, said):
         assert 0.5 < time.monotonic() - begun < 4
 
 
-def test_by_tls_only_who_shows_a_certificate_is_served(receiver, tls, tmp_path):
+def test_by_tls_only_who_shows_a_certificate_is_served_and_others_are_counted(receiver, queue, tls, tmp_path, caplog):
     started = receiver(tls=tls)
     assert is_served(started)
     authority = Authority(tmp_path, "another")
@@ -155,6 +157,36 @@ def test_by_tls_only_who_shows_a_certificate_is_served(receiver, tls, tmp_path):
         assert not opened.is_established
     started.settings = plain
     assert is_served(started)
+    [message] = [each for each in caplog.messages if each.startswith("an association is refused")]
+    assert "expected TLS with a certificate of the authority, found none from 127.0.0.1 (" in message
+    started.refusals.summarise(at_once=True)
+    assert queue.counts()["refused: association"] == 2
+    assert associations_refused(started) == [(None, "no_tls"), (None, "no_tls")]
+
+
+def test_who_is_refused_is_named_with_the_reason(receiver, caplog):
+    started = receiver(associations=1)
+    for calling, called in (("NOBODY", "PNEUMOSCOPE"), ("PACS", "WRONG"), ("NOBODY", "WRONG")):
+        entity = AE(calling)
+        entity.requested_contexts = [VERIFICATION_CONTEXT]
+        assert entity.associate("127.0.0.1", started.port, ae_title=called).is_rejected
+    with association(started), association(started) as another:
+        assert another.is_rejected
+        with connect(started) as third, contextlib.suppress(ConnectionError):
+            assert third.recv(1) == b""
+    found = [("NOBODY", "unknown_calling_title"), ("PACS", "wrong_called_title"), ("NOBODY", "wrong_called_title")]
+    assert associations_refused(started)[:4] == [*found, ("PACS", "too_many")]
+    named = [each.partition(": expected ")[2] for each in caplog.messages if each.startswith("an association is")]
+    assert (
+        named[0] == "the AE title of a peer, found 'NOBODY' at 127.0.0.1: name it in [[peers]], or correct the sender"
+    )
+    assert named[1].startswith("a call of 'PNEUMOSCOPE', found 'PACS' at 127.0.0.1 that calls 'WRONG': ")
+    assert named[3].startswith("at most 1 associations at a time, found another, from 127.0.0.1: ")
+
+
+def associations_refused(receiver):
+    lines = [json.loads(line) for line in receiver.log.path.read_text().splitlines()]
+    return [(each.get("ae_title"), each["reason"]) for each in lines if each["event"] == "association_refused"]
 
 
 @pytest.mark.parametrize("host", ["::", "127.0.0.1"])
@@ -198,12 +230,29 @@ def store(opened, megabytes, pause=0.0):
 
 
 def storing(receiver):
-    return association(receiver, context=DIGITAL, syntax=ExplicitVRLittleEndian)
+    return association(receiver, contexts=[build_context(DIGITAL, ExplicitVRLittleEndian)])
 
 
 def refused(receiver):
     lines = [json.loads(line) for line in receiver.log.path.read_text().splitlines()]
     return [each["reason"] for each in lines if each["event"] == "refused"]
+
+
+def test_a_whole_study_with_answers_and_another_report_is_taken_and_the_film_alone_is_kept(receiver, queue):
+    started = receiver()
+    stored = pictures(1, 64)[0]
+    study = [
+        film(stored, 1),
+        film(stored, 2, SOPClassUID=SecondaryCaptureImageStorage, Modality="OT", Manufacturer=MANUFACTURER),
+        *(film(stored, number, SOPClassUID=uid, Manufacturer=MANUFACTURER) for number, uid in enumerate(NO_IMAGES, 3)),
+        film(stored, 5, SOPClassUID=NO_IMAGES[0], Modality="SR"),
+    ]
+    contexts = [build_context(each.SOPClassUID, ExplicitVRLittleEndian) for each in study[:4]]
+    with association(started, contexts=contexts) as opened:
+        assert opened.rejected_contexts == []
+        assert [opened.send_c_store(each).Status for each in study] == [0] * 5
+    assert [image.sop_uid for image in queue.waiting(9)] == [study[0].SOPInstanceUID]
+    assert queue.counts()["ignored"] == 4
 
 
 @pytest.mark.parametrize("megabytes", [2.1, 3.5, 7.5])

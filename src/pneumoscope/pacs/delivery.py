@@ -2,11 +2,12 @@
 
 import logging
 import socket
+import ssl
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydicom.uid import (
     Comprehensive3DSRStorage,
@@ -33,6 +34,13 @@ _log = logging.getLogger(__name__)
 _TOGETHER = 32
 # SOP classes of the kinds of answers, in the order of `KINDS`.
 _SENT = (Comprehensive3DSRStorage, SecondaryCaptureImageStorage, GrayscaleSoftcopyPresentationStateStorage)
+# Remedy by source and reason of a rejection (PS3.8, 9.3.4).
+_REMEDIES = {
+    (1, 3): "enter the node's AE title and address in the settings of the peer",
+    (1, 7): "correct ae_title of this peer, or enter the node's in the settings of the peer",
+    (3, 1): "wait until the peer has fewer associations",
+    (3, 2): "lower connections of this peer",
+}
 # Seconds after which a thread looks whether something has fallen due.
 _EVERY = 1.0
 
@@ -91,7 +99,7 @@ class PeerDestination(Destination):
         self._entity.acse_timeout = self._entity.dimse_timeout = self._entity.network_timeout = settings.seconds
         for uid in _SENT:
             self._entity.add_requested_context(uid, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
-        self._tls = (client_context(settings.tls), peer.host) if peer.tls else None
+        self._connector = _Connector(client_context(settings.tls) if peer.tls else None)
         self._association: Association | None = None
         # Whether the peer answers, but takes none of what is sent.
         self._takes_nothing = False
@@ -99,21 +107,35 @@ class PeerDestination(Destination):
     def open(self) -> None:
         """Opens an association."""
         peer = self._peer
-        association = self._entity.associate(
-            peer.host,
-            peer.port,
-            ae_title=peer.ae_title,
-            max_pdu=0,
-            tls_args=self._tls,
-            evt_handlers=[(evt.EVT_CONN_OPEN, _send_at_once)],
-        )
+        wanted = f"expected an association with {peer.ae_title} at {peer.host}:{peer.port}"
+        self._connector.error = None
+        try:
+            association = self._entity.associate(
+                peer.host,
+                peer.port,
+                ae_title=peer.ae_title,
+                max_pdu=0,
+                tls_args=(cast(ssl.SSLContext, self._connector), peer.host),
+                evt_handlers=[(evt.EVT_CONN_OPEN, _send_at_once)],
+            )
+        except OSError as error:  # the host's name is not known
+            raise UnreachableError(f"{wanted}, found {_why_unconnected(error)}") from error
         self._takes_nothing = bool(association.rejected_contexts) and not association.accepted_contexts
         if self._takes_nothing:
             return
         if not association.is_established:
-            found = "a refusal" if association.is_rejected else "no answer"
-            raise UnreachableError(f"expected an association with {self.name}, found {found}")
+            raise UnreachableError(f"{wanted}, found {self._why_refused(association)}") from self._connector.error
         self._association = association
+
+    def _why_refused(self, association: Association) -> str:
+        """Reason why there is no association, and what to do."""
+        if association.is_rejected:
+            answer: Any = association.acceptor.primitive
+            remedy = _REMEDIES.get((answer.result_source, answer.diagnostic), "look at the log of the peer")
+            return f"a rejection ({answer.reason_str}): {remedy}"
+        if self._connector.error:
+            return _why_unconnected(self._connector.error)
+        return "a connection, but neither acceptance nor rejection: check port and tls of this peer"
 
     def check(self) -> None:
         """Opens an association and ends it.
@@ -165,6 +187,52 @@ class PeerDestination(Destination):
         association, self._association = self._association, None
         if association is not None and association.is_established:
             association.release()
+
+
+class _Connector:
+    """Makes the socket of an association, by TLS or plain, where pynetdicom takes an SSL context, and keeps its error, which pynetdicom only logs.
+
+    Attributes:
+        error: Error of the latest association's socket; None where there was none.
+    """
+
+    def __init__(self, context: ssl.SSLContext | None) -> None:
+        """Takes a context; None for plain associations."""
+        self._context = context
+        self.error: OSError | None = None
+
+    def wrap_socket(self, plain: socket.socket, **more: Any) -> socket.socket:
+        """Socket that takes the place of a plain one."""
+        made: Any = self._context.wrap_socket(plain, **more) if self._context else _Socket(fileno=plain.detach())
+        # TLS 1.3 says only at the first reading that the other side does not take this one's certificate.
+        for name, kind in (("connect", OSError), ("recv", ssl.SSLError)):
+            setattr(made, name, self._keep_error(getattr(made, name), kind))
+        return cast(socket.socket, made)
+
+    def _keep_error(self, call: Callable[[Any], Any], kind: type[OSError]) -> Callable[[Any], Any]:
+        def called(argument: Any) -> Any:
+            try:
+                return call(argument)
+            except kind as error:
+                self.error = error
+                raise
+
+        return called
+
+
+class _Socket(socket.socket):
+    """Socket whose methods can be replaced."""
+
+
+def _why_unconnected(error: OSError) -> str:
+    """Reason why there is no connection, and what to do."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"a certificate that does not fit ({error.verify_message}): correct host of this peer, its certificate, or authority in [tls]"
+    if isinstance(error, ssl.SSLError):
+        return f"a fault of TLS ({error.reason or error}): check that the peer takes TLS, and that its authority signed the node's certificate"
+    if isinstance(error, TimeoutError):
+        return "no answer in time: check host and port, and any firewall between"
+    return f"no connection ({error.strerror or error}): check that the peer runs, and its host, port and tls"
 
 
 def _send_at_once(event: evt.Event) -> None:
@@ -266,8 +334,9 @@ class Deliverer:
         self._taken: set[int] = set()
         # Answers delivered so far, and how many had been when the connection broke over an image.
         self._delivered, self._broken_at = 0, dict[int, int]()
-        # Connections that are not reached.
+        # Connections that are not reached, and the error that was logged of them.
         self._unreached: set[int] = set()
+        self._logged = ""
         self._threads = [
             threading.Thread(
                 target=self._run, args=(number, each), name=f"delivery {number + 1} to {self.name}", daemon=True
@@ -335,13 +404,16 @@ class Deliverer:
             self._taken.discard(delivery.image.id)
 
     def _is_reached(self, number: int, reached: bool, error: str = "") -> None:
-        """Logs when the destination is lost over all connections, and when it is found again over one."""
+        """Logs when the destination is lost over all connections, or lost for another reason, and when it is found again over one."""
         with self._lock:
             was_lost = len(self._unreached) == len(self._threads)
             (self._unreached.discard if reached else self._unreached.add)(number)
             is_lost = len(self._unreached) == len(self._threads)
-        if is_lost and not was_lost:
-            _log.warning("%s; tried again until it answers", error)
+            is_news = is_lost and not (was_lost and error == self._logged)
+            if is_news:
+                self._logged = error
+        if is_news:
+            _log.warning("%s; it is tried again without end", error)
         elif was_lost and not is_lost:
             _log.warning("%s answers again", self.name)
 

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import NoReturn
 
 import pydicom
+from pydicom.uid import Comprehensive3DSRStorage, GrayscaleSoftcopyPresentationStateStorage
 
 from pneumoscope.data.dicom import read_dicom_header
 from pneumoscope.errors import PneumoscopeError, StorageError
@@ -17,6 +18,8 @@ from pneumoscope.pacs.rules import Action, Rule, route
 
 # What an answer refers to an image by.
 _UIDS = ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID")
+# Classes of the node's answers that are no images: whoever made such an object, there is nothing to analyse.
+NO_IMAGES = (Comprehensive3DSRStorage, GrayscaleSoftcopyPresentationStateStorage)
 _UID = re.compile(r"[0-9.]{1,64}")
 
 
@@ -129,7 +132,8 @@ class Intake:
                 Refusal.NOT_UNDERSTOOD, "expected an object with UIDs of instance, study, series and class, found none"
             )
         arrival = Arrival(sop_uid, study_uid, _accession(identifiers), header.patient, header.taken, sender)
-        return arrival, Action.ACCEPT if is_own(header.manufacturer) else route(self._rules, header, sender)
+        action = Action.ACCEPT if is_own(header.manufacturer) else route(self._rules, header, sender)
+        return arrival, Action.ACCEPT if action is Action.ANALYSE and uids[3] in NO_IMAGES else action
 
     def _keep(self, content: bytes, arrival: Arrival) -> None:
         try:

@@ -194,10 +194,10 @@ class Node:
                 self._failed(image, f"{type(error).__name__}: {error}", not isinstance(error, RunError))
             return
         for image, answer in zip(images, found, strict=True):
+            if not self.queue.is_waiting(image):  # sent again meanwhile: the answer is to what was sent before
+                continue
             if answer.error:
                 self._failed(image, answer.error, answer.is_at_fault)
-                continue
-            if not self.queue.is_waiting(image):  # sent again meanwhile: the answer is to what was sent before
                 continue
             self.audit.append(
                 AuditEntry(

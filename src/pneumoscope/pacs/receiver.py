@@ -7,6 +7,7 @@ import socket
 import ssl
 import threading
 import time
+from collections.abc import Callable
 from io import BytesIO
 from ipaddress import ip_address
 from socketserver import BaseServer
@@ -30,7 +31,7 @@ from pynetdicom.transport import ThreadedAssociationServer
 from pneumoscope.data.codecs import COMPRESSED
 from pneumoscope.errors import ConfigError, StorageError
 from pneumoscope.pacs.addresses import PeerAddresses
-from pneumoscope.pacs.intake import Intake, Refusal, RefusedError
+from pneumoscope.pacs.intake import NO_IMAGES, Intake, Refusal, RefusedError
 from pneumoscope.pacs.refusals import Refusals
 from pneumoscope.pacs.settings import NodeSettings
 from pneumoscope.pacs.tls import server_context
@@ -42,6 +43,8 @@ STORED = (
     DigitalXRayImageStorageForPresentation,
     DigitalXRayImageStorageForProcessing,
     SecondaryCaptureImageStorage,
+    # A PACS that sends a study sends the answers in it too, and some send nothing of it where a class is refused.
+    *NO_IMAGES,
 )
 TRANSFER_SYNTAXES = (
     ExplicitVRLittleEndian,
@@ -139,15 +142,22 @@ class Receiver:
     def _may_connect(self, request: socket.socket, address: tuple[Any, ...]) -> bool:
         """Whether a connection is from a peer, and one of not too many; a peer is known by its AE title only once it has sent something."""
         if not self._addresses.fits(address[0]):
-            self._log_refused("", address[0], "unknown_address")
+            message = f"expected the host of a peer, found {address[0]}: name it in [[peers]]"
+            self._log_refused("", address[0], "unknown_address", message)
             return False
         connections = sum(each.is_acceptor for each in self._entity.active_associations)
-        return connections < 2 * self._settings.associations
+        if connections >= 2 * self._settings.associations:
+            self._log_too_many("", address[0])
+            return False
+        return True
 
     def _bound(self, event: evt.Event) -> None:
         """Bound what the other side can make this one read or wait for."""
+        address = event.assoc.requestor.address or ""
         # Kept by the association alone, to which it refers: in a mapping from one to the other neither would ever be freed.
-        event.assoc.bounded_reading = _BoundedReading(event.assoc, self._settings, self._places)  # type: ignore[attr-defined]
+        event.assoc.bounded_reading = _BoundedReading(  # type: ignore[attr-defined]
+            event.assoc, self._settings, self._places, lambda error: self._log_no_tls(address, error)
+        )
 
     def _requested(self, event: evt.Event) -> None:
         """Abort an association under the title of a peer from the address of another one."""
@@ -156,15 +166,36 @@ class Receiver:
         title = str(request.calling_ae_title or "").strip()
         address = event.assoc.requestor.address or ""
         if title in self._titles and not self._addresses.fits(address, title):
-            self._log_refused(title, address, "unknown_address")
+            message = f"expected {title!r} from its own host, found it at {address}: correct host in [[peers]]"
+            self._log_refused(title, address, "unknown_address", message)
             event.assoc.abort()
 
     def _refused(self, event: evt.Event) -> None:
-        self._log_refused(_calling(event), event.assoc.requestor.address or "", "rejected")
+        """Log a rejection by the reason that the sender is given: of several pynetdicom gives the last one of its checks."""
+        request: Any = event.assoc.requestor.primitive
+        title, address = _calling(event), event.assoc.requestor.address or ""
+        called, own = str(request.called_ae_title or "").strip(), self._settings.ae_title
+        if called != own:
+            message = f"expected a call of {own!r}, found {title!r} at {address} that calls {called!r}: correct the sender, or ae_title"
+            self._log_refused(title, address, "wrong_called_title", message)
+        elif title not in self._titles:
+            message = f"expected the AE title of a peer, found {title!r} at {address}: name it in [[peers]], or correct the sender"
+            self._log_refused(title, address, "unknown_calling_title", message)
+        else:
+            self._log_too_many(title, address)
 
-    def _log_refused(self, title: str, address: str, reason: str) -> None:
+    def _log_too_many(self, title: str, address: str) -> None:
+        most = self._settings.associations
+        message = f"expected at most {most} associations at a time, found another, from {address}: raise associations"
+        self._log_refused(title, address, "too_many", message)
+
+    def _log_no_tls(self, address: str, error: ssl.SSLError) -> None:
+        message = f"expected TLS with a certificate of the authority, found none from {address} ({error.reason})"
+        self._log_refused("", address, "no_tls", f"{message}: correct TLS, certificate or authority of the sender")
+
+    def _log_refused(self, title: str, address: str, reason: str, message: str) -> None:
         try:
-            self._refusals.add(title, address, reason)
+            self._refusals.add(title, address, reason, message)
         except StorageError as error:
             _log.error("%s", error)
 
@@ -214,7 +245,15 @@ class _BoundedReading:
         refusal: Reason why nothing is kept of the object that is read; None where it is.
     """
 
-    def __init__(self, association: Any, settings: NodeSettings, places: threading.Semaphore) -> None:
+    def __init__(
+        self,
+        association: Any,
+        settings: NodeSettings,
+        places: threading.Semaphore,
+        handshake_failed: Callable[[ssl.SSLError], None],
+    ) -> None:
+        """Takes the place of the association's own reading; `handshake_failed` is called where TLS does not begin."""
+        self._handshake_failed, self._is_begun = handshake_failed, False
         self._socket: socket.socket = association.dul.socket.socket
         self._dul, self._dimse, self._places = association.dul, association.dimse, places
         self._seconds = float(settings.seconds)
@@ -309,9 +348,14 @@ class _BoundedReading:
                 read = self._socket.recv_into(view[done:])
             except ssl.SSLWantReadError:
                 continue
+            except ssl.SSLError as error:
+                if not self._is_begun:
+                    self._handshake_failed(error)
+                raise
             if not read:
                 break
             done += read
+            self._is_begun = True
         view.release()
         del found[done:]
         return found

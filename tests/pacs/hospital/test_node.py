@@ -128,11 +128,18 @@ def audited(node):
 
 def test_what_the_pacs_sends_of_its_own_is_answered_and_our_answers_are_left_alone(answered, films):
     pacs, node = answered
-    ignored = audited(node).count("ignored")
-    [film] = pacs.instances(SOPInstanceUID=f"{ROOT}.3.2")
-    pictures_of_ours = [each["ID"] for each in pacs.instances(Modality="OT")][:2]
-    pacs.send("node", [film["ID"], *pictures_of_ours])
+    ignored, answers = audited(node).count("ignored"), audited(node).count("answered")
+    study = [each["ID"] for each in pacs.instances(StudyInstanceUID=f"{ROOT}.1.2")]
+    pacs.send("node", study)
     assert until(lambda: audited(node).count("ignored") == ignored + 2)
+    assert until(lambda: audited(node).count("answered") == answers + 1)
+    for each in study:
+        (node.folder / f"{each}.dcm").write_bytes(pacs.file(each))
+    # -R proposes what is sent and no more.
+    files = [node.folder / f"{each}.dcm" for each in study]
+    assert storescu(*files, port=node.port, called="PNEUMOSCOPE", options=("-R",)).returncode == 0
+    assert until(lambda: audited(node).count("ignored") == ignored + 4)
+    assert until(lambda: audited(node).count("answered") == answers + 2)
     assert len(pacs.instances()) == 3 * len(films)
 
 
@@ -150,7 +157,10 @@ def test_others_are_refused(answered, films):
     assert storescu(films["explicit"], port=node.port, called="PNEUMOSCOPE", calling="SOMEBODY").returncode != 0
     assert storescu(films["explicit"], port=node.port, called="ANOTHER").returncode != 0
     assert until(lambda: counts(node).get("refused: association") == 2)
-    assert audited(node).count("association_refused") == 1  # the other is a number in a line to come
+    assert audited(node).count("association_refused") == 2
+    said = node.log.read_text()
+    assert "expected the AE title of a peer, found 'SOMEBODY' at 127.0.0.1: name it in [[peers]]" in said
+    assert "expected a call of 'PNEUMOSCOPE', found 'STORESCU' at 127.0.0.1 that calls 'ANOTHER'" in said
     echo = subprocess.run(
         ["echoscu", "-aec", "PNEUMOSCOPE", "-aet", "STORESCU", "127.0.0.1", str(node.port)], capture_output=True
     )

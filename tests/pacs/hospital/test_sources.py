@@ -71,8 +71,10 @@ def test_where_tls_is_set_nobody_comes_in_without_a_certificate(tmp_path, films)
             return "+tls", private, file, "+cf", ours.file
 
         assert not sent()
-        assert not sent("+cf", ours.file, "-tls")
+        assert not sent("+tla", "+cf", ours.file)  # without a certificate of its own
         assert not sent(*shown(others, "stranger"))
+        assert until(lambda: counts(node).get("refused: association") == 3), node.log.read_text()
+        assert "expected TLS with a certificate of the authority" in node.log.read_text()
         assert sent(*shown(ours, "modality"))
         assert until(lambda: counts(node)["kept"] == 1)
 
@@ -93,7 +95,7 @@ def test_a_pacs_that_hangs_is_given_up_and_tried_again(tmp_path, films):
         os.kill(pacs._process.pid, signal.SIGSTOP)
         try:
             assert storescu(*films, port=node.port, called="PNEUMOSCOPE").returncode == 0
-            assert until(lambda: "tried again until it answers" in node.log.read_text(), 60)
+            assert until(lambda: "tried again without end" in node.log.read_text(), 60)
         finally:
             os.kill(pacs._process.pid, signal.SIGCONT)
         assert until(lambda: kinds(pacs) == {"SR": 3, "OT": 3}, 90)
