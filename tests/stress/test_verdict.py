@@ -21,7 +21,7 @@ def test_a_model_that_reads_a_corner_is_found_out(cornered):
     assert test.measures.reliance["corners"].difference.value == 1
     assert test.measures.reliance["lungs"].difference.value == 0
     first = test.verdict.sentences[0]
-    assert "its AUC is 0.00" in first
+    assert "of the other class 0.0 %" in first
     assert "this model reads the corners: markers and edges, and not the lungs" in first
 
 

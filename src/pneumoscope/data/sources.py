@@ -434,7 +434,7 @@ def _class_of_row(table: Path, line: int, cell: dict[str, str], words: ClassWord
     if word not in words:
         raise DataError(
             f"expected a class out of {', '.join(_named(words))} in line {line} of {table}, found {word!r}: correct it, or say which "
-            f"it is by --class-map {word}=normal,..."
+            f"it is by --class-map {word}=CLASS,..."
         )
     finding, etiology = words[word]
     named_etiology = cell["etiology"].lower()

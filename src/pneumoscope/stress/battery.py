@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pneumoscope.stress.alterations import ALTERATIONS, Alteration
 from pneumoscope.stress.corruptions import CORRUPTIONS, Corruption
 from pneumoscope.stress.radiographs import Pixels, Radiographs
-from pneumoscope.stress.transplants import TRANSPLANTS, Transplant
+from pneumoscope.stress.transplants import TRANSPLANTS, Transplant, storage
 
 UNALTERED = "unaltered"
 # Images of a corruption at a strength: each costs as much as an alteration, and there are 115.
@@ -72,14 +72,24 @@ def _unaltered(radiographs: Radiographs, position: int, rng: np.random.Generator
 
 def _transplants() -> Iterator[Trial]:
     for what, transplant in TRANSPLANTS.items():
-        yield Trial(same_class(what), partial(_transplanted, transplant, True))
-        yield Trial(other_class(what), partial(_transplanted, transplant, False))
+        yield Trial(same_class(what), partial(_of_same_class, transplant))
+        yield Trial(other_class(what), partial(_of_other_class, transplant))
 
 
-def _transplanted(
-    transplant: Transplant, same: bool, radiographs: Radiographs, position: int, rng: np.random.Generator
+def _of_other_class(
+    transplant: Transplant, radiographs: Radiographs, position: int, rng: np.random.Generator
 ) -> Pixels:
-    return transplant(radiographs[position], radiographs[int(radiographs.donors[same][position])])
+    return transplant(radiographs[position], radiographs[int(radiographs.donors[False][position])])
+
+
+def _of_same_class(transplant: Transplant, radiographs: Radiographs, position: int, rng: np.random.Generator) -> Pixels:
+    donor = radiographs[int(radiographs.donors[True][position])]
+    if transplant is TRANSPLANTS["lungs"]:
+        # Lungs come with traces of how their image was stored, which cannot all be taken away: here they have the same, so that
+        # the two trials differ in the lungs alone.
+        other = radiographs[int(radiographs.donors[False][position])]
+        donor = replace(donor, image=storage(donor, other))
+    return transplant(radiographs[position], donor)
 
 
 def _corruptions(count: int) -> Iterator[Trial]:

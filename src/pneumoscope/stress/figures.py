@@ -73,7 +73,7 @@ def changed_minds(
 
 
 def draw_reliance(measures: StressMeasures, title: str, words: dict[str, str], synthetic: bool) -> Figure:
-    """Draw, for each property, the AUC with that of a radiograph of the same and of the other class.
+    """Draw, for each property, the balanced accuracy with that of a radiograph of the same and of the other class.
 
     Args:
         measures: Measures of a stress test.
@@ -84,19 +84,17 @@ def draw_reliance(measures: StressMeasures, title: str, words: dict[str, str], s
     names = sorted(measures.reliance, key=lambda name: measures.reliance[name].difference.value)
     with drawing(8.0, 1.6 + 0.55 * len(names), synthetic) as figure:
         axes = figure.subplots()
-        plain = measures.plain.auc.value
-        axes.axvline(plain, color=NEUTRAL, linewidth=1, linestyle=":")
-        axes.axvline(0.5, color="#dddddd", linewidth=1)
+        axes.axvline(50, color="#dddddd", linewidth=1)
         for row, name in enumerate(names):
             found = measures.reliance[name]
-            axes.plot([found.other.value, found.same.value], [row, row], color="#cccccc", linewidth=5, zorder=1)
+            ends = [100 * found.other.value, 100 * found.same.value]
+            axes.plot(ends, [row, row], color="#cccccc", linewidth=5, zorder=1)
             _estimate(axes, found.same, row, _SAME, "of a radiograph of its class" if row == 0 else "")
             _estimate(axes, found.other, row, _OTHER, "of a radiograph of the other class" if row == 0 else "")
         axes.set_yticks(range(len(names)), [words[name] for name in names])
-        axes.text(
-            plain, len(names) - 0.45, f"unaltered {plain:.2f}", ha="right", va="bottom", color=NEUTRAL, fontsize=9
-        )
-        axes.set(xlim=(-0.02, 1.02), ylim=(-0.6, len(names) - 0.1), xlabel="AUC", title=title)
+        axes.text(50, len(names) - 0.45, "chance", ha="center", va="bottom", color=NEUTRAL, fontsize=9)
+        axes.set(xlim=(-2, 102), ylim=(-0.6, len(names) - 0.1), title=title)
+        axes.set_xlabel("right decisions, both classes counted alike (%)")
         axes.legend(loc="lower left", fontsize=9)
     return figure
 
@@ -147,5 +145,5 @@ def draw_changed_minds(radiographs: Radiographs, changed: Sequence[ChangedMind],
 
 
 def _estimate(axes: Axes, found: Estimate, row: float, colour: str, label: str) -> None:
-    axes.plot([found.low, found.high], [row, row], color=colour, linewidth=2, zorder=2)
-    axes.plot([found.value], [row], "o", color=colour, markersize=7, zorder=3, label=label or None)
+    axes.plot([100 * found.low, 100 * found.high], [row, row], color=colour, linewidth=2, zorder=2)
+    axes.plot([100 * found.value], [row], "o", color=colour, markersize=7, zorder=3, label=label or None)

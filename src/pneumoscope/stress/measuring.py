@@ -6,6 +6,7 @@ All intervals come from one bootstrap over patients, so that a change is paired 
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pneumoscope.evaluation.intervals import Estimate, fraction_estimate, interval_of, patient_weights
 from pneumoscope.evaluation.metrics import Floats, expected_calibration_error, weighted_auc_within, weighted_roc_auc
@@ -44,11 +45,14 @@ class TrialMeasures:
 
 @dataclass(frozen=True)
 class Reliance:
-    """What a model loses when a property says the other class.
+    """Loss of a model when a property says the other class.
+
+    Measured in balanced accuracy at the threshold that is best for the unaltered images. The AUC would not see a property that moves
+    one class alone, such as compression, which can be added but not taken away.
 
     Attributes:
-        same: AUC where each radiograph has the property of another radiograph of its class.
-        other: AUC where each radiograph has the property of a radiograph of the other class.
+        same: Balanced accuracy where each radiograph has the property of another radiograph of its class.
+        other: Balanced accuracy where each radiograph has the property of a radiograph of the other class.
         difference: The first minus the second: 0 where the model does not read the property, 1 where it reads nothing else.
     """
 
@@ -123,9 +127,10 @@ def measure(radiographs: Radiographs, trials: tuple[Trial, ...], answers: Answer
     )
     error = expected_calibration_error(plain, radiographs.positive, draws)
     best, accuracy = _best_threshold(plain, radiographs.positive)
+    balanced, _ = _best_threshold(plain, radiographs.positive, balanced=True)
     return StressMeasures(
         measured,
-        {name: _reliance(radiographs, answers, name, draws) for name in TRANSPLANTS},
+        {name: _reliance(radiographs, answers, name, balanced, draws) for name in TRANSPLANTS},
         interval_of(float(within[0]), within[1:]),
         radiographs.clusters is not None,
         _corruption_errors(measured),
@@ -135,7 +140,9 @@ def measure(radiographs: Radiographs, trials: tuple[Trial, ...], answers: Answer
     )
 
 
-def _trial(answer: Floats, plain: Floats, positive: np.ndarray, draws: Floats, threshold: float) -> TrialMeasures:
+def _trial(
+    answer: Floats, plain: Floats, positive: NDArray[np.bool_], draws: Floats, threshold: float
+) -> TrialMeasures:
     called, plainly = answer >= threshold, plain >= threshold
     right, plainly_right = called == positive, plainly == positive
     everyone, weight = np.ones(len(positive), dtype=bool), draws[1:]
@@ -153,11 +160,20 @@ def _trial(answer: Floats, plain: Floats, positive: np.ndarray, draws: Floats, t
     )
 
 
-def _reliance(radiographs: Radiographs, answers: Answers, name: str, draws: Floats) -> Reliance:
+def _reliance(radiographs: Radiographs, answers: Answers, name: str, threshold: float, draws: Floats) -> Reliance:
     same, other = (
-        weighted_roc_auc(answers[trial], radiographs.positive, draws) for trial in (same_class(name), other_class(name))
+        _balanced_accuracy(answers[trial] >= threshold, radiographs.positive, draws)
+        for trial in (same_class(name), other_class(name))
     )
     return Reliance(*(interval_of(float(each[0]), each[1:]) for each in (same, other, same - other)))
+
+
+def _balanced_accuracy(called: NDArray[np.bool_], positive: NDArray[np.bool_], draws: Floats) -> Floats:
+    """Balanced accuracy of every resample, (resamples,) in [0, 1]; NaN where it has one class alone."""
+    with np.errstate(invalid="ignore"):
+        sensitivity = (draws @ (called & positive)) / (draws @ positive)
+        specificity = (draws @ (~called & ~positive)) / (draws @ ~positive)
+    return np.asarray((sensitivity + specificity) / 2)
 
 
 def _corruption_errors(measured: dict[str, TrialMeasures]) -> dict[str, float]:
@@ -168,10 +184,14 @@ def _corruption_errors(measured: dict[str, TrialMeasures]) -> dict[str, float]:
     }
 
 
-def _best_threshold(probability: Floats, positive: np.ndarray) -> tuple[float, float]:
+def _best_threshold(probability: Floats, positive: NDArray[np.bool_], balanced: bool = False) -> tuple[float, float]:
     """Threshold of the largest accuracy, the middle of the range where there are several, and that accuracy."""
     values = np.unique(probability)
     cuts = np.concatenate([[0.0], (values[1:] + values[:-1]) / 2, [1.0]])
-    right = np.array([((probability >= cut) == positive).mean() for cut in cuts])
+    called = probability >= cuts[:, None]
+    if balanced:
+        right = (called[:, positive].mean(axis=1) + (~called)[:, ~positive].mean(axis=1)) / 2
+    else:
+        right = (called == positive).mean(axis=1)
     best = np.flatnonzero(right == right.max())
     return float(cuts[best[len(best) // 2]]), float(right.max())

@@ -22,8 +22,8 @@ _STRENGTHS = (1, 2, 3, 4, 5)
 _HEADER = ["radiographs", "AUC (95 % interval)", "change", "right", "sensitivity", "specificity", "other decision"]
 _MEANING = (
     "Each radiograph is given one property of another radiograph. Where that is of its own class, only the exchange itself can cost anything; "
-    "where it is of the other class, the model loses what it had read in that property. 0.5 is chance; below it the model "
-    "follows the property against the radiograph."
+    "where it is of the other class, the model loses what it had read in that property. Decisions are those at the threshold that is best for "
+    "the unaltered images, both classes counted alike: 50 % is chance; below it the model follows the property against the radiograph."
 )
 CITATION = (
     "The pneumoscope maintainers. pneumoscope {version}: stress test of radiograph classifiers. State the model, the radiographs, the "
@@ -111,7 +111,7 @@ def _sections(test: StressTest, facts: dict[str, Any], synthetic: bool) -> list[
             "What the model reads",
             text=[_MEANING],
             picture=png_of(draw_reliance(measures, test.model, NAMES, synthetic)),
-            caption="AUC with each property of another radiograph, with 95 % intervals over patients; dotted: the unaltered radiographs.",
+            caption="Right decisions with each property of another radiograph, with 95 % intervals over patients.",
         ),
     ]
     first = [trial for trial in test.trials if not _is_corruption(trial, measures)]
@@ -195,11 +195,8 @@ def _markdown(title: str, test: StressTest, sections: Sequence[Section]) -> str:
 def _reliance_table(measures: StressMeasures) -> str:
     ranked = sorted(measures.reliance.items(), key=lambda item: -item[1].difference.value)
     return markdown_table(
-        ["property", "AUC, of its class", "AUC, of the other class", "difference"],
-        [
-            [NAMES[name], each.same.as_number(), each.other.as_number(), each.difference.as_number()]
-            for name, each in ranked
-        ],
+        ["property", "right, of its class", "right, of the other class", "difference"],
+        [[NAMES[name], str(each.same), str(each.other), each.difference.as_number()] for name, each in ranked],
     )
 
 

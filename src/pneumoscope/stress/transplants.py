@@ -24,8 +24,12 @@ from pneumoscope.stress.regions import Opacity, blend, corners, lungs, surroundi
 Transplant = Callable[[Radiograph, Radiograph], Pixels]
 
 _BLOCK = 8
-# The coefficient of order 0, the mean of a block, is that of the anatomy, and stays.
-_LOWEST_ORDER = 1
+# Coefficients of lower orders, means and slopes of blocks, are of the anatomy, and stay.
+_LOWEST_ORDER = 2
+# Fraction of the coefficients at either end of a distribution that are edges of the anatomy, which storage does not make.
+_EDGES = 0.1
+# Grey levels of blocks in which storage leaves nothing to see, and number of blocks that tell a distribution.
+_BLACK, _WHITE, _FEWEST_BLOCKS = 24, 232, 16
 # Mean opacity of the lungs in a block below which it lies around them.
 _AROUND = 0.1
 
@@ -107,20 +111,35 @@ def place(image: Pixels, frame: ChestFrame, wanted: ChestFrame) -> Pixels:
 def _stored_as(image: Pixels, wanted: Pixels, own_lungs: Opacity, wanted_lungs: Opacity) -> Pixels:
     """Image whose cosine coefficients follow, around the lungs, the distributions of another image's."""
     own, given = _coefficients(image), _coefficients(wanted)
-    own_around, given_around = (_blocks(each).mean(axis=(2, 3)).ravel() < _AROUND for each in (own_lungs, wanted_lungs))
+    own_around, given_around = _around(image, own_lungs), _around(wanted, wanted_lungs)
+    if min(own_around.sum(), given_around.sum()) < _FEWEST_BLOCKS:
+        return image.copy()
     # Equal coefficients, such as the zeros of a compressed image, become as many different ones as the other image has.
     tie = np.random.default_rng(0).random(own.shape)
     first, second = np.mgrid[0:_BLOCK, 0:_BLOCK].reshape(2, -1)
     for each in np.flatnonzero(first + second >= _LOWEST_ORDER):
-        reference, target = np.sort(own[own_around, each]), np.sort(given[given_around, each])
+        reference, target = (_usual(values) for values in (own[own_around, each], given[given_around, each]))
         values = own[:, each]
         below, to = (np.searchsorted(reference, values, side) for side in ("left", "right"))
         rank = (below + tie[:, each] * (to - below)) / len(reference)
         matched = target[np.minimum((rank * len(target)).astype(np.int64), len(target) - 1)]
-        # In the lungs a coefficient can be larger than any around them: what it has more than these, it keeps.
-        excess = values - values.clip(reference[0], reference[-1])
-        own[:, each] = matched + excess
+        # An edge of the anatomy is larger than what storage leaves: what it has more, it keeps.
+        own[:, each] = matched + values - values.clip(reference[0], reference[-1])
     return _from_coefficients(own, image)
+
+
+def _around(image: Pixels, own_lungs: Opacity) -> NDArray[np.bool_]:
+    """(blocks,) whether each block lies around the lungs and is neither black nor white, where storage leaves nothing to see."""
+    outside = _blocks(own_lungs).mean(axis=(2, 3)).ravel() < _AROUND
+    level = _blocks(image).mean(axis=(2, 3)).ravel()
+    return np.asarray(outside & (level > _BLACK) & (level < _WHITE))
+
+
+def _usual(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Values sorted, without the largest and the smallest, which are edges."""
+    ordered = np.sort(values)
+    cut = int(_EDGES * len(ordered))
+    return ordered[cut : len(ordered) - cut]
 
 
 def _blocks(image: NDArray[np.generic]) -> NDArray[np.generic]:

@@ -23,8 +23,8 @@ NAMES = {
     "exposure": "the grey levels",
     "lungs": "the lungs",
 }
-# AUC that a property must cost, beyond chance, for the model to be said to read it.
-NOTICEABLE = 0.03
+# Balanced accuracy that a property must cost, beyond chance, for the model to be said to read it.
+NOTICEABLE = 0.05
 # Loss of accuracy, at the middle strength, that a corruption may cost a model that withstands it.
 _WITHSTOOD, _MIDDLE = 0.02, 3
 LUNGS, NOTHING, CHANCE = "lungs", "nothing named", "chance"
@@ -67,7 +67,7 @@ def _reading(measures: StressMeasures, reads: str, also: tuple[str, ...]) -> str
     if reads == CHANCE:
         return f"On unaltered radiographs its AUC is {plain}: this model does not tell the classes."
     if reads == NOTHING:
-        return f"Its AUC on unaltered radiographs is {plain}, and none of {', '.join(NAMES.values())} of a radiograph of the other class changes it: what it reads was not exchanged here."
+        return f"Its AUC on unaltered radiographs is {plain}, and none of {', '.join(NAMES.values())} of a radiograph of the other class costs it anything: what it reads was not exchanged here."
     sentence = f"{_fall(measures, reads)}: this model reads {READS[reads]}"
     if reads != LUNGS:
         lungs = measures.reliance[LUNGS]
@@ -79,13 +79,13 @@ def _reading(measures: StressMeasures, reads: str, also: tuple[str, ...]) -> str
 def _fall(measures: StressMeasures, name: str) -> str:
     found = measures.reliance[name]
     return (
-        f"With {NAMES[name]} of a radiograph of the other class its AUC is {found.other.as_number(2)}, "
-        f"with those of its own class {found.same.as_number(2)}"
+        f"With {NAMES[name]} of a radiograph of the other class {found.other} are right, with those of its own class {found.same} "
+        "(both classes counted alike)"
     )
 
 
 def _two(reliance: Reliance) -> str:
-    return f"{reliance.same.value:.2f} to {reliance.other.value:.2f}"
+    return f"{100 * reliance.same.value:.0f} to {100 * reliance.other.value:.0f} %"
 
 
 def _validation(measures: StressMeasures) -> str:
