@@ -1,6 +1,7 @@
 """One network as a bundle, an ONNX file, a TorchScript file, an exported file, a run and a function gives the same probabilities."""
 
 import sys
+import types
 import warnings
 
 import numpy as np
@@ -169,3 +170,26 @@ def test_channels_come_first_or_last():
     assert last.shape == (1, 4, 6, 3)
     assert (first == 2).all()
     assert first.dtype == np.float32
+
+
+def test_a_library_that_is_missing_is_named(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "keras", None)
+    (folder / "network.keras").write_bytes(b"PK")
+    with pytest.raises(ConfigError, match="pip install keras"), open_model(str(folder / "network.keras"), trust=True):
+        pass
+
+
+def test_a_keras_file_is_asked_through_its_library(folder, images, monkeypatch):
+    """A stand-in for `load_model` and `predict`: Keras is not installed where the tests run."""
+
+    class Loaded:
+        def predict(self, inputs, verbose):
+            return inputs.mean(axis=(1, 2, 3))[:, None]
+
+    library = types.ModuleType("keras")
+    library.models = types.SimpleNamespace(load_model=lambda path, compile: Loaded())
+    monkeypatch.setitem(sys.modules, "keras", library)
+    (folder / "grey.h5").write_bytes(b"HDF")
+    (folder / "grey.toml").write_text("height = 64\nwidth = 64\nchannels_last = true")
+    with open_model(str(folder / "grey.h5"), trust=True) as model:
+        assert np.allclose(model.predict(images), images.mean(axis=(1, 2)) / 255, atol=1e-6)

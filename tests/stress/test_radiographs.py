@@ -1,8 +1,10 @@
+import shutil
+
 import numpy as np
 import pytest
 
 from pneumoscope.data.sources import open_source
-from pneumoscope.errors import DataError, InputError
+from pneumoscope.errors import DataError, InputError, UnreadableImage
 from pneumoscope.stress import Radiographs, read_radiographs
 from pneumoscope.types import Split
 
@@ -70,3 +72,15 @@ def test_images_of_a_data_set_are_read_with_their_patients_and_clusters(phantoms
 def test_a_split_without_images_is_named(phantoms):
     with pytest.raises(DataError, match="validation"):
         read_radiographs(open_source(phantoms), Split.VALIDATION)
+
+
+def test_what_cannot_be_read_stops_or_is_left_out(phantoms, tmp_path):
+    shutil.copytree(phantoms / "train", tmp_path / "site")
+    (tmp_path / "site" / "NORMAL" / "damaged.jpeg").write_bytes(b"no image")
+    source = open_source(tmp_path / "site")
+    with pytest.raises(UnreadableImage):
+        read_radiographs(source, None, 64)
+    found = read_radiographs(source, None, 64, skip_unreadable=True)
+    assert len(found) == len(found.file_sha256) == 60
+    with pytest.raises(DataError, match="check the files"):
+        read_radiographs(source.only(["NORMAL/damaged.jpeg"]), None, 64, skip_unreadable=True)

@@ -11,10 +11,13 @@ import pytest
 from pneumoscope.assessment.evaluation import Evaluation
 from pneumoscope.assessment.runs import assess_run
 from pneumoscope.data.locate import Location
+from pneumoscope.data.sources import open_source
 from pneumoscope.downloading import Download
 from pneumoscope.errors import ConfigError, DataError, DownloadError, RunError
 from pneumoscope.evaluation.predictions import load_predictions
 from pneumoscope.models import weights
+from pneumoscope.stress import read_radiographs
+from pneumoscope.stress.models import open_model
 from pneumoscope.study.comparison import draw_accuracies, reproductions, table_row
 from pneumoscope.study.experiments import EXPERIMENTS, experiment, with_prerequisites
 from pneumoscope.study.study import Study, StudyPlan, run_study, with_inception
@@ -87,6 +90,25 @@ def test_stacked_cnn_builds_on_the_cnn_of_the_same_seed(finished):
         assert (stacked.base[0].weight == cnn.head[0][0].weight).all()
         origin = RunFolder(out / f"runs/stacked_cnn/seed-{seed}").provenance()["facts"]["weights"]
         assert origin["run"] == f"cnn_3_classes/seed-{seed}"
+
+
+def test_a_run_is_stress_tested_by_what_it_is_evaluated_by(finished, phantoms):
+    out, _, _, _ = finished
+    run = out / "runs/cnn_2_classes/seed-0"
+    settings = RunFolder(run).config().preprocessing
+    source = open_source(phantoms)
+    shown = read_radiographs(source.only([each.path for each in source.images]), None, settings.height)
+    measured = load_predictions(run / "evaluation/test/predictions.csv")
+    with open_model(str(run)) as model:
+        found = model.predict(shown.images)
+        assert model.name == "cnn_2_classes"
+        assert model.count_seen(shown.file_sha256) > 30
+        with pytest.raises(RunError, match="was not trained on"):
+            model.check_unseen(shown.file_sha256)
+    by_path = dict(zip(shown.names, found, strict=True))
+    assert np.allclose([by_path[path] for path in measured.paths], measured.probability[:, 1], atol=1e-4)
+    with pytest.raises(RunError, match="finish it with --resume"), open_model(str(out)):
+        pass
 
 
 def test_features_do_not_stay_behind(finished):

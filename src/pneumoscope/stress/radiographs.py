@@ -118,16 +118,6 @@ class Radiographs:
             digest.update(np.ascontiguousarray(image).tobytes())
         return digest.hexdigest()
 
-    def subset(self, positions: NDArray[np.int64]) -> "Radiographs":
-        """Radiographs at these positions."""
-        return Radiographs(
-            self.images[positions],
-            self.positive[positions],
-            [self.patients[i] for i in positions],
-            [self.names[i] for i in positions],
-            None if self.clusters is None else self.clusters[positions],
-        )
-
     def sample(self, count: int) -> NDArray[np.int64]:
         """Positions of at most so many radiographs, both classes by halves as far as they go, evenly over their order."""
         smaller, larger = sorted((np.flatnonzero(self.positive == which) for which in (False, True)), key=len)
