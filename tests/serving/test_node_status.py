@@ -80,7 +80,7 @@ def test_both_languages_have_words_for_each_kind_of_refusal(folder, tmp_path):
     queue = Queue(folder)
     with AuditLog(tmp_path / "audit.jsonl") as log:
         refusals = Refusals(queue, log)
-        refusals.add("UNKNOWN", "127.0.0.1", "caller")
+        refusals.add("UNKNOWN", "127.0.0.1", "unknown_calling_title", "expected a peer, found another: name it")
         refusals.summarise(at_once=True)
     counted = {name.removeprefix("refused: ") for name in queue.counts() if name.startswith("refused")}
     queue.close()
