@@ -372,12 +372,14 @@ def from_table(settings_type: type[Settings], table: dict[str, Any], origin: str
     Raises:
         ConfigError: Key or value that is not allowed.
     """
-    settings: Settings = _build(settings_type, table, origin, "", get_type_hints(settings_type))
+    hints = get_type_hints(settings_type)
+    no_tables = [key for key, kind in hints.items() if not any(_is_table(each) for each in (kind, *get_args(kind)))]
+    settings: Settings = _build(settings_type, table, origin, "", no_tables)
     return settings
 
 
 def _build(settings_type: type, table: Any, origin: str, prefix: str, top: Container[str]) -> Any:
-    """Build a dataclass from a table; `top` has the keys of the outermost one."""
+    """Build a dataclass from a table; `top` has the keys of the outermost one that are no tables."""
     if not isinstance(table, dict):
         raise ConfigError(f"expected a table [{prefix.rstrip('.')}] in {origin}, found {table!r}: correct it")
     types = get_type_hints(settings_type)

@@ -177,6 +177,20 @@ def test_files_in_subfolders_are_taken_and_keep_their_folders(folder, film):
     }
 
 
+def test_subfolder_named_as_a_file_that_was_taken_holds_up_no_file(folder, film):
+    (folder / "IM1").write_bytes(film)
+    watching, take = watcher(folder, "keep")
+    looks(watching, 3)
+    (folder / "IM1").mkdir()
+    (folder / "IM1" / "a").write_bytes(film)
+    (folder / "b").write_bytes(film)
+    looks(watching, 4)
+    assert take.taken == [film] * 3
+    assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == {
+        *("done/IM1", "done/IM1-2/a", "done/b")
+    }
+
+
 def test_subfolder_that_is_too_deep_is_a_failure_that_holds_up_no_file(folder, film):
     deep = folder.joinpath(*"abcdefghijklmnop")
     (deep / "q").mkdir(parents=True)

@@ -145,11 +145,13 @@ class Receiver:
             message = f"expected the host of a peer, found {address[0]}: name it in [[peers]]"
             self._log_refused("", address[0], "unknown_address", message)
             return False
-        connections = sum(each.is_acceptor for each in self._entity.active_associations)
-        if connections >= 2 * self._settings.associations:
-            self._log_too_many("", address[0])
-            return False
-        return True
+        connections, most = (
+            sum(each.is_acceptor for each in self._entity.active_associations),
+            2 * self._settings.associations,
+        )
+        if connections >= most:
+            self._log_too_many("", address[0], most)
+        return connections < most
 
     def _bound(self, event: evt.Event) -> None:
         """Bound what the other side can make this one read or wait for."""
@@ -171,7 +173,7 @@ class Receiver:
             event.assoc.abort()
 
     def _refused(self, event: evt.Event) -> None:
-        """Log a rejection by the reason that the sender is given: of several pynetdicom gives the last one of its checks."""
+        """Log a rejection by what somebody can correct: titles first, then the number of associations."""
         request: Any = event.assoc.requestor.primitive
         title, address = _calling(event), event.assoc.requestor.address or ""
         called, own = str(request.called_ae_title or "").strip(), self._settings.ae_title
@@ -182,10 +184,9 @@ class Receiver:
             message = f"expected the AE title of a peer, found {title!r} at {address}: name it in [[peers]], or correct the sender"
             self._log_refused(title, address, "unknown_calling_title", message)
         else:
-            self._log_too_many(title, address)
+            self._log_too_many(title, address, self._settings.associations)
 
-    def _log_too_many(self, title: str, address: str) -> None:
-        most = self._settings.associations
+    def _log_too_many(self, title: str, address: str, most: int) -> None:
         message = f"expected at most {most} associations at a time, found another, from {address}: raise associations"
         self._log_refused(title, address, "too_many", message)
 

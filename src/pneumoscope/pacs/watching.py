@@ -227,9 +227,13 @@ class FolderWatcher(Periodic):
 
     def _made(self, own: str, name: str) -> Path:
         """Folder within one of the watcher's own, for a file from the same subfolder."""
-        (self._folder / own).mkdir(mode=_RIGHTS, exist_ok=True)
-        folder = (self._folder / own / name).parent
-        folder.mkdir(mode=_RIGHTS, parents=True, exist_ok=True)
+        folder = self._folder / own
+        folder.mkdir(mode=_RIGHTS, exist_ok=True)
+        for part in Path(name).parent.parts:
+            # A file of this name may lie there from before.
+            is_taken = (folder / part).is_symlink() or ((folder / part).exists() and not (folder / part).is_dir())
+            folder = _free(folder, part) if is_taken else folder / part
+            folder.mkdir(mode=_RIGHTS, exist_ok=True)
         return folder
 
     def _read(self, name: str, version: _Version) -> tuple[bytes | None, str]:
