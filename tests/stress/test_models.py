@@ -88,10 +88,13 @@ def test_one_network_in_several_formats_gives_the_same(folder, network, images, 
 
 def test_a_function_of_a_module_in_the_working_directory(folder, monkeypatch, images):
     monkeypatch.chdir(folder)
-    (folder / "mean_model.py").write_text("def grey(images):\n    return images.mean(axis=(1, 2)) / 255\n\nlevel = 3\n")
+    (folder / "mean_model.py").write_text(
+        "def grey(images):\n    import its_own\n    return images.mean(axis=(1, 2)) / its_own.white\n\nlevel = 3\n"
+    )
+    (folder / "its_own.py").write_text("white = 255")
     with open_model("mean_model:grey", trust=True) as model:
         assert np.allclose(model.predict(images), images.mean(axis=(1, 2)) / 255)
-        assert str(folder) not in sys.path
+    assert str(folder) not in sys.path
     with pytest.raises(ConfigError, match="found none"), open_model("mean_model:level", trust=True):
         pass
     with pytest.raises(RunError, match="ModuleNotFoundError"), open_model("no_such_module:x", trust=True):
@@ -160,6 +163,29 @@ def test_outputs_become_the_probability_of_the_positive_classes():
     assert np.allclose(ModelSettings(8, 8).probability(np.array([0.25, 0.75])), [0.25, 0.75])
     with pytest.raises(InputError, match="correct classes"):
         settings.probability(np.zeros((2, 4)))
+
+
+def test_probabilities_of_32_bits_that_sum_to_a_little_more_than_1_are_probabilities():
+    shares = np.random.default_rng(0).random((500, 3)).astype(np.float32)
+    shares[:, 0] *= 1e-6
+    shares /= shares.sum(axis=1, keepdims=True)
+    found = ModelSettings(8, 8, classes=("normal", "bacterial", "viral")).probability(shares)
+    assert shares[:, 1:].astype(float).sum(axis=1).max() > 1
+    assert 0.999 < found.max() <= 1
+    assert ModelSettings(8, 8).probability(np.array([[0.1, 1.2]]))[0] == 1.2
+
+
+def test_a_file_for_one_image_at_a_time(folder, network, images):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(network, (torch.zeros(2, 3, 32, 48),), dynamo=True, verbose=False)
+    (folder / "two.onnx").write_bytes(program.model_proto.SerializeToString())
+    (folder / "two.toml").write_text(SETTINGS)
+    with open_model(str(folder / "two.onnx")) as model:
+        assert np.abs(model.predict(images) - expected(network, images)).max() < 1e-6
+    (folder / "two.toml").write_text(SETTINGS + 'input = "pixels"')
+    with pytest.raises(ConfigError, match="correct input"), open_model(str(folder / "two.onnx")):
+        pass
 
 
 def test_channels_come_first_or_last():

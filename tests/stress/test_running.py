@@ -34,9 +34,9 @@ def test_a_model_that_does_not_do_gets_one_line(radiographs, model, error, words
 
 
 def test_a_column_of_probabilities_will_do(radiographs):
-    answers = run_battery(lambda images: bright_lungs(images)[:, None], radiographs, TRIALS)
+    predictions = run_battery(lambda images: bright_lungs(images)[:, None], radiographs, TRIALS)
     assert all(
-        np.array_equal(answers[name], each) for name, each in run_battery(bright_lungs, radiographs, TRIALS).items()
+        np.array_equal(predictions[name], each) for name, each in run_battery(bright_lungs, radiographs, TRIALS).items()
     )
 
 
@@ -62,20 +62,20 @@ def test_what_was_interrupted_goes_on(radiographs, tmp_path):
     with pytest.raises(RunError, match="MemoryError: no explanation"):
         run_battery(fails_in_the_third_trial, radiographs, TRIALS, tmp_path, "a")
     counted = []
-    answers = run_battery(
+    predictions = run_battery(
         lambda images: counted.append(len(images)) or bright_lungs(images), radiographs, TRIALS, tmp_path, "a"
     )
-    assert sum(counted) == 2 * 24
+    assert counted == [2, 24, 24]  # two by which the model is known again
     whole = run_battery(bright_lungs, radiographs, TRIALS)
-    assert all(np.array_equal(answers[name], whole[name]) for name in whole)
+    assert all(np.array_equal(predictions[name], whole[name]) for name in whole)
 
 
 def test_damaged_answers_are_made_again(radiographs, tmp_path):
     run_battery(bright_lungs, radiographs, TRIALS, tmp_path, "a")
     (tmp_path / "unaltered.npy").write_bytes(b"\x93NUMPY")
     np.save(tmp_path / "storage-of-its-class.npy", np.zeros(3))
-    answers = run_battery(bright_lungs, radiographs, TRIALS, tmp_path, "a")
-    assert {len(each) for each in answers.values()} == {24}
+    predictions = run_battery(bright_lungs, radiographs, TRIALS, tmp_path, "a")
+    assert {len(each) for each in predictions.values()} == {24}
     assert not list(tmp_path.glob("*.partial*"))
 
 
@@ -86,6 +86,12 @@ def test_answers_of_another_model_are_not_mixed(radiographs, tmp_path):
     (tmp_path / "state.json").write_text("{")
     with pytest.raises(DataError, match=r"state\.json damaged"):
         run_battery(bright_lungs, radiographs, TRIALS, tmp_path, "a")
+
+
+def test_a_model_with_other_weights_under_the_same_name_is_noticed(radiographs, tmp_path):
+    run_battery(bright_lungs, radiographs, TRIALS, tmp_path, "a")
+    with pytest.raises(DataError, match="found those of another"):
+        run_battery(lambda images: bright_lungs(images) ** 2, radiographs, TRIALS, tmp_path, "a")
 
 
 @pytest.mark.parametrize("before", [False, True])

@@ -55,7 +55,7 @@ def stress(
             show_default=False,
         ),
     ] = None,
-    side: Annotated[int, typer.Option("--side", min=64, help="Side of the images that the model gets, pixels.")] = 224,
+    side: Annotated[int, typer.Option("--side", min=96, help="Side of the images that the model gets, pixels.")] = 224,
     corrupted: Annotated[
         int,
         typer.Option(
@@ -79,7 +79,7 @@ def stress(
         ),
     ] = None,
     trust: Annotated[bool, typer.Option("--trust", help="Load a model that runs code of its own.")] = False,
-    hours: Annotated[float, typer.Option("--hours", min=0.01, help="Time that the test may take.")] = 1.0,
+    hours: Annotated[float, typer.Option("--hours", min=0.01, help="Time that the model may take.")] = 1.0,
     why: Annotated[
         str, typer.Option("--why", help="Reason for looking at test images, for the ledger.")
     ] = "stress command",
@@ -96,7 +96,7 @@ def stress(
     from pneumoscope.stress import read_radiographs, stress_test, write_report
     from pneumoscope.stress.models import open_model
 
-    folder = out or Path("stress") / Path(model.replace(":", "-")).stem
+    folder = out or Path("stress") / Path(model.replace(":", "-")).name
     with display() as shown, open_model(model, settings, trust, worker_count(workers, None)) as opened:
         location = replace(locate(data, shown.report), names=names, limit=limit)
         source = location.open()
@@ -112,7 +112,7 @@ def stress(
             identity=opened.identity,
             threshold=opened.threshold if threshold is None else threshold,
             corrupted=corrupted,
-            folder=folder / "answers",
+            folder=folder / "predictions",
             hours=hours,
             progress=shown.report("images shown to the model"),
         )

@@ -40,16 +40,16 @@ def stress_test(
         identity: Hash or name that tells this model from others, for what is stored in `folder`; `model` where empty.
         threshold: Probability from which on the model calls a radiograph positive.
         corrupted: Number of radiographs for each corruption and strength; 0 for none.
-        folder: Folder of the answers, from which an interrupted test goes on; None for none.
+        folder: Folder of the predictions, from which an interrupted test goes on; None for none.
         hours: Time that the whole may take.
         progress: Callback with the number of images done and their total.
 
     Raises:
         InputError: The model gives no probabilities, or has the classes exchanged.
         RunError: The model raises an error, or is too slow.
-        DataError: The folder has answers of another model or other radiographs.
+        DataError: The folder has predictions of another model or other radiographs.
     """
     trials = battery(corrupted)
-    answers = run_battery(predict, radiographs, trials, folder, identity or model, hours, progress)
-    measures = measure(radiographs, trials, answers, threshold)
-    return StressTest(model, radiographs, trials, answers, threshold, measures, verdict_on(measures))
+    predictions = run_battery(predict, radiographs, trials, folder, identity or model, hours, progress)
+    measures = measure(radiographs, trials, predictions, threshold)
+    return StressTest(model, radiographs, trials, predictions, threshold, measures, verdict_on(measures))

@@ -7,10 +7,9 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import gaussian_filter
 
 from pneumoscope.data.alignment import ChestFrame
-from pneumoscope.data.stress_images import store_like_pneumonias
-from pneumoscope.stress.radiographs import Pixels, Radiographs
+from pneumoscope.stress.radiographs import Pixels, Radiograph, Radiographs
 from pneumoscope.stress.regions import blend, corners, lungs
-from pneumoscope.stress.transplants import exposure, place
+from pneumoscope.stress.transplants import exposure, geometry, move_chest, storage
 
 # Alteration of the radiograph at a position, with a generator of its own.
 Alteration = Callable[[Radiographs, int, np.random.Generator], Pixels]
@@ -83,16 +82,15 @@ def one_exposure(radiographs: Radiographs, position: int, rng: np.random.Generat
 def one_frame(radiographs: Radiographs, position: int, rng: np.random.Generator) -> Pixels:
     """Radiograph with its chest stretched and shifted to the usual place."""
     radiograph = radiographs[position]
-    return place(radiograph.image, radiograph.frame, _USUAL)
+    return move_chest(radiograph.image, radiograph.frame, _USUAL)
 
 
 def stored_alike(radiographs: Radiographs, position: int, rng: np.random.Generator) -> Pixels:
-    """Negative radiograph with aspect ratio, sharpness and compression of a positive one; a positive radiograph as it is."""
-    image = radiographs.images[position]
+    """Negative image with the geometry and the storage of a positive one; a positive image as it is."""
     if radiographs.positive[position]:
-        return np.asarray(image)
-    donor = radiographs.images[radiographs.donors[False][position]]
-    return np.asarray(store_like_pneumonias(image[None], donor[None], rng)[0])
+        return np.asarray(radiographs.images[position])
+    own, donor = radiographs[position], radiographs[int(radiographs.donors[False][position])]
+    return storage(Radiograph(geometry(own, donor), donor.frame), donor)
 
 
 ALTERATIONS: dict[str, Alteration] = {

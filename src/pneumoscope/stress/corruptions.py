@@ -19,6 +19,8 @@ from pneumoscope.stress.radiographs import Pixels
 Corruption = Callable[[Pixels, float, np.random.Generator], Pixels]
 
 _WHITE = 255
+# Numbers of the strengths of a corruption.
+STRENGTHS = (1, 2, 3, 4, 5)
 
 
 def _to_uint8(levels: NDArray[np.floating]) -> Pixels:
@@ -76,8 +78,8 @@ def _gamma(image: Pixels, exponent: float, rng: np.random.Generator) -> Pixels:
     return _to_uint8((image / _WHITE) ** exponent)
 
 
-def _equalise(image: Pixels, share: float, rng: np.random.Generator) -> Pixels:
-    return np.asarray(Image.blend(Image.fromarray(image), ImageOps.equalize(Image.fromarray(image)), share))
+def _equalise(image: Pixels, fraction: float, rng: np.random.Generator) -> Pixels:
+    return np.asarray(Image.blend(Image.fromarray(image), ImageOps.equalize(Image.fromarray(image)), fraction))
 
 
 def _equalise_adaptively(image: Pixels, limit: float, rng: np.random.Generator) -> Pixels:
@@ -143,9 +145,9 @@ def _black_borders(image: Pixels, fraction: float, rng: np.random.Generator) -> 
     return bordered
 
 
-def _invert(image: Pixels, share: float, rng: np.random.Generator) -> Pixels:
-    """Image with black and white exchanged, mixed with itself below a share of 1; at a half there is no contrast."""
-    return _to_uint8(image / _WHITE * (1 - share) + (1 - image / _WHITE) * share)
+def _invert(image: Pixels, fraction: float, rng: np.random.Generator) -> Pixels:
+    """Image with black and white exchanged, mixed with itself below a fraction of 1; at a half there is no contrast."""
+    return _to_uint8(image / _WHITE * (1 - fraction) + (1 - image / _WHITE) * fraction)
 
 
 # Name to function and strengths, the mildest first.

@@ -1,8 +1,9 @@
-"""Figures of a stress test: what each property costs, what corruptions cost, and radiographs on which the model changes its mind."""
+"""Figures of a stress test: what each property costs, what corruptions cost, and radiographs on which the model decides otherwise."""
 
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -10,18 +11,18 @@ from matplotlib.figure import Figure
 from pneumoscope.evaluation.intervals import Estimate
 from pneumoscope.reporting.style import CLASS_COLOURS, NEUTRAL, bare, drawing
 from pneumoscope.stress.battery import Trial, at_strength
+from pneumoscope.stress.corruptions import STRENGTHS
 from pneumoscope.stress.measuring import StressMeasures
 from pneumoscope.stress.radiographs import Radiographs
-from pneumoscope.stress.running import Answers
+from pneumoscope.stress.running import Predictions
 
-_STRENGTHS = (1, 2, 3, 4, 5)
 _SAME, _OTHER = CLASS_COLOURS["normal"], CLASS_COLOURS["bacterial"]
 # Rows and columns of the changed radiographs, each of which is two pictures.
 _COLUMNS = 3
 
 
 @dataclass(frozen=True)
-class ChangedMind:
+class ChangedDecision:
     """Radiograph on which a model decides otherwise once it is altered.
 
     Attributes:
@@ -37,30 +38,33 @@ class ChangedMind:
     after: float
 
 
-def changed_minds(
-    radiographs: Radiographs, trials: Sequence[Trial], answers: Answers, threshold: float, count: int
-) -> list[ChangedMind]:
+def changed_decisions(
+    radiographs: Radiographs, trials: Sequence[Trial], predictions: Predictions, threshold: float, count: int
+) -> list[ChangedDecision]:
     """Radiographs that were right and become wrong, the largest changes of each trial in turn, each radiograph once.
 
     Args:
         radiographs: Radiographs of the battery.
-        trials: Trials, those that matter most first; the first of `answers` is of the unaltered radiographs.
-        answers: Probabilities by trial.
+        trials: Trials, those that matter most first; the first of `predictions` is of the unaltered radiographs.
+        predictions: Probabilities by trial.
         threshold: Probability from which on the model calls a radiograph positive.
         count: Most radiographs.
     """
-    plain = next(iter(answers.values()))
+    plain = next(iter(predictions.values()))
     right = (plain >= threshold) == radiographs.positive
     queues = []
     for trial in trials:
         own = trial.positions(radiographs)
-        change = answers[trial.name] - plain[own]
-        wrong = right[own] & ((answers[trial.name] >= threshold) != radiographs.positive[own])
+        change = predictions[trial.name] - plain[own]
+        wrong = right[own] & ((predictions[trial.name] >= threshold) != radiographs.positive[own])
         order = sorted((int(i) for i in wrong.nonzero()[0]), key=lambda i: -abs(change[i]))
         queues.append(
-            [ChangedMind(int(own[i]), trial, float(plain[own[i]]), float(answers[trial.name][i])) for i in order]
+            [
+                ChangedDecision(int(own[i]), trial, float(plain[own[i]]), float(predictions[trial.name][i]))
+                for i in order
+            ]
         )
-    found: list[ChangedMind] = []
+    found: list[ChangedDecision] = []
     shown: set[int] = set()
     while len(found) < count and any(queues):
         for queue in queues:
@@ -102,7 +106,7 @@ def draw_reliance(measures: StressMeasures, title: str, words: dict[str, str], s
 def draw_corruptions(measures: StressMeasures, title: str, synthetic: bool) -> Figure:
     """Draw the accuracy at each corruption and strength as a table of shades."""
     names = sorted(measures.corruption_error, key=lambda name: measures.corruption_error[name])
-    values = [[100 * measures.trials[at_strength(name, s)].accuracy.value for s in _STRENGTHS] for name in names]
+    values = [[100 * measures.trials[at_strength(name, s)].accuracy.value for s in STRENGTHS] for name in names]
     with drawing(6.4, 1.4 + 0.27 * len(names), synthetic) as figure:
         axes = figure.subplots()
         axes.imshow(values, cmap="cividis", vmin=40, vmax=100, aspect="auto")
@@ -117,7 +121,7 @@ def draw_corruptions(measures: StressMeasures, title: str, synthetic: bool) -> F
                     color="white" if value < 75 else "#222222",
                     fontsize=9,
                 )
-        axes.set_xticks(range(len(_STRENGTHS)), [f"{s}" for s in _STRENGTHS])
+        axes.set_xticks(range(len(STRENGTHS)), [f"{s}" for s in STRENGTHS])
         axes.set_yticks(range(len(names)), names)
         axes.set(xlabel="strength", title=title)
         axes.spines[:].set_visible(False)
@@ -125,7 +129,7 @@ def draw_corruptions(measures: StressMeasures, title: str, synthetic: bool) -> F
     return figure
 
 
-def draw_changed_minds(radiographs: Radiographs, changed: Sequence[ChangedMind], synthetic: bool) -> Figure:
+def draw_changed_decisions(radiographs: Radiographs, changed: Sequence[ChangedDecision], synthetic: bool) -> Figure:
     """Draw radiographs unaltered and altered side by side, with the model's probabilities."""
     rows = -(-len(changed) // _COLUMNS)
     with drawing(4.2 * _COLUMNS, 2.75 * rows, synthetic) as figure:
@@ -136,8 +140,12 @@ def draw_changed_minds(radiographs: Radiographs, changed: Sequence[ChangedMind],
             row, column = divmod(number, _COLUMNS)
             pair = grid[row][2 * column : 2 * column + 2]
             label = "positive" if radiographs.positive[each.position] else "negative"
+            name = PurePosixPath(radiographs.names[each.position]).name
             pictures = (radiographs.images[each.position], each.trial.image(radiographs, each.position))
-            words = (f"{label}\n{each.before:.2f}", f"{textwrap.fill(each.trial.name, 24)}\n{each.after:.2f}")
+            words = (
+                f"{textwrap.shorten(name, 24, placeholder='...')}\n{label}, {each.before:.2f}",
+                f"{textwrap.fill(each.trial.name, 24)}\n{each.after:.2f}",
+            )
             for axes, picture, text in zip(pair, pictures, words, strict=True):
                 axes.imshow(picture, cmap="gray", vmin=0, vmax=255)
                 axes.set_title(text, fontsize=9, loc="left", fontweight="normal")

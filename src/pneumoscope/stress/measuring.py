@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 from pneumoscope.evaluation.intervals import Estimate, fraction_estimate, interval_of, patient_weights
 from pneumoscope.evaluation.metrics import Floats, expected_calibration_error, weighted_auc_within, weighted_roc_auc
 from pneumoscope.stress.battery import UNALTERED, Trial, at_strength, other_class, same_class
-from pneumoscope.stress.corruptions import CORRUPTIONS
+from pneumoscope.stress.corruptions import CORRUPTIONS, STRENGTHS
 from pneumoscope.stress.radiographs import Radiographs
-from pneumoscope.stress.running import Answers
+from pneumoscope.stress.running import Predictions
 from pneumoscope.stress.transplants import TRANSPLANTS
 
 RESAMPLES = 1000
-_STRENGTHS = (1, 2, 3, 4, 5)
 
 
 @dataclass(frozen=True)
@@ -90,36 +89,29 @@ class StressMeasures:
         """Figures of the unaltered radiographs."""
         return self.trials[UNALTERED]
 
-    def relative_corruption_error(self, reference: "StressMeasures") -> float:
-        """Mean over the corruptions of the error in units of that of a reference, as in ImageNet-C; NaN where it makes none."""
-        ratios = [
-            error / reference.corruption_error[name]
-            for name, error in self.corruption_error.items()
-            if reference.corruption_error.get(name)
-        ]
-        return float(np.mean(ratios)) if ratios else float("nan")
 
-
-def measure(radiographs: Radiographs, trials: tuple[Trial, ...], answers: Answers, threshold: float) -> StressMeasures:
-    """Measures of the answers to a battery.
+def measure(
+    radiographs: Radiographs, trials: tuple[Trial, ...], predictions: Predictions, threshold: float
+) -> StressMeasures:
+    """Measures of the predictions to a battery.
 
     Args:
         radiographs: Radiographs of the battery.
         trials: Trials that were run.
-        answers: Name of each to its (n,) probabilities.
+        predictions: Name of each to its (n,) probabilities.
         threshold: Probability from which on the model calls a radiograph positive.
     """
     draws = np.vstack(
         [np.ones(len(radiographs)), patient_weights(radiographs.patients, np.random.default_rng(0), RESAMPLES)]
     )
-    plain = answers[UNALTERED]
+    plain = predictions[UNALTERED]
     measured = {}
     for trial in trials:
         own = trial.positions(radiographs)
         measured[trial.name] = _trial(
-            answers[trial.name], plain[own], radiographs.positive[own], draws[:, own], threshold
+            predictions[trial.name], plain[own], radiographs.positive[own], draws[:, own], threshold
         )
-    alike = answers["stored alike"]
+    alike = predictions["stored alike"]
     within = (
         weighted_roc_auc(alike, radiographs.positive, draws)
         if radiographs.clusters is None
@@ -130,7 +122,7 @@ def measure(radiographs: Radiographs, trials: tuple[Trial, ...], answers: Answer
     balanced, _ = _best_threshold(plain, radiographs.positive, balanced=True)
     return StressMeasures(
         measured,
-        {name: _reliance(radiographs, answers, name, balanced, draws) for name in TRANSPLANTS},
+        {name: _reliance(radiographs, predictions, name, balanced, draws) for name in TRANSPLANTS},
         interval_of(float(within[0]), within[1:]),
         radiographs.clusters is not None,
         _corruption_errors(measured),
@@ -141,12 +133,12 @@ def measure(radiographs: Radiographs, trials: tuple[Trial, ...], answers: Answer
 
 
 def _trial(
-    answer: Floats, plain: Floats, positive: NDArray[np.bool_], draws: Floats, threshold: float
+    prediction: Floats, plain: Floats, positive: NDArray[np.bool_], draws: Floats, threshold: float
 ) -> TrialMeasures:
-    called, plainly = answer >= threshold, plain >= threshold
+    called, plainly = prediction >= threshold, plain >= threshold
     right, plainly_right = called == positive, plainly == positive
     everyone, weight = np.ones(len(positive), dtype=bool), draws[1:]
-    auc, plain_auc = (weighted_roc_auc(score, positive, draws) for score in (answer, plain))
+    auc, plain_auc = (weighted_roc_auc(score, positive, draws) for score in (prediction, plain))
     with np.errstate(invalid="ignore"):
         gain = draws @ (right.astype(float) - plainly_right) / draws.sum(axis=1)
     return TrialMeasures(
@@ -160,9 +152,11 @@ def _trial(
     )
 
 
-def _reliance(radiographs: Radiographs, answers: Answers, name: str, threshold: float, draws: Floats) -> Reliance:
+def _reliance(
+    radiographs: Radiographs, predictions: Predictions, name: str, threshold: float, draws: Floats
+) -> Reliance:
     same, other = (
-        _balanced_accuracy(answers[trial] >= threshold, radiographs.positive, draws)
+        _balanced_accuracy(predictions[trial] >= threshold, radiographs.positive, draws)
         for trial in (same_class(name), other_class(name))
     )
     return Reliance(*(interval_of(float(each[0]), each[1:]) for each in (same, other, same - other)))
@@ -178,20 +172,26 @@ def _balanced_accuracy(called: NDArray[np.bool_], positive: NDArray[np.bool_], d
 
 def _corruption_errors(measured: dict[str, TrialMeasures]) -> dict[str, float]:
     return {
-        name: float(np.mean([1 - measured[at_strength(name, strength)].accuracy.value for strength in _STRENGTHS]))
+        name: float(np.mean([1 - measured[at_strength(name, strength)].accuracy.value for strength in STRENGTHS]))
         for name in CORRUPTIONS
-        if at_strength(name, _STRENGTHS[0]) in measured
+        if at_strength(name, STRENGTHS[0]) in measured
     }
 
 
 def _best_threshold(probability: Floats, positive: NDArray[np.bool_], balanced: bool = False) -> tuple[float, float]:
     """Threshold of the largest accuracy, the middle of the range where there are several, and that accuracy."""
-    values = np.unique(probability)
-    cuts = np.concatenate([[0.0], (values[1:] + values[:-1]) / 2, [1.0]])
-    called = probability >= cuts[:, None]
+    values, position = np.unique(probability, return_inverse=True)
+    middle = (values[1:] + values[:-1]) / 2
+    # Above the lower one also where no number lies between, and the last above all.
+    cuts = np.concatenate([[0.0], np.where(middle > values[:-1], middle, values[1:]), [np.nextafter(1.0, 2.0)]])
+    # Numbers of each class below each threshold.
+    negatives, positives = (
+        np.concatenate([[0], np.cumsum(np.bincount(position[own], minlength=len(values)))])
+        for own in (~positive, positive)
+    )
     if balanced:
-        right = (called[:, positive].mean(axis=1) + (~called)[:, ~positive].mean(axis=1)) / 2
+        right = (negatives / negatives[-1] + 1 - positives / positives[-1]) / 2
     else:
-        right = (called == positive).mean(axis=1)
+        right = (negatives + positives[-1] - positives) / len(positive)
     best = np.flatnonzero(right == right.max())
     return float(cuts[best[len(best) // 2]]), float(right.max())

@@ -30,13 +30,18 @@ from pneumoscope.decision import softmax
 from pneumoscope.errors import ConfigError, InputError, RunError
 from pneumoscope.files import sha256_of_file
 from pneumoscope.stress.radiographs import Pixels
-from pneumoscope.stress.running import Predict
+from pneumoscope.stress.running import Predict, in_words
 
 # Probability from which on an image counts as positive where the model says nothing of it.
 USUAL_THRESHOLD = 0.5
 _OUTPUTS = ("probability", "logit")
 _TASK = 16
+_ROUNDING = 1e-5
 _LIBRARIES = {".keras": "keras", ".h5": "keras", ".pt": "torch", ".pt2": "torch"}
+
+
+Network = Callable[[NDArray[np.float32]], NDArray[Any]]
+"""Network inputs to outputs."""
 
 
 @dataclass(frozen=True)
@@ -146,9 +151,12 @@ class ModelSettings:
             raise InputError(
                 f"expected outputs for {len(self.classes)} classes ({', '.join(self.classes)}), found {found.shape}: correct classes"
             )
-        shares = softmax(single) if self.output == "logit" else single
+        fractions = softmax(single) if self.output == "logit" else single
         positive = set(self.positive or self.classes[1:])
-        return np.asarray(shares[:, [name in positive for name in self.classes]].sum(axis=1))
+        total = fractions[:, [name in positive for name in self.classes]].sum(axis=1)
+        # Fractions of 32 bits sum to 1 but for rounding.
+        rounded = total.clip(0, 1)
+        return np.asarray(np.where(np.abs(total - rounded) < _ROUNDING, rounded, total))
 
 
 def _resized(image: Pixels, height: int, width: int) -> Pixels:
@@ -188,7 +196,8 @@ def open_model(
         yield _of_file(path, loaded, _settings(path, settings))
     elif ":" in model:
         _check_trusted(model, trust)
-        yield _function(model)
+        with _function(model) as opened:
+            yield opened
     else:
         raise ConfigError(
             f"expected a bundle ({', '.join(SHIPPED)} or .zip), a run folder, .onnx, .keras, .h5, .pt, .pt2 or module:function, "
@@ -278,9 +287,7 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def _of_file(
-    path: Path, network: Callable[[NDArray[np.float32]], NDArray[Any]], settings: ModelSettings
-) -> StressedModel:
+def _of_file(path: Path, network: Network, settings: ModelSettings) -> StressedModel:
     return StressedModel(
         path.name,
         sha256_of_file(path) + hashlib.sha256(repr(settings).encode()).hexdigest(),
@@ -297,32 +304,51 @@ def _onnx(path: Path, settings: ModelSettings) -> StressedModel:
         session = onnxruntime.InferenceSession(str(_existing(path)), providers=["CPUExecutionProvider"])
     except Exception as error:  # the runtime raises classes of its own
         raise RunError(
-            f"expected an ONNX network in {path}, found that it cannot be loaded ({_words(error)})"
+            f"expected an ONNX network in {path}, found that it cannot be loaded ({in_words(error)})"
         ) from error
-    name = settings.input or session.get_inputs()[0].name
+    entries = {each.name: each for each in session.get_inputs()}
+    name = settings.input or next(iter(entries))
     results = [settings.result] if settings.result else [session.get_outputs()[0].name]
-    return _of_file(path, lambda inputs: np.asarray(session.run(results, {name: inputs})[0]), settings)
+    if name not in entries:
+        raise ConfigError(f"expected an input of {path.name} out of {', '.join(entries)}, found {name}: correct input")
+    batch = entries[name].shape[0]
+
+    def run(inputs: NDArray[np.float32]) -> NDArray[Any]:
+        return np.asarray(session.run(results, {name: inputs})[0])
+
+    return _of_file(path, _by_batches(run, batch) if isinstance(batch, int) else run, settings)
 
 
-def _keras(path: Path) -> Callable[[NDArray[np.float32]], NDArray[Any]]:
+def _by_batches(network: Network, batch: int) -> Network:
+    """Network that takes so many images at a time, as one that takes any number; the last batch is filled up."""
+
+    def run(inputs: NDArray[np.float32]) -> NDArray[Any]:
+        filled = np.concatenate([inputs, np.repeat(inputs[-1:], -len(inputs) % batch, axis=0)])
+        parts = [network(filled[start : start + batch]) for start in range(0, len(filled), batch)]
+        return np.concatenate(parts)[: len(inputs)]
+
+    return run
+
+
+def _keras(path: Path) -> Network:
     keras = _library("keras", path)
     network = _loaded(lambda: keras.models.load_model(path, compile=False), path)
     return lambda inputs: np.asarray(network.predict(inputs, verbose=0))
 
 
-def _torchscript(path: Path) -> Callable[[NDArray[np.float32]], NDArray[Any]]:
+def _torchscript(path: Path) -> Network:
     torch = _library("torch", path)
     network = _loaded(lambda: torch.jit.load(str(path), map_location="cpu").eval(), path)
     return _with_torch(torch, network)
 
 
-def _exported(path: Path) -> Callable[[NDArray[np.float32]], NDArray[Any]]:
+def _exported(path: Path) -> Network:
     torch = _library("torch", path)
     network = _loaded(lambda: torch.export.load(str(path)).module(), path)
     return _with_torch(torch, network)
 
 
-def _with_torch(torch: Any, network: Any) -> Callable[[NDArray[np.float32]], NDArray[Any]]:
+def _with_torch(torch: Any, network: Any) -> Network:
     def run(inputs: NDArray[np.float32]) -> NDArray[Any]:
         with torch.inference_mode():
             return np.asarray(network(torch.from_numpy(inputs)).float().numpy())
@@ -341,28 +367,28 @@ def _loaded(load: Callable[[], Any], path: Path) -> Any:
     try:
         return load()
     except Exception as error:  # a library raises whatever it likes on a damaged file
-        raise RunError(f"expected a model in {path}, found that it cannot be loaded ({_words(error)})") from error
+        raise RunError(f"expected a model in {path}, found that it cannot be loaded ({in_words(error)})") from error
 
 
-def _words(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no explanation'}"
-
-
-def _function(model: str) -> StressedModel:
+@contextmanager
+def _function(model: str) -> Iterator[StressedModel]:
     module_name, _, function_name = model.partition(":")
-    # A module in the working directory, as `python -m` finds it.
-    sys.path.insert(0, str(Path.cwd()))
+    # Modules in the working directory are found, as by `python -m`, also those that the function imports when it is called.
+    folder = str(Path.cwd())
+    sys.path.insert(0, folder)
     try:
-        module = importlib.import_module(module_name)
-    except Exception as error:
-        raise RunError(
-            f"expected a module {module_name}, found that it cannot be imported ({_words(error)})"
-        ) from error
+        try:
+            module = importlib.import_module(module_name)
+        except Exception as error:
+            raise RunError(
+                f"expected a module {module_name}, found that it cannot be imported ({in_words(error)})"
+            ) from error
+        function = getattr(module, function_name, None)
+        if not callable(function):
+            raise ConfigError(f"expected a function {function_name} in {module_name}, found none: name one that it has")
+        source = getattr(module, "__file__", None)
+        identity = sha256_of_file(Path(source)) if source else module_name
+        yield StressedModel(model, f"{identity}:{function_name}", function)
     finally:
-        sys.path.pop(0)
-    function = getattr(module, function_name, None)
-    if not callable(function):
-        raise ConfigError(f"expected a function {function_name} in {module_name}, found none: name one that it has")
-    source = getattr(module, "__file__", None)
-    identity = sha256_of_file(Path(source)) if source else module_name
-    return StressedModel(model, f"{identity}:{function_name}", function)
+        if folder in sys.path:
+            sys.path.remove(folder)

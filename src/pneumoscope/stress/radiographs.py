@@ -15,6 +15,7 @@ from pneumoscope.data.patients import patients_of
 from pneumoscope.data.preprocessing import prepare
 from pneumoscope.data.sources import Source
 from pneumoscope.errors import DataError, InputError, UnreadableImage
+from pneumoscope.evaluation.intervals import patient_numbers
 from pneumoscope.progress import Progress, ignored
 from pneumoscope.types import Finding, Split
 
@@ -22,6 +23,12 @@ Pixels = NDArray[np.uint8]
 
 # Images of a class below which figures say nothing.
 FEWEST = 10
+# Patients of a class below which intervals over patients say nothing.
+FEWEST_PATIENTS = 5
+# Side below which an image has too few blocks to tell how it is stored, pixels.
+SMALLEST = 96
+# Ways to hand out donors that are tried, for the one in which fewest images have a donor of their own patient.
+_TURNS = 20
 # Side of the images, pixels, and radiographs for each acquisition cluster among them.
 SIDE = 224
 _PER_CLUSTER = 25
@@ -53,7 +60,7 @@ class Radiographs:
         file_sha256: SHA-256 of each image's file; empty where these are unknown.
 
     Raises:
-        InputError: Other shapes or types, or fewer than ten images of a class.
+        InputError: Other shapes or types, fewer than ten images or five patients of a class, or images that are too small.
     """
 
     images: Pixels
@@ -64,18 +71,30 @@ class Radiographs:
     file_sha256: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        count = len(self.positive)
-        if self.images.dtype != np.uint8 or self.images.ndim != 3 or len({len(self.images), count}) > 1:
+        count, shape = len(self.positive), self.images.shape
+        if self.images.dtype != np.uint8 or len(shape) != 3 or shape[1] != shape[2] or shape[1] < SMALLEST:
             raise InputError(
-                f"expected ({count}, height, width) uint8 images, found {self.images.shape} {self.images.dtype}: "
-                "convert them to grey levels of 8 bits and give one label for each"
+                f"expected (n, side, side) uint8 images with a side of at least {SMALLEST}, found {shape} {self.images.dtype}: "
+                "convert them to grey levels of 8 bits and resize them to squares"
             )
-        lengths = {len(each) for each in (self.patients, self.names, self.clusters) if each is not None}
+        if self.positive.dtype != np.bool_:
+            raise InputError(f"expected bool labels, found {self.positive.dtype}: compare them with the positive class")
+        lengths = {len(each) for each in (self.images, self.patients, self.names, self.clusters) if each is not None}
         if lengths != {count}:
-            raise InputError(f"expected a patient and a name for each of {count} images, found {sorted(lengths)}")
+            raise InputError(
+                f"expected an image, a patient and a name for each of {count} labels, found {sorted(lengths)}"
+            )
         smaller = min(int(self.positive.sum()), int((~self.positive).sum()))
         if smaller < FEWEST:
             raise InputError(f"expected at least {FEWEST} images of each class, found {smaller} of one: add images")
+        of_class = [
+            {patient for patient, own in zip(self.patients, self.positive, strict=True) if own == which}
+            for which in (False, True)
+        ]
+        if (patients := min(map(len, of_class))) < FEWEST_PATIENTS:
+            raise InputError(
+                f"expected images of at least {FEWEST_PATIENTS} patients of each class, found {patients} of one: intervals are over patients"
+            )
 
     def __len__(self) -> int:
         return len(self.positive)
@@ -91,29 +110,29 @@ class Radiographs:
 
     @cached_property
     def donors(self) -> dict[bool, NDArray[np.int64]]:
-        """(n,) int, for each image another one, of another patient where there is one: of its class (True), of the other (False).
+        """(n,) int, for each image another one: of its class (True), of the other (False); of another patient as far as there is one.
 
-        Every image of a class gives as often as any other, as nearly as the sizes of the classes allow, so that the altered images
-        have the property as the class has it.
+        Within a class every image gives once. Of the other class each gives as often as any other, as nearly as the sizes of the classes
+        allow, so that the altered images have the property as the class has it.
         """
         rng = np.random.default_rng(0)
-        members = {which: rng.permutation(np.flatnonzero(self.positive == which)) for which in (False, True)}
+        patient = patient_numbers(self.patients)
         donors = {same: np.zeros(len(self), dtype=np.int64) for same in (True, False)}
-        for which, own in members.items():
-            other = members[not which]
-            donors[False][own] = np.resize(other, len(own))
-            donors[True][own] = [self._neighbour(own, k) for k in range(len(own))]
+        for which in (False, True):
+            own, other = np.flatnonzero(self.positive == which), np.flatnonzero(self.positive != which)
+            # By patient: the next patient's images begin at most as far away as the largest patient has images.
+            own = own[np.lexsort((rng.random(len(own)), rng.permutation(patient.max() + 1)[patient[own]]))]
+            donors[True][own] = np.roll(own, -int(np.bincount(patient[own]).max()))
+            drawn = np.resize(rng.permutation(other), len(own))
+            turned = [np.roll(drawn, turn) for turn in range(min(len(drawn), _TURNS))]
+            donors[False][own] = min(turned, key=lambda each: int((patient[each] == patient[own]).sum()))
         return donors
-
-    def _neighbour(self, own: NDArray[np.int64], k: int) -> int:
-        """Next image of a class in a drawn order, the next of another patient where there is one."""
-        others = (int(own[(k + step) % len(own)]) for step in range(1, len(own)))
-        return next((i for i in others if self.patients[i] != self.patients[int(own[k])]), int(own[(k + 1) % len(own)]))
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of the images and their labels."""
+        """Hash of the images, their labels and their donors."""
         digest = hashlib.sha256(np.packbits(self.positive).tobytes())
+        digest.update(self.donors[True].tobytes() + self.donors[False].tobytes())
         for image in self.images:
             digest.update(np.ascontiguousarray(image).tobytes())
         return digest.hexdigest()

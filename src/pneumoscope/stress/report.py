@@ -10,15 +10,15 @@ from pneumoscope.reporting.markdown import markdown_table
 from pneumoscope.reporting.page import Section, write_page
 from pneumoscope.reporting.style import png_of
 from pneumoscope.stress.battery import Trial, at_strength, other_class
-from pneumoscope.stress.figures import changed_minds, draw_changed_minds, draw_corruptions, draw_reliance
+from pneumoscope.stress.corruptions import STRENGTHS
+from pneumoscope.stress.figures import changed_decisions, draw_changed_decisions, draw_corruptions, draw_reliance
 from pneumoscope.stress.measuring import StressMeasures
 from pneumoscope.stress.radiographs import Radiographs
-from pneumoscope.stress.running import Answers
+from pneumoscope.stress.running import Predictions
 from pneumoscope.stress.verdict import NAMES, Verdict
 
-# Radiographs on which the model changes its mind that a page shows.
+# Radiographs on which the model decides otherwise that a page shows.
 SHOWN = 12
-_STRENGTHS = (1, 2, 3, 4, 5)
 _HEADER = ["radiographs", "AUC (95 % interval)", "change", "right", "sensitivity", "specificity", "other decision"]
 _MEANING = (
     "Each radiograph is given one property of another radiograph. Where that is of its own class, only the exchange itself can cost anything; "
@@ -39,7 +39,7 @@ class StressTest:
         model: Name of the model.
         radiographs: Radiographs that were shown.
         trials: Trials that were run.
-        answers: Probabilities by trial.
+        predictions: Probabilities by trial.
         threshold: Probability from which on the model calls a radiograph positive.
         measures: Figures.
         verdict: Verdict.
@@ -48,7 +48,7 @@ class StressTest:
     model: str
     radiographs: Radiographs
     trials: tuple[Trial, ...]
-    answers: Answers
+    predictions: Predictions
     threshold: float
     measures: StressMeasures
     verdict: Verdict
@@ -132,12 +132,12 @@ def _sections(test: StressTest, facts: dict[str, Any], synthetic: bool) -> list[
     order = [other_class(name) for name in ranked] + [trial.name for trial in first[1:]]
     by_name = {trial.name: trial for trial in test.trials}
     shown = [by_name[name] for name in dict.fromkeys(order) if "of its class" not in name]
-    changed = changed_minds(radiographs, shown, test.answers, test.threshold, SHOWN)
+    changed = changed_decisions(radiographs, shown, test.predictions, test.threshold, SHOWN)
     if changed:
         sections.append(
             Section(
-                "Radiographs on which it changes its mind",
-                picture=png_of(draw_changed_minds(radiographs, changed, synthetic)),
+                "Radiographs on which it decides otherwise",
+                picture=png_of(draw_changed_decisions(radiographs, changed, synthetic)),
                 caption="Right on the left, wrong on the right, where the radiograph differs by what is written above it; the number is the "
                 "probability that the model gives.",
             )
@@ -159,7 +159,7 @@ def _sections(test: StressTest, facts: dict[str, Any], synthetic: bool) -> list[
 
 
 def _is_corruption(trial: Trial, measures: StressMeasures) -> bool:
-    return any(trial.name == at_strength(name, s) for name in measures.corruption_error for s in _STRENGTHS)
+    return any(trial.name == at_strength(name, s) for name in measures.corruption_error for s in STRENGTHS)
 
 
 def _rows(trials: Sequence[Trial], measures: StressMeasures) -> list[list[str]]:
@@ -203,9 +203,9 @@ def _reliance_table(measures: StressMeasures) -> str:
 def _corruption_table(measures: StressMeasures) -> str:
     ranked = sorted(measures.corruption_error, key=lambda name: measures.corruption_error[name])
     return markdown_table(
-        ["right, %", *(f"strength {s}" for s in _STRENGTHS)],
+        ["right, %", *(f"strength {s}" for s in STRENGTHS)],
         [
-            [name, *(f"{100 * measures.trials[at_strength(name, s)].accuracy.value:.0f}" for s in _STRENGTHS)]
+            [name, *(f"{100 * measures.trials[at_strength(name, s)].accuracy.value:.0f}" for s in STRENGTHS)]
             for name in ranked
         ],
     )

@@ -1,4 +1,4 @@
-"""A model through a battery: each trial's answers are stored as soon as they are there, so that what is interrupted goes on."""
+"""A model through a battery: each trial's predictions are stored as soon as they are there, so that what is interrupted goes on."""
 
 import json
 import time
@@ -21,8 +21,8 @@ Floats = NDArray[np.float64]
 Predict = Callable[[Pixels], NDArray[np.floating]]
 """Model: (n, side, side) uint8 images to (n,) probabilities of the positive class, in [0, 1]."""
 
-# Answers of each trial, by its name.
-Answers = dict[str, Floats]
+# Predictions of each trial, by its name.
+Predictions = dict[str, Floats]
 
 _BATCH = 64
 # Images of the very first batch: a slow model is known by them.
@@ -30,6 +30,8 @@ _FIRST = 2
 _STATE = "state.json"
 # AUC below which the classes of a model are exchanged, if it is below a half by more than chance.
 _EXCHANGED = 0.3
+# Difference of two probabilities of one model for one image, as by other batches.
+_SAME = 1e-3
 HOURS = 1.0
 # Time after which a rate is believed: a first batch may load the model.
 _SHORTEST_MEASURED = 5.0
@@ -43,16 +45,16 @@ def run_battery(
     model: str = "",
     hours: float = HOURS,
     progress: Progress = ignored,
-) -> Answers:
+) -> Predictions:
     """Show all trials to a model.
 
     Args:
         predict: Model.
         radiographs: Labelled radiographs.
         trials: Trials; the first is the unaltered radiographs.
-        folder: Folder in which the answers to each trial are stored, and from which those of an interrupted run are read; None for none.
-        model: Identity of the model, such as its hash: answers of another are not mixed with its own.
-        hours: Time that the whole may take.
+        folder: Folder in which the predictions to each trial are stored, and from which those of an interrupted run are read; None for none.
+        model: Identity of the model, such as its hash: predictions of another are not mixed with its own.
+        hours: Time that the model may take for all images that are still to be shown.
         progress: Callback with the number of images done and their total.
 
     Returns:
@@ -61,37 +63,40 @@ def run_battery(
     Raises:
         InputError: The model gives no probabilities, or has the classes exchanged.
         RunError: The model raises an error, or would take longer than `hours`.
-        DataError: The folder has answers of another model or of other radiographs.
+        DataError: The folder has predictions of another model or of other radiographs.
     """
     if folder is not None:
         _check_state(folder, {"model": model, "radiographs": radiographs.sha256, "version": pneumoscope.__version__})
     chosen = {trial.name: trial.positions(radiographs) for trial in trials}
+    stored = {trial.name: _stored(_path(folder, trial), len(chosen[trial.name])) for trial in trials}
+    if (before := stored[trials[0].name]) is not None:
+        _check_same_model(predict, radiographs, before, folder)
     total = sum(map(len, chosen.values()))
-    answers: Answers = {}
+    left = sum(len(chosen[name]) for name, found in stored.items() if found is None)
+    predictions: Predictions = {}
     done, clock = 0, _Clock(hours)
     for trial in trials:
-        positions, path = chosen[trial.name], _path(folder, trial)
-        found = _stored(path, len(positions))
+        positions, path, found = chosen[trial.name], _path(folder, trial), stored[trial.name]
         if found is None:
             parts: list[Floats] = []
-            for images in _batches(trial, radiographs, positions, first=not answers):
+            for images in _batches(trial, radiographs, positions, first=not predictions):
                 begun = time.perf_counter()
-                parts.append(ask(predict, images, trial.name))
-                clock.add(time.perf_counter() - begun, len(images), total)
+                parts.append(predict_checked(predict, images, trial.name))
+                clock.add(time.perf_counter() - begun, len(images), left)
                 progress(done + sum(map(len, parts)), total)
             found = np.concatenate(parts)
             if path is not None:
                 _store(path, found)
         else:
             progress(done + len(found), total)
-        answers[trial.name] = found
+        predictions[trial.name] = found
         done += len(found)
         if trial.name == UNALTERED:
             _check_direction(found, radiographs)
-    return answers
+    return predictions
 
 
-def ask(predict: Predict, images: Pixels, name: str = UNALTERED) -> Floats:
+def predict_checked(predict: Predict, images: Pixels, name: str = UNALTERED) -> Floats:
     """Probabilities that a model gives for images.
 
     Raises:
@@ -101,10 +106,9 @@ def ask(predict: Predict, images: Pixels, name: str = UNALTERED) -> Floats:
     try:
         found = np.asarray(predict(images))
     except Exception as error:
-        words = str(error).splitlines()[0] if str(error) else "no explanation"
         raise RunError(
             f"expected probabilities for {images.shape} uint8 images ({name}), found that the model fails "
-            f"({type(error).__name__}: {words}): mend it and run again, which goes on from here"
+            f"({in_words(error)}): mend it and run again, which goes on from here"
         ) from error
     if found.shape == (len(images), 1):
         found = found[:, 0]
@@ -113,16 +117,21 @@ def ask(predict: Predict, images: Pixels, name: str = UNALTERED) -> Floats:
             f"expected ({len(images)},) probabilities for {images.shape} images, found {found.shape} {found.dtype}: "
             "return one number for each, the probability of the positive class"
         )
-    answers = np.asarray(found, dtype=np.float64)
-    if not np.isfinite(answers).all():
+    predictions = np.asarray(found, dtype=np.float64)
+    if not np.isfinite(predictions).all():
         raise InputError(
-            f"expected probabilities, found {int((~np.isfinite(answers)).sum())} NaN or infinite ones ({name}): mend the model"
+            f"expected probabilities, found {int((~np.isfinite(predictions)).sum())} NaN or infinite ones ({name}): mend the model"
         )
-    if len(answers) and (answers.min() < 0 or answers.max() > 1):
+    if len(predictions) and (predictions.min() < 0 or predictions.max() > 1):
         raise InputError(
-            f"expected probabilities in [0, 1], found {answers.min():.4g} to {answers.max():.4g} ({name}): apply the sigmoid or softmax to logits"
+            f"expected probabilities in [0, 1], found {predictions.min():.4g} to {predictions.max():.4g} ({name}): apply the sigmoid or softmax to logits"
         )
-    return answers
+    return predictions
+
+
+def in_words(error: Exception) -> str:
+    """Kind of an error and the first line of its message."""
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no explanation'}"
 
 
 class _Clock:
@@ -169,7 +178,7 @@ def _path(folder: Path | None, trial: Trial) -> Path | None:
 
 
 def _stored(path: Path | None, count: int) -> Floats | None:
-    """Answers that are stored; None where there are none, or not so many."""
+    """Predictions that are stored; None where there are none, or not so many."""
     try:
         found = None if path is None else np.load(path, allow_pickle=False)
     except (OSError, ValueError):
@@ -177,13 +186,13 @@ def _stored(path: Path | None, count: int) -> Floats | None:
     return found if found is not None and found.shape == (count,) else None
 
 
-def _store(path: Path, answers: Floats) -> None:
+def _store(path: Path, predictions: Floats) -> None:
     with atomic_write(path) as temporary, temporary.open("wb") as stream:
-        np.save(stream, answers)
+        np.save(stream, predictions)
 
 
 def _check_state(folder: Path, state: dict[str, str]) -> None:
-    """Check that a folder has answers of this model on these radiographs, or none; note whose it has from now on."""
+    """Check that a folder has predictions of this model on these radiographs, or none; note whose it has from now on."""
     try:
         found = json.loads((folder / _STATE).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -191,12 +200,22 @@ def _check_state(folder: Path, state: dict[str, str]) -> None:
         return
     except (OSError, ValueError) as error:
         raise DataError(
-            f"expected answers of a model in {folder}, found {_STATE} damaged: name another folder"
+            f"expected predictions of a model in {folder}, found {_STATE} damaged: name another folder"
         ) from error
     if found != state:
         differing = ", ".join(key for key in state if found.get(key) != state[key])
         raise DataError(
-            f"expected answers of this model on these radiographs in {folder}, found another {differing}: name another folder"
+            f"expected predictions of this model on these radiographs in {folder}, found another {differing}: name another folder (--out)"
+        )
+
+
+def _check_same_model(predict: Predict, radiographs: Radiographs, before: Floats, folder: Path | None) -> None:
+    """Check that a model gives what it gave before for two images: its weights may lie in a file that its identity does not know."""
+    telling = [int(before.argmin()), int(before.argmax())]
+    found = predict_checked(predict, radiographs.images[telling])
+    if np.abs(found - before[telling]).max() > _SAME:
+        raise DataError(
+            f"expected predictions of this model in {folder}, found those of another: name another folder (--out), or delete that one"
         )
 
 

@@ -46,7 +46,7 @@ def storage(radiograph: Radiograph, donor: Radiograph) -> Pixels:
 
 def geometry(radiograph: Radiograph, donor: Radiograph) -> Pixels:
     """Radiograph stretched and shifted until its chest lies where the donor's lies; beyond its edge the radiograph is mirrored."""
-    return place(radiograph.image, radiograph.frame, donor.frame)
+    return move_chest(radiograph.image, radiograph.frame, donor.frame)
 
 
 def corners_of(radiograph: Radiograph, donor: Radiograph) -> Pixels:
@@ -56,7 +56,7 @@ def corners_of(radiograph: Radiograph, donor: Radiograph) -> Pixels:
 
 def surroundings_of(radiograph: Radiograph, donor: Radiograph) -> Pixels:
     """Radiograph with what surrounds the donor's chest, which is brought to where the radiograph's chest lies."""
-    placed = place(donor.image, donor.frame, radiograph.frame)
+    placed = move_chest(donor.image, donor.frame, radiograph.frame)
     return blend(radiograph.image, placed, surroundings(radiograph.frame, len(radiograph.image)))
 
 
@@ -68,7 +68,7 @@ def exposure(radiograph: Radiograph, donor: Radiograph) -> Pixels:
 def lungs_of(radiograph: Radiograph, donor: Radiograph) -> Pixels:
     """Radiograph with the donor's lungs, in the storage and at the grey levels of the radiograph: both are matched around the lungs."""
     opacity = lungs(radiograph.frame, len(radiograph.image))
-    placed = _stored_as(place(donor.image, donor.frame, radiograph.frame), radiograph.image, opacity, opacity)
+    placed = _stored_as(move_chest(donor.image, donor.frame, radiograph.frame), radiograph.image, opacity, opacity)
     around = opacity < 0.5
     return blend(radiograph.image, _levels_shifted(placed, placed[around], radiograph.image[around]), opacity)
 
@@ -83,7 +83,7 @@ TRANSPLANTS: dict[str, Transplant] = {
 }
 
 
-def place(image: Pixels, frame: ChestFrame, wanted: ChestFrame) -> Pixels:
+def move_chest(image: Pixels, frame: ChestFrame, wanted: ChestFrame) -> Pixels:
     """Image stretched and shifted so that what lies in one frame lies in another; beyond the edge it is mirrored."""
     side_y, side_x = image.shape
     (top, left, bottom, right), (to_top, to_left, to_bottom, to_right) = frame.edges, wanted.edges

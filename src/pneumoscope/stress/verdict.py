@@ -90,16 +90,21 @@ def _two(reliance: Reliance) -> str:
 
 def _validation(measures: StressMeasures) -> str:
     plain, within = measures.plain, measures.within
-    where = (
-        "within acquisition clusters, normal radiographs stored like the others,"
-        if measures.clustered
-        else "with negatives stored like positives"
-    )
     distance = measures.best_accuracy - plain.accuracy.value
+    if within.value != within.value:
+        apart = (
+            "but no acquisition cluster has enough images of both classes, so that nobody can tell what it would be "
+            "where the device does not give the class away"
+        )
+    else:
+        where = "within acquisition clusters, " if measures.clustered else ""
+        apart = (
+            f"and {within.as_number(3)} {where}with negatives that have the geometry and storage of positives, which is the figure to "
+            "expect where these do not give the class away"
+        )
     return (
-        f"Its AUC is {plain.auc.as_number(3)} on unaltered radiographs and {within.as_number(3)} {where} which is the figure to expect "
-        f"where the file does not give the answer away; at its threshold {100 * plain.accuracy.value:.1f} % are right, "
-        f"{100 * distance:.1f} points fewer than at the best one."
+        f"Its AUC is {plain.auc.as_number(3)} on unaltered radiographs {apart}; at its threshold {100 * plain.accuracy.value:.1f} % are "
+        f"right, {100 * distance:.1f} points fewer than at the best one."
     )
 
 
