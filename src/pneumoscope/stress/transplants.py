@@ -28,6 +28,8 @@ _BLOCK = 8
 _LOWEST_ORDER = 2
 # Fraction of the coefficients at either end of a distribution that are edges of the anatomy, which storage does not make.
 _EDGES = 0.1
+# Largest change of contrast by which lungs are fitted in; black borders around one of the images would ask for more.
+_MOST_GAIN = 2.0
 # Grey levels of blocks in which storage leaves nothing to see, and number of blocks that tell a distribution.
 _BLACK, _WHITE, _FEWEST_BLOCKS = 24, 232, 16
 # Mean opacity of the lungs in a block below which it lies around them.
@@ -174,5 +176,5 @@ def _levels_matched(image: Pixels, own: Pixels, wanted: Pixels) -> Pixels:
 
 def _levels_shifted(image: Pixels, own: Pixels, wanted: Pixels) -> NDArray[np.float32]:
     """Image with mean and spread such that those of the pixels `own` become those of `wanted`."""
-    gain = (wanted.std() + 1.0) / (own.std() + 1.0)
+    gain = np.clip((wanted.std() + 1.0) / (own.std() + 1.0), 1 / _MOST_GAIN, _MOST_GAIN)
     return np.asarray((image.astype(np.float32) - own.mean()) * gain + wanted.mean(), dtype=np.float32)
