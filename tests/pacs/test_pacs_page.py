@@ -9,6 +9,7 @@ from playwright.sync_api import expect
 
 from dicom_objects import written
 from films import ROOT, film
+from node_process import until
 from pacs_server import PacsServer
 from pneumoscope.data.phantom import phantom_image
 from pneumoscope.pacs.answers import read_report
@@ -79,6 +80,14 @@ def search(page, **wanted):
     expect(page.locator("#pacs-status")).to_have_text(re.compile(r"stud"))
 
 
+# Number of films that the browser has stored.
+STORED_FILMS = """new Promise((done) => {
+  indexedDB.open("pneumoscope", 1).onsuccess = ({ target }) => {
+    target.result.transaction(["films"]).objectStore("films").count().onsuccess = (counted) => done(counted.target.result);
+  };
+})"""
+
+
 def open_study(page):
     """By keyboard alone: the patient's last study."""
     search(page, patient_id="P1")
@@ -114,6 +123,8 @@ def test_a_study_opens_with_the_patient_s_earlier_film_beside_it(browser, start)
         open_study(page)
         expect(captions(page)).to_have_text(["ACC3 2024-05-06 DX AP", "ACC2 2023-01-01 DX AP"])
         assert not any("Muster" in url for url in predicted)
+        # Before that the page warns of a reload, which a person would heed.
+        assert until(lambda: page.evaluate(STORED_FILMS) == 4)
         page.reload()
         expect(page.locator(".films [data-film]")).to_have_count(4)
         expect(page.locator("#pacs-film")).to_contain_text("Muster, Anna")
