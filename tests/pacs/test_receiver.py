@@ -170,6 +170,8 @@ def test_who_is_refused_is_named_with_the_reason(receiver, caplog):
         entity = AE(calling)
         entity.requested_contexts = [VERIFICATION_CONTEXT]
         assert entity.associate("127.0.0.1", started.port, ae_title=called).is_rejected
+        # Two connections at a time: that of a rejected association takes a moment to end.
+        assert until(lambda: not started._entity.active_associations, 10)
     with association(started), association(started) as another:
         assert another.is_rejected
         with connect(started) as third, contextlib.suppress(ConnectionError):
