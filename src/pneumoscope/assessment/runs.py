@@ -68,8 +68,7 @@ def assess_run(
         RunError: Unfinished run, or training image of the run among the images.
         DataError: Missing split or class.
     """
-    if not run.is_finished:
-        raise RunError(f"expected a finished run in {run.path}, found one without weights: finish it with --resume")
+    run.check_finished()
     split = evaluation.split or Split.TEST
     folder = run.path / "evaluation" / split.value
     facts = _facts(run, dataset)

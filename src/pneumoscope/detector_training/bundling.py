@@ -132,8 +132,7 @@ def export_run(
         BundleError: The probabilities of ONNX Runtime differ from those of torch.
     """
     run = RunFolder(folder)
-    if not run.is_finished:
-        raise RunError(f"expected a finished run in {folder}, found one without weights: finish it with --resume")
+    run.check_finished()
     config, record = run.config(), run.provenance()
     dataset = load_dataset(location, config.preprocessing, config.split, paths.images_directory(), report)
     if record["facts"]["split_hash"] != dataset.split.hash:

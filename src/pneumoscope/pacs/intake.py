@@ -98,9 +98,13 @@ class Intake:
 
     def refuse(self, error: RefusedError, sender: str, address: str = "", sop_uid: str = "") -> NoReturn:
         """Count a refusal, write it into the audit log, and raise it."""
-        self._queue.count(f"refused: {error.reason}")
-        self._log(AuditEvent.REFUSED, sender, address, sop_uid, error.reason)
+        self.count_refusal(error.reason, sender, address, sop_uid)
         raise error
+
+    def count_refusal(self, reason: Refusal, sender: str, address: str = "", sop_uid: str = "") -> None:
+        """Count a refusal, and write it into the audit log."""
+        self._queue.count(f"refused: {reason}")
+        self._log(AuditEvent.REFUSED, sender, address, sop_uid, reason)
 
     def take_from(self, sender: str) -> Callable[[bytes], str]:
         """Function that takes objects of one sender; gives the reason where one is refused, else an empty text.

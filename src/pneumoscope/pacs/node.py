@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +18,7 @@ from pneumoscope.pacs.analysis import AnsweredImage, AnswerImages
 from pneumoscope.pacs.audit import AuditEntry, AuditEvent, AuditLog
 from pneumoscope.pacs.delivery import Deliverer, Destination, FhirDestination, PeerDestination, WebDestination
 from pneumoscope.pacs.dicomweb import DicomWeb, Poller
-from pneumoscope.pacs.intake import Intake, Refusal, RefusedError
+from pneumoscope.pacs.intake import Intake, Refusal
 from pneumoscope.pacs.periodic import Periodic
 from pneumoscope.pacs.queue import Delivery, Queue, QueuedImage
 from pneumoscope.pacs.receiver import Receiver
@@ -239,8 +238,7 @@ def _sources(settings: NodeSettings, intake: Intake, queue: Queue) -> list[Perio
     web, watched = settings.dicomweb, settings.watch
 
     def count_refusal(reason: str) -> None:
-        with suppress(RefusedError):
-            intake.refuse(RefusedError(Refusal(reason), "a file in the watched folder"), FOLDER)
+        intake.count_refusal(Refusal(reason), FOLDER)
 
     found: list[Periodic] = [
         *([Poller(DicomWeb(web), queue.is_known, intake.take_from(DICOMWEB))] if web else []),

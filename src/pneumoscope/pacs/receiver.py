@@ -145,13 +145,11 @@ class Receiver:
             message = f"expected the host of a peer, found {address[0]}: name it in [[peers]]"
             self._log_refused("", address[0], "unknown_address", message)
             return False
-        connections, most = (
-            sum(each.is_acceptor for each in self._entity.active_associations),
-            2 * self._settings.associations,
-        )
-        if connections >= most:
-            self._log_too_many("", address[0], most)
-        return connections < most
+        most = 2 * self._settings.associations
+        if sum(each.is_acceptor for each in self._entity.active_associations) < most:
+            return True
+        self._log_too_many("", address[0], most)
+        return False
 
     def _bound(self, event: evt.Event) -> None:
         """Bound what the other side can make this one read or wait for."""

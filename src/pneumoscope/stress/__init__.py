@@ -41,7 +41,7 @@ def stress_test(
         threshold: Probability from which on the model calls a radiograph positive.
         corrupted: Number of radiographs for each corruption and strength; 0 for none.
         folder: Folder of the predictions, from which an interrupted test goes on; None for none.
-        hours: Time that the whole may take.
+        hours: Time that the model may take for all images that are still to be shown.
         progress: Callback with the number of images done and their total.
 
     Raises:

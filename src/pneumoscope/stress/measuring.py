@@ -4,12 +4,21 @@ All intervals come from one bootstrap over patients, so that a change is paired 
 """
 
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pneumoscope.evaluation.intervals import Estimate, fraction_estimate, interval_of, patient_weights
-from pneumoscope.evaluation.metrics import Floats, expected_calibration_error, weighted_auc_within, weighted_roc_auc
+from pneumoscope.evaluation.metrics import (
+    Floats,
+    balanced_accuracy,
+    confusion_matrices,
+    expected_calibration_error,
+    weighted_auc_within,
+    weighted_roc_auc,
+)
+from pneumoscope.evaluation.thresholds import best_operating_point
 from pneumoscope.stress.battery import UNALTERED, Trial, at_strength, other_class, same_class
 from pneumoscope.stress.corruptions import CORRUPTIONS, STRENGTHS
 from pneumoscope.stress.radiographs import Radiographs
@@ -89,6 +98,11 @@ class StressMeasures:
         """Figures of the unaltered radiographs."""
         return self.trials[UNALTERED]
 
+    @property
+    def ranked(self) -> list[str]:
+        """Properties, the one that the model relies on most first."""
+        return sorted(self.reliance, key=lambda name: -self.reliance[name].difference.value)
+
 
 def measure(
     radiographs: Radiographs, trials: tuple[Trial, ...], predictions: Predictions, threshold: float
@@ -106,11 +120,14 @@ def measure(
     )
     plain = predictions[UNALTERED]
     measured = {}
-    for trial in trials:
-        own = trial.positions(radiographs)
-        measured[trial.name] = _trial(
-            predictions[trial.name], plain[own], radiographs.positive[own], draws[:, own], threshold
-        )
+    # Trials of the same images, one after the other, are compared with the same figures of the unaltered ones.
+    for _, group in groupby(trials, key=lambda trial: trial.most):
+        together = list(group)
+        own = together[0].positions(radiographs)
+        positive, drawn = radiographs.positive[own], draws[:, own]
+        plain_auc = weighted_roc_auc(plain[own], positive, drawn)
+        for trial in together:
+            measured[trial.name] = _trial(predictions[trial.name], plain[own], plain_auc, positive, drawn, threshold)
     alike = predictions["stored alike"]
     within = (
         weighted_roc_auc(alike, radiographs.positive, draws)
@@ -118,8 +135,8 @@ def measure(
         else weighted_auc_within(alike, radiographs.positive, radiographs.clusters, draws)
     )
     error = expected_calibration_error(plain, radiographs.positive, draws)
-    best, accuracy = _best_threshold(plain, radiographs.positive)
-    balanced, _ = _best_threshold(plain, radiographs.positive, balanced=True)
+    best = best_operating_point(plain, radiographs.positive).threshold
+    balanced = best_operating_point(plain, radiographs.positive, "balanced_accuracy").threshold
     return StressMeasures(
         measured,
         {name: _reliance(radiographs, predictions, name, balanced, draws) for name in TRANSPLANTS},
@@ -128,17 +145,17 @@ def measure(
         _corruption_errors(measured),
         interval_of(float(error[0]), error[1:]),
         best,
-        accuracy,
+        float(((plain >= best) == radiographs.positive).mean()),
     )
 
 
 def _trial(
-    prediction: Floats, plain: Floats, positive: NDArray[np.bool_], draws: Floats, threshold: float
+    prediction: Floats, plain: Floats, plain_auc: Floats, positive: NDArray[np.bool_], draws: Floats, threshold: float
 ) -> TrialMeasures:
     called, plainly = prediction >= threshold, plain >= threshold
     right, plainly_right = called == positive, plainly == positive
     everyone, weight = np.ones(len(positive), dtype=bool), draws[1:]
-    auc, plain_auc = (weighted_roc_auc(score, positive, draws) for score in (prediction, plain))
+    auc = weighted_roc_auc(prediction, positive, draws)
     with np.errstate(invalid="ignore"):
         gain = draws @ (right.astype(float) - plainly_right) / draws.sum(axis=1)
     return TrialMeasures(
@@ -155,19 +172,12 @@ def _trial(
 def _reliance(
     radiographs: Radiographs, predictions: Predictions, name: str, threshold: float, draws: Floats
 ) -> Reliance:
+    label = radiographs.positive.astype(np.int64)
     same, other = (
-        _balanced_accuracy(predictions[trial] >= threshold, radiographs.positive, draws)
+        balanced_accuracy(confusion_matrices(label, (predictions[trial] >= threshold).astype(np.int64), 2, draws))
         for trial in (same_class(name), other_class(name))
     )
     return Reliance(*(interval_of(float(each[0]), each[1:]) for each in (same, other, same - other)))
-
-
-def _balanced_accuracy(called: NDArray[np.bool_], positive: NDArray[np.bool_], draws: Floats) -> Floats:
-    """Balanced accuracy of every resample, (resamples,) in [0, 1]; NaN where it has one class alone."""
-    with np.errstate(invalid="ignore"):
-        sensitivity = (draws @ (called & positive)) / (draws @ positive)
-        specificity = (draws @ (~called & ~positive)) / (draws @ ~positive)
-    return np.asarray((sensitivity + specificity) / 2)
 
 
 def _corruption_errors(measured: dict[str, TrialMeasures]) -> dict[str, float]:
@@ -176,22 +186,3 @@ def _corruption_errors(measured: dict[str, TrialMeasures]) -> dict[str, float]:
         for name in CORRUPTIONS
         if at_strength(name, STRENGTHS[0]) in measured
     }
-
-
-def _best_threshold(probability: Floats, positive: NDArray[np.bool_], balanced: bool = False) -> tuple[float, float]:
-    """Threshold of the largest accuracy, the middle of the range where there are several, and that accuracy."""
-    values, position = np.unique(probability, return_inverse=True)
-    middle = (values[1:] + values[:-1]) / 2
-    # Above the lower one also where no number lies between, and the last above all.
-    cuts = np.concatenate([[0.0], np.where(middle > values[:-1], middle, values[1:]), [np.nextafter(1.0, 2.0)]])
-    # Numbers of each class below each threshold.
-    negatives, positives = (
-        np.concatenate([[0], np.cumsum(np.bincount(position[own], minlength=len(values)))])
-        for own in (~positive, positive)
-    )
-    if balanced:
-        right = (negatives / negatives[-1] + 1 - positives / positives[-1]) / 2
-    else:
-        right = (negatives + positives[-1] - positives) / len(positive)
-    best = np.flatnonzero(right == right.max())
-    return float(cuts[best[len(best) // 2]]), float(right.max())

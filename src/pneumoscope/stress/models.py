@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,6 @@ from pneumoscope.stress.running import Predict, in_words
 
 # Probability from which on an image counts as positive where the model says nothing of it.
 USUAL_THRESHOLD = 0.5
-_OUTPUTS = ("probability", "logit")
 _TASK = 16
 _ROUNDING = 1e-5
 _LIBRARIES = {".keras": "keras", ".h5": "keras", ".pt": "torch", ".pt2": "torch"}
@@ -103,7 +102,7 @@ class ModelSettings:
     high: float = 1.0
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
-    output: str = "probability"
+    output: Literal["probability", "logit"] = "probability"
     classes: tuple[str, ...] = ("normal", "pneumonia")
     positive: tuple[str, ...] = ()
     threshold: float = USUAL_THRESHOLD
@@ -114,10 +113,6 @@ class ModelSettings:
         if min(self.height, self.width) < 1 or self.channels not in (1, 3):
             raise ConfigError(
                 f"expected a height and a width of at least 1 and 1 or 3 channels, found {self.height}, {self.width} and {self.channels}"
-            )
-        if self.output not in _OUTPUTS:
-            raise ConfigError(
-                f"expected output to be one of {', '.join(_OUTPUTS)}, found {self.output!r}: name one of these"
             )
         if any(len(each) not in (1, self.channels) for each in (self.mean, self.std)) or 0 in self.std:
             raise ConfigError(f"expected mean and std for 1 or {self.channels} channels and no std of 0, found others")
@@ -243,8 +238,7 @@ def _run(folder: Path) -> StressedModel:
     from pneumoscope.training.run_folder import RunFolder
 
     run = RunFolder(folder)
-    if not run.is_finished:
-        raise RunError(f"expected a finished run in {folder}, found one without weights: finish it with --resume")
+    run.check_finished()
     config = run.config()
     network, precision = load_network(run), resolve_precision(config.training.precision)
 

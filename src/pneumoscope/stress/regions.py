@@ -1,5 +1,7 @@
 """Regions of a radiograph: the lungs, the corners, what surrounds the chest; as opacities with soft edges, so that no edge is made."""
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
@@ -28,6 +30,7 @@ def lungs(frame: ChestFrame, side: int) -> Opacity:
     return _soft(inside)
 
 
+@lru_cache(maxsize=4)
 def corners(side: int) -> Opacity:
     """(side, side) float32 in [0, 1], opacity of the four corners."""
     size = round(_CORNER * side)

@@ -9,6 +9,7 @@ from pneumoscope.files import as_json, write_text
 from pneumoscope.reporting.markdown import markdown_table
 from pneumoscope.reporting.page import Section, write_page
 from pneumoscope.reporting.style import png_of
+from pneumoscope.stress.alterations import ALTERATIONS
 from pneumoscope.stress.battery import Trial, at_strength, other_class
 from pneumoscope.stress.corruptions import STRENGTHS
 from pneumoscope.stress.figures import changed_decisions, draw_changed_decisions, draw_corruptions, draw_reliance
@@ -128,10 +129,8 @@ def _sections(test: StressTest, facts: dict[str, Any], synthetic: bool) -> list[
                 caption="Right decisions in percent at each strength; the corruption that costs least on top.",
             )
         )
-    ranked = sorted(measures.reliance, key=lambda name: -measures.reliance[name].difference.value)
-    order = [other_class(name) for name in ranked] + [trial.name for trial in first[1:]]
     by_name = {trial.name: trial for trial in test.trials}
-    shown = [by_name[name] for name in dict.fromkeys(order) if "of its class" not in name]
+    shown = [by_name[name] for name in (*map(other_class, measures.ranked), *ALTERATIONS)]
     changed = changed_decisions(radiographs, shown, test.predictions, test.threshold, SHOWN)
     if changed:
         sections.append(
@@ -193,7 +192,7 @@ def _markdown(title: str, test: StressTest, sections: Sequence[Section]) -> str:
 
 
 def _reliance_table(measures: StressMeasures) -> str:
-    ranked = sorted(measures.reliance.items(), key=lambda item: -item[1].difference.value)
+    ranked = [(name, measures.reliance[name]) for name in measures.ranked]
     return markdown_table(
         ["property", "right, of its class", "right, of the other class", "difference"],
         [[NAMES[name], str(each.same), str(each.other), each.difference.as_number()] for name, each in ranked],

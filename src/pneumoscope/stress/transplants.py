@@ -64,7 +64,7 @@ def surroundings_of(radiograph: Radiograph, donor: Radiograph) -> Pixels:
 
 def exposure(radiograph: Radiograph, donor: Radiograph) -> Pixels:
     """Radiograph with the donor's distribution of grey levels, by a monotone curve."""
-    return _levels_matched(radiograph.image, radiograph.image, donor.image)
+    return _levels_matched(radiograph.image, donor.image)
 
 
 def lungs_of(radiograph: Radiograph, donor: Radiograph) -> Pixels:
@@ -166,11 +166,11 @@ def _from_coefficients(coefficients: NDArray[np.float32], image: Pixels) -> Pixe
     return result
 
 
-def _levels_matched(image: Pixels, own: Pixels, wanted: Pixels) -> Pixels:
-    """Image by the monotone curve that gives the pixels `own` the distribution of `wanted`."""
-    counts, wanted_counts = (np.bincount(each.ravel(), minlength=256) for each in (own, wanted))
+def _levels_matched(image: Pixels, wanted: Pixels) -> Pixels:
+    """Image by the monotone curve that gives it the distribution of grey levels of another."""
+    counts, wanted_counts = (np.bincount(each.ravel(), minlength=256) for each in (image, wanted))
     below, wanted_below = (np.cumsum(each) / each.sum() for each in (counts, wanted_counts))
-    table = np.interp(below - counts / own.size / 2, wanted_below - wanted_counts / wanted.size / 2, np.arange(256))
+    table = np.interp(below - counts / image.size / 2, wanted_below - wanted_counts / wanted.size / 2, np.arange(256))
     return np.asarray(np.rint(table).clip(0, 255).astype(np.uint8)[image])
 
 

@@ -48,10 +48,7 @@ class Verdict:
 
 def verdict_on(measures: StressMeasures) -> Verdict:
     """Verdict on the figures of a stress test."""
-    read = sorted(
-        (name for name, each in measures.reliance.items() if _is_read(each)),
-        key=lambda name: -measures.reliance[name].difference.value,
-    )
+    read = [name for name in measures.ranked if _is_read(measures.reliance[name])]
     tells = measures.plain.auc.low > 0.5
     reads = (read[0] if read else NOTHING) if tells else CHANCE
     also = tuple(read[1:]) if tells else ()

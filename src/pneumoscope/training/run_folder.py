@@ -59,6 +59,17 @@ class RunFolder:
         """Whether training has ended and the trained weights exist."""
         return self.weights.is_file()
 
+    def check_finished(self) -> None:
+        """Check that training has ended.
+
+        Raises:
+            RunError: There are no trained weights.
+        """
+        if not self.is_finished:
+            raise RunError(
+                f"expected a finished run in {self.path}, found one without weights: finish it with --resume"
+            )
+
     def start(self, config: RunConfig, facts: dict[str, Any], resume: bool) -> None:
         """Write configuration and provenance before the first step, or check those of a run to resume.
 
