@@ -1,0 +1,275 @@
+#!/usr/bin/env python3
+"""Which validation ranks networks as the test does: the usual one, or the stress test? Writes JSON and a figure.
+
+    experiments/ranking.py [--study runs/study] [--runs runs/ranking] [--seeds 2] [--only plain,file] [--train-only]
+
+All networks are trained on the same 4,709 images and stress-tested on the same 523 of other patients, as a user would do it; the
+recipes are those of the study (from the folder of `pneumoscope study`) and of the detectors' ablation, the latter mostly with the
+small network at 64 pixels. `naive` is EfficientNet-lite0 from ImageNet, fine-tuned without any augmentation; `random` is an
+untrained network. Each network reads the test images once, those of an earlier run are taken from its record, and every
+look has its line in the ledger.
+"""
+
+import argparse
+import json
+import sys
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from string import ascii_uppercase
+
+import numpy as np
+import torch
+from scipy.stats import spearmanr
+
+from pneumoscope import paths
+from pneumoscope.assessment.ledger import append_to_ledger
+from pneumoscope.config import AugmentationConfig, DetectorConfig, Preprocessing, SplitConfig
+from pneumoscope.configs import shipped_config
+from pneumoscope.data.dataset import load_dataset
+from pneumoscope.data.labelled import LabelledImages
+from pneumoscope.data.locate import locate
+from pneumoscope.evaluation.metrics import roc_auc
+from pneumoscope.files import write_json
+from pneumoscope.provenance import provenance
+from pneumoscope.reporting.style import CLASS_COLOURS, NEUTRAL, drawing, png_of, save_png
+from pneumoscope.stress import read_radiographs, stress_test
+from pneumoscope.stress.models import open_model
+from pneumoscope.training.allocator import keep_freed_memory
+from pneumoscope.training.callbacks import Callbacks, SilentObserver
+from pneumoscope.training.networks import InitialWeights, build_network
+from pneumoscope.training.precision import resolve_precision
+from pneumoscope.training.predict import class_probabilities
+from pneumoscope.training.run_folder import RunFolder
+from pneumoscope.training.single_run import SingleRun, train_run
+from pneumoscope.types import Split
+
+WHY = "does the stress score rank networks as the test does"
+STUDY = ("cnn_2_classes", "cnn_3_classes", "inception_v3", "stacked_cnn", "stacked_cnn_thawed")
+SMALL = ("plain", "letters", "file", "chest", "chest-strong", "chest-standard", "chest-odd")
+RANDOM = "random"
+# Draws of the bootstrap.
+DRAWS = 2000
+
+
+class Shown(SilentObserver):
+    def epoch_done(self, result, epochs, waited):
+        print(f"  {result.epoch}/{epochs} {result.films_per_second:.0f} images/s, right {result.val_accuracy:.3f}",
+              file=sys.stderr, flush=True)  # fmt: skip
+
+
+def recipes():
+    """Name to configuration of every network that is trained here."""
+    found = {}
+    for name in SMALL:
+        config = shipped_config(f"ablation/{name}")
+        found[name] = replace(config, model=replace(config.model, architecture="nano", input_side=64))
+    nano, plain = shipped_config("nano"), shipped_config("ablation/plain")
+    found["lungs"] = replace(nano, model=replace(nano.model, input_side=64, mirrored=False))
+    once = replace(plain.training, epochs=3, average=0.0)
+    found["naive"] = replace(plain, augmentation=AugmentationConfig(), training=once)
+    found["default"] = shipped_config("default")
+    return {
+        name: replace(config, name=name, split=SplitConfig(), detector=DetectorConfig())
+        for name, config in found.items()
+    }
+
+
+def train_all(folder, seeds, only):
+    """Run folders of the recipes, trained where they are not yet; `default` once."""
+    for seed in range(seeds):
+        for name, config in recipes().items():
+            run = RunFolder(folder / f"{name}-{seed}")
+            if (only and name not in only) or (seed and name == "default") or run.is_finished:
+                continue
+            print(f"{name}, seed {seed}", file=sys.stderr, flush=True)
+            seeded = replace(config, training=replace(config.training, seed=seed))
+            resume = run.path.is_dir()
+            train_run(SingleRun(seeded, locate(None), run.path), Callbacks(training=Shown()), resume)
+
+
+def untrained():
+    """Function of images, as a network of the study with random weights decides."""
+    config = shipped_config("cnn_2_classes")
+    torch.manual_seed(0)
+    network = build_network(config, InitialWeights(None, None))
+
+    def predict(images):
+        data = LabelledImages(images, np.arange(len(images)), np.zeros(len(images), dtype=np.int64))
+        return class_probabilities(network, data, resolve_precision("fp32"))[:, 1]
+
+    return predict
+
+
+def found_by(name, predict, validation, test, folder):
+    """What both validations and the test say of a network."""
+    if (
+        roc_auc(predict(validation.images), validation.positive) < 0.5
+    ):  # which of its two outputs is which, for a random one
+        straight = predict
+        predict = lambda images: 1 - straight(images)  # noqa: E731
+    tested = stress_test(predict, validation, model=name, corrupted=0, folder=folder)
+    probability = predict(test.images)
+    return {
+        "name": name,
+        "usual": tested.measures.plain.auc.value,
+        "stress": tested.measures.within.value,
+        "test": roc_auc(probability, test.positive),
+        "test_accuracy": float(((probability >= 0.5) == test.positive).mean()),
+        "usual_accuracy": tested.measures.plain.accuracy.value,
+        "reads": tested.verdict.reads,
+        "also": list(tested.verdict.also),
+        "reliance": {each: found.difference.value for each, found in tested.measures.reliance.items()},
+    }
+
+
+def correlations(networks):
+    """Rank correlations of either validation with the test, and the difference; 95 % intervals by a bootstrap over recipes."""
+    recipes = sorted({network["recipe"] for network in networks})
+    groups = [[n for n in networks if n["recipe"] == recipe] for recipe in recipes]
+
+    def of(chosen):
+        usual, stress, test = (np.array([n[key] for n in chosen]) for key in ("usual", "stress", "test"))
+        by_usual, by_stress = (spearmanr(each, test).statistic for each in (usual, stress))
+        return by_usual, by_stress, by_stress - by_usual
+
+    rng = np.random.default_rng(0)
+    drawn = [of([n for i in rng.integers(0, len(groups), len(groups)) for n in groups[i]]) for _ in range(DRAWS)]
+    low, high = np.nanpercentile(drawn, (2.5, 97.5), axis=0)
+    values = zip(("usual", "stress", "difference"), of(networks), low, high, strict=True)
+    return {name: {"value": float(v), "low": float(a), "high": float(b)} for name, v, a, b in values}
+
+
+def draw(networks, found):
+    """Every network a dot, the first of each recipe with its name; the usual validation on the left, the stress score on the right."""
+    recipes = sorted(
+        {n["recipe"] for n in networks}, key=lambda r: -max(n["test"] for n in networks if n["recipe"] == r)
+    )
+    letters = dict(zip(recipes, ascii_uppercase, strict=False))
+    panels = (
+        ("usual", "usual validation: AUC on images of other patients"),
+        ("stress", "stress score: AUC within clusters, stored alike"),
+    )
+    with drawing(12, 5.2, False) as figure:
+        *both, key = figure.subplots(1, 3, width_ratios=(1, 1, 0.42))
+        for axes, (name, words) in zip(both, panels, strict=True):
+            for network in networks:
+                kind = CLASS_COLOURS["bacterial" if network["recipe"] in STUDY else "normal"]
+                axes.text(
+                    network[name],
+                    network["test"],
+                    letters[network["recipe"]],
+                    color=kind,
+                    weight="bold",
+                    ha="center",
+                    va="center",
+                )
+            values, tests = ([n[which] for n in networks] for which in (name, "test"))
+            for low, high, limit in (
+                (min(values), max(values), axes.set_xlim),
+                (min(tests), max(tests), axes.set_ylim),
+            ):
+                limit(low - 0.06 * (high - low), high + 0.06 * (high - low))
+            estimate = found[name]
+            axes.set(
+                xlabel=words,
+                title=f"rank correlation {estimate['value']:.2f} ({estimate['low']:.2f} to {estimate['high']:.2f})",
+            )
+            axes.grid(alpha=0.25)
+        both[0].set_ylabel("AUC on the official test images")
+        key.axis("off")
+        for row, (recipe, letter) in enumerate(letters.items()):
+            kind = CLASS_COLOURS["bacterial" if recipe in STUDY else "normal"]
+            key.text(0, 0.97 - 0.06 * row, letter, weight="bold", color=kind, va="top")
+            key.text(0.14, 0.97 - 0.06 * row, recipe, color=NEUTRAL, va="top", fontsize=10)
+    return figure
+
+
+def images_of(split_or_paths, source):
+    """Radiographs of the test split, or those of some paths."""
+    if isinstance(split_or_paths, Split):
+        return read_radiographs(source, split_or_paths)
+    return read_radiographs(source.only(split_or_paths), None)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--study", type=Path, default=Path("runs/study"))
+    parser.add_argument("--runs", type=Path, default=Path("runs/ranking"))
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--only", type=lambda text: text.split(","), default=[])
+    parser.add_argument("--train-only", action="store_true")
+    parser.add_argument("--draw", action="store_true", help="the figure alone, from what is written already")
+    parser.add_argument("--ledger", type=Path, default=Path("results/test-ledger.jsonl"))
+    parser.add_argument("--figure", type=Path, default=Path("docs/figures/ranking.png"))
+    parser.add_argument("--out", type=Path, default=Path("results/robustness/ranking.json"))
+    options = parser.parse_args()
+    record = json.loads(options.out.read_text()) if options.out.exists() else {"networks": []}
+    if options.draw:
+        save_png(
+            png_of(draw([n for n in record["networks"] if n["recipe"] != RANDOM], record["correlations"])),
+            options.figure,
+        )
+        return
+    keep_freed_memory()
+    train_all(options.runs, options.seeds, options.only)
+    if options.train_only:
+        return
+    made = provenance("experiments/ranking.py")
+    source = locate(None).open()
+    dataset = load_dataset(locate(None), Preprocessing(), SplitConfig(), paths.images_directory())
+    held_out = [dataset.index.rows[i].path for i in dataset.positions(Split.VALIDATION)]
+    validation, test = images_of(held_out, source), images_of(Split.TEST, source)
+    before = {network["name"]: network for network in record["networks"]}
+    networks = []
+    for name, recipe, folder in networks_at(options.study, options.runs):
+        if name not in before:
+            with opened(folder) as predict:
+                found = found_by(name, predict, validation, test, options.runs / "predictions" / name)
+            read_at = {"recipe": recipe, "commit": made["commit"], "date": made["date"]}
+            before[name] = found | read_at
+            append_to_ledger(
+                options.ledger,
+                commit=made["commit"],
+                model=name,
+                split_hash=dataset.split.hash,
+                radiographs=len(test),
+                why=WHY,
+                result={"accuracy": round(found["test_accuracy"], 4), "auc": round(found["test"], 4)},
+            )
+            print(before[name], file=sys.stderr, flush=True)
+        networks.append(before[name])
+        compared = [n for n in networks if n["recipe"] != RANDOM]
+        if len(compared) > 3:
+            told = {
+                "validation_images": len(validation),
+                "test_images": len(test),
+                "correlations": correlations(compared),
+            }
+            write_json(options.out, {"why": WHY, **told, "networks": networks} | made)
+    save_png(png_of(draw(compared, correlations(compared))), options.figure)
+
+
+@contextmanager
+def opened(folder):
+    """Function of images of a run, of the random network where there is no folder."""
+    if folder is None:
+        yield untrained()
+        return
+    with open_model(str(folder)) as model:
+        yield model.predict
+
+
+def networks_at(study, runs):
+    """Name, recipe and run folder of every network."""
+    yield RANDOM, RANDOM, None
+    for recipe in STUDY:
+        for folder in sorted((study / "runs" / recipe).glob("seed-*")):
+            yield f"{recipe}, seed {folder.name.removeprefix('seed-')}", recipe, folder
+    for recipe in recipes():
+        for folder in sorted(runs.glob(f"{recipe}-[0-9]")):
+            yield f"{recipe}, seed {folder.name.rpartition('-')[2]}", recipe, folder
+
+
+if __name__ == "__main__":
+    main()
