@@ -49,14 +49,14 @@ def test_a_function_is_tested_and_a_second_run_shows_it_two_images(pneumoscope, 
 
 
 def test_a_model_that_fails_gets_one_line_and_goes_on(pneumoscope, site):
-    import sys
-
-    sys.modules.pop("site_models", None)
+    _forget("site_models")
     code, _, err = stress(pneumoscope, "site_models:fails", "--trust", "--data", site)
     [line] = [line for line in err.splitlines() if line.startswith("error")]
     assert code == 1
     assert "OSError: the licence has run out" in line
-    sys.modules["site_models"].calls.append(0)
+    import site_models
+
+    site_models.calls.append(0)
     code, _, err = stress(pneumoscope, "site_models:fails", "--trust", "--data", site)
     assert code == 0, err
 
@@ -94,3 +94,53 @@ def test_a_bundle_is_tested(pneumoscope, site, phantom_bundle):
     code, out, err = stress(pneumoscope, phantom_bundle, "--data", site, "--workers", "1")
     assert code == 0, err
     assert "AUC" in out
+
+
+def test_several_models_are_compared(pneumoscope, site, tmp_path):
+    words = ("site_models:brightness", "site_models:contrast", "--trust", "--data", site, "--limit", "30")
+    (tmp_path / "site_models.py").write_text(
+        MODEL + "\ndef contrast(images):\n    return 1 - images.std(axis=(1, 2)) / 255\n"
+    )
+    _forget("site_models")
+    code, out, err = stress(pneumoscope, *words)
+    assert code == 0, err
+    assert "has the best stress score" in out
+    assert out.splitlines()[-1] == "stress/comparison.html"
+    record = json.loads((tmp_path / "stress" / "comparison.json").read_text())
+    assert [each["model"] for each in record["models"]] == ["site_models:brightness", "site_models:contrast"]
+    for name in ("brightness", "contrast"):
+        assert (tmp_path / "stress" / f"site_models-{name}" / "stress.html").is_file()
+
+
+def test_a_wrong_second_model_is_known_before_the_first_is_shown_anything(pneumoscope, site):
+    _forget("site_models")
+    code, _, err = stress(pneumoscope, "site_models:brightness", "site_models:absent", "--trust", "--data", site)
+    assert code == 1
+    assert "expected a function absent" in err
+    import site_models
+
+    assert site_models.calls == []
+
+
+def test_one_model_twice_is_refused(pneumoscope, site):
+    code, _, err = stress(pneumoscope, "site_models:brightness", "site_models:brightness", "--trust", "--data", site)
+    assert code == 1
+    assert "name each once" in err
+
+
+def test_the_threshold_is_chosen_on_a_validation(pneumoscope, site, tmp_path):
+    words = ("site_models:brightness", "--trust", "--data", site)
+    code, out, err = stress(pneumoscope, *words, "--validation", site, "--json")
+    assert code == 0, err
+    record = json.loads(out)
+    assert record["threshold"] == record["best_threshold"] != 0.5
+    assert record["threshold_from"].startswith("60 radiographs of ")
+    code, _, err = stress(pneumoscope, *words, "--validation", site, "--threshold", "0.5")
+    assert code == 1
+    assert "leave out --threshold or --validation" in err
+
+
+def _forget(module):
+    import sys
+
+    sys.modules.pop(module, None)

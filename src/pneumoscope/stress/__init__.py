@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pneumoscope.progress import Progress, ignored
 from pneumoscope.stress.battery import CORRUPTED, battery
+from pneumoscope.stress.comparison import compare, write_comparison
 from pneumoscope.stress.measuring import measure
 from pneumoscope.stress.models import USUAL_THRESHOLD
 from pneumoscope.stress.radiographs import Radiographs, read_radiographs
@@ -16,7 +17,15 @@ from pneumoscope.stress.report import StressTest, write_report
 from pneumoscope.stress.running import HOURS, Predict, run_battery
 from pneumoscope.stress.verdict import verdict_on
 
-__all__ = ["Radiographs", "StressTest", "read_radiographs", "stress_test", "write_report"]
+__all__ = [
+    "Radiographs",
+    "StressTest",
+    "compare",
+    "read_radiographs",
+    "stress_test",
+    "write_comparison",
+    "write_report",
+]
 
 
 def stress_test(
@@ -26,6 +35,7 @@ def stress_test(
     model: str = "model",
     identity: str = "",
     threshold: float = USUAL_THRESHOLD,
+    threshold_from: str = "",
     corrupted: int = CORRUPTED,
     folder: Path | None = None,
     hours: float = HOURS,
@@ -39,6 +49,7 @@ def stress_test(
         model: Name of the model for the report.
         identity: Hash or name that tells this model from others, for what is stored in `folder`; `model` where empty.
         threshold: Probability from which on the model calls a radiograph positive.
+        threshold_from: Radiographs on which it was chosen, in words; empty where it was not chosen on any.
         corrupted: Number of radiographs for each corruption and strength; 0 for none.
         folder: Folder of the predictions, from which an interrupted test goes on; None for none.
         hours: Time that the model may take for all images that are still to be shown.
@@ -52,4 +63,6 @@ def stress_test(
     trials = battery(corrupted)
     predictions = run_battery(predict, radiographs, trials, folder, identity or model, hours, progress)
     measures = measure(radiographs, trials, predictions, threshold)
-    return StressTest(model, radiographs, trials, predictions, threshold, measures, verdict_on(measures))
+    return StressTest(
+        model, radiographs, trials, predictions, threshold, measures, verdict_on(measures), threshold_from
+    )

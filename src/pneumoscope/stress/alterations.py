@@ -93,6 +93,8 @@ def stored_alike(radiographs: Radiographs, position: int, rng: np.random.Generat
     return storage(Radiograph(geometry(own, donor), donor.frame), donor)
 
 
+# Alteration after which validation agrees best with test images of another origin.
+STORED_ALIKE = "stored alike"
 ALTERATIONS: dict[str, Alteration] = {
     "lungs only": lungs_only,
     "lungs hidden": lungs_hidden,
@@ -102,5 +104,5 @@ ALTERATIONS: dict[str, Alteration] = {
     "blocks shuffled": blocks_shuffled,
     "one exposure": one_exposure,
     "one frame": one_frame,
-    "stored alike": stored_alike,
+    STORED_ALIKE: stored_alike,
 }

@@ -155,3 +155,36 @@ def draw_changed_decisions(radiographs: Radiographs, changed: Sequence[ChangedDe
 def _estimate(axes: Axes, found: Estimate, row: float, colour: str, label: str) -> None:
     axes.plot([100 * found.low, 100 * found.high], [row, row], color=colour, linewidth=2, zorder=2)
     axes.plot([100 * found.value], [row], "o", color=colour, markersize=7, zorder=3, label=label or None)
+
+
+def draw_models(models: Sequence[tuple[str, StressMeasures]], words: dict[str, str], synthetic: bool) -> Figure:
+    """Draw several models, the first on top: AUC unaltered and stress score, and what each property costs.
+
+    Args:
+        models: Name of each model and its measures.
+        words: Properties in words.
+        synthetic: Whether the radiographs are phantoms.
+    """
+    rows, names = range(len(models)), list(words)
+    with drawing(11.0, 2.2 + 0.42 * len(models), synthetic) as figure:
+        scores, costs = figure.subplots(1, 2, width_ratios=(1, 0.9), sharey=True)
+        for row, (_, measures) in enumerate(models):
+            plain, within = measures.plain.auc, measures.within
+            scores.plot([plain.value, within.value], [row, row], color="#cccccc", linewidth=5, zorder=1)
+            for found, colour, label in ((plain, _SAME, "unaltered"), (within, _OTHER, "stress score")):
+                scores.plot([found.low, found.high], [row, row], color=colour, linewidth=2, zorder=2)
+                scores.plot([found.value], [row], "o", color=colour, markersize=7, zorder=3, label="" if row else label)
+        scores.set_yticks(rows, [textwrap.shorten(name, 32, placeholder="...") for name, _ in models])
+        scores.set(xlabel="AUC (95 % interval over patients)", ylim=(len(models) - 0.4, -0.6))
+        scores.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize=9)
+        values = [[100 * measures.reliance[name].difference.value for name in names] for _, measures in models]
+        costs.imshow(values, cmap="Oranges", vmin=0, vmax=100, aspect="auto")
+        for row, line in enumerate(values):
+            for column, value in enumerate(line):
+                colour = "white" if value > 60 else "#222222"
+                costs.text(column, row, f"{value:.0f}", ha="center", va="center", color=colour, fontsize=9)
+        costs.set_xticks(range(len(names)), [textwrap.fill(words[name], 14) for name in names], fontsize=8)
+        costs.set_title("points that the other class's ... costs", fontsize=10, fontweight="normal")
+        costs.spines[:].set_visible(False)
+        costs.tick_params(length=0)
+    return figure

@@ -19,6 +19,7 @@ from pneumoscope.evaluation.metrics import (
     weighted_roc_auc,
 )
 from pneumoscope.evaluation.thresholds import best_operating_point
+from pneumoscope.stress.alterations import STORED_ALIKE
 from pneumoscope.stress.battery import UNALTERED, Trial, at_strength, other_class, same_class
 from pneumoscope.stress.corruptions import CORRUPTIONS, STRENGTHS
 from pneumoscope.stress.radiographs import Radiographs
@@ -115,9 +116,7 @@ def measure(
         predictions: Name of each to its (n,) probabilities.
         threshold: Probability from which on the model calls a radiograph positive.
     """
-    draws = np.vstack(
-        [np.ones(len(radiographs)), patient_weights(radiographs.patients, np.random.default_rng(0), RESAMPLES)]
-    )
+    draws = draws_of(radiographs)
     plain = predictions[UNALTERED]
     measured = {}
     # Trials of the same images, one after the other, are compared with the same figures of the unaltered ones.
@@ -128,12 +127,7 @@ def measure(
         plain_auc = weighted_roc_auc(plain[own], positive, drawn)
         for trial in together:
             measured[trial.name] = _trial(predictions[trial.name], plain[own], plain_auc, positive, drawn, threshold)
-    alike = predictions["stored alike"]
-    within = (
-        weighted_roc_auc(alike, radiographs.positive, draws)
-        if radiographs.clusters is None
-        else weighted_auc_within(alike, radiographs.positive, radiographs.clusters, draws)
-    )
+    within = stress_scores(radiographs, predictions, draws)
     error = expected_calibration_error(plain, radiographs.positive, draws)
     best = best_operating_point(plain, radiographs.positive).threshold
     balanced = best_operating_point(plain, radiographs.positive, "balanced_accuracy").threshold
@@ -147,6 +141,20 @@ def measure(
         best,
         float(((plain >= best) == radiographs.positive).mean()),
     )
+
+
+def draws_of(radiographs: Radiographs) -> Floats:
+    """(1 + resamples, n) weights of the images: all alike, then of a bootstrap over patients, the same at every call."""
+    resampled = patient_weights(radiographs.patients, np.random.default_rng(0), RESAMPLES)
+    return np.vstack([np.ones(len(radiographs)), resampled])
+
+
+def stress_scores(radiographs: Radiographs, predictions: Predictions, draws: Floats) -> Floats:
+    """(draws,) AUC within acquisition clusters, the negatives with geometry and storage of positives; over all where clusters are unknown."""
+    alike = predictions[STORED_ALIKE]
+    if radiographs.clusters is None:
+        return weighted_roc_auc(alike, radiographs.positive, draws)
+    return weighted_auc_within(alike, radiographs.positive, radiographs.clusters, draws)
 
 
 def _trial(

@@ -16,7 +16,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -53,6 +53,7 @@ class StressedModel:
         predict: Function of (n, side, side) uint8 images to (n,) probabilities of the positive class.
         threshold: Probability from which on the model calls an image positive.
         count_seen: Function of SHA-256 of files to the number of those that the model is known to be trained on.
+        recipe: Hash of what trainings of other seeds share; empty where it is no run.
     """
 
     name: str
@@ -60,6 +61,7 @@ class StressedModel:
     predict: Predict
     threshold: float = USUAL_THRESHOLD
     count_seen: Callable[[Sequence[str]], int] = lambda sha256: 0
+    recipe: str = ""
 
     def check_unseen(self, sha256: Sequence[str]) -> None:
         """Check that the model was not trained on the images, as far as it says what it was trained on.
@@ -253,6 +255,7 @@ def _run(folder: Path) -> StressedModel:
         sha256_of_file(run.weights),
         predict,
         count_seen=lambda sha256: len(seen.intersection(sha256)),
+        recipe=replace(config, training=replace(config.training, seed=0)).hash,
     )
 
 

@@ -44,6 +44,7 @@ class StressTest:
         threshold: Probability from which on the model calls a radiograph positive.
         measures: Figures.
         verdict: Verdict.
+        threshold_from: Radiographs on which the threshold was chosen, in words; empty where it is the model's or the user's own.
     """
 
     model: str
@@ -53,6 +54,7 @@ class StressTest:
     threshold: float
     measures: StressMeasures
     verdict: Verdict
+    threshold_from: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for `stress.json`."""
@@ -60,6 +62,7 @@ class StressTest:
         return {
             "model": self.model,
             "threshold": self.threshold,
+            "threshold_from": self.threshold_from,
             "radiographs": {
                 "negative": int((~radiographs.positive).sum()),
                 "positive": int(radiographs.positive.sum()),
@@ -147,7 +150,7 @@ def _sections(test: StressTest, facts: dict[str, Any], synthetic: bool) -> list[
             "Radiographs, and how to cite",
             text=[
                 f"{positive:,} positive and {negative:,} negative radiographs of {len(set(radiographs.patients)):,} patients; threshold "
-                f"{test.threshold:.3f}; best threshold on these radiographs {measures.best_threshold:.3f} ({100 * measures.best_accuracy:.1f} % "
+                f"{test.threshold:.3f}{_origin(test)}; best threshold on these radiographs {measures.best_threshold:.3f} ({100 * measures.best_accuracy:.1f} % "
                 f"right); expected calibration error {measures.calibration_error.as_number()}.",
                 CITATION.format(version=facts.get("packages", {}).get("pneumoscope", "")),
                 ", ".join(f"{key} {value}" for key, value in facts.items() if isinstance(value, str)),
@@ -155,6 +158,10 @@ def _sections(test: StressTest, facts: dict[str, Any], synthetic: bool) -> list[
         )
     )
     return sections
+
+
+def _origin(test: StressTest) -> str:
+    return f", the best on {test.threshold_from}" if test.threshold_from else ""
 
 
 def _is_corruption(trial: Trial, measures: StressMeasures) -> bool:

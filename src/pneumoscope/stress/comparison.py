@@ -1,0 +1,229 @@
+"""Comparison of models that were shown the same radiographs: stress scores, paired; corruption errors beside those of the first.
+
+The mean corruption error is that of ImageNet-C and MedMNIST-C (Hendrycks and Dietterich 2019, arXiv 1903.12261; Di Salvo et al.
+2024, arXiv 2406.17536): errors summed over the strengths of a corruption, divided by those of a reference network, mean over the
+corruptions. The first model is the reference.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pneumoscope.errors import InputError
+from pneumoscope.evaluation.intervals import Estimate, interval_of
+from pneumoscope.files import as_json, write_text
+from pneumoscope.reporting.markdown import markdown_table
+from pneumoscope.reporting.page import Section, write_page
+from pneumoscope.reporting.style import png_of
+from pneumoscope.stress.figures import draw_models
+from pneumoscope.stress.measuring import draws_of, stress_scores
+from pneumoscope.stress.report import StressTest
+from pneumoscope.stress.verdict import CHANCE, NAMES, NOTHING
+
+_HEADER = [
+    *("model", "stress score", "less the first", "AUC unaltered", "right", "at the best threshold"),
+    *("reads", "mean corruption error"),
+]
+
+
+@dataclass(frozen=True)
+class ComparedModel:
+    """Model beside others.
+
+    Attributes:
+        test: Its stress test.
+        recipe: What it shares with trainings of other seeds; a recipe of its own where it is no run.
+        difference: Its stress score less that of the first model, the patients of either drawn alike.
+        corruption_error: Mean corruption error, 1 for the first model; NaN where no corruptions were run, or the first makes no error.
+    """
+
+    test: StressTest
+    recipe: str
+    difference: Estimate
+    corruption_error: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for `comparison.json`."""
+        measures = self.test.measures
+        return {
+            "model": self.test.model,
+            "stress_score": asdict(measures.within),
+            "less_the_first": asdict(self.difference),
+            "auc": asdict(measures.plain.auc),
+            "accuracy": asdict(measures.plain.accuracy),
+            "threshold": self.test.threshold,
+            "best_accuracy": measures.best_accuracy,
+            "best_threshold": measures.best_threshold,
+            "reads": self.test.verdict.reads,
+            "also": list(self.test.verdict.also),
+            "reliance": {name: each.difference.value for name, each in measures.reliance.items()},
+            "mean_corruption_error": self.corruption_error,
+        }
+
+
+@dataclass(frozen=True)
+class SeedSpread:
+    """Figures of trainings that differ in their seed alone.
+
+    Attributes:
+        recipe: Name of the configuration.
+        seeds: Number of trainings.
+        stress_score: Least, mean and largest stress score.
+        auc: Least, mean and largest AUC on the unaltered radiographs.
+        accuracy: Least, mean and largest fraction of right decisions.
+    """
+
+    recipe: str
+    seeds: int
+    stress_score: tuple[float, float, float]
+    auc: tuple[float, float, float]
+    accuracy: tuple[float, float, float]
+
+
+def compare(tests: Sequence[StressTest], recipes: Sequence[str]) -> list[ComparedModel]:
+    """Models beside each other, in the given order.
+
+    Args:
+        tests: Stress tests on the same radiographs.
+        recipes: Recipe of each model; equal for trainings that differ in their seed alone.
+
+    Raises:
+        InputError: Tests on other radiographs.
+    """
+    first, draws = tests[0], draws_of(tests[0].radiographs)
+    if any(test.radiographs.sha256 != first.radiographs.sha256 for test in tests):
+        raise InputError("expected tests on the same radiographs, found others: test all models in one command")
+    reference = stress_scores(first.radiographs, first.predictions, draws)
+    compared = []
+    for test, recipe in zip(tests, recipes, strict=True):
+        difference = stress_scores(test.radiographs, test.predictions, draws) - reference
+        error = mean_corruption_error(test.measures.corruption_error, first.measures.corruption_error)
+        compared.append(ComparedModel(test, recipe, interval_of(float(difference[0]), difference[1:]), error))
+    return compared
+
+
+def mean_corruption_error(error: dict[str, float], reference: dict[str, float]) -> float:
+    """Mean over corruptions of a model's error divided by that of a reference; NaN where there are none, or the reference makes no error."""
+    ratios = [error[name] / reference[name] if reference[name] else np.nan for name in error]
+    return float(np.mean(ratios)) if ratios else float("nan")
+
+
+def seed_spreads(compared: Sequence[ComparedModel]) -> list[SeedSpread]:
+    """Spread over the seeds of every recipe that was trained several times."""
+    found = []
+    for recipe in dict.fromkeys(each.recipe for each in compared):
+        own = [each.test for each in compared if each.recipe == recipe]
+        if len(own) > 1:
+            columns = zip(
+                *((t.measures.within.value, t.measures.plain.auc.value, t.measures.plain.accuracy.value) for t in own),
+                strict=True,
+            )
+            found.append(SeedSpread(own[0].model, len(own), *((min(c), float(np.mean(c)), max(c)) for c in columns)))
+    return found
+
+
+def write_comparison(
+    compared: Sequence[ComparedModel], folder: Path, facts: dict[str, Any], synthetic: bool = False
+) -> dict[str, Any]:
+    """Write comparison.json, comparison.md and comparison.html into a folder, each atomically.
+
+    Args:
+        compared: Models.
+        folder: Folder, which is made.
+        facts: Provenance: version, commit, date, machine.
+        synthetic: Whether the radiographs are phantoms.
+
+    Returns:
+        What comparison.json holds.
+    """
+    spreads, radiographs = seed_spreads(compared), compared[0].test.radiographs
+    record = {
+        "radiographs": len(radiographs),
+        "radiographs_sha256": radiographs.sha256,
+        "within_clusters": compared[0].test.measures.clustered,
+        "models": [each.to_dict() for each in compared],
+        "seeds": [asdict(each) for each in spreads],
+        "synthetic": synthetic,
+        "provenance": facts,
+    }
+    sections = _sections(compared, spreads, synthetic)
+    title = f"Stress test of {len(compared)} models"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "comparison.json", as_json(record))
+    write_text(folder / "comparison.md", _markdown(title, sections))
+    write_page(folder / "comparison.html", title, order_in_words(compared), sections, synthetic)
+    return record
+
+
+def order_in_words(compared: Sequence[ComparedModel]) -> str:
+    """Which model has the best stress score, and whether unaltered radiographs would have chosen it."""
+    by_score, by_auc = (
+        max(compared, key=key).test
+        for key in (lambda e: e.test.measures.within.value, lambda e: e.test.measures.plain.auc.value)
+    )
+    score = f"{by_score.model} has the best stress score, {by_score.measures.within.as_number()}"
+    if by_score is by_auc:
+        return f"{score}, and the best AUC on unaltered radiographs, {by_auc.measures.plain.auc.as_number()}."
+    return (
+        f"{score}; by the AUC on unaltered radiographs {by_auc.model} would have been chosen, {by_auc.measures.plain.auc.as_number()}, "
+        f"whose stress score is {by_auc.measures.within.as_number()}."
+    )
+
+
+def _sections(compared: Sequence[ComparedModel], spreads: Sequence[SeedSpread], synthetic: bool) -> list[Section]:
+    best_first = sorted(compared, key=lambda each: -each.test.measures.within.value)
+    sections = [
+        Section(
+            "Models, the best stress score first",
+            text=[
+                "The stress score is the AUC within acquisition clusters, with negatives that have the geometry and storage of positives. "
+                f"Differences are from {compared[0].test.model}, to whose errors the corruption errors are relative as well (100 %)."
+            ],
+            header=_HEADER,
+            rows=[_row(each) for each in best_first],
+            picture=png_of(
+                draw_models([(each.test.model, each.test.measures) for each in best_first], NAMES, synthetic)
+            ),
+            caption="AUC on unaltered radiographs and stress score, with 95 % intervals over patients; beside them what each property of a "
+            "radiograph of the other class costs in right decisions.",
+        )
+    ]
+    if spreads:
+        rows = [[s.recipe, str(s.seeds), *map(_spread, (s.stress_score, s.auc, s.accuracy))] for s in spreads]
+        header = ["configuration", "seeds", "stress score", "AUC unaltered", "right"]
+        text = [
+            "Least, mean and largest of trainings that differ in their seed alone: a smaller difference between two models may be chance."
+        ]
+        sections.append(Section("What the seed makes", text=text, header=header, rows=rows))
+    return sections
+
+
+def _row(each: ComparedModel) -> list[str]:
+    measures, verdict = each.test.measures, each.test.verdict
+    error = "" if np.isnan(each.corruption_error) else f"{100 * each.corruption_error:.0f} %"
+    read = {CHANCE: "nothing", NOTHING: "not found"}.get(verdict.reads, verdict.reads)
+    return [
+        each.test.model,
+        measures.within.as_number(),
+        each.difference.as_number(),
+        measures.plain.auc.as_number(),
+        str(measures.plain.accuracy),
+        f"{100 * measures.best_accuracy:.1f} %",
+        ", ".join([read, *verdict.also]),
+        error,
+    ]
+
+
+def _spread(found: tuple[float, float, float]) -> str:
+    least, mean, largest = found
+    return f"{mean:.3f} ({least:.3f} to {largest:.3f})"
+
+
+def _markdown(title: str, sections: Sequence[Section]) -> str:
+    parts = [f"# {title}"]
+    for section in sections:
+        parts.append("\n\n".join([f"## {section.title}", *section.text, markdown_table(section.header, section.rows)]))
+    return "\n\n".join(parts) + "\n"
