@@ -9,94 +9,52 @@ images are looked at once the guard is made; that look has its line in the ledge
 """
 
 import argparse
-import io
 import zlib
 from multiprocessing import Pool
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageEnhance, ImageOps
-from scipy.ndimage import gaussian_filter
+from PIL import Image
 from split_films import DETECTORS, films_of, start
 
 from pneumoscope.bundle import SHIPPED
-from pneumoscope.data.export_variants import equalise_adaptively
 from pneumoscope.evaluation.intervals import wilson_interval
 from pneumoscope.files import write_json
 from pneumoscope.provenance import provenance
+from pneumoscope.stress.corruptions import CORRUPTIONS, MEDMNIST_C
 from pneumoscope.types import Decision, Split
 
 
-def pixelate(image, rng, fraction):
-    height, width = image.shape
-    small = Image.fromarray(image).resize((int(width * fraction), int(height * fraction)), Image.Resampling.BOX)
-    return np.asarray(small.resize((width, height), Image.Resampling.BOX))
-
-
-def compress(image, rng, quality):
-    with io.BytesIO() as buffer:
-        Image.fromarray(image).save(buffer, "JPEG", quality=quality)
-        return np.asarray(Image.open(buffer))
-
-
-def impulses(image, rng, fraction):
-    draw = rng.random(image.shape)
-    return np.where(draw < fraction / 2, 0, np.where(draw > 1 - fraction / 2, 255, image)).astype(np.uint8)
-
-
-def blur(image, rng, kernel):
-    sigma = 0.3 * ((kernel - 1) / 2 - 1) + 0.8  # as torchvision derives it from the kernel
-    return levels(gaussian_filter(image / 255, sigma, radius=(kernel - 1) // 2))
-
-
-def enhanced(kind):
-    return lambda image, rng, factor: np.asarray(kind(Image.fromarray(image)).enhance(factor))
-
-
-def centre(image, rng, fraction):
+def centre(image, fraction, rng):
     top, left = (int(side * fraction / 2) for side in image.shape)
     return image[top : image.shape[0] - top, left : image.shape[1] - left].copy()
 
 
-def corner(image, rng, fraction):
+def corner(image, fraction, rng):
     cut = [int(side * fraction) for side in image.shape]
     rows, columns = (slice(c, None) if rng.random() < 0.5 else slice(None, -c) for c in cut)
     return image[rows, columns].copy()
 
 
-def levels(image):
-    return (np.clip(image, 0, 1) * 255).astype(np.uint8)
+def shifted(image, levels, rng):
+    return np.clip(image.astype(int) + levels, 0, 255).astype(np.uint8)
 
 
-CONTRAST, BRIGHTNESS = enhanced(ImageEnhance.Contrast), enhanced(ImageEnhance.Brightness)
 # Name to function and strengths, the mildest first.
-MEDMNIST_C = {
-    "pixelate": (pixelate, (0.8, 0.7, 0.6, 0.5, 0.4)),
-    "JPEG": (compress, (50, 30, 15, 10, 7)),
-    "Gaussian noise": (lambda i, r, s: levels(i / 255 + r.normal(0, s, i.shape)), (0.04, 0.05, 0.06, 0.07, 0.08)),
-    "speckle noise": (lambda i, r, s: levels(i / 255 * (1 + r.normal(0, s, i.shape))), (0.05, 0.07, 0.1, 0.15, 0.2)),
-    "impulse noise": (impulses, (0.005, 0.01, 0.013, 0.017, 0.02)),
-    "shot noise": (lambda i, r, s: levels(r.poisson(i / 255 * s) / s), (300, 200, 150, 100, 80)),
-    "Gaussian blur": (blur, (3, 5, 7, 9, 11, 13)),
-    "brightness up": (BRIGHTNESS, (1.1, 1.2, 1.3, 1.4, 1.5)),
-    "brightness down": (BRIGHTNESS, (0.9, 0.8, 0.7, 0.6, 0.5)),
-    "contrast up": (CONTRAST, (1.1, 1.2, 1.3, 1.4, 1.6)),
-    "contrast down": (CONTRAST, (0.9, 0.8, 0.7, 0.6, 0.4)),
-    "gamma up": (lambda i, r, s: levels((i / 255) ** s), (1.1, 1.2, 1.3, 1.4, 1.6)),
-    "gamma down": (lambda i, r, s: levels((i / 255) ** s), (0.9, 0.8, 0.7, 0.6, 0.4)),
-}
+CONTRAST = CORRUPTIONS["contrast up"][0]
 OTHERS = {
-    "as they are": (lambda i, r, s: i, (0,)),
-    "CLAHE": (lambda i, r, s: equalise_adaptively(i, s), (1, 2, 3, 4, 6)),
-    "histogram equalised": (lambda i, r, s: np.asarray(ImageOps.equalize(Image.fromarray(i))), (1,)),
+    "as they are": (lambda image, nothing, rng: image, (0,)),
+    "CLAHE": CORRUPTIONS["CLAHE"],
+    "histogram equalised": (CORRUPTIONS["histogram equalisation"][0], (1,)),
     "contrast far up": (CONTRAST, (2, 2.6, 3.2)),
     "contrast far down": (CONTRAST, (0.3, 0.2)),
-    "grey levels shifted down": (lambda i, r, s: np.clip(i.astype(int) - s, 0, 255).astype(np.uint8), (20, 40, 80)),
-    "grey levels shifted up": (lambda i, r, s: np.clip(i.astype(int) + s, 0, 255).astype(np.uint8), (20, 40, 80)),
+    "grey levels shifted down": (lambda image, levels, rng: shifted(image, -levels, rng), (20, 40, 80)),
+    "grey levels shifted up": (shifted, (20, 40, 80)),
     "centre cropped": (centre, (0.05, 0.1, 0.2, 0.3)),
     "corner cropped": (corner, (0.05, 0.1, 0.2, 0.3)),
-    "rotated": (lambda i, r, s: np.asarray(Image.fromarray(i).rotate(r.choice([-s, s]), 2)), (3, 6, 10, 15)),
+    "rotated": (CORRUPTIONS["rotation"][0], (3, 6, 10, 15)),
 }
+SHOWN = {name: CORRUPTIONS[name] for name in MEDMNIST_C} | OTHERS
 
 # Digits of a fraction in the record: finer than one image.
 DIGITS = 4
@@ -105,9 +63,9 @@ DIGITS = 4
 def decisions(job):
     """Decision of each detector for an image, and whether it is validated."""
     image, corruption, strength, number = job
-    change = (MEDMNIST_C | OTHERS)[corruption][0]
+    change = SHOWN[corruption][0]
     rng = np.random.default_rng([zlib.crc32(f"{corruption} {strength}".encode()), number])
-    altered = np.ascontiguousarray(change(image, rng, strength))
+    altered = np.ascontiguousarray(change(image, strength, rng))
     found = {name: detector.predict(altered) for name, detector in DETECTORS.items()}
     return {name: (p.decision.value, p.validated) for name, p in found.items()}
 
@@ -135,7 +93,7 @@ def main():
     films = films_of(options.split, names, options.why, options.images)
     record = {name: {} for name in names}
     with Pool(2, start, [names]) as pool:
-        for corruption, (_, strengths) in (MEDMNIST_C | OTHERS).items():
+        for corruption, (_, strengths) in SHOWN.items():
             for strength in strengths:
                 jobs = [(image, corruption, strength, number) for number, image in enumerate(films.images)]
                 found = pool.map(decisions, jobs, chunksize=8)

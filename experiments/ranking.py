@@ -33,8 +33,12 @@ from pneumoscope.evaluation.metrics import roc_auc
 from pneumoscope.files import write_json
 from pneumoscope.provenance import provenance
 from pneumoscope.reporting.style import CLASS_COLOURS, NEUTRAL, drawing, png_of, save_png
-from pneumoscope.stress import read_radiographs, stress_test
-from pneumoscope.stress.models import open_model
+from pneumoscope.stress import read_radiographs
+from pneumoscope.stress.battery import battery
+from pneumoscope.stress.measuring import measure
+from pneumoscope.stress.models import USUAL_THRESHOLD, open_model
+from pneumoscope.stress.running import run_battery
+from pneumoscope.stress.verdict import verdict_on
 from pneumoscope.training.allocator import keep_freed_memory
 from pneumoscope.training.callbacks import Callbacks, SilentObserver
 from pneumoscope.training.networks import InitialWeights, build_network
@@ -101,26 +105,44 @@ def untrained():
     return predict
 
 
-def found_by(name, predict, validation, test, folder):
+def found_by(name, predict, validation, test, trials, folder):
     """What both validations and the test say of a network."""
     if (
         roc_auc(predict(validation.images), validation.positive) < 0.5
     ):  # which of its two outputs is which, for a random one
         straight = predict
         predict = lambda images: 1 - straight(images)  # noqa: E731
-    tested = stress_test(predict, validation, model=name, corrupted=0, folder=folder)
+    predictions = run_battery(predict, validation, trials, folder, name)
+    measures = measure(validation, trials, predictions, USUAL_THRESHOLD)
+    verdict = verdict_on(measures)
     probability = predict(test.images)
     return {
         "name": name,
-        "usual": tested.measures.plain.auc.value,
-        "stress": tested.measures.within.value,
+        "usual": measures.plain.auc.value,
+        "stress": measures.within.value,
         "test": roc_auc(probability, test.positive),
         "test_accuracy": float(((probability >= 0.5) == test.positive).mean()),
-        "usual_accuracy": tested.measures.plain.accuracy.value,
-        "reads": tested.verdict.reads,
-        "also": list(tested.verdict.also),
-        "reliance": {each: found.difference.value for each, found in tested.measures.reliance.items()},
+        "usual_accuracy": measures.plain.accuracy.value,
+        "reads": verdict.reads,
+        "also": list(verdict.also),
+        "reliance": {each: found.difference.value for each, found in measures.reliance.items()},
     }
+
+
+def made_once(trials):
+    """Trials whose images are kept, since every network is shown the same."""
+
+    def keeping(trial):
+        kept = {}
+
+        def alter(radiographs, position, rng):
+            if position not in kept:
+                kept[position] = trial.alter(radiographs, position, rng)
+            return kept[position]
+
+        return replace(trial, alter=alter)
+
+    return tuple(map(keeping, trials))
 
 
 def correlations(networks):
@@ -220,12 +242,13 @@ def main():
     dataset = load_dataset(locate(None), Preprocessing(), SplitConfig(), paths.images_directory())
     held_out = [dataset.index.rows[i].path for i in dataset.positions(Split.VALIDATION)]
     validation, test = images_of(held_out, source), images_of(Split.TEST, source)
+    trials = made_once(battery(corrupted=0))
     before = {network["name"]: network for network in record["networks"]}
     networks = []
     for name, recipe, folder in networks_at(options.study, options.runs):
         if name not in before:
             with opened(folder) as predict:
-                found = found_by(name, predict, validation, test, options.runs / "predictions" / name)
+                found = found_by(name, predict, validation, test, trials, options.runs / "predictions" / name)
             read_at = {"recipe": recipe, "commit": made["commit"], "date": made["date"]}
             before[name] = found | read_at
             append_to_ledger(

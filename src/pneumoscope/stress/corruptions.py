@@ -176,3 +176,5 @@ CORRUPTIONS: dict[str, tuple[Corruption, tuple[float, ...]]] = {
     "black borders": (_black_borders, (0.03, 0.06, 0.1, 0.15, 0.2)),
     "inversion": (_invert, (0.1, 0.2, 0.3, 0.4, 1.0)),
 }
+# Names of those that MedMNIST-C gives for chest radiographs.
+MEDMNIST_C = tuple(CORRUPTIONS)[:13]
