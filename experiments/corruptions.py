@@ -14,7 +14,6 @@ from multiprocessing import Pool
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from split_films import DETECTORS, films_of, start
 
 from pneumoscope.bundle import SHIPPED
