@@ -61,7 +61,8 @@ def read_stated(path: Path) -> list[Statement]:
         ConfigError: No such file, no TOML, an unknown key or a value of another form.
     """
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        # Editors on Windows put a mark before the text.
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(
             f"expected a TOML file of facts at {path}, found: {error.strerror}: check the path, or write one with --template"

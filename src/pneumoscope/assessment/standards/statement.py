@@ -9,7 +9,7 @@ class Statement:
 
     Attributes:
         fact: Name of the fact.
-        text: What is so, one paragraph; the reason where the fact does not apply.
+        text: Statement, one paragraph; the reason where the fact does not apply.
         source: Source, such as `bundle: training.config`.
         applies: Whether the fact applies.
     """
