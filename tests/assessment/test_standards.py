@@ -282,3 +282,12 @@ def test_phantoms_are_said_to_be():
     filled = fill_standard(load_standard("model-card"), facts)
     assert "ynthetic" in filled_as_markdown(filled)
     assert "ynthetic" in filled_as_dict(filled)["notice"]
+
+
+def test_a_site_reads_the_names_of_its_own_classes():
+    bundle = find_bundle("nano")
+    own = replace(bundle, manifest=replace(bundle.manifest, classes=("clear", "effusion")))
+    texts = {each.fact: each.text for each in bundle_statements(own)}
+    assert texts["output"].startswith("Probabilities of clear, effusion, for a prevalence of effusion of 50 %")
+    assert "balanced: effusion from a probability of" in texts["operating_points"]
+    assert not [fact for fact, text in texts.items() if "pneumonia from" in text]
