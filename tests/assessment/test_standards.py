@@ -171,7 +171,7 @@ def test_names_of_files_stay_out_of_the_tables():
 
 def test_a_report_of_another_bundle_is_refused():
     with pytest.raises(
-        DataError, match=r"expected evaluations of the bundle default 1 .* found nano/report.json of nano 1"
+        DataError, match=r"expected evaluations of the bundle default .* found nano/report.json of nano"
     ):
         collect_facts(find_bundle("default"), [read_evaluation(REPORT)])
 

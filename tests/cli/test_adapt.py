@@ -83,10 +83,11 @@ def test_a_site_gets_a_bundle_of_its_own_with_a_report(pneumoscope, table, rows,
     tables = json.loads(out)["standards"]
     assert {each["bundle"]["parent"] for each in tables} == {parent.sha256}
     texts = {s["fact"]: s["text"] for each in tables for item in each["items"] for s in item["statements"]}
-    assert texts["updating"].startswith(f"Adapted from nano 1 (SHA-256 {parent.sha256}) by: ")
+    known_as = f"{parent.manifest.name} {parent.manifest.version}"
+    assert texts["updating"].startswith(f"Adapted from {known_as} (SHA-256 {parent.sha256}) by: ")
     assert texts["training_size"] == f"{record['films']} images of {record['patients']} patients."
     assert "site.csv" in texts["training_data"]
-    assert texts["initialisation"] == "The weights of the parent, nano 1."
+    assert texts["initialisation"] == f"The weights of the parent, {known_as}."
     assert f"AUC {record['auc']:.3f} (" in texts["internal_testing"]
     assert "stress validation" not in texts["internal_testing"]
     # The same command gives the same bytes.
