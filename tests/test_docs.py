@@ -231,3 +231,12 @@ def test_a_hospital_gets_its_own_detector_as_the_page_says(phantoms, tmp_path):
     run_as_printed("docs/how-to/hospital.md", tmp_path)
     made = ["after/report.html", "before/report.html", "decisions.csv", "ours.html", "ours.zip", "page.html"]
     assert all((tmp_path / each).is_file() for each in made)
+
+
+@pytest.mark.integration
+def test_a_department_reports_an_evaluation_as_the_page_says(phantoms, tmp_path):
+    shutil.copytree(phantoms / "train", tmp_path / "our-films")
+    said = run_as_printed("docs/how-to/report-standards.md", tmp_path)
+    assert "CLAIM 2024      44 items: " in said
+    assert "to fill: the data protection officer: " in said
+    assert (tmp_path / "reporting-standards" / "stard-ai.html").is_file()

@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 from quoting.formatting import interval, mean, percent, percent_interval, percent_mean, table
 from quoting.package import SHIPPED, ece_under_perfect_calibration, interval_of, load_bundle, metric_differences
-from quoting.published import beside_published_work, over_seeds, pneumonia_mnist
+from quoting.published import beside_medmnist_c, beside_published_work, over_seeds, pneumonia_mnist
 from quoting.results import RESULTS, ROOT, Blocks, Record, detector_reports, provenance, read, read_predictions
 
 _MEASURES = {
@@ -168,5 +168,6 @@ BLOCKS: Blocks = {
     "detector-answered": selective_accuracy,
     "detector-beside": beside_published_work,
     "medmnist": pneumonia_mnist,
+    "medmnist-c": beside_medmnist_c,
     "detector-seeds": over_seeds,
 }

@@ -4,6 +4,16 @@ from pathlib import Path
 
 import numpy as np
 
+from pneumoscope.assessment.standards import (
+    STANDARDS,
+    FilledStandard,
+    collect_facts,
+    fill_standard,
+    filled_as_markdown,
+    load_standard,
+    read_evaluation,
+    read_stated,
+)
 from pneumoscope.bundle import SHIPPED, load_bundle
 from pneumoscope.data.audit import FileCue
 from pneumoscope.data.overview import cue_table
@@ -23,19 +33,27 @@ __all__ = [
     "COMPARISON_HEADER",
     "REPRODUCTION_HEADER",
     "SHIPPED",
+    "STANDARDS",
     "Estimate",
     "FileCue",
+    "FilledStandard",
     "Split",
     "best_operating_point",
+    "collect_facts",
     "comparison_row",
     "cue_table",
     "ece_under_perfect_calibration",
+    "fill_standard",
+    "filled_as_markdown",
     "interval_of",
     "load_bundle",
     "load_predictions",
+    "load_standard",
     "markdown_table",
     "metric_differences",
     "pneumonia_probability",
+    "read_evaluation",
+    "read_stated",
     "reproductions",
 ]
 

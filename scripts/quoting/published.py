@@ -1,8 +1,11 @@
 """Tables of the model card that hold more than the shipped networks: published work, and other training seeds."""
 
 import csv
+from collections.abc import Sequence
+from statistics import fmean
 
 from quoting.formatting import interval, percent, percent_interval, table
+from quoting.package import SHIPPED
 from quoting.results import RESULTS, ROOT, Record, detector_reports, read, source, study_models
 
 _PUBLISHED_COLUMNS = ("accuracy", "sensitivity", "specificity", "auc", "three_classes", "note")
@@ -37,9 +40,43 @@ def pneumonia_mnist() -> str:
     return table(header, rows, f"{record['films']} test films. {source(record)}")
 
 
+def beside_medmnist_c() -> str:
+    """The shipped detectors on the corruptions of MedMNIST-C, with the errors that its authors give for AlexNet."""
+    record = read("robustness/corruptions-test.json")
+    published = _rows("published-corruptions.csv")
+    rows = []
+    for work in published:
+        cells = [work["alteration"], work["balanced_error"]]
+        for name in SHIPPED:
+            strengths = record["detectors"][name][work["alteration"]].values()
+            cells += [percent(fmean(each[kind]["value"] for each in strengths)) for kind in ("wrong", "refused")]
+        rows.append(cells)
+    rows.append(
+        ["mean of the corruptions", *(percent(_mean_of_column(rows[1:], column)) for column in range(1, len(rows[0])))]
+    )
+    first = published[0]
+    header = [
+        "",
+        f"{_linked(first)}: balanced error, %",
+        *(f"`{n}` {kind}, %" for n in SHIPPED for kind in ("wrong", "refused")),
+    ]
+    note = f"Means over the strengths of a corruption; ours on {record['images']} images of the {record['split']} split. {source(record)}"
+    return table(header, rows, note)
+
+
+def _mean_of_column(rows: Sequence[Sequence[str]], column: int) -> float:
+    """Mean of a column of percentages, as a fraction."""
+    return fmean(float(row[column]) for row in rows) / 100
+
+
 def _published() -> list[dict[str, str]]:
     """Figures of others on the official test images; `size` where these are PneumoniaMNIST's, with its pixels a side."""
-    with (ROOT / "docs/results/published.csv").open(encoding="utf-8", newline="") as stream:
+    return _rows("published.csv")
+
+
+def _rows(name: str) -> list[dict[str, str]]:
+    """Rows of a table of published figures, each with its source."""
+    with (ROOT / "docs/results" / name).open(encoding="utf-8", newline="") as stream:
         return list(csv.DictReader(stream))
 
 

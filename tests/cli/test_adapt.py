@@ -77,6 +77,19 @@ def test_a_site_gets_a_bundle_of_its_own_with_a_report(pneumoscope, table, rows,
     for word in ("ROC", "Would more images help?", "Do the files tell the label?", "Images to look at again", "AP"):
         assert word in page
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ours.html", "ours.zip", "site.csv"]
+    # The tables of reporting standards: the site's figures and its parent, nothing of the parent's own.
+    code, out, err = pneumoscope("report", "standards", "ours.zip", "--json")
+    assert code == 0, err
+    tables = json.loads(out)["standards"]
+    assert {each["bundle"]["parent"] for each in tables} == {parent.sha256}
+    texts = {s["fact"]: s["text"] for each in tables for item in each["items"] for s in item["statements"]}
+    known_as = f"{parent.manifest.name} {parent.manifest.version}"
+    assert texts["updating"].startswith(f"Adapted from {known_as} (SHA-256 {parent.sha256}) by: ")
+    assert texts["training_size"] == f"{record['films']} images of {record['patients']} patients."
+    assert "site.csv" in texts["training_data"]
+    assert texts["initialisation"] == f"The weights of the parent, {known_as}."
+    assert f"AUC {record['auc']:.3f} (" in texts["internal_testing"]
+    assert "stress validation" not in texts["internal_testing"]
     # The same command gives the same bytes.
     assert pneumoscope(*words, "--out", "again.zip", "--name", "ours")[0] == 0
     again = load_bundle(tmp_path / "again.zip")

@@ -11,7 +11,7 @@ from pneumoscope.bundle import Bundle
 from pneumoscope.data.ages import age_in_years
 from pneumoscope.decision import pneumonia_probability
 from pneumoscope.evaluation.acceptance import DecidedImages, check_requirements, measure_acceptance
-from pneumoscope.evaluation.intervals import Estimate
+from pneumoscope.evaluation.intervals import Estimate, estimate_of
 from pneumoscope.evaluation.metrics import Ints
 from pneumoscope.inference.decide import Decider, ImageScore
 from pneumoscope.inference.prediction import Prediction
@@ -144,7 +144,7 @@ def verdict(acceptance: Mapping[str, Any]) -> str:
         return ""
     unmet = [each for each in required if not each["met"]]
     parts = "; ".join(
-        f"{each['name']} {format_estimate(each['name'], _estimate(each))}, required {_least(each)}"
+        f"{each['name']} {format_estimate(each['name'], estimate_of(each))}, required {_least(each)}"
         + ("" if not each["met"] or each["proven"] else " (reached, but the interval begins below)")
         for each in (unmet or required)
     )
@@ -211,16 +211,11 @@ def _groups_table(groups: Sequence[Mapping[str, Any]]) -> Table:
 
 def _required_rows(acceptance: Mapping[str, Any]) -> list[list[str]]:
     return [
-        [each["name"], _least(each), format_estimate(each["name"], _estimate(each))] for each in acceptance["required"]
+        [each["name"], _least(each), format_estimate(each["name"], estimate_of(each))]
+        for each in acceptance["required"]
     ]
 
 
 def _least(required: Mapping[str, Any]) -> str:
     """Least value in the unit of the measure."""
     return f"{required['least']:g}" if required["name"] == "auc" else f"{100 * required['least']:g} %"
-
-
-def _estimate(values: Mapping[str, float | None]) -> Estimate:
-    """Estimate from plain data, in which JSON has null for what is undefined."""
-    found = (values[name] for name in ("value", "low", "high"))
-    return Estimate(*(float("nan") if value is None else value for value in found))

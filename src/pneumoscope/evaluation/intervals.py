@@ -4,7 +4,7 @@ Each resample draws patients with replacement and counts all their images; the i
 percentiles of the metric over the resamples. DeLong's interval of the AUC, from the variance of ranks, is for comparison.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,6 +47,12 @@ class Estimate:
         if self.low != self.low:
             return f"{self.value:.{digits}f}"
         return f"{self.value:.{digits}f} ({self.low:.{digits}f}-{self.high:.{digits}f})"
+
+
+def estimate_of(values: Mapping[str, float | None]) -> Estimate:
+    """Estimate from plain data, in which JSON has null for what is undefined."""
+    found = (values[name] for name in ("value", "low", "high"))
+    return Estimate(*(float("nan") if value is None else value for value in found))
 
 
 def wilson_interval(count: int, total: int) -> Estimate:
