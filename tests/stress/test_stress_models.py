@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from pneumoscope.errors import ConfigError, InputError, RunError
-from pneumoscope.stress.models import ModelSettings, open_model
+from pneumoscope.stress.model_files import ModelSettings
+from pneumoscope.stress.models import open_model
 
 SETTINGS = """
 height = 32

@@ -28,7 +28,7 @@ def stress(
     model: Annotated[
         str,
         typer.Argument(
-            help="Bundle (default, nano, best, .zip), run folder, .onnx, .keras, .h5, .pt or .pt2 file with its settings beside it in TOML, or module:function."
+            help="Bundle (default, nano, best, .zip), run folder, .onnx, .keras, .h5, .pt or .pt2 file with its settings beside it in TOML, address of a pneumoscope service, or module:function."
         ),
     ] = "default",
     out: Annotated[
@@ -117,6 +117,9 @@ def stress(
             progress=shown.report("images shown to the model"),
         )
         facts = provenance()
+        if remark := opened.remark():
+            shown.print_line(remark)
+            facts["rejected"] = remark
         record = write_report(test, folder, facts, location.synthetic)
     if (split or usual) is Split.TEST and not location.synthetic and (book := ledger_in_use(ledger)):
         plain = test.measures.plain

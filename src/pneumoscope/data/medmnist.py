@@ -1,6 +1,7 @@
 """MedMNIST's form of a data set: one npz file with the images and labels of train, val and test."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +34,7 @@ def save_medmnist(dataset: Dataset, path: Path | str) -> Path:
     """
     path = Path(path)
     check_form(path, *dataset.images.shape[1:])
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for part, split in _PARTS.items():
         positions = dataset.split.positions(split)
         arrays[f"{part}_images"] = np.asarray(dataset.images[positions])
