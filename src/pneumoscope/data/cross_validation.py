@@ -64,9 +64,7 @@ class ClusterFold(BaseCrossValidator):  # type: ignore[misc]
 
     def _iter_test_indices(self, X: Any = None, y: Any = None, groups: Any = None) -> Iterator[Ints]:
         labels, patient, cluster = _checked(y, groups)
-        fold_of = cluster_folds(
-            labels.astype(str).tolist(), labels == 0, patient, cluster, self.n_splits, self.random_state
-        )
+        fold_of = cluster_folds(labels.astype(np.str_), labels == 0, patient, cluster, self.n_splits, self.random_state)
         for fold in range(self.n_splits):
             yield np.flatnonzero(fold_of == fold)
 

@@ -4,7 +4,7 @@ Ordinary folds spread images; folds by patient keep what belongs together on one
 the normals of whole clusters, of which training then has only positives.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from pneumoscope.errors import ConfigError, DataError
 Ints = NDArray[np.int64]
 
 
-def ordinary_folds(labels: Sequence[str], folds: int, seed: int) -> Ints:
+def ordinary_folds(labels: Sequence[str] | NDArray[np.str_], folds: int, seed: int) -> Ints:
     """Fold of each image where images are spread without regard to patients: a validation set then has patients of training.
 
     Args:
@@ -36,7 +36,7 @@ def ordinary_folds(labels: Sequence[str], folds: int, seed: int) -> Ints:
     return _fold_of(StratifiedKFold(folds, shuffle=True, random_state=seed).split(classes, classes), len(classes))
 
 
-def patient_folds(labels: Sequence[str], groups: Ints, folds: int, seed: int) -> Ints:
+def patient_folds(labels: Sequence[str] | NDArray[np.str_], groups: Ints, folds: int, seed: int) -> Ints:
     """Fold of each image where groups stay whole and classes are spread evenly.
 
     Args:
@@ -61,7 +61,12 @@ def patient_folds(labels: Sequence[str], groups: Ints, folds: int, seed: int) ->
 
 
 def cluster_folds(
-    labels: Sequence[str], negative: NDArray[np.bool_], groups: Ints, cluster_of: Ints, folds: int, seed: int
+    labels: Sequence[str] | NDArray[np.str_],
+    negative: NDArray[np.bool_],
+    groups: Ints,
+    cluster_of: Ints,
+    folds: int,
+    seed: int,
 ) -> Ints:
     """Fold of each image where the negatives of minority clusters are held out by whole clusters.
 
@@ -93,7 +98,7 @@ def cluster_folds(
     }
     found = np.array([fold_of_group.get(int(group), -1) for group in groups], dtype=np.int64)
     other = np.flatnonzero(found < 0)
-    found[other] = patient_folds(np.asarray(labels)[other].tolist(), groups[other], folds, seed)
+    found[other] = patient_folds(np.asarray(labels)[other], groups[other], folds, seed)
     return found
 
 
@@ -137,7 +142,7 @@ def _check_enough(labels: NDArray[np.str_], groups: Ints, folds: int, things: st
             )
 
 
-def _fold_of(drawn: "Sequence[tuple[Ints, Ints]]", count: int) -> Ints:
+def _fold_of(drawn: Iterable[tuple[Ints, Ints]], count: int) -> Ints:
     """(n,) int, fold of each image, from pairs of training and held-out positions."""
     found = np.zeros(count, dtype=np.int64)
     for fold, (_, held_out) in enumerate(drawn):

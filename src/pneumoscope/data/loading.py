@@ -41,11 +41,11 @@ class LoadedRadiographs:
         images: (n, side, side) uint8, squashed to squares; memory-mapped and read-only where it can be.
         labels: (n,) int64, class of each image, its position in `class_names`; 0 is negative.
         class_names: (classes,) names, the negative class first.
-        finest_labels: (n,) finest known class of each image: normal, bacterial, viral or pneumonia.
-        patients: (n,) patient of each image.
+        finest_labels: (n,) str, finest known class of each image: normal, bacterial, viral or pneumonia.
+        patients: (n,) str, patient of each image.
         groups: (n,) int64, number of the images that belong together: of one patient, identical files and near duplicates.
-        names: (n,) path of each image in its data set.
-        file_sha256: (n,) SHA-256 of each image's file.
+        names: (n,) str, path of each image in its data set.
+        file_sha256: (n,) str, SHA-256 of each image's file.
         split: Split that these are.
         find_clusters: Function that finds the acquisition clusters, (n,) int64.
     """
@@ -53,11 +53,11 @@ class LoadedRadiographs:
     images: NDArray[np.uint8]
     labels: Ints
     class_names: tuple[str, ...]
-    finest_labels: tuple[str, ...]
-    patients: tuple[str, ...]
+    finest_labels: NDArray[np.str_]
+    patients: NDArray[np.str_]
     groups: Ints
-    names: tuple[str, ...]
-    file_sha256: tuple[str, ...]
+    names: NDArray[np.str_]
+    file_sha256: NDArray[np.str_]
     split: Split
     find_clusters: Callable[[], Ints]
 
@@ -68,9 +68,7 @@ class LoadedRadiographs:
         counts = Counter(self.class_names[label] for label in self.labels.tolist())
         classes = ", ".join(f"{name} {counts[name]:,}" for name in self.class_names)
         height, width = self.images.shape[1:]
-        return (
-            f"{len(self):,} {self.split} images of {len(set(self.patients)):,} patients ({classes}), {height} x {width}"
-        )
+        return f"{len(self):,} {self.split} images of {len(np.unique(self.patients)):,} patients ({classes}), {height} x {width}"
 
     @property
     def positive(self) -> NDArray[np.bool_]:
@@ -183,11 +181,11 @@ def load(
         _rows_of(images, positions),
         dataset.labels(SCHEMES[classes], positions),
         source.scheme.names if classes == len(BINARY) else THREE_CLASS.names,
-        tuple(row.label for row in rows),
-        tuple(dataset.patients(positions)),
+        np.array([row.label for row in rows]),
+        np.array(dataset.patients(positions)),
         image_groups(index)[positions],
-        tuple(dataset.paths(positions)),
-        tuple(row.sha256 for row in rows),
+        np.array(dataset.paths(positions)),
+        np.array([row.sha256 for row in rows]),
         Split(split),
         lambda: acquisition_clusters(dataset, folder, report).cluster_of[positions],
     )

@@ -111,7 +111,7 @@ class Radiographs:
         """
         chosen = np.arange(len(loaded)) if positions is None else np.asarray(positions)
         patients, names, sha256 = (
-            [values[i] for i in chosen] for values in (loaded.patients, loaded.names, loaded.file_sha256)
+            each[chosen].tolist() for each in (loaded.patients, loaded.names, loaded.file_sha256)
         )
         images, positive = np.asarray(loaded.images[chosen]), loaded.positive[chosen]
         return cls(images, positive, patients, names, loaded.clusters[chosen], sha256)

@@ -49,8 +49,8 @@ class RadiographDataset(torch.utils.data.Dataset[tuple[Tensor, int]]):
         if isinstance(dataset, LoadedRadiographs):
             self._images = _chosen(dataset, split)
             self.class_names = dataset.class_names
-            self.patients = [dataset.patients[i] for i in self._images.positions]
-            self.paths = [dataset.names[i] for i in self._images.positions]
+            self.patients = dataset.patients[self._images.positions].tolist()
+            self.paths = dataset.names[self._images.positions].tolist()
         elif not isinstance(split, str) or split not in list(Split) or classes not in SCHEMES:
             raise ConfigError(
                 f"expected a split out of {', '.join(Split)} and 2 or 3 classes, found {split!r} and {classes!r}: change them"
