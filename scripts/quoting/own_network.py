@@ -18,7 +18,12 @@ def own_network() -> str:
         [f"held out {way}", f"{found['images']:,}", str(found["shared_patients"]), interval(found["auc"])]
         for way, found in ((words, record["validation"][by]) for by, words in _WAYS.items())
     ]
-    within = ["of these, **within clusters**", str(stress["images"]), "0", f"**{interval(stress['within_clusters'])}**"]
+    within = [
+        "of the last, within clusters, normals with geometry and storage of pneumonias",
+        str(stress["images"]),
+        "0",
+        f"**{interval(stress['within_clusters'])}**",
+    ]
     header = ["", "images", "patients also in training", "AUC (95 % interval)"]
     note = f"{record['films']:,} images of {record['side']} pixels, the first of {record['folds']} folds, one seed. {source(record)}"
     return f"{table(header, [*rows, within], note)}\n\n> {stress['verdict']}"
