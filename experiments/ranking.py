@@ -36,8 +36,9 @@ from pneumoscope.reporting.style import CLASS_COLOURS, NEUTRAL, drawing, png_of,
 from pneumoscope.stress import read_radiographs
 from pneumoscope.stress.battery import battery
 from pneumoscope.stress.measuring import measure
-from pneumoscope.stress.models import USUAL_THRESHOLD, open_model
+from pneumoscope.stress.models import open_model
 from pneumoscope.stress.running import run_battery
+from pneumoscope.stress.stressed_model import USUAL_THRESHOLD
 from pneumoscope.stress.verdict import verdict_on
 from pneumoscope.training.allocator import keep_freed_memory
 from pneumoscope.training.callbacks import Callbacks, SilentObserver

@@ -5,6 +5,10 @@ Tests on real data run where the environment names it, and are skipped elsewhere
     PNEUMOSCOPE_DATA                the 5,856 radiographs at 224 x 224 in Kaggle's layout
     PNEUMOSCOPE_TEST_ORIGINALS      a sample of them at their published size, in the same layout
     PNEUMOSCOPE_INCEPTION_WEIGHTS   Keras' Inception V3 notop weights (HDF5)
+
+Slow tests of Keras make an environment for it, unless there is one:
+
+    PNEUMOSCOPE_TEST_KERAS          Python of an environment with TensorFlow, Keras and this package
 """
 
 import io
@@ -22,6 +26,7 @@ import torch
 from hypothesis import settings
 
 from bundles import bundle_of, lively_nano
+from keras_environment import make_keras_environment
 from pneumoscope.bundle import GuardLimits, Manifest
 from pneumoscope.cli import main
 from pneumoscope.config import Preprocessing, SplitConfig
@@ -39,7 +44,12 @@ settings.load_profile("deterministic")
 # Read before any test cleans the environment.
 _REAL = {
     name: os.environ.get(name, "")
-    for name in ("PNEUMOSCOPE_DATA", "PNEUMOSCOPE_TEST_ORIGINALS", "PNEUMOSCOPE_INCEPTION_WEIGHTS")
+    for name in (
+        "PNEUMOSCOPE_DATA",
+        "PNEUMOSCOPE_TEST_ORIGINALS",
+        "PNEUMOSCOPE_INCEPTION_WEIGHTS",
+        "PNEUMOSCOPE_TEST_KERAS",
+    )
 }
 
 
@@ -137,6 +147,17 @@ def original_sample() -> Path:
 def inception_file() -> Path:
     """A notop HDF5 file as Keras publishes it."""
     return _real("PNEUMOSCOPE_INCEPTION_WEIGHTS", "Keras' Inception V3 weights")
+
+
+@pytest.fixture(scope="session")
+def keras_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Python of an environment with Keras and this package."""
+    if _REAL["PNEUMOSCOPE_TEST_KERAS"]:
+        return Path(_REAL["PNEUMOSCOPE_TEST_KERAS"]).absolute()
+    try:
+        return make_keras_environment(tmp_path_factory.mktemp("keras"))
+    except OSError as error:
+        pytest.skip(f"an environment with Keras cannot be made: {error}")
 
 
 @pytest.fixture

@@ -41,6 +41,7 @@ def python_of(page: str) -> str:
         pytest.param(page, marks=[pytest.mark.integration] if "adapt_site" in python_of(page) else [])
         for page in PAGES
         if python_of(page)
+        and page != "docs/tutorial/own-network.md"  # on more images: test_own_network.py
         and "pneumoscope.client" not in python_of(page)  # with a service: serving/test_client_examples.py
     ],
 )

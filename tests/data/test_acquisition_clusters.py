@@ -4,7 +4,8 @@ import pytest
 from pneumoscope.config import Preprocessing, SplitConfig
 from pneumoscope.data.acquisition_clusters import acquisition_features, fit_clusters
 from pneumoscope.data.dataset import load_dataset
-from pneumoscope.data.split import draw_cluster_validation, minority_clusters
+from pneumoscope.data.folds import minority_clusters
+from pneumoscope.data.split import draw_cluster_validation
 from pneumoscope.data.stress_images import store_like_pneumonias
 from pneumoscope.errors import ConfigError, InputError
 from pneumoscope.types import Finding, Split

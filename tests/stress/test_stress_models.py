@@ -1,15 +1,24 @@
 """One network as a bundle, an ONNX file, a TorchScript file, an exported file, a run and a function gives the same probabilities."""
 
+import http.server
+import io
+import json
+import re
 import sys
+import threading
 import types
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from pneumoscope.errors import ConfigError, InputError, RunError
-from pneumoscope.stress.models import ModelSettings, open_model
+from pneumoscope.stress.model_files import ModelSettings
+from pneumoscope.stress.models import open_model
+from pneumoscope.stress.running import predict_checked
 
 SETTINGS = """
 height = 32
@@ -65,8 +74,6 @@ def folder(network, tmp_path_factory):
 
 def expected(network, images):
     """Probabilities by PyTorch and Pillow alone."""
-    from PIL import Image
-
     sized = np.stack(
         [np.asarray(Image.fromarray(image).resize((48, 32), Image.Resampling.BILINEAR)) for image in images]
     )
@@ -206,7 +213,7 @@ def test_a_library_that_is_missing_is_named(folder, monkeypatch):
 
 
 def test_a_keras_file_is_asked_through_its_library(folder, images, monkeypatch):
-    """A stand-in for `load_model` and `predict`: Keras is not installed where the tests run."""
+    """A stand-in for `load_model` and `predict`, for the fast tests; Keras itself: test_keras_battery.py."""
 
     class Loaded:
         def predict(self, inputs, verbose):
@@ -219,3 +226,28 @@ def test_a_keras_file_is_asked_through_its_library(folder, images, monkeypatch):
     (folder / "grey.toml").write_text("height = 64\nwidth = 64\nchannels_last = true")
     with open_model(str(folder / "grey.h5"), trust=True) as model:
         assert np.allclose(model.predict(images), images.mean(axis=(1, 2)) / 255, atol=1e-6)
+
+
+def test_a_model_behind_http_is_the_function_of_the_page(images):
+    """The block of docs/how-to/stress.md, with a server that answers the brightness of what it is sent."""
+
+    class Brightness(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            sent = np.asarray(Image.open(io.BytesIO(self.rfile.read(int(self.headers["Content-Length"])))))
+            answer = json.dumps({"probability": float(sent.mean() / 255)}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *words):
+            pass
+
+    page = (Path(__file__).resolve().parents[2] / "docs" / "how-to" / "stress.md").read_text(encoding="utf-8")
+    [block] = re.findall(r'```python title="remote_model.py"\n(.*?)```', page, re.DOTALL)
+    names = {}
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Brightness) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        exec(block.replace("127.0.0.1:9000", f"127.0.0.1:{server.server_port}"), names)
+        assert np.allclose(predict_checked(names["predict"], images), images.mean(axis=(1, 2)) / 255)
+        server.shutdown()

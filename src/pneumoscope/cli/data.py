@@ -1,4 +1,4 @@
-"""`pneumoscope data ...`: download, index, audit, split, overview."""
+"""`pneumoscope data ...`: download, index, audit, split, overview, export."""
 
 from collections import Counter
 from dataclasses import replace
@@ -191,3 +191,45 @@ def overview(
     else:
         typer.echo(dataset.audit.verdict)
         typer.echo(page)
+
+
+@app.command()
+@takes_data_names
+def export(
+    data: DataOption = None,
+    *,
+    names: "DataNames",
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            help="File to write; MedMNIST's package looks for pneumoniamnist.npz or, at 64 pixels, pneumoniamnist_64.npz.",
+        ),
+    ] = Path("pneumoniamnist.npz"),
+    side: Annotated[int, typer.Option("--side", help="Side of the square images: 28, 64, 128 or 224 pixels.")] = 28,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed of the validation set.")] = 0,
+    folds: Annotated[int, typer.Option("--folds", min=2, help="Number of folds of the training images.")] = 10,
+    fold: Annotated[int, typer.Option("--fold", min=0, help="Fold that is the validation set, from 0.")] = 0,
+    skip_unreadable: SkipOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a data set as MedMNIST's npz file, with a validation set grouped by patient."""
+    from pneumoscope.cli.progress import display
+    from pneumoscope.config import Preprocessing, SplitConfig
+    from pneumoscope.data.dataset import load_dataset
+    from pneumoscope.data.locate import locate
+    from pneumoscope.data.medmnist import check_form, save_medmnist
+
+    check_form(out, side, side)
+    with display() as shown:
+        location = replace(locate(data, shown.report), names=names)
+        show_names_taken(location.open())
+        split_config = SplitConfig(seed, folds, fold)
+        dataset = load_dataset(location, Preprocessing(side, side), split_config, None, shown.report, skip_unreadable)
+        file = save_medmnist(dataset, out)
+    counts = Counter(split.value for split in dataset.split.splits)
+    if as_json:
+        print_json({"file": str(file), "side": side, "split": dataset.split.hash, "films": dict(counts)})
+    else:
+        typer.echo("\n".join(f"{name:<12}{count:>7,}" for name, count in sorted(counts.items())))
+        typer.echo(file)

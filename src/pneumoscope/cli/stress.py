@@ -38,7 +38,7 @@ def stress(
         typer.Argument(
             metavar="MODEL...",
             help="Bundle (default, nano, best, .zip), run folder, .onnx, .keras, .h5, .pt or .pt2 file with its settings beside it in TOML, "
-            "or module:function. Several are compared as well.",
+            "address of a pneumoscope service, or module:function. Several are compared as well.",
             show_default="default",
         ),
     ] = ["default"],  # noqa: B006 - Typer copies it
@@ -155,7 +155,10 @@ def stress(
                     ),
                 )
                 recipes.append(model.recipe or str(folder))
-            record = write_report(test, folder, facts, location.synthetic)
+                remark = model.remark()
+            if remark:
+                shown.print_line(remark)
+            record = write_report(test, folder, facts | ({"rejected": remark} if remark else {}), location.synthetic)
             tests.append(test)
             if tested_split is Split.TEST and not location.synthetic:
                 _record_look(test, why, ledger, facts["commit"])

@@ -11,10 +11,11 @@ from pneumoscope.config import Preprocessing, SplitConfig
 from pneumoscope.data.acquisition_clusters import fit_clusters
 from pneumoscope.data.audit import Audit, audit
 from pneumoscope.data.cache import cached_images
+from pneumoscope.data.folds import minority_clusters
 from pneumoscope.data.index import Index, build_index
 from pneumoscope.data.locate import Location, locate
 from pneumoscope.data.sources import Source
-from pneumoscope.data.split import SplitAssignment, draw_cluster_validation, draw_validation, minority_clusters
+from pneumoscope.data.split import SplitAssignment, draw_cluster_validation, draw_validation
 from pneumoscope.errors import DataError
 from pneumoscope.progress import Report, one, silent
 from pneumoscope.types import ClassScheme, Etiology, Finding, Split

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumoscope.data.audit import audit, near_duplicate_pairs
+from pneumoscope.data.folds import cluster_folds, patient_folds
 from pneumoscope.data.index import Index
 from pneumoscope.errors import ConfigError, DataError
 from pneumoscope.files import sha256_of_lines, write_text
@@ -58,9 +59,9 @@ def draw_validation(index: Index, seed: int, folds: int = 10, fold: int = 0) -> 
     _check_folds(folds, fold)
     train = index.positions(Split.TRAIN)
     if len(train) == 0:
-        return _assignment(index, set(), seed, folds, fold)
-    validation = _stratified_folds(index, train, _groups(index), seed, folds)[fold]
-    return _assignment(index, set(validation), seed, folds, fold)
+        return _assignment(index, train, seed, folds, fold)
+    fold_of = patient_folds(_labels(index, train), image_groups(index)[train], folds, seed)
+    return _assignment(index, train[fold_of == fold], seed, folds, fold)
 
 
 def draw_cluster_validation(
@@ -87,45 +88,15 @@ def draw_cluster_validation(
     """
     _check_folds(folds, fold)
     train = index.positions(Split.TRAIN)
-    normal = np.array([row.finding is Finding.NORMAL for row in index.rows])
-    fold_of_cluster = _distribute_minority_clusters(cluster_of[train], normal[train], folds)
-    groups = _groups(index)
-    fold_of_group = {
-        int(groups[i]): fold_of_cluster[cluster]
-        for i in train
-        if normal[i] and (cluster := int(cluster_of[i])) in fold_of_cluster
-    }
-    other = np.array([i for i in train if int(groups[i]) not in fold_of_group], dtype=np.int64)
-    validation = {int(i) for i in train if fold_of_group.get(int(groups[i])) == fold}
-    validation |= set(_stratified_folds(index, other, groups, seed, folds)[fold])
-    return _assignment(index, validation, seed, folds, fold)
+    normal = np.array([index.rows[i].finding is Finding.NORMAL for i in train])
+    groups = image_groups(index)[train]
+    fold_of = cluster_folds(_labels(index, train), normal, groups, cluster_of[train], folds, seed)
+    return _assignment(index, train[fold_of == fold], seed, folds, fold)
 
 
-def minority_clusters(cluster_of: NDArray[np.int64], normal: NDArray[np.bool_]) -> list[int]:
-    """Clusters in which normals are a minority but not absent, those with the most normals first.
-
-    Args:
-        cluster_of: (n,) int, clusters of training images.
-        normal: (n,) bool, whether each image is normal.
-    """
-    count = {
-        int(c): (int(normal[cluster_of == c].sum()), int((~normal[cluster_of == c]).sum()))
-        for c in np.unique(cluster_of)
-    }
-    minority = [c for c, (normals, pneumonias) in count.items() if 0 < normals < pneumonias]
-    return sorted(minority, key=lambda c: (-count[c][0], c))
-
-
-def _distribute_minority_clusters(
-    cluster_of: NDArray[np.int64], normal: NDArray[np.bool_], folds: int
-) -> dict[int, int]:
-    """Fold of each minority cluster: the largest first, each into the fold with the fewest minority normals so far."""
-    normals_in_fold = [0] * folds
-    fold_of_cluster = {}
-    for cluster in minority_clusters(cluster_of, normal):
-        fold_of_cluster[cluster] = normals_in_fold.index(min(normals_in_fold))
-        normals_in_fold[fold_of_cluster[cluster]] += int(normal[cluster_of == cluster].sum())
-    return fold_of_cluster
+def published_split(index: Index) -> SplitAssignment:
+    """Splits as the source names them, train and test, without a validation set."""
+    return _assignment(index, np.zeros(0, dtype=np.int64), 0, 0, 0)
 
 
 def _check_folds(folds: int, fold: int) -> None:
@@ -133,44 +104,21 @@ def _check_folds(folds: int, fold: int) -> None:
         raise ConfigError(f"expected 2 or more folds and a fold in 0 to folds - 1, found {folds} and {fold}")
 
 
-def _stratified_folds(
-    index: Index, images: NDArray[np.int64], groups: NDArray[np.int64], seed: int, folds: int
-) -> list[list[int]]:
-    """Positions of the images of each fold; groups stay whole, classes are spread evenly.
-
-    Args:
-        index: Index of the images.
-        images: (n,) int, positions of the images to divide.
-        groups: (rows,) int, group of each row of the index.
-        seed: Seed of the draw.
-        folds: Number of folds.
-
-    Raises:
-        DataError: Fewer groups of some class than folds.
-    """
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    labels = np.array([index.rows[i].label for i in images])
-    own_groups = groups[images]
-    for name in np.unique(labels):
-        if (found := len(np.unique(own_groups[labels == name]))) < folds:
-            raise DataError(
-                f"expected at least {folds} patients with the class {name} to draw a validation set, found {found}: "
-                "add films or ask for fewer folds"
-            )
-    drawn = StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(labels, labels, own_groups)
-    return [[int(images[i]) for i in held_out] for _, held_out in drawn]
+def _labels(index: Index, positions: NDArray[np.int64]) -> list[str]:
+    """Finest known classes of the images at some positions."""
+    return [index.rows[i].label for i in positions]
 
 
-def _assignment(index: Index, validation: set[int], seed: int, folds: int, fold: int) -> SplitAssignment:
+def _assignment(index: Index, positions: NDArray[np.int64], seed: int, folds: int, fold: int) -> SplitAssignment:
     """Assignment with some positions as the validation set, checked for leakage."""
+    validation = set(positions.tolist())
     splits = tuple(Split.VALIDATION if i in validation else row.split for i, row in enumerate(index.rows))
     if validation:
         audit(index, splits).raise_for_errors(skip_unreadable=True)
     return SplitAssignment(splits, _hash(index, splits), seed, folds, fold)
 
 
-def _groups(index: Index) -> NDArray[np.int64]:
+def image_groups(index: Index) -> NDArray[np.int64]:
     """(rows,) int, group of each image; images of one group must stay in one split.
 
     Groups are the connected components of the graph that links images of one patient, identical files and near duplicates.

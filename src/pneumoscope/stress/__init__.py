@@ -11,10 +11,10 @@ from pneumoscope.progress import Progress, ignored
 from pneumoscope.stress.battery import CORRUPTED, battery
 from pneumoscope.stress.comparison import compare, write_comparison
 from pneumoscope.stress.measuring import measure
-from pneumoscope.stress.models import USUAL_THRESHOLD
 from pneumoscope.stress.radiographs import Radiographs, read_radiographs
 from pneumoscope.stress.report import StressTest, write_report
 from pneumoscope.stress.running import HOURS, Predict, run_battery
+from pneumoscope.stress.stressed_model import USUAL_THRESHOLD
 from pneumoscope.stress.verdict import verdict_on
 
 __all__ = [

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from pneumoscope.config import Preprocessing
 from pneumoscope.data.acquisition_clusters import CLUSTER_COUNT, fit_clusters
 from pneumoscope.data.alignment import ChestFrame, load_atlas
+from pneumoscope.data.loading import LoadedRadiographs
 from pneumoscope.data.patients import patients_of
 from pneumoscope.data.preprocessing import prepare
 from pneumoscope.data.sources import Source
@@ -95,6 +97,24 @@ class Radiographs:
             raise InputError(
                 f"expected images of at least {FEWEST_PATIENTS} patients of each class, found {patients} of one: intervals are over patients"
             )
+
+    @classmethod
+    def of(cls, loaded: LoadedRadiographs, positions: NDArray[np.int64] | None = None) -> Self:
+        """Radiographs from `pneumoscope.data.load`, with their acquisition clusters.
+
+        Args:
+            loaded: Loaded radiographs.
+            positions: (n,) int, those that are wanted, such as the held-out ones of a fold; all where None.
+
+        Raises:
+            InputError: Fewer than ten images or five patients of a class, or images that are too small.
+        """
+        chosen = np.arange(len(loaded)) if positions is None else np.asarray(positions)
+        patients, names, sha256 = (
+            each[chosen].tolist() for each in (loaded.patients, loaded.names, loaded.file_sha256)
+        )
+        images, positive = np.asarray(loaded.images[chosen]), loaded.positive[chosen]
+        return cls(images, positive, patients, names, loaded.clusters[chosen], sha256)
 
     def __len__(self) -> int:
         return len(self.positive)

@@ -4,17 +4,19 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pneumoscope.data.dataset import Dataset
-from pneumoscope.data.labelled import labelled_images
+from pneumoscope.data.labelled import LabelledImages, labelled_images
+from pneumoscope.data.loading import LoadedRadiographs
 from pneumoscope.data.preprocessing import to_unit_range
 from pneumoscope.errors import ConfigError
 from pneumoscope.types import SCHEMES, Split
 
 
 class RadiographDataset(torch.utils.data.Dataset[tuple[Tensor, int]]):
-    """Images of one split with their classes: an item is an image, (1, height, width) float32 in [0, 1], and its class, int.
+    """Images with their classes: an item is an image, (1, height, width) float32 in [0, 1], and its class, int.
 
     Attributes:
         class_names: (classes,) names, normal first.
@@ -25,33 +27,40 @@ class RadiographDataset(torch.utils.data.Dataset[tuple[Tensor, int]]):
 
     def __init__(
         self,
-        dataset: Dataset,
-        split: Split | str,
+        dataset: Dataset | LoadedRadiographs,
+        split: Split | str | NDArray[np.int64] | None = None,
         classes: int = 2,
         transform: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
-        """Takes the images of a split.
+        """Takes the images of a split, or of a fold.
 
         Args:
-            dataset: Data set from `load_dataset`.
-            split: `train`, `validation` or `test`.
-            classes: 2 for normal and pneumonia, 3 for normal, bacterial and viral.
+            dataset: Data set from `load_dataset`, or radiographs from `load`.
+            split: `train`, `validation` or `test` of a data set; (n,) int positions of radiographs from `load`, all where None.
+            classes: 2 for normal and pneumonia, 3 for normal, bacterial and viral; radiographs from `load` have their classes.
             transform: Function of an image, such as an augmentation; none where None.
 
         Raises:
             ConfigError: Another split or number of classes.
             DataError: No image in this split, or three classes and a pneumonia of unknown etiology.
+            InputError: No position.
         """
-        if classes not in SCHEMES or split not in list(Split):
+        self._transform = transform
+        if isinstance(dataset, LoadedRadiographs):
+            self._images = _chosen(dataset, split)
+            self.class_names = dataset.class_names
+            self.patients = dataset.patients[self._images.positions].tolist()
+            self.paths = dataset.names[self._images.positions].tolist()
+        elif not isinstance(split, str) or split not in list(Split) or classes not in SCHEMES:
             raise ConfigError(
                 f"expected a split out of {', '.join(Split)} and 2 or 3 classes, found {split!r} and {classes!r}: change them"
             )
-        self._images = labelled_images(dataset, Split(split), classes)
-        self._transform = transform
-        self.class_names = SCHEMES[classes].names
+        else:
+            self._images = labelled_images(dataset, Split(split), classes)
+            self.class_names = SCHEMES[classes].names
+            self.patients = dataset.patients(self._images.positions)
+            self.paths = dataset.paths(self._images.positions)
         self.labels = self._images.labels
-        self.patients = dataset.patients(self._images.positions)
-        self.paths = dataset.paths(self._images.positions)
 
     def __len__(self) -> int:
         return len(self._images)
@@ -59,3 +68,19 @@ class RadiographDataset(torch.utils.data.Dataset[tuple[Tensor, int]]):
     def __getitem__(self, number: int) -> tuple[Tensor, int]:
         image = torch.from_numpy(to_unit_range(np.asarray(self._images.images[self._images.positions[number]])[None]))
         return (self._transform(image) if self._transform else image), int(self.labels[number])
+
+
+def _chosen(radiographs: LoadedRadiographs, positions: Split | str | NDArray[np.int64] | None) -> LabelledImages:
+    """Radiographs at some positions; all where None.
+
+    Raises:
+        ConfigError: A split instead of positions.
+        InputError: No position.
+    """
+    if isinstance(positions, str):
+        raise ConfigError(
+            f"expected positions of radiographs, such as one half of a fold, found {positions!r}: take them from folds(), or load "
+            "that split"
+        )
+    chosen = np.arange(len(radiographs)) if positions is None else np.asarray(positions)
+    return LabelledImages(radiographs.images, chosen, radiographs.labels[chosen])

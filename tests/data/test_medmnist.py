@@ -1,0 +1,78 @@
+"""MedMNIST's npz file, written and read."""
+
+import json
+
+import numpy as np
+import pytest
+
+from pneumoscope import SplitConfig, load_dataset
+from pneumoscope.config import Preprocessing
+from pneumoscope.data import load, save_medmnist
+from pneumoscope.errors import ConfigError
+from pneumoscope.types import BINARY, Split
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("films")
+
+
+@pytest.fixture(scope="module")
+def dataset(phantoms, cache):
+    return load_dataset(phantoms, Preprocessing(64, 64), SplitConfig(folds=5), cache)
+
+
+def test_a_written_file_has_the_form_of_medmnist(dataset, tmp_path):
+    path = save_medmnist(dataset, tmp_path / "new" / "pneumoniamnist_64.npz")
+    # As MedMNIST's package opens it.
+    found = np.load(path, mmap_mode="r")
+    sizes = {"train": 48, "val": 12, "test": 12}
+    for part, split in (("train", Split.TRAIN), ("val", Split.VALIDATION), ("test", Split.TEST)):
+        images, labels, positions = found[f"{part}_images"], found[f"{part}_labels"], dataset.positions(split)
+        assert (images.shape, images.dtype) == ((sizes[part], 64, 64), np.uint8)
+        assert (labels.shape, labels.dtype) == ((sizes[part], 1), np.uint8)
+        assert np.array_equal(images, dataset.images[positions])
+        assert np.array_equal(labels.ravel(), dataset.labels(BINARY, positions))
+        assert found[f"{part}_patients"].tolist() == dataset.patients(positions)
+    assert not set(found["train_patients"]) & set(found["val_patients"])
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_a_written_file_is_read_as_a_data_set(dataset, cache, tmp_path):
+    path = save_medmnist(dataset, tmp_path / "pneumoniamnist_64.npz")
+    with np.load(path) as arrays:
+        for split, parts in (("train", ("train", "val")), ("test", ("test",))):
+            read = load(path, 64, split, cache_folder=cache)
+            expected = {
+                f"{path.name}#{part}/{i}": (image.tobytes(), int(label[0]))
+                for part in parts
+                for i, (image, label) in enumerate(zip(arrays[f"{part}_images"], arrays[f"{part}_labels"], strict=True))
+            }
+            found = zip(read.names, read.images, read.labels.tolist(), strict=True)
+            assert {name: (image.tobytes(), label) for name, image, label in found} == expected
+
+
+def test_other_sizes_and_endings_are_refused(dataset, phantoms, cache, tmp_path):
+    other = load_dataset(phantoms, Preprocessing(64, 28), SplitConfig(folds=5), cache)
+    with pytest.raises(ConfigError, match="28, 64, 128 or 224 pixels, found 64 x 28"):
+        save_medmnist(other, tmp_path / "x.npz")
+    with pytest.raises(ConfigError, match=r"ending \.npz"):
+        save_medmnist(dataset, tmp_path / "x.zip")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_writes_a_file_that_the_other_commands_take(pneumoscope, phantoms, tmp_path):
+    words = ("data", "export", "--data", phantoms, "--folds", "5", "--out", "pneumoniamnist.npz")
+    code, out, err = pneumoscope(*words, "--json")
+    assert code == 0, err
+    record = json.loads(out)
+    assert record["films"] == {"train": 48, "validation": 12, "test": 12}
+    assert record["side"] == 28
+    code, out, err = pneumoscope("data", "index", "--data", "pneumoniamnist.npz", "--json")
+    assert code == 0, err
+    assert sum(json.loads(out)["films"].values()) == 72
+    code, out, _ = pneumoscope(*words)
+    assert (code, out.splitlines()[-1]) == (0, "pneumoniamnist.npz")
+    code, _, err = pneumoscope(*words, "--side", "32")
+    assert code == 1
+    assert err.startswith("error: expected square images of 28")
