@@ -48,7 +48,7 @@ def test_nih(tmp_path, old):
     ]
     assert source.images[2].groups == {"age": "004Y" if old else "4", "sex": "F", "view": "AP"}
     assert source.names_taken == (
-        "no finding is normal (3), pneumonia is pneumonia (3); left out: other findings (1); read as NIH ChestX-ray14"
+        "read as NIH ChestX-ray14; no finding is normal (3), pneumonia is pneumonia (3); left out: other findings (1)"
     )
     assert all(image.known_name for image in source.images)
 
@@ -76,7 +76,8 @@ def test_rsna(tmp_path, mapping):
     }
     patients = ["3", "4", "6", "5"] if mapping else ["0004cfab", "00322d4d", "003d8fa0", "00436515"]
     assert [(i.patient, i.known_name) for i in source.images] == [(patient, mapping) for patient in patients]
-    assert "left out: other findings (1); read as RSNA" in source.names_taken
+    assert source.names_taken.startswith("read as RSNA Pneumonia Detection Challenge; lung opacity is pneumonia (2), ")
+    assert source.names_taken.endswith("left out: other findings (1)")
     assert source.read(source.images[0].path).dtype == np.uint16
 
 
@@ -97,7 +98,10 @@ def test_vindr_pcxr(tmp_path):
         ("train/0068.dicom", "pneumonia", PNEUMONIA, TRAIN, False),
         ("train/0081.dicom", "no finding", NORMAL, TRAIN, False),
     ]
-    assert "left out: other findings (1); read as VinDr-PCXR" in source.names_taken
+    assert source.names_taken.startswith(
+        "read as VinDr-PCXR; brocho-pneumonia is pneumonia (1), no finding is normal (3), "
+    )
+    assert source.names_taken.endswith("left out: other findings (1)")
 
 
 def test_adults_of_vindr_are_another_set(tmp_path):
@@ -164,7 +168,7 @@ def test_a_partial_download_counts_what_is_not_there(tmp_path):
     write_nih(tmp_path, missing=("00000002_000.png", "00000003_000.png"))
     source = open_source(tmp_path)
     assert len(source.images) == 5
-    assert source.names_taken.endswith("read as NIH ChestX-ray14; 2 of 7 listed images are not there")
+    assert source.names_taken.endswith("; 2 of 7 listed images are not there")
 
 
 def test_images_that_are_still_packed_are_named(tmp_path):

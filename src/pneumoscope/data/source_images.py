@@ -49,16 +49,18 @@ class Listing:
 
     Attributes:
         layout: `folders`, `table`, `medmnist`, or the name of a public set.
-        images: Images, sorted by path.
+        images: Images in any order.
         columns: Column of a table to the name that the table has for it; empty for folders and archives.
         left_out: Number of images that are left out, by class or reason.
-        remarks: Further remarks for the user on what was taken for what.
+        title: Name of a public set; empty for images of one's own.
+        remarks: Further remarks for the user, on images that are not there or not kept by filters.
     """
 
     layout: str
     images: tuple[SourceImage, ...]
     columns: Mapping[str, str] = field(default_factory=dict)
     left_out: Mapping[str, int] = field(default_factory=dict)
+    title: str = ""
     remarks: tuple[str, ...] = ()
 
 

@@ -58,7 +58,8 @@ class Source:
         plain = any(name not in ("", usual.lower(), *CLASS_WORDS) for name, usual in counts) or left_out
         parts = {"columns ": columns, "": classes if plain else [], "left out: ": left_out}
         named = [f"{title}{', '.join(found)}" for title, found in parts.items() if found]
-        return "; ".join([*named, *self._listing.remarks])
+        title = [f"read as {self._listing.title}"] if self._listing.title else []
+        return "; ".join([*title, *named, *self._listing.remarks])
 
     def only(self, paths: Collection[str]) -> "Source":
         """Source of some of the images."""

@@ -5,9 +5,9 @@ Source: Irvin et al., "CheXpert: A Large Chest Radiograph Dataset with Uncertain
 """
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from pneumoscope.data.layouts.public import PublicImage, PublicSet, read_public_table
+from pneumoscope.data.layouts.public import PublicImage, PublicSet, key_of, read_public_table
 from pneumoscope.types import Split
 
 _LABELS = (
@@ -31,11 +31,11 @@ def _read(tables: Sequence[Path]) -> Iterator[PublicImage]:
     for table in tables:
         split = Split.TRAIN if table.name.lower().startswith("train") else Split.TEST
         for row in read_public_table(table, _COLUMNS | {name: name for name in _LABELS}):
-            parts = PurePosixPath(row["path"]).with_suffix("").parts[-_KEY_PARTS:]
+            key = key_of(row["path"], _KEY_PARTS)
             yield PublicImage(
-                key="/".join(parts),
+                key=key,
                 labels=tuple(name.lower() for name in _LABELS if row[name] in ("1", "1.0")),
-                patient=parts[0] if parts else "",
+                patient=key.partition("/")[0],
                 split=split,
                 groups={"age": row["age"], "sex": _sex(row["sex"]), "view": row["view"] or _view(row["plane"])},
                 uncertain=tuple(name.lower() for name in _LABELS if row[name] in ("-1", "-1.0")),

@@ -7,7 +7,7 @@ Localization of Common Thorax Diseases", CVPR 2017, section 3 (labels), and the 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pneumoscope.data.layouts.public import PublicImage, PublicSet, read_public_table
+from pneumoscope.data.layouts.public import PublicImage, PublicSet, key_of, read_public_table
 from pneumoscope.types import Split
 
 _COLUMNS = {"image": "Image Index", "labels": "Finding Labels", "patient": "Patient ID", "age": "Patient Age",
@@ -23,7 +23,7 @@ def _read(tables: Sequence[Path]) -> Iterator[PublicImage]:
     test = _listed(table.with_name(_TEST_LIST))
     for row in read_public_table(table, _COLUMNS):
         yield PublicImage(
-            key=Path(row["image"]).stem,
+            key=key_of(row["image"]),
             labels=tuple(label.strip().lower() for label in row["labels"].split("|") if label.strip()),
             patient=row["patient"].lstrip("0"),
             split=Split.TEST if row["image"] in test else Split.TRAIN,

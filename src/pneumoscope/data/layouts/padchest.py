@@ -8,7 +8,7 @@ import ast
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pneumoscope.data.layouts.public import PublicImage, PublicSet, read_public_table
+from pneumoscope.data.layouts.public import PublicImage, PublicSet, key_of, read_public_table
 
 _COLUMNS = {"image": "ImageID", "patient": "PatientID", "born": "PatientBirth", "taken": "StudyDate_DICOM",
             "sex": "PatientSex_DICOM", "view": "Projection", "labels": "Labels"}  # fmt: skip
@@ -21,7 +21,7 @@ def _read(tables: Sequence[Path]) -> Iterator[PublicImage]:
     for row in read_public_table(tables[-1], _COLUMNS):
         labels = _labels(row["labels"])
         yield PublicImage(
-            key=Path(row["image"]).stem,
+            key=key_of(row["image"]),
             labels=labels,
             patient=row["patient"],
             groups={"age": _age(row["born"], row["taken"]), "sex": row["sex"], "view": row["view"]},

@@ -2,11 +2,12 @@
 
 import csv
 import gzip
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from pneumoscope.data.class_names import CLASS_WORDS, ClassWords, DataNames
 from pneumoscope.data.groups import FRONTAL_VIEWS, normalised_view
@@ -104,6 +105,11 @@ class FoundSet:
     root: Path
     tables: tuple[Path, ...]
 
+    @property
+    def names(self) -> str:
+        """Names of the tables, for messages."""
+        return ", ".join(table.name for table in self.tables)
+
 
 def list_public_set(found: FoundSet, words: ClassWords, names: DataNames) -> Listing:
     """List the images of a public set that have a class, are frontal, and are there.
@@ -131,24 +137,38 @@ def list_public_set(found: FoundSet, words: ClassWords, names: DataNames) -> Lis
             left_out[reason] += 1
         else:
             images.append(_source_image(path, image, words))
-    tables = ", ".join(table.name for table in found.tables)
     if not images and not left_out:
         unpack = f"unpack {listed(packed[:_MOST_PACKED])}" if packed else "add the images, or name the folder with them"
-        raise DataError(f"expected the {absent:,} images of {tables} below {found.root}, found none of them: {unpack}")
-    names.check_found(labels, found.root)
-    own = [] if names.classes or words == found.layout.words else sorted(set(words) - labels)
-    if own:
         raise DataError(
-            f"expected images of {own[0]} in {tables}, found none{did_you_mean(own[0], labels)}: check the name"
+            f"expected the {absent:,} images of {found.names} below {found.root}, found none of them: {unpack}"
         )
+    _check_words(found, words, names, labels)
     if not images:
         raise DataError(
-            f"expected images of {listed(sorted(words))} in {tables}, found {listed(sorted(left_out))}: name others, or the whole set"
+            f"expected images of {listed(sorted(words))} in {found.names}, found {listed(sorted(left_out))}: name others, "
+            "or the whole set"
         )
-    listed_images = absent + len(images) + left_out.total()
-    remark = f"{absent:,} of {listed_images:,} listed images are not there"
-    title = f"read as {found.layout.title}"
-    return Listing(found.layout.names[0], tuple(images), {}, left_out, (title, remark) if absent else (title,))
+    total = absent + len(images) + left_out.total()
+    remarks = (f"{absent:,} of {total:,} listed images are not there",) if absent else ()
+    return Listing(found.layout.names[0], tuple(images), {}, left_out, found.layout.title, remarks)
+
+
+def _check_words(found: FoundSet, words: ClassWords, names: DataNames, labels: set[str]) -> None:
+    """Check that a set has the findings of a class map, or those that are named as classes."""
+    names.check_found(labels, found.root)
+    absent = [] if names.classes or words == found.layout.words else sorted(set(words) - labels)
+    if absent:
+        raise DataError(
+            f"expected images of {absent[0]} in {found.names}, found none{did_you_mean(absent[0], labels)}: check the name"
+        )
+
+
+def key_of(path: str, parts: int = 1) -> str:
+    """Last parts of a path with forward slashes, without the ending."""
+    # Plain strings: a hundred thousand Path objects take seconds.
+    *folders, name = path.split("/")[-parts:]
+    stem, dot, _ = name.rpartition(".")
+    return "/".join([*folders, stem if dot else name])
 
 
 def read_public_table(table: Path, columns: Mapping[str, str]) -> list[dict[str, str]]:
@@ -182,13 +202,14 @@ def _files(found: FoundSet) -> tuple[dict[str, str], list[str]]:
     """Key of each image file to its path relative to the root; and the archives there."""
     files: dict[str, str] = {}
     packed = []
+    start = len(str(found.root)) + 1
     for name in walk_folder(str(found.root), also=PACKED_SUFFIXES):
-        path = PurePosixPath(Path(name).relative_to(found.root).as_posix())
-        if path.suffix.lower() in PACKED_SUFFIXES:
-            packed.append(str(path))
+        path = name[start:].replace(os.sep, "/")
+        if path.lower().endswith(PACKED_SUFFIXES):
+            packed.append(path)
         else:
             # Of copies of one image, as of other sizes, the first counts.
-            files.setdefault("/".join([*path.parts[-found.layout.key_parts : -1], path.stem]), str(path))
+            files.setdefault(key_of(path, found.layout.key_parts), path)
     return files, [name for name in packed if not name.lower().endswith(".csv.gz")]
 
 

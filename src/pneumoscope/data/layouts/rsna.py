@@ -1,4 +1,4 @@
-"""RSNA Pneumonia Detection Challenge (2018): 26,684 radiographs of ChestX-ray14, read anew by radiologists, as DICOM.
+"""RSNA Pneumonia Detection Challenge (2018): 26,684 radiographs of ChestX-ray14, labelled again by radiologists, as DICOM.
 
 Source: Shih et al., "Augmenting the National Institutes of Health Chest Radiograph Dataset with Expert Annotations of Possible
 Pneumonia", Radiology: Artificial Intelligence 2019, doi 10.1148/ryai.2019180041 (classes); the challenge's data page (tables).
