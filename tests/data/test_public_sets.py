@@ -1,5 +1,6 @@
 """Public sets, read as they are published: phantoms in each layout."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -212,6 +213,17 @@ def test_the_name_of_a_set_says_where_to_obtain_it(tmp_path, monkeypatch, name):
         ) as error:
             locate(Path(given))
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("public", PUBLIC_SETS, ids=lambda public: public.names[0])
+def test_every_set_is_documented(public):
+    page = (Path(__file__).parents[2] / "docs/reference/public-data.md").read_text(encoding="utf-8")
+    (row,) = (line for line in page.splitlines() if f"(`{public.names[0]}`)" in line)
+    assert public.title.removesuffix(" Challenge") in row
+    assert f"`{public.negative}`" in row.lower()
+    assert all(f"`{name}`" in row.lower() for name in public.positive)
+    (address,) = re.findall(r"https://\S+", public.obtain)
+    assert f"<{address.rstrip(',')}>" in page
 
 
 def test_sets_that_ask_for_no_agreement_are_named_too(tmp_path, monkeypatch):
