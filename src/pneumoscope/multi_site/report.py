@@ -16,10 +16,10 @@ _HEADER = (
     "measured at",
     "network",
     "images / pneumonia / patients",
-    "AUC (95 % interval)",
-    "right",
-    "sensitivity",
-    "specificity",
+    "AUC",
+    "right, %",
+    "sensitivity, %",
+    "specificity, %",
 )
 _HOW = (
     "Each hospital is left out once: a network is trained on all others, an epoch showing it each hospital and class equally often, and measured on all images of the "
@@ -146,7 +146,7 @@ def _rows(measured: Sequence[Measured]) -> list[list[str]]:
             each.network,
             f"{each.images:,} / {each.positives:,} / {each.patients:,}",
             each.measures["auc"].as_number(),
-            *(str(each.measures[name]) for name in ("accuracy", "sensitivity", "specificity")),
+            *(str(each.measures[name]).replace(" %", "") for name in ("accuracy", "sensitivity", "specificity")),
         ]
         for each in measured
     ]
@@ -164,7 +164,7 @@ def _figure(result: LeaveOneOut, synthetic: bool) -> Any:
             axes.errorbar(values, rows, xerr=reach, fmt="o", color=colour, capsize=3, label=name)
         axes.set_yticks(range(len(result.seen)), [each.site for each in reversed(result.seen)])
         axes.set_ylim(-0.6, len(result.seen) - 0.4)
-        axes.set_xlim(min(0.4, *(each.unseen.low for each in result.seen)), 1.0)
+        axes.set_xlim(max(0.0, min(0.4, *(each.unseen.low - 0.03 for each in result.seen))), 1.0)
         axes.set_xlabel("AUC, held-out patients (95 % interval; dotted: chance)")
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return figure
