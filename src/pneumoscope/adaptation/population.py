@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 
 from pneumoscope.adaptation.site import SiteImages
 from pneumoscope.bundle import Scope
+from pneumoscope.data.groups import FRONTAL_VIEWS, normalised_view
 from pneumoscope.decision import Floats
 from pneumoscope.evaluation.intervals import patient_numbers
 from pneumoscope.inference.guard import Guard
 from pneumoscope.inference.population import fit_population_by_patient
-from pneumoscope.inference.scope import FRONTAL_VIEWS, normalised_view
 from pneumoscope.types import ImageHeader
 
 # Fraction of a site's own images that may lie outside, and number of references, as at the parent's fit.

@@ -9,13 +9,13 @@ import numpy as np
 from pneumoscope.assessment.decision_tables import Table, format_estimate
 from pneumoscope.bundle import Bundle
 from pneumoscope.data.ages import age_in_years
+from pneumoscope.data.groups import normalised_sex, normalised_view
 from pneumoscope.decision import pneumonia_probability
 from pneumoscope.evaluation.acceptance import DecidedImages, check_requirements, measure_acceptance
 from pneumoscope.evaluation.intervals import Estimate, estimate_of
 from pneumoscope.evaluation.metrics import Ints
 from pneumoscope.inference.decide import Decider, ImageScore
 from pneumoscope.inference.prediction import Prediction
-from pneumoscope.inference.scope import normalised_view
 from pneumoscope.types import OUTSIDE, ClassScheme, Decision, ImageHeader, PredictionRequest
 
 # Upper ends of the age groups, completed years.
@@ -124,16 +124,8 @@ def with_table(header: ImageHeader | None, table: Mapping[str, str]) -> ImageHea
     return replace(
         known,
         age_years=known.age_years if years is None else years,
-        sex=_sex(table.get("sex", "")) or known.sex,
+        sex=normalised_sex(table.get("sex", "")) or known.sex,
         view=table.get("view", "").upper() or known.view,
-    )
-
-
-def _sex(word: str) -> str:
-    """Sex as DICOM headers write it, from a table's word; another word as it is."""
-    found = word.strip().upper()
-    return {"FEMALE": "F", "GIRL": "F", "WOMAN": "F", "MALE": "M", "BOY": "M", "MAN": "M", "OTHER": "O"}.get(
-        found, found
     )
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pneumoscope.adaptation.site import SiteImages
     from pneumoscope.data.sources import DataNames, Source
 
-_DATA_HELP = "Labelled images of the site: a folder per class, or a table with the columns path and class."
+_DATA_HELP = "Labelled images of the site: a folder per class, a table with the columns path and class, or a public set as published."
 SiteDataOption = Annotated[Path, typer.Option("--data", help=_DATA_HELP)]
 PositiveOption = Annotated[str, typer.Option("--positive", help="Name of the positive class, such as tuberculosis.")]
 NewBundleOption = Annotated[Path, typer.Option("--out", help="New bundle, a .zip file.")]

@@ -17,7 +17,7 @@ DataOption = Annotated[
     Path | None,
     typer.Option(
         "--data",
-        help="Folder, table (.csv, .tsv) or pneumoniamnist*.npz of labelled images (default: PNEUMOSCOPE_DATA, data/chest_xray* here, the cache, or a download).",
+        help="Folder, table (.csv, .tsv) or pneumoniamnist*.npz of labelled images, or a public set as published (default: PNEUMOSCOPE_DATA, data/chest_xray* here, the cache, or a download).",
         show_default=False,
     ),
 ]
@@ -55,6 +55,23 @@ _DATA_NAMES: dict[str, Any] = {
             help="Column of a table with the patients (default: patient, patient ID, ...).",
             show_default=False,
         ),
+    ],
+    "age": Annotated[
+        str,
+        typer.Option(
+            "--age",
+            help="Completed years of age of the images that are used, such as 1-5 or 18- (default: all).",
+            show_default=False,
+        ),
+    ],
+    "view": Annotated[
+        str,
+        typer.Option(
+            "--view", help="Views of the images that are used, such as PA,AP (default: all).", show_default=False
+        ),
+    ],
+    "sex": Annotated[
+        str, typer.Option("--sex", help="Sexes of the images that are used, F,M,O (default: all).", show_default=False)
     ],
 }
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
@@ -154,12 +171,12 @@ def accepted(reasons: list[str] | None) -> tuple[str, ...]:
 
 
 def takes_data_names(command: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command the options --class-map and --*-column in place of its parameter `names`, which gets what they say."""
+    """Gives a command the options --class-map, --*-column, --age, --view and --sex in place of its parameter `names`, which gets what they say."""
 
     @wraps(command)
     def with_names(**values: Any) -> None:
         if "names" not in values:
-            values["names"] = data_names(*(values.pop(name, "") for name in _DATA_NAMES))
+            values["names"] = data_names(**{name: values.pop(name, "") for name in _DATA_NAMES})
         command(**values)
 
     own = inspect.signature(command).parameters.values()
@@ -178,22 +195,32 @@ def takes_data_names(command: Callable[..., None]) -> Callable[..., None]:
     return with_names
 
 
-def data_names(class_map: str, path: str = "", class_: str = "", patient: str = "") -> "DataNames":
-    """Names of `--class-map` and of the options of columns.
+def data_names(
+    class_map: str,
+    path_column: str = "",
+    class_column: str = "",
+    patient_column: str = "",
+    age: str = "",
+    view: str = "",
+    sex: str = "",
+) -> "DataNames":
+    """Names of `--class-map` and of the options of columns, and the filters of `--age`, `--view` and `--sex`.
 
     Raises:
-        ConfigError: A class map that is not of the form NAME=CLASS,NAME=CLASS.
+        ConfigError: A class map, ages or sexes of another form.
     """
-    from pneumoscope.data.sources import DataNames
+    from pneumoscope.data.class_names import DataNames
+    from pneumoscope.data.filters import ImageFilters
 
-    return DataNames.of(class_map, {"path": path, "class": class_, "patient": patient})
+    columns = {"path": path_column, "class": class_column, "patient": patient_column}
+    return DataNames.of(class_map, columns, ImageFilters.of(age, view, sex))
 
 
 def names_as_options(names: "DataNames") -> dict[str, str]:
     """Options that say these names, with their values."""
     classes = ",".join(f"{name}={to}" for name, to in names.classes.items())
     columns = {f"--{column}-column": name for column, name in names.columns.items()}
-    return ({"--class-map": classes} if classes else {}) | columns
+    return ({"--class-map": classes} if classes else {}) | columns | names.filters.options
 
 
 def show_names_taken(source: "Source") -> None:

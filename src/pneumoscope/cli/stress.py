@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pneumoscope.data.locate import Location
     from pneumoscope.data.sources import DataNames
     from pneumoscope.stress import Radiographs, StressTest
-    from pneumoscope.stress.models import StressedModel
+    from pneumoscope.stress.stressed_model import StressedModel
 
 
 @takes_data_names

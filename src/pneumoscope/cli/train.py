@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pneumoscope.cli.options import (
-    DataOption,
     EpochsOption,
     InceptionOption,
     JobsOption,
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from pneumoscope.config import RunConfig
     from pneumoscope.data.locate import Location
     from pneumoscope.data.sources import DataNames
+    from pneumoscope.multi_site.sites import Site
     from pneumoscope.training.callbacks import Callbacks
     from pneumoscope.training.jobs import Workers
     from pneumoscope.training.single_run import SingleRun
@@ -47,7 +47,15 @@ def train(
         Path | None,
         typer.Option("--base", help="Finished run whose network the stacked network builds on.", show_default=False),
     ] = None,
-    data: DataOption = None,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--data",
+            help="Folder, table (.csv, .tsv) or pneumoniamnist*.npz of labelled images, or a public set as published (default: PNEUMOSCOPE_DATA, data/chest_xray* "
+            "here, the cache, or a download). Two or more, PATH or NAME=PATH: leave-one-hospital-out.",
+            show_default=False,
+        ),
+    ] = None,
     *,
     names: "DataNames",
     inception_weights: InceptionOption = None,
@@ -59,7 +67,10 @@ def train(
     address: RayOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    r"""Train a network; with a \[detector] table in the configuration, a detector bundle."""
+    r"""Train a network; with a \[detector] table in the configuration, a detector bundle; with several --data, leave-one-hospital-out.
+
+    Several --data: a network of all hospitals but one for each hospital, measured at the one left out, a network of all, and a report.
+    """
     from pneumoscope.training.allocator import keep_freed_memory
 
     keep_freed_memory()
@@ -76,18 +87,32 @@ def train(
     settings = find_config(config)
     if epochs is not None and not settings.detector.ensemble:
         settings = settings.with_training(epochs=epochs)
+    several = data is not None and len(data) > 1
+    if several and (base or jobs > 1 or address or processes > 1):
+        raise ConfigError(
+            "expected one --data for --base, --jobs, --address and --processes, found several: leave them out"
+        )
     if (jobs > 1 or address) and not settings.detector.name:
         raise ConfigError("expected [detector] in the configuration for --jobs, found one training: leave --jobs out")
     folder = resume or out or Path("runs") / settings.name
-    options: dict[str, Any] = {"--data": data, "--base": base, "--epochs": epochs, "--limit": limit}
-    options |= names_as_options(names)
-    named = "".join(f" {option} {shlex.quote(str(value))}" for option, value in options.items() if value is not None)
+    options: dict[str, Any] = {"--base": base, "--epochs": epochs, "--limit": limit, **names_as_options(names)}
+    given = [("--data", each) for each in data or ()] + [
+        (name, each) for name, each in options.items() if each is not None
+    ]
+    named = "".join(f" {option} {shlex.quote(str(value))}" for option, value in given)
     with display(f"pneumoscope train {config} --resume {folder}{named}") as shown:
+        callbacks = Callbacks(shown.report, shown, shown.print_line)
+        if data is not None and several:
+            record = _train_sites(
+                settings, _sites(data, limit, names), folder, callbacks, resume is not None, skip_unreadable
+            )
+            _show_sites(record, folder, as_json)
+            return
+        named_data = data[0] if data else None
         location = distributed.first_rank_then_others(
-            lambda: replace(locate(data, shown.report), limit=limit, names=names)
+            lambda: replace(locate(named_data, shown.report), limit=limit, names=names)
         )
         distributed.on_first_rank(lambda: show_names_taken(location.open()))
-        callbacks = Callbacks(shown.report, shown, shown.print_line)
         if settings.detector.name:
             record, line = _train_detector(settings, location, folder, callbacks, resume is not None, workers, epochs)
         else:
@@ -99,8 +124,43 @@ def train(
     if as_json:
         print_json(record)
     else:
-        where = f" --data {shlex.quote(str(data))}" if data else ""
+        where = f" --data {shlex.quote(str(named_data))}" if named_data else ""
         typer.echo(f"{line}; next: pneumoscope evaluate {made}{where}")
+
+
+def _sites(data: list[Path], limit: int | None, names: "DataNames") -> list["Site"]:
+    """Hospitals that several --data name."""
+    from pneumoscope.data.locate import locate
+    from pneumoscope.multi_site.sites import Site, site_names
+
+    sites = [Site(name, replace(locate(path), limit=limit, names=names)) for name, path in site_names(data)]
+    for site in sites:
+        show_names_taken(site.location.open())
+    return sites
+
+
+def _train_sites(
+    settings: "RunConfig",
+    sites: list["Site"],
+    folder: Path,
+    callbacks: "Callbacks",
+    resume: bool,
+    skip_unreadable: bool,
+) -> dict[str, Any]:
+    from pneumoscope.multi_site.leave_one_out import leave_one_out
+    from pneumoscope.multi_site.report import write_report
+    from pneumoscope.provenance import provenance
+
+    result = leave_one_out(settings, sites, folder, callbacks, resume, skip_unreadable)
+    return write_report(result, folder, provenance(), any(site.location.synthetic for site in sites))
+
+
+def _show_sites(record: dict[str, Any], folder: Path, as_json: bool) -> None:
+    if as_json:
+        print_json(record)
+    else:
+        typer.echo("\n".join(record["verdict"]))
+        typer.echo(f"report: {folder / 'sites.html'}; network of all hospitals: {folder / 'all'}")
 
 
 def _train_detector(

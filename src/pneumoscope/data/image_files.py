@@ -12,6 +12,8 @@ from pneumoscope.types import IMAGE_SUFFIXES
 HEAD = 132
 # Endings of images that are refused, by name rather than silently.
 REFUSED_SUFFIXES = frozenset({".bmp", ".gif", ".jp2", ".tif", ".tiff", ".webp"})
+# Endings of archives and compressed files, which are to be unpacked.
+PACKED_SUFFIXES = (".7z", ".bz2", ".gz", ".rar", ".tar", ".tgz", ".xz", ".zip")
 JPEG, PNG, DICOM = "JPEG", "PNG", "DICOM"
 
 _ALL_SUFFIXES = IMAGE_SUFFIXES | REFUSED_SUFFIXES

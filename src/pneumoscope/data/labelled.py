@@ -49,5 +49,10 @@ def labelled_images(dataset: Dataset, split: Split, classes: int) -> LabelledIma
 
 def oversample(data: LabelledImages, chosen: NDArray[np.bool_], times: int) -> LabelledImages:
     """Repeat some images, those with True in `chosen`, (n,) bool, so that each occurs `times` times."""
-    positions = np.repeat(np.arange(len(data)), np.where(chosen, times, 1))
+    return repeat(data, np.where(chosen, times, 1))
+
+
+def repeat(data: LabelledImages, times: NDArray[np.int64]) -> LabelledImages:
+    """Repeat each image so many times, (n,) int."""
+    positions = np.repeat(np.arange(len(data)), times)
     return LabelledImages(data.images, data.positions[positions], data.labels[positions])

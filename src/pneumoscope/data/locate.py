@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pneumoscope import paths
 from pneumoscope.data.download import download_archive, downloaded_folder
+from pneumoscope.data.layouts import absent_advice
 from pneumoscope.data.phantom import is_phantom_folder, write_phantoms
 from pneumoscope.data.sources import DataNames, Source, open_source, subsample
 from pneumoscope.errors import DataError, DownloadError
@@ -21,7 +22,7 @@ class Location:
         origin: Explanation for the user of how it was found.
         synthetic: Whether its images are phantoms.
         limit: Approximate number of images that are used, drawn evenly from every class and split; all where None.
-        names: Names that it has for classes and columns; those that are plain are known where None.
+        names: Names that it has for classes and columns, and filters; plain names are known where None.
     """
 
     root: Path
@@ -54,7 +55,7 @@ def locate(named: Path | None, report: Report = silent, download: bool = True) -
     ):
         if path is not None:
             if not path.exists():
-                raise DataError(f"expected a data set at {path} ({origin}), found nothing there: check the path")
+                raise DataError(absent_advice(path, origin))
             return Location(path, origin, is_phantom_folder(path))
     for candidate in sorted(Path("data").glob("chest_xray*")):
         return Location(candidate, "found in the working directory")

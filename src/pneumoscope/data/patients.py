@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import PurePath
 
 from pneumoscope.data.names import parse_file_name, patient_key
-from pneumoscope.data.sources import SourceImage
+from pneumoscope.data.source_images import SourceImage
 from pneumoscope.types import ImageHeader
 
 # Prefix of patients that headers name.

@@ -5,6 +5,7 @@ import os
 import stat
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from pneumoscope.types import ImageHeader, NamedImage
 
 # Pixels converted at once, so that what is needed in between takes little memory.
 _STRIP = 1 << 21
+# Bytes from the beginning of a DICOM object that hold its header, without the pixels.
+_HEADER_BYTES = 1 << 17
 # What brings each EXIF orientation back upright.
 _UPRIGHT: dict[int, Callable[[Grey], Grey]] = {
     2: np.fliplr,
@@ -96,6 +99,26 @@ def image_bytes(image: Any) -> bytes | None:
     if not isinstance(content, bytes):
         raise InputError(f"{EXPECTED}; found a file open as text: open it with mode 'rb'")
     return content
+
+
+def read_header(file: Path) -> ImageHeader:
+    """What the header of a DICOM object says of patient and exposure; nothing where it cannot be read.
+
+    Only the beginning of the file is read where that holds the header: thousands of files are looked through this way.
+    """
+    from pneumoscope.data.dicom import read_dicom_header
+
+    try:
+        with file.open("rb") as stream:
+            head = stream.read(_HEADER_BYTES)
+    except OSError:
+        return ImageHeader()
+    # A beginning that ends within a sequence or a deflated dataset cannot be parsed; the whole file can.
+    with suppress(Exception):
+        return read_dicom_header(head)[0]
+    with suppress(Exception):
+        return read_dicom_header(read_bytes(file))[0]
+    return ImageHeader()
 
 
 def read_bytes(file: Path) -> bytes:

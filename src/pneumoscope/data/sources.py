@@ -1,128 +1,31 @@
-"""Sources of images: folders in Kaggle's or Mendeley's layout, a folder per class, a CSV table, MedMNIST.
+"""Sources of images: whatever the layout of a data set, the list of its images, and access to their bytes and pixels.
 
-Every layout becomes a list of `SourceImage`; images are decoded on request only. Folders and tables may name two classes of a
-site's own instead of normal and pneumonia: `Finding.PNEUMONIA` is then the positive one.
+Every layout of `layouts/` becomes a list of `SourceImage`; images are decoded on request only. Folders and tables may name two
+classes of a site's own instead of normal and pneumonia: `Finding.PNEUMONIA` is then the positive one.
 """
 
-import zipfile
 from collections import Counter
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumoscope.data.image_files import walk_folder
-from pneumoscope.data.names import parse_file_name
-from pneumoscope.data.reading import read_grey
-from pneumoscope.data.tables import TEXT_TABLE_SUFFIXES, read_rows
-from pneumoscope.errors import ConfigError, DataError, did_you_mean, listed
-from pneumoscope.types import BINARY, ClassScheme, Etiology, Finding, Split
+from pneumoscope.data.class_names import CLASS_WORDS, USUAL_WORDS, DataNames
+from pneumoscope.data.filters import ImageFilters
+from pneumoscope.data.image_files import PACKED_SUFFIXES, walk_folder
+from pneumoscope.data.layouts import absent_advice, find_public_set
+from pneumoscope.data.layouts.folders import LAYOUTS, list_folders
+from pneumoscope.data.layouts.medmnist import list_medmnist
+from pneumoscope.data.layouts.public import FoundSet, list_public_set
+from pneumoscope.data.layouts.table import classes_of_table, is_table, list_table
+from pneumoscope.data.reading import read_grey, read_header
+from pneumoscope.data.source_images import Listing, SourceImage
+from pneumoscope.errors import DataError, listed
+from pneumoscope.types import BINARY, DICOM_SUFFIXES, ClassScheme, Etiology, Finding
 
-# Kaggle's `val` holds 16 of the 5,232 training images: too few to measure anything, so they count as training images.
-_SPLIT_FOLDERS = {"train": Split.TRAIN, "training": Split.TRAIN, "val": Split.TRAIN, "valid": Split.TRAIN,
-                  "validation": Split.TRAIN, "test": Split.TEST}  # fmt: skip
-# Folders below those of the classes, from which on they are taken for patients.
-_FEWEST_FOLDERS = 10
-# Columns of a table that tell groups of images apart.
-GROUP_COLUMNS = ("age", "sex", "view")
-_CLASS_WORDS = {
-    "normal": (Finding.NORMAL, Etiology.NONE),
-    "pneumonia": (Finding.PNEUMONIA, Etiology.UNKNOWN),
-    "bacteria": (Finding.PNEUMONIA, Etiology.BACTERIAL),
-    "bacterial": (Finding.PNEUMONIA, Etiology.BACTERIAL),
-    "virus": (Finding.PNEUMONIA, Etiology.VIRAL),
-    "viral": (Finding.PNEUMONIA, Etiology.VIRAL),
-}
-# Names of classes whose meaning is plain; what they are taken for is shown before anything runs.
-_PLAIN_WORDS = {
-    **dict.fromkeys(
-        ("healthy", "no finding", "no_finding", "no findings", "no pneumonia", "control"), _CLASS_WORDS["normal"]
-    ),
-    **dict.fromkeys(("sick", "pneumonic", "lung opacity", "covid", "covid-19", "covid19"), _CLASS_WORDS["pneumonia"]),
-    **dict.fromkeys(("bacterial pneumonia", "pneumonia bacterial", "bacterial_pneumonia"), _CLASS_WORDS["bacterial"]),
-    **dict.fromkeys(("viral pneumonia", "pneumonia viral", "viral_pneumonia"), _CLASS_WORDS["viral"]),
-}
-ClassWords = Mapping[str, tuple[Finding, Etiology]]
-USUAL_WORDS: ClassWords = _CLASS_WORDS | _PLAIN_WORDS
-_LAYOUTS = (
-    "train/NORMAL and train/PNEUMONIA (Kaggle, Mendeley), a folder per class (normal, pneumonia, bacterial, viral), "
-    "a CSV table with the columns path and class, or MedMNIST's pneumoniamnist*.npz"
-)
-
-
-@dataclass(frozen=True)
-class DataNames:
-    """Names that a data set has for its classes and columns, where these are not plain.
-
-    Attributes:
-        classes: Name of a class in the data set to the name of a class here, such as normal or pneumonia; images of all other
-            classes are left out. The usual names where empty.
-        columns: `path`, `class` or `patient` to the name of the column in the table.
-    """
-
-    classes: Mapping[str, str] = field(default_factory=dict)
-    columns: Mapping[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, class_map: str, columns: Mapping[str, str] | None = None) -> Self:
-        """Names of a class map such as `No Finding=normal,Pneumonia=pneumonia`, and of columns; an empty name counts for none.
-
-        Raises:
-            ConfigError: A class map of another form.
-        """
-        pairs = [pair.rpartition("=") for pair in class_map.split(",") if pair.strip()]
-        if any(not name.strip() or not to.strip() for name, _, to in pairs):
-            raise ConfigError(
-                f"expected a class map NAME=CLASS,NAME=CLASS, found {class_map}: such as 'No Finding=normal,Pneumonia=pneumonia'"
-            )
-        return cls(
-            {name.strip(): to.strip() for name, _, to in pairs},
-            {column: name for column, name in (columns or {}).items() if name},
-        )
-
-    def words(self, known: ClassWords) -> ClassWords:
-        """Names of the data set, lower case, to classes, out of the known ones.
-
-        Raises:
-            DataError: A class that is not known.
-        """
-        if unknown := sorted({name for name in self.classes.values() if name.lower() not in known}):
-            raise DataError(
-                f"expected classes out of {', '.join(_named(known))} in the class map, found {listed(unknown)}: name these"
-            )
-        return {name.lower(): known[to.lower()] for name, to in self.classes.items()} or known
-
-
-@dataclass(frozen=True)
-class SourceImage:
-    """Image of a source, before it is read.
-
-    Attributes:
-        path: Path relative to the source's root, with forward slashes; `file.npz#part/i` in an archive.
-        finding: Normal or pneumonia.
-        etiology: Bacterial, viral, none or unknown.
-        patient: Patient identifier, unique within the source.
-        split: Train or test.
-        conflict: Contradiction between folder and file name, in words; empty where there is none.
-        known_name: Whether the patient is known, from a table or a file name of either publisher.
-        groups: Age in years, sex and view, as far as a table has these columns.
-        class_name: Class as the data set names it, lower case; empty in an archive.
-        folder: Folder of the patient below that of the class; empty where there is none.
-    """
-
-    path: str
-    finding: Finding
-    etiology: Etiology
-    patient: str
-    split: Split
-    conflict: str = ""
-    known_name: bool = True
-    groups: Mapping[str, str] = field(default_factory=dict)
-    class_name: str = ""
-    folder: str = ""
+__all__ = ["DataNames", "Source", "SourceImage", "open_source", "subsample"]
 
 
 class Source:
@@ -130,47 +33,71 @@ class Source:
 
     Attributes:
         root: Folder, table or archive that the paths are relative to.
-        layout: `folders`, `table` or `medmnist`.
+        layout: `folders`, `table`, `medmnist`, or the name of a public set.
         images: All images, sorted by path.
         scheme: Names of the negative and of the positive class.
-        columns: Column of a table to the name that the table has for it; empty for folders and archives.
-        left_out: Number of images of other classes than those of a class map, by class.
     """
 
-    def __init__(
-        self,
-        root: Path,
-        layout: str,
-        images: list[SourceImage],
-        scheme: ClassScheme = BINARY,
-        columns: Mapping[str, str] | None = None,
-        left_out: Mapping[str, int] | None = None,
-    ) -> None:
+    def __init__(self, root: Path, listing: Listing, scheme: ClassScheme = BINARY) -> None:
         self.root = root
-        self.columns = dict(columns or {})
-        self.left_out = dict(left_out or {})
-        self.layout = layout
+        self.layout = listing.layout
         self.scheme = scheme
-        self.images = sorted(images, key=lambda image: image.path)
+        self.images = sorted(listing.images, key=lambda image: image.path)
+        self._listing = listing
         self._archive: dict[str, NDArray[np.uint8]] = {}
 
     @property
     def names_taken(self) -> str:
         """What other names of columns and classes were taken for, in words; empty where all have the usual names."""
-        columns = [f"{column} from {listed([name])}" for column, name in self.columns.items() if name != column]
+        columns = [
+            f"{column} from {listed([name])}" for column, name in self._listing.columns.items() if name != column
+        ]
         counts = Counter((image.class_name, _usual_name(image, self.scheme)) for image in self.images)
         classes = [f"{listed([name])} is {usual} ({count:,})" for (name, usual), count in sorted(counts.items())]
-        plain = any(name not in ("", usual.lower(), *_CLASS_WORDS) for name, usual in counts) or self.left_out
-        left_out = [f"{listed([name])} ({count:,})" for name, count in sorted(self.left_out.items())]
+        left_out = [f"{listed([name])} ({count:,})" for name, count in sorted(self._listing.left_out.items())]
+        plain = any(name not in ("", usual.lower(), *CLASS_WORDS) for name, usual in counts) or left_out
         parts = {"columns ": columns, "": classes if plain else [], "left out: ": left_out}
-        return "; ".join(f"{title}{', '.join(found)}" for title, found in parts.items() if found)
+        named = [f"{title}{', '.join(found)}" for title, found in parts.items() if found]
+        title = [f"read as {self._listing.title}"] if self._listing.title else []
+        return "; ".join([*title, *named, *self._listing.remarks])
 
     def only(self, paths: Collection[str]) -> "Source":
         """Source of some of the images."""
         wanted = set(paths)
-        return Source(
-            self.root, self.layout, [image for image in self.images if image.path in wanted], self.scheme, self.columns
-        )
+        return self._with(tuple(image for image in self.images if image.path in wanted))
+
+    def filtered(self, filters: ImageFilters) -> "Source":
+        """Source of the images that filters keep; the header of a DICOM object says what no table does.
+
+        Raises:
+            DataError: No image of a known age, view or sex, or none that is kept.
+        """
+        if not filters:
+            return self
+        outcomes = [filters.outcome(self._groups(image, filters)) for image in self.images]
+        kept = tuple(image for image, outcome in zip(self.images, outcomes, strict=True) if not outcome)
+        reasons = Counter(outcome for outcome in outcomes if outcome)
+        found = listed([f"{name} ({count:,})" for name, count in sorted(reasons.items())])
+        if not kept:
+            unknown = [column for column in filters.columns if reasons[f"{column} unknown"] == len(self.images)]
+            advice = f"leave --{unknown[0]} out" if unknown else "name others"
+            raise DataError(f"expected images with {filters} in {self.root}, found {found}: {advice}")
+        remark = f"{filters} keeps {len(kept):,} of {len(self.images):,} images" + (f": {found}" if found else "")
+        return self._with(kept, remark)
+
+    def _with(self, images: tuple[SourceImage, ...], *remarks: str) -> "Source":
+        listing = replace(self._listing, images=images, remarks=(*self._listing.remarks, *remarks))
+        return Source(self.root, listing, self.scheme)
+
+    def _groups(self, image: SourceImage, filters: ImageFilters) -> dict[str, str]:
+        """Values of the columns that filters read, from the table or else from the header of a DICOM object."""
+        groups = {column: image.groups.get(column, "") for column in filters.columns}
+        if all(groups.values()) or PurePosixPath(image.path).suffix.lower() not in DICOM_SUFFIXES:
+            return groups
+        header = read_header(self.file_of(image.path))
+        age = "" if header.age_years is None else str(header.age_years)
+        said = {"age": age, "view": header.view, "sex": header.sex}
+        return {column: value or said[column] for column, value in groups.items()}
 
     def file_of(self, path: str) -> Path:
         """Path of the file that contains an image."""
@@ -214,47 +141,37 @@ def open_source(
         root: Folder, table or archive.
         positive: Name of the positive class.
         negative: Name of the negative class, where `positive` is a site's own; the only other one that there is where empty.
-        names: Names of classes and columns; those that are plain are known where None.
+        names: Names of classes and columns, and filters; plain names are known where None.
 
     Raises:
-        DataError: Missing file or folder, an unknown layout, or classes of other names.
+        DataError: Missing file or folder, an unknown layout, classes of other names, or no image that the filters keep.
     """
     if not root.exists():
-        raise DataError(f"expected a data set at {root}, found nothing there: check the path of --data")
+        raise DataError(absent_advice(root, "named by --data"))
     names = names or DataNames()
-    scheme, words = BINARY, USUAL_WORDS
+    public = None if names.columns else find_public_set(root)
+    scheme, known = BINARY, USUAL_WORDS
     if positive.lower() != BINARY.positive:
-        scheme = ClassScheme((negative or _other_class(root, positive, names), positive))
-        words = {
+        scheme = ClassScheme((negative or _other_class(root, positive, names, public), positive))
+        known = {
             scheme.negative.lower(): (Finding.NORMAL, Etiology.NONE),
             positive.lower(): (Finding.PNEUMONIA, Etiology.UNKNOWN),
         }
-    words = names.words(words)
-    if root.suffix == ".npz":
-        return Source(root, "medmnist", _medmnist_images(root))
-    if _is_table(root):
-        rows, columns = _table_rows(root, names)
-        mapped = [(i, row) for i, row in enumerate(rows, start=2) if not names.classes or _class_word(row) in words]
-        left_out = Counter(_class_word(row) for row in rows) - Counter(_class_word(row) for _, row in mapped)
-        found = {_class_word(row) for row in rows}
-        if absent := sorted(name for name in names.classes if name.lower() not in found):
-            raise DataError(
-                f"expected the classes of the class map in {root}, found none named {listed(absent)}"
-                f"{did_you_mean(absent[0].lower(), found)}: correct the class map"
-            )
-        images = [_image_of_row(root, number, row, words) for number, row in mapped]
-        if not images:
-            raise DataError(
-                f"expected images of {listed(sorted(words))} in {root}, found {listed(sorted(left_out))}: check the class map"
-            )
-        return Source(root, "table", images, scheme, columns, left_out)
-    if not root.is_dir():
-        raise DataError(f"expected {_LAYOUTS}, found the file {root}: name one of these with --data")
-    return Source(root, "folders", _folder_images(root, words, scheme), scheme)
-
-
-def _is_table(path: Path) -> bool:
-    return path.suffix.lower() in TEXT_TABLE_SUFFIXES and path.is_file()
+    elif public is not None:
+        known = known if names.classes else public.layout.words
+    words = names.words(known)
+    if public is not None:
+        listing = list_public_set(public, words, names)
+    elif root.suffix == ".npz":
+        listing = list_medmnist(root)
+    elif is_table(root):
+        listing = list_table(root, words, names)
+    elif root.is_dir():
+        listing = list_folders(root, words, scheme)
+    else:
+        advice = "unpack it, and name the folder" if root.suffix.lower() in PACKED_SUFFIXES else "name one of these"
+        raise DataError(f"expected {LAYOUTS}, found the file {root}: {advice} with --data")
+    return Source(root, listing, scheme).filtered(names.filters)
 
 
 def subsample(source: Source, limit: int) -> Source:
@@ -270,7 +187,7 @@ def subsample(source: Source, limit: int) -> Source:
     return source.only([image.path for image in kept])
 
 
-def _other_class(root: Path, positive: str, names: DataNames) -> str:
+def _other_class(root: Path, positive: str, names: DataNames, public: FoundSet | None) -> str:
     """Name of the one class beside the positive one, of folders beside its folder or of a table.
 
     Raises:
@@ -278,8 +195,10 @@ def _other_class(root: Path, positive: str, names: DataNames) -> str:
     """
     if names.classes:
         found = set(names.classes.values())
-    elif _is_table(root):
-        found = {row["class"].strip() for row in _table_rows(root, names)[0] if (row["class"] or "").strip()}
+    elif public is not None:
+        return public.layout.negative
+    elif is_table(root):
+        found = classes_of_table(root, names)
     else:
         paths = [file.relative_to(root).parts[:-1] for file in map(Path, walk_folder(str(root)))]
         # The other class has its folders where the positive one has them.
@@ -295,180 +214,8 @@ def _other_class(root: Path, positive: str, names: DataNames) -> str:
     return others[0]
 
 
-def _folder_images(root: Path, words: ClassWords, scheme: ClassScheme) -> list[SourceImage]:
-    images, others = [], Counter[str]()
-    for file in map(Path, walk_folder(str(root))):
-        relative = PurePosixPath(file.relative_to(root).as_posix())
-        # macOS archives contain a shadow `__MACOSX` tree, and Kaggle's zip contains the whole set a second time.
-        if "__MACOSX" in relative.parts or relative.parts[:2] == ("chest_xray", "chest_xray"):
-            continue
-        if (image := _image_in_folders(relative, words)) is not None:
-            images.append(image)
-        else:
-            others[relative.parent.name] += 1
-    if len({(image.class_name, image.folder) for image in images if image.folder}) >= _FEWEST_FOLDERS:
-        # Fewer folders below those of the classes may be of devices or views. One patient may have images of both classes.
-        images = [
-            replace(image, patient=f"{_name_space(image.split)}/{image.folder}") if image.folder else image
-            for image in images
-        ]
-    else:
-        images = [replace(image, folder="") for image in images]
-    if not images and scheme.is_own:
-        raise DataError(
-            f"expected the folders {scheme.negative} and {scheme.positive} in {root}, found {_found_folders(others)}: name another with --data"
-        )
-    if not images:
-        raise DataError(
-            f"expected {_LAYOUTS}, found {_found_folders(others)} below {root}: name another folder with --data"
-        )
-    return images
-
-
-def _found_folders(count: Mapping[str, int]) -> str:
-    """Folders that name no class, in words."""
-    named = {name: number for name, number in count.items() if name}
-    if not named:
-        return f"{sum(count.values())} images in no folder" if count else "no image"
-    return f"images in {listed(sorted(named))}"
-
-
-def _image_in_folders(relative: PurePosixPath, words: ClassWords) -> SourceImage | None:
-    """Image at `[.../split/].../class/.../name`; None where no folder of its path names a class."""
-    folders = [part.lower() for part in relative.parts[:-1]]
-    word = next((part for part in reversed(folders) if part in words), None)
-    if word is None:
-        return None
-    split = next((_SPLIT_FOLDERS[part] for part in folders if part in _SPLIT_FOLDERS), Split.TRAIN)
-    finding, etiology = words[word]
-    below = len(folders) - 1 - folders[::-1].index(word)
-    # In a folder below that of its class a file is named by its number, not by its patient.
-    name = parse_file_name(relative) if below == len(folders) - 1 else None
-    conflict = ""
-    if name is not None and "bacterial" in words:
-        if name.finding is not finding or (etiology not in (Etiology.UNKNOWN, name.etiology)):
-            conflict = f"the folder says {word}, the name says {name.etiology.value}"
-        elif etiology is Etiology.UNKNOWN:
-            etiology = name.etiology
-    # Files of one name in several folders are several patients, as far as anybody knows.
-    patient = name.patient if name is not None else str(relative.with_suffix(""))
-    return SourceImage(
-        path=str(relative),
-        finding=finding,
-        etiology=etiology,
-        patient=f"{_name_space(split)}/{patient}",
-        split=split,
-        conflict=conflict,
-        known_name=name is not None,
-        class_name=word,
-        folder=relative.parts[below + 1] if below < len(folders) - 1 else "",
-    )
-
-
 def _usual_name(image: SourceImage, scheme: ClassScheme) -> str:
     """Class of an image by the names of pneumoscope, or of the site."""
     if scheme.is_own or image.finding is Finding.NORMAL or image.etiology is Etiology.UNKNOWN:
         return scheme.positive if image.finding is Finding.PNEUMONIA else scheme.negative
     return image.etiology.value
-
-
-def _name_space(split: Split) -> str:
-    """Prefix of patient identifiers: 170 of the 202 person numbers of the test set recur in train as other children."""
-    return "test" if split is Split.TEST else "train"
-
-
-def _class_word(row: Mapping[str, str]) -> str:
-    return (row["class"] or "").strip().lower()
-
-
-def _table_rows(table: Path, known: DataNames) -> tuple[list[dict[str, str]], dict[str, str]]:
-    """Rows of a table that has the columns path and class, whatever it calls them; and the names that it has for its columns."""
-    rows, columns, names = read_rows(table, known.columns)
-    if missing := {"path", "class"} - columns.keys():
-        raise DataError(
-            f"expected the columns path and class in {table}, found {listed(names) or 'no header'}: "
-            f"name them by {' and '.join(f'--{column}-column' for column in sorted(missing))}"
-        )
-    if not rows:
-        raise DataError(f"expected a row per film in {table}, found none: fill the table")
-    return rows, columns
-
-
-def _image_of_row(table: Path, line: int, row: dict[str, str], words: ClassWords) -> SourceImage:
-    cell = {column: (row.get(column) or "").strip() for column in ("path", "class", "etiology", "patient")}
-    finding, etiology = _class_of_row(table, line, cell, words)
-    split_word = (row.get("split") or "train").strip().lower()
-    if split_word not in _SPLIT_FOLDERS:
-        raise DataError(f"expected train or test as split in line {line} of {table}, found {split_word!r}: correct it")
-    split = _SPLIT_FOLDERS[split_word]
-    if not cell["path"]:
-        raise DataError(f"expected a path in line {line} of {table}, found none: add it, or delete the line")
-    named, known = patient_of_path(cell["path"], split)
-    return SourceImage(
-        path=cell["path"],
-        finding=finding,
-        etiology=etiology,
-        # Patients named by a table are one name space; numbers taken from file names are two.
-        patient=cell["patient"] or named,
-        split=split,
-        known_name=bool(cell["patient"]) or known,
-        groups={column: (row.get(column) or "").strip() for column in GROUP_COLUMNS},
-        class_name=cell["class"].lower(),
-    )
-
-
-def patient_of_path(path: str, split: Split = Split.TRAIN) -> tuple[str, bool]:
-    """Patient of an image of a table that names none, and whether the file name tells it; else each image is a patient of its own."""
-    file = PurePosixPath(path)
-    name = parse_file_name(file)
-    return f"{_name_space(split)}/{name.patient if name else file.parent / file.stem}", name is not None
-
-
-def _named(words: ClassWords) -> list[str]:
-    """Class names for a message, without the further ones of the usual classes."""
-    return [word for word in words if word not in _PLAIN_WORDS]
-
-
-def _class_of_row(table: Path, line: int, cell: dict[str, str], words: ClassWords) -> tuple[Finding, Etiology]:
-    word = cell["class"].lower()
-    if word not in words:
-        raise DataError(
-            f"expected a class out of {', '.join(_named(words))} in line {line} of {table}, found {word!r}: correct it, or say which "
-            f"it is by --class-map {word}=CLASS,..."
-        )
-    finding, etiology = words[word]
-    named_etiology = cell["etiology"].lower()
-    if not named_etiology or finding is Finding.NORMAL or "bacterial" not in words:
-        return finding, etiology
-    if named_etiology not in [*_CLASS_WORDS, "unknown"]:
-        raise DataError(
-            f"expected bacterial, viral or unknown as etiology in line {line} of {table}, "
-            f"found {named_etiology!r}: correct it"
-        )
-    return finding, _CLASS_WORDS.get(named_etiology, (finding, Etiology.UNKNOWN))[1]
-
-
-def _medmnist_images(archive: Path) -> list[SourceImage]:
-    """Images of MedMNIST's PneumoniaMNIST: label 0 is normal, 1 pneumonia; patients and etiologies are unknown."""
-    try:
-        with np.load(archive, allow_pickle=False) as arrays:
-            names = set(arrays.files)
-            labels = {part: arrays[f"{part}_labels"].ravel() for part in ("train", "val", "test")}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(
-            f"expected MedMNIST's pneumoniamnist*.npz with train, val and test images and labels, found {archive} "
-            f"({error}): download it again"
-        ) from error
-    images = []
-    for part, values in labels.items():
-        if f"{part}_images" not in names or not set(values.tolist()) <= {0, 1}:
-            raise DataError(
-                f"expected images and the labels 0 and 1 of pneumoniamnist in {archive}, found others: "
-                "name pneumoniamnist*.npz with --data"
-            )
-        split = _SPLIT_FOLDERS[part]
-        for position, value in enumerate(values.tolist()):
-            finding, etiology = _CLASS_WORDS["pneumonia" if value else "normal"]
-            path = f"{archive.name}#{part}/{position}"
-            images.append(SourceImage(path, finding, etiology, f"{part}-{position}", split))
-    return images

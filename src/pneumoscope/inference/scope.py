@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from pneumoscope.bundle import Scope
+from pneumoscope.data.groups import normalised_view
 from pneumoscope.types import ImageHeader, Reason
 
 # Words of Body Part Examined that a chest radiograph may have; values that say nothing are not compared.
@@ -10,9 +11,6 @@ _CHEST_WORDS = ("CHEST", "THORAX", "TORAX", "LUNG", "RIB")
 _SAYS_NOTHING = ("", "UNKNOWN", "OTHER", "UNDEFINED", "NONE", "DEFAULT")
 # Modalities (PS3.3, C.7.3.1.1.1) of projection radiographs, and those of images that were converted.
 _PROJECTION = ("", "CR", "DX", "RG", "RF", "DR", "OT", "SC")
-# Views of frontal radiographs, and other ways to write them.
-FRONTAL_VIEWS = ("AP", "PA")
-_SAME_VIEW = {"ANTEROPOSTERIOR": "AP", "POSTEROANTERIOR": "PA", "A-P": "AP", "P-A": "PA"}
 
 
 @dataclass(frozen=True)
@@ -28,12 +26,6 @@ class HeaderRemarks:
     outside: tuple[Reason, ...] = ()
     remarks: tuple[str, ...] = ()
     header: ImageHeader | None = None
-
-
-def normalised_view(view: str) -> str:
-    """View Position without what follows its first word (`AP SUPINE`), in its short form."""
-    word = view.split(" ")[0]
-    return _SAME_VIEW.get(word, word)
 
 
 def compare_header(header: ImageHeader | None, scope: Scope) -> HeaderRemarks:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from pneumoscope.data.sources import USUAL_WORDS, DataNames
+from pneumoscope.data.class_names import USUAL_WORDS, DataNames
 from pneumoscope.data.tables import COLUMNS, name_of, read_rows
 from pneumoscope.errors import DataError, InputError, listed
 from pneumoscope.evaluation.acceptance import DecidedImages, measure_acceptance

@@ -4,8 +4,8 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from pneumoscope.data.groups import normalised_view
 from pneumoscope.errors import ConfigError
-from pneumoscope.inference.scope import normalised_view
 from pneumoscope.types import ImageHeader
 
 _AGES = re.compile(r"(\d{1,3})-(\d{1,3})")

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from pydantic import TypeAdapter
 
 from pneumoscope.assessment.acceptance import is_outside
-from pneumoscope.data.sources import patient_of_path
+from pneumoscope.data.source_images import patient_of_path
 from pneumoscope.evaluation.acceptance import DecidedImages, measure_acceptance
 from pneumoscope.evaluation.agreement import cohen_kappa
 from pneumoscope.evaluation.intervals import Estimate

@@ -4,10 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pneumoscope import paths
 from pneumoscope.config import RunConfig
 from pneumoscope.data.dataset import Dataset, acquisition_clusters, load_dataset
-from pneumoscope.data.labelled import labelled_images, oversample
+from pneumoscope.data.labelled import labelled_images, oversample, repeat
 from pneumoscope.data.locate import Location
 from pneumoscope.data.preprocessing import PREPROCESSING_VERSION
 from pneumoscope.errors import ConfigError
@@ -31,6 +34,7 @@ class TrainingSetup:
         run: Run folder, new or to be resumed.
         initial_weights: Trained weights that the network starts from.
         features: Folder for the features of a frozen base.
+        repeats: (n,) int, number of times that an epoch contains each training image; once each where None.
     """
 
     config: RunConfig
@@ -38,6 +42,7 @@ class TrainingSetup:
     run: RunFolder
     initial_weights: InitialWeights
     features: Path
+    repeats: NDArray[np.int64] | None = None
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -85,6 +90,8 @@ def train_network(setup: TrainingSetup, observer: Observer, resume: bool) -> Tra
         clusters = distributed.first_rank_then_others(lambda: acquisition_clusters(dataset, paths.images_directory()))
         minority = clusters.minority_normals(training.positions, training.labels)
         training = oversample(training, minority, config.training.odd_repeats)
+    if setup.repeats is not None:
+        training = repeat(training, setup.repeats)
     model = build_network(config, setup.initial_weights)
     distributed.on_first_rank(lambda: setup.start(resume))
     return train(model, training, validation, config, setup.run, setup.features, observer)
