@@ -23,10 +23,8 @@ from pneumoscope.stress.measuring import draws_of, stress_scores
 from pneumoscope.stress.report import StressTest
 from pneumoscope.stress.verdict import CHANCE, NAMES, NOTHING
 
-_HEADER = [
-    *("model", "stress score", "less the first", "AUC unaltered", "right", "at the best threshold"),
-    *("reads", "mean corruption error"),
-]
+_HEADER = ["model", "stress score", "less the first", "AUC unaltered", "reads", "mean corruption error"]
+_THRESHOLDS = ["model", "threshold", "right", "best threshold", "right there", "points lost"]
 
 
 @dataclass(frozen=True)
@@ -189,7 +187,13 @@ def _sections(compared: Sequence[ComparedModel], spreads: Sequence[SeedSpread], 
             ),
             caption="AUC on unaltered radiographs and stress score, with 95 % intervals over patients; beside them what each property of a "
             "radiograph of the other class costs in right decisions.",
-        )
+        ),
+        Section(
+            "Thresholds",
+            text=["Right decisions at each model's threshold, and at the one that would be best on these radiographs."],
+            header=_THRESHOLDS,
+            rows=[_threshold_row(each) for each in best_first],
+        ),
     ]
     if spreads:
         rows = [[s.recipe, str(s.seeds), *map(_spread, (s.stress_score, s.auc, s.accuracy))] for s in spreads]
@@ -205,15 +209,26 @@ def _row(each: ComparedModel) -> list[str]:
     measures, verdict = each.test.measures, each.test.verdict
     error = "" if np.isnan(each.corruption_error) else f"{100 * each.corruption_error:.0f} %"
     read = {CHANCE: "nothing", NOTHING: "not found"}.get(verdict.reads, verdict.reads)
+    difference = each.difference
     return [
         each.test.model,
         measures.within.as_number(),
-        each.difference.as_number(),
+        "" if difference.low == difference.high == 0 else difference.as_number(),
         measures.plain.auc.as_number(),
-        str(measures.plain.accuracy),
-        f"{100 * measures.best_accuracy:.1f} %",
         ", ".join([read, *verdict.also]),
         error,
+    ]
+
+
+def _threshold_row(each: ComparedModel) -> list[str]:
+    measures, accuracy = each.test.measures, each.test.measures.plain.accuracy
+    return [
+        each.test.model,
+        f"{each.test.threshold:.3f}",
+        str(accuracy),
+        f"{measures.best_threshold:.3f}",
+        f"{100 * measures.best_accuracy:.1f} %",
+        f"{100 * (measures.best_accuracy - accuracy.value):.1f}",
     ]
 
 
