@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from pneumoscope import Preprocessing, RadiographDataset, SplitConfig, load_dataset
-from pneumoscope.errors import ConfigError
+from pneumoscope.data import load
+from pneumoscope.errors import ConfigError, InputError
 from pneumoscope.types import Split
 
 
@@ -46,3 +47,23 @@ def test_a_transform_changes_the_image_alone(dataset):
 def test_other_splits_and_numbers_of_classes_are_refused(dataset, split, classes):
     with pytest.raises(ConfigError, match="expected a split out of train, validation, test and 2 or 3 classes"):
         RadiographDataset(dataset, split, classes)
+
+
+def test_loaded_radiographs_are_taken_by_position_and_by_the_workers_of_a_loader(phantoms, tmp_path):
+    loaded = load(phantoms, 32, classes=3, cache_folder=tmp_path)
+    train, held_out = loaded.folds("patient", 4)[0]
+    part = RadiographDataset(loaded, held_out, transform=lambda image: image.flip(-1))
+    assert (len(part), part.class_names) == (len(held_out), ("normal", "bacterial", "viral"))
+    assert part.patients == loaded.patients[held_out].tolist()
+    assert part.paths == loaded.names[held_out].tolist()
+    assert not set(part.patients) & set(RadiographDataset(loaded, train).patients)
+    loader = torch.utils.data.DataLoader(part, batch_size=4, num_workers=2)
+    images, labels = (torch.cat(each) for each in zip(*loader, strict=True))
+    assert np.array_equal(labels.numpy(), loaded.labels[held_out])
+    expected = loaded.images[held_out][:, None, :, ::-1].astype(np.float32) / 255
+    assert np.array_equal(images.numpy(), expected)
+    assert len(RadiographDataset(loaded)) == 60
+    with pytest.raises(ConfigError, match="take them from folds"):
+        RadiographDataset(loaded, "train")
+    with pytest.raises(InputError, match="at least one image"):
+        RadiographDataset(loaded, held_out[:0])
