@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from pneumoscope.bundle import SHIPPED, load_bundle
-from pneumoscope.data.audit import FileCue
-from pneumoscope.data.overview import cue_table
+from pneumoscope.data.cue_report import cue_table
+from pneumoscope.data.cues import Cue
 from pneumoscope.decision import pneumonia_probability
 from pneumoscope.evaluation.calibration import ece_under_perfect_calibration
 from pneumoscope.evaluation.intervals import Estimate, interval_of, patient_weights
@@ -23,8 +23,8 @@ __all__ = [
     "COMPARISON_HEADER",
     "REPRODUCTION_HEADER",
     "SHIPPED",
+    "Cue",
     "Estimate",
-    "FileCue",
     "Split",
     "best_operating_point",
     "comparison_row",

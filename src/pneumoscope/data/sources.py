@@ -1,7 +1,8 @@
 """Sources of images: folders in Kaggle's or Mendeley's layout, a folder per class, a CSV table, MedMNIST.
 
 Every layout becomes a list of `SourceImage`; images are decoded on request only. Folders and tables may name two classes of a
-site's own instead of normal and pneumonia: `Finding.PNEUMONIA` is then the positive one.
+site's own instead of normal and pneumonia: `Finding.PNEUMONIA` is then the positive one. For an audit there may be any number of
+classes of any names (`data/class_names.py`).
 """
 
 import zipfile
@@ -13,17 +14,20 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from pneumoscope.data.image_files import walk_folder
 from pneumoscope.data.names import parse_file_name
-from pneumoscope.data.reading import read_grey
-from pneumoscope.data.tables import TEXT_TABLE_SUFFIXES, read_rows
+from pneumoscope.data.reading import read_image
+from pneumoscope.data.tables import COLUMNS, TEXT_TABLE_SUFFIXES, has_alias, read_rows
 from pneumoscope.errors import ConfigError, DataError, did_you_mean, listed
-from pneumoscope.types import BINARY, ClassScheme, Etiology, Finding, Split
+from pneumoscope.types import BINARY, ClassScheme, Etiology, Finding, ImageHeader, Split
 
 # Kaggle's `val` holds 16 of the 5,232 training images: too few to measure anything, so they count as training images.
-_SPLIT_FOLDERS = {"train": Split.TRAIN, "training": Split.TRAIN, "val": Split.TRAIN, "valid": Split.TRAIN,
-                  "validation": Split.TRAIN, "test": Split.TEST}  # fmt: skip
+SPLIT_FOLDERS = {"train": Split.TRAIN, "training": Split.TRAIN, "val": Split.TRAIN, "valid": Split.TRAIN,
+                 "validation": Split.TRAIN, "dev": Split.TRAIN, "test": Split.TEST, "testing": Split.TEST}  # fmt: skip
+# In a data set of other classes nobody has said so.
+_OWN_SPLIT_FOLDERS = SPLIT_FOLDERS | dict.fromkeys(("val", "valid", "validation", "dev"), Split.VALIDATION)
 # Folders below those of the classes, from which on they are taken for patients.
 _FEWEST_FOLDERS = 10
 # Columns of a table that tell groups of images apart.
@@ -47,7 +51,7 @@ _PLAIN_WORDS = {
 }
 ClassWords = Mapping[str, tuple[Finding, Etiology]]
 USUAL_WORDS: ClassWords = _CLASS_WORDS | _PLAIN_WORDS
-_LAYOUTS = (
+LAYOUTS = (
     "train/NORMAL and train/PNEUMONIA (Kaggle, Mendeley), a folder per class (normal, pneumonia, bacterial, viral), "
     "a CSV table with the columns path and class, or MedMNIST's pneumoniamnist*.npz"
 )
@@ -97,6 +101,26 @@ class DataNames:
 
 
 @dataclass(frozen=True)
+class _Vocabulary:
+    """Words for classes and splits.
+
+    Attributes:
+        words: Name of a class in the data set, lower case, to what it means.
+        splits: Name of a split, lower case, to the split.
+        own: Whether the classes are of any names, those of the data set.
+    """
+
+    words: ClassWords
+    splits: Mapping[str, Split]
+    own: bool
+
+    @classmethod
+    def of(cls, words: ClassWords, own: bool) -> Self:
+        """Vocabulary with the splits that go with the classes."""
+        return cls(words, _OWN_SPLIT_FOLDERS if own else SPLIT_FOLDERS, own)
+
+
+@dataclass(frozen=True)
 class SourceImage:
     """Image of a source, before it is read.
 
@@ -109,8 +133,9 @@ class SourceImage:
         conflict: Contradiction between folder and file name, in words; empty where there is none.
         known_name: Whether the patient is known, from a table or a file name of either publisher.
         groups: Age in years, sex and view, as far as a table has these columns.
-        class_name: Class as the data set names it, lower case; empty in an archive.
+        class_name: Class as the data set names it, lower case where it stands for another name; empty in an archive of the usual classes.
         folder: Folder of the patient below that of the class; empty where there is none.
+        further: Columns of a table that are not known by name, to their cells.
     """
 
     path: str
@@ -123,6 +148,7 @@ class SourceImage:
     groups: Mapping[str, str] = field(default_factory=dict)
     class_name: str = ""
     folder: str = ""
+    further: Mapping[str, str] = field(default_factory=dict)
 
 
 class Source:
@@ -132,9 +158,10 @@ class Source:
         root: Folder, table or archive that the paths are relative to.
         layout: `folders`, `table` or `medmnist`.
         images: All images, sorted by path.
-        scheme: Names of the negative and of the positive class.
+        scheme: Names of the negative and of the positive class, or of all classes.
         columns: Column of a table to the name that the table has for it; empty for folders and archives.
         left_out: Number of images of other classes than those of a class map, by class.
+        own_classes: Whether the classes are of any names, those of the data set.
     """
 
     def __init__(
@@ -145,8 +172,10 @@ class Source:
         scheme: ClassScheme = BINARY,
         columns: Mapping[str, str] | None = None,
         left_out: Mapping[str, int] | None = None,
+        own_classes: bool = False,
     ) -> None:
         self.root = root
+        self.own_classes = own_classes
         self.columns = dict(columns or {})
         self.left_out = dict(left_out or {})
         self.layout = layout
@@ -161,16 +190,19 @@ class Source:
         counts = Counter((image.class_name, _usual_name(image, self.scheme)) for image in self.images)
         classes = [f"{listed([name])} is {usual} ({count:,})" for (name, usual), count in sorted(counts.items())]
         plain = any(name not in ("", usual.lower(), *_CLASS_WORDS) for name, usual in counts) or self.left_out
+        if self.own_classes:
+            found = Counter(image.class_name for image in self.images)
+            classes, plain = [f"{listed([name])} ({found[name]:,})" for name in self.scheme.names], True
         left_out = [f"{listed([name])} ({count:,})" for name, count in sorted(self.left_out.items())]
-        parts = {"columns ": columns, "": classes if plain else [], "left out: ": left_out}
+        title = "classes " if self.own_classes else ""
+        parts = {"columns ": columns, title: classes if plain else [], "left out: ": left_out}
         return "; ".join(f"{title}{', '.join(found)}" for title, found in parts.items() if found)
 
     def only(self, paths: Collection[str]) -> "Source":
         """Source of some of the images."""
         wanted = set(paths)
-        return Source(
-            self.root, self.layout, [image for image in self.images if image.path in wanted], self.scheme, self.columns
-        )
+        images = [image for image in self.images if image.path in wanted]
+        return Source(self.root, self.layout, images, self.scheme, self.columns, own_classes=self.own_classes)
 
     def file_of(self, path: str) -> Path:
         """Path of the file that contains an image."""
@@ -183,7 +215,13 @@ class Source:
         return self._array_of(path).tobytes() if self.layout == "medmnist" else self.file_of(path).read_bytes()
 
     def read(self, path: str, content: bytes | None = None) -> NDArray[np.uint8] | NDArray[np.uint16]:
-        """Read the grey levels of an image, (height, width) uint8 or uint16.
+        """Read the grey levels of an image; see `read_image`."""
+        return self.read_image(path, content)[0]
+
+    def read_image(
+        self, path: str, content: bytes | None = None
+    ) -> tuple[NDArray[np.uint8] | NDArray[np.uint16], ImageHeader | None]:
+        """Read the grey levels of an image, (height, width) uint8 or uint16, and the header of a DICOM object.
 
         Args:
             path: Path of the image, as in `images`.
@@ -193,8 +231,8 @@ class Source:
             UnreadableImage: Damaged or unsupported image.
         """
         if self.layout == "medmnist":
-            return self._array_of(path)
-        return read_grey(self.file_of(path), content)
+            return _grey(self._array_of(path)), None
+        return read_image(self.file_of(path), content)
 
     def _array_of(self, path: str) -> NDArray[np.uint8]:
         part, index = path.partition("#")[2].split("/")
@@ -205,8 +243,17 @@ class Source:
         return image
 
 
+def _grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Luma of an array (height, width, 3); another one as it is."""
+    return image if image.ndim == 2 else np.asarray(Image.fromarray(image).convert("L"))
+
+
 def open_source(
-    root: Path, positive: str = BINARY.positive, negative: str = "", names: DataNames | None = None
+    root: Path,
+    positive: str = BINARY.positive,
+    negative: str = "",
+    names: DataNames | None = None,
+    own_classes: Mapping[str, str] | None = None,
 ) -> Source:
     """List the images of a folder, table or archive.
 
@@ -215,6 +262,8 @@ def open_source(
         positive: Name of the positive class.
         negative: Name of the negative class, where `positive` is a site's own; the only other one that there is where empty.
         names: Names of classes and columns; those that are plain are known where None.
+        own_classes: Words for classes, lower case, to the names of the data set's own classes, the negative one first; images of
+            others are left out. The two classes where None.
 
     Raises:
         DataError: Missing file or folder, an unknown layout, or classes of other names.
@@ -229,31 +278,58 @@ def open_source(
             scheme.negative.lower(): (Finding.NORMAL, Etiology.NONE),
             positive.lower(): (Finding.PNEUMONIA, Etiology.UNKNOWN),
         }
-    words = names.words(words)
+    if own_classes:
+        scheme = ClassScheme(tuple(dict.fromkeys(own_classes.values())))
+        words = {word: _own_meaning(name == scheme.negative) for word, name in own_classes.items()}
+    else:
+        words = names.words(words)
+    known = _Vocabulary.of(words, own=bool(own_classes))
+    layout, images, columns, left_out = _listed_images(root, names, known, scheme)
+    if own_classes:
+        images = [replace(image, class_name=own_classes[image.class_name]) for image in images]
+    return Source(root, layout, images, scheme, columns, left_out, bool(own_classes))
+
+
+def _own_meaning(negative: bool) -> tuple[Finding, Etiology]:
+    """Meaning of a class of any name: the negative one, or one of the others."""
+    return (Finding.NORMAL, Etiology.NONE) if negative else (Finding.PNEUMONIA, Etiology.UNKNOWN)
+
+
+def _listed_images(
+    root: Path, names: DataNames, known: _Vocabulary, scheme: ClassScheme
+) -> tuple[str, list[SourceImage], dict[str, str], dict[str, int]]:
+    """Layout, images, names of columns, and number of images of each class that is left out."""
     if root.suffix == ".npz":
-        return Source(root, "medmnist", _medmnist_images(root))
-    if _is_table(root):
-        rows, columns = _table_rows(root, names)
-        mapped = [(i, row) for i, row in enumerate(rows, start=2) if not names.classes or _class_word(row) in words]
-        left_out = Counter(_class_word(row) for row in rows) - Counter(_class_word(row) for _, row in mapped)
-        found = {_class_word(row) for row in rows}
-        if absent := sorted(name for name in names.classes if name.lower() not in found):
-            raise DataError(
-                f"expected the classes of the class map in {root}, found none named {listed(absent)}"
-                f"{did_you_mean(absent[0].lower(), found)}: correct the class map"
-            )
-        images = [_image_of_row(root, number, row, words) for number, row in mapped]
-        if not images:
-            raise DataError(
-                f"expected images of {listed(sorted(words))} in {root}, found {listed(sorted(left_out))}: check the class map"
-            )
-        return Source(root, "table", images, scheme, columns, left_out)
+        return "medmnist", _medmnist_images(root, known), {}, {}
+    if is_table(root):
+        return "table", *_table_images(root, names, known)
     if not root.is_dir():
-        raise DataError(f"expected {_LAYOUTS}, found the file {root}: name one of these with --data")
-    return Source(root, "folders", _folder_images(root, words, scheme), scheme)
+        raise DataError(f"expected {LAYOUTS}, found the file {root}: name one of these with --data")
+    return "folders", _folder_images(root, known, scheme), {}, {}
 
 
-def _is_table(path: Path) -> bool:
+def _table_images(
+    root: Path, names: DataNames, known: _Vocabulary
+) -> tuple[list[SourceImage], dict[str, str], dict[str, int]]:
+    rows, columns = table_rows(root, names)
+    mapped = [(i, row) for i, row in enumerate(rows, start=2) if not names.classes or class_word(row) in known.words]
+    left_out = Counter(class_word(row) for row in rows) - Counter(class_word(row) for _, row in mapped)
+    found = {class_word(row) for row in rows}
+    if absent := sorted(name for name in names.classes if name.lower() not in found):
+        raise DataError(
+            f"expected the classes of the class map in {root}, found none named {listed(absent)}"
+            f"{did_you_mean(absent[0].lower(), found)}: correct the class map"
+        )
+    images = [_image_of_row(root, number, row, known) for number, row in mapped]
+    if not images:
+        raise DataError(
+            f"expected images of {listed(sorted(known.words))} in {root}, found {listed(sorted(left_out))}: check the class map"
+        )
+    return images, columns, left_out
+
+
+def is_table(path: Path) -> bool:
+    """Whether a path is that of a text table."""
     return path.suffix.lower() in TEXT_TABLE_SUFFIXES and path.is_file()
 
 
@@ -278,8 +354,8 @@ def _other_class(root: Path, positive: str, names: DataNames) -> str:
     """
     if names.classes:
         found = set(names.classes.values())
-    elif _is_table(root):
-        found = {row["class"].strip() for row in _table_rows(root, names)[0] if (row["class"] or "").strip()}
+    elif is_table(root):
+        found = {row["class"].strip() for row in table_rows(root, names)[0] if (row["class"] or "").strip()}
     else:
         paths = [file.relative_to(root).parts[:-1] for file in map(Path, walk_folder(str(root)))]
         # The other class has its folders where the positive one has them.
@@ -295,21 +371,28 @@ def _other_class(root: Path, positive: str, names: DataNames) -> str:
     return others[0]
 
 
-def _folder_images(root: Path, words: ClassWords, scheme: ClassScheme) -> list[SourceImage]:
+def files_of(root: Path) -> list[PurePosixPath]:
+    """Paths of the images in a folder, relative to it, without second copies."""
+    relative = (PurePosixPath(Path(file).relative_to(root).as_posix()) for file in walk_folder(str(root)))
+    # macOS archives contain a shadow `__MACOSX` tree, and Kaggle's zip contains the whole set a second time.
+    return [
+        path for path in relative if "__MACOSX" not in path.parts and path.parts[:2] != ("chest_xray", "chest_xray")
+    ]
+
+
+def _folder_images(root: Path, known: _Vocabulary, scheme: ClassScheme) -> list[SourceImage]:
     images, others = [], Counter[str]()
-    for file in map(Path, walk_folder(str(root))):
-        relative = PurePosixPath(file.relative_to(root).as_posix())
-        # macOS archives contain a shadow `__MACOSX` tree, and Kaggle's zip contains the whole set a second time.
-        if "__MACOSX" in relative.parts or relative.parts[:2] == ("chest_xray", "chest_xray"):
-            continue
-        if (image := _image_in_folders(relative, words)) is not None:
+    for relative in files_of(root):
+        if (image := _image_in_folders(relative, known)) is not None:
             images.append(image)
         else:
             others[relative.parent.name] += 1
     if len({(image.class_name, image.folder) for image in images if image.folder}) >= _FEWEST_FOLDERS:
         # Fewer folders below those of the classes may be of devices or views. One patient may have images of both classes.
         images = [
-            replace(image, patient=f"{_name_space(image.split)}/{image.folder}") if image.folder else image
+            replace(image, patient=image.folder if known.own else f"{_name_space(image.split)}/{image.folder}")
+            if image.folder
+            else image
             for image in images
         ]
     else:
@@ -320,7 +403,7 @@ def _folder_images(root: Path, words: ClassWords, scheme: ClassScheme) -> list[S
         )
     if not images:
         raise DataError(
-            f"expected {_LAYOUTS}, found {_found_folders(others)} below {root}: name another folder with --data"
+            f"expected {LAYOUTS}, found {_found_folders(others)} below {root}: name another folder with --data"
         )
     return images
 
@@ -333,13 +416,14 @@ def _found_folders(count: Mapping[str, int]) -> str:
     return f"images in {listed(sorted(named))}"
 
 
-def _image_in_folders(relative: PurePosixPath, words: ClassWords) -> SourceImage | None:
+def _image_in_folders(relative: PurePosixPath, known: _Vocabulary) -> SourceImage | None:
     """Image at `[.../split/].../class/.../name`; None where no folder of its path names a class."""
+    words = known.words
     folders = [part.lower() for part in relative.parts[:-1]]
     word = next((part for part in reversed(folders) if part in words), None)
     if word is None:
         return None
-    split = next((_SPLIT_FOLDERS[part] for part in folders if part in _SPLIT_FOLDERS), Split.TRAIN)
+    split = next((known.splits[part] for part in folders if part in known.splits), Split.TRAIN)
     finding, etiology = words[word]
     below = len(folders) - 1 - folders[::-1].index(word)
     # In a folder below that of its class a file is named by its number, not by its patient.
@@ -377,11 +461,12 @@ def _name_space(split: Split) -> str:
     return "test" if split is Split.TEST else "train"
 
 
-def _class_word(row: Mapping[str, str]) -> str:
+def class_word(row: Mapping[str, str]) -> str:
+    """Class of a row of a table, lower case."""
     return (row["class"] or "").strip().lower()
 
 
-def _table_rows(table: Path, known: DataNames) -> tuple[list[dict[str, str]], dict[str, str]]:
+def table_rows(table: Path, known: DataNames) -> tuple[list[dict[str, str]], dict[str, str]]:
     """Rows of a table that has the columns path and class, whatever it calls them; and the names that it has for its columns."""
     rows, columns, names = read_rows(table, known.columns)
     if missing := {"path", "class"} - columns.keys():
@@ -394,16 +479,16 @@ def _table_rows(table: Path, known: DataNames) -> tuple[list[dict[str, str]], di
     return rows, columns
 
 
-def _image_of_row(table: Path, line: int, row: dict[str, str], words: ClassWords) -> SourceImage:
+def _image_of_row(table: Path, line: int, row: dict[str, str], known: _Vocabulary) -> SourceImage:
     cell = {column: (row.get(column) or "").strip() for column in ("path", "class", "etiology", "patient")}
-    finding, etiology = _class_of_row(table, line, cell, words)
+    finding, etiology = _class_of_row(table, line, cell, known.words)
     split_word = (row.get("split") or "train").strip().lower()
-    if split_word not in _SPLIT_FOLDERS:
+    if split_word not in known.splits:
         raise DataError(f"expected train or test as split in line {line} of {table}, found {split_word!r}: correct it")
-    split = _SPLIT_FOLDERS[split_word]
+    split = known.splits[split_word]
     if not cell["path"]:
         raise DataError(f"expected a path in line {line} of {table}, found none: add it, or delete the line")
-    named, known = patient_of_path(cell["path"], split)
+    named, is_known = patient_of_path(cell["path"], split)
     return SourceImage(
         path=cell["path"],
         finding=finding,
@@ -411,9 +496,15 @@ def _image_of_row(table: Path, line: int, row: dict[str, str], words: ClassWords
         # Patients named by a table are one name space; numbers taken from file names are two.
         patient=cell["patient"] or named,
         split=split,
-        known_name=bool(cell["patient"]) or known,
+        known_name=bool(cell["patient"]) or is_known,
         groups={column: (row.get(column) or "").strip() for column in GROUP_COLUMNS},
         class_name=cell["class"].lower(),
+        further={
+            name: (value or "").strip()
+            for name, value in row.items()
+            # Another column of the classes is no cue to them.
+            if name not in COLUMNS and not has_alias(name, ("class", "etiology", "path", "split", "patient"))
+        },
     )
 
 
@@ -448,27 +539,44 @@ def _class_of_row(table: Path, line: int, cell: dict[str, str], words: ClassWord
     return finding, _CLASS_WORDS.get(named_etiology, (finding, Etiology.UNKNOWN))[1]
 
 
-def _medmnist_images(archive: Path) -> list[SourceImage]:
-    """Images of MedMNIST's PneumoniaMNIST: label 0 is normal, 1 pneumonia; patients and etiologies are unknown."""
+def _medmnist_images(archive: Path, known: _Vocabulary) -> list[SourceImage]:
+    """Images of a MedMNIST archive; of PneumoniaMNIST label 0 is normal, 1 pneumonia. Patients and etiologies are unknown."""
+    words = known.words if known.own else {"0": _CLASS_WORDS["normal"], "1": _CLASS_WORDS["pneumonia"]}
+    images = []
+    for part, labels in medmnist_labels(archive).items():
+        if not known.own and not set(labels) <= words.keys():
+            raise DataError(
+                f"expected images and the labels 0 and 1 of pneumoniamnist in {archive}, found others: "
+                "name pneumoniamnist*.npz with --data"
+            )
+        for position, label in enumerate(labels):
+            if label in words:
+                finding, etiology = words[label]
+                path, patient = f"{archive.name}#{part}/{position}", f"{part}-{position}"
+                name = label if known.own else ""
+                images.append(SourceImage(path, finding, etiology, patient, known.splits[part], class_name=name))
+    return images
+
+
+def medmnist_labels(archive: Path) -> dict[str, list[str]]:
+    """Labels of the images of each part, train, val and test, of a MedMNIST archive.
+
+    Raises:
+        DataError: No archive, another one, or one of several labels an image or of volumes.
+    """
     try:
         with np.load(archive, allow_pickle=False) as arrays:
-            names = set(arrays.files)
-            labels = {part: arrays[f"{part}_labels"].ravel() for part in ("train", "val", "test")}
+            labels = {part: arrays[f"{part}_labels"] for part in ("train", "val", "test")}
+            shapes = {part: arrays[f"{part}_images"].shape for part in labels}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(
             f"expected MedMNIST's pneumoniamnist*.npz with train, val and test images and labels, found {archive} "
             f"({error}): download it again"
         ) from error
-    images = []
     for part, values in labels.items():
-        if f"{part}_images" not in names or not set(values.tolist()) <= {0, 1}:
+        if values.size != len(values) or len(shapes[part]) not in (3, 4) or shapes[part][3:] not in ((), (3,)):
             raise DataError(
-                f"expected images and the labels 0 and 1 of pneumoniamnist in {archive}, found others: "
-                "name pneumoniamnist*.npz with --data"
+                f"expected one label for each image (height, width) in {archive}, found labels of shape {values.shape} and "
+                f"images of shape {shapes[part]}: name an archive of images with one label each"
             )
-        split = _SPLIT_FOLDERS[part]
-        for position, value in enumerate(values.tolist()):
-            finding, etiology = _CLASS_WORDS["pneumonia" if value else "normal"]
-            path = f"{archive.name}#{part}/{position}"
-            images.append(SourceImage(path, finding, etiology, f"{part}-{position}", split))
-    return images
+    return {part: [str(int(value)) for value in values.ravel()] for part, values in labels.items()}

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumoscope.data.audit import audit, near_duplicate_pairs
+from pneumoscope.data.audit import check_splits, near_duplicate_pairs
 from pneumoscope.data.index import Index
 from pneumoscope.errors import ConfigError, DataError
 from pneumoscope.files import sha256_of_lines, write_text
@@ -166,7 +166,7 @@ def _assignment(index: Index, validation: set[int], seed: int, folds: int, fold:
     """Assignment with some positions as the validation set, checked for leakage."""
     splits = tuple(Split.VALIDATION if i in validation else row.split for i, row in enumerate(index.rows))
     if validation:
-        audit(index, splits).raise_for_errors(skip_unreadable=True)
+        check_splits(index, splits)
     return SplitAssignment(splits, _hash(index, splits), seed, folds, fold)
 
 
