@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumoscope.data.cluster_labels import ClusterLabels, find_cluster_labels
-from pneumoscope.data.cues import CLUSTER, FEWEST, TOGETHER, Cue, class_names, find_cues
+from pneumoscope.data.cues import CLUSTER, FEWEST, NOTICEABLE_AUC, TOGETHER, Cue, class_names, find_cues
 from pneumoscope.data.index import Index
 from pneumoscope.data.remedies import REMEDIES, remedy_of
 from pneumoscope.errors import DataError, LeakageError, listed
@@ -24,11 +24,8 @@ from pneumoscope.types import Split
 NEAR_DUPLICATE_BITS = 8
 # Standard deviation of the grey levels below which an image is blank; an exposed image has 30-80.
 BLANK_CONTRAST = 3.0
-# AUC from which a cue ranks most images by their label, and AUC from which it is worth mentioning.
+# AUC from which a cue ranks most images by their label.
 LEAKING_AUC = 0.80
-NOTICEABLE_AUC = 0.65
-# Lower bound of a cue above which it is a finding.
-_LOWEST_BOUND = 0.55
 
 Severity = Literal["error", "warning", "note"]
 
@@ -298,7 +295,7 @@ def _telling_cues(cues: Sequence[Cue], classes: Sequence[str]) -> Iterable[Audit
     for cue in cues:
         if cue.is_known:
             first_of.setdefault(cue.name, cue)
-    telling = [cue for cue in first_of.values() if cue.lower_bound > _LOWEST_BOUND]
+    telling = [cue for cue in first_of.values() if cue.is_telling]
     for cue in sorted(telling, key=lambda each: -each.auc.value):
         # Grey levels differ by the disease as well.
         least = LEAKING_AUC if cue.origin == "grey levels" else NOTICEABLE_AUC
@@ -352,6 +349,6 @@ def _conclusion(strongest: Cue) -> str:
     source = {"header": "The header", "column": "The table"}.get(strongest.origin, "The file")
     if strongest.auc.value < NOTICEABLE_AUC:
         return f"{source} hardly tells the label"
-    if strongest.lower_bound <= 0.5:
+    if not strongest.is_telling:
         return f"{source} may tell the label, and the films are too few to say"
     return f"{source} {'gives the label away' if strongest.auc.value >= LEAKING_AUC else 'hints at the label'}"
