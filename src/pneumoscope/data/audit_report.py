@@ -27,7 +27,7 @@ _CUE_TEXT = (
     "AUC of one property without a network, with its 95 % interval over patients: 0.5 says nothing, 1 all. Numbers have one direction, that which "
     "they have in the training images (column “higher in”); below 0.5 in the test images, the property points the other way there. A word, such as "
     "a device, counts by how often it occurs in each class among other patients' images. A cue is a finding where even an interval that counts how many "
-    "properties were tested lies above 0.55: a warning from an AUC of 0.65 on, for grey levels, which the disease changes as well, from 0.80 on."
+    "properties were tested lies above 0.5: a warning from an AUC of 0.65 on, for grey levels, which the disease changes as well, from 0.80 on."
 )
 _CLUSTER_TEXT = (
     "Images are grouped by what device and room leave on them: noise, exposure and markers, not anatomy. Where the fraction of the classes differs from "

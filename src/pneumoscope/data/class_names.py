@@ -80,7 +80,10 @@ def _class_names(root: Path, names: DataNames) -> list[str]:
         found = _class_folders([path.parts[:-1] for path in files_of(root)])
     else:
         raise DataError(f"expected {LAYOUTS}, found the file {root}: name one of these with --data")
-    return list({name.lower(): name for name in dict.fromkeys(found)}.values())
+    names_of: dict[str, str] = {}
+    for name in found:
+        names_of.setdefault(name.lower(), name)
+    return list(names_of.values())
 
 
 def _class_folders(folders: list[tuple[str, ...]]) -> list[str]:

@@ -7,8 +7,8 @@
 
 With more than two classes each is told from all others, and a cue is of the class that it tells best. Many properties are tested: the
 lower bound of a cue is that of its interval at a level of 1 - 0.01 / tests (Bonferroni), so that at most one in a hundred data sets
-without a cue has a lower bound above 0.5 for any property. A cue is telling where that bound is above 0.55, or where the plain 95 %
-interval is above 0.65, as it is for a clear separation of few patients.
+without a cue has a lower bound above 0.5 for any property. A cue is telling where that bound is above 0.5 and the AUC at least 0.65, or
+the bound above 0.55; or where the plain 95 % interval is above 0.65, as it is for a clear separation of few patients.
 
 Source: target encoding, Micci-Barreca, SIGKDD Explorations 2001, doi 10.1145/507533.507538; intervals, `intervals.auc_estimate`.
 """
@@ -32,7 +32,7 @@ from pneumoscope.types import Finding, Split
 FEWEST = 10
 # AUC from which a cue is worth mentioning.
 NOTICEABLE_AUC = 0.65
-# Lower bound that counts all properties, above which a cue tells the label.
+# Lower bound that counts all properties, above which a cue of a lower AUC tells the label as well.
 _LOWEST_BOUND = 0.55
 # Probability that any property of a data set without cues has a lower bound above 0.5.
 FAMILY_LEVEL = 0.01
@@ -45,7 +45,7 @@ _SHOWN, _FEWEST_PATIENTS = 4, 5
 _MANY_WORDS = 12
 # Settings of the trees: shallow ones, since a few properties are all there is.
 _TREES: Mapping[str, Any] = {
-    "max_iter": 60,
+    "max_iter": 40,
     "max_depth": 3,
     "min_samples_leaf": 10,
     "early_stopping": False,
@@ -90,7 +90,8 @@ class Cue:
     @property
     def is_telling(self) -> bool:
         """Whether the property tells the label by more than chance and by more than hardly."""
-        return self.lower_bound > _LOWEST_BOUND or self.auc.low >= NOTICEABLE_AUC
+        proven = self.lower_bound > (0.5 if self.auc.value >= NOTICEABLE_AUC else _LOWEST_BOUND)
+        return proven or self.auc.low >= NOTICEABLE_AUC
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for `audit.json`."""
@@ -192,7 +193,7 @@ def find_cues(index: Index, splits: Sequence[Split], clusters: Ints | None = Non
     """
     labels = Labels.of(index, splits)
     found = _all_properties(index, clusters)
-    varying = [each for each in found if len(set(each.values)) > 1]
+    varying = [each for each in found if each.varies]
     level = 1 - FAMILY_LEVEL / (len(labels.targets) * (len(varying) + 1))
     present = [split for split in Split if labels.of_split(split).any()]
     tables = [_property_cues(each, labels, present, level) for each in found]
@@ -216,8 +217,8 @@ def _all_properties(index: Index, clusters: Ints | None) -> list[Property]:
     found = [Property(name, origin, tuple(values), is_number=True) for name, (origin, values) in numbers.items()]
     words = {"image size": [f"{row.width} x {row.height}" for row in rows]}
     found += [Property(name, "file", tuple(values), is_number=False) for name, values in words.items()]
-    found = [each for each in found if each.is_number or len(set(each.values)) > 1]
-    found += [each for each in properties_of(index.properties) if len(set(each.values)) > 1]
+    found = [each for each in found if each.is_number or each.varies]
+    found += [each for each in properties_of(index.properties) if each.varies]
     if clusters is not None:
         found.append(Property(CLUSTER, "grey levels", tuple(f"cluster {c + 1}" for c in clusters), is_number=False))
     return found
@@ -227,8 +228,7 @@ def _property_cues(found: Property, labels: Labels, present: Sequence[Split], le
     """Cues of one property, a split each; the first split with enough images gives direction, class and frequencies of words."""
     known = _is_known(found)
     reference = _reference(labels, present, known)
-    varies = len({value for value, is_known in zip(found.values, known, strict=True) if is_known}) > 1
-    if reference is None or not varies:
+    if reference is None or not found.varies:
         return [_unknown(found, labels, split, known) for split in present]
     scores = {target: _score(found, labels, target, reference, known) for target in labels.targets}
     among = labels.of_split(reference) & known
@@ -381,16 +381,17 @@ def _probabilities(found: Sequence[Property], labels: Labels, reference: Split, 
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     columns = np.stack([_column(each, own) for each in found], axis=1)
-    categorical = [not each.is_number for each in found]
+    categorical = np.array([not each.is_number for each in found])
     probability = np.zeros((len(columns), len(labels.classes)))
     parts = [(own & (labels.fold != fold), own & (labels.fold == fold)) for fold in range(_FOLDS)]
     if not own.all():
         parts.append((own, ~own))
     for train, held_out in parts:
         if held_out.any() and len(np.unique(labels.label[train])) > 1:
-            trees = HistGradientBoostingClassifier(categorical_features=categorical, **_TREES)
-            trees.fit(columns[train], labels.label[train])
-            probability[np.ix_(held_out, trees.classes_)] = trees.predict_proba(columns[held_out])
+            used = np.isfinite(columns[train]).any(axis=0)
+            trees = HistGradientBoostingClassifier(categorical_features=categorical[used], **_TREES)
+            trees.fit(columns[train][:, used], labels.label[train])
+            probability[np.ix_(held_out, trees.classes_)] = trees.predict_proba(columns[held_out][:, used])
     return probability
 
 

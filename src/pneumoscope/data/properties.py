@@ -80,6 +80,11 @@ class Property:
     values: tuple[Value, ...]
     is_number: bool
 
+    @property
+    def varies(self) -> bool:
+        """Whether it has two different known values."""
+        return len({value for value in self.values if value == value and value != ""}) > 1
+
 
 def file_properties(content: bytes) -> dict[str, Value]:
     """Format, colour and kinds of metadata of an image file; empty where it says none."""
