@@ -8,10 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from quoting import data_card, detecting, detector, model_card, scaling, serving, speed, study
+from quoting import audits, data_card, detecting, detector, model_card, scaling, serving, speed, study
 from quoting.results import ROOT, Blocks
 
-_MODULES = (study, data_card, speed, detector, model_card, detecting, serving, scaling)
+_MODULES = (study, data_card, audits, speed, detector, model_card, detecting, serving, scaling)
 _BLOCKS: Blocks = {name: block for module in _MODULES for name, block in module.BLOCKS.items()}
 _MARKED = re.compile(r"<!-- (?P<name>[a-z-]+) -->\n(?P<block>.*?)<!-- /(?P=name) -->", re.DOTALL)
 

@@ -115,13 +115,23 @@ def test_medmnist_with_several_labels_an_image_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("paths", "message"),
-    [(("scans/a.png",), "expected images of two classes or more .* found scans"), ((), "found no image below")],
+    [
+        (("scans/a.png",), "expected images of two classes or more .* found scans"),
+        ((), "expected a folder with a folder for each class, .* found no image in a folder"),
+    ],
 )
 def test_fewer_than_two_classes_are_an_error(tmp_path, rng, paths, message):
     for path in paths:
         draw(tmp_path / path, rng)
     with pytest.raises(DataError, match=message):
         open_any_classes(tmp_path)
+
+
+def test_a_class_of_the_map_without_an_image_is_an_error(tmp_path, rng):
+    for name in ("cyst", "mass"):
+        draw(tmp_path / name / "a.png", rng)
+    with pytest.raises(DataError, match=r"expected images of c in .* found none: correct the class map"):
+        open_any_classes(tmp_path, DataNames({"cyst": "a", "mass": "b", "masse": "c"}))
 
 
 def test_a_patient_folder_in_two_splits_is_leakage_where_classes_have_names_of_their_own(tmp_path, rng):

@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pneumoscope.data.sources import (
-    LAYOUTS,
     SPLIT_FOLDERS,
     USUAL_WORDS,
     DataNames,
@@ -28,6 +27,7 @@ from pneumoscope.types import Finding
 
 # Words for a class without the finding, beside the usual ones: such a class is named first.
 _NEGATIVE_WORDS = frozenset({"absent", "benign", "clear", "negative", "no", "none", "0"})
+_KINDS = "a folder with a folder for each class, a table (.csv, .tsv) with the columns path and class, or a MedMNIST archive (.npz)"
 # Beyond this many the folders are of patients or studies, not of classes.
 _MOST_CLASSES = 200
 
@@ -49,6 +49,8 @@ def open_any_classes(root: Path, names: DataNames | None = None) -> Source:
     wanted = {name.lower(): to for name, to in found.items()}
     is_archive = root.suffix == ".npz"
     by_words = not is_archive and {to.lower() for to in wanted.values()} <= USUAL_WORDS.keys()
+    if not wanted:
+        raise DataError(f"expected {_KINDS}, found no image in a folder below {root}: name another with --data")
     if by_words or (is_archive and root.name.lower().startswith("pneumoniamnist")):
         return open_source(root, names=names)
     if len(set(wanted.values())) < 2:
@@ -60,7 +62,10 @@ def open_any_classes(root: Path, names: DataNames | None = None) -> Source:
         raise DataError(
             f"expected at most {_MOST_CLASSES} classes in {root}, found {len(set(wanted.values())):,}: name the classes by --class-map"
         )
-    return open_source(root, names=names, own_classes=dict(sorted(wanted.items(), key=lambda each: _order(each[1]))))
+    source = open_source(root, names=names, own_classes=dict(sorted(wanted.items(), key=lambda each: _order(each[1]))))
+    if absent := sorted(set(wanted.values()) - {image.class_name for image in source.images}):
+        raise DataError(f"expected images of {listed(absent)} in {root}, found none: correct the class map")
+    return source
 
 
 def _order(name: str) -> tuple[bool, int, str]:
@@ -79,7 +84,7 @@ def _class_names(root: Path, names: DataNames) -> list[str]:
     elif root.is_dir():
         found = _class_folders([path.parts[:-1] for path in files_of(root)])
     else:
-        raise DataError(f"expected {LAYOUTS}, found the file {root}: name one of these with --data")
+        raise DataError(f"expected {_KINDS}, found the file {root}: name one of these with --data")
     names_of: dict[str, str] = {}
     for name in found:
         names_of.setdefault(name.lower(), name)

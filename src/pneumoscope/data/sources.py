@@ -570,8 +570,8 @@ def medmnist_labels(archive: Path) -> dict[str, list[str]]:
             shapes = {part: arrays[f"{part}_images"].shape for part in labels}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(
-            f"expected MedMNIST's pneumoniamnist*.npz with train, val and test images and labels, found {archive} "
-            f"({error}): download it again"
+            f"expected an archive of MedMNIST, such as pneumoniamnist*.npz, with train, val and test images and labels, found {archive} "
+            f"({str(error).partition('.')[0]}): download it again"
         ) from error
     for part, values in labels.items():
         if values.size != len(values) or len(shapes[part]) not in (3, 4) or shapes[part][3:] not in ((), (3,)):
