@@ -140,7 +140,7 @@ def test_of_several_classes_the_one_that_is_told_is_named():
     )
     result = audit(index)
     found = cue(result, "bytes per pixel")
-    assert (found.told, found.higher_in) == ("effusion", "others")
+    assert (found.target, found.higher_in) == ("effusion", "others")
     assert "separates effusion from all others" in findings(result)["bytes per pixel"].message
     train = [i for i, row in enumerate(index.rows) if row.split is Split.TRAIN]
     effusion = [index.rows[i].class_name == "effusion" for i in train]

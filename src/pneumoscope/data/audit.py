@@ -14,8 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumoscope.data.cluster_labels import ClusterLabels, find_cluster_labels
-from pneumoscope.data.cues import CLUSTER, FEWEST, NOTICEABLE_AUC, TOGETHER, Cue, class_names, find_cues
+from pneumoscope.data.cue_search import find_cues
+from pneumoscope.data.cue_words import LEAKING_AUC, describe_cue, verdict_of
+from pneumoscope.data.cues import NOTICEABLE_AUC, TOGETHER, Cue
 from pneumoscope.data.index import Index
+from pneumoscope.data.labels import class_counts, class_names
 from pneumoscope.data.remedies import REMEDIES, remedy_of
 from pneumoscope.errors import DataError, LeakageError, listed
 from pneumoscope.types import Split
@@ -24,8 +27,6 @@ from pneumoscope.types import Split
 NEAR_DUPLICATE_BITS = 8
 # Standard deviation of the grey levels below which an image is blank; an exposed image has 30-80.
 BLANK_CONTRAST = 3.0
-# AUC from which a cue ranks most images by their label.
-LEAKING_AUC = 0.80
 
 Severity = Literal["error", "warning", "note"]
 
@@ -41,7 +42,7 @@ class AuditFinding:
         images: Paths of all images concerned.
         groups: Number of groups that the images form (pairs or sets of duplicates); 0 where they form none.
         subject: Property that tells the label; empty for other findings.
-        advice: What to do about it, where that does not follow from the code.
+        advice: Remedy, where that does not follow from the code.
     """
 
     code: str
@@ -132,7 +133,7 @@ def audit(index: Index, split: Sequence[Split] | None = None) -> Audit:
     clusters = find_cluster_labels(index, splits)
     cues = find_cues(index, splits, clusters.cluster_of if clusters else None)
     findings = (*_findings(index, splits), *_telling_cues(cues, class_names(index)))
-    return Audit(findings, cues, _verdict(cues, index, splits), clusters)
+    return Audit(findings, cues, verdict_of(cues, index, splits), clusters)
 
 
 def check_splits(index: Index, split: Sequence[Split]) -> None:
@@ -227,7 +228,7 @@ def _patients_in_two_splits(index: Index, splits: list[Split]) -> Iterable[Audit
 
 
 def _missing_classes(index: Index, splits: Sequence[Split]) -> Iterable[AuditFinding]:
-    counts = _class_counts(index, splits)
+    counts = class_counts(index, splits)
     # Where no split has another class, the data set cannot be used.
     severity: Severity = "error" if len({row.coarse_label for row in index.rows}) == 1 else "warning"
     for split, found in counts.items():
@@ -239,15 +240,6 @@ def _missing_classes(index: Index, splits: Sequence[Split]) -> Iterable[AuditFin
                 else f"{split} has no {absent} films"
             )
             yield AuditFinding("missing_class", severity, message)
-
-
-def _class_counts(index: Index, splits: Sequence[Split]) -> dict[Split, dict[str, int]]:
-    """Number of images of each class in each split that has any."""
-    names = class_names(index)
-    counts = {each: dict.fromkeys(names, 0) for each in Split if each in splits}
-    for row, split in zip(index.rows, splits, strict=True):
-        counts[split][row.coarse_label] += 1
-    return counts
 
 
 def _positions_by(keys: list[str]) -> dict[str, list[int]]:
@@ -301,54 +293,5 @@ def _telling_cues(cues: Sequence[Cue], classes: Sequence[str]) -> Iterable[Audit
         least = LEAKING_AUC if cue.origin == "grey levels" else NOTICEABLE_AUC
         severity: Severity = "warning" if cue.auc.value >= least else "note"
         code = "cues_together" if cue.name == TOGETHER else "cue"
-        message = _cue_message(cue, cues, classes)
+        message = describe_cue(cue, cues, classes)
         yield AuditFinding(code, severity, message, subject=cue.name, advice=remedy_of(cue))
-
-
-def _cue_message(cue: Cue, cues: Sequence[Cue], classes: Sequence[str]) -> str:
-    values = [f"{100 * part:.0f} % of {count:,} with {word}" for word, count, part in cue.values]
-    found = f" ({cue.told}: {'; '.join(values)})" if values else ""
-    return f"{_separation(cue, cues, classes)}{found}"
-
-
-def _separation(cue: Cue, cues: Sequence[Cue], classes: Sequence[str]) -> str:
-    """How far a cue separates classes, in words, with what it does in the other splits."""
-    what = cue.name if cue.name == TOGETHER else f"{cue.name} alone"
-    direction = f", higher in {cue.higher_in}," if cue.higher_in else ""
-    rest = classes[0] if len(classes) == 2 else "all others"
-    text = f"{what}{direction} separates {cue.told} from {rest} in {cue.split} with AUC {cue.auc.as_number()}"
-    for other in cues:
-        if other.name == cue.name and other.is_known and other.split is not cue.split:
-            text += f", in {other.split} with {other.auc.as_number()}"
-            text += ", that is, the other way" if other.auc.value < 0.5 else ""
-    return text
-
-
-def _verdict(cues: Sequence[Cue], index: Index, splits: Sequence[Split]) -> str:
-    """Summary of the cues in words: whether the file alone predicts the label."""
-    of_train = _class_counts(index, splits).get(Split.TRAIN, {})
-    if not of_train:
-        return "The files were not compared: there are no training films."
-    if sorted(of_train.values())[-2 if len(of_train) > 1 else -1] < FEWEST:
-        shown = listed(f"{count:,} {name}" for name, count in of_train.items())
-        needed = "each class" if len(of_train) == 2 else "two classes"
-        return f"The files were not compared: {FEWEST} training films of {needed} are needed, found {shown}."
-    known = [cue for cue in cues if cue.is_known and cue.name not in (TOGETHER, CLUSTER)]
-    constant = sorted({cue.name for cue in cues if cue.origin == "file" and cue.medians} - {cue.name for cue in known})
-    tail = f" Not to be seen here, being the same for every film or unknown: {', '.join(constant)}." if constant else ""
-    strongest = max((cue for cue in known if cue.split is Split.TRAIN), key=lambda cue: cue.auc.value, default=None)
-    if strongest is None:
-        return "The files cannot give the label away: nothing about them varies." + tail
-    meant = "the lung" if "pneumonia" in of_train else "what the image shows"
-    advice = "" if strongest.auc.value < NOTICEABLE_AUC else f" A network can learn this instead of {meant}."
-    return f"{_conclusion(strongest)}: {_separation(strongest, cues, class_names(index))}.{advice}{tail}"
-
-
-def _conclusion(strongest: Cue) -> str:
-    """How far the strongest cue predicts the label, in words."""
-    source = {"header": "The header", "column": "The table"}.get(strongest.origin, "The file")
-    if strongest.auc.value < NOTICEABLE_AUC:
-        return f"{source} hardly tells the label"
-    if not strongest.is_telling:
-        return f"{source} may tell the label, and the films are too few to say"
-    return f"{source} {'gives the label away' if strongest.auc.value >= LEAKING_AUC else 'hints at the label'}"

@@ -11,8 +11,8 @@ from pneumoscope.data.audit import Audit
 from pneumoscope.data.audit_figures import EXAMPLES, draw_clusters
 from pneumoscope.data.cluster_labels import ClusterLabels
 from pneumoscope.data.cue_report import cue_table, draw_cues, strongest_first
-from pneumoscope.data.cues import class_names
 from pneumoscope.data.index import Index
+from pneumoscope.data.labels import class_names
 from pneumoscope.data.preprocessing import prepare
 from pneumoscope.data.sources import Source
 from pneumoscope.files import as_json, write_text

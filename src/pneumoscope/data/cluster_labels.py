@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumoscope.data.acquisition_clusters import CLUSTER_COUNT, fit_feature_clusters
-from pneumoscope.data.cues import class_names
 from pneumoscope.data.index import Index
+from pneumoscope.data.labels import class_names
 from pneumoscope.evaluation.metrics import Ints
 from pneumoscope.types import Split
 

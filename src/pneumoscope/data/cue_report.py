@@ -40,7 +40,7 @@ def cue_table(cues: Sequence[Cue]) -> tuple[list[str], list[list[str]]]:
         known = [cue for cue in found.values() if cue.is_known]
         row = [
             name,
-            *([] if of_two else [known[0].told if known else "–"]),
+            *([] if of_two else [known[0].target if known else "–"]),
             (known[0].higher_in if known else "") or "–",
         ]
         row += [found[split].auc.as_number() if split in found and found[split].is_known else "–" for split in splits]
@@ -96,4 +96,4 @@ def _label(cue: Cue, of_two: bool) -> str:
     """Name of a property, with the class that it is higher in, or that it tells."""
     if of_two:
         return f"{cue.name}\n(higher in {cue.higher_in})" if cue.higher_in else cue.name
-    return f"{cue.name}\n({'lower in ' if cue.higher_in == 'others' else ''}{cue.told})"
+    return f"{cue.name}\n({'lower in ' if cue.higher_in == 'others' else ''}{cue.target})"

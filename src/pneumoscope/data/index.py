@@ -60,7 +60,7 @@ class Index:
         unreadable: Path and reason of every image that could not be read.
         conflicts: Path and reason of every image whose name contradicts its folder.
         unknown_names: Paths whose names identify no patient; each counts as a patient of its own.
-        properties: What file, header and table say of each image, by name; empty for an index that was read back from disk.
+        properties: Properties by file, header and table of each image, by name; empty for an index that was read back from disk.
         acquisition: (rows, features) float64, acquisition features of the images; None where they were not wanted.
     """
 
@@ -95,7 +95,7 @@ class _Indexed:
     Attributes:
         row: Row of the index.
         measurement: Measurement.
-        properties: What file, header and table say.
+        properties: Properties by file, header and table.
         header: Header of a DICOM object; None for another file.
         acquisition: (features,) acquisition features; None where they are not wanted.
     """

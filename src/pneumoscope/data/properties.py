@@ -48,7 +48,7 @@ _PRESENT = (
 )
 # Numbers of no more different values than these may be codes.
 _CODES = 9
-# Properties whose values name a place: reports number them.
+# Properties whose values are names: reports number them.
 UNNAMED = frozenset({"station", "institution"})
 _COLOURS = {
     "1": "black and white",
@@ -109,7 +109,7 @@ def header_properties(content: bytes, header: ImageHeader) -> dict[str, Value]:
 
     Args:
         content: Bytes of the file.
-        header: What has been read of it.
+        header: Header, as it has been read.
     """
     from pneumoscope.data.dicom import read_elements
 

@@ -37,7 +37,7 @@ _COLUMN = (
     "Where it is another form of the label, leave the column out. Else match the classes for it, or report results for each of its values: a model "
     "can read it only as far as the image shows it"
 )
-_TOGETHER = "No one property need tell the label for this. Do what stands with the strongest of them, audit again, and test on images from elsewhere"
+_TOGETHER = "Several properties may tell the label jointly. Do what stands with the strongest of them, audit again, and test on images from elsewhere"
 _GEOMETRIES = ("width", "height", "aspect ratio", "image size", "pixel spacing")
 _OF_PATIENTS = ("age", "sex", "view", "body part")
 
