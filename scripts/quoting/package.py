@@ -9,7 +9,7 @@ from pneumoscope.data.cue_report import cue_table
 from pneumoscope.data.cues import Cue
 from pneumoscope.decision import pneumonia_probability
 from pneumoscope.evaluation.calibration import ece_under_perfect_calibration
-from pneumoscope.evaluation.intervals import Estimate, interval_of, patient_weights
+from pneumoscope.evaluation.intervals import Estimate, interval_of, patient_weights, wilson_interval
 from pneumoscope.evaluation.metrics import compute_metrics
 from pneumoscope.evaluation.predictions import load_predictions
 from pneumoscope.evaluation.thresholds import best_operating_point
@@ -37,6 +37,7 @@ __all__ = [
     "metric_differences",
     "pneumonia_probability",
     "reproductions",
+    "wilson_interval",
 ]
 
 
