@@ -1,7 +1,7 @@
 """Blocks of the data card: the audit of the data set."""
 
 from quoting.formatting import table
-from quoting.package import Estimate, FileCue, Split, cue_table
+from quoting.package import Cue, Estimate, Split, cue_table
 from quoting.results import Blocks, Record, read
 
 
@@ -10,14 +10,13 @@ def file_cues() -> str:
     return table(*cue_table([_cue(record) for record in read("study/data/audit.json")["file_cues"]]))
 
 
-def _cue(record: Record) -> FileCue:
-    return FileCue(
+def _cue(record: Record) -> Cue:
+    return Cue(
         Split(record["split"]),
         record["name"],
         Estimate(**{part: _number(value) for part, value in record["auc"].items()}),
         record["higher_in"],
-        _number(record["normal_median"]),
-        _number(record["pneumonia_median"]),
+        {name: _number(record[f"{name}_median"]) for name in ("normal", "pneumonia")},
     )
 
 

@@ -15,11 +15,11 @@ from pneumoscope.assessment.standards import (
     read_stated,
 )
 from pneumoscope.bundle import SHIPPED, load_bundle
-from pneumoscope.data.audit import FileCue
-from pneumoscope.data.overview import cue_table
+from pneumoscope.data.cue_report import cue_table
+from pneumoscope.data.cues import Cue
 from pneumoscope.decision import pneumonia_probability
 from pneumoscope.evaluation.calibration import ece_under_perfect_calibration
-from pneumoscope.evaluation.intervals import Estimate, interval_of, patient_weights
+from pneumoscope.evaluation.intervals import Estimate, interval_of, patient_weights, wilson_interval
 from pneumoscope.evaluation.metrics import compute_metrics
 from pneumoscope.evaluation.predictions import load_predictions
 from pneumoscope.evaluation.thresholds import best_operating_point
@@ -34,8 +34,8 @@ __all__ = [
     "REPRODUCTION_HEADER",
     "SHIPPED",
     "STANDARDS",
+    "Cue",
     "Estimate",
-    "FileCue",
     "FilledStandard",
     "Split",
     "best_operating_point",
@@ -55,6 +55,7 @@ __all__ = [
     "read_evaluation",
     "read_stated",
     "reproductions",
+    "wilson_interval",
 ]
 
 

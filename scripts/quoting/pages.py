@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from quoting import (
+    audits,
     data_card,
     detecting,
     detector,
@@ -26,6 +27,7 @@ from quoting.results import ROOT, Blocks
 _MODULES = (
     study,
     data_card,
+    audits,
     speed,
     detector,
     model_card,

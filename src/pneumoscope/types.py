@@ -149,6 +149,8 @@ class IndexRow:
         width: Width as stored, pixels.
         height: Height as stored, pixels.
         bytes: Size of the file in bytes; 0 for an array in an archive.
+        class_name: Class by the data set's own name, where its classes are of any names; `finding` is then normal for the first
+            of them and pneumonia for all others. Empty where the classes are normal and pneumonia.
     """
 
     path: str
@@ -160,10 +162,18 @@ class IndexRow:
     width: int
     height: int
     bytes: int
+    class_name: str = ""
+
+    @property
+    def coarse_label(self) -> str:
+        """Class of the audit: the data set's own name, or normal or pneumonia."""
+        return self.class_name or self.finding.value
 
     @property
     def label(self) -> str:
-        """Finest known class: normal, bacterial, viral or pneumonia."""
+        """Finest known class: normal, bacterial, viral or pneumonia, or the data set's own name."""
+        if self.class_name:
+            return self.class_name
         if self.finding is Finding.NORMAL:
             return "normal"
         return "pneumonia" if self.etiology is Etiology.UNKNOWN else self.etiology.value

@@ -67,6 +67,7 @@ def test_data_commands_answer_and_leave_files(pneumoscope, phantoms):
     assert "72 films indexed" in err
     assert pneumoscope("data", "audit", "--data", phantoms)[1].splitlines()[-1].endswith(".")
     assert "file_cues" in json.loads(pneumoscope("data", "audit", "--data", phantoms, "--json")[1])
+    assert "What tells the label" in Path("runs/data/audit.html").read_text()
     code, out, _ = pneumoscope("data", "split", "--data", phantoms, "--seed", "3", "--json")
     assert len(json.loads(out)["hash"]) == 64
     assert "validation normal" in pneumoscope("data", "split", "--data", phantoms)[1]

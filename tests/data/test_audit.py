@@ -143,7 +143,7 @@ def test_file_cues_equal_scikit_learn_and_the_verdict_names_the_strongest(phanto
     assert cue.auc.value == pytest.approx(max(expected, 1 - expected))
     assert cue.auc.low < cue.auc.value < cue.auc.high
     assert cue.higher_in == ("pneumonia" if expected >= 0.5 else "normal")
-    assert cue.normal_median == pytest.approx(np.median(contrast[train & ~label]))
+    assert cue.to_dict()["normal_median"] == pytest.approx(np.median(contrast[train & ~label]))
     assert result.verdict.startswith("The file gives the label away: bytes per pixel alone")
     assert "AUC 1.000" in result.verdict
 

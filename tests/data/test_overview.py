@@ -4,8 +4,9 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from pneumoscope.data.audit import FileCue
-from pneumoscope.data.overview import cue_table, write_overview
+from pneumoscope.data.cue_report import cue_table
+from pneumoscope.data.cues import Cue
+from pneumoscope.data.overview import write_overview
 from pneumoscope.evaluation.intervals import Estimate
 from pneumoscope.types import NOTICE, SYNTHETIC_NOTICE, Split
 
@@ -50,10 +51,10 @@ def test_what_one_sentence_says_is_text_and_no_picture(phantom_dataset, tmp_path
 def test_table_of_file_cues_gives_the_direction_once_and_the_aucs_of_the_text():
     nan = float("nan")
     cues = [
-        FileCue(Split.TRAIN, "sharpness", Estimate(0.7, 0.6, 0.8), "normal", 71, 48.5),
-        FileCue(Split.TRAIN, "width", Estimate(nan, nan, nan), "", 224, 224),
-        FileCue(Split.TEST, "sharpness", Estimate(0.3, 0.2, 0.4), "normal", 50, 60),
-        FileCue(Split.TEST, "width", Estimate(nan, nan, nan), "", 224, nan),
+        Cue(Split.TRAIN, "sharpness", Estimate(0.7, 0.6, 0.8), "normal", {"normal": 71, "pneumonia": 48.5}),
+        Cue(Split.TRAIN, "width", Estimate(nan, nan, nan), "", {"normal": 224, "pneumonia": 224}),
+        Cue(Split.TEST, "sharpness", Estimate(0.3, 0.2, 0.4), "normal", {"normal": 50, "pneumonia": 60}),
+        Cue(Split.TEST, "width", Estimate(nan, nan, nan), "", {"normal": 224, "pneumonia": nan}),
     ]
     header, rows = cue_table(cues)
     assert header[:4] == ["property", "higher in", "AUC in train (95 % interval)", "AUC in test (95 % interval)"]

@@ -61,7 +61,7 @@ def test_originals_give_the_label_away(original_sample, tmp_path):
     result = audit(index)
     cue = next(c for c in result.cues if c.name == "bytes per pixel")
     assert cue.auc.value > 0.99
-    assert cue.normal_median > 2 * cue.pneumonia_median
+    assert cue.medians["normal"] > 2 * cue.medians["pneumonia"]
     assert result.verdict.startswith("The file gives the label away: bytes per pixel alone")
     images = cached_images(source, index, Preprocessing(), tmp_path)
     assert (images[5] == prepare(source.read(index.rows[5].path), Preprocessing())).all()

@@ -15,7 +15,7 @@ from pneumoscope.adaptation.cross_validation import OUTER_FOLDS, grouped_folds, 
 from pneumoscope.adaptation.linear_head import fit_linear_heads
 from pneumoscope.adaptation.site import FILE_PROPERTIES, SiteImages
 from pneumoscope.assessment.acceptance import group_of
-from pneumoscope.data.audit import NOTICEABLE_AUC
+from pneumoscope.data.cues import NOTICEABLE_AUC
 from pneumoscope.evaluation.intervals import Estimate, interval_of, patient_weights
 from pneumoscope.evaluation.metrics import Floats, roc_auc, weighted_roc_auc
 from pneumoscope.evaluation.policy_fitting import balancing_weights

@@ -17,6 +17,7 @@ from pneumoscope.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from pneumoscope.data.audit import Audit
     from pneumoscope.data.index import Index
     from pneumoscope.data.sources import DataNames
 
@@ -112,26 +113,51 @@ def audit(
     skip_unreadable: SkipOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Check for damage, duplicates, leakage and files that predict the label; exit code 1 if the data cannot be used."""
+    """Check labelled images of any classes for damage, duplicates, leakage and whatever else tells the label than the image's content.
+
+    Writes audit.json, audit.md and audit.html. Exit code 1 if the data cannot be used.
+    """
+    from pneumoscope.cli.progress import display
     from pneumoscope.data.audit import audit as examine
-    from pneumoscope.files import write_json
+    from pneumoscope.data.audit_report import write_audit
+    from pneumoscope.data.index import build_index
+    from pneumoscope.data.locate import locate
+    from pneumoscope.progress import one
     from pneumoscope.provenance import provenance
 
-    found = _indexed(data, names)
-    result = examine(found)
-    write_json(out / "audit.json", result.to_dict() | {"index_hash": found.hash, **provenance()})
+    with display() as shown:
+        location = replace(locate(data, shown.report), names=names)
+        source = location.open_any_classes()
+        show_names_taken(source)
+        found = build_index(source, shown.report("films indexed"), acquisition=True)
+        done = one(shown.report, "audits")
+        result = examine(found)
+        record = write_audit(result, found, source, out, provenance(), location.synthetic)
+        done()
     if as_json:
-        print_json(result.to_dict())
+        print_json(record)
     else:
-        for finding in result.findings:
-            typer.echo(f"{finding.severity}: {finding.message}")
-        medians = f"{'median normal':>15}{'pneumonia':>12}"
-        typer.echo(f"{'split':<8}{'property':<20}{'AUC (95 % interval)':<22}{'higher in':<10}{medians}")
-        for cue in result.cues:
-            auc, medians = cue.auc.as_number(), f"{cue.normal_median:>15.4g}{cue.pneumonia_median:>12.4g}"
-            typer.echo(f"{cue.split.value:<8}{cue.name:<20}{auc:<22}{cue.higher_in:<10}{medians.replace('nan', '  -')}")
-        typer.echo(result.verdict)
+        _print_audit(result)
+        typer.echo(f"{out / 'audit.html'}", err=True)
     result.raise_for_errors(skip_unreadable)
+
+
+def _print_audit(result: "Audit") -> None:
+    """Prints findings with what to do, the table of cues, and the verdict."""
+    from pneumoscope.data.cue_report import cue_table, strongest_first
+
+    said = set()
+    for finding in result.findings:
+        typer.echo(f"{finding.severity}: {finding.message}")
+        if finding.remedy not in said:
+            typer.echo(f"    {finding.remedy}.")
+        said.add(finding.remedy)
+    header, rows = cue_table(strongest_first(result.cues))
+    lines = [header, *rows] if rows else []
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    typer.echo(result.verdict)
 
 
 @app.command()

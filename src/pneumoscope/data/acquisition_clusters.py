@@ -41,7 +41,11 @@ class ClusterModel:
 
     def predict(self, images: NDArray[np.uint8]) -> NDArray[np.int64]:
         """(n,) int, nearest cluster of each image of (n, height, width) uint8; 0 is the largest cluster."""
-        offset = (acquisition_features(images) - self.mean) / self.scale
+        return self.nearest(acquisition_features(images))
+
+    def nearest(self, features: Features) -> NDArray[np.int64]:
+        """(n,) int, nearest cluster of each image by its (n, features) acquisition features."""
+        offset = (features - self.mean) / self.scale
         distance = ((offset[:, None, :] - self.centres[None, :, :]) ** 2).sum(axis=2)
         nearest: NDArray[np.int64] = distance.argmin(axis=1)
         return nearest
@@ -58,13 +62,17 @@ def fit_clusters(images: NDArray[np.uint8], count: int = CLUSTER_COUNT, seed: in
     Raises:
         InputError: Fewer images than clusters.
     """
-    from sklearn.cluster import KMeans
-
     if len(images) < count:
         raise InputError(
             f"expected at least {count} films for {count} acquisition clusters, found {len(images)}: add films"
         )
-    features = acquisition_features(images)
+    return fit_feature_clusters(acquisition_features(images), count, seed)
+
+
+def fit_feature_clusters(features: Features, count: int, seed: int = 0) -> ClusterModel:
+    """Cluster images by k-means over their (n, features) acquisition features, standardised; `count` is at most n."""
+    from sklearn.cluster import KMeans
+
     mean, scale = features.mean(axis=0), features.std(axis=0)
     scale[scale == 0] = 1
     fitted = KMeans(count, n_init=10, random_state=seed).fit((features - mean) / scale)

@@ -3,20 +3,25 @@
 import csv
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pneumoscope.config import Preprocessing
+from pneumoscope.data.acquisition_clusters import Features, acquisition_features
+from pneumoscope.data.patients import patients_of
+from pneumoscope.data.preprocessing import prepare
+from pneumoscope.data.properties import Value, file_properties, header_properties, table_properties
 from pneumoscope.data.sources import Source, SourceImage
 from pneumoscope.errors import DataError, UnreadableImage
 from pneumoscope.files import sha256_of_lines, write_text
 from pneumoscope.progress import Progress
-from pneumoscope.types import Etiology, Finding, IndexRow, Split
+from pneumoscope.types import Etiology, Finding, ImageHeader, IndexRow, Split
 
 # Decoding releases the interpreter lock; more threads are no faster on two cores.
 _THREADS = 4
@@ -55,6 +60,8 @@ class Index:
         unreadable: Path and reason of every image that could not be read.
         conflicts: Path and reason of every image whose name contradicts its folder.
         unknown_names: Paths whose names identify no patient; each counts as a patient of its own.
+        properties: Properties by file, header and table of each image, by name; empty for an index that was read back from disk.
+        acquisition: (rows, features) float64, acquisition features of the images; None where they were not wanted.
     """
 
     rows: tuple[IndexRow, ...]
@@ -62,12 +69,18 @@ class Index:
     unreadable: tuple[tuple[str, str], ...] = ()
     conflicts: tuple[tuple[str, str], ...] = ()
     unknown_names: tuple[str, ...] = ()
+    properties: tuple[Mapping[str, Value], ...] = ()
+    acquisition: Features | None = None
 
     @property
     def hash(self) -> str:
         """SHA-256 over all rows without their sizes, 64 hex digits: the identity of the data."""
         return sha256_of_lines(
-            [f"{row.path} {row.sha256} {row.finding} {row.etiology} {row.patient} {row.split}" for row in self.rows]
+            [
+                f"{row.path} {row.sha256} {row.finding} {row.etiology} {row.patient} {row.split}"
+                + (f" {row.class_name}" if row.class_name else "")
+                for row in self.rows
+            ]
         )
 
     def positions(self, split: Split) -> NDArray[np.int64]:
@@ -75,47 +88,67 @@ class Index:
         return np.array([i for i, row in enumerate(self.rows) if row.split is split], dtype=np.int64)
 
 
-def build_index(source: Source, progress: Progress | None = None) -> Index:
+@dataclass(frozen=True)
+class _Indexed:
+    """One image as it was read.
+
+    Attributes:
+        row: Row of the index.
+        measurement: Measurement.
+        properties: Properties by file, header and table.
+        header: Header of a DICOM object; None for another file.
+        acquisition: (features,) acquisition features; None where they are not wanted.
+    """
+
+    row: IndexRow
+    measurement: Measurement
+    properties: Mapping[str, Value]
+    header: ImageHeader | None
+    acquisition: Features | None
+
+
+def build_index(source: Source, progress: Progress | None = None, acquisition: bool = False) -> Index:
     """Read, hash and measure every image of a source.
 
     Args:
         source: Source, as `open_source` lists it.
         progress: Callback with the numbers of images done and of all; None for none.
+        acquisition: Whether to compute the acquisition features of the images, which takes twice as long.
 
     Returns:
-        Index with a measurement per row; images that could not be read are listed in `unreadable`.
+        Index with a measurement per row; images that could not be read are listed in `unreadable`. Patients are those of table, file
+        name, DICOM header or folder, in this order.
 
     Raises:
         DataError: No readable image.
     """
-    rows, measurements, unreadable = [], [], []
+    images, indexed, unreadable = [], [], []
     with ThreadPoolExecutor(_THREADS) as pool:
-        results = pool.map(lambda image: _index_image(source, image), source.images)
+        results = pool.map(lambda image: _index_image(source, image, acquisition), source.images)
         for done, (image, result) in enumerate(zip(source.images, results, strict=True), start=1):
             if isinstance(result, UnreadableImage):
                 unreadable.append((image.path, str(result)))
             else:
-                rows.append(result[0])
-                measurements.append(result[1])
+                images.append(image)
+                indexed.append(result)
             if progress is not None:
                 progress(done, len(source.images))
-    if not rows:
+    if not indexed:
         raise DataError(f"expected at least one whole image in {source.root}, found none: {unreadable[0][1]}")
-    readable = {row.path for row in rows}
+    # Without hashes: copies that are of two patients by their names are a finding of the audit.
+    patients, known = patients_of(images, [each.header for each in indexed], [""] * len(images))
     return Index(
-        tuple(rows),
-        tuple(measurements),
+        tuple(replace(each.row, patient=patient) for each, patient in zip(indexed, patients, strict=True)),
+        tuple(each.measurement for each in indexed),
         tuple(unreadable),
-        tuple((image.path, image.conflict) for image in source.images if image.conflict and image.path in readable),
-        tuple(
-            image.path
-            for image in source.images
-            if not image.known_name and not image.folder and image.path in readable
-        ),
+        tuple((image.path, image.conflict) for image in images if image.conflict),
+        tuple(image.path for image, is_known in zip(images, known, strict=True) if not is_known),
+        tuple(each.properties for each in indexed),
+        np.stack([each.acquisition for each in indexed if each.acquisition is not None]) if acquisition else None,
     )
 
 
-def _index_image(source: Source, source_image: SourceImage) -> tuple[IndexRow, Measurement] | UnreadableImage:
+def _index_image(source: Source, source_image: SourceImage, acquisition: bool) -> _Indexed | UnreadableImage:
     archived = source.layout == "medmnist"
     try:
         content = source.bytes_of(source_image.path)
@@ -124,7 +157,7 @@ def _index_image(source: Source, source_image: SourceImage) -> tuple[IndexRow, M
             f"expected a readable file, found {source_image.path} ({error.strerror}): check the path"
         )
     try:
-        image = source.read(source_image.path, content)
+        image, header = source.read_image(source_image.path, content)
     except UnreadableImage as error:
         return error
     row = IndexRow(
@@ -137,8 +170,15 @@ def _index_image(source: Source, source_image: SourceImage) -> tuple[IndexRow, M
         width=image.shape[1],
         height=image.shape[0],
         bytes=0 if archived else len(content),
+        class_name=source_image.class_name if source.own_classes else "",
     )
-    return row, measure(image, content, archived)
+    properties = {
+        **({} if archived else file_properties(content)),
+        **(header_properties(content, header) if header else {}),
+        **table_properties(source_image),
+    }
+    features = acquisition_features(prepare(image, Preprocessing())[None])[0] if acquisition else None
+    return _Indexed(row, measure(image, content, archived), properties, header, features)
 
 
 def measure(image: NDArray[np.uint8] | NDArray[np.uint16], content: bytes, archived: bool = False) -> Measurement:
@@ -227,4 +267,5 @@ def _row(record: dict[str, str]) -> IndexRow:
         width=int(record["width"]),
         height=int(record["height"]),
         bytes=int(record["bytes"]),
+        class_name=record.get("class_name", ""),
     )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pneumoscope import paths
+from pneumoscope.data.any_classes import open_any_classes
 from pneumoscope.data.download import download_archive, downloaded_folder
 from pneumoscope.data.layouts import absent_advice
 from pneumoscope.data.phantom import is_phantom_folder, write_phantoms
@@ -35,6 +36,10 @@ class Location:
         """List its images; arguments and errors as for `sources.open_source`."""
         source = open_source(self.root, positive, negative, self.names)
         return source if self.limit is None else subsample(source, self.limit)
+
+    def open_any_classes(self) -> Source:
+        """List its images with classes of any names; errors as for `any_classes.open_any_classes`."""
+        return open_any_classes(self.root, self.names)
 
 
 def locate(named: Path | None, report: Report = silent, download: bool = True) -> Location:

@@ -1,7 +1,7 @@
 """Overview of a data set: counts, shapes, example images, resizing, chest frames and audit findings, as PNGs and an HTML page."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,11 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from pneumoscope.data.alignment import load_atlas, resample_frame
-from pneumoscope.data.audit import FileCue
+from pneumoscope.data.cue_report import CUE_DIRECTION, cue_table, draw_cues
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.data.preprocessing import chest_square
 from pneumoscope.reporting.page import Section, write_page
-from pneumoscope.reporting.style import CLASS_COLOURS, NEUTRAL, bare, drawing, png_of, save_png
+from pneumoscope.reporting.style import CLASS_COLOURS, bare, drawing, png_of, save_png
 from pneumoscope.types import Split
 
 _EXAMPLES = 4
@@ -93,31 +93,6 @@ def _cue_section(dataset: Dataset, figures: dict[str, bytes]) -> Section:
     return Section("What the file tells", [CUE_DIRECTION], header, rows, **_figure("file-cues", figures))
 
 
-CUE_DIRECTION = (
-    "AUC of one property of the file, without a network. It has one direction: that which it has in the training films, named in the "
-    "column “higher in”. 0.5 says nothing and 1 all; below 0.5 in the test films, the property points the other way there."
-)
-
-
-def cue_table(cues: Sequence[FileCue]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of a table of file cues, a row per property."""
-    splits = list(dict.fromkeys(cue.split for cue in cues))
-    header = ["property", "higher in", *(f"AUC in {split.value} (95 % interval)" for split in splits)]
-    header += [f"median in {split.value}: normal, pneumonia" for split in splits]
-    rows = []
-    for name in dict.fromkeys(cue.name for cue in cues):
-        found = [cue for cue in cues if cue.name == name]
-        rows.append(
-            [
-                name,
-                next((cue.higher_in for cue in found if cue.is_known), "–"),
-                *(cue.auc.as_number() if cue.is_known else "–" for cue in found),
-                *(f"{_number(cue.normal_median)}, {_number(cue.pneumonia_median)}" for cue in found),
-            ]
-        )
-    return header, rows
-
-
 def _findings_section(dataset: Dataset) -> Section:
     findings = dataset.audit.findings
     return Section(
@@ -133,11 +108,6 @@ def _findings_section(dataset: Dataset) -> Section:
             for f in findings
         ],
     )
-
-
-def _number(value: float) -> str:
-    """Three decimals below 10, none above, a dash for NaN."""
-    return "–" if value != value else f"{value:.3f}" if abs(value) < 10 else f"{value:.0f}"
 
 
 def _classes(dataset: Dataset) -> list[str]:
@@ -303,36 +273,7 @@ def _draw_chest_frame(column: NDArray[np.object_], image: NDArray[np.uint8], nam
 
 
 def _draw_file_cues(dataset: Dataset, synthetic: bool) -> Figure | None:
-    known = [cue for cue in dataset.audit.cues if cue.is_known]
-    direction = {cue.name: cue.higher_in for cue in reversed(known)}
-    properties = [name for name in dict.fromkeys(cue.name for cue in dataset.audit.cues) if name in direction]
-    if not properties:
-        return None
-    with drawing(5.6, 1.3 + 0.55 * len(properties), synthetic) as figure:
-        axes = figure.subplots()
-        for split, marker, colour in ((Split.TRAIN, "o", "#D55E00"), (Split.TEST, "s", "#0072B2")):
-            of_split = [cue for cue in known if cue.split is split]
-            if not of_split:
-                continue
-            auc = [cue.auc for cue in of_split]
-            shift = -0.12 if split is Split.TRAIN else 0.12
-            axes.errorbar(
-                [each.value for each in auc],
-                [properties.index(cue.name) + shift for cue in of_split],
-                xerr=[[each.value - each.low for each in auc], [each.high - each.value for each in auc]],
-                fmt=marker,
-                color=colour,
-                label=split.value,
-                markersize=6,
-            )
-        axes.axvline(0.5, color=NEUTRAL, linewidth=0.8)
-        axes.set_yticks(range(len(properties)), [f"{name}\n(higher in {direction[name]})" for name in properties])
-        axes.set_xlim(min(0.48, *(cue.auc.low - 0.02 for cue in known)), 1.01)
-        axes.set_ylim(len(properties) - 0.4, -0.6)
-        axes.grid(axis="x", alpha=0.3)
-        axes.set(xlabel="AUC, 95 % interval over patients (0.5: says nothing)")
-        figure.legend(loc="outside upper left", ncols=2)
-    return figure
+    return draw_cues(dataset.audit.cues, synthetic)
 
 
 # File name of each figure: the function that draws it, None where there is nothing to draw, and its caption.

@@ -4,14 +4,35 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+from pneumoscope.data.class_names import ClassWords
 from pneumoscope.data.names import parse_file_name
 from pneumoscope.types import Etiology, Finding, Split
 
 # Kaggle's `val` holds 16 of the 5,232 training images: too few to measure anything, so they count as training images.
 SPLIT_FOLDERS = {"train": Split.TRAIN, "training": Split.TRAIN, "val": Split.TRAIN, "valid": Split.TRAIN,
-                 "validation": Split.TRAIN, "test": Split.TEST}  # fmt: skip
+                 "validation": Split.TRAIN, "dev": Split.TRAIN, "test": Split.TEST, "testing": Split.TEST}  # fmt: skip
+# In a data set of other classes nobody has said so.
+_OWN_SPLIT_FOLDERS = SPLIT_FOLDERS | dict.fromkeys(("val", "valid", "validation", "dev"), Split.VALIDATION)
 # Columns of a table that tell groups of images apart.
 GROUP_COLUMNS = ("age", "sex", "view")
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Words for classes and splits.
+
+    Attributes:
+        words: Name of a class in the data set, lower case, to what it means.
+        own: Whether the classes are of any names, those of the data set.
+    """
+
+    words: ClassWords
+    own: bool = False
+
+    @property
+    def splits(self) -> Mapping[str, Split]:
+        """Name of a split, lower case, to the split."""
+        return _OWN_SPLIT_FOLDERS if self.own else SPLIT_FOLDERS
 
 
 @dataclass(frozen=True)
@@ -27,8 +48,9 @@ class SourceImage:
         conflict: Contradiction between folder and file name, in words; empty where there is none.
         known_name: Whether the patient is known, from a table or a file name of either publisher.
         groups: Age in years, sex and view, as far as a table has these columns; a DICOM header may say more.
-        class_name: Class as the data set names it, lower case; empty in an archive.
+        class_name: Class as the data set names it, lower case where it stands for another name; empty in an archive of the usual classes.
         folder: Folder of the patient below that of the class; empty where there is none.
+        further: Columns of a table that are not known by name, to their cells.
     """
 
     path: str
@@ -41,6 +63,7 @@ class SourceImage:
     groups: Mapping[str, str] = field(default_factory=dict)
     class_name: str = ""
     folder: str = ""
+    further: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

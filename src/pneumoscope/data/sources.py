@@ -1,16 +1,18 @@
 """Sources of images: whatever the layout of a data set, the list of its images, and access to their bytes and pixels.
 
 Every layout of `layouts/` becomes a list of `SourceImage`; images are decoded on request only. Folders and tables may name two
-classes of a site's own instead of normal and pneumonia: `Finding.PNEUMONIA` is then the positive one.
+classes of a site's own instead of normal and pneumonia: `Finding.PNEUMONIA` is then the positive one. For an audit there may be
+any number of classes of any names (`data/any_classes.py`).
 """
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from pneumoscope.data.class_names import CLASS_WORDS, USUAL_WORDS, DataNames
 from pneumoscope.data.filters import ImageFilters
@@ -20,10 +22,10 @@ from pneumoscope.data.layouts.folders import LAYOUTS, list_folders
 from pneumoscope.data.layouts.medmnist import list_medmnist
 from pneumoscope.data.layouts.public import FoundSet, list_public_set
 from pneumoscope.data.layouts.table import classes_of_table, is_table, list_table
-from pneumoscope.data.reading import read_grey, read_header
-from pneumoscope.data.source_images import Listing, SourceImage
+from pneumoscope.data.reading import read_header, read_image
+from pneumoscope.data.source_images import Listing, SourceImage, Vocabulary
 from pneumoscope.errors import DataError, listed
-from pneumoscope.types import BINARY, DICOM_SUFFIXES, ClassScheme, Etiology, Finding
+from pneumoscope.types import BINARY, DICOM_SUFFIXES, ClassScheme, Etiology, Finding, ImageHeader
 
 __all__ = ["DataNames", "Source", "SourceImage", "open_source", "subsample"]
 
@@ -35,11 +37,13 @@ class Source:
         root: Folder, table or archive that the paths are relative to.
         layout: `folders`, `table`, `medmnist`, or the name of a public set.
         images: All images, sorted by path.
-        scheme: Names of the negative and of the positive class.
+        scheme: Names of the negative and of the positive class, or of all classes.
+        own_classes: Whether the classes are of any names, those of the data set.
     """
 
-    def __init__(self, root: Path, listing: Listing, scheme: ClassScheme = BINARY) -> None:
+    def __init__(self, root: Path, listing: Listing, scheme: ClassScheme = BINARY, own_classes: bool = False) -> None:
         self.root = root
+        self.own_classes = own_classes
         self.layout = listing.layout
         self.scheme = scheme
         self.images = sorted(listing.images, key=lambda image: image.path)
@@ -56,7 +60,11 @@ class Source:
         classes = [f"{listed([name])} is {usual} ({count:,})" for (name, usual), count in sorted(counts.items())]
         left_out = [f"{listed([name])} ({count:,})" for name, count in sorted(self._listing.left_out.items())]
         plain = any(name not in ("", usual.lower(), *CLASS_WORDS) for name, usual in counts) or left_out
-        parts = {"columns ": columns, "": classes if plain else [], "left out: ": left_out}
+        if self.own_classes:
+            own = Counter(image.class_name for image in self.images)
+            classes, plain = [f"{listed([name])} ({own[name]:,})" for name in self.scheme.names], True
+        before = "classes " if self.own_classes else ""
+        parts = {"columns ": columns, before: classes if plain else [], "left out: ": left_out}
         named = [f"{title}{', '.join(found)}" for title, found in parts.items() if found]
         title = [f"read as {self._listing.title}"] if self._listing.title else []
         return "; ".join([*title, *named, *self._listing.remarks])
@@ -87,7 +95,7 @@ class Source:
 
     def _with(self, images: tuple[SourceImage, ...], *remarks: str) -> "Source":
         listing = replace(self._listing, images=images, remarks=(*self._listing.remarks, *remarks))
-        return Source(self.root, listing, self.scheme)
+        return Source(self.root, listing, self.scheme, self.own_classes)
 
     def _groups(self, image: SourceImage, filters: ImageFilters) -> dict[str, str]:
         """Values of the columns that filters read, from the table or else from the header of a DICOM object."""
@@ -110,7 +118,13 @@ class Source:
         return self._array_of(path).tobytes() if self.layout == "medmnist" else self.file_of(path).read_bytes()
 
     def read(self, path: str, content: bytes | None = None) -> NDArray[np.uint8] | NDArray[np.uint16]:
-        """Read the grey levels of an image, (height, width) uint8 or uint16.
+        """Read the grey levels of an image; see `read_image`."""
+        return self.read_image(path, content)[0]
+
+    def read_image(
+        self, path: str, content: bytes | None = None
+    ) -> tuple[NDArray[np.uint8] | NDArray[np.uint16], ImageHeader | None]:
+        """Read the grey levels of an image, (height, width) uint8 or uint16, and the header of a DICOM object.
 
         Args:
             path: Path of the image, as in `images`.
@@ -120,8 +134,8 @@ class Source:
             UnreadableImage: Damaged or unsupported image.
         """
         if self.layout == "medmnist":
-            return self._array_of(path)
-        return read_grey(self.file_of(path), content)
+            return _grey(self._array_of(path)), None
+        return read_image(self.file_of(path), content)
 
     def _array_of(self, path: str) -> NDArray[np.uint8]:
         part, index = path.partition("#")[2].split("/")
@@ -132,8 +146,17 @@ class Source:
         return image
 
 
+def _grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Luma of an array (height, width, 3); another one as it is."""
+    return image if image.ndim == 2 else np.asarray(Image.fromarray(image).convert("L"))
+
+
 def open_source(
-    root: Path, positive: str = BINARY.positive, negative: str = "", names: DataNames | None = None
+    root: Path,
+    positive: str = BINARY.positive,
+    negative: str = "",
+    names: DataNames | None = None,
+    own_classes: Mapping[str, str] | None = None,
 ) -> Source:
     """List the images of a folder, table or archive.
 
@@ -142,6 +165,8 @@ def open_source(
         positive: Name of the positive class.
         negative: Name of the negative class, where `positive` is a site's own; the only other one that there is where empty.
         names: Names of classes and columns, and filters; plain names are known where None.
+        own_classes: Words for classes, lower case, to the names of the data set's own classes, the negative one first; images of
+            others are left out. The two classes where None.
 
     Raises:
         DataError: Missing file or folder, an unknown layout, classes of other names, or no image that the filters keep.
@@ -159,19 +184,37 @@ def open_source(
         }
     elif public is not None:
         known = known if names.classes else public.layout.words
-    words = names.words(known)
-    if public is not None:
-        listing = list_public_set(public, words, names)
-    elif root.suffix == ".npz":
-        listing = list_medmnist(root)
-    elif is_table(root):
-        listing = list_table(root, words, names)
-    elif root.is_dir():
-        listing = list_folders(root, words, scheme)
+    if own_classes:
+        scheme = ClassScheme(tuple(dict.fromkeys(own_classes.values())))
+        vocabulary = Vocabulary(
+            {word: _own_meaning(name == scheme.negative) for word, name in own_classes.items()}, own=True
+        )
+        listing = _list_images(root, None, vocabulary, names, scheme)
+        images = tuple(replace(image, class_name=own_classes[image.class_name]) for image in listing.images)
+        listing = replace(listing, images=images)
     else:
+        listing = _list_images(root, public, Vocabulary(names.words(known)), names, scheme)
+    return Source(root, listing, scheme, bool(own_classes)).filtered(names.filters)
+
+
+def _own_meaning(negative: bool) -> tuple[Finding, Etiology]:
+    """Meaning of a class of any name: the negative one, or one of the others."""
+    return (Finding.NORMAL, Etiology.NONE) if negative else (Finding.PNEUMONIA, Etiology.UNKNOWN)
+
+
+def _list_images(
+    root: Path, public: FoundSet | None, known: Vocabulary, names: DataNames, scheme: ClassScheme
+) -> Listing:
+    if public is not None:
+        return list_public_set(public, known.words, names)
+    if root.suffix == ".npz":
+        return list_medmnist(root, known)
+    if is_table(root):
+        return list_table(root, known, names)
+    if not root.is_dir():
         advice = "unpack it, and name the folder" if root.suffix.lower() in PACKED_SUFFIXES else "name one of these"
         raise DataError(f"expected {LAYOUTS}, found the file {root}: {advice} with --data")
-    return Source(root, listing, scheme).filtered(names.filters)
+    return list_folders(root, known, scheme)
 
 
 def subsample(source: Source, limit: int) -> Source:

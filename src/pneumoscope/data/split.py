@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumoscope.data.audit import audit, near_duplicate_pairs
+from pneumoscope.data.audit import check_splits, near_duplicate_pairs
 from pneumoscope.data.folds import cluster_folds, patient_folds
 from pneumoscope.data.index import Index
 from pneumoscope.errors import ConfigError, DataError
@@ -114,7 +114,7 @@ def _assignment(index: Index, positions: NDArray[np.int64], seed: int, folds: in
     validation = set(positions.tolist())
     splits = tuple(Split.VALIDATION if i in validation else row.split for i, row in enumerate(index.rows))
     if validation:
-        audit(index, splits).raise_for_errors(skip_unreadable=True)
+        check_splits(index, splits)
     return SplitAssignment(splits, _hash(index, splits), seed, folds, fold)
 
 

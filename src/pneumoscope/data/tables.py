@@ -45,6 +45,11 @@ def find_column(names: Iterable[str], column: str, known: Mapping[str, Sequence[
     return next((plain[alias] for alias in known[column] if alias in plain), None)
 
 
+def has_alias(name: str, columns: Iterable[str]) -> bool:
+    """Whether a name is one of those that some of `COLUMNS` go by."""
+    return re.sub(r"[^a-z0-9]", "", name.lower()) in {alias for column in columns for alias in COLUMNS[column]}
+
+
 def columns_of(names: Sequence[str], known: Mapping[str, Sequence[str]] = COLUMNS) -> dict[str, str]:
     """Column to the name that a table has for it, for all columns that it has; `known` as in `find_column`."""
     return {column: name for column in known if (name := find_column(names, column, known)) is not None}
@@ -54,6 +59,8 @@ def read_rows(
     table: Path | bytes, named: Mapping[str, str], known: Mapping[str, Sequence[str]] = COLUMNS
 ) -> tuple[list[dict[str, str]], dict[str, str], list[str]]:
     """Rows of a table by column; the names that the table has for these columns; the names of all its columns.
+
+    Columns that are not known are in the rows by the table's names for them.
 
     Args:
         table: File in CSV, or its content, whatever separates its cells.
@@ -74,7 +81,8 @@ def read_rows(
                 raise DataError(
                     f"expected the columns {listed(absent)} in {name}, found {listed(names) or 'no header'}: name others"
                 )
-            rows = [{column: row[own] for column, own in columns.items()} for row in reader]
+            further = {name: name for name in names if name and name not in {*columns, *columns.values()}}
+            rows = [{column: row[own] for column, own in (columns | further).items()} for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"expected a UTF-8 CSV table, found {error} in {name}: save it as CSV UTF-8") from error
     except OSError as error:

@@ -55,16 +55,17 @@ def estimate_of(values: Mapping[str, float | None]) -> Estimate:
     return Estimate(*(float("nan") if value is None else value for value in found))
 
 
-def wilson_interval(count: int, total: int) -> Estimate:
-    """Fraction `count` of `total` with its 95 % interval, for independent images; NaN, from 0 to 1, where `total` is 0.
+def wilson_interval(count: int, total: int, level: float = LEVEL) -> Estimate:
+    """Fraction `count` of `total` with its interval at a level, for independent images; NaN, from 0 to 1, where `total` is 0.
 
     Source: Wilson, Journal of the American Statistical Association 1927, doi 10.1080/01621459.1927.10502953.
     """
     if total == 0:
         return Estimate(float("nan"), 0.0, 1.0)
-    fraction, z2 = count / total, _Z**2
+    z = _Z if level == LEVEL else _normal_quantile(level)
+    fraction, z2 = count / total, z**2
     middle = (fraction + z2 / (2 * total)) / (1 + z2 / total)
-    half = _Z / (1 + z2 / total) * float(np.sqrt(fraction * (1 - fraction) / total + z2 / (4 * total**2)))
+    half = z / (1 + z2 / total) * float(np.sqrt(fraction * (1 - fraction) / total + z2 / (4 * total**2)))
     return Estimate(fraction, max(0.0, middle - half), min(1.0, middle + half))
 
 
@@ -173,8 +174,8 @@ def delong_interval(score: Floats, positive: NDArray[np.bool_]) -> Estimate:
     return Estimate(value, max(0.0, value - reach), min(1.0, value + reach))
 
 
-def auc_estimate(score: Floats, positive: NDArray[np.bool_], patients: Sequence[str]) -> Estimate:
-    """AUC with its 95 % interval over patients, for few of them too.
+def auc_estimate(score: Floats, positive: NDArray[np.bool_], patients: Sequence[str], level: float = LEVEL) -> Estimate:
+    """AUC with its interval over patients, for few of them too.
 
     DeLong's variance for images that are clustered by patient, on the logit scale, with the t distribution of as many degrees of
     freedom as the smaller class has patients, less one. In simulations with 5 to 50 patients of each class it covers the true value
@@ -184,6 +185,7 @@ def auc_estimate(score: Floats, positive: NDArray[np.bool_], patients: Sequence[
         score: (n,) float, higher for the positive class.
         positive: (n,) bool, with images of both classes.
         patients: (n,) patient of each image.
+        level: Level of the interval in (0, 1): 0.95, or more where it is one of many.
 
     Source: as for `delong_difference`; logit scale, Pepe, The Statistical Evaluation of Medical Tests, 2003, section 5.2.
     """
@@ -193,9 +195,9 @@ def auc_estimate(score: Floats, positive: NDArray[np.bool_], patients: Sequence[
     value, deviation = float(above.mean()), _clustered_deviation(above, below, positive, patients)
     fewest = _fewest_patients(positive, patients)
     if not 0 < value < 1 or deviation == 0 or fewest < 2:
-        around = wilson_interval(round(value * fewest), fewest)
+        around = wilson_interval(round(value * fewest), fewest, level)
         return Estimate(value, min(value, around.low), max(value, around.high))
-    reach = _t_quantile(fewest) * deviation / (value * (1 - value))
+    reach = _t_quantile(fewest, level) * deviation / (value * (1 - value))
     return Estimate(value, float(expit(logit(value) - reach)), float(expit(logit(value) + reach)))
 
 
@@ -205,11 +207,18 @@ def _fewest_patients(positive: NDArray[np.bool_], patients: Sequence[str]) -> in
     return min(len(np.unique(patient[positive])), len(np.unique(patient[~positive])))
 
 
-def _t_quantile(patients: int) -> float:
-    """Two-sided 95 % quantile of the t distribution for so many patients."""
+def _t_quantile(patients: int, level: float = LEVEL) -> float:
+    """Two-sided quantile of the t distribution for so many patients."""
     from scipy.stats import t
 
-    return float(t.ppf((1 + LEVEL) / 2, patients - 1))
+    return float(t.ppf((1 + level) / 2, patients - 1))
+
+
+def _normal_quantile(level: float) -> float:
+    """Two-sided quantile of the normal distribution."""
+    from scipy.special import ndtri
+
+    return float(ndtri((1 + level) / 2))
 
 
 def delong_difference(

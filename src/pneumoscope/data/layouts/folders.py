@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from pneumoscope.data.class_names import ClassWords
 from pneumoscope.data.image_files import PACKED_SUFFIXES, walk_folder
 from pneumoscope.data.names import parse_file_name
-from pneumoscope.data.source_images import SPLIT_FOLDERS, Listing, SourceImage, name_space
+from pneumoscope.data.source_images import Listing, SourceImage, Vocabulary, name_space
 from pneumoscope.errors import DataError, listed
 from pneumoscope.types import ClassScheme, Etiology, Split
 
@@ -22,32 +21,45 @@ LAYOUTS = (
 )
 
 
-def list_folders(root: Path, words: ClassWords, scheme: ClassScheme) -> Listing:
+def files_of(root: Path, left_out: Counter[str] | None = None) -> list[PurePosixPath]:
+    """Paths of the images in a folder, relative to it, without second copies.
+
+    Args:
+        root: Folder.
+        left_out: Counter of the suffixes of files that are no images; not counted where None.
+    """
+    found = walk_folder(str(root), left_out=left_out)
+    relative = (PurePosixPath(Path(file).relative_to(root).as_posix()) for file in found)
+    # macOS archives contain a shadow `__MACOSX` tree, and Kaggle's zip contains the whole set a second time.
+    return [
+        path for path in relative if "__MACOSX" not in path.parts and path.parts[:2] != ("chest_xray", "chest_xray")
+    ]
+
+
+def list_folders(root: Path, known: Vocabulary, scheme: ClassScheme) -> Listing:
     """List the images of a folder by the folders of their classes.
 
     Args:
         root: Folder.
-        words: Names of folders, lower case, to classes.
-        scheme: Names of the two classes, for messages.
+        known: Words for folders of classes and splits.
+        scheme: Names of the classes, for messages.
 
     Raises:
         DataError: No image in a folder of a class.
     """
     images, others = [], Counter[str]()
     skipped = Counter[str]()
-    for file in map(Path, walk_folder(str(root), left_out=skipped)):
-        relative = PurePosixPath(file.relative_to(root).as_posix())
-        # macOS archives contain a shadow `__MACOSX` tree, and Kaggle's zip contains the whole set a second time.
-        if "__MACOSX" in relative.parts or relative.parts[:2] == ("chest_xray", "chest_xray"):
-            continue
-        if (image := _image_in_folders(relative, words)) is not None:
+    for relative in files_of(root, skipped):
+        if (image := _image_in_folders(relative, known)) is not None:
             images.append(image)
         else:
             others[relative.parent.name] += 1
     if len({(image.class_name, image.folder) for image in images if image.folder}) >= _FEWEST_FOLDERS:
         # Fewer folders below those of the classes may be of devices or views. One patient may have images of both classes.
         images = [
-            replace(image, patient=f"{name_space(image.split)}/{image.folder}") if image.folder else image
+            replace(image, patient=image.folder if known.own else f"{name_space(image.split)}/{image.folder}")
+            if image.folder
+            else image
             for image in images
         ]
     else:
@@ -73,13 +85,14 @@ def _found_folders(count: Mapping[str, int]) -> str:
     return f"images in {listed(sorted(named))}"
 
 
-def _image_in_folders(relative: PurePosixPath, words: ClassWords) -> SourceImage | None:
+def _image_in_folders(relative: PurePosixPath, known: Vocabulary) -> SourceImage | None:
     """Image at `[.../split/].../class/.../name`; None where no folder of its path names a class."""
+    words = known.words
     folders = [part.lower() for part in relative.parts[:-1]]
     word = next((part for part in reversed(folders) if part in words), None)
     if word is None:
         return None
-    split = next((SPLIT_FOLDERS[part] for part in folders if part in SPLIT_FOLDERS), Split.TRAIN)
+    split = next((known.splits[part] for part in folders if part in known.splits), Split.TRAIN)
     finding, etiology = words[word]
     below = len(folders) - 1 - folders[::-1].index(word)
     # In a folder below that of its class a file is named by its number, not by its patient.

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pneumoscope.data.class_names import CLASS_WORDS, ClassWords, DataNames, main_names
-from pneumoscope.data.source_images import GROUP_COLUMNS, SPLIT_FOLDERS, Listing, SourceImage, patient_of_path
-from pneumoscope.data.tables import TEXT_TABLE_SUFFIXES, read_rows
+from pneumoscope.data.source_images import GROUP_COLUMNS, Listing, SourceImage, Vocabulary, patient_of_path
+from pneumoscope.data.tables import COLUMNS, TEXT_TABLE_SUFFIXES, has_alias, read_rows
 from pneumoscope.errors import DataError, listed
 from pneumoscope.types import Etiology, Finding
 
@@ -16,25 +16,25 @@ def is_table(path: Path) -> bool:
     return path.suffix.lower() in TEXT_TABLE_SUFFIXES and path.is_file()
 
 
-def list_table(table: Path, words: ClassWords, names: DataNames) -> Listing:
+def list_table(table: Path, known: Vocabulary, names: DataNames) -> Listing:
     """List the images of a table.
 
     Args:
         table: File in CSV.
-        words: Names of classes, lower case, to classes.
+        known: Words for classes and splits.
         names: Names of the table's columns, and its class map.
 
     Raises:
         DataError: No such column, or a class that is not known.
     """
-    rows, columns = _table_rows(table, names)
-    mapped = [(i, row) for i, row in enumerate(rows, start=2) if not names.classes or _class_word(row) in words]
-    left_out = Counter(_class_word(row) for row in rows) - Counter(_class_word(row) for _, row in mapped)
-    names.check_found({_class_word(row) for row in rows}, table)
-    images = [_image_of_row(table, number, row, words) for number, row in mapped]
+    rows, columns = table_rows(table, names)
+    mapped = [(i, row) for i, row in enumerate(rows, start=2) if not names.classes or class_word(row) in known.words]
+    left_out = Counter(class_word(row) for row in rows) - Counter(class_word(row) for _, row in mapped)
+    names.check_found({class_word(row) for row in rows}, table)
+    images = [_image_of_row(table, number, row, known) for number, row in mapped]
     if not images:
         raise DataError(
-            f"expected images of {listed(sorted(words))} in {table}, found {listed(sorted(left_out))}: check the class map"
+            f"expected images of {listed(sorted(known.words))} in {table}, found {listed(sorted(left_out))}: check the class map"
         )
     return Listing("table", tuple(images), columns, left_out)
 
@@ -45,14 +45,15 @@ def classes_of_table(table: Path, names: DataNames) -> set[str]:
     Raises:
         DataError: No column of classes or paths.
     """
-    return {word for row in _table_rows(table, names)[0] if (word := (row["class"] or "").strip())}
+    return {word for row in table_rows(table, names)[0] if (word := (row["class"] or "").strip())}
 
 
-def _class_word(row: Mapping[str, str]) -> str:
+def class_word(row: Mapping[str, str]) -> str:
+    """Class of a row of a table, lower case."""
     return (row["class"] or "").strip().lower()
 
 
-def _table_rows(table: Path, known: DataNames) -> tuple[list[dict[str, str]], dict[str, str]]:
+def table_rows(table: Path, known: DataNames) -> tuple[list[dict[str, str]], dict[str, str]]:
     """Rows of a table that has the columns path and class, whatever it calls them; and the names that it has for its columns."""
     rows, columns, names = read_rows(table, known.columns)
     if missing := {"path", "class"} - columns.keys():
@@ -65,16 +66,16 @@ def _table_rows(table: Path, known: DataNames) -> tuple[list[dict[str, str]], di
     return rows, columns
 
 
-def _image_of_row(table: Path, line: int, row: dict[str, str], words: ClassWords) -> SourceImage:
+def _image_of_row(table: Path, line: int, row: dict[str, str], known: Vocabulary) -> SourceImage:
     cell = {column: (row.get(column) or "").strip() for column in ("path", "class", "etiology", "patient")}
-    finding, etiology = _class_of_row(table, line, cell, words)
+    finding, etiology = _class_of_row(table, line, cell, known.words)
     split_word = (row.get("split") or "train").strip().lower()
-    if split_word not in SPLIT_FOLDERS:
+    if split_word not in known.splits:
         raise DataError(f"expected train or test as split in line {line} of {table}, found {split_word!r}: correct it")
-    split = SPLIT_FOLDERS[split_word]
+    split = known.splits[split_word]
     if not cell["path"]:
         raise DataError(f"expected a path in line {line} of {table}, found none: add it, or delete the line")
-    named, known = patient_of_path(cell["path"], split)
+    named, is_known = patient_of_path(cell["path"], split)
     return SourceImage(
         path=cell["path"],
         finding=finding,
@@ -82,9 +83,15 @@ def _image_of_row(table: Path, line: int, row: dict[str, str], words: ClassWords
         # Patients named by a table are one name space; numbers taken from file names are two.
         patient=cell["patient"] or named,
         split=split,
-        known_name=bool(cell["patient"]) or known,
+        known_name=bool(cell["patient"]) or is_known,
         groups={column: (row.get(column) or "").strip() for column in GROUP_COLUMNS},
         class_name=cell["class"].lower(),
+        further={
+            name: (value or "").strip()
+            for name, value in row.items()
+            # Another column of the classes is no cue to them.
+            if name not in COLUMNS and not has_alias(name, ("class", "etiology", "path", "split", "patient"))
+        },
     )
 
 
