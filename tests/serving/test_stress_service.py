@@ -5,8 +5,10 @@ import pytest
 
 from pneumoscope.data.phantom import phantom_image
 from pneumoscope.data.preprocessing import chest_square
-from pneumoscope.errors import ServiceError
+from pneumoscope.errors import PneumoscopeError, ServiceError
+from pneumoscope.serving.keys import new_key
 from pneumoscope.stress.models import open_model
+from serving.conftest import running
 
 
 @pytest.fixture(scope="module")
@@ -45,3 +47,13 @@ def test_the_command_tests_a_service(service, pneumoscope, phantoms, tmp_path):
 def test_an_address_without_a_service_gets_one_line():
     with pytest.raises(ServiceError, match="start it with pneumoscope serve"), open_model("http://127.0.0.1:9"):
         pass
+
+
+def test_a_service_with_keys_gets_that_of_the_environment(phantom_bundle, images, tmp_path, monkeypatch):
+    key = new_key(tmp_path / "keys", "student")
+    with running(bundle=str(phantom_bundle), keys=tmp_path / "keys") as service:
+        with pytest.raises(PneumoscopeError, match="key"), open_model(str(service.base_url)):
+            pass
+        monkeypatch.setenv("PNEUMOSCOPE_SERVICE_KEY", key)
+        with open_model(str(service.base_url)) as model:
+            assert model.predict(images[:1]).shape == (1,)
