@@ -4,10 +4,12 @@
     experiments/planted_shortcuts.py [--seeds 20] [--only storage]
 
 Planted are JPEG quality (storage), a letter in a corner (corners), the aspect ratio of the file (geometry), or streaks in the
-lungs (lungs). Each seed has phantoms, a network and phantoms for the test of its own. Writes JSON after every network.
+lungs (lungs). Each seed has phantoms, a network and phantoms for the test of its own. Writes JSON after every seed, and goes on from
+the seeds of an earlier run.
 """
 
 import argparse
+import json
 from pathlib import Path
 
 import numpy as np
@@ -109,10 +111,13 @@ def main():
     parser.add_argument("--out", type=Path, default=Path("results/robustness/planted_shortcuts.json"))
     options = parser.parse_args()
     torch.set_num_threads(1)
-    record = {name: [] for name in options.only or PLANTED}
-    for seed in range(options.seeds):
+    before = json.loads(options.out.read_text())["verdicts"] if options.out.exists() else {}
+    record = {name: before.get(name, []) for name in options.only or PLANTED}
+    for seed in range(min(map(len, record.values())), options.seeds):
         for name, found in record.items():
-            found.append(verdict_of(name, seed))
+            if seed < len(found):
+                continue
+            found.append(verdict_of(name, seed) | {"commit": provenance("")["commit"]})
             print(name, found[-1], flush=True)
         named = {name: sum(each["reads"] == name for each in found) for name, found in record.items()}
         facts = {"seeds": seed + 1, "trained_on": TRAINED, "tested_on": TESTED, "named": named, "verdicts": record}
