@@ -1,8 +1,11 @@
 """`pneumoscope stress`, as a user calls it."""
 
 import json
+from pathlib import Path
 
 import pytest
+
+from pneumoscope.errors import ConfigError
 
 MODEL = """
 calls = []
@@ -120,6 +123,20 @@ def test_a_wrong_second_model_is_known_before_the_first_is_shown_anything(pneumo
     import site_models
 
     assert site_models.calls == []
+
+
+def test_folders_of_reports_are_named_after_their_models(tmp_path, monkeypatch):
+    from pneumoscope.cli.stress import _folders
+
+    for name in ("one/seed-0", "two/seed-0"):
+        (tmp_path / name).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "one" / "seed-0")
+    assert _folders(["."], None) == [Path("stress/seed-0")]
+    monkeypatch.chdir(tmp_path)
+    assert _folders(["one/seed-0", "two/seed-0"], Path("out")) == [Path("out/one-seed-0"), Path("out/two-seed-0")]
+    assert _folders(["default", "ours:predict"], None) == [Path("stress/default"), Path("stress/ours-predict")]
+    with pytest.raises(ConfigError, match="name each once"):
+        _folders(["one/seed-0", "./one/seed-0/"], None)
 
 
 def test_one_model_twice_is_refused(pneumoscope, site):

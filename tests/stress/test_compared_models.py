@@ -49,6 +49,7 @@ def test_mean_corruption_error_is_the_mean_of_ratios():
     assert mean_corruption_error({"blur": 0.2, "noise": 0.3}, {"blur": 0.4, "noise": 0.2}) == pytest.approx(1.0)
     assert np.isnan(mean_corruption_error({}, {}))
     assert np.isnan(mean_corruption_error({"blur": 0.1}, {"blur": 0.0}))
+    assert mean_corruption_error({"blur": 0.1, "noise": 0.1}, {"blur": 0.0, "noise": 0.2}) == 0.5
 
 
 def test_trainings_of_one_recipe_show_what_the_seed_makes(tests):

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -183,16 +184,15 @@ def _folders(models: Sequence[str], out: Path | None) -> list[Path]:
     """Folder of each model's report: its name, with as many of its parents as tell it from the others."""
     from pneumoscope.errors import ConfigError
 
-    if len(set(models)) < len(models):
+    # Paths in whatever form they are given: `.` has no name, and `a` and `./a` are one model.
+    known = [Path(model).resolve() if Path(model).exists() else Path(model.replace(":", "-")) for model in models]
+    if len(set(known)) < len(known):
         raise ConfigError(f"expected different models, found {', '.join(models)}: name each once")
     if len(models) == 1 and out is not None:
         return [out]
-    parts = [Path(model.replace(":", "-")).parts for model in models]
-    for depth in range(1, max(map(len, parts)) + 1):
-        names = ["-".join(part.strip("./\\") for part in each[-depth:] if part.strip("./\\")) for each in parts]
-        if len(set(names)) == len(names) and "" not in names:
-            break
-    return [(out or _FOLDER) / name for name in names]
+    parts = [[part for part in each.parts if part.strip("./\\")] for each in known]
+    depth = next(n for n in count(1) if len({tuple(each[-n:]) for each in parts}) == len(parts))
+    return [(out or _FOLDER) / "-".join(each[-depth:]) for each in parts]
 
 
 def _check_all_open(models: Sequence[str], opening: Callable[[str], AbstractContextManager["StressedModel"]]) -> None:

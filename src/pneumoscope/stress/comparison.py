@@ -1,8 +1,8 @@
 """Comparison of models that were shown the same radiographs: stress scores, paired; corruption errors beside those of the first.
 
-The mean corruption error is that of ImageNet-C and MedMNIST-C (Hendrycks and Dietterich 2019, arXiv 1903.12261; Di Salvo et al.
-2024, arXiv 2406.17536): errors summed over the strengths of a corruption, divided by those of a reference network, mean over the
-corruptions. The first model is the reference.
+The mean corruption error is in the manner of ImageNet-C (Hendrycks and Dietterich 2019, arXiv 1903.12261): errors summed over the
+strengths of a corruption, divided by those of a reference network, mean over the corruptions; here of 23 corruptions of
+radiographs, on as many images of either class as there are. The first model is the reference.
 """
 
 from collections.abc import Sequence
@@ -33,9 +33,10 @@ class ComparedModel:
 
     Attributes:
         test: Its stress test.
-        recipe: What it shares with trainings of other seeds; a recipe of its own where it is no run.
+        recipe: Configuration without its seed; one of its own where it is no run.
         difference: Its stress score less that of the first model, the patients of either drawn alike.
-        corruption_error: Mean corruption error, 1 for the first model; NaN where no corruptions were run, or the first makes no error.
+        corruption_error: Mean corruption error, 1 for the first model; NaN where no corruptions were run, or the first makes no error
+            at any.
     """
 
     test: StressTest
@@ -104,8 +105,8 @@ def compare(tests: Sequence[StressTest], recipes: Sequence[str]) -> list[Compare
 
 
 def mean_corruption_error(error: dict[str, float], reference: dict[str, float]) -> float:
-    """Mean over corruptions of a model's error divided by that of a reference; NaN where there are none, or the reference makes no error."""
-    ratios = [error[name] / reference[name] if reference[name] else np.nan for name in error]
+    """Mean over corruptions of a model's error divided by that of a reference, but for those at which the reference makes none; NaN if all."""
+    ratios = [error[name] / reference[name] for name in error if reference[name]]
     return float(np.mean(ratios)) if ratios else float("nan")
 
 

@@ -21,7 +21,7 @@ class StressedModel:
         threshold: Probability from which on the model calls an image positive.
         count_seen: Function of SHA-256 of files to the number of those that the model is known to be trained on.
         remark: Function that gives what a reader of the figures must know of the predictions made so far; nothing where empty.
-        recipe: Hash of what trainings of other seeds share; empty where it is no run.
+        recipe: Hash of the configuration without its seed; empty where it is no run.
     """
 
     name: str
