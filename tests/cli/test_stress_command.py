@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from pneumoscope.data.phantom import PhantomPlan, write_phantoms
 from pneumoscope.errors import ConfigError
 
 MODEL = """
@@ -147,12 +148,17 @@ def test_one_model_twice_is_refused(pneumoscope, site):
 
 def test_the_threshold_is_chosen_on_a_validation(pneumoscope, site, tmp_path):
     words = ("site_models:brightness", "--trust", "--data", site)
-    code, out, err = stress(pneumoscope, *words, "--validation", site, "--json")
+    other = write_phantoms(tmp_path / "other", PhantomPlan(train=20, test=1, seed=5))
+    code, out, err = stress(pneumoscope, *words, "--validation", other, "--json")
     assert code == 0, err
     record = json.loads(out)
-    assert record["threshold"] == record["best_threshold"] != 0.5
+    assert 0 < record["threshold"] < 1
+    assert record["threshold"] not in (0.5, record["best_threshold"])
     assert record["threshold_from"].startswith("60 radiographs of ")
-    code, _, err = stress(pneumoscope, *words, "--validation", site, "--threshold", "0.5")
+    code, _, err = stress(pneumoscope, *words, "--validation", site)
+    assert code == 1
+    assert "found 60 of those that are tested" in err
+    code, _, err = stress(pneumoscope, *words, "--validation", other, "--threshold", "0.5")
     assert code == 1
     assert "leave out --threshold or --validation" in err
 

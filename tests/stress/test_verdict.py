@@ -115,7 +115,7 @@ def test_classes_that_share_no_cluster_are_said_to(radiographs):
         radiographs.positive.astype(np.int64),
     )
     test = stress_test(bright_lungs, apart, corrupted=0)
-    assert "no acquisition cluster has enough images of both classes" in test.verdict.sentences[1]
+    assert "acquisition clusters with both classes have too few images" in test.verdict.sentences[1]
     assert "undefined" not in test.verdict.sentences[1]
 
 

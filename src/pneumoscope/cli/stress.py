@@ -135,6 +135,10 @@ def stress(
         if validation is not None:
             # Test images choose nothing.
             chosen_on, _ = reading(replace(locate(validation, shown.report), names=names), None, Split.TRAIN)
+            if shared := len(set(chosen_on.file_sha256) & set(radiographs.file_sha256)):
+                raise ConfigError(
+                    f"expected other radiographs to choose the threshold on, found {shared} of those that are tested: name others by --validation"
+                )
         for name, folder in zip(models, folders, strict=True):
             with opening(name) as model:
                 model.check_unseen(radiographs.file_sha256)

@@ -6,6 +6,7 @@ exposure. Bacterial phantoms have a dense opacity in one lobe, viral ones faint 
 
 import io
 import json
+import re
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,11 +16,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from pneumoscope.errors import DataError
 from pneumoscope.files import write_json
 from pneumoscope.types import NOTICE, SYNTHETIC_NOTICE
 
 _MANIFEST = "phantoms.json"
 _GENERATOR_VERSION = 2
+# Path of an image in the folder.
+_NAME = re.compile(r"(train|test)/(NORMAL/IM-\d+-\d+|PNEUMONIA/person\d+_(bacteria|virus)_\d+)\.jpeg")
 # Word of each class in file names, and its number in patients and seeds.
 _CLASS_NUMBERS = {"normal": 0, "bacteria": 1, "virus": 2}
 
@@ -50,11 +54,14 @@ def write_phantoms(folder: Path, plan: PhantomPlan | None = None) -> Path:
     """Write a phantom data set in Kaggle's layout and names; a complete one of the same plan is left unchanged.
 
     Args:
-        folder: Folder to create; a data set of another plan in it is replaced.
+        folder: Folder to create; phantoms of another plan in it are replaced.
         plan: Numbers and seed; the defaults where None.
 
     Returns:
         `folder`.
+
+    Raises:
+        DataError: The folder has other files than phantoms.
     """
     plan = plan or PhantomPlan()
     manifest = {"generator": _GENERATOR_VERSION, **asdict(plan), "notice": f"{SYNTHETIC_NOTICE} {NOTICE}"}
@@ -63,12 +70,35 @@ def write_phantoms(folder: Path, plan: PhantomPlan | None = None) -> Path:
             return folder
     except (OSError, ValueError):
         pass
+    _check_replaceable(folder)
     shutil.rmtree(folder, ignore_errors=True)
+    # From the start, so that what an interruption leaves is known for phantoms.
+    write_json(folder / _MANIFEST, {"whole": False})
     for split, count in (("train", plan.train), ("test", plan.test)):
         for word in _CLASS_NUMBERS:
             _write_class(folder / split, word, count, plan)
     write_json(folder / _MANIFEST, manifest)
     return folder
+
+
+def _check_replaceable(folder: Path) -> None:
+    """Check that a folder is absent or empty, or has phantoms and nothing else.
+
+    Raises:
+        DataError: It has other files.
+    """
+    others = {file for file in folder.rglob("*") if not file.is_dir()} - {folder / _MANIFEST}
+    try:
+        manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+        own = {file for file in others if _NAME.fullmatch(file.relative_to(folder).as_posix())}
+        whole = len(_CLASS_NUMBERS) * (int(manifest.get("train", 0)) + int(manifest.get("test", 0)))
+        others = others - own if not whole or len(own) <= whole else others
+    except (OSError, ValueError, AttributeError):
+        pass
+    if others or folder.is_file():
+        raise DataError(
+            f"expected no folder at {folder}, or one of phantoms alone, found {len(others) or 1} other files: name another folder"
+        )
 
 
 def _write_class(folder: Path, word: str, count: int, plan: PhantomPlan) -> None:

@@ -17,7 +17,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 BINS = 15
 # Positives, and negatives, below which the AUC within a group is not counted.
-_FEWEST_OF_GROUP = 3
+FEWEST_OF_GROUP = 3
 
 
 def check_probabilities(probability: Floats, label: Ints) -> None:
@@ -140,7 +140,7 @@ def weighted_auc_within(score: Floats, positive: NDArray[np.bool_], group: Ints,
     for each in np.unique(group):
         members = group == each
         smaller = min(int(positive[members].sum()), int((~positive)[members].sum()))
-        if smaller >= _FEWEST_OF_GROUP:
+        if smaller >= FEWEST_OF_GROUP:
             auc = weighted_roc_auc(score[members], positive[members], weight[:, members])
             known = np.isfinite(auc)
             total[known] += smaller * auc[known]

@@ -158,16 +158,24 @@ def write_comparison(
 
 
 def order_in_words(compared: Sequence[ComparedModel]) -> str:
-    """Which model has the best stress score, and whether unaltered radiographs would have chosen it."""
-    by_score, by_auc = (
-        max(compared, key=key).test
-        for key in (lambda e: e.test.measures.within.value, lambda e: e.test.measures.plain.auc.value)
+    """Which model has the best stress score, whether the next one is distinguishable, and which unaltered radiographs would choose."""
+    by_score = sorted((each.test for each in compared), key=lambda test: -test.measures.within.value)
+    by_auc = max((each.test for each in compared), key=lambda test: test.measures.plain.auc.value)
+    plain = by_auc.measures.plain.auc.as_number()
+    if np.isnan(compared[0].test.measures.within.value):
+        return f"Acquisition clusters with both classes have too few images for a stress score; {by_auc.model} has the best AUC on unaltered radiographs, {plain}."
+    best, second = by_score[:2]
+    score = f"{best.model} has the best stress score, {best.measures.within.as_number()}"
+    draws = draws_of(best.radiographs)
+    ahead = stress_scores(best.radiographs, best.predictions, draws) - stress_scores(
+        second.radiographs, second.predictions, draws
     )
-    score = f"{by_score.model} has the best stress score, {by_score.measures.within.as_number()}"
-    if by_score is by_auc:
-        return f"{score}, and the best AUC on unaltered radiographs, {by_auc.measures.plain.auc.as_number()}."
+    if interval_of(float(ahead[0]), ahead[1:]).low <= 0:
+        score += f", but the difference from {second.model} may be chance"
+    if best is by_auc:
+        return f"{score}; it has the best AUC on unaltered radiographs too, {plain}."
     return (
-        f"{score}; by the AUC on unaltered radiographs {by_auc.model} would have been chosen, {by_auc.measures.plain.auc.as_number()}, "
+        f"{score}; by the AUC on unaltered radiographs {by_auc.model} would have been chosen, {plain}, "
         f"whose stress score is {by_auc.measures.within.as_number()}."
     )
 
@@ -178,7 +186,8 @@ def _sections(compared: Sequence[ComparedModel], spreads: Sequence[SeedSpread], 
         Section(
             "Models, the best stress score first",
             text=[
-                "The stress score is the AUC within acquisition clusters, with negatives that have the geometry and storage of positives. "
+                f"The stress score is the AUC {'within acquisition clusters' if compared[0].test.measures.clustered else 'over all radiographs'}, "
+                "with negatives that have the geometry and storage of positives. "
                 f"Differences are from {compared[0].test.model}, to whose errors the corruption errors are relative as well (100 %)."
             ],
             header=_HEADER,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pneumoscope.evaluation.intervals import Estimate, fraction_estimate, interval_of, patient_weights
 from pneumoscope.evaluation.metrics import (
+    FEWEST_OF_GROUP,
     Floats,
     balanced_accuracy,
     confusion_matrices,
@@ -22,7 +23,7 @@ from pneumoscope.evaluation.thresholds import best_operating_point
 from pneumoscope.stress.alterations import STORED_ALIKE
 from pneumoscope.stress.battery import UNALTERED, Trial, at_strength, other_class, same_class
 from pneumoscope.stress.corruptions import CORRUPTIONS, STRENGTHS
-from pneumoscope.stress.radiographs import Radiographs
+from pneumoscope.stress.radiographs import FEWEST, Radiographs
 from pneumoscope.stress.running import Predictions
 from pneumoscope.stress.transplants import TRANSPLANTS
 
@@ -78,6 +79,7 @@ class StressMeasures:
         trials: Figures by the name of the trial.
         reliance: Reliance by the name of the property.
         within: AUC within acquisition clusters, the negatives stored like positives; over all radiographs where clusters are unknown.
+        within_images: Number of negatives and of positives behind it.
         clustered: Whether clusters are known.
         corruption_error: Error at each corruption, mean over the strengths; empty where none were run.
         calibration_error: Expected calibration error of the unaltered radiographs.
@@ -88,6 +90,7 @@ class StressMeasures:
     trials: dict[str, TrialMeasures]
     reliance: dict[str, Reliance]
     within: Estimate
+    within_images: tuple[int, int]
     clustered: bool
     corruption_error: dict[str, float]
     calibration_error: Estimate
@@ -135,6 +138,7 @@ def measure(
         measured,
         {name: _reliance(radiographs, predictions, name, balanced, draws) for name in TRANSPLANTS},
         interval_of(float(within[0]), within[1:]),
+        images_within(radiographs),
         radiographs.clusters is not None,
         _corruption_errors(measured),
         interval_of(float(error[0]), error[1:]),
@@ -150,11 +154,27 @@ def draws_of(radiographs: Radiographs) -> Floats:
 
 
 def stress_scores(radiographs: Radiographs, predictions: Predictions, draws: Floats) -> Floats:
-    """(draws,) AUC within acquisition clusters, the negatives with geometry and storage of positives; over all where clusters are unknown."""
+    """(draws,) AUC within acquisition clusters, the negatives with geometry and storage of positives.
+
+    Over all radiographs where clusters are unknown; NaN where clusters with both classes have fewer than ten images of one.
+    """
     alike = predictions[STORED_ALIKE]
     if radiographs.clusters is None:
         return weighted_roc_auc(alike, radiographs.positive, draws)
+    if min(images_within(radiographs)) < FEWEST:
+        return np.full(len(draws), np.nan)
     return weighted_auc_within(alike, radiographs.positive, radiographs.clusters, draws)
+
+
+def images_within(radiographs: Radiographs) -> tuple[int, int]:
+    """Number of negatives and of positives in acquisition clusters with enough of both; all where clusters are unknown."""
+    positive = radiographs.positive
+    clusters = np.zeros(len(positive), dtype=np.int64) if radiographs.clusters is None else radiographs.clusters
+    counts = np.array(
+        [np.bincount(clusters[positive == which], minlength=clusters.max() + 1) for which in (False, True)]
+    )
+    negatives, positives = counts[:, counts.min(axis=0) >= FEWEST_OF_GROUP].sum(axis=1)
+    return int(negatives), int(positives)
 
 
 def _trial(

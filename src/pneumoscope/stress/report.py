@@ -75,6 +75,7 @@ class StressTest:
                 "text": list(self.verdict.sentences),
             },
             "stress_score": asdict(measures.within),
+            "stress_score_images": dict(zip(("negative", "positive"), measures.within_images, strict=True)),
             "within_clusters": measures.clustered,
             "reliance": {name: asdict(each) for name, each in measures.reliance.items()},
             "calibration_error": asdict(measures.calibration_error),

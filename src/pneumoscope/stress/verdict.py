@@ -90,11 +90,16 @@ def _validation(measures: StressMeasures) -> str:
     distance = measures.best_accuracy - plain.accuracy.value
     if within.value != within.value:
         apart = (
-            "but no acquisition cluster has enough images of both classes, so that nobody can tell what it would be "
+            "but acquisition clusters with both classes have too few images, so that nobody can tell what it would be "
             "where the device does not give the class away"
         )
     else:
-        where = "within acquisition clusters, " if measures.clustered else ""
+        negatives, positives = measures.within_images
+        where = (
+            f"within acquisition clusters ({negatives:,} negatives, {positives:,} positives), "
+            if measures.clustered
+            else "over all, since they are too few for acquisition clusters, "
+        )
         apart = (
             f"and {within.as_number(3)} {where}with negatives that have the geometry and storage of positives, which is the figure to "
             "expect where these do not give the class away"

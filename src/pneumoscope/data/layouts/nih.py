@@ -25,7 +25,7 @@ def _read(tables: Sequence[Path]) -> Iterator[PublicImage]:
         yield PublicImage(
             key=key_of(row["image"]),
             labels=tuple(label.strip().lower() for label in row["labels"].split("|") if label.strip()),
-            patient=row["patient"].lstrip("0"),
+            patient=row["patient"].lstrip("0") or row["patient"],
             split=Split.TEST if row["image"] in test else Split.TRAIN,
             groups={"age": row["age"], "sex": row["sex"] or row["gender"], "view": row["view"]},
         )
