@@ -122,7 +122,7 @@ def test_images_that_look_like_those_of_another_hospital_are_counted(loaded, tmp
 def test_a_hospital_of_test_images_alone_is_an_error(loaded, tmp_path):
     rows = tuple(row for row in loaded[0].index.rows if row.split is Split.TEST)
     index = type(loaded[0].index)(rows)
-    only_test = type(loaded[0])(loaded[0].source, index, loaded[0].audit, loaded[0].split, loaded[0].images)
+    only_test = type(loaded[0])(loaded[0].source, index, loaded[0].split, loaded[0].images)
     with pytest.raises(DataError, match="expected training images in a, found test images alone"):
         join_sites(["a", "b"], [only_test, loaded[1]], tmp_path / "images.npy")
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pneumoscope import paths
 from pneumoscope.config import RunConfig, SplitConfig
-from pneumoscope.data.audit import Audit, near_duplicate_pairs
+from pneumoscope.data.audit import near_duplicate_pairs
 from pneumoscope.data.dataset import Dataset, load_dataset
 from pneumoscope.data.index import Index
 from pneumoscope.data.locate import Location
@@ -151,7 +151,7 @@ def join_sites(names: Sequence[str], loaded: Sequence[Dataset], file: Path) -> J
     splits = tuple(part for dataset, positions in zip(loaded, used, strict=True) for part in _parts(dataset, positions))
     source = Source(file.parent, Listing("sites", ()))
     assignment = SplitAssignment(splits, "", loaded[0].split.seed, FOLDS, 0)
-    dataset = Dataset(source, index, Audit((), (), ""), assignment, _joined_images(loaded, used, file))
+    dataset = Dataset(source, index, assignment, _joined_images(loaded, used, file))
     return JoinedSites(tuple(names), dataset, site_of, _lookalikes(index, site_of))
 
 
