@@ -171,7 +171,7 @@ def test_a_second_call_reads_the_cache(phantoms, cache, loaded):
 
 
 def test_numbers_that_are_not_whole_are_refused(phantoms, loaded, cache):
-    with pytest.raises(ConfigError, match="expected a whole number of pixels for the side, found 96.5"):
+    with pytest.raises(ConfigError, match=r"expected a whole number of pixels for the side, found 96\.5"):
         load(phantoms, 96.5, cache_folder=cache)
     for by in ("image", "patient", "cluster"):
         with pytest.raises(ConfigError, match=r"expected 2 or more folds, a whole number, found 2\.5"):
