@@ -134,6 +134,12 @@ def test_names_of_hospitals(tmp_path):
     assert str(site_names(paths)[1][1]) == "data/chest_xray"
     with pytest.raises(ConfigError, match=r"found nih twice: name them, --data NAME=PATH"):
         site_names([tmp_path / "nih.csv", tmp_path / "more/nih.csv"])
+    with pytest.raises(ConfigError, match="expected a name for each hospital, found none before data/chest_xray"):
+        site_names([type(tmp_path)("=data/chest_xray")])
+    folders = [tmp_path / "my.set.v1", tmp_path / "my.set.v2"]
+    for folder in folders:
+        folder.mkdir()
+    assert [name for name, _ in site_names(folders)] == ["my.set.v1", "my.set.v2"]
 
 
 def test_one_hospital_and_ensembles_are_refused(hospitals, tmp_path):
