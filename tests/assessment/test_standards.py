@@ -140,7 +140,7 @@ def test_training_records_of_other_forms_leave_facts_empty(training):
         fill_standard(load_standard(key), facts)
 
 
-def test_an_evaluation_of_the_own_archive_is_internal_and_another_one_external():
+def test_an_evaluation_of_the_own_archive_is_internal_and_of_another_one_people_state_the_origin():
     bundle = find_bundle("nano")
     internal = read_evaluation(REPORT)
     record = json.loads(REPORT.read_text())
@@ -159,6 +159,30 @@ def test_an_evaluation_of_the_own_archive_is_internal_and_another_one_external()
         "evaluation 2: acceptance.flow",
     ]
     assert len(facts.evaluations) == 2
+    claim = load_standard("claim")
+    [testing] = [each for each in fill_standard(claim, facts).items if each.item.number == "33"]
+    assert testing.status is Status.PARTLY
+    assert "The index differs from that of the training." in external.text
+    assert [(fact.name, fact.who) for fact in testing.missing] == [
+        ("external_testing", "the radiology department that evaluates the detector")
+    ]
+    row = "**EMPTY**: origin of the evaluated images. To be filled by the radiology department that evaluates the detector"
+    assert row in filled_as_markdown(fill_standard(claim, facts))
+    origin = Statement(
+        "external_testing", "Evaluation 2 is of another hospital.", "facts.toml: evaluation.external_testing"
+    )
+    stated = collect_facts(bundle, [internal, EvaluationReport("site.json", record)], [origin])
+    [testing] = [each for each in fill_standard(claim, stated).items if each.item.number == "33"]
+    assert testing.status is Status.FILLED
+    assert [each.text for each in testing.statements] == [external.text, origin.text]
+
+
+def test_without_the_index_of_the_training_no_evaluation_is_called_external():
+    bundle = find_bundle("nano")
+    unnamed = replace(bundle, manifest=replace(bundle.manifest, training={}))
+    [testing] = collect_facts(unnamed, [read_evaluation(REPORT)]).statements["external_testing"]
+    assert not testing.settles
+    assert testing.text.endswith("The index cannot be compared with that of the training.")
 
 
 def test_names_of_files_stay_out_of_the_tables():

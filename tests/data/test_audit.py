@@ -11,6 +11,8 @@ from pneumoscope.data.index import build_index
 from pneumoscope.data.phantom import PhantomPlan, write_phantoms
 from pneumoscope.data.sources import open_source
 from pneumoscope.errors import DataError, LeakageError
+from pneumoscope.reporting.markdown import markdown_page
+from pneumoscope.reporting.page import Section
 from pneumoscope.types import Finding, Split
 
 
@@ -196,3 +198,10 @@ def test_properties_that_do_not_vary_are_named(tmp_path, rng):
         r" alone, higher in (normal|pneumonia), separates pneumonia from normal in train with AUC 0\.", verdict
     )
     assert "same for every film or unknown: JPEG quantisation, aspect ratio, bytes per pixel, height, width" in verdict
+
+
+def test_markdown_of_a_page_has_text_and_tables():
+    sections = [Section("One", ["a", "b"]), Section("Two", [], header=["x"], rows=[["1|2"]])]
+    expected = "# Title\n\nlead\n\n## One\n\na\n\nb\n\n## Two\n\n| x |\n| --- |\n| 1\\|2 |\n"
+    assert markdown_page("Title", sections, "lead") == expected
+    assert markdown_page("Title", sections) == expected.replace("lead\n\n", "")

@@ -1,5 +1,6 @@
 """Radiographs as arrays: what `pneumoscope.data.load` gives, and the folds that are drawn from it."""
 
+import pickle
 import shutil
 import subprocess
 import sys
@@ -167,3 +168,26 @@ def test_a_second_call_reads_the_cache(phantoms, cache, loaded):
     load(phantoms, 32, cache_folder=cache, report=lambda name: stages.append(name) or (lambda done, total: None))
     assert stages == ["films indexed"]
     assert {file: file.stat().st_mtime_ns for file in cache.iterdir()} == before
+
+
+def test_numbers_that_are_not_whole_are_refused(phantoms, loaded, cache):
+    with pytest.raises(ConfigError, match=r"expected a whole number of pixels for the side, found 96\.5"):
+        load(phantoms, 96.5, cache_folder=cache)
+    for by in ("image", "patient", "cluster"):
+        with pytest.raises(ConfigError, match=r"expected 2 or more folds, a whole number, found 2\.5"):
+            loaded.folds(by, 2.5)
+
+
+def test_radiographs_are_pickled_with_their_clusters(loaded):
+    copied = pickle.loads(pickle.dumps(loaded))
+    assert np.array_equal(copied.images, loaded.images)
+    assert np.array_equal(copied.clusters, loaded.clusters)
+
+
+def test_loading_searches_for_no_cues(phantoms, cache, monkeypatch):
+    monkeypatch.setattr("pneumoscope.data.audit.find_cues", lambda *_: pytest.fail("cues were sought"))
+    assert len(load(phantoms, 32, cache_folder=cache)) == 60
+    dataset = load_dataset(phantoms, Preprocessing(32, 32), SplitConfig(), cache)
+    monkeypatch.undo()
+    assert dataset.audit is dataset.audit
+    assert dataset.audit.cues

@@ -1,11 +1,13 @@
 """Public sets, read as they are published: phantoms in each layout."""
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from pneumoscope.data.any_classes import open_any_classes
 from pneumoscope.data.class_names import DataNames
 from pneumoscope.data.filters import ImageFilters
 from pneumoscope.data.index import build_index
@@ -105,12 +107,49 @@ def test_vindr_pcxr(tmp_path):
     assert source.names_taken.endswith("left out: other findings (1)")
 
 
+def test_an_image_of_two_readers_is_listed_once_and_left_out_where_they_differ(tmp_path):
+    write_vindr_pcxr(tmp_path)
+    table = tmp_path / "image_labels_train.csv"
+    header, *rows = table.read_text().splitlines()
+    columns = header.split(",")
+
+    def second(key, finding):
+        return ",".join([key, "R2", *(str(float(name == finding)) for name in columns[2:])])
+
+    read_again = [second("0032", "No finding"), second("0055", "Pneumonia"), second("0068", "No finding")]
+    read_again.append(second("0081", "Bronchitis"))
+    table.write_text("\n".join([header, *rows, *read_again]))
+    source = open_source(table)
+    assert [(i.path, i.class_name) for i in source.images] == [
+        ("train/0032.dicom", "no finding"),
+        ("train/0055.dicom", "brocho-pneumonia"),
+    ]
+    assert source.names_taken.endswith("left out: other findings (1), uncertain (2)")
+
+
 def test_adults_of_vindr_are_another_set(tmp_path):
     """VinDr-CXR has tables of the same names, and three readers to an image."""
     write_image(tmp_path / "train/1.png")
     (tmp_path / "image_labels_train.csv").write_text("image_id,rad_id,Pneumonia,No finding\n1,R1,0,1\n")
     with pytest.raises(DataError, match="or a public set as it is published, found images in train"):
         open_source(tmp_path)
+
+
+def test_labels_of_chexperts_test_without_ages_are_read_and_ages_that_are_not_known_are_empty(tmp_path):
+    root = write_chexpert(tmp_path) / "CheXpert-v1.0-small"
+    header, *rows = (root / "train.csv").read_text().splitlines()
+    labels = header.split(",")[5:]
+    (root / "train.csv").write_text("\n".join([header, *rows[:1]]).replace("Female,68", "Unknown,0"))
+    cells = [",".join("1.0" if label == "Pneumonia" else "0.0" for label in labels)]
+    names = [f"CheXpert-v1.0/test/patient64741/study1/view{n}.jpg" for n in ("1_frontal", "2_lateral")]
+    (root / "test.csv").write_text("\n".join([",".join(["Path", *labels]), *(f"{name},{cells[0]}" for name in names)]))
+    for name in names:
+        write_image(root / name.partition("/")[2])
+    images = {image.path.partition("/")[2]: image for image in open_source(tmp_path).images}
+    test = images["test/patient64741/study1/view1_frontal.jpg"]
+    assert (test.finding, test.split, test.patient) == (PNEUMONIA, TEST, "patient64741")
+    assert "test/patient64741/study1/view2_lateral.jpg" not in images
+    assert images["train/patient00001/study1/view1_frontal.jpg"].groups == {"age": "", "sex": "", "view": "AP"}
 
 
 @pytest.mark.parametrize("name", ["CheXpert-v1.0-small", "CheXpert-v1.0"])
@@ -250,6 +289,14 @@ def test_a_class_map_and_a_class_of_ones_own_choose_other_findings(tmp_path):
         open_source(tmp_path, "efusion")
     with pytest.raises(DataError, match=r"found none named Infiltrations .did you mean infiltration"):
         open_source(tmp_path, names=DataNames({"Infiltrations": "pneumonia", "No Finding": "normal"}))
+
+
+def test_a_class_map_of_any_classes_takes_images_of_one_of_them(tmp_path):
+    write_nih(tmp_path)
+    names = DataNames({"Effusion": "effusion", "Pneumonia": "pneumonia", "No Finding": "none"})
+    source = open_any_classes(tmp_path, names)
+    assert source.scheme.names == ("none", "effusion", "pneumonia")
+    assert Counter(image.class_name for image in source.images) == {"none": 3, "pneumonia": 3, "effusion": 1}
 
 
 def test_columns_that_are_named_make_a_plain_table_of_it(tmp_path):

@@ -122,7 +122,7 @@ def test_images_that_look_like_those_of_another_hospital_are_counted(loaded, tmp
 def test_a_hospital_of_test_images_alone_is_an_error(loaded, tmp_path):
     rows = tuple(row for row in loaded[0].index.rows if row.split is Split.TEST)
     index = type(loaded[0].index)(rows)
-    only_test = type(loaded[0])(loaded[0].source, index, loaded[0].audit, loaded[0].split, loaded[0].images)
+    only_test = type(loaded[0])(loaded[0].source, index, loaded[0].split, loaded[0].images)
     with pytest.raises(DataError, match="expected training images in a, found test images alone"):
         join_sites(["a", "b"], [only_test, loaded[1]], tmp_path / "images.npy")
 
@@ -134,6 +134,12 @@ def test_names_of_hospitals(tmp_path):
     assert str(site_names(paths)[1][1]) == "data/chest_xray"
     with pytest.raises(ConfigError, match=r"found nih twice: name them, --data NAME=PATH"):
         site_names([tmp_path / "nih.csv", tmp_path / "more/nih.csv"])
+    with pytest.raises(ConfigError, match="expected a name for each hospital, found none before data/chest_xray"):
+        site_names([type(tmp_path)("=data/chest_xray")])
+    folders = [tmp_path / "my.set.v1", tmp_path / "my.set.v2"]
+    for folder in folders:
+        folder.mkdir()
+    assert [name for name, _ in site_names(folders)] == ["my.set.v1", "my.set.v2"]
 
 
 def test_one_hospital_and_ensembles_are_refused(hospitals, tmp_path):

@@ -67,3 +67,17 @@ def test_loaded_radiographs_are_taken_by_position_and_by_the_workers_of_a_loader
         RadiographDataset(loaded, "train")
     with pytest.raises(InputError, match="at least one image"):
         RadiographDataset(loaded, held_out[:0])
+
+
+def test_positions_are_those_of_images_or_a_mask(phantoms, tmp_path):
+    loaded = load(phantoms, 32, cache_folder=tmp_path)
+    mask = np.zeros(60, dtype=bool)
+    mask[[3, 7]] = True
+    assert RadiographDataset(loaded, mask).paths == loaded.names[[3, 7]].tolist()
+    assert RadiographDataset(loaded, [7, 3]).paths == loaded.names[[7, 3]].tolist()
+    for none in ([], np.zeros(60, dtype=bool)):
+        with pytest.raises(InputError, match="at least one image"):
+            RadiographDataset(loaded, none)
+    for wrong in ([999], [-1], [0.5], [[0, 1]], mask[:59]):
+        with pytest.raises(InputError, match="expected whole numbers in 0 to 59, or 60 of True and False"):
+            RadiographDataset(loaded, wrong)

@@ -39,7 +39,8 @@ def open_any_classes(root: Path, names: DataNames | None = None) -> Source:
         DataError: Missing file or folder, an unknown layout, or fewer than two classes.
     """
     names = names or DataNames()
-    if not root.exists() or (not names.columns and find_public_set(root)):
+    is_public = not names.columns and find_public_set(root) is not None
+    if not root.exists() or (is_public and not names.classes):
         return open_source(root, names=names)
     found = names.classes or {name: name for name in _class_names(root, names)}
     wanted = {name.lower(): to for name, to in found.items()}

@@ -136,14 +136,20 @@ def audit(index: Index, split: Sequence[Split] | None = None) -> Audit:
     return Audit(findings, cues, verdict_of(cues, index, splits), clusters)
 
 
-def check_splits(index: Index, split: Sequence[Split]) -> None:
-    """Check that splits share no patient and no image; unreadable images do not count.
+def check_splits(index: Index, split: Sequence[Split] | None = None, skip_unreadable: bool = True) -> None:
+    """Check what `audit` finds of severity `error`, without its search for cues.
+
+    Args:
+        index: Index with measurements.
+        split: Split of every row; the rows' own where None.
+        skip_unreadable: Accept images that cannot be read.
 
     Raises:
         LeakageError: A patient or an image in two splits.
-        DataError: Contradictory labels.
+        DataError: Unreadable images, contradictory labels, or one class alone.
     """
-    _raise_first_error(_findings(index, list(split)), skip_unreadable=True)
+    splits = [row.split for row in index.rows] if split is None else list(split)
+    _raise_first_error(_findings(index, splits), skip_unreadable)
 
 
 def _findings(index: Index, splits: list[Split]) -> list[AuditFinding]:

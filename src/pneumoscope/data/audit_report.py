@@ -1,6 +1,5 @@
 """Report of an audit: audit.json, audit.md and a self-contained audit.html."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from pneumoscope.data.labels import class_names
 from pneumoscope.data.preprocessing import prepare
 from pneumoscope.data.sources import Source
 from pneumoscope.files import as_json, write_text
-from pneumoscope.reporting.markdown import markdown_table
+from pneumoscope.reporting.markdown import markdown_page
 from pneumoscope.reporting.page import Section, write_page
 from pneumoscope.reporting.style import png_of
 from pneumoscope.types import Split
@@ -61,7 +60,7 @@ def write_audit(
     folder.mkdir(parents=True, exist_ok=True)
     title, sections = f"Audit of {source.root.name}", _sections(result, index, source, facts, synthetic)
     write_text(folder / "audit.json", as_json(record))
-    write_text(folder / "audit.md", _markdown(title, _lead(index), sections))
+    write_text(folder / "audit.md", markdown_page(title, sections, _lead(index)))
     write_page(folder / "audit.html", title, _lead(index), sections, synthetic)
     return record
 
@@ -154,11 +153,3 @@ def _examples(clusters: ClusterLabels, index: Index, source: Source) -> list[lis
         chosen = own[np.linspace(0, len(own) - 1, min(EXAMPLES, len(own))).round().astype(int)] if len(own) else own
         examples.append([prepare(source.read(index.rows[i].path), settings) for i in chosen])
     return examples
-
-
-def _markdown(title: str, lead: str, sections: Sequence[Section]) -> str:
-    parts = [f"# {title}", lead]
-    for section in sections:
-        table = [markdown_table(section.header, section.rows)] if section.header else []
-        parts.append("\n\n".join([f"## {section.title}", *section.text, *table]))
-    return "\n\n".join(parts) + "\n"

@@ -1,6 +1,7 @@
-"""Data sets: images indexed, audited, split and decoded."""
+"""Data sets: images indexed, checked, split and decoded."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from pneumoscope import paths
 from pneumoscope.config import Preprocessing, SplitConfig
 from pneumoscope.data.acquisition_clusters import fit_clusters
-from pneumoscope.data.audit import Audit, audit
+from pneumoscope.data.audit import Audit, audit, check_splits
 from pneumoscope.data.cache import cached_images
 from pneumoscope.data.folds import minority_clusters
 from pneumoscope.data.index import Index, build_index
@@ -48,12 +49,11 @@ class AcquisitionClusters:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images of a data set with their index, audit and split.
+    """Images of a data set with their index and split.
 
     Attributes:
         source: Source that the images were read from.
         index: Index, one row per image.
-        audit: Findings of the audit.
         split: Split of each image.
         images: (n, height, width) uint8, memory-mapped, in the index' order.
         clusters: Acquisition clusters, for a split by cluster; None otherwise, see `acquisition_clusters`.
@@ -61,10 +61,14 @@ class Dataset:
 
     source: Source
     index: Index
-    audit: Audit
     split: SplitAssignment
     images: NDArray[np.uint8]
     clusters: AcquisitionClusters | None = None
+
+    @cached_property
+    def audit(self) -> Audit:
+        """Audit of the index, made when it is first needed: its search for cues takes longer than all else here."""
+        return audit(self.index)
 
     def positions(self, split: Split) -> NDArray[np.int64]:
         """(n,) int, positions of the images of a split, ascending.
@@ -111,7 +115,7 @@ def load_dataset(
     report: Report = silent,
     skip_unreadable: bool = False,
 ) -> Dataset:
-    """Index, audit, split and decode the images of a data set. Needs the packages of `pneumoscope[train]`.
+    """Index, check, split and decode the images of a data set. Needs the packages of `pneumoscope[train]`.
 
     The validation set is a fold of the training images, drawn by patient; the test images are those that the data set names so.
 
@@ -134,16 +138,15 @@ def load_dataset(
     cache_folder = cache_folder or paths.images_directory()
     source = location.open()
     index = build_index(source, report("films indexed"))
-    findings = audit(index)
-    findings.raise_for_errors(skip_unreadable)
+    check_splits(index, skip_unreadable=skip_unreadable)
     clusters = None
     if split.by == "style":
-        clusters = _find_clusters(source, index, cache_folder, report)
+        clusters = find_clusters(source, index, cache_folder, report)
         assignment = draw_cluster_validation(index, clusters.cluster_of, split.seed, split.folds, split.fold)
     else:  # before the images are decoded, which takes longer
         assignment = draw_validation(index, split.seed, split.folds, split.fold)
     images = cached_images(source, index, preprocessing, cache_folder, report)
-    return Dataset(source, index, findings, assignment, images, clusters)
+    return Dataset(source, index, assignment, images, clusters)
 
 
 def acquisition_clusters(dataset: Dataset, cache_folder: Path, report: Report = silent) -> AcquisitionClusters:
@@ -152,11 +155,15 @@ def acquisition_clusters(dataset: Dataset, cache_folder: Path, report: Report = 
     Raises:
         InputError: Fewer training images than clusters.
     """
-    return dataset.clusters or _find_clusters(dataset.source, dataset.index, cache_folder, report)
+    return dataset.clusters or find_clusters(dataset.source, dataset.index, cache_folder, report)
 
 
-def _find_clusters(source: Source, index: Index, cache_folder: Path, report: Report) -> AcquisitionClusters:
-    """Fit clusters to the training images, before a validation set is drawn from them, and assign all images."""
+def find_clusters(source: Source, index: Index, cache_folder: Path, report: Report = silent) -> AcquisitionClusters:
+    """Fit clusters to the training images, before a validation set is drawn from them, and assign all images.
+
+    Raises:
+        InputError: Fewer training images than clusters.
+    """
     squashed_images = cached_images(source, index, Preprocessing(), cache_folder, report)
     train = index.positions(Split.TRAIN)
     done = one(report, "acquisition clusters found")

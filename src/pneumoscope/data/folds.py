@@ -26,7 +26,7 @@ def ordinary_folds(labels: Sequence[str] | NDArray[np.str_], folds: int, seed: i
         (n,) int, 0 to folds - 1.
 
     Raises:
-        ConfigError: Fewer than two folds.
+        ConfigError: Fewer than two folds, or no whole number.
         DataError: Fewer images of some class than folds.
     """
     from sklearn.model_selection import StratifiedKFold
@@ -49,7 +49,7 @@ def patient_folds(labels: Sequence[str] | NDArray[np.str_], groups: Ints, folds:
         (n,) int, 0 to folds - 1.
 
     Raises:
-        ConfigError: Fewer than two folds.
+        ConfigError: Fewer than two folds, or no whole number.
         DataError: Fewer groups of some class than folds.
     """
     from sklearn.model_selection import StratifiedGroupKFold
@@ -87,7 +87,7 @@ def cluster_folds(
         (n,) int, 0 to folds - 1.
 
     Raises:
-        ConfigError: Fewer than two folds.
+        ConfigError: Fewer than two folds, or no whole number.
         DataError: Fewer groups of some class than folds.
     """
     fold_of_cluster = _distribute_minority_clusters(cluster_of, negative, _checked(folds))
@@ -128,8 +128,8 @@ def _distribute_minority_clusters(cluster_of: Ints, normal: NDArray[np.bool_], f
 
 
 def _checked(folds: int) -> int:
-    if folds < 2:
-        raise ConfigError(f"expected 2 or more folds, found {folds}: ask for more")
+    if not isinstance(folds, int | np.integer) or folds < 2:
+        raise ConfigError(f"expected 2 or more folds, a whole number, found {folds!r}: change it")
     return folds
 
 

@@ -8,7 +8,7 @@ for train, held_out in films.folds("cluster", 3):
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal
 
@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from pneumoscope import paths
 from pneumoscope.config import Preprocessing
-from pneumoscope.data.audit import audit
+from pneumoscope.data.audit import check_splits
 from pneumoscope.data.cache import cached_images
-from pneumoscope.data.dataset import Dataset, acquisition_clusters
+from pneumoscope.data.dataset import Dataset, find_clusters
 from pneumoscope.data.folds import Ints, cluster_folds, ordinary_folds, patient_folds
-from pneumoscope.data.index import build_index
+from pneumoscope.data.index import Index, build_index
 from pneumoscope.data.locate import Location, locate
-from pneumoscope.data.sources import DataNames
+from pneumoscope.data.sources import DataNames, Source
 from pneumoscope.data.split import image_groups, published_split
 from pneumoscope.errors import ConfigError
 from pneumoscope.progress import Report, silent
@@ -109,7 +109,7 @@ class LoadedRadiographs:
             For each fold (k,) positions of its training images and (m,) of those that it holds out, ascending.
 
         Raises:
-            ConfigError: Another method, or fewer than two folds.
+            ConfigError: Another method, fewer than two folds, or no whole number.
             DataError: Fewer patients (images) of some class than folds.
             InputError: By cluster, and fewer training images than clusters.
         """
@@ -166,15 +166,17 @@ def load(
             f"expected a split out of {', '.join(_SPLITS)} and 2 or 3 classes, found {split!r} and {classes!r}: change them; a "
             "validation set is drawn by folds()"
         )
+    if not isinstance(side, int | np.integer):
+        raise ConfigError(f"expected a whole number of pixels for the side, found {side!r}: change it")
+    preprocessing = Preprocessing(int(side), int(side))
     location = data if isinstance(data, Location) else locate(None if data is None else Path(data), report)
     location = replace(location, limit=location.limit if limit is None else limit, names=names or location.names)
     source = location.open(positive, negative)
     index = build_index(source, report("films indexed"))
-    findings = audit(index)
-    findings.raise_for_errors(skip_unreadable)
+    check_splits(index, skip_unreadable=skip_unreadable)
     folder = cache_folder or paths.images_directory()
-    images = cached_images(source, index, Preprocessing(side, side), folder, report)
-    dataset = Dataset(source, index, findings, published_split(index), images)
+    images = cached_images(source, index, preprocessing, folder, report)
+    dataset = Dataset(source, index, published_split(index), images)
     positions = dataset.positions(Split(split))
     rows = [index.rows[i] for i in positions]
     return LoadedRadiographs(
@@ -187,8 +189,13 @@ def load(
         np.array(dataset.paths(positions)),
         np.array([row.sha256 for row in rows]),
         Split(split),
-        lambda: acquisition_clusters(dataset, folder, report).cluster_of[positions],
+        # No closure: arrays are pickled, for the processes of joblib among others.
+        partial(_clusters_at, source, index, folder, report, positions),
     )
+
+
+def _clusters_at(source: Source, index: Index, folder: Path, report: Report, positions: Ints) -> Ints:
+    return find_clusters(source, index, folder, report).cluster_of[positions]
 
 
 def _rows_of(images: NDArray[np.uint8], positions: Ints) -> NDArray[np.uint8]:

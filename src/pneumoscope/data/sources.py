@@ -189,7 +189,7 @@ def open_source(
         vocabulary = Vocabulary(
             {word: _own_meaning(name == scheme.negative) for word, name in own_classes.items()}, own=True
         )
-        listing = _list_images(root, None, vocabulary, names, scheme)
+        listing = _list_images(root, public, vocabulary, names, scheme)
         images = tuple(replace(image, class_name=own_classes[image.class_name]) for image in listing.images)
         listing = replace(listing, images=images)
     else:
@@ -206,7 +206,7 @@ def _list_images(
     root: Path, public: FoundSet | None, known: Vocabulary, names: DataNames, scheme: ClassScheme
 ) -> Listing:
     if public is not None:
-        return list_public_set(public, known.words, names)
+        return list_public_set(public, known, names)
     if root.suffix == ".npz":
         return list_medmnist(root, known)
     if is_table(root):
@@ -241,7 +241,7 @@ def _other_class(root: Path, positive: str, names: DataNames, public: FoundSet |
     elif public is not None:
         return public.layout.negative
     elif is_table(root):
-        found = classes_of_table(root, names)
+        found = set(classes_of_table(root, names))
     else:
         paths = [file.relative_to(root).parts[:-1] for file in map(Path, walk_folder(str(root)))]
         # The other class has its folders where the positive one has them.

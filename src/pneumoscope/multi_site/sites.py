@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pneumoscope import paths
 from pneumoscope.config import RunConfig, SplitConfig
-from pneumoscope.data.audit import Audit, near_duplicate_pairs
+from pneumoscope.data.audit import near_duplicate_pairs
 from pneumoscope.data.dataset import Dataset, load_dataset
 from pneumoscope.data.index import Index
 from pneumoscope.data.locate import Location
@@ -91,14 +91,19 @@ class JoinedSites:
 def site_names(paths_of_data: Sequence[Path]) -> list[tuple[str, Path]]:
     """Name and path of each hospital, from paths such as `data/nih.csv` or `NIH=data/nih.csv`.
 
+    A folder without a name of its own has that of the folder, a file its name without the ending.
+
     Raises:
-        ConfigError: Two hospitals of one name.
+        ConfigError: Two hospitals of one name, or an empty one.
     """
     named = []
     for path in paths_of_data:
         name, equals, rest = str(path).partition("=")
         is_named = bool(equals and rest) and "/" not in name and not path.exists()
-        named.append((name, Path(rest)) if is_named else (path.stem or path.resolve().name, path))
+        if is_named and not name.strip():
+            raise ConfigError(f"expected a name for each hospital, found none before {rest}: name it, --data NAME=PATH")
+        own = path.resolve().name if path.is_dir() else path.stem
+        named.append((name, Path(rest)) if is_named else (own, path))
     names = [name for name, _ in named]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigError(f"expected a name for each hospital, found {twice[0]} twice: name them, --data NAME=PATH")
@@ -151,7 +156,7 @@ def join_sites(names: Sequence[str], loaded: Sequence[Dataset], file: Path) -> J
     splits = tuple(part for dataset, positions in zip(loaded, used, strict=True) for part in _parts(dataset, positions))
     source = Source(file.parent, Listing("sites", ()))
     assignment = SplitAssignment(splits, "", loaded[0].split.seed, FOLDS, 0)
-    dataset = Dataset(source, index, Audit((), (), ""), assignment, _joined_images(loaded, used, file))
+    dataset = Dataset(source, index, assignment, _joined_images(loaded, used, file))
     return JoinedSites(tuple(names), dataset, site_of, _lookalikes(index, site_of))
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from pneumoscope.errors import InputError
 from pneumoscope.evaluation.intervals import Estimate, interval_of
 from pneumoscope.files import as_json, write_text
-from pneumoscope.reporting.markdown import markdown_table
+from pneumoscope.reporting.markdown import markdown_page
 from pneumoscope.reporting.page import Section, write_page
 from pneumoscope.reporting.style import png_of
 from pneumoscope.stress.figures import draw_models
@@ -152,7 +152,7 @@ def write_comparison(
     title = f"Stress test of {len(compared)} models"
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "comparison.json", as_json(record))
-    write_text(folder / "comparison.md", _markdown(title, sections))
+    write_text(folder / "comparison.md", markdown_page(title, sections))
     write_page(folder / "comparison.html", title, order_in_words(compared), sections, synthetic)
     return record
 
@@ -245,10 +245,3 @@ def _threshold_row(each: ComparedModel) -> list[str]:
 def _spread(found: tuple[float, float, float]) -> str:
     least, mean, largest = found
     return f"{mean:.3f} ({least:.3f} to {largest:.3f})"
-
-
-def _markdown(title: str, sections: Sequence[Section]) -> str:
-    parts = [f"# {title}"]
-    for section in sections:
-        parts.append("\n\n".join([f"## {section.title}", *section.text, markdown_table(section.header, section.rows)]))
-    return "\n\n".join(parts) + "\n"

@@ -11,7 +11,7 @@ from pneumoscope.data.dataset import Dataset
 from pneumoscope.data.labelled import LabelledImages, labelled_images
 from pneumoscope.data.loading import LoadedRadiographs
 from pneumoscope.data.preprocessing import to_unit_range
-from pneumoscope.errors import ConfigError
+from pneumoscope.errors import ConfigError, InputError
 from pneumoscope.types import SCHEMES, Split
 
 
@@ -36,14 +36,15 @@ class RadiographDataset(torch.utils.data.Dataset[tuple[Tensor, int]]):
 
         Args:
             dataset: Data set from `load_dataset`, or radiographs from `load`.
-            split: `train`, `validation` or `test` of a data set; (n,) int positions of radiographs from `load`, all where None.
+            split: `train`, `validation` or `test` of a data set; positions of radiographs from `load`, (n,) int, or a mask of
+                them, (all,) bool; all where None.
             classes: 2 for normal and pneumonia, 3 for normal, bacterial and viral; radiographs from `load` have their classes.
             transform: Function of an image, such as an augmentation; none where None.
 
         Raises:
             ConfigError: Another split or number of classes.
             DataError: No image in this split, or three classes and a pneumonia of unknown etiology.
-            InputError: No position.
+            InputError: No position, or others than those of images.
         """
         self._transform = transform
         if isinstance(dataset, LoadedRadiographs):
@@ -75,12 +76,22 @@ def _chosen(radiographs: LoadedRadiographs, positions: Split | str | NDArray[np.
 
     Raises:
         ConfigError: A split instead of positions.
-        InputError: No position.
+        InputError: No position, or others than those of images.
     """
     if isinstance(positions, str):
         raise ConfigError(
             f"expected positions of radiographs, such as one half of a fold, found {positions!r}: take them from folds(), or load "
             "that split"
         )
-    chosen = np.arange(len(radiographs)) if positions is None else np.asarray(positions)
+    count = len(radiographs)
+    chosen = np.arange(count) if positions is None else np.asarray(positions)
+    if chosen.dtype == np.bool_ and chosen.shape == (count,):
+        chosen = np.flatnonzero(chosen)
+    elif chosen.size == 0:
+        chosen = np.zeros(0, dtype=np.int64)
+    if chosen.ndim != 1 or chosen.dtype.kind not in "iu" or np.any((chosen < 0) | (chosen >= count)):
+        raise InputError(
+            f"expected whole numbers in 0 to {count - 1}, or {count} of True and False, as positions, found {chosen.dtype} of shape "
+            f"{chosen.shape}{f' up to {chosen.max()}' if chosen.dtype.kind in 'iu' else ''}: take them from folds()"
+        )
     return LabelledImages(radiographs.images, chosen, radiographs.labels[chosen])

@@ -103,18 +103,29 @@ def read_evaluation(path: Path) -> EvaluationReport:
 def evaluation_statements(report: EvaluationReport, name: str, trained_on: str) -> list[Statement]:
     """Statements of an evaluation.
 
+    Images are internal where their index is that of the training. Another index is no proof of another origin: a copy, a limit or a
+    filter gives one too. That images are external is therefore for people to state.
+
     Args:
         report: Report of the evaluation.
         name: Name of the evaluation in sources.
         trained_on: Hash of the index of the bundle's training images; empty where the bundle names none.
     """
     record = report.record
-    index = record["provenance"].get("index_hash", "")
-    testing = "internal_testing" if trained_on and index == trained_on else "external_testing"
     texts = {fact: (derive(record), f"{name}: {key}") for fact, (key, derive) in _TEXTS.items()}
     texts["test_data"] = (_test_data(report), f"{name}: films, patients")
-    texts[testing] = (f"{report.title}: {_accuracy(record)}", f"{name}: measures")
-    return [Statement(fact, sentence(one_line(text)), source) for fact, (text, source) in texts.items() if text]
+    found = [Statement(fact, sentence(one_line(text)), source) for fact, (text, source) in texts.items() if text]
+    return [*found, _testing(report, name, trained_on)]
+
+
+def _testing(report: EvaluationReport, name: str, trained_on: str) -> Statement:
+    """Statement on internal testing, or on images whose origin people have to state."""
+    text, source = one_line(f"{report.title}: {_accuracy(report.record)}"), f"{name}: measures"
+    index = report.record["provenance"].get("index_hash", "")
+    if trained_on and index == trained_on:
+        return Statement("internal_testing", sentence(text), source)
+    differs = f"The index {'differs from' if trained_on else 'cannot be compared with'} that of the training"
+    return Statement("external_testing", f"{sentence(text)} {differs}.", source, settles=False)
 
 
 def _figures(measures: Mapping[str, Any], names: Mapping[str, str]) -> str:

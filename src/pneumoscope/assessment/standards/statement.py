@@ -12,12 +12,14 @@ class Statement:
         text: Statement, one paragraph; the reason where the fact does not apply.
         source: Source, such as `bundle: training.config`.
         applies: Whether the fact applies.
+        settles: Whether nothing is left to state; otherwise people still fill the fact.
     """
 
     fact: str
     text: str
     source: str
     applies: bool = True
+    settles: bool = True
 
 
 def one_line(text: str) -> str:

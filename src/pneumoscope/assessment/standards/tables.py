@@ -26,7 +26,7 @@ class FilledItem:
     Attributes:
         item: Item of the standard.
         statements: Statements, in the order of the item's facts.
-        missing: Facts that nothing is known of.
+        missing: Facts that no statement settles.
     """
 
     item: Item
@@ -76,7 +76,11 @@ def fill_standard(standard: Standard, facts: Facts) -> FilledStandard:
         FilledItem(
             item,
             tuple(statement for name in item.facts for statement in facts.statements.get(name, ())),
-            tuple(definitions[name] for name in item.facts if name not in facts.statements),
+            tuple(
+                definitions[name]
+                for name in item.facts
+                if not any(statement.settles for statement in facts.statements.get(name, ()))
+            ),
         )
         for item in standard.items
     )

@@ -31,31 +31,34 @@ def _read(tables: Sequence[Path]) -> Iterator[PublicImage]:
     for table in tables:
         split = Split.TRAIN if table.name.lower().startswith("train") else Split.TEST
         for row in read_public_table(table, _COLUMNS | {name: name for name in _LABELS}):
-            key = key_of(row["path"], _KEY_PARTS)
+            key, sex = key_of(row["path"], _KEY_PARTS), row["sex"]
+            unknown = sex.lower() == "unknown"
             yield PublicImage(
                 key=key,
                 labels=tuple(name.lower() for name in _LABELS if row[name] in ("1", "1.0")),
                 patient=key.partition("/")[0],
                 split=split,
-                groups={"age": row["age"], "sex": _sex(row["sex"]), "view": row["view"] or _view(row["plane"])},
+                groups={
+                    # What is not known is published as Unknown and 0.
+                    "age": "" if unknown and row["age"] in ("0", "0.0") else row["age"],
+                    "sex": "" if unknown else sex,
+                    # Labels of the test images come without columns for views.
+                    "view": row["view"] or _view(row["plane"] or key.rpartition("/")[2]),
+                },
                 uncertain=tuple(name.lower() for name in _LABELS if row[name] in ("-1", "-1.0")),
             )
 
 
-def _sex(word: str) -> str:
-    return "" if word.lower() == "unknown" else word
-
-
 def _view(plane: str) -> str:
     """View of an image without AP or PA: lateral, or unknown."""
-    return "LATERAL" if plane.lower() == "lateral" else ""
+    return "LATERAL" if "lateral" in plane.lower() else ""
 
 
 CHEXPERT = PublicSet(
     names=("chexpert", "chexpert-v1.0", "chexpert-v1.0-small"),
     title="CheXpert",
     tables=("train.csv", "valid.csv", "test.csv"),
-    columns=("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", "Pneumonia"),
+    columns=("Path", *_LABELS),
     positive=("pneumonia",),
     negative="no finding",
     read=_read,

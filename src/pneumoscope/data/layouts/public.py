@@ -12,15 +12,16 @@ from pathlib import Path
 from pneumoscope.data.class_names import CLASS_WORDS, ClassWords, DataNames
 from pneumoscope.data.groups import FRONTAL_VIEWS, normalised_view
 from pneumoscope.data.image_files import PACKED_SUFFIXES, walk_folder
-from pneumoscope.data.source_images import Listing, SourceImage
+from pneumoscope.data.source_images import Listing, SourceImage, Vocabulary
 from pneumoscope.data.tables import read_rows
 from pneumoscope.errors import DataError, did_you_mean, listed
-from pneumoscope.types import Finding, Split
+from pneumoscope.types import Etiology, Finding, Split
 
 # Reasons for which images of public sets are left out, as users read them.
 _OTHER_FINDINGS = "other findings"
 _UNCERTAIN = "uncertain"
 _OTHER_VIEWS = "lateral and other views"
+_SEVERAL = "several of the classes"
 _MOST_PACKED = 3
 
 
@@ -111,32 +112,36 @@ class FoundSet:
         return ", ".join(table.name for table in self.tables)
 
 
-def list_public_set(found: FoundSet, words: ClassWords, names: DataNames) -> Listing:
+def list_public_set(found: FoundSet, vocabulary: Vocabulary, names: DataNames) -> Listing:
     """List the images of a public set that have a class, are frontal, and are there.
 
     An image is positive where one of its findings is, otherwise negative where its finding is; views other than AP and PA are left
-    out unless the filters name views.
+    out unless the filters name views. Rows of several readers are one image, which is uncertain where they give it other classes.
+    Of classes of any names an image has one, or is left out.
 
     Args:
         found: Set and its tables.
-        words: Findings, lower case, to classes.
+        vocabulary: Findings, lower case, to classes.
         names: Class map, which must fit, and filters.
 
     Raises:
         DataError: A table of another form, no image of a class, or no listed image there.
     """
     files, packed = _files(found)
-    images, left_out = [], Counter[str]()
+    words, images, left_out = vocabulary.words, [], Counter[str]()
     absent, labels = 0, set[str]()
-    for image in found.layout.read(found.tables):
-        path = files.get(image.key)
-        labels.update(image.labels)
+    readings: dict[str, list[PublicImage]] = {}
+    for row in found.layout.read(found.tables):
+        readings.setdefault(row.key, []).append(row)
+        labels.update(row.labels)
+    for key, rows in readings.items():
+        path = files.get(key)
         if path is None:
             absent += 1
-        elif reason := _reason(image, words, any_view=bool(names.filters.views)):
+        elif reason := _common_reason(rows, vocabulary, any_view=bool(names.filters.views)):
             left_out[reason] += 1
         else:
-            images.append(_source_image(path, image, words))
+            images.append(_source_image(path, rows[0], words))
     if not images and not left_out:
         unpack = f"unpack {listed(packed[:_MOST_PACKED])}" if packed else "add the images, or name the folder with them"
         raise DataError(
@@ -213,13 +218,31 @@ def _files(found: FoundSet) -> tuple[dict[str, str], list[str]]:
     return files, [name for name in packed if not name.lower().endswith(".csv.gz")]
 
 
-def _reason(image: PublicImage, words: ClassWords, any_view: bool) -> str:
+def _common_reason(rows: Sequence[PublicImage], vocabulary: Vocabulary, any_view: bool) -> str:
+    """Reason to leave an image of one or several readings out; empty text where it is used."""
+    reasons = [_reason(row, vocabulary, any_view) for row in rows]
+    found = {"" if reason else _class_of(row, vocabulary) for row, reason in zip(rows, reasons, strict=True)}
+    if len(found) == 1:
+        return reasons[0]
+    return next((reason for reason in reasons if reason not in ("", _OTHER_FINDINGS)), _UNCERTAIN)
+
+
+def _class_of(image: PublicImage, vocabulary: Vocabulary) -> tuple[Finding, Etiology] | str:
+    """Class of an image that has one: findings of one meaning are one class, those of a data set's own are each their own."""
+    label = _label(image, vocabulary.words)
+    return label if vocabulary.own else vocabulary.words[label]
+
+
+def _reason(image: PublicImage, vocabulary: Vocabulary, any_view: bool) -> str:
     """Reason to leave an image out; empty text where it is used."""
+    words = vocabulary.words
     view = normalised_view(image.groups.get("view", ""))
     if image.unfit:
         return image.unfit
     if not any_view and view and view not in FRONTAL_VIEWS:
         return _OTHER_VIEWS
+    if vocabulary.own and len(set(image.labels) & words.keys()) > 1:
+        return _SEVERAL
     label = _label(image, words)
     positive = bool(label) and words[label][0] is Finding.PNEUMONIA
     if not positive and any(name in words and words[name][0] is Finding.PNEUMONIA for name in image.uncertain):
