@@ -142,6 +142,15 @@ def test_a_patient_folder_in_two_splits_is_leakage_where_classes_have_names_of_t
         audit(build_index(open_any_classes(tmp_path))).raise_for_errors()
 
 
+def test_patient_folders_that_are_numbered_afresh_in_each_split_are_no_leak(tmp_path, rng):
+    for split in ("train", "test"):
+        for patient in range(12):
+            draw(tmp_path / split / ("TB" if patient % 2 else "clear") / f"{patient}" / "x.png", rng)
+    index = build_index(open_any_classes(tmp_path))
+    assert len({row.patient for row in index.rows}) == 24
+    audit(index).raise_for_errors()
+
+
 def test_an_index_of_own_classes_is_read_back(tmp_path, rng):
     for name in ("cyst", "mass"):
         draw(tmp_path / name / "a.png", rng)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pneumoscope.data.cluster_labels import ClusterLabels, find_cluster_labels
 from pneumoscope.data.cue_search import find_cues
-from pneumoscope.data.cue_words import LEAKING_AUC, describe_cue, verdict_of
+from pneumoscope.data.cue_words import LEAKING_AUC, describe_cue, first_known, verdict_of
 from pneumoscope.data.cues import NOTICEABLE_AUC, TOGETHER, Cue
 from pneumoscope.data.index import Index
 from pneumoscope.data.labels import class_counts, class_names
@@ -283,11 +283,7 @@ def _hash_signs(hashes: list[str]) -> NDArray[np.float32]:
 
 def _telling_cues(cues: Sequence[Cue], classes: Sequence[str]) -> Iterable[AuditFinding]:
     """Findings about cues that tell the label by more than chance, the strongest first."""
-    first_of: dict[str, Cue] = {}
-    for cue in cues:
-        if cue.is_known:
-            first_of.setdefault(cue.name, cue)
-    telling = [cue for cue in first_of.values() if cue.is_telling]
+    telling = [cue for cue in first_known(cues) if cue.is_telling]
     for cue in sorted(telling, key=lambda each: -each.auc.value):
         # Grey levels differ by the disease as well.
         least = LEAKING_AUC if cue.origin == "grey levels" else NOTICEABLE_AUC

@@ -10,8 +10,8 @@ from pneumoscope.data.index import Index
 from pneumoscope.data.joint_cue import joint_cues
 from pneumoscope.data.labels import FOLDS, Labels
 from pneumoscope.data.properties import UNNAMED, Origin, Property, properties_of
-from pneumoscope.evaluation.intervals import Estimate
-from pneumoscope.evaluation.metrics import Floats, Ints, roc_auc
+from pneumoscope.evaluation.intervals import LEVEL, Estimate
+from pneumoscope.evaluation.metrics import Floats, Ints
 from pneumoscope.types import Split
 
 # Probability that any property of a data set without cues has a lower bound above 0.5.
@@ -75,7 +75,7 @@ def _property_cues(found: Property, labels: Labels, present: Sequence[Split], le
     scores = {target: _score(found, labels, target, reference, known) for target in labels.targets}
     among = labels.of_split(reference) & known
     auc = {
-        target: roc_auc(scores[target][among], labels.is_of(target)[among])
+        target: labels.estimates(scores[target], target, among, LEVEL, within_folds=not found.is_number)[0].value
         for target in labels.targets
         if labels.are_enough(target, among)
     }
@@ -83,7 +83,7 @@ def _property_cues(found: Property, labels: Labels, present: Sequence[Split], le
     sign = -1 if found.is_number and auc[best] < 0.5 else 1
     higher_in = _higher_in(labels, best, sign) if found.is_number else ""
     return [
-        _cue(found, labels, split, known, best, sign * scores[best], higher_in, level)
+        _cue(found, labels, split, known, best, sign * scores[best], higher_in, level, split is reference)
         if split is reference or present.index(split) > present.index(reference)
         else _unknown(found, labels, split, known)
         for split in present
@@ -137,11 +137,12 @@ def _cue(
     score: Floats,
     higher_in: str,
     level: float,
+    is_reference: bool,
 ) -> Cue:
     own = labels.of_split(split) & known
     if not labels.are_enough(target, own) or len({found.values[i] for i in np.flatnonzero(own)}) < 2:
         return _unknown(found, labels, split, known)
-    auc, bound = labels.estimates(score, target, own, level)
+    auc, bound = labels.estimates(score, target, own, level, within_folds=is_reference and not found.is_number)
     values = () if found.is_number else _named_values(found, labels, own, target)
     medians = _medians(found, labels, own)
     return Cue(split, found.name, auc, higher_in, medians, found.origin, labels.classes[target], bound, values)

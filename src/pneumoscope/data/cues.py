@@ -2,7 +2,8 @@
 
     numbers    AUC of the value, in the direction that it has in the training images
     words      AUC of the category: how much more frequent it is in a class, counted on other patients' images (five folds by patient;
-               in the test images, on the training images). A word for every image says nothing, and gets 0.5
+               in the test images, on the training images), and the mean of the AUCs within the folds, weighted by pairs: between folds the
+               frequencies of the others go against the labels. A word for every image says nothing, and gets 0.5
     together   AUC of boosted trees over all properties of file and header, fitted to other patients' images in the same way
 
 With more than two classes each is separated from all others, and a cue is of the class that it separates best. Many properties are tested: the

@@ -103,7 +103,15 @@ class Labels:
                 return split
         return None
 
-    def estimates(self, score: Floats, target: int, own: NDArray[np.bool_], level: float) -> tuple[Estimate, float]:
-        """AUC of a (n,) score for a class over some images with its 95 % interval, and the lower end of its interval at a level."""
+    def estimates(
+        self, score: Floats, target: int, own: NDArray[np.bool_], level: float, within_folds: bool
+    ) -> tuple[Estimate, float]:
+        """AUC of a (n,) score for a class over some images with its 95 % interval, and the lower end of its interval at a level.
+
+        Within folds images are compared with those of their fold alone, since a score that is fitted to the other folds ranks those of
+        several folds the wrong way: a class that is frequent in one is rare in the others.
+        """
         positive, patients = self.is_of(target)[own], self.patient[own].tolist()
-        return auc_estimate(score[own], positive, patients), auc_estimate(score[own], positive, patients, level).low
+        folds = self.fold[own] if within_folds else None
+        auc = auc_estimate(score[own], positive, patients, groups=folds)
+        return auc, auc_estimate(score[own], positive, patients, level, folds).low

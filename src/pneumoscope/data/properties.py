@@ -46,6 +46,8 @@ _PRESENT = (
     ),
     *("SeriesDescription", "ProtocolName", "AccessionNumber", "DetectorType", "PixelPaddingValue", "PixelAspectRatio"),
 )
+# Prefix of the names of a table's columns: one may be called width, age or sharpness.
+_COLUMN = "column "
 # Numbers of no more different values than these may be codes.
 _CODES = 9
 # Properties whose values are names: reports number them.
@@ -69,7 +71,7 @@ class Property:
     """Property of all images.
 
     Attributes:
-        name: Name.
+        name: Name; that of a table's column begins with `column`, so that it is not taken for a property of the file.
         origin: `file`, `grey levels`, `header` or `column`.
         values: Number or word of each image; NaN or empty where it is unknown.
         is_number: Whether the values are numbers.
@@ -163,19 +165,21 @@ def table_properties(image: SourceImage) -> dict[str, Value]:
 
 def properties_of(rows: tuple[Mapping[str, Value], ...]) -> Iterator[Property]:
     """Properties of all images out of those of each; where some images lack one, whether it is there is one more."""
-    for name in dict.fromkeys(name for row in rows for name in row):
+    names = dict.fromkeys(name for row in rows for name in row)
+    for name in names:
         values = tuple(row.get(name, "") for row in rows)
         known = [value not in ("", None) and value == value for value in values]
         if not any(known):
             continue
-        origin, shown = _origin(name), name.removeprefix("column ")
-        yield _typed(shown, origin, values)
+        origin = _origin(name)
+        yield _typed(name, origin, values)
         if not all(known):
-            yield Property(f"{shown} given", origin, tuple("yes" if each else "no" for each in known), is_number=False)
+            whether = f"{name} given" if f"{name} given" not in names else f"{name} is given"
+            yield Property(whether, origin, tuple("yes" if each else "no" for each in known), is_number=False)
 
 
 def _origin(name: str) -> Origin:
-    if name.startswith("column "):
+    if name.startswith(_COLUMN):
         return "column"
     return "file" if name.startswith(("file ", "colour", "JPEG ")) else "header"
 

@@ -56,11 +56,9 @@ def list_folders(root: Path, known: Vocabulary, scheme: ClassScheme) -> Listing:
             others[relative.parent.name] += 1
     if len({(image.class_name, image.folder) for image in images if image.folder}) >= _FEWEST_FOLDERS:
         # Fewer folders below those of the classes may be of devices or views. One patient may have images of both classes.
+        are_numbered = all(image.folder.isdecimal() for image in images if image.folder)
         images = [
-            replace(image, patient=image.folder if known.own else f"{name_space(image.split)}/{image.folder}")
-            if image.folder
-            else image
-            for image in images
+            replace(image, patient=_folder_patient(image, known, are_numbered)) if image.folder else image for image in images
         ]
     else:
         images = [replace(image, folder="") for image in images]
@@ -75,6 +73,13 @@ def list_folders(root: Path, known: Vocabulary, scheme: ClassScheme) -> Listing:
             f"expected {LAYOUTS}, found {_found_folders(others)} below {root}: name another folder with --data"
         )
     return Listing("folders", tuple(images))
+
+
+def _folder_patient(image: SourceImage, known: Vocabulary, are_numbered: bool) -> str:
+    """Patient by folder; folders that are numbered may be numbered afresh in each split."""
+    if not known.own:
+        return f"{name_space(image.split)}/{image.folder}"
+    return f"{image.split.value}/{image.folder}" if are_numbered else image.folder
 
 
 def _found_folders(count: Mapping[str, int]) -> str:
