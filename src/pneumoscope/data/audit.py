@@ -19,6 +19,7 @@ from pneumoscope.data.cue_words import LEAKING_AUC, describe_cue, first_known, v
 from pneumoscope.data.cues import NOTICEABLE_AUC, TOGETHER, Cue
 from pneumoscope.data.index import Index
 from pneumoscope.data.labels import class_counts, class_names
+from pneumoscope.data.properties import left_out_columns
 from pneumoscope.data.remedies import REMEDIES, remedy_of
 from pneumoscope.errors import DataError, LeakageError, listed
 from pneumoscope.types import Split
@@ -132,7 +133,7 @@ def audit(index: Index, split: Sequence[Split] | None = None) -> Audit:
     splits = [row.split for row in index.rows] if split is None else list(split)
     clusters = find_cluster_labels(index, splits)
     cues = find_cues(index, splits, clusters.cluster_of if clusters else None)
-    findings = (*_findings(index, splits), *_telling_cues(cues, class_names(index)))
+    findings = (*_findings(index, splits), *_left_out(index), *_telling_cues(cues, class_names(index)))
     return Audit(findings, cues, verdict_of(cues, index, splits), clusters)
 
 
@@ -240,6 +241,12 @@ def _missing_classes(index: Index, splits: Sequence[Split]) -> Iterable[AuditFin
                 else f"{split} has no {absent} films"
             )
             yield AuditFinding("missing_class", severity, message)
+
+
+def _left_out(index: Index) -> Iterable[AuditFinding]:
+    if columns := left_out_columns(index.properties):
+        message = f"{len(columns)} columns of the table may identify a person, and are left out: {', '.join(columns)}"
+        yield AuditFinding("left_out_column", "note", message)
 
 
 def _positions_by(keys: list[str]) -> dict[str, list[int]]:

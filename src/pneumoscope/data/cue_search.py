@@ -9,6 +9,7 @@ from pneumoscope.data.cues import CLUSTER, Cue
 from pneumoscope.data.index import Index
 from pneumoscope.data.joint_cue import joint_cues
 from pneumoscope.data.labels import FOLDS, Labels
+from pneumoscope.data.privacy import MANY_WORDS, are_plain, is_of_people, is_vendor
 from pneumoscope.data.properties import UNNAMED, Origin, Property, properties_of
 from pneumoscope.evaluation.intervals import LEVEL, Estimate
 from pneumoscope.evaluation.metrics import Floats, Ints
@@ -16,10 +17,8 @@ from pneumoscope.types import Split
 
 # Probability that any property of a data set without cues has a lower bound above 0.5.
 FAMILY_LEVEL = 0.01
-# Values of a property of words that a report names, and patients below which none is named.
-_SHOWN, _FEWEST_PATIENTS = 4, 5
-# Different words of a table's column from which on they may be names or free text.
-_MANY_WORDS = 12
+# Values of a property of words that a report names.
+_SHOWN = 4
 
 
 def find_cues(index: Index, splits: Sequence[Split], clusters: Ints | None = None) -> tuple[Cue, ...]:
@@ -159,23 +158,36 @@ def _medians(found: Property, labels: Labels, own: NDArray[np.bool_]) -> dict[st
     value = np.array(found.values, dtype=np.float64)
     chosen = [value[own & labels.is_of(number)] for number in range(len(labels.classes))]
     return {
-        name: float(np.median(each)) if len(each) else float("nan")
+        name: _shown_median(float(np.median(each)), found.origin) if len(each) else float("nan")
         for name, each in zip(labels.classes, chosen, strict=True)
     }
+
+
+def _shown_median(median: float, origin: Origin) -> float:
+    """Median; of a table's column rounded, since that of an odd number of images is the value of one of them."""
+    return float(f"{median:.2g}") if origin == "column" else median
 
 
 def _named_values(
     found: Property, labels: Labels, own: NDArray[np.bool_], target: int
 ) -> tuple[tuple[str, int, float], ...]:
-    """Most frequent words, each of several patients; none that may be a name, those of stations and institutions numbered."""
-    words = np.array(found.values, dtype=object)
-    names, counts = np.unique(words[own].astype(str), return_counts=True)
-    if found.origin == "column" and len(names) > _MANY_WORDS:
-        return ()
-    values = []
+    """Most frequent words, each of several patients; those that may be names or free text numbered."""
+    words = np.array(found.values, dtype=object).astype(str)
+    names, counts = np.unique(words[own], return_counts=True)
+    are_numbered, values = _are_numbered(found, labels, words), []
     for number, i in enumerate(np.argsort(-counts, kind="stable")[:_SHOWN], start=1):
         with_word = own & (words == names[i])
-        if len(np.unique(labels.patient[with_word])) >= _FEWEST_PATIENTS:
-            shown = f"{found.name} {number}" if found.name in UNNAMED else str(names[i])
+        if labels.are_frequent(with_word):
+            hidden = are_numbered or (found.name == "manufacturer" and not is_vendor(str(names[i])))
+            shown = f"{'word' if found.origin == 'column' else found.name} {number}" if hidden else str(names[i])
             values.append((shown, int(counts[i]), float(labels.is_of(target)[with_word].mean())))
     return tuple(values)
+
+
+def _are_numbered(found: Property, labels: Labels, words: NDArray[np.object_] | NDArray[np.str_]) -> bool:
+    """Whether the words of a property may be names or free text."""
+    if found.origin != "column":
+        return found.name in UNNAMED
+    different = [str(word) for word in np.unique(words) if word]
+    frequent = len(different) <= MANY_WORDS and all(labels.are_frequent(words == word) for word in different)
+    return is_of_people(found.name) or not are_plain(different, frequent)

@@ -59,7 +59,9 @@ def verdict_of(cues: Sequence[Cue], index: Index, splits: Sequence[Split]) -> st
         return f"The files were not compared: {FEWEST} {what} of {needed} are needed, found {shown}."
     constant = sorted({cue.name for cue in cues if cue.origin == "file" and cue.medians} - {cue.name for cue in known})
     tail = f" Not to be seen here, being the same for every film or unknown: {', '.join(constant)}." if constant else ""
-    strongest = max(known, key=lambda cue: (cue.is_telling and cue.auc.value >= NOTICEABLE_AUC, cue.auc.value), default=None)
+    strongest = max(
+        known, key=lambda cue: (cue.is_telling and cue.auc.value >= NOTICEABLE_AUC, cue.auc.value), default=None
+    )
     if strongest is None:
         return "The files cannot give the label away: nothing about them varies." + tail
     meant = "the lung" if "pneumonia" in class_names(index) else "what the image shows"

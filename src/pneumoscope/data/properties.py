@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from PIL import Image
+from pydicom.multival import MultiValue
 from pydicom.uid import UID
 
 from pneumoscope.data.ages import age_in_years
 from pneumoscope.data.image_files import DICOM, format_of
+from pneumoscope.data.privacy import may_identify, without_dates
 from pneumoscope.data.sources import SourceImage
 from pneumoscope.types import ImageHeader
 
@@ -48,10 +50,12 @@ _PRESENT = (
 )
 # Prefix of the names of a table's columns: one may be called width, age or sharpness.
 _COLUMN = "column "
+# That of columns whose cells are left out.
+_LEFT_OUT = "left out "
 # Numbers of no more different values than these may be codes.
 _CODES = 9
-# Properties whose values are names: reports number them.
-UNNAMED = frozenset({"station", "institution"})
+# Properties whose values are names or free text: reports number them.
+UNNAMED = frozenset({"station", "institution", "model", "software"})
 _COLOURS = {
     "1": "black and white",
     "L": "grey",
@@ -144,7 +148,8 @@ def _word(dataset: Any, keyword: str) -> str:
         value = dataset.get(keyword)
     except Exception:  # a damaged element says nothing
         return ""
-    return str(value).strip()[:64] if value is not None else ""
+    values = value if isinstance(value, MultiValue) else [] if value is None else [value]
+    return " / ".join(str(each).strip() for each in values)[:64]
 
 
 def _number(dataset: Any, keyword: str) -> float | None:
@@ -155,9 +160,14 @@ def _number(dataset: Any, keyword: str) -> float | None:
 
 
 def table_properties(image: SourceImage) -> dict[str, Value]:
-    """Age, sex and view of a table, and its further columns, as words."""
+    """Age, sex and view of a table, and its further columns, as words; of those that may identify a person the name alone."""
     known = {name: word for name, word in image.groups.items() if word}
-    found: dict[str, Value] = {f"column {name}": word for name, word in image.further.items()}
+    found: dict[str, Value] = {
+        f"{_LEFT_OUT}{name}" if may_identify(name) else f"{_COLUMN}{name}": ""
+        if may_identify(name)
+        else without_dates(word)
+        for name, word in image.further.items()
+    }
     if (years := age_in_years(known.pop("age", ""))) is not None:
         found["age"] = years
     return found | {name: word.upper() for name, word in known.items()}
@@ -176,6 +186,12 @@ def properties_of(rows: tuple[Mapping[str, Value], ...]) -> Iterator[Property]:
         if not all(known):
             whether = f"{name} given" if f"{name} given" not in names else f"{name} is given"
             yield Property(whether, origin, tuple("yes" if each else "no" for each in known), is_number=False)
+
+
+def left_out_columns(rows: tuple[Mapping[str, Value], ...]) -> list[str]:
+    """Columns of a table that are left out, since they may identify a person."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return [name.removeprefix(_LEFT_OUT) for name in names if name.startswith(_LEFT_OUT)]
 
 
 def _origin(name: str) -> Origin:

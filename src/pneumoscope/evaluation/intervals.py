@@ -267,9 +267,7 @@ def _placements(score: Floats, positive: NDArray[np.bool_]) -> tuple[Floats, Flo
     return above, below
 
 
-def _placements_within(
-    score: Floats, positive: NDArray[np.bool_], groups: NDArray[np.int64]
-) -> tuple[Floats, Floats]:
+def _placements_within(score: Floats, positive: NDArray[np.bool_], groups: NDArray[np.int64]) -> tuple[Floats, Floats]:
     """Placements among the images of each one's group; their mean is that of the groups' AUCs, weighted by pairs.
 
     Deviations from the mean have the weight of the group. Images of groups with one class have none; 0.5 where there is no other group.

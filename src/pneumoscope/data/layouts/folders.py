@@ -58,7 +58,8 @@ def list_folders(root: Path, known: Vocabulary, scheme: ClassScheme) -> Listing:
         # Fewer folders below those of the classes may be of devices or views. One patient may have images of both classes.
         are_numbered = all(image.folder.isdecimal() for image in images if image.folder)
         images = [
-            replace(image, patient=_folder_patient(image, known, are_numbered)) if image.folder else image for image in images
+            replace(image, patient=_folder_patient(image, known, are_numbered)) if image.folder else image
+            for image in images
         ]
     else:
         images = [replace(image, folder="") for image in images]
