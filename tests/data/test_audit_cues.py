@@ -213,10 +213,10 @@ def test_columns_are_numbers_or_words_by_what_they_hold():
 
 def test_a_column_does_not_replace_the_property_of_the_file_that_has_its_name():
     rng = np.random.default_rng(6)
-    planted = lambda kind, split, rng: {
-        "column width": f"{rng.normal(3 * kind):.3f}",
-        "column age": f"{rng.normal():.3f}",
-    }
+
+    def planted(kind, split, rng):
+        return {"column width": f"{rng.normal(3 * kind):.3f}", "column age": f"{rng.normal():.3f}"}
+
     result = audit(index_of(rng, properties=planted))
     assert cue(result, "column width").auc.value > 0.95
     assert {cue(result, name).origin for name in ("width", "age")} == {"file", "header"}

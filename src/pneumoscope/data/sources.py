@@ -241,7 +241,7 @@ def _other_class(root: Path, positive: str, names: DataNames, public: FoundSet |
     elif public is not None:
         return public.layout.negative
     elif is_table(root):
-        found = classes_of_table(root, names)
+        found = set(classes_of_table(root, names))
     else:
         paths = [file.relative_to(root).parts[:-1] for file in map(Path, walk_folder(str(root)))]
         # The other class has its folders where the positive one has them.

@@ -39,13 +39,13 @@ def list_table(table: Path, known: Vocabulary, names: DataNames) -> Listing:
     return Listing("table", tuple(images), columns, left_out)
 
 
-def classes_of_table(table: Path, names: DataNames) -> set[str]:
-    """Classes of a table, as it names them.
+def classes_of_table(table: Path, names: DataNames) -> list[str]:
+    """Classes of a table, as it names them, in its order.
 
     Raises:
         DataError: No column of classes or paths.
     """
-    return {word for row in table_rows(table, names)[0] if (word := (row["class"] or "").strip())}
+    return list(dict.fromkeys(word for row in table_rows(table, names)[0] if (word := (row["class"] or "").strip())))
 
 
 def class_word(row: Mapping[str, str]) -> str:
