@@ -38,7 +38,7 @@ PLANTED = {
     "file format": "file format",
     "size": "height",
     "aspect ratio": "aspect ratio",
-    "table column": "ward",
+    "table column": "column ward",
     "table age": "age",
     "device": "manufacturer",
     "header view": "view",

@@ -142,6 +142,56 @@ def test_a_patient_folder_in_two_splits_is_leakage_where_classes_have_names_of_t
         audit(build_index(open_any_classes(tmp_path))).raise_for_errors()
 
 
+def test_patient_folders_that_are_numbered_afresh_in_each_split_are_no_leak(tmp_path, rng):
+    for split in ("train", "test"):
+        for patient in range(12):
+            draw(tmp_path / split / ("TB" if patient % 2 else "clear") / f"{patient}" / "x.png", rng)
+    index = build_index(open_any_classes(tmp_path))
+    assert len({row.patient for row in index.rows}) == 24
+    audit(index).raise_for_errors()
+
+
+def test_a_patient_folder_with_the_name_of_a_class_is_no_class(tmp_path, rng):
+    for name in ("0", "1", "2"):
+        for patient in range(12):
+            draw(tmp_path / name / f"{patient}" / "x.png", rng)
+    source = open_any_classes(tmp_path)
+    assert {(image.path.split("/")[0], image.class_name) for image in source.images} == {(n, n) for n in "012"}
+
+
+def test_patients_above_classes_are_patients(tmp_path, rng):
+    for patient in range(12):
+        for name in ("benign", "malignant"):
+            draw(tmp_path / f"p{patient}" / name / "x.png", rng)
+    source = open_any_classes(tmp_path)
+    assert classes_of(source) == {("train", "benign"), ("train", "malignant")}
+    assert len({row.patient for row in build_index(source).rows}) == 12
+
+
+def test_masks_are_left_out_and_counted(tmp_path, rng):
+    for name in ("TB/images/a", "TB/masks/a", "TB/masks/b", "TB/masks/c", "clear/images/b"):
+        draw(tmp_path / f"{name}.png", rng)
+    source = open_any_classes(tmp_path)
+    assert len(source.images) == 2
+    assert "left out: masks (3)" in source.names_taken
+
+
+@pytest.mark.parametrize(
+    ("names", "classes"),
+    [
+        (("COVID-19", "Pneumonia", "Normal"), 3),
+        (("bacterial", "viral", "normal"), 0),
+        (("covid", "normal"), 0),
+        (("covid", "viral", "normal"), 3),
+    ],
+)
+def test_only_causes_are_merged_into_pneumonia(tmp_path, rng, names, classes):
+    for name in names:
+        draw(tmp_path / name / "a.png", rng)
+    source = open_any_classes(tmp_path)
+    assert (len(source.scheme.names) if source.own_classes else 0) == classes
+
+
 def test_an_index_of_own_classes_is_read_back(tmp_path, rng):
     for name in ("cyst", "mass"):
         draw(tmp_path / name / "a.png", rng)

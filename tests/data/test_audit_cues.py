@@ -1,6 +1,7 @@
 """Known answers of the audit's cues: leaks planted in drawn indexes and files are named, clean ones stay clean."""
 
 import importlib.util
+import re
 import sys
 from pathlib import Path
 
@@ -10,8 +11,12 @@ from sklearn.metrics import roc_auc_score
 
 from pneumoscope.data.audit import audit
 from pneumoscope.data.cluster_labels import ClusterLabels
+from pneumoscope.data.cue_report import cue_table
+from pneumoscope.data.cue_search import _property_cues
 from pneumoscope.data.cues import TOGETHER
 from pneumoscope.data.index import Index, Measurement
+from pneumoscope.data.joint_cue import joint_cues
+from pneumoscope.data.labels import Labels
 from pneumoscope.data.properties import properties_of
 from pneumoscope.types import Etiology, Finding, IndexRow, Split
 
@@ -76,7 +81,7 @@ def test_clean_sets_stay_clean(seed):
     further = lambda kind, split, rng: {"column code": f"c{rng.integers(90)}", "view": ("AP", "PA")[rng.integers(2)]}  # noqa: E731
     result = audit(index_of(rng, classes, properties=further))
     assert result.findings == ()
-    assert "hardly tells the label" in result.verdict
+    assert re.search("hardly tells the label|may tell the label, and the films are too few to say", result.verdict)
 
 
 def test_a_random_column_of_many_words_says_nothing_however_many_there_are():
@@ -87,8 +92,8 @@ def test_a_random_column_of_many_words_says_nothing_however_many_there_are():
             properties=lambda kind, split, rng, n=words: {"column code": f"c{rng.integers(n)}"},
             images_of_patient=1,
         )
-        found = cue(audit(index), "code")
-        assert 0.38 <= found.auc.value <= 0.56, words
+        found = cue(audit(index), "column code")
+        assert 0.38 <= found.auc.value <= 0.62, words
 
 
 @pytest.mark.parametrize(
@@ -111,7 +116,7 @@ def test_a_planted_word_or_number_is_named_with_what_to_do(name, planted):
     rng = np.random.default_rng(3)
     key = name.removesuffix(" given")
     found = findings(audit(index_of(rng, properties=lambda kind, split, rng: {key: planted(kind, rng)})))
-    finding = found[name.removeprefix("column ")]
+    finding = found[name]
     assert (finding.code, finding.severity) == ("cue", "warning")
     assert "separates nodule from clear in train with AUC 0." in finding.message
     assert ", in test with 0." in finding.message
@@ -200,10 +205,55 @@ def test_columns_are_numbers_or_words_by_what_they_hold():
         for i in range(30)
     )
     found = {each.name: each for each in properties_of(rows)}
-    assert found["dose"].is_number
-    assert not found["code"].is_number  # numbers of few values may be codes
-    assert set(found["note given"].values) == {"yes", "no"}
-    assert found["dose"].values[7] == pytest.approx(1.0)
+    assert found["column dose"].is_number
+    assert not found["column code"].is_number  # numbers of few values may be codes
+    assert set(found["column note given"].values) == {"yes", "no"}
+    assert found["column dose"].values[7] == pytest.approx(1.0)
+
+
+def test_a_column_does_not_replace_the_property_of_the_file_that_has_its_name():
+    rng = np.random.default_rng(6)
+
+    def planted(kind, split, rng):
+        return {"column width": f"{rng.normal(3 * kind):.3f}", "column age": f"{rng.normal():.3f}"}
+
+    result = audit(index_of(rng, properties=planted))
+    assert cue(result, "column width").auc.value > 0.95
+    assert {cue(result, name).origin for name in ("width", "age")} == {"file", "header"}
+    assert max(cue(result, name).auc.value for name in ("width", "age")) < 0.7
+    _, rows = cue_table(result.cues)
+    assert {"width", "column width"} <= {row[0] for row in rows}
+
+
+def test_random_words_have_one_half_on_average():
+    found, together = [], []
+    for seed in range(60):
+        planted = lambda kind, split, rng: {"view": f"v{rng.integers(12)}"}  # noqa: E731
+        index = index_of(np.random.default_rng(seed), test=0, images_of_patient=1, properties=planted)
+        labels = Labels.of(index, [row.split for row in index.rows])
+        properties = list(properties_of(index.properties))
+        cues = _property_cues(next(each for each in properties if each.name == "view"), labels, [Split.TRAIN], 0.95)
+        found.append(cues[0].auc)
+        together += [each.auc.value for each in joint_cues(properties, labels, [Split.TRAIN], 0.95)] if seed < 8 else []
+    assert 0.48 <= np.mean([each.value for each in found]) <= 0.52
+    assert sum(each.high < 0.5 for each in found) <= 5
+    assert 0.44 <= np.mean(together) <= 0.56
+
+
+def test_the_verdict_on_test_images_alone_names_their_cue():
+    rng = np.random.default_rng(7)
+    result = audit(index_of(rng, train=0, test=120, properties=lambda kind, split, rng: {"view": ("AP", "PA")[kind]}))
+    assert findings(result)["view"].severity == "warning"
+    assert result.verdict.startswith("The header gives the label away: view alone separates nodule from clear in test")
+
+
+def test_the_verdict_counts_clusters_and_what_tells_together():
+    rng = np.random.default_rng(4)
+    index = index_of(rng)
+    shifted = index.acquisition + 6 * np.array([[row.class_name == "nodule"] for row in index.rows])
+    result = audit(Index(index.rows, index.measurements, properties=index.properties, acquisition=shifted))
+    assert "hardly" not in result.verdict
+    assert "acquisition cluster alone separates" in result.verdict
 
 
 @pytest.mark.parametrize("name", ["device", "near duplicates across splits"])

@@ -1,22 +1,22 @@
 """Classes of any names: which cells, folders or labels of a data set are its classes.
 
-Where all of them are usual names of normal and pneumonia, and their causes, the data set is opened as everywhere else.
+Where all of them are usual names of normal and pneumonia, or its causes, one name for each, the data set is opened as everywhere else.
 
     table      every word in the column of the classes
-    folders    the folder below that of a split; the folder above it where there is none below; without splits the first folder in
-               which images differ
+    folders    the first level of folders in which images differ, without those of splits; the next one where the first is of ten patients
+               or more who each have folders of the same names, or of hospitals with the usual classes
     MedMNIST   every label, as a number
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
 from pneumoscope.data.class_names import USUAL_WORDS, DataNames
 from pneumoscope.data.layouts import find_public_set
-from pneumoscope.data.layouts.folders import files_of
+from pneumoscope.data.layouts.folders import beside_splits, files_of, without_masks
 from pneumoscope.data.layouts.medmnist import medmnist_labels
 from pneumoscope.data.layouts.table import classes_of_table, is_table
-from pneumoscope.data.source_images import SPLIT_FOLDERS
 from pneumoscope.data.sources import Source, open_source
 from pneumoscope.errors import DataError, listed
 from pneumoscope.types import Finding
@@ -26,6 +26,8 @@ _NEGATIVE_WORDS = frozenset({"absent", "benign", "clear", "negative", "no", "non
 _KINDS = "a folder with a folder for each class, a table (.csv, .tsv) with the columns path and class, or a MedMNIST archive (.npz)"
 # Beyond this many the folders are of patients or studies, not of classes.
 _MOST_CLASSES = 200
+# Folders above those of the classes from which on they may be of patients.
+_FEWEST_PATIENTS = 10
 
 
 def open_any_classes(root: Path, names: DataNames | None = None) -> Source:
@@ -45,7 +47,7 @@ def open_any_classes(root: Path, names: DataNames | None = None) -> Source:
     found = names.classes or {name: name for name in _class_names(root, names)}
     wanted = {name.lower(): to for name, to in found.items()}
     is_archive = root.suffix == ".npz"
-    by_words = not is_archive and {to.lower() for to in wanted.values()} <= USUAL_WORDS.keys()
+    by_words = not is_archive and _are_usual({to.lower() for to in wanted.values()})
     if not wanted:
         raise DataError(f"expected {_KINDS}, found no image in a folder below {root}: name another with --data")
     if by_words or (is_archive and root.name.lower().startswith("pneumoniamnist")):
@@ -79,7 +81,7 @@ def _class_names(root: Path, names: DataNames) -> list[str]:
     elif is_table(root):
         found = classes_of_table(root, names)
     elif root.is_dir():
-        found = _class_folders([path.parts[:-1] for path in files_of(root)])
+        found = _class_folders([path.parts[:-1] for path in without_masks(files_of(root))])
     else:
         raise DataError(f"expected {_KINDS}, found the file {root}: name one of these with --data")
     names_of: dict[str, str] = {}
@@ -89,25 +91,38 @@ def _class_names(root: Path, names: DataNames) -> list[str]:
 
 
 def _class_folders(folders: list[tuple[str, ...]]) -> list[str]:
-    """Folders that are classes, out of the folders above each image."""
-    split = [path for path in folders if any(part.lower() in SPLIT_FOLDERS for part in path)]
-    if split:
-        return [name for path in split if (name := _beside_split(path))]
+    """Folders that are classes, out of the folders above each image: those of one level, without the folders of splits."""
+    inside = [found for path in folders if (found := beside_splits(path))]
     level = 0
-    inside = [path for path in folders if path]
     while inside and len({path[level] for path in inside}) == 1 and all(len(path) > level + 1 for path in inside):
         level += 1
+    inside = [path for path in inside if len(path) > level]
     found = [path[level] for path in inside]
-    deeper = {path[level + 1].lower() for path in inside if len(path) > level + 1}
+    deeper = [path[level + 1] for path in inside if len(path) > level + 1]
     # Folders of hospitals or devices that each have the usual classes.
-    if deeper & USUAL_WORDS.keys() and not {name.lower() for name in found} & USUAL_WORDS.keys():
-        return [path[level + 1] for path in inside if len(path) > level + 1]
+    has_usual = {name.lower() for name in deeper} & USUAL_WORDS.keys()
+    if has_usual and not {name.lower() for name in found} & USUAL_WORDS.keys():
+        return deeper
+    if len(deeper) == len(inside) and _are_patients_above([(path[level], path[level + 1]) for path in inside]):
+        return deeper
     return found
 
 
-def _beside_split(path: tuple[str, ...]) -> str:
-    """Folder of the class of an image in a split; empty where there is none."""
-    last = max(i for i, part in enumerate(path) if part.lower() in SPLIT_FOLDERS)
-    if last + 1 < len(path):
-        return path[last + 1]
-    return path[last - 1] if last else ""
+def _are_patients_above(pairs: list[tuple[str, str]]) -> bool:
+    """Whether the outer of two levels of folders is of patients, and the inner one, whose names repeat, of classes."""
+    outer = {parent for parent, _ in pairs}
+    parents = Counter(name for _, name in set(pairs))
+    repeat = len(parents) > 1 and min(parents.values()) > 1
+    return repeat and len(outer) >= _FEWEST_PATIENTS and len(parents) < len(outer)
+
+
+def _are_usual(words: set[str]) -> bool:
+    """Whether classes are normal and pneumonia, or its causes; several names for one of these are classes of their own."""
+    if not words <= USUAL_WORDS.keys():
+        return False
+    meanings = [USUAL_WORDS[word] for word in words]
+    normal = sum(finding is Finding.NORMAL for finding, _ in meanings)
+    unknown = [word for word in words if USUAL_WORDS[word] == USUAL_WORDS["pneumonia"]]
+    return (
+        normal <= 1 and (len(unknown) <= 1) and (unknown in ([], ["pneumonia"]) or normal + len(unknown) == len(words))
+    )

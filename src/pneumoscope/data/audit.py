@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from pneumoscope.data.cluster_labels import ClusterLabels, find_cluster_labels
 from pneumoscope.data.cue_search import find_cues
-from pneumoscope.data.cue_words import LEAKING_AUC, describe_cue, verdict_of
+from pneumoscope.data.cue_words import LEAKING_AUC, describe_cue, first_known, verdict_of
 from pneumoscope.data.cues import NOTICEABLE_AUC, TOGETHER, Cue
 from pneumoscope.data.index import Index
 from pneumoscope.data.labels import class_counts, class_names
+from pneumoscope.data.properties import left_out_columns
 from pneumoscope.data.remedies import REMEDIES, remedy_of
 from pneumoscope.errors import DataError, LeakageError, listed
 from pneumoscope.types import Split
@@ -132,7 +133,7 @@ def audit(index: Index, split: Sequence[Split] | None = None) -> Audit:
     splits = [row.split for row in index.rows] if split is None else list(split)
     clusters = find_cluster_labels(index, splits)
     cues = find_cues(index, splits, clusters.cluster_of if clusters else None)
-    findings = (*_findings(index, splits), *_telling_cues(cues, class_names(index)))
+    findings = (*_findings(index, splits), *_left_out(index), *_telling_cues(cues, class_names(index)))
     return Audit(findings, cues, verdict_of(cues, index, splits), clusters)
 
 
@@ -248,6 +249,12 @@ def _missing_classes(index: Index, splits: Sequence[Split]) -> Iterable[AuditFin
             yield AuditFinding("missing_class", severity, message)
 
 
+def _left_out(index: Index) -> Iterable[AuditFinding]:
+    if columns := left_out_columns(index.properties):
+        message = f"{len(columns)} columns of the table may identify a person, and are left out: {', '.join(columns)}"
+        yield AuditFinding("left_out_column", "note", message)
+
+
 def _positions_by(keys: list[str]) -> dict[str, list[int]]:
     """Positions of each key."""
     positions: dict[str, list[int]] = defaultdict(list)
@@ -289,11 +296,7 @@ def _hash_signs(hashes: list[str]) -> NDArray[np.float32]:
 
 def _telling_cues(cues: Sequence[Cue], classes: Sequence[str]) -> Iterable[AuditFinding]:
     """Findings about cues that tell the label by more than chance, the strongest first."""
-    first_of: dict[str, Cue] = {}
-    for cue in cues:
-        if cue.is_known:
-            first_of.setdefault(cue.name, cue)
-    telling = [cue for cue in first_of.values() if cue.is_telling]
+    telling = [cue for cue in first_known(cues) if cue.is_telling]
     for cue in sorted(telling, key=lambda each: -each.auc.value):
         # Grey levels differ by the disease as well.
         least = LEAKING_AUC if cue.origin == "grey levels" else NOTICEABLE_AUC

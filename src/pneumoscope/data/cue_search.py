@@ -9,17 +9,16 @@ from pneumoscope.data.cues import CLUSTER, Cue
 from pneumoscope.data.index import Index
 from pneumoscope.data.joint_cue import joint_cues
 from pneumoscope.data.labels import FOLDS, Labels
+from pneumoscope.data.privacy import MANY_WORDS, are_plain, is_of_people, is_vendor
 from pneumoscope.data.properties import UNNAMED, Origin, Property, properties_of
-from pneumoscope.evaluation.intervals import Estimate
-from pneumoscope.evaluation.metrics import Floats, Ints, roc_auc
+from pneumoscope.evaluation.intervals import LEVEL, Estimate
+from pneumoscope.evaluation.metrics import Floats, Ints
 from pneumoscope.types import Split
 
 # Probability that any property of a data set without cues has a lower bound above 0.5.
 FAMILY_LEVEL = 0.01
-# Values of a property of words that a report names, and patients below which none is named.
-_SHOWN, _FEWEST_PATIENTS = 4, 5
-# Different words of a table's column from which on they may be names or free text.
-_MANY_WORDS = 12
+# Values of a property of words that a report names.
+_SHOWN = 4
 
 
 def find_cues(index: Index, splits: Sequence[Split], clusters: Ints | None = None) -> tuple[Cue, ...]:
@@ -75,7 +74,7 @@ def _property_cues(found: Property, labels: Labels, present: Sequence[Split], le
     scores = {target: _score(found, labels, target, reference, known) for target in labels.targets}
     among = labels.of_split(reference) & known
     auc = {
-        target: roc_auc(scores[target][among], labels.is_of(target)[among])
+        target: labels.estimates(scores[target], target, among, LEVEL, within_folds=not found.is_number)[0].value
         for target in labels.targets
         if labels.are_enough(target, among)
     }
@@ -83,7 +82,7 @@ def _property_cues(found: Property, labels: Labels, present: Sequence[Split], le
     sign = -1 if found.is_number and auc[best] < 0.5 else 1
     higher_in = _higher_in(labels, best, sign) if found.is_number else ""
     return [
-        _cue(found, labels, split, known, best, sign * scores[best], higher_in, level)
+        _cue(found, labels, split, known, best, sign * scores[best], higher_in, level, split is reference)
         if split is reference or present.index(split) > present.index(reference)
         else _unknown(found, labels, split, known)
         for split in present
@@ -137,11 +136,12 @@ def _cue(
     score: Floats,
     higher_in: str,
     level: float,
+    is_reference: bool,
 ) -> Cue:
     own = labels.of_split(split) & known
     if not labels.are_enough(target, own) or len({found.values[i] for i in np.flatnonzero(own)}) < 2:
         return _unknown(found, labels, split, known)
-    auc, bound = labels.estimates(score, target, own, level)
+    auc, bound = labels.estimates(score, target, own, level, within_folds=is_reference and not found.is_number)
     values = () if found.is_number else _named_values(found, labels, own, target)
     medians = _medians(found, labels, own)
     return Cue(split, found.name, auc, higher_in, medians, found.origin, labels.classes[target], bound, values)
@@ -158,23 +158,36 @@ def _medians(found: Property, labels: Labels, own: NDArray[np.bool_]) -> dict[st
     value = np.array(found.values, dtype=np.float64)
     chosen = [value[own & labels.is_of(number)] for number in range(len(labels.classes))]
     return {
-        name: float(np.median(each)) if len(each) else float("nan")
+        name: _shown_median(float(np.median(each)), found.origin) if len(each) else float("nan")
         for name, each in zip(labels.classes, chosen, strict=True)
     }
+
+
+def _shown_median(median: float, origin: Origin) -> float:
+    """Median; of a table's column rounded, since that of an odd number of images is the value of one of them."""
+    return float(f"{median:.2g}") if origin == "column" else median
 
 
 def _named_values(
     found: Property, labels: Labels, own: NDArray[np.bool_], target: int
 ) -> tuple[tuple[str, int, float], ...]:
-    """Most frequent words, each of several patients; none that may be a name, those of stations and institutions numbered."""
-    words = np.array(found.values, dtype=object)
-    names, counts = np.unique(words[own].astype(str), return_counts=True)
-    if found.origin == "column" and len(names) > _MANY_WORDS:
-        return ()
-    values = []
+    """Most frequent words, each of several patients; those that may be names or free text numbered."""
+    words = np.array(found.values, dtype=object).astype(str)
+    names, counts = np.unique(words[own], return_counts=True)
+    are_numbered, values = _are_numbered(found, labels, words), []
     for number, i in enumerate(np.argsort(-counts, kind="stable")[:_SHOWN], start=1):
         with_word = own & (words == names[i])
-        if len(np.unique(labels.patient[with_word])) >= _FEWEST_PATIENTS:
-            shown = f"{found.name} {number}" if found.name in UNNAMED else str(names[i])
+        if labels.are_frequent(with_word):
+            hidden = are_numbered or (found.name == "manufacturer" and not is_vendor(str(names[i])))
+            shown = f"{'word' if found.origin == 'column' else found.name} {number}" if hidden else str(names[i])
             values.append((shown, int(counts[i]), float(labels.is_of(target)[with_word].mean())))
     return tuple(values)
+
+
+def _are_numbered(found: Property, labels: Labels, words: NDArray[np.object_] | NDArray[np.str_]) -> bool:
+    """Whether the words of a property may be names or free text."""
+    if found.origin != "column":
+        return found.name in UNNAMED
+    different = [str(word) for word in np.unique(words) if word]
+    frequent = len(different) <= MANY_WORDS and all(labels.are_frequent(words == word) for word in different)
+    return is_of_people(found.name) or not are_plain(different, frequent)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pneumoscope.data.cues import CLUSTER, NOTICEABLE_AUC, TOGETHER, Cue
+from pneumoscope.data.cues import NOTICEABLE_AUC, TOGETHER, Cue
 from pneumoscope.data.index import Index
 from pneumoscope.data.labels import FEWEST, class_counts, class_names
 from pneumoscope.errors import listed
@@ -38,22 +38,33 @@ def _separation(cue: Cue, cues: Sequence[Cue], classes: Sequence[str]) -> str:
     return text
 
 
+def first_known(cues: Sequence[Cue]) -> list[Cue]:
+    """Cue of each property in the first split in which it is known."""
+    first_of: dict[str, Cue] = {}
+    for cue in cues:
+        if cue.is_known:
+            first_of.setdefault(cue.name, cue)
+    return list(first_of.values())
+
+
 def verdict_of(cues: Sequence[Cue], index: Index, splits: Sequence[Split]) -> str:
     """Summarise cues in words: whether the file alone predicts the label."""
-    of_train = class_counts(index, splits).get(Split.TRAIN, {})
-    if not of_train:
-        return "The files were not compared: there are no training films."
-    if sorted(of_train.values())[-2 if len(of_train) > 1 else -1] < FEWEST:
-        shown = listed(f"{count:,} {name}" for name, count in of_train.items())
-        needed = "each class" if len(of_train) == 2 else "two classes"
-        return f"The files were not compared: {FEWEST} training films of {needed} are needed, found {shown}."
-    known = [cue for cue in cues if cue.is_known and cue.name not in (TOGETHER, CLUSTER)]
+    known = first_known(cues)
+    counts = class_counts(index, splits)
+    if not known and not any(sorted(found.values())[-2:][0] >= FEWEST for found in counts.values()):
+        split, found = next(iter(counts.items()))
+        shown = listed(f"{count:,} {name}" for name, count in found.items())
+        needed = "each class" if len(found) == 2 else "two classes"
+        what = "training films" if split is Split.TRAIN else f"{split.value} films"
+        return f"The files were not compared: {FEWEST} {what} of {needed} are needed, found {shown}."
     constant = sorted({cue.name for cue in cues if cue.origin == "file" and cue.medians} - {cue.name for cue in known})
     tail = f" Not to be seen here, being the same for every film or unknown: {', '.join(constant)}." if constant else ""
-    strongest = max((cue for cue in known if cue.split is Split.TRAIN), key=lambda cue: cue.auc.value, default=None)
+    strongest = max(
+        known, key=lambda cue: (cue.is_telling and cue.auc.value >= NOTICEABLE_AUC, cue.auc.value), default=None
+    )
     if strongest is None:
         return "The files cannot give the label away: nothing about them varies." + tail
-    meant = "the lung" if "pneumonia" in of_train else "what the image shows"
+    meant = "the lung" if "pneumonia" in class_names(index) else "what the image shows"
     advice = "" if strongest.auc.value < NOTICEABLE_AUC else f" A network can learn this instead of {meant}."
     return f"{_conclusion(strongest)}: {_separation(strongest, cues, class_names(index))}.{advice}{tail}"
 

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from pneumoscope.data.cues import TOGETHER, Cue
 from pneumoscope.data.labels import FOLDS, Labels
 from pneumoscope.data.properties import Property
-from pneumoscope.evaluation.metrics import Floats, roc_auc
+from pneumoscope.evaluation.intervals import LEVEL
+from pneumoscope.evaluation.metrics import Floats
 from pneumoscope.types import Split
 
 # Settings of the trees: shallow ones, since a few properties are all there is.
@@ -31,7 +32,7 @@ def joint_cues(found: Sequence[Property], labels: Labels, present: Sequence[Spli
     own = labels.of_split(reference)
     probability = _probabilities(found, labels, reference, own)
     auc = {
-        target: roc_auc(probability[own, target], labels.is_of(target)[own])
+        target: labels.estimates(probability[:, target], target, own, LEVEL, within_folds=True)[0].value
         for target in labels.targets
         if labels.are_enough(target, own)
     }
@@ -40,7 +41,7 @@ def joint_cues(found: Sequence[Property], labels: Labels, present: Sequence[Spli
     for split in present[present.index(reference) :]:
         among = labels.of_split(split)
         if labels.are_enough(best, among):
-            estimate, bound = labels.estimates(probability[:, best], best, among, level)
+            estimate, bound = labels.estimates(probability[:, best], best, among, level, split is reference)
             cues.append(Cue(split, TOGETHER, estimate, "", {}, "file", labels.classes[best], bound))
     return cues
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumoscope.data.index import Index
+from pneumoscope.data.privacy import FEWEST_IMAGES, FEWEST_PATIENTS
 from pneumoscope.evaluation.intervals import Estimate, auc_estimate, patient_numbers
 from pneumoscope.evaluation.metrics import Floats, Ints
 from pneumoscope.types import Finding, Split
@@ -45,12 +46,14 @@ class Labels:
         label: (n,) int, class of each image.
         patient: (n,) int, patient of each image.
         split: (n,) split of each image.
+        patients_known: Whether the patient of every image is known; else some count as patients of their own.
     """
 
     classes: Sequence[str]
     label: Ints
     patient: Ints
     split: NDArray[np.object_]
+    patients_known: bool = True
 
     @classmethod
     def of(cls, index: Index, splits: Sequence[Split]) -> "Labels":
@@ -58,12 +61,17 @@ class Labels:
         names = class_names(index)
         label = np.array([names.index(row.coarse_label) for row in index.rows], dtype=np.int64)
         patient = patient_numbers([row.patient for row in index.rows]).astype(np.int64)
-        return cls(names, label, patient, np.array(splits, dtype=object))
+        return cls(names, label, patient, np.array(splits, dtype=object), not index.unknown_names)
 
     @cached_property
     def targets(self) -> tuple[int, ...]:
         """Classes that are separated from the others: the second of two, each of several."""
         return (1,) if len(self.classes) == 2 else tuple(range(len(self.classes)))
+
+    def are_frequent(self, images: NDArray[np.bool_]) -> bool:
+        """Whether some images are of so many patients that what they have in common names none of them."""
+        patients = len(np.unique(self.patient[images]))
+        return patients >= FEWEST_PATIENTS and (self.patients_known or int(images.sum()) >= FEWEST_IMAGES)
 
     def of_split(self, split: Split) -> NDArray[np.bool_]:
         """(n,) bool, images of a split."""
@@ -103,7 +111,15 @@ class Labels:
                 return split
         return None
 
-    def estimates(self, score: Floats, target: int, own: NDArray[np.bool_], level: float) -> tuple[Estimate, float]:
-        """AUC of a (n,) score for a class over some images with its 95 % interval, and the lower end of its interval at a level."""
+    def estimates(
+        self, score: Floats, target: int, own: NDArray[np.bool_], level: float, within_folds: bool
+    ) -> tuple[Estimate, float]:
+        """AUC of a (n,) score for a class over some images with its 95 % interval, and the lower end of its interval at a level.
+
+        Within folds images are compared with those of their fold alone, since a score that is fitted to the other folds ranks those of
+        several folds the wrong way: a class that is frequent in one is rare in the others.
+        """
         positive, patients = self.is_of(target)[own], self.patient[own].tolist()
-        return auc_estimate(score[own], positive, patients), auc_estimate(score[own], positive, patients, level).low
+        folds = self.fold[own] if within_folds else None
+        auc = auc_estimate(score[own], positive, patients, groups=folds)
+        return auc, auc_estimate(score[own], positive, patients, level, folds).low

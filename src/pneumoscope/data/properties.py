@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from PIL import Image
+from pydicom.multival import MultiValue
 from pydicom.uid import UID
 
 from pneumoscope.data.ages import age_in_years
 from pneumoscope.data.image_files import DICOM, format_of
+from pneumoscope.data.privacy import may_identify, without_dates
 from pneumoscope.data.sources import SourceImage
 from pneumoscope.types import ImageHeader
 
@@ -46,10 +48,14 @@ _PRESENT = (
     ),
     *("SeriesDescription", "ProtocolName", "AccessionNumber", "DetectorType", "PixelPaddingValue", "PixelAspectRatio"),
 )
+# Prefix of the names of a table's columns: one may be called width, age or sharpness.
+_COLUMN = "column "
+# That of columns whose cells are left out.
+_LEFT_OUT = "left out "
 # Numbers of no more different values than these may be codes.
 _CODES = 9
-# Properties whose values are names: reports number them.
-UNNAMED = frozenset({"station", "institution"})
+# Properties whose values are names or free text: reports number them.
+UNNAMED = frozenset({"station", "institution", "model", "software"})
 _COLOURS = {
     "1": "black and white",
     "L": "grey",
@@ -69,7 +75,7 @@ class Property:
     """Property of all images.
 
     Attributes:
-        name: Name.
+        name: Name; that of a table's column begins with `column`, so that it is not taken for a property of the file.
         origin: `file`, `grey levels`, `header` or `column`.
         values: Number or word of each image; NaN or empty where it is unknown.
         is_number: Whether the values are numbers.
@@ -142,7 +148,8 @@ def _word(dataset: Any, keyword: str) -> str:
         value = dataset.get(keyword)
     except Exception:  # a damaged element says nothing
         return ""
-    return str(value).strip()[:64] if value is not None else ""
+    values = value if isinstance(value, MultiValue) else [] if value is None else [value]
+    return " / ".join(str(each).strip() for each in values)[:64]
 
 
 def _number(dataset: Any, keyword: str) -> float | None:
@@ -153,9 +160,14 @@ def _number(dataset: Any, keyword: str) -> float | None:
 
 
 def table_properties(image: SourceImage) -> dict[str, Value]:
-    """Age, sex and view of a table, and its further columns, as words."""
+    """Age, sex and view of a table, and its further columns, as words; of those that may identify a person the name alone."""
     known = {name: word for name, word in image.groups.items() if word}
-    found: dict[str, Value] = {f"column {name}": word for name, word in image.further.items()}
+    found: dict[str, Value] = {
+        f"{_LEFT_OUT}{name}" if may_identify(name) else f"{_COLUMN}{name}": ""
+        if may_identify(name)
+        else without_dates(word)
+        for name, word in image.further.items()
+    }
     if (years := age_in_years(known.pop("age", ""))) is not None:
         found["age"] = years
     return found | {name: word.upper() for name, word in known.items()}
@@ -163,19 +175,27 @@ def table_properties(image: SourceImage) -> dict[str, Value]:
 
 def properties_of(rows: tuple[Mapping[str, Value], ...]) -> Iterator[Property]:
     """Properties of all images out of those of each; where some images lack one, whether it is there is one more."""
-    for name in dict.fromkeys(name for row in rows for name in row):
+    names = dict.fromkeys(name for row in rows for name in row)
+    for name in names:
         values = tuple(row.get(name, "") for row in rows)
         known = [value not in ("", None) and value == value for value in values]
         if not any(known):
             continue
-        origin, shown = _origin(name), name.removeprefix("column ")
-        yield _typed(shown, origin, values)
+        origin = _origin(name)
+        yield _typed(name, origin, values)
         if not all(known):
-            yield Property(f"{shown} given", origin, tuple("yes" if each else "no" for each in known), is_number=False)
+            whether = f"{name} given" if f"{name} given" not in names else f"{name} is given"
+            yield Property(whether, origin, tuple("yes" if each else "no" for each in known), is_number=False)
+
+
+def left_out_columns(rows: tuple[Mapping[str, Value], ...]) -> list[str]:
+    """Columns of a table that are left out, since they may identify a person."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return [name.removeprefix(_LEFT_OUT) for name in names if name.startswith(_LEFT_OUT)]
 
 
 def _origin(name: str) -> Origin:
-    if name.startswith("column "):
+    if name.startswith(_COLUMN):
         return "column"
     return "file" if name.startswith(("file ", "colour", "JPEG ")) else "header"
 

@@ -7,6 +7,7 @@ REMEDIES = {
     "unreadable": "Replace or remove them, or go on without them by --skip-unreadable",
     "blank": "Remove them, or export them again",
     "unknown_name": "Name the patients in a column of a table, or by a folder for each patient",
+    "left_out_column": "Name that of the patients by --patient-column; rename a column that identifies nobody, to have it compared",
     "label_conflict": "Correct the class of these films",
     "duplicate": "Remove all but one of each: copies count twice",
     "near_duplicate": "See whether they are copies; keep copies in one split, or remove all but one",

@@ -174,7 +174,13 @@ def delong_interval(score: Floats, positive: NDArray[np.bool_]) -> Estimate:
     return Estimate(value, max(0.0, value - reach), min(1.0, value + reach))
 
 
-def auc_estimate(score: Floats, positive: NDArray[np.bool_], patients: Sequence[str], level: float = LEVEL) -> Estimate:
+def auc_estimate(
+    score: Floats,
+    positive: NDArray[np.bool_],
+    patients: Sequence[str],
+    level: float = LEVEL,
+    groups: NDArray[np.int64] | None = None,
+) -> Estimate:
     """AUC with its interval over patients, for few of them too.
 
     DeLong's variance for images that are clustered by patient, on the logit scale, with the t distribution of as many degrees of
@@ -186,12 +192,14 @@ def auc_estimate(score: Floats, positive: NDArray[np.bool_], patients: Sequence[
         positive: (n,) bool, with images of both classes.
         patients: (n,) patient of each image.
         level: Level of the interval in (0, 1): 0.95, or more where it is one of many.
+        groups: (n,) int, groups within which scores can be compared, such as the folds of a cross-validation; the AUC is then the
+            mean of those within groups, weighted by their pairs. None where all can be compared.
 
     Source: as for `delong_difference`; logit scale, Pepe, The Statistical Evaluation of Medical Tests, 2003, section 5.2.
     """
     from scipy.special import expit, logit
 
-    above, below = _placements(score, positive)
+    above, below = _placements(score, positive) if groups is None else _placements_within(score, positive, groups)
     value, deviation = float(above.mean()), _clustered_deviation(above, below, positive, patients)
     fewest = _fewest_patients(positive, patients)
     if not 0 < value < 1 or deviation == 0 or fewest < 2:
@@ -257,6 +265,26 @@ def _placements(score: Floats, positive: NDArray[np.bool_]) -> tuple[Floats, Flo
     above = (rank[positive] - rankdata(score[positive])) / rest
     below = 1 - (rank[~positive] - rankdata(score[~positive])) / count
     return above, below
+
+
+def _placements_within(score: Floats, positive: NDArray[np.bool_], groups: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """Placements among the images of each one's group; their mean is that of the groups' AUCs, weighted by pairs.
+
+    Deviations from the mean have the weight of the group. Images of groups with one class have none; 0.5 where there is no other group.
+    """
+    placement, weight = np.full(len(score), 0.5), np.zeros(len(score))
+    pairs, won = 0, 0.0
+    for group in np.unique(groups):
+        own = groups == group
+        count, rest = int((own & positive).sum()), int((own & ~positive).sum())
+        if count and rest:
+            placement[own & positive], placement[own & ~positive] = _placements(score[own], positive[own])
+            weight[own & positive], weight[own & ~positive] = rest, count
+            pairs, won = pairs + count * rest, won + rest * float(placement[own & positive].sum())
+    value = won / pairs if pairs else 0.5
+    weight *= np.where(positive, positive.sum(), (~positive).sum()) / max(pairs, 1)
+    placement = value + weight * (placement - value)
+    return placement[positive], placement[~positive]
 
 
 def _clustered_deviation(above: Floats, below: Floats, positive: NDArray[np.bool_], patients: Sequence[str]) -> float:

@@ -1,18 +1,20 @@
 """Folders: Kaggle's and Mendeley's layout and names, or a folder per class."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from pneumoscope.data.image_files import PACKED_SUFFIXES, walk_folder
 from pneumoscope.data.names import parse_file_name
-from pneumoscope.data.source_images import Listing, SourceImage, Vocabulary, name_space
+from pneumoscope.data.source_images import SPLIT_FOLDERS, Listing, SourceImage, Vocabulary, name_space
 from pneumoscope.errors import DataError, listed
 from pneumoscope.types import ClassScheme, Etiology, Split
 
 # Folders below those of the classes, from which on they are taken for patients.
 _FEWEST_FOLDERS = 10
+# Folders of images that show no patient.
+_MASKS = frozenset({"mask", "masks", "segmentation", "segmentations", "annotation", "annotations"})
 
 
 LAYOUTS = (
@@ -48,18 +50,22 @@ def list_folders(root: Path, known: Vocabulary, scheme: ClassScheme) -> Listing:
         DataError: No image in a folder of a class.
     """
     images, others = [], Counter[str]()
-    skipped = Counter[str]()
-    for relative in files_of(root, skipped):
-        if (image := _image_in_folders(relative, known)) is not None:
+    skipped, of_masks = Counter[str](), Counter[str]()
+    files = without_masks(files_of(root, skipped), known.words, of_masks)
+    level = _class_level(files, known) if known.own else None
+    above = {_folder_above(path, level) for path in files} if level else set()
+    for relative in files:
+        if (image := _image_in_folders(relative, known, level)) is not None:
+            if len(above) >= _FEWEST_FOLDERS and not image.folder:
+                image = replace(image, folder=_folder_above(relative, level))
             images.append(image)
         else:
             others[relative.parent.name] += 1
     if len({(image.class_name, image.folder) for image in images if image.folder}) >= _FEWEST_FOLDERS:
         # Fewer folders below those of the classes may be of devices or views. One patient may have images of both classes.
+        are_numbered = all(image.folder.isdecimal() for image in images if image.folder)
         images = [
-            replace(image, patient=image.folder if known.own else f"{name_space(image.split)}/{image.folder}")
-            if image.folder
-            else image
+            replace(image, patient=_folder_patient(image, known, are_numbered)) if image.folder else image
             for image in images
         ]
     else:
@@ -74,7 +80,57 @@ def list_folders(root: Path, known: Vocabulary, scheme: ClassScheme) -> Listing:
         raise DataError(
             f"expected {LAYOUTS}, found {_found_folders(others)} below {root}: name another folder with --data"
         )
-    return Listing("folders", tuple(images))
+    return Listing("folders", tuple(images), left_out=of_masks)
+
+
+def without_masks(
+    files: Iterable[PurePosixPath], classes: Collection[str] = (), left_out: Counter[str] | None = None
+) -> list[PurePosixPath]:
+    """Files that are in no folder of masks, segmentations or annotations.
+
+    Args:
+        files: Paths of images.
+        classes: Names of classes, lower case, which are kept even so.
+        left_out: Counter of what is left out, by folder; not counted where None.
+    """
+    kept = []
+    for path in files:
+        folders = [part.lower() for part in path.parts[:-1]]
+        if found := [part for part in folders if part in _MASKS and part not in classes]:
+            if left_out is not None:
+                left_out[found[-1]] += 1
+        else:
+            kept.append(path)
+    return kept
+
+
+def beside_splits(folders: Sequence[str]) -> list[str]:
+    """Folders without those of splits."""
+    return [part for part in folders if part.lower() not in SPLIT_FOLDERS]
+
+
+def _class_level(files: Sequence[PurePosixPath], known: Vocabulary) -> int | None:
+    """Level, without folders of splits, at which most files have a folder of a class, the outermost of several; None where none has one.
+
+    One level for all files: a patient's folder below may have the name of a class, such as a number.
+    """
+    found = Counter[int]()
+    for path in files:
+        found.update(i for i, part in enumerate(beside_splits(path.parts[:-1])) if part.lower() in known.words)
+    return min(found, key=lambda level: (-found[level], level), default=None)
+
+
+def _folder_above(path: PurePosixPath, level: int | None) -> str:
+    """Folder above that of the class; empty where there is none."""
+    folders = beside_splits(path.parts[:-1])
+    return folders[level - 1] if level and level <= len(folders) else ""
+
+
+def _folder_patient(image: SourceImage, known: Vocabulary, are_numbered: bool) -> str:
+    """Patient by folder; folders that are numbered may be numbered afresh in each split."""
+    if not known.own:
+        return f"{name_space(image.split)}/{image.folder}"
+    return f"{image.split.value}/{image.folder}" if are_numbered else image.folder
 
 
 def _found_folders(count: Mapping[str, int]) -> str:
@@ -85,16 +141,23 @@ def _found_folders(count: Mapping[str, int]) -> str:
     return f"images in {listed(sorted(named))}"
 
 
-def _image_in_folders(relative: PurePosixPath, known: Vocabulary) -> SourceImage | None:
+def _class_position(folders: Sequence[str], known: Vocabulary, level: int | None) -> int | None:
+    """Position of the folder of the class: that at the level of classes, else the innermost with the name of one; None where none has."""
+    own = [i for i, part in enumerate(folders) if part not in SPLIT_FOLDERS]
+    if level is not None and level < len(own) and folders[own[level]] in known.words:
+        return own[level]
+    return max((i for i, part in enumerate(folders) if part in known.words), default=None)
+
+
+def _image_in_folders(relative: PurePosixPath, known: Vocabulary, level: int | None) -> SourceImage | None:
     """Image at `[.../split/].../class/.../name`; None where no folder of its path names a class."""
     words = known.words
     folders = [part.lower() for part in relative.parts[:-1]]
-    word = next((part for part in reversed(folders) if part in words), None)
-    if word is None:
+    if (below := _class_position(folders, known, level)) is None:
         return None
+    word = folders[below]
     split = next((known.splits[part] for part in folders if part in known.splits), Split.TRAIN)
     finding, etiology = words[word]
-    below = len(folders) - 1 - folders[::-1].index(word)
     # In a folder below that of its class a file is named by its number, not by its patient.
     name = parse_file_name(relative) if below == len(folders) - 1 else None
     conflict = ""
