@@ -189,6 +189,9 @@ def test_networks_are_measured_at_the_hospital_that_they_never_saw(pneumoscope, 
     assert "worse than chance" in out
     again = json.loads((tmp_path / "run/sites.json").read_text())
     assert [again[key] == record[key] for key in ("networks", "next_site", "own_sites", "seen")] == [True] * 4
+    code, _, err = pneumoscope(*command[:2], "--resume", "run")
+    assert code == 1
+    assert "expected the --data of every hospital for --resume run, found one or none" in err
     code, _, err = pneumoscope(*command, "--out", "other", "--jobs", "2")
     assert code == 1
     assert "expected one --data for --base, --jobs" in err

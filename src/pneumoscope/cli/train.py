@@ -100,7 +100,10 @@ def train(
         (name, each) for name, each in options.items() if each is not None
     ]
     named = "".join(f" {option} {shlex.quote(str(value))}" for option, value in given)
-    with display(f"pneumoscope train {config} --resume {folder}{named}") as shown:
+    if resume is not None and not several:
+        _check_one_site(resume)
+    again = shlex.join(["pneumoscope", "train", str(config), "--resume", str(folder)])
+    with display(f"{again}{named}") as shown:
         callbacks = Callbacks(shown.report, shown, shown.print_line)
         if data is not None and several:
             record = _train_sites(
@@ -126,6 +129,18 @@ def train(
     else:
         where = f" --data {shlex.quote(str(named_data))}" if named_data else ""
         typer.echo(f"{line}; next: pneumoscope evaluate {made}{where}")
+
+
+def _check_one_site(folder: Path) -> None:
+    """Check that a run to be resumed is not one of several hospitals, whose data would then be another."""
+    from pneumoscope.errors import ConfigError
+    from pneumoscope.training.run_folder import RunFolder
+
+    run = RunFolder(folder)
+    if run.is_begun and "sites" in run.provenance():
+        raise ConfigError(
+            f"expected the --data of every hospital for --resume {folder}, found one or none: name those that it was begun with"
+        )
 
 
 def _sites(data: list[Path], limit: int | None, names: "DataNames") -> list["Site"]:
