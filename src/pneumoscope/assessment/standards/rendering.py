@@ -90,7 +90,11 @@ def filled_as_dict(filled: FilledStandard) -> dict[str, Any]:
                 "section": each.item.section,
                 "topic": each.item.topic,
                 "status": each.status.value,
-                "statements": [asdict(statement) for statement in each.statements],
+                "statements": [
+                    # What is not settled stands under "missing".
+                    {name: value for name, value in asdict(statement).items() if name != "settles"}
+                    for statement in each.statements
+                ],
                 "missing": [
                     {"fact": fact.name, "label": fact.label, "who": fact.who, "where": fact.where}
                     for fact in each.missing
