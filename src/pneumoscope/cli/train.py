@@ -137,7 +137,7 @@ def _check_one_site(folder: Path) -> None:
     from pneumoscope.training.run_folder import RunFolder
 
     run = RunFolder(folder)
-    if run.is_begun and "sites" in run.provenance():
+    if run.is_begun and "sites" in run.provenance().get("facts", {}):
         raise ConfigError(
             f"expected the --data of every hospital for --resume {folder}, found one or none: name those that it was begun with"
         )
