@@ -7,7 +7,7 @@ from typing import Any
 from pneumoscope.evaluation.intervals import Estimate
 from pneumoscope.files import as_json, write_text
 from pneumoscope.multi_site.leave_one_out import ALL, LeaveOneOut, Measured, Seen
-from pneumoscope.reporting.markdown import markdown_table
+from pneumoscope.reporting.markdown import markdown_page
 from pneumoscope.reporting.page import Section, write_page
 from pneumoscope.reporting.style import NEUTRAL, drawing, png_of
 
@@ -46,7 +46,7 @@ def write_report(result: LeaveOneOut, folder: Path, facts: dict[str, Any], synth
     record = {"verdict": verdict} | result.to_dict() | {"synthetic": synthetic, "provenance": facts}
     sections = _sections(result, verdict, facts, synthetic)
     write_text(folder / "sites.json", as_json(record))
-    write_text(folder / "sites.md", _markdown(verdict[0], sections))
+    write_text(folder / "sites.md", markdown_page(_TITLE, sections, verdict[0]))
     write_page(folder / "sites.html", _TITLE, verdict[0], sections, synthetic)
     return record
 
@@ -168,13 +168,3 @@ def _figure(result: LeaveOneOut, synthetic: bool) -> Any:
         axes.set_xlabel("AUC, held-out patients (95 % interval; dotted: chance)")
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return figure
-
-
-def _markdown(lead: str, sections: Sequence[Section]) -> str:
-    parts = [f"# {_TITLE}", lead]
-    for section in sections:
-        body = [*section.warnings, *section.text]
-        if section.header:
-            body.append(markdown_table(section.header, section.rows))
-        parts.append("\n\n".join([f"## {section.title}", *body]))
-    return "\n\n".join(parts) + "\n"

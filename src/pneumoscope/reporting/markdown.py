@@ -14,9 +14,9 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def markdown_page(title: str, sections: Sequence["Section"], lead: str = "") -> str:
-    """Markdown of a page: its title, a first paragraph, and of every section text and table, without figures."""
+    """Markdown of a page: its title, a first paragraph, and of every section warnings, text and table, without figures."""
     parts = [f"# {title}", *([lead] if lead else [])]
     for section in sections:
         table = [markdown_table(section.header, section.rows)] if section.header else []
-        parts.append("\n\n".join([f"## {section.title}", *section.text, *table]))
+        parts.append("\n\n".join([f"## {section.title}", *section.warnings, *section.text, *table]))
     return "\n\n".join(parts) + "\n"

@@ -92,16 +92,22 @@ def compare(tests: Sequence[StressTest], recipes: Sequence[str]) -> list[Compare
     Raises:
         InputError: Tests on other radiographs.
     """
-    first, draws = tests[0], draws_of(tests[0].radiographs)
+    first = tests[0]
     if any(test.radiographs.sha256 != first.radiographs.sha256 for test in tests):
         raise InputError("expected tests on the same radiographs, found others: test all models in one command")
-    reference = stress_scores(first.radiographs, first.predictions, draws)
     compared = []
     for test, recipe in zip(tests, recipes, strict=True):
-        difference = stress_scores(test.radiographs, test.predictions, draws) - reference
         error = mean_corruption_error(test.measures.corruption_error, first.measures.corruption_error)
-        compared.append(ComparedModel(test, recipe, interval_of(float(difference[0]), difference[1:]), error))
+        compared.append(ComparedModel(test, recipe, _score_difference(test, first), error))
     return compared
+
+
+def _score_difference(test: StressTest, other: StressTest) -> Estimate:
+    """Stress score less that of another model on the same radiographs, the patients of either drawn alike."""
+    draws = draws_of(test.radiographs)
+    one, another = (stress_scores(each.radiographs, each.predictions, draws) for each in (test, other))
+    difference = one - another
+    return interval_of(float(difference[0]), difference[1:])
 
 
 def mean_corruption_error(error: dict[str, float], reference: dict[str, float]) -> float:
@@ -166,11 +172,7 @@ def order_in_words(compared: Sequence[ComparedModel]) -> str:
         return f"Acquisition clusters with both classes have too few images for a stress score; {by_auc.model} has the best AUC on unaltered radiographs, {plain}."
     best, second = by_score[:2]
     score = f"{best.model} has the best stress score, {best.measures.within.as_number()}"
-    draws = draws_of(best.radiographs)
-    ahead = stress_scores(best.radiographs, best.predictions, draws) - stress_scores(
-        second.radiographs, second.predictions, draws
-    )
-    if interval_of(float(ahead[0]), ahead[1:]).low <= 0:
+    if _score_difference(best, second).low <= 0:
         score += f", but the difference from {second.model} may be chance"
     if best is by_auc:
         return f"{score}; it has the best AUC on unaltered radiographs too, {plain}."
