@@ -6,8 +6,8 @@
 All networks are trained on the same 4,709 images and stress-tested on the same 523 of other patients, as a user would do it; the
 recipes are those of the study (from the folder of `pneumoscope study`) and of the detectors' ablation, the latter mostly with the
 small network at 64 pixels. `naive` is EfficientNet-lite0 from ImageNet, fine-tuned without any augmentation; `random` is an
-untrained network. Each network reads the test images once, those of an earlier run are taken from its record, and every
-look has its line in the ledger.
+untrained network. Each network reads the test images once; those of an earlier run are kept from its record, with or without their
+run folders. Every look has its line in the ledger.
 """
 
 import argparse
@@ -245,7 +245,6 @@ def main():
     validation, test = images_of(held_out, source), images_of(Split.TEST, source)
     trials = made_once(battery(corrupted=0))
     before = {network["name"]: network for network in record["networks"]}
-    networks = []
     for name, recipe, folder in networks_at(options.study, options.runs):
         if name not in before:
             with opened(folder) as predict:
@@ -262,7 +261,7 @@ def main():
                 result={"accuracy": round(found["test_accuracy"], 4), "auc": round(found["test"], 4)},
             )
             print(before[name], file=sys.stderr, flush=True)
-        networks.append(before[name])
+        networks = list(before.values())
         compared = [n for n in networks if n["recipe"] != RANDOM]
         if len(compared) > 3:
             told = {
