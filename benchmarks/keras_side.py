@@ -1,10 +1,14 @@
 """The slides' stack: arrays in memory, tf.keras layers, model.fit, Inception's base run in every epoch.
 
-python keras_side.py FILMS.npz PLAN     PLAN: name:epochs,name:epochs,...; prints JSON
+python keras_side.py FILMS.npz PLAN [FOLDER]
+
+PLAN: name:epochs,name:epochs,...; prints JSON. FOLDER keeps every model as NAME.keras, with the NAME.toml that
+`pneumoscope stress` reads.
 """
 
 import sys
 import time
+from pathlib import Path
 
 STARTED = time.perf_counter()
 
@@ -14,6 +18,14 @@ from side_report import print_report  # noqa: E402
 
 layers = tf.keras.layers
 BATCH = {"cnn_2_classes": 32, "cnn_3_classes": 64, "inception_v3": 64, "stacked_cnn": 32}
+
+
+SETTINGS = """height = 224
+width = 224
+channels = 3
+channels_last = true
+classes = {classes}
+"""
 
 
 def convolutions(kernels):
@@ -63,6 +75,7 @@ class Clock(tf.keras.callbacks.Callback):
 def main():
     images = np.load(sys.argv[1])
     plan = [item.split(":") for item in sys.argv[2].split(",")]
+    kept = Path(sys.argv[3]) if len(sys.argv) > 3 else None
 
     def array(split):
         grey = images[f"{split}_films"].astype(np.float32) / 255
@@ -89,6 +102,11 @@ def main():
         )  # fmt: skip
         first_step = first_step or clock.first_step
         trained = model if name == "cnn_3_classes" else trained
+        if kept:
+            kept.mkdir(parents=True, exist_ok=True)
+            model.save(kept / f"{name}.keras")
+            names = ["normal", "pneumonia"] if classes == 2 else ["normal", "bacterial", "virus"]
+            (kept / f"{name}.toml").write_text(SETTINGS.format(classes=names))
         records[name] = {"seconds_per_epoch": clock.seconds, "seconds": time.perf_counter() - began}
     print_report(records, STARTED, first_step, {"tensorflow": tf.__version__, "keras": tf.keras.__version__})
 

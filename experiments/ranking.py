@@ -5,7 +5,7 @@
 
 All networks are trained on the same 4,709 images and stress-tested on the same 523 of other patients, as a user would do it; the
 recipes are those of the study (from the folder of `pneumoscope study`) and of the detectors' ablation, the latter mostly with the
-small network at 64 pixels. `naive` is EfficientNet-lite0 from ImageNet, fine-tuned without any augmentation; `random` is an
+small network at 64 pixels. `--keras` names a folder of models that `benchmarks/keras_side.py` kept. `naive` is EfficientNet-lite0 from ImageNet, fine-tuned without any augmentation; `random` is an
 untrained network. Each network reads the test images once; those of an earlier run are kept from its record, with or without their
 run folders. Every look has its line in the ledger.
 """
@@ -52,7 +52,7 @@ from pneumoscope.types import Split
 WHY = "does the stress score rank networks as the test does"
 STUDY = ("cnn_2_classes", "cnn_3_classes", "inception_v3", "stacked_cnn", "stacked_cnn_thawed")
 SMALL = ("plain", "letters", "file", "chest", "chest-strong", "chest-standard", "chest-odd")
-RANDOM = "random"
+RANDOM, KERAS = "random", ", tf.keras"
 # Draws of the bootstrap.
 DRAWS = 2000
 
@@ -163,6 +163,11 @@ def correlations(networks):
     return {name: {"value": float(v), "low": float(a), "high": float(b)} for name, v, a, b in values}
 
 
+def colour(recipe):
+    """Colour of the study's recipes, by either library, and of the detectors'."""
+    return CLASS_COLOURS["bacterial" if recipe.removesuffix(KERAS) in STUDY else "normal"]
+
+
 def draw(networks, found):
     """Every network a dot, the first of each recipe with its name; the usual validation on the left, the stress score on the right."""
     recipes = sorted(
@@ -177,7 +182,7 @@ def draw(networks, found):
         *both, key = figure.subplots(1, 3, width_ratios=(1, 1, 0.42))
         for axes, (name, words) in zip(both, panels, strict=True):
             for network in networks:
-                kind = CLASS_COLOURS["bacterial" if network["recipe"] in STUDY else "normal"]
+                kind = colour(network["recipe"])
                 axes.text(
                     network[name],
                     network["test"],
@@ -202,7 +207,7 @@ def draw(networks, found):
         both[0].set_ylabel("AUC on the official test images")
         key.axis("off")
         for row, (recipe, letter) in enumerate(letters.items()):
-            kind = CLASS_COLOURS["bacterial" if recipe in STUDY else "normal"]
+            kind = colour(recipe)
             key.text(0, 0.97 - 0.06 * row, letter, weight="bold", color=kind, va="top")
             key.text(0.14, 0.97 - 0.06 * row, recipe, color=NEUTRAL, va="top", fontsize=10)
     return figure
@@ -219,6 +224,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--study", type=Path, default=Path("runs/study"))
     parser.add_argument("--runs", type=Path, default=Path("runs/ranking"))
+    parser.add_argument("--keras", type=Path, help="folder of NAME.keras files; needs TensorFlow in the environment")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--only", type=lambda text: text.split(","), default=[])
     parser.add_argument("--train-only", action="store_true")
@@ -245,7 +251,7 @@ def main():
     validation, test = images_of(held_out, source), images_of(Split.TEST, source)
     trials = made_once(battery(corrupted=0))
     before = {network["name"]: network for network in record["networks"]}
-    for name, recipe, folder in networks_at(options.study, options.runs):
+    for name, recipe, folder in networks_at(options.study, options.runs, options.keras):
         if name not in before:
             with opened(folder) as predict:
                 found = found_by(name, predict, validation, test, trials, options.runs / "predictions" / name)
@@ -275,16 +281,16 @@ def main():
 
 @contextmanager
 def opened(folder):
-    """Function of images of a run, of the random network where there is no folder."""
+    """Function of images of a run or a model file, of the random network where there is none."""
     if folder is None:
         yield untrained()
         return
-    with open_model(str(folder)) as model:
+    with open_model(str(folder), trust=True) as model:
         yield model.predict
 
 
-def networks_at(study, runs):
-    """Name, recipe and run folder of every network."""
+def networks_at(study, runs, keras):
+    """Name, recipe and run folder or file of every network."""
     yield RANDOM, RANDOM, None
     for recipe in STUDY:
         for folder in sorted((study / "runs" / recipe).glob("seed-*")):
@@ -292,6 +298,8 @@ def networks_at(study, runs):
     for recipe in recipes():
         for folder in sorted(runs.glob(f"{recipe}-[0-9]")):
             yield f"{recipe}, seed {folder.name.rpartition('-')[2]}", recipe, folder
+    for file in sorted(keras.glob("*.keras")) if keras else ():
+        yield file.stem + KERAS, file.stem + KERAS, file
 
 
 if __name__ == "__main__":
