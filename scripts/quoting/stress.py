@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 
+from pneumoscope.study.experiments import EXPERIMENTS
 from quoting.formatting import mean, table
 from quoting.results import Blocks, read, source
 
@@ -19,6 +20,18 @@ _STEPS = {
     "chest": "and every chest in the same frame",
     "chest-odd": "and minority normals five times an epoch",
     "lungs-128": "the lung fields alone, film and mirror image, smaller trunk, 14 epochs",
+}
+# Recipes that are ranked, beside the study's, by what sets them apart.
+_RANKED = {
+    "plain": "small network, small movements and tones alone",
+    "letters": "small network, and letters burnt in",
+    "file": "small network, and stretch, resolution and compression at random",
+    "chest": "small network, and every chest in the same frame",
+    "chest-odd": "small network, and minority normals five times an epoch",
+    "lungs": "small network, the lung fields alone (as `nano`)",
+    "naive": "EfficientNet-lite0 of ImageNet, fine-tuned without augmentation",
+    "default": "recipe of `default`",
+    "random": "untrained network",
 }
 
 
@@ -44,7 +57,13 @@ def ranking() -> str:
     """Networks by their AUC on the test images, with the usual validation and the stress score."""
     record = read("robustness/ranking.json")
     rows = [
-        [n["name"], f"{n['test']:.3f}", f"{n['usual']:.3f}", f"{n['stress']:.3f}", ", ".join([n["reads"], *n["also"]])]
+        [
+            _ranked(n["recipe"]),
+            f"{n['test']:.3f}",
+            f"{n['usual']:.3f}",
+            f"{n['stress']:.3f}",
+            ", ".join([n["reads"], *n["also"]]),
+        ]
         for n in sorted(record["networks"], key=lambda n: -n["test"])
     ]
     found = {name: _signed(each) for name, each in record["correlations"].items()}
@@ -54,6 +73,13 @@ def ranking() -> str:
         f"{record['test_images']} test images. {source(record)}"
     )
     return table(["network", "AUC on the test", "usual validation", "stress score", "reads"], rows, note)
+
+
+def _ranked(recipe: str) -> str:
+    """Recipe in words: the study's title, by which library, or what sets it apart."""
+    name, comma, library = recipe.partition(", ")
+    titles = {each.name: f"study: {each.title}" for each in EXPERIMENTS} | _RANKED
+    return f"{titles.get(name, name)}{comma}{library}"
 
 
 def steps() -> str:

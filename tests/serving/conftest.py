@@ -7,13 +7,15 @@ import time
 
 import httpx
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 from pneumoscope.serving.server import listen, make_server
 from pneumoscope.serving.settings import Settings
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
 ARGUMENTS += ["--disable-component-update", "--disable-sync"]
+# A page on a busy machine takes its time; milliseconds.
+expect.set_options(timeout=20_000)
 
 
 @contextlib.contextmanager

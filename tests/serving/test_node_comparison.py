@@ -248,6 +248,12 @@ def test_the_page_says_why_a_table_is_not_compared(watching, silent, browser):
     context.close()
 
 
+def comparison_is_hidden(page):
+    page.click("nav a[href='#watch']")
+    expect(page.locator("#page-watch")).to_contain_text("You read blinded")
+    expect(page.locator("#reports-file, #comparison")).to_have_count(0)
+
+
 @pytest.mark.integration
 def test_blinded_readers_see_no_comparison(watching, silent, films, browser):
     context = browser.new_context(viewport={"width": 1280, "height": 900}, locale="en-GB")
@@ -255,13 +261,17 @@ def test_blinded_readers_see_no_comparison(watching, silent, films, browser):
         part = compare_on(page, "reports.csv", silent[1])
         expect(part.locator(".tile")).to_have_count(4)
         page.click("nav a[href='#worklist']")
+        waiting = []
+        page.route(re.compile("/v1/predict"), lambda route: waiting.append(route))
         page.set_input_files("#files", [str(films[0])])
         expect(page.locator(".films [data-film]")).to_have_count(1)
         open_panel(page)
         page.check("#blinded")
-        page.click("nav a[href='#watch']")
-        expect(page.locator("#page-watch")).to_contain_text("You read blinded")
-        expect(page.locator("#reports-file, #comparison")).to_have_count(0)
+        comparison_is_hidden(page)  # while the film has no prediction yet
+        waiting[0].continue_()
+        page.click("nav a[href='#worklist']")
+        expect(page.locator("#progress")).to_be_hidden()
+        comparison_is_hidden(page)
         page.click("nav a[href='#worklist']")
         page.uncheck("#blinded")
         page.click("nav a[href='#watch']")

@@ -167,6 +167,9 @@ export function countStates() {
   return counts;
 }
 
+// Whether what the detector said stays hidden: in a blinded reading until every film of the list is read, those on their way included.
+export const hidesDecisions = (counts = countStates()) => isBlinded() && counts.unread + counts.waiting > 0;
+
 // Films with a finding that their readers share, negative or positive; none that the service could not take.
 export const labelledFilms = () => films.filter((film) => !film.problem && ["negative", "positive"].includes(referenceOf(film)));
 // Their numbers, of the negative and of the positive class.

@@ -1,7 +1,7 @@
 // The reader's part: own findings by one key, whose they are, blinded or not, and how often the detector is right here.
 import { h, put } from "./dom.js";
 import { exportLabels, exportReadings, labelledPaths, patientsOf } from "./exports.js";
-import { allFilms, changed, countStates, labelCounts, labelledFilms } from "./films.js";
+import { allFilms, changed, countStates, hidesDecisions, labelCounts, labelledFilms } from "./films.js";
 import { LABELS, labelWord, nameFields, namesWrong } from "./labels.js";
 import { matrixOf } from "./performance.js";
 import { anyReading, canBeRead, FINDINGS, isBlinded, isRead, read, readerInUse, readerNames, readingOf, readingsOf, REASONS, renameReader, useBlinded, useReader, withdraw } from "./readings.js";
@@ -126,7 +126,7 @@ function drawPanel() {
   if (document.activeElement !== $("reader")) $("reader").value = readerInUse();
   $("blinded").checked = isBlinded();
   put($("readers"), readerNames().map((value) => h("option", { value })));
-  const tells = isBlinded() && counts.unread > 0; // what others found
+  const tells = hidesDecisions(counts); // what others found
   $("csv-labels").disabled = !labelledFilms().length || namesWrong() || tells;
   $("csv-readings").disabled = !anyReading() || tells;
   $("to-adapt").classList.toggle("main", !stillToLabel());
@@ -165,11 +165,10 @@ function measureSoon() {
 
 function drawFigures() {
   const counts = countsInWords(labelCounts().entries());
-  const states = countStates(), whole = !states.unread && !states.waiting;
   if (problem) put($("figures"), h("p", { class: "refused" }, problem.message));
   else if (!measured) put($("figures"), h("p", { class: "soft" }, t("readHint"), offers.adaptations ? ` ${t("readHintAdapts", { fewest: count(FEWEST) })}` : ""));
   // While one reads blinded, how right the detector is would tell what it said.
-  else if (isBlinded() && !whole) put($("figures"), h("p", { class: "soft" }, t("figuresHidden")));
+  else if (hidesDecisions()) put($("figures"), h("p", { class: "soft" }, t("figuresHidden")));
   else put($("figures"), rightHere(), h("p", {}, t("labelsNow", { counts }), " ", measured.undecided ? t("undecidedNow", { count: count(measured.undecided) }) : "", " ", measured.contradictory ? t("differNow", { count: count(measured.contradictory) }) : ""), measured.learnt ? h("p", { class: "soft" }, t("learntNow", { count: count(measured.learnt) })) : null, measured.agreement.map(agreement), adaptHint());
 }
 

@@ -1,10 +1,9 @@
 // Have the films changed, and what was decided lately.
 import { h, mark, put, s, table } from "./dom.js";
 import { FEWEST, statWord, worst } from "./drift.js";
-import { countStates } from "./films.js";
+import { hidesDecisions } from "./films.js";
 import { reveal } from "./names.js";
 import { drawNode } from "./node.js";
-import { isBlinded } from "./readings.js";
 import { history, offers, remove, getJson } from "./service.js";
 import { drawTimeline } from "./timeline.js";
 import { count, dateTime, decimal, decisionWord, percent, t } from "./words.js";
@@ -16,9 +15,10 @@ export async function drawWatch(node) {
   put(node, h("h1", {}, t("watchTitle")), drift.rejected_reference == null ? h("p", {}, t("watchNone")) : verdicts(drift));
   const [pacs, timeline, kept] = [h("div"), h("div"), h("div")];
   node.append(pacs, timeline, kept);
-  if (!(isBlinded() && countStates().unread)) await drawNode(pacs);
+  const hidden = hidesDecisions();
+  if (!hidden) await drawNode(pacs);
   kept.append(h("h2", {}, t("historyTitle")));
-  if (isBlinded() && countStates().unread) {
+  if (hidden) {
     kept.append(h("p", { class: "soft" }, t("decisionsHidden")));
     return;
   }

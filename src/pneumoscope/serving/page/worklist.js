@@ -2,7 +2,7 @@
 import { h, put } from "./dom.js";
 import { stored } from "./browser.js";
 import { exportCsv, printReport } from "./exports.js";
-import { addFilms, allFilms, bundleInUse, changed, countStates, filterInUse, filterNames, forgetAll, forgetFilm, orderInUse, orderNames, ORDERS, settle, useFilmsWith, useFilter, useOrder, useSearch, useSettings, visibleFilms, watchFilms } from "./films.js";
+import { addFilms, allFilms, bundleInUse, changed, countStates, filterInUse, filterNames, forgetAll, forgetFilm, hidesDecisions, orderInUse, orderNames, ORDERS, settle, useFilmsWith, useFilter, useOrder, useSearch, useSettings, visibleFilms, watchFilms } from "./films.js";
 import { drawFinding, FINDING_KEYS, startFinding } from "./finding.js";
 import { LABELS, labelWord } from "./labels.js";
 import { FilmList } from "./list.js";
@@ -298,7 +298,7 @@ function redraw(atOnce) {
     drawProgress(done);
     $("page-worklist").classList.toggle("filled", films.length > 0);
     // In a blinded reading they would tell what the detector says of films that are not read yet.
-    const tells = isBlinded() && counts.unread > 0;
+    const tells = hidesDecisions(counts);
     for (const id of ["csv", "print"]) $(id).disabled = !done || tells;
     $("clear").disabled = !done;
     $("remove-film").disabled = !chosen;
@@ -318,12 +318,13 @@ function drawProgress(done) {
   bar.max = Math.max(1, all);
   bar.value = done;
   const whole = all > 0 && done === all && !adding;
-  // Said once: what follows is not to be said over.
-  if (whole && allDone !== done) {
+  // Said once, when there are more than before: what is said of one film is not to be said over.
+  if (whole && done > allDone) {
     $("announcement").textContent = t("analysedCount", { done: count(done), all: count(all) });
     document.dispatchEvent(new Event("films-analysed"));
   }
-  allDone = whole ? done : 0;
+  if (done < all) allDone = 0;
+  else if (!adding) allDone = done;
   if (done === all) batch = null;
   if (!batch) return;
   const seconds = (performance.now() - batch.began) / 1000, rate = (done - batch.before) / seconds;
