@@ -7,10 +7,12 @@ All networks are trained on the same 4,709 images and stress-tested on the same 
 recipes are those of the study (from the folder of `pneumoscope study`) and of the detectors' ablation, the latter mostly with the
 small network at 64 pixels. `--keras` names a folder of models that `benchmarks/keras_side.py` kept. `naive` is EfficientNet-lite0 from ImageNet, fine-tuned without any augmentation; `random` is an
 untrained network. Each network reads the test images once; those of an earlier run are kept from its record, with or without their
-run folders. Every look has its line in the ledger.
+run folders, and those of the shipped bundles (`--shipped`), whose networks are of the same 4,709 images, from their
+evaluation in `results/detector/`. Every look has its line in the ledger.
 """
 
 import argparse
+import csv
 import json
 import sys
 from contextlib import contextmanager
@@ -24,6 +26,7 @@ from scipy.stats import spearmanr
 
 from pneumoscope import paths
 from pneumoscope.assessment.ledger import append_to_ledger
+from pneumoscope.bundle import SHIPPED
 from pneumoscope.config import AugmentationConfig, DetectorConfig, Preprocessing, SplitConfig
 from pneumoscope.configs import shipped_config
 from pneumoscope.data.dataset import load_dataset
@@ -49,6 +52,7 @@ from pneumoscope.training.run_folder import RunFolder
 from pneumoscope.training.single_run import SingleRun, train_run
 from pneumoscope.types import Split
 
+RESULTS = Path(__file__).resolve().parents[1] / "results"
 WHY = "does the stress score rank networks as the test does"
 STUDY = ("cnn_2_classes", "cnn_3_classes", "inception_v3", "stacked_cnn", "stacked_cnn_thawed")
 SMALL = ("plain", "letters", "file", "chest", "chest-strong", "chest-standard", "chest-odd")
@@ -73,7 +77,6 @@ def recipes():
     found["lungs"] = replace(nano, model=replace(nano.model, input_side=64, mirrored=False))
     once = replace(plain.training, epochs=3, average=0.0)
     found["naive"] = replace(plain, augmentation=AugmentationConfig(), training=once)
-    found["default"] = shipped_config("default")
     return {
         name: replace(config, name=name, split=SplitConfig(), detector=DetectorConfig())
         for name, config in found.items()
@@ -81,11 +84,11 @@ def recipes():
 
 
 def train_all(folder, seeds, only):
-    """Run folders of the recipes, trained where they are not yet; `default` once."""
+    """Run folders of the recipes, trained where they are not yet."""
     for seed in range(seeds):
         for name, config in recipes().items():
             run = RunFolder(folder / f"{name}-{seed}")
-            if (only and name not in only) or (seed and name == "default") or run.is_finished:
+            if (only and name not in only) or run.is_finished:
                 continue
             print(f"{name}, seed {seed}", file=sys.stderr, flush=True)
             seeded = replace(config, training=replace(config.training, seed=seed))
@@ -106,8 +109,16 @@ def untrained():
     return predict
 
 
-def found_by(name, predict, validation, test, trials, folder):
-    """What both validations and the test say of a network."""
+def shipped_on_test(name):
+    """Probabilities on the test images and labels, as the evaluation of a shipped bundle wrote them: it does not read them again."""
+    with (RESULTS / "detector" / name / "predictions.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    probability = np.array([1 - float(row["probability_normal"]) for row in rows])
+    return probability, np.array([row["label"] != "normal" for row in rows])
+
+
+def found_by(name, predict, validation, on_test, trials, folder):
+    """What both validations and the test say of a network; `on_test` gives its probabilities on the test images, and labels."""
     if (
         roc_auc(predict(validation.images), validation.positive) < 0.5
     ):  # which of its two outputs is which, for a random one
@@ -116,13 +127,13 @@ def found_by(name, predict, validation, test, trials, folder):
     predictions = run_battery(predict, validation, trials, folder, name)
     measures = measure(validation, trials, predictions, USUAL_THRESHOLD)
     verdict = verdict_on(measures)
-    probability = predict(test.images)
+    probability, positive = on_test(predict)
     return {
         "name": name,
         "usual": measures.plain.auc.value,
         "stress": measures.within.value,
-        "test": roc_auc(probability, test.positive),
-        "test_accuracy": float(((probability >= 0.5) == test.positive).mean()),
+        "test": roc_auc(probability, positive),
+        "test_accuracy": float(((probability >= 0.5) == positive).mean()),
         "usual_accuracy": measures.plain.accuracy.value,
         "reads": verdict.reads,
         "also": list(verdict.also),
@@ -225,6 +236,7 @@ def main():
     parser.add_argument("--study", type=Path, default=Path("runs/study"))
     parser.add_argument("--runs", type=Path, default=Path("runs/ranking"))
     parser.add_argument("--keras", type=Path, help="folder of NAME.keras files; needs TensorFlow in the environment")
+    parser.add_argument("--shipped", action="store_true", help="the shipped bundles too")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--only", type=lambda text: text.split(","), default=[])
     parser.add_argument("--train-only", action="store_true")
@@ -251,21 +263,24 @@ def main():
     validation, test = images_of(held_out, source), images_of(Split.TEST, source)
     trials = made_once(battery(corrupted=0))
     before = {network["name"]: network for network in record["networks"]}
-    for name, recipe, folder in networks_at(options.study, options.runs, options.keras):
+    for name, recipe, folder in networks_at(options.study, options.runs, options.shipped, options.keras):
         if name not in before:
             with opened(folder) as predict:
-                found = found_by(name, predict, validation, test, trials, options.runs / "predictions" / name)
+                evaluated = shipped_on_test(folder) if folder in SHIPPED else None
+                on_test = lambda predict: evaluated or (predict(test.images), test.positive)  # noqa: B023, E731
+                found = found_by(name, predict, validation, on_test, trials, options.runs / "predictions" / name)
             read_at = {"recipe": recipe, "commit": made["commit"], "date": made["date"]}
             before[name] = found | read_at
-            append_to_ledger(
-                options.ledger,
-                commit=made["commit"],
-                model=name,
-                split_hash=dataset.split.hash,
-                radiographs=len(test),
-                why=WHY,
-                result={"accuracy": round(found["test_accuracy"], 4), "auc": round(found["test"], 4)},
-            )
+            if evaluated is None:
+                append_to_ledger(
+                    options.ledger,
+                    commit=made["commit"],
+                    model=name,
+                    split_hash=dataset.split.hash,
+                    radiographs=len(test),
+                    why=WHY,
+                    result={"accuracy": round(found["test_accuracy"], 4), "auc": round(found["test"], 4)},
+                )
             print(before[name], file=sys.stderr, flush=True)
         networks = list(before.values())
         compared = [n for n in networks if n["recipe"] != RANDOM]
@@ -289,7 +304,7 @@ def opened(folder):
         yield model.predict
 
 
-def networks_at(study, runs, keras):
+def networks_at(study, runs, shipped, keras):
     """Name, recipe and run folder or file of every network."""
     yield RANDOM, RANDOM, None
     for recipe in STUDY:
@@ -298,6 +313,8 @@ def networks_at(study, runs, keras):
     for recipe in recipes():
         for folder in sorted(runs.glob(f"{recipe}-[0-9]")):
             yield f"{recipe}, seed {folder.name.rpartition('-')[2]}", recipe, folder
+    for bundle in SHIPPED if shipped else ():
+        yield f"bundle {bundle}", f"bundle {bundle}", bundle
     for file in sorted(keras.glob("*.keras")) if keras else ():
         yield file.stem + KERAS, file.stem + KERAS, file
 

@@ -30,7 +30,9 @@ _RANKED = {
     "chest-odd": "small network, and minority normals five times an epoch",
     "lungs": "small network, the lung fields alone (as `nano`)",
     "naive": "EfficientNet-lite0 of ImageNet, fine-tuned without augmentation",
-    "default": "recipe of `default`",
+    "bundle nano": "bundle `nano`",
+    "bundle default": "bundle `default`",
+    "bundle best": "bundle `best`, which holds the network of `default`",
     "random": "untrained network",
 }
 
