@@ -157,10 +157,18 @@ def made_once(trials):
     return tuple(map(keeping, trials))
 
 
+def independent(recipe):
+    """Recipe that a network counts as in the bootstrap: `best` holds the network of `default`, and tf.keras trains the study's."""
+    return recipe.removesuffix(KERAS).replace("bundle best", "bundle default")
+
+
 def correlations(networks):
     """Rank correlations of either validation with the test, and the difference; 95 % intervals by a bootstrap over recipes."""
-    recipes = sorted({network["recipe"] for network in networks})
-    groups = [[n for n in networks if n["recipe"] == recipe] for recipe in recipes]
+    drawn_as_one = [independent(n["recipe"]) for n in networks]
+    groups = [
+        [n for n, other in zip(networks, drawn_as_one, strict=True) if other == each]
+        for each in sorted(set(drawn_as_one))
+    ]
 
     def of(chosen):
         usual, stress, test = (np.array([n[key] for n in chosen]) for key in ("usual", "stress", "test"))
@@ -267,7 +275,7 @@ def main():
         if name not in before:
             with opened(folder) as predict:
                 evaluated = shipped_on_test(folder) if folder in SHIPPED else None
-                on_test = lambda predict: evaluated or (predict(test.images), test.positive)  # noqa: B023, E731
+                on_test = lambda predict: evaluated or (predict(test.images), test.positive)  # noqa: E731
                 found = found_by(name, predict, validation, on_test, trials, options.runs / "predictions" / name)
             read_at = {"recipe": recipe, "commit": made["commit"], "date": made["date"]}
             before[name] = found | read_at
