@@ -77,6 +77,17 @@ def test_data_commands_answer_and_leave_files(pneumoscope, phantoms):
     assert {f.name for f in Path("runs/data").iterdir()} >= {"index.csv", "audit.json", "split.csv", "overview.html"}
 
 
+def test_an_index_says_which_folders_it_leaves_out(pneumoscope, phantoms, tmp_path):
+    shutil.copytree(phantoms, tmp_path / "films")
+    shutil.move(tmp_path / "films/train/NORMAL", tmp_path / "films/train/TB")
+    code, out, err = pneumoscope("data", "index", "--data", tmp_path / "films")
+    assert code == 0
+    assert "films, 0 unreadable, 20 left out; " in out
+    assert "left out: TB (20); to use them, --class-map normal=normal,pneumonia=pneumonia,TB=CLASS with" in err
+    out = pneumoscope("data", "index", "--data", tmp_path / "films", "--json")[1]
+    assert json.loads(out)["left_out"] == {"TB": 20}
+
+
 def test_phantoms_say_what_they_are(pneumoscope):
     code, out, err = pneumoscope("data", "phantoms", "--train", "20", "--test", "2")
     assert code == 0
