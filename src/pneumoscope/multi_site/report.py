@@ -72,16 +72,19 @@ def _range(values: Sequence[float]) -> str:
 
 
 def _sentence(unseen: Measured, seen: Seen) -> str:
+    unproven = "" if seen.gain.low > 0 or seen.gain.high < 0 else ", not shown to differ from 0"
     auc = unseen.measures["auc"]
-    chance = ", no better than chance" if auc.low <= _CHANCE <= auc.high else ""
-    if auc.high < _CHANCE:
-        chance = ", worse than chance: what it learned elsewhere points the other way there"
-    worth = "more" if seen.gain.value > 0 else "less"
-    proven = "" if seen.gain.low > 0 or seen.gain.high < 0 else ", which may be chance"
     return (
-        f"{unseen.site}: AUC {auc.as_number()} for a network that never saw it{chance}. On its held-out patients, one that saw other "
-        f"patients of it has {abs(seen.gain.value):.3f} {worth}{proven}."
+        f"{unseen.site}: AUC {auc.as_number()} for a network that never saw it{_against_chance(auc)}. On its held-out patients, one that saw "
+        f"other patients of it has an AUC that differs by {_difference(seen.gain)}{unproven}."
     )
+
+
+def _against_chance(auc: Estimate) -> str:
+    """What the interval of an AUC says of chance, as the end of a sentence; empty where the AUC is better, or undefined."""
+    if auc.high < _CHANCE:
+        return ", worse than chance: it reads something other than the disease, which goes with the other class there"
+    return ", not shown to be better than chance" if auc.low <= _CHANCE <= auc.high else ""
 
 
 def _sections(result: LeaveOneOut, verdict: Sequence[str], facts: dict[str, Any], synthetic: bool) -> list[Section]:
