@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from pneumoscope.data.audit_report import check_earlier_audit
 from pneumoscope.data.phantom import PhantomPlan, write_phantoms
+from pneumoscope.errors import DataError
 from pneumoscope.files import write_text
 from pneumoscope.types import SYNTHETIC_NOTICE
 
@@ -75,6 +77,35 @@ def test_data_commands_answer_and_leave_files(pneumoscope, phantoms):
     code, out, _ = pneumoscope("data", "overview", "--data", phantoms, "--json")
     assert Path(json.loads(out)["page"]).is_file()
     assert {f.name for f in Path("runs/data").iterdir()} >= {"index.csv", "audit.json", "split.csv", "overview.html"}
+
+
+def test_a_second_audit_replaces_one_of_the_same_data_and_leaves_one_of_other_data(pneumoscope, phantoms, tmp_path):
+    shutil.copytree(phantoms / "train", tmp_path / "films")
+    command = ("data", "audit", "--data", tmp_path / "films", "--out", "report")
+    assert "replaces" not in pneumoscope(*command)[2]
+    first = Path("report/audit.json").read_text()
+    next((tmp_path / "films").rglob("*.jpeg")).unlink()
+    assert f"replaces the audit of films of {json.loads(first)['date'][:10]} in report" in pneumoscope(*command)[2]
+    second = Path("report/audit.json").read_text()
+    assert json.loads(first)["index_hash"] != json.loads(second)["index_hash"]
+    other = ("data", "audit", "--data", phantoms, "--out", "report")
+    code, _, err = pneumoscope(*other)
+    assert code == 1
+    assert "error: expected no audit of another data set in report, found that of films: name another folder by" in err
+    assert Path("report/audit.json").read_text() == second
+    assert "replaces the audit of films" in pneumoscope(*other, "--overwrite")[2]
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", "not JSON"])
+def test_a_file_that_is_no_audit_is_replaced_on_demand_alone(content, tmp_path):
+    (tmp_path / "audit.json").write_text(content)
+    with pytest.raises(
+        DataError, match="found that of one without a name: name another folder by --out, or add --over"
+    ):
+        check_earlier_audit(tmp_path, "films")
+    assert check_earlier_audit(tmp_path, "films", overwrite=True).startswith(
+        "replaces the audit of another data set in"
+    )
 
 
 def test_an_index_says_which_folders_it_leaves_out(pneumoscope, phantoms, tmp_path):

@@ -206,7 +206,11 @@ def test_networks_are_measured_at_the_hospital_that_they_never_saw(pneumoscope, 
         (0.51, 0.8, " for a network that never saw it. On its"),
         (0.5, 0.8, " for a network that never saw it, not shown to be better than chance. On its"),
         (0.2, 0.5, " for a network that never saw it, not shown to be better than chance. On its"),
-        (0.2, 0.49, ", worse than chance: it reads something other than the disease, which goes with the other class there. On"),
+        (
+            0.2,
+            0.49,
+            ", worse than chance: it reads something other than the disease, which goes with the other class there. On",
+        ),
     ],
 )
 def test_a_sentence_says_no_more_than_the_intervals(low, high, words):

@@ -113,6 +113,9 @@ def audit(
     *,
     names: "DataNames",
     out: OutOption = _DEFAULT_OUT,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the audit of another data set in --out.")
+    ] = False,
     skip_unreadable: SkipOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -122,7 +125,7 @@ def audit(
     """
     from pneumoscope.cli.progress import display
     from pneumoscope.data.audit import audit as examine
-    from pneumoscope.data.audit_report import write_audit
+    from pneumoscope.data.audit_report import check_earlier_audit, write_audit
     from pneumoscope.data.index import build_index
     from pneumoscope.data.locate import locate
     from pneumoscope.progress import one
@@ -130,6 +133,7 @@ def audit(
 
     with display() as shown:
         location = replace(locate(data, shown.report), names=names)
+        notice = check_earlier_audit(out, location.root.name, overwrite)
         source = location.open_any_classes()
         show_names_taken(source)
         found = build_index(source, shown.report("films indexed"), acquisition=True)
@@ -137,6 +141,8 @@ def audit(
         result = examine(found)
         record = write_audit(result, found, source, out, provenance(), location.synthetic)
         done()
+    if notice:
+        typer.echo(notice, err=True)
     if as_json:
         print_json(record)
     else:

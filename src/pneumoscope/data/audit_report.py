@@ -1,5 +1,6 @@
 """Report of an audit: audit.json, audit.md and a self-contained audit.html."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from pneumoscope.data.index import Index
 from pneumoscope.data.labels import class_names
 from pneumoscope.data.preprocessing import prepare
 from pneumoscope.data.sources import Source
+from pneumoscope.errors import DataError
 from pneumoscope.files import as_json, write_text
 from pneumoscope.reporting.markdown import markdown_page
 from pneumoscope.reporting.page import Section, write_page
@@ -40,6 +42,36 @@ _BLIND = (
 )
 
 
+def check_earlier_audit(folder: Path, data: str, overwrite: bool = False) -> str:
+    """Check that a folder has no audit of another data set.
+
+    Args:
+        folder: Folder of the report.
+        data: Name of the data set, `Source.root.name`.
+        overwrite: Whether an audit of another data set may be replaced.
+
+    Returns:
+        Notice that an earlier audit will be replaced; empty where there is none.
+
+    Raises:
+        DataError: An audit of another data set, and `overwrite` is False.
+    """
+    file = folder / "audit.json"
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+        earlier, date = str(record.get("data", "")), str(record.get("date", ""))[:10]
+    except FileNotFoundError:
+        return ""
+    except (OSError, ValueError, AttributeError):  # whatever it is, it is replaced only on demand
+        earlier, date = "", ""
+    if earlier != data and not overwrite:
+        raise DataError(
+            f"expected no audit of another data set in {folder}, found that of {earlier or 'one without a name'}: name another folder by --out, "
+            "or add --overwrite"
+        )
+    return f"replaces the audit of {' of '.join(filter(None, (earlier or 'another data set', date)))} in {folder}"
+
+
 def write_audit(
     result: Audit, index: Index, source: Source, folder: Path, facts: dict[str, Any], synthetic: bool = False
 ) -> dict[str, Any]:
@@ -56,7 +88,12 @@ def write_audit(
     Returns:
         What audit.json holds.
     """
-    record = result.to_dict() | {"classes": class_names(index), "index_hash": index.hash, **facts}
+    record = result.to_dict() | {
+        "data": source.root.name,
+        "classes": class_names(index),
+        "index_hash": index.hash,
+        **facts,
+    }
     folder.mkdir(parents=True, exist_ok=True)
     title, sections = f"Audit of {source.root.name}", _sections(result, index, source, facts, synthetic)
     write_text(folder / "audit.json", as_json(record))

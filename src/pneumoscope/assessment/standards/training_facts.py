@@ -53,7 +53,10 @@ def _joined(texts: list[str]) -> str:
 def _training_size(manifest: Manifest) -> Derived:
     training, metrics = manifest.training, manifest.metrics
     if "images" in training:
-        return f"Training: {training['images']:,} images of {training.get('patients', 'an unknown number of')} patients.", True
+        return (
+            f"Training: {training['images']:,} images of {training.get('patients', 'an unknown number of')} patients.",
+            True,
+        )
     films = _at(metrics, "hard_validation", "films")
     return (f"Training: {films:,} images, each held out once in the cross-fitting.", True) if films else _NOTHING
 
@@ -157,7 +160,10 @@ def _software(manifest: Manifest) -> Derived:
     if not isinstance(packages, Mapping) or not training.get("python"):
         return _NOTHING
     versions = ", ".join(f"{name} {version}" for name, version in packages.items() if version != "absent")
-    return f"Trained with Python {training['python']}, {versions}; {training.get('machine', 'an unknown machine')}.", True
+    return (
+        f"Trained with Python {training['python']}, {versions}; {training.get('machine', 'an unknown machine')}.",
+        True,
+    )
 
 
 def _partitions(manifest: Manifest) -> Derived:
