@@ -69,7 +69,7 @@ def test_data_commands_answer_and_leave_files(pneumoscope, phantoms):
     assert "72 films indexed" in err
     assert pneumoscope("data", "audit", "--data", phantoms)[1].splitlines()[-1].endswith(".")
     assert "file_cues" in json.loads(pneumoscope("data", "audit", "--data", phantoms, "--json")[1])
-    assert "What tells the label" in Path("runs/data/audit.html").read_text()
+    assert "What predicts the label" in Path("runs/data/audit.html").read_text()
     code, out, _ = pneumoscope("data", "split", "--data", phantoms, "--seed", "3", "--json")
     assert len(json.loads(out)["hash"]) == 64
     assert "validation normal" in pneumoscope("data", "split", "--data", phantoms)[1]
@@ -137,7 +137,7 @@ def test_audit_of_leaking_images_ends_with_exit_code_1(pneumoscope, tmp_path, ph
     shutil.copy(next(phantoms.glob("train/NORMAL/*")), tmp_path / "films/test/NORMAL/IM-0900-0001.jpeg")
     code, _, err = pneumoscope("data", "audit", "--data", tmp_path / "films")
     assert code == 1
-    assert "error: expected every film in one split, found 1 byte-identical groups in two" in err
+    assert "error: expected every film in one split, found 1 byte-identical group in two" in err
     assert Path("runs/data/audit.json").is_file()
 
 
@@ -192,7 +192,7 @@ def test_an_audit_goes_on_without_images_that_cannot_be_read(pneumoscope, tmp_pa
     assert pneumoscope("data", "audit", "--data", data)[0] == 1
     code, out, _ = pneumoscope("data", "audit", "--data", data, "--skip-unreadable")
     assert code == 0
-    assert "1 films cannot be read" in out
+    assert "1 film that cannot be read" in out
 
 
 def test_resume_on_other_images_is_refused(pneumoscope, config, phantoms, tmp_path):
@@ -234,7 +234,7 @@ def test_bad_data_is_one_line_and_exit_code_1(pneumoscope, tmp_path, phantoms, f
     assert code == 1
     assert out == ""
     (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
-    assert re.match(r"error: (expected .* found .*: .*|1 films cannot be read .*)", line)
+    assert re.match(r"error: (expected .* found .*: .*|1 film that cannot be read .*)", line)
     assert "Traceback" not in err
     assert not (tmp_path / "runs").exists()
 

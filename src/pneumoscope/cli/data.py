@@ -119,7 +119,7 @@ def audit(
     skip_unreadable: SkipOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Check labelled images of any classes for damage, duplicates, leakage and whatever else tells the label than the image's content.
+    """Check labelled images of any classes for damage, duplicates, leakage and properties that predict the label without the image's content.
 
     Writes audit.json, audit.md and audit.html. Exit code 1 if the data cannot be used.
     """

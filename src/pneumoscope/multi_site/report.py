@@ -5,10 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from pneumoscope.evaluation.intervals import Estimate
-from pneumoscope.files import as_json, write_text
 from pneumoscope.multi_site.leave_one_out import ALL, LeaveOneOut, Measured, Seen
-from pneumoscope.reporting.markdown import markdown_page
-from pneumoscope.reporting.page import Section, write_page
+from pneumoscope.reporting.page import Section, write_report_files
 from pneumoscope.reporting.style import NEUTRAL, drawing, png_of
 
 _TITLE = "What a network of many hospitals is worth at the next one"
@@ -45,9 +43,7 @@ def write_report(result: LeaveOneOut, folder: Path, facts: dict[str, Any], synth
     verdict = sentences(result)
     record = {"verdict": verdict} | result.to_dict() | {"synthetic": synthetic, "provenance": facts}
     sections = _sections(result, verdict, facts, synthetic)
-    write_text(folder / "sites.json", as_json(record))
-    write_text(folder / "sites.md", markdown_page(_TITLE, sections, verdict[0]))
-    write_page(folder / "sites.html", _TITLE, verdict[0], sections, synthetic)
+    write_report_files(folder / "sites", record, _TITLE, verdict[0], sections, synthetic)
     return record
 
 
