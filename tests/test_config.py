@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from pneumoscope.config import RunConfig, config_from_table, load_config, parse_config
-from pneumoscope.configs import config_names, shipped_config
+from pneumoscope.configs import config_names, find_config, shipped_config
 from pneumoscope.errors import ConfigError
 from pneumoscope.study.experiments import EXPERIMENTS
 
@@ -90,6 +90,11 @@ def test_every_configuration_that_ships_is_valid(name):
     config = shipped_config(name)
     assert config.name == RECIPES.get(name, name.removeprefix("ablation/"))
     assert bool(config.detector.name) == (name in RECIPES)
+
+
+def test_a_network_for_several_hospitals_ships_by_its_name():
+    config = find_config("many_hospitals")
+    assert (config.name, config.model.classes, config.preprocessing.fit) == ("many_hospitals", 2, "chest")
 
 
 def test_an_unknown_configuration_is_refused():

@@ -28,6 +28,11 @@ def listed(names: Iterable[str], most: int = 20) -> str:
     return ", ".join([*shown[:most], *more])
 
 
+def counted(number: int, noun: str) -> str:
+    """Number with its noun for a message, in the plural, which ends in s, unless the number is one."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Question for the known name that is nearest to a wrong one, for a message; empty where none is near."""
     near = get_close_matches(name, list(known), n=1)

@@ -116,7 +116,7 @@ def test_what_a_manifest_has_is_stated_and_what_it_has_not_is_empty(name):
     assert bundle.sha256 in texts["detector"]
     assert f"{manifest.operating_points['balanced'].threshold:.3f}" in texts["operating_points"]
     assert manifest.training["weights"]["sha256"] in texts["initialisation"]
-    assert texts["training_size"].startswith("5,232 images")
+    assert texts["training_size"].startswith("Training: 5,232 images")
     assert ("2 networks" in texts["ensembling"]) == (name == "best")
     without = replace(bundle, manifest=replace(manifest, training={}, metrics={}, licence="not stated", scope=Scope()))
     left = {each.fact for each in bundle_statements(without)}
@@ -315,3 +315,26 @@ def test_a_site_reads_the_names_of_its_own_classes():
     assert texts["output"].startswith("Probabilities of clear, effusion, for a prevalence of effusion of 50 %")
     assert "balanced: effusion from a probability of" in texts["operating_points"]
     assert not [fact for fact, text in texts.items() if "pneumonia from" in text]
+
+
+@pytest.mark.parametrize(
+    ("key", "number", "facts"),
+    [
+        ("claim", "7", ("training_data", "data_source")),  # sources, and no numbers of images
+        ("claim", "12", ("missing_data",)),  # an image without a decision is not missing
+        ("claim", "19", ("assignment", "partitions")),
+        ("claim", "42", ("protocol",)),
+        ("stard-ai", "7", ("eligibility",)),
+        ("stard-ai", "21", ("subgroups", "clusters", "prespecified")),
+        ("tripod-ai", "12c", ("architecture", "training_procedure", "model_selection", "partitions")),  # no results
+        ("model-card", "3b", ("test_groups", "clusters")),
+    ],
+)
+def test_items_are_reported_by_facts_that_answer_them(key, number, facts):
+    assert next(item for item in load_standard(key).items if item.number == number).facts == facts
+
+
+def test_each_statement_on_images_says_of_which_set_it_is():
+    statements = collect_facts(find_bundle("nano"), [read_evaluation(REPORT)]).statements
+    said = [statements[fact][0].text.partition(":")[0] for fact in ("training_data", "training_size", "test_data")]
+    assert said == ["Training images", "Training", "Evaluation"]

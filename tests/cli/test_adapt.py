@@ -260,7 +260,7 @@ def test_images_that_the_bundle_was_trained_on_are_refused(pneumoscope, phantoms
             "expected images of at least 5 normal and 5 pneumonia patients, 10 in all, found 1 and",
         ),
         (lambda row: [row[0], "pneumonia", "", row[3]], "found 0 and 72"),
-        (lambda row: [row[0], "other", "", row[3]], "expected a class out of normal, pneumonia"),
+        (lambda row: [row[0], "other", "", row[3]], "expected classes out of normal, pneumonia"),
     ],
 )
 def test_what_supports_nothing_is_refused_in_one_line(pneumoscope, table, phantom_bundle, tmp_path, change, message):

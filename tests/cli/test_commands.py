@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from pneumoscope.data.audit_report import check_earlier_audit
 from pneumoscope.data.phantom import PhantomPlan, write_phantoms
+from pneumoscope.errors import DataError
 from pneumoscope.files import write_text
 from pneumoscope.types import SYNTHETIC_NOTICE
 
@@ -67,7 +69,7 @@ def test_data_commands_answer_and_leave_files(pneumoscope, phantoms):
     assert "72 films indexed" in err
     assert pneumoscope("data", "audit", "--data", phantoms)[1].splitlines()[-1].endswith(".")
     assert "file_cues" in json.loads(pneumoscope("data", "audit", "--data", phantoms, "--json")[1])
-    assert "What tells the label" in Path("runs/data/audit.html").read_text()
+    assert "What predicts the label" in Path("runs/data/audit.html").read_text()
     code, out, _ = pneumoscope("data", "split", "--data", phantoms, "--seed", "3", "--json")
     assert len(json.loads(out)["hash"]) == 64
     assert "validation normal" in pneumoscope("data", "split", "--data", phantoms)[1]
@@ -75,6 +77,46 @@ def test_data_commands_answer_and_leave_files(pneumoscope, phantoms):
     code, out, _ = pneumoscope("data", "overview", "--data", phantoms, "--json")
     assert Path(json.loads(out)["page"]).is_file()
     assert {f.name for f in Path("runs/data").iterdir()} >= {"index.csv", "audit.json", "split.csv", "overview.html"}
+
+
+def test_a_second_audit_replaces_one_of_the_same_data_and_leaves_one_of_other_data(pneumoscope, phantoms, tmp_path):
+    shutil.copytree(phantoms / "train", tmp_path / "films")
+    command = ("data", "audit", "--data", tmp_path / "films", "--out", "report")
+    assert "replaces" not in pneumoscope(*command)[2]
+    first = Path("report/audit.json").read_text()
+    next((tmp_path / "films").rglob("*.jpeg")).unlink()
+    assert f"replaces the audit of films of {json.loads(first)['date'][:10]} in report" in pneumoscope(*command)[2]
+    second = Path("report/audit.json").read_text()
+    assert json.loads(first)["index_hash"] != json.loads(second)["index_hash"]
+    other = ("data", "audit", "--data", phantoms, "--out", "report")
+    code, _, err = pneumoscope(*other)
+    assert code == 1
+    assert "error: expected no audit of another data set in report, found that of films: name another folder by" in err
+    assert Path("report/audit.json").read_text() == second
+    assert "replaces the audit of films" in pneumoscope(*other, "--overwrite")[2]
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", "not JSON"])
+def test_a_file_that_is_no_audit_is_replaced_on_demand_alone(content, tmp_path):
+    (tmp_path / "audit.json").write_text(content)
+    with pytest.raises(
+        DataError, match="found that of one without a name: name another folder by --out, or add --over"
+    ):
+        check_earlier_audit(tmp_path, "films")
+    assert check_earlier_audit(tmp_path, "films", overwrite=True).startswith(
+        "replaces the audit of another data set in"
+    )
+
+
+def test_an_index_says_which_folders_it_leaves_out(pneumoscope, phantoms, tmp_path):
+    shutil.copytree(phantoms, tmp_path / "films")
+    shutil.move(tmp_path / "films/train/NORMAL", tmp_path / "films/train/TB")
+    code, out, err = pneumoscope("data", "index", "--data", tmp_path / "films")
+    assert code == 0
+    assert "films, 0 unreadable, 20 left out; " in out
+    assert "left out: TB (20); to use them, --class-map normal=normal,pneumonia=pneumonia,TB=CLASS with" in err
+    out = pneumoscope("data", "index", "--data", tmp_path / "films", "--json")[1]
+    assert json.loads(out)["left_out"] == {"TB": 20}
 
 
 def test_phantoms_say_what_they_are(pneumoscope):
@@ -95,7 +137,7 @@ def test_audit_of_leaking_images_ends_with_exit_code_1(pneumoscope, tmp_path, ph
     shutil.copy(next(phantoms.glob("train/NORMAL/*")), tmp_path / "films/test/NORMAL/IM-0900-0001.jpeg")
     code, _, err = pneumoscope("data", "audit", "--data", tmp_path / "films")
     assert code == 1
-    assert "error: expected every film in one split, found 1 byte-identical groups in two" in err
+    assert "error: expected every film in one split, found 1 byte-identical group in two" in err
     assert Path("runs/data/audit.json").is_file()
 
 
@@ -150,7 +192,7 @@ def test_an_audit_goes_on_without_images_that_cannot_be_read(pneumoscope, tmp_pa
     assert pneumoscope("data", "audit", "--data", data)[0] == 1
     code, out, _ = pneumoscope("data", "audit", "--data", data, "--skip-unreadable")
     assert code == 0
-    assert "1 films cannot be read" in out
+    assert "1 film that cannot be read" in out
 
 
 def test_resume_on_other_images_is_refused(pneumoscope, config, phantoms, tmp_path):
@@ -192,7 +234,7 @@ def test_bad_data_is_one_line_and_exit_code_1(pneumoscope, tmp_path, phantoms, f
     assert code == 1
     assert out == ""
     (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
-    assert re.match(r"error: (expected .* found .*: .*|1 films cannot be read .*)", line)
+    assert re.match(r"error: (expected .* found .*: .*|1 film that cannot be read .*)", line)
     assert "Traceback" not in err
     assert not (tmp_path / "runs").exists()
 

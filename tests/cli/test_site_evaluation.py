@@ -135,7 +135,7 @@ def test_a_table_with_names_of_its_own_is_audited_evaluated_and_adapted_to(pneum
     mapped = (*named, "--class-map", "o. B.=normal,Infiltrat=pneumonia")
     code, _, err = pneumoscope("data", "audit", *named)  # one image has two classes
     assert "classes Erguss (1), Infiltrat (18), o. B. (18)" in err
-    assert (code, "expected one label for one film, found 1 byte-identical groups with two" in err) == (1, True)
+    assert (code, "expected one label for one film, found 1 byte-identical group with two" in err) == (1, True)
     taken = "path from Bild, class from Befund, patient from Fall; infiltrat is pneumonia (18), o. b. is normal (18); left out: erguss (1)"
     for words in (("data", "audit"), ("evaluate", "--bundle", phantom_bundle, "--json")):
         code, out, err = pneumoscope(*words, *mapped)

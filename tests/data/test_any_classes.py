@@ -13,6 +13,7 @@ from pneumoscope.data.any_classes import open_any_classes
 from pneumoscope.data.audit import audit
 from pneumoscope.data.audit_report import write_audit
 from pneumoscope.data.index import build_index, load_index, save_index
+from pneumoscope.data.layouts import folders, table
 from pneumoscope.data.sources import DataNames
 from pneumoscope.errors import DataError, LeakageError
 from pneumoscope.types import Split
@@ -127,10 +128,35 @@ def test_fewer_than_two_classes_are_an_error(tmp_path, rng, paths, message):
         open_any_classes(tmp_path)
 
 
+def test_tables_of_labels_beside_the_images_are_named(tmp_path, rng):
+    for name in ("a", "b"):
+        draw(tmp_path / f"{name}.png", rng)
+    labels = tmp_path / "labels.csv"
+    labels.write_text("path,class\na.png,cyst\nb.png,mass\n")
+    advice = f"labels lie in labels.csv, to use those of a table: --data {labels}"
+    with pytest.raises(DataError, match=f"found no image in a folder below .*: {re.escape(advice)}"):
+        open_any_classes(tmp_path)
+    for name in ("cyst", "mass"):
+        draw(tmp_path / name / "c.png", rng)
+    assert open_any_classes(tmp_path).names_taken.endswith(advice)
+
+
+def test_files_of_a_folder_and_rows_of_a_table_are_read_once(tmp_path, rng, monkeypatch):
+    for name in ("cyst", "mass"):
+        draw(tmp_path / name / "a.png", rng)
+    (tmp_path / "t.csv").write_text("path,class\ncyst/a.png,cyst\nmass/a.png,mass\n")
+    opened = []
+    walk, read = folders.walk_folder, table.read_rows
+    monkeypatch.setattr(folders, "walk_folder", lambda *given: opened.append("folder") or walk(*given))
+    monkeypatch.setattr(table, "read_rows", lambda *given: opened.append("table") or read(*given))
+    assert classes_of(open_any_classes(tmp_path)) == classes_of(open_any_classes(tmp_path / "t.csv"))
+    assert opened == ["folder", "table"]
+
+
 def test_a_class_of_the_map_without_an_image_is_an_error(tmp_path, rng):
     for name in ("cyst", "mass"):
         draw(tmp_path / name / "a.png", rng)
-    with pytest.raises(DataError, match=r"expected images of c in .* found none: correct the class map"):
+    with pytest.raises(DataError, match=r"found cyst, mass and none named masse \(did you mean mass\?\): correct"):
         open_any_classes(tmp_path, DataNames({"cyst": "a", "mass": "b", "masse": "c"}))
 
 

@@ -81,7 +81,9 @@ def test_clean_sets_stay_clean(seed):
     further = lambda kind, split, rng: {"column code": f"c{rng.integers(90)}", "view": ("AP", "PA")[rng.integers(2)]}  # noqa: E731
     result = audit(index_of(rng, classes, properties=further))
     assert result.findings == ()
-    assert re.search("hardly tells the label|may tell the label, and the films are too few to say", result.verdict)
+    assert re.search(
+        "hardly predicts the label|may predict the label, and the films are too few to say", result.verdict
+    )
 
 
 def test_a_random_column_of_many_words_says_nothing_however_many_there_are():
@@ -244,7 +246,7 @@ def test_the_verdict_on_test_images_alone_names_their_cue():
     rng = np.random.default_rng(7)
     result = audit(index_of(rng, train=0, test=120, properties=lambda kind, split, rng: {"view": ("AP", "PA")[kind]}))
     assert findings(result)["view"].severity == "warning"
-    assert result.verdict.startswith("The header gives the label away: view alone separates nodule from clear in test")
+    assert result.verdict.startswith("The header predicts the label: view alone separates nodule from clear in test")
 
 
 def test_the_verdict_counts_clusters_and_what_tells_together():

@@ -74,7 +74,7 @@ def test_no_report_of_a_table_without_patients_names_a_person(table, tmp_path):
     index = build_index(source)
     result = audit(index)
     found = {finding.subject or finding.code: finding for finding in result.findings}
-    assert found["left_out_column"].message.endswith("are left out: PatientName, BirthDate, MRN")
+    assert found["left_out_column"].message.endswith("identify a person: PatientName, BirthDate, MRN")
     assert found["left_out_column"].severity == "note"
     assert {"column reader", "column counted", "column ward", "column remark"} <= found.keys()
     assert "with north" in found["column ward"].message

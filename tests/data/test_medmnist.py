@@ -1,6 +1,7 @@
 """MedMNIST's npz file, written and read."""
 
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ import pytest
 from pneumoscope import SplitConfig, load_dataset
 from pneumoscope.config import Preprocessing
 from pneumoscope.data import load, save_medmnist
-from pneumoscope.errors import ConfigError
+from pneumoscope.data.sources import open_source
+from pneumoscope.errors import ConfigError, DataError
 from pneumoscope.types import BINARY, Split
 
 
@@ -50,6 +52,36 @@ def test_a_written_file_is_read_as_a_data_set(dataset, cache, tmp_path):
             }
             found = zip(read.names, read.images, read.labels.tolist(), strict=True)
             assert {name: (image.tobytes(), label) for name, image, label in found} == expected
+
+
+def test_patients_of_a_written_file_group_the_images_that_are_read(dataset, cache, tmp_path):
+    path = save_medmnist(dataset, tmp_path / "pneumoniamnist_64.npz")
+    read = load_dataset(path, Preprocessing(64, 64), SplitConfig(seed=5, folds=4), cache)
+    for splits in ((Split.TRAIN, Split.VALIDATION), (Split.TEST,)):
+        before, after = (
+            [name for split in splits for name in each.patients(each.split.positions(split))]
+            for each in (dataset, read)
+        )
+        assert Counter(before) == Counter(after)
+        assert len(set(after)) < len(after)
+    train, validation = (set(read.patients(read.split.positions(split))) for split in (Split.TRAIN, Split.VALIDATION))
+    assert not train & validation
+
+
+def test_patients_that_do_not_fit_the_images_are_refused_and_unnamed_ones_are_apart(dataset, tmp_path):
+    path = save_medmnist(dataset, tmp_path / "pneumoniamnist_64.npz")
+    arrays = dict(np.load(path))
+    arrays["test_patients"] = np.array(["a", "", ""] * 4)
+    np.savez(path, **arrays)
+    test = [image.patient for image in open_source(path).images if image.split is Split.TEST]
+    assert (test.count("a"), len(set(test))) == (4, 9)
+    for names, message in (
+        (np.array(["a"]), r"expected 12 patients in test_patients of .*, found an array of shape \(1,\)"),
+        (np.array(["a"] * 12, dtype=object), "expected text in test_patients of .*, found Object arrays"),
+    ):
+        np.savez(path, **(arrays | {"test_patients": names}))
+        with pytest.raises(DataError, match=message):
+            open_source(path)
 
 
 def test_other_sizes_and_endings_are_refused(dataset, phantoms, cache, tmp_path):

@@ -287,7 +287,7 @@ def test_a_class_map_and_a_class_of_ones_own_choose_other_findings(tmp_path):
         DataError, match=r"expected images of efusion in Data_Entry.*, found none .did you mean effusion"
     ):
         open_source(tmp_path, "efusion")
-    with pytest.raises(DataError, match=r"found none named Infiltrations .did you mean infiltration"):
+    with pytest.raises(DataError, match=r"and none named Infiltrations .did you mean infiltration"):
         open_source(tmp_path, names=DataNames({"Infiltrations": "pneumonia", "No Finding": "normal"}))
 
 

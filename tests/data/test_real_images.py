@@ -62,6 +62,6 @@ def test_originals_give_the_label_away(original_sample, tmp_path):
     cue = next(c for c in result.cues if c.name == "bytes per pixel")
     assert cue.auc.value > 0.99
     assert cue.medians["normal"] > 2 * cue.medians["pneumonia"]
-    assert result.verdict.startswith("The file gives the label away: bytes per pixel alone")
+    assert result.verdict.startswith("The file predicts the label: bytes per pixel alone")
     images = cached_images(source, index, Preprocessing(), tmp_path)
     assert (images[5] == prepare(source.read(index.rows[5].path), Preprocessing())).all()

@@ -163,7 +163,8 @@ def test_what_has_the_usual_names_is_taken_without_a_word(tmp_path):
         ("number,class\n1,normal\n", "found number, class: name them by --path-column"),
         ("", "found no header"),
         ("path,class\n", "expected a row per film"),
-        ("path,class\na.png,fracture\n", "in line 2 of .* found 'fracture'"),
+        ("path,class\na.png,fracture\n", "found fracture, first in line 2: .* --class-map fracture=CLASS"),
+        ("path,class\na.png,normal\nb.png,\n", "expected a class in line 3 of .*, found none: add it"),
         ("path,class,split\na.png,normal,holdout\n", "found 'holdout'"),
         ("path,class,etiology\na.png,pneumonia,fungal\n", "found 'fungal'"),
     ],
@@ -230,6 +231,50 @@ def test_folders_of_other_classes_are_named(tmp_path):
         open_source(tmp_path / "site", "nodule", "healthy")
 
 
+def test_folders_of_other_classes_are_left_out_by_name_with_the_class_map_that_takes_them(tmp_path):
+    """Named by the folder where the classes have theirs, not by those of patients below it."""
+    for name in ("train/Normal/a", "train/viral/b", "train/COVID mild/p1/c", "test/COVID mild/p2/d", "e"):
+        write_image(tmp_path / f"{name}.png")
+    source = open_source(tmp_path)
+    assert len(source.images) == 2
+    assert source.left_out == {"COVID mild": 2, "images in no folder": 1}
+    assert source.names_taken == (
+        "normal is normal (1), viral is viral (1); left out: COVID mild (2), images in no folder (1); to use them, "
+        "--class-map 'normal=normal,viral=viral,COVID mild=CLASS' with CLASS out of normal, pneumonia, bacterial, viral"
+    )
+    mapped = open_source(tmp_path, names=DataNames.of("normal=normal,viral=viral,COVID mild=viral"))
+    assert Counter(image.etiology for image in mapped.images) == {Etiology.NONE: 1, Etiology.VIRAL: 3}
+    assert mapped.names_taken.endswith("left out: images in no folder (1)")
+
+
+def test_a_folder_without_a_known_class_says_how_to_map_its_classes(tmp_path):
+    for name in ("gesund/p1/a", "krank/p2/b"):
+        write_image(tmp_path / f"{name}.png")
+    expected = (
+        r"found images in gesund, krank below .*: say which class each is, --class-map gesund=CLASS,krank=CLASS with"
+    )
+    with pytest.raises(DataError, match=expected):
+        open_source(tmp_path)
+    with pytest.raises(
+        DataError, match=r"found gesund, krank and none named gesnd \(did you mean gesund\?\): correct the class map"
+    ):
+        open_source(tmp_path, names=DataNames.of("gesnd=normal,krank=pneumonia"))
+
+
+def test_tables_of_labels_beside_the_images_of_a_folder_are_named(tmp_path):
+    write_image(tmp_path / "site" / "normal/a.png")
+    write_image(tmp_path / "site" / "pneumonia/b.png")
+    (tmp_path / "site" / "ages.csv").write_text("case,age\n1,3\n")
+    (tmp_path / "site" / "notes.csv").write_text("a line of text\n")
+    (tmp_path / "site" / "broken.csv").write_bytes(b"\xff\xfe,class\n")
+    assert open_source(tmp_path / "site").names_taken == ""
+    (tmp_path / "site" / "labels.tsv").write_text("Image Index\tFinding Labels\n1.png\tNormal\n")
+    table = tmp_path / "site/labels.tsv"
+    assert open_source(tmp_path / "site").names_taken == (
+        f"labels lie in labels.tsv, to use those of a table: --data {table}"
+    )
+
+
 def test_a_folder_may_have_the_name_of_a_table(tmp_path):
     write_image(tmp_path / "films.csv" / "normal" / "1.png")
     assert [image.path for image in open_source(tmp_path / "films.csv").images] == ["normal/1.png"]
@@ -282,7 +327,7 @@ def test_a_class_map_names_folders(tmp_path):
         ),
         (
             DataNames({"other": "normal"}),
-            "expected the classes of the class map in .*, found none named other: correct the class map",
+            "expected the classes of the class map in .*, found normal and none named other: correct the class map",
         ),
         (DataNames(columns={"class": "Befund"}), "expected the columns Befund in .*, found path, class: name others"),
     ],

@@ -134,3 +134,9 @@ def test_an_auc_without_a_mistake_is_no_certainty():
 
 def test_an_undefined_interval_is_not_shown():
     assert str(interval_of(1.0, np.array([np.nan]))) == "100.0 %"
+
+
+def test_a_range_below_zero_has_no_dash_beside_its_minus():
+    assert str(Estimate(-0.2, -0.399, -0.011)) == "-20.0 % (-39.9 to -1.1)"
+    assert Estimate(-0.2, -0.399, 0.011).as_number() == "-0.200 (-0.399 to 0.011)"
+    assert Estimate(0.2, 0.0, 0.4).as_number(1) == "0.2 (0.0-0.4)"

@@ -1,6 +1,7 @@
 """Leave-one-hospital-out on drawn hospitals: in one, pneumonias are the brighter images, in the other one the darker."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ from pneumoscope.config import SplitConfig, parse_config
 from pneumoscope.data.dataset import load_dataset
 from pneumoscope.data.locate import Location
 from pneumoscope.errors import ConfigError, DataError, LeakageError
-from pneumoscope.multi_site.leave_one_out import leave_one_out
+from pneumoscope.evaluation.intervals import Estimate
+from pneumoscope.multi_site.leave_one_out import LeaveOneOut, Measured, Seen, leave_one_out
+from pneumoscope.multi_site.report import sentences
 from pneumoscope.multi_site.sites import Site, balanced_repeats, join_sites, load_sites, site_names
 from pneumoscope.training.callbacks import Callbacks
 from pneumoscope.types import Split
@@ -195,3 +198,29 @@ def test_networks_are_measured_at_the_hospital_that_they_never_saw(pneumoscope, 
     code, _, err = pneumoscope(*command, "--out", "other", "--jobs", "2")
     assert code == 1
     assert "expected one --data for --base, --jobs" in err
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (0.51, 0.8, " for a network that never saw it. On its"),
+        (0.5, 0.8, " for a network that never saw it, not shown to be better than chance. On its"),
+        (0.2, 0.5, " for a network that never saw it, not shown to be better than chance. On its"),
+        (
+            0.2,
+            0.49,
+            ", worse than chance: it reads something other than the disease, which goes with the other class there. On",
+        ),
+    ],
+)
+def test_a_sentence_says_no_more_than_the_intervals(low, high, words):
+    auc = Estimate((low + high) / 2, low, high)
+    for gain, ending in (
+        (Estimate(0.1, -0.01, 0.2), "differs by +0.100 (-0.010 to +0.200), not shown to differ from 0."),
+        (Estimate(-0.1, -0.2, -0.01), "differs by -0.100 (-0.200 to -0.010)."),
+    ):
+        unseen = Measured("without-Hanoi", "Hanoi", 50, 20, 40, {"auc": auc})
+        whole, seen = replace(unseen, network="all"), Seen("Hanoi", 10, auc, auc, gain, 0.1)
+        (_, sentence) = sentences(LeaveOneOut((), (unseen,), (whole,), (seen,), 0))
+        assert words in sentence
+        assert sentence.endswith(ending)

@@ -26,9 +26,9 @@ from pneumoscope.evaluation.decisions import DecisionOutcomes, measure_decisions
 from pneumoscope.evaluation.intervals import LEVEL, RESAMPLES, Estimate, estimate_metrics
 from pneumoscope.evaluation.metrics import confusion_matrices
 from pneumoscope.evaluation.predictions import PredictionTable, save_predictions
-from pneumoscope.files import as_json, write_json, write_text
+from pneumoscope.files import as_json
 from pneumoscope.reporting.markdown import markdown_table
-from pneumoscope.reporting.page import Section, write_page
+from pneumoscope.reporting.page import Section, write_report_files
 from pneumoscope.reporting.style import png_of, save_png
 from pneumoscope.types import BINARY, NOTICE, SYNTHETIC_NOTICE, ClassScheme
 
@@ -146,10 +146,8 @@ def write_report(
     for name, png in pngs.items():
         save_png(png, folder / f"{name}.png")
     save_predictions(table, folder / "predictions.csv")
-    write_text(folder / "report.md", _markdown(estimates, record, context))
-    sections = _sections(estimates, record, context, pngs)
-    write_page(folder / "report.html", context.heading, _lead(record), sections, context.synthetic)
-    write_json(folder / "report.json", record)
+    sections, markdown = _sections(estimates, record, context, pngs), _markdown(estimates, record, context)
+    write_report_files(folder / "report", record, context.heading, _lead(record), sections, context.synthetic, markdown)
     plain: dict[str, Any] = json.loads(as_json(record))
     return plain
 

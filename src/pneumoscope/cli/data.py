@@ -19,7 +19,7 @@ from pneumoscope.cli.options import (
 if TYPE_CHECKING:
     from pneumoscope.data.audit import Audit
     from pneumoscope.data.index import Index
-    from pneumoscope.data.sources import DataNames
+    from pneumoscope.data.sources import DataNames, Source
 
 app = typer.Typer(help="Download, index, audit, split and show a data set.", no_args_is_help=True)
 
@@ -27,8 +27,8 @@ OutOption = Annotated[Path, typer.Option("--out", help="Folder of the results.")
 _DEFAULT_OUT = Path("runs") / "data"
 
 
-def _indexed(data: Path | None, names: "DataNames") -> "Index":
-    """Builds the index of a data set, with progress."""
+def _indexed(data: Path | None, names: "DataNames") -> tuple["Source", "Index"]:
+    """Lists the images of a data set and builds their index, with progress."""
     from pneumoscope.cli.progress import display
     from pneumoscope.data.index import build_index
     from pneumoscope.data.locate import locate
@@ -36,7 +36,7 @@ def _indexed(data: Path | None, names: "DataNames") -> "Index":
     with display() as shown:
         source = replace(locate(data, shown.report), names=names).open()
         show_names_taken(source)
-        return build_index(source, shown.report("films indexed"))
+        return source, build_index(source, shown.report("films indexed"))
 
 
 @app.command()
@@ -85,8 +85,9 @@ def index(
 ) -> None:
     """Hash and measure every image, and write index.csv."""
     from pneumoscope.data.index import save_index
+    from pneumoscope.errors import counted
 
-    found = _indexed(data, names)
+    source, found = _indexed(data, names)
     save_index(found, out / "index.csv")
     counts = Counter(f"{row.split.value} {row.label}" for row in found.rows)
     record = {
@@ -94,13 +95,15 @@ def index(
         "hash": found.hash,
         "films": dict(counts),
         "unreadable": len(found.unreadable),
+        "left_out": dict(source.left_out),
     }
     if as_json:
         print_json(record)
         return
     for name, count in sorted(counts.items()):
         typer.echo(f"{name:<20}{count:>7,}")
-    typer.echo(f"{len(found.rows):,} films, {len(found.unreadable)} unreadable; {out / 'index.csv'}")
+    left_out = f", {sum(source.left_out.values()):,} left out" if source.left_out else ""
+    typer.echo(f"{counted(len(found.rows), 'film')}, {len(found.unreadable)} unreadable{left_out}; {out / 'index.csv'}")
 
 
 @app.command()
@@ -110,16 +113,19 @@ def audit(
     *,
     names: "DataNames",
     out: OutOption = _DEFAULT_OUT,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the audit of another data set in --out.")
+    ] = False,
     skip_unreadable: SkipOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Check labelled images of any classes for damage, duplicates, leakage and whatever else tells the label than the image's content.
+    """Check labelled images of any classes for damage, duplicates, leakage and properties that predict the label without the image's content.
 
     Writes audit.json, audit.md and audit.html. Exit code 1 if the data cannot be used.
     """
     from pneumoscope.cli.progress import display
     from pneumoscope.data.audit import audit as examine
-    from pneumoscope.data.audit_report import write_audit
+    from pneumoscope.data.audit_report import check_earlier_audit, write_audit
     from pneumoscope.data.index import build_index
     from pneumoscope.data.locate import locate
     from pneumoscope.progress import one
@@ -127,6 +133,7 @@ def audit(
 
     with display() as shown:
         location = replace(locate(data, shown.report), names=names)
+        notice = check_earlier_audit(out, location.root.name, overwrite)
         source = location.open_any_classes()
         show_names_taken(source)
         found = build_index(source, shown.report("films indexed"), acquisition=True)
@@ -134,6 +141,8 @@ def audit(
         result = examine(found)
         record = write_audit(result, found, source, out, provenance(), location.synthetic)
         done()
+    if notice:
+        typer.echo(notice, err=True)
     if as_json:
         print_json(record)
     else:
@@ -175,7 +184,7 @@ def split(
     """Draw a validation set, grouped by patient and stratified by class, and write split.csv."""
     from pneumoscope.data.split import draw_validation, save_split
 
-    found = _indexed(data, names)
+    _, found = _indexed(data, names)
     assignment = draw_validation(found, seed, folds, fold)
     save_split(found, assignment, out / "split.csv")
     splits = zip(found.rows, assignment.splits, strict=True)

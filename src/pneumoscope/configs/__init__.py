@@ -1,7 +1,8 @@
-"""Configurations that ship with the package: of the study, of the detectors and of the ablation.
+"""Configurations that ship with the package: of the study, of the detectors, of several hospitals and of the ablation.
 
 study/       networks on the slides, by their names
 detectors/   shipped detectors, `default`, `nano` and `best`
+multi_site/  a network for leave-one-hospital-out, `many_hospitals`
 ablation/    configurations compared in the ablation, as `ablation/NAME`
 """
 
@@ -50,7 +51,7 @@ def _files() -> dict[str, Traversable]:
     root = files("pneumoscope.configs")
     return {
         f"{prefix}{file.name.removesuffix(_ENDING)}": file
-        for folder, prefix in (("study", ""), ("detectors", ""), ("ablation", "ablation/"))
+        for folder, prefix in (("study", ""), ("detectors", ""), ("multi_site", ""), ("ablation", "ablation/"))
         for file in root.joinpath(folder).iterdir()
         if file.name.endswith(_ENDING)
     }

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from pneumoscope.data.class_names import USUAL_WORDS, DataNames
 from pneumoscope.data.layouts import find_public_set
-from pneumoscope.data.layouts.folders import beside_splits, files_of, without_masks
+from pneumoscope.data.layouts.folders import FolderFiles, beside_splits, first_level, table_advice, without_masks
 from pneumoscope.data.layouts.medmnist import medmnist_labels
-from pneumoscope.data.layouts.table import classes_of_table, is_table
-from pneumoscope.data.sources import Source, open_source
+from pneumoscope.data.layouts.table import Table
+from pneumoscope.data.sources import Content, Source, open_source, read_content
 from pneumoscope.errors import DataError, listed
 from pneumoscope.types import Finding
 
@@ -44,14 +44,18 @@ def open_any_classes(root: Path, names: DataNames | None = None) -> Source:
     is_public = not names.columns and find_public_set(root) is not None
     if not root.exists() or (is_public and not names.classes):
         return open_source(root, names=names)
-    found = names.classes or {name: name for name in _class_names(root, names)}
+    content = read_content(root, names)
+    found = names.classes or {name: name for name in _class_names(root, content)}
     wanted = {name.lower(): to for name, to in found.items()}
     is_archive = root.suffix == ".npz"
     by_words = not is_archive and _are_usual({to.lower() for to in wanted.values()})
     if not wanted:
-        raise DataError(f"expected {_KINDS}, found no image in a folder below {root}: name another with --data")
+        tables = table_advice(content) if isinstance(content, FolderFiles) else ""
+        raise DataError(
+            f"expected {_KINDS}, found no image in a folder below {root}: {tables or 'name another with --data'}"
+        )
     if by_words or (is_archive and root.name.lower().startswith("pneumoniamnist")):
-        return open_source(root, names=names)
+        return open_source(root, names=names, content=content)
     if len(set(wanted.values())) < 2:
         raise DataError(
             f"expected images of two classes or more in {root}, found {listed(sorted(wanted.values())) or 'no class'}: name a "
@@ -61,7 +65,8 @@ def open_any_classes(root: Path, names: DataNames | None = None) -> Source:
         raise DataError(
             f"expected at most {_MOST_CLASSES} classes in {root}, found {len(set(wanted.values())):,}: name the classes by --class-map"
         )
-    source = open_source(root, names=names, own_classes=dict(sorted(wanted.items(), key=lambda each: _order(each[1]))))
+    own_classes = dict(sorted(wanted.items(), key=lambda each: _order(each[1])))
+    source = open_source(root, names=names, own_classes=own_classes, content=content)
     if absent := sorted(set(wanted.values()) - {image.class_name for image in source.images}):
         raise DataError(f"expected images of {listed(absent)} in {root}, found none: correct the class map")
     return source
@@ -74,14 +79,14 @@ def _order(name: str) -> tuple[bool, int, str]:
     return not is_negative, int(name) if name.isdecimal() else 0, word
 
 
-def _class_names(root: Path, names: DataNames) -> list[str]:
+def _class_names(root: Path, content: Content | None) -> list[str]:
     """Names of the classes of a data set as it writes them, one for each word in lower case."""
     if root.suffix == ".npz":
         found: Iterable[str] = (label for labels in medmnist_labels(root).values() for label in labels)
-    elif is_table(root):
-        found = classes_of_table(root, names)
-    elif root.is_dir():
-        found = _class_folders([path.parts[:-1] for path in without_masks(files_of(root))])
+    elif isinstance(content, Table):
+        found = content.classes
+    elif content is not None:
+        found = _class_folders([path.parts[:-1] for path in without_masks(content.images)])
     else:
         raise DataError(f"expected {_KINDS}, found the file {root}: name one of these with --data")
     names_of: dict[str, str] = {}
@@ -93,9 +98,7 @@ def _class_names(root: Path, names: DataNames) -> list[str]:
 def _class_folders(folders: list[tuple[str, ...]]) -> list[str]:
     """Folders that are classes, out of the folders above each image: those of one level, without the folders of splits."""
     inside = [found for path in folders if (found := beside_splits(path))]
-    level = 0
-    while inside and len({path[level] for path in inside}) == 1 and all(len(path) > level + 1 for path in inside):
-        level += 1
+    level = first_level(inside)
     inside = [path for path in inside if len(path) > level]
     found = [path[level] for path in inside]
     deeper = [path[level + 1] for path in inside if len(path) > level + 1]

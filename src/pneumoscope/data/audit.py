@@ -21,7 +21,7 @@ from pneumoscope.data.index import Index
 from pneumoscope.data.labels import class_counts, class_names
 from pneumoscope.data.properties import left_out_columns
 from pneumoscope.data.remedies import REMEDIES, remedy_of
-from pneumoscope.errors import DataError, LeakageError, listed
+from pneumoscope.errors import DataError, LeakageError, counted, listed
 from pneumoscope.types import Split
 
 # Images of one child taken minutes apart differ in more bits; re-encoded or rescaled copies in fewer.
@@ -42,7 +42,7 @@ class AuditFinding:
         message: Description in one line.
         images: Paths of all images concerned.
         groups: Number of groups that the images form (pairs or sets of duplicates); 0 where they form none.
-        subject: Property that tells the label; empty for other findings.
+        subject: Property that predicts the label; empty for other findings.
         advice: Remedy, where that does not follow from the code.
     """
 
@@ -133,7 +133,7 @@ def audit(index: Index, split: Sequence[Split] | None = None) -> Audit:
     splits = [row.split for row in index.rows] if split is None else list(split)
     clusters = find_cluster_labels(index, splits)
     cues = find_cues(index, splits, clusters.cluster_of if clusters else None)
-    findings = (*_findings(index, splits), *_left_out(index), *_telling_cues(cues, class_names(index)))
+    findings = (*_findings(index, splits), *_left_out(index), *_predictive_cues(cues, class_names(index)))
     return Audit(findings, cues, verdict_of(cues, index, splits), clusters)
 
 
@@ -169,17 +169,19 @@ def _damage(index: Index) -> Iterable[AuditFinding]:
     if index.unreadable:
         paths = tuple(path for path, _ in index.unreadable)
         example = index.unreadable[0][1]
-        yield AuditFinding("unreadable", "error", f"{len(paths)} films cannot be read ({example})", paths)
+        yield AuditFinding(
+            "unreadable", "error", f"{counted(len(paths), 'film')} that cannot be read ({example})", paths
+        )
     blank = tuple(
         row.path for row, m in zip(index.rows, index.measurements, strict=True) if m.contrast < BLANK_CONTRAST
     )
     if blank:
-        yield AuditFinding("blank", "warning", f"{len(blank)} films are blank", blank)
+        yield AuditFinding("blank", "warning", counted(len(blank), "blank film"), blank)
     if index.unknown_names:
         yield AuditFinding(
             "unknown_name",
             "warning",
-            f"{len(index.unknown_names)} names tell no patient; each counts as a patient of its own",
+            f"{counted(len(index.unknown_names), 'film')} without a known patient; each counts as a patient of its own",
             index.unknown_names,
         )
 
@@ -191,17 +193,17 @@ def _duplicates(index: Index, splits: list[Split]) -> Iterable[AuditFinding]:
         yield AuditFinding(
             "duplicate",
             "warning",
-            f"{len(groups)} groups of byte-identical films ({len(images)} files)",
+            f"{counted(len(groups), 'group')} of byte-identical films ({counted(len(images), 'file')})",
             images,
             len(groups),
         )
     if across := [members for members in groups if len({splits[i] for i in members}) > 1]:
         images = _paths(index, across)
-        message = f"expected every film in one split, found {len(across)} byte-identical groups in two"
+        message = f"expected every film in one split, found {counted(len(across), 'byte-identical group')} in two"
         yield AuditFinding("duplicate_across_splits", "error", message, images, len(across))
     if conflicting := [members for members in groups if len({index.rows[i].label for i in members}) > 1]:
         images = _paths(index, conflicting)
-        message = f"expected one label for one film, found {len(conflicting)} byte-identical groups with two"
+        message = f"expected one label for one film, found {counted(len(conflicting), 'byte-identical group')} with two"
         yield AuditFinding("label_conflict", "error", message, images, len(conflicting))
 
 
@@ -209,21 +211,25 @@ def _near_duplicates(index: Index, splits: list[Split]) -> Iterable[AuditFinding
     pairs = near_duplicate_pairs(index)
     if pairs:
         images = _paths(index, pairs)
-        yield AuditFinding("near_duplicate", "note", f"{len(pairs)} pairs of films look alike", images, len(pairs))
+        yield AuditFinding(
+            "near_duplicate", "note", f"{counted(len(pairs), 'near-duplicate pair')} of films", images, len(pairs)
+        )
     if across := [pair for pair in pairs if splits[pair[0]] is not splits[pair[1]]]:
         images = _paths(index, across)
-        message = f"expected every film in one split, found {len(across)} pairs that look alike in two"
+        message = f"expected every film in one split, found {counted(len(across), 'near-duplicate pair')} in two"
         yield AuditFinding("near_duplicate_across_splits", "error", message, images, len(across))
     if conflicting := [pair for pair in pairs if len({index.rows[i].coarse_label for i in pair}) > 1]:
         images = _paths(index, conflicting)
-        message = f"{len(conflicting)} pairs of films look alike and have two labels"
+        message = f"{counted(len(conflicting), 'near-duplicate pair')} of films with two labels"
         yield AuditFinding("near_duplicate_conflict", "warning", message, images, len(conflicting))
 
 
 def _contradictions(index: Index) -> Iterable[AuditFinding]:
     if index.conflicts:
         paths = tuple(path for path, _ in index.conflicts)
-        message = f"expected folder and name to agree, found {len(paths)} films where {index.conflicts[0][1]}"
+        message = (
+            f"expected folder and name to agree, found {counted(len(paths), 'film')} where {index.conflicts[0][1]}"
+        )
         yield AuditFinding("label_conflict", "error", message, paths)
 
 
@@ -242,7 +248,7 @@ def _missing_classes(index: Index, splits: Sequence[Split]) -> Iterable[AuditFin
         present = [f"{count:,} {name}" for name, count in found.items() if count]
         for absent in (name for name, count in found.items() if count == 0):
             message = (
-                f"{split} has {listed(present)} films and no {absent} ones: nothing can be learnt or measured there"
+                f"{split} has no {absent} films, and {listed(present)}: nothing can be learnt or measured there"
                 if len(found) == 2
                 else f"{split} has no {absent} films"
             )
@@ -251,7 +257,7 @@ def _missing_classes(index: Index, splits: Sequence[Split]) -> Iterable[AuditFin
 
 def _left_out(index: Index) -> Iterable[AuditFinding]:
     if columns := left_out_columns(index.properties):
-        message = f"{len(columns)} columns of the table may identify a person, and are left out: {', '.join(columns)}"
+        message = f"{counted(len(columns), 'column')} of the table left out, as what may identify a person: {', '.join(columns)}"
         yield AuditFinding("left_out_column", "note", message)
 
 
@@ -294,10 +300,10 @@ def _hash_signs(hashes: list[str]) -> NDArray[np.float32]:
     return np.unpackbits(packed, axis=1).astype(np.float32) * 2 - 1
 
 
-def _telling_cues(cues: Sequence[Cue], classes: Sequence[str]) -> Iterable[AuditFinding]:
-    """Findings about cues that tell the label by more than chance, the strongest first."""
-    telling = [cue for cue in first_known(cues) if cue.is_telling]
-    for cue in sorted(telling, key=lambda each: -each.auc.value):
+def _predictive_cues(cues: Sequence[Cue], classes: Sequence[str]) -> Iterable[AuditFinding]:
+    """Findings about cues that predict the label by more than chance, the strongest first."""
+    predictive = [cue for cue in first_known(cues) if cue.is_predictive]
+    for cue in sorted(predictive, key=lambda each: -each.auc.value):
         # Grey levels differ by the disease as well.
         least = LEAKING_AUC if cue.origin == "grey levels" else NOTICEABLE_AUC
         severity: Severity = "warning" if cue.auc.value >= least else "note"

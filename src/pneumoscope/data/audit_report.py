@@ -1,5 +1,6 @@
 """Report of an audit: audit.json, audit.md and a self-contained audit.html."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,15 @@ from pneumoscope.data.index import Index
 from pneumoscope.data.labels import class_names
 from pneumoscope.data.preprocessing import prepare
 from pneumoscope.data.sources import Source
-from pneumoscope.files import as_json, write_text
-from pneumoscope.reporting.markdown import markdown_page
-from pneumoscope.reporting.page import Section, write_page
+from pneumoscope.errors import DataError, counted
+from pneumoscope.reporting.page import Section, write_report_files
 from pneumoscope.reporting.style import png_of
 from pneumoscope.types import Split
 
 _EXAMPLE_SIZE = 128
 _LISTED_PATHS = 4
 _CUE_TEXT = (
-    "AUC of one property without a network, with its 95 % interval over patients: 0.5 says nothing, 1 all. Numbers have one direction, that which "
+    "AUC of one property without a network, with its 95 % interval over patients: 0.5 is chance, 1 perfect separation. Numbers have one direction, that which "
     "they have in the training images (column “higher in”); below 0.5 in the test images, the property points the other way there. A word, such as "
     "a device, counts by how often it occurs in each class among other patients' images. A cue is a finding where even an interval that counts how many "
     "properties were tested lies above 0.5: a warning from an AUC of 0.65 on, for grey levels, which the disease changes as well, from 0.80 on."
@@ -36,8 +36,38 @@ _CLUSTER_TEXT = (
 _BLIND = (
     "An audit sees properties of files, headers and tables, and grey levels as a whole. It does not see what is burnt into the image beyond its corners, "
     "tubes and electrodes, posture, or labels that are wrong in the same way everywhere; it takes each image without a known patient for a patient of its own; "
-    "and it cannot tell whether grey levels differ by the disease or by the device. What it does not find may be there all the same, above all in few images."
+    "and it cannot distinguish whether grey levels differ by the disease or by the device. What it does not find may be there all the same, above all in few images."
 )
+
+
+def check_earlier_audit(folder: Path, data: str, overwrite: bool = False) -> str:
+    """Check that a folder has no audit of another data set.
+
+    Args:
+        folder: Folder of the report.
+        data: Name of the data set, `Source.root.name`.
+        overwrite: Whether an audit of another data set may be replaced.
+
+    Returns:
+        Notice that an earlier audit will be replaced; empty where there is none.
+
+    Raises:
+        DataError: An audit of another data set, and `overwrite` is False.
+    """
+    file = folder / "audit.json"
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+        earlier, date = str(record.get("data", "")), str(record.get("date", ""))[:10]
+    except FileNotFoundError:
+        return ""
+    except (OSError, ValueError, AttributeError):  # whatever it is, it is replaced only on demand
+        earlier, date = "", ""
+    if earlier != data and not overwrite:
+        raise DataError(
+            f"expected no audit of another data set in {folder}, found that of {earlier or 'one without a name'}: name another folder by --out, "
+            "or add --overwrite"
+        )
+    return f"replaces the audit of {' of '.join(filter(None, (earlier or 'another data set', date)))} in {folder}"
 
 
 def write_audit(
@@ -56,25 +86,30 @@ def write_audit(
     Returns:
         What audit.json holds.
     """
-    record = result.to_dict() | {"classes": class_names(index), "index_hash": index.hash, **facts}
+    record = result.to_dict() | {
+        "data": source.root.name,
+        "classes": class_names(index),
+        "index_hash": index.hash,
+        **facts,
+    }
     folder.mkdir(parents=True, exist_ok=True)
     title, sections = f"Audit of {source.root.name}", _sections(result, index, source, facts, synthetic)
-    write_text(folder / "audit.json", as_json(record))
-    write_text(folder / "audit.md", markdown_page(title, sections, _lead(index)))
-    write_page(folder / "audit.html", title, _lead(index), sections, synthetic)
+    write_report_files(folder / "audit", record, title, _lead(index), sections, synthetic)
     return record
 
 
 def _lead(index: Index) -> str:
     patients = len({row.patient for row in index.rows})
-    return f"{len(index.rows):,} images of {patients:,} patients in {len(class_names(index))} classes."
+    return (
+        f"{counted(len(index.rows), 'image')} of {counted(patients, 'patient')} in {len(class_names(index))} classes."
+    )
 
 
 def _sections(result: Audit, index: Index, source: Source, facts: dict[str, Any], synthetic: bool) -> list[Section]:
     header, rows = cue_table(strongest_first(result.cues))
     figure = draw_cues(result.cues, synthetic)
     cues = Section(
-        "What tells the label",
+        "What predicts the label",
         [_CUE_TEXT] if figure else ["Nothing can be compared: no property varies, or the images are too few."],
         header if figure else [],
         rows if figure else [],
@@ -104,7 +139,7 @@ def _findings_section(result: Audit) -> Section:
         first = advised.setdefault(finding.remedy, finding.subject)
         advice = f"as for {first}" if first != finding.subject else finding.remedy
         rows.append([finding.severity, f"{finding.message}{images}", advice])
-    nothing = "Nothing was found: no damage, no copies, no patient in two splits, and no property that tells the label by more than chance."
+    nothing = "Nothing was found: no damage, no copies, no patient in two splits, and no property that predicts the label by more than chance."
     header = ["severity", "finding", "what to do"] if rows else []
     return Section("What was found", [result.verdict] if rows else [nothing, result.verdict], header, rows)
 

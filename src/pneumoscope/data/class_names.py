@@ -1,6 +1,6 @@
 """Names of classes and columns: those that are plain, and those that a data set has of its own."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -75,15 +75,21 @@ class DataNames:
             )
         return {name.lower(): known[to.lower()] for name, to in self.classes.items()} or known
 
-    def check_found(self, found: Collection[str], root: Path) -> None:
+    def check_found(self, found: Collection[str], root: Path, shown: Iterable[str] = ()) -> None:
         """Check that a data set has the classes of the class map.
 
+        Args:
+            found: Names that may be classes, lower case.
+            root: Data set.
+            shown: Those of them that the message lists; all where empty.
+
         Raises:
-            DataError: A class of the map that is not among those found, lower case.
+            DataError: A class of the map that is not among those found.
         """
         if absent := sorted(name for name in self.classes if name.lower() not in found):
+            there = listed(sorted(set(filter(None, shown)) or found)) or "no class"
             raise DataError(
-                f"expected the classes of the class map in {root}, found none named {listed(absent)}"
+                f"expected the classes of the class map in {root}, found {there} and none named {listed(absent)}"
                 f"{did_you_mean(absent[0].lower(), found)}: correct the class map"
             )
 

@@ -10,7 +10,7 @@ from pneumoscope.types import Split
 
 CUE_DIRECTION = (
     "AUC of one property of the file, without a network. It has one direction: that which it has in the training films, named in the "
-    "column “higher in”. 0.5 says nothing and 1 all; below 0.5 in the test films, the property points the other way there."
+    "column “higher in”. 0.5 is chance and 1 perfect separation; below 0.5 in the test films, the property points the other way there."
 )
 _MARKERS = {
     Split.TRAIN: ("o", "#D55E00", -0.16),
@@ -87,13 +87,13 @@ def draw_cues(cues: Sequence[Cue], synthetic: bool) -> Figure | None:
         axes.set_xlim(min(0.48, *(cue.auc.low - 0.02 for cue in known)), 1.01)
         axes.set_ylim(len(names) - 0.4, -0.6)
         axes.grid(axis="x", alpha=0.3)
-        axes.set(xlabel="AUC, 95 % interval over patients (0.5: says nothing)")
+        axes.set(xlabel="AUC, 95 % interval over patients (0.5: chance)")
         figure.legend(loc="outside upper left", ncols=3)
     return figure
 
 
 def _label(cue: Cue, of_two: bool) -> str:
-    """Name of a property, with the class that it is higher in, or that it tells."""
+    """Name of a property, with the class that it is higher in, or that it predicts."""
     if of_two:
         return f"{cue.name}\n(higher in {cue.higher_in})" if cue.higher_in else cue.name
     return f"{cue.name}\n({'lower in ' if cue.higher_in == 'others' else ''}{cue.target})"

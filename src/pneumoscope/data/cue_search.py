@@ -22,7 +22,7 @@ _SHOWN = 4
 
 
 def find_cues(index: Index, splits: Sequence[Split], clusters: Ints | None = None) -> tuple[Cue, ...]:
-    """Find how far each property of an index tells the labels.
+    """Find how far each property of an index predicts the labels.
 
     Args:
         index: Index with measurements.

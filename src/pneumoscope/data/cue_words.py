@@ -60,10 +60,10 @@ def verdict_of(cues: Sequence[Cue], index: Index, splits: Sequence[Split]) -> st
     constant = sorted({cue.name for cue in cues if cue.origin == "file" and cue.medians} - {cue.name for cue in known})
     tail = f" Not to be seen here, being the same for every film or unknown: {', '.join(constant)}." if constant else ""
     strongest = max(
-        known, key=lambda cue: (cue.is_telling and cue.auc.value >= NOTICEABLE_AUC, cue.auc.value), default=None
+        known, key=lambda cue: (cue.is_predictive and cue.auc.value >= NOTICEABLE_AUC, cue.auc.value), default=None
     )
     if strongest is None:
-        return "The files cannot give the label away: nothing about them varies." + tail
+        return "The files cannot predict the label: nothing about them varies." + tail
     meant = "the lung" if "pneumonia" in class_names(index) else "what the image shows"
     advice = "" if strongest.auc.value < NOTICEABLE_AUC else f" A network can learn this instead of {meant}."
     return f"{_conclusion(strongest)}: {_separation(strongest, cues, class_names(index))}.{advice}{tail}"
@@ -73,7 +73,7 @@ def _conclusion(strongest: Cue) -> str:
     """How far the strongest cue predicts the label, in words."""
     source = {"header": "The header", "column": "The table"}.get(strongest.origin, "The file")
     if strongest.auc.value < NOTICEABLE_AUC:
-        return f"{source} hardly tells the label"
-    if not strongest.is_telling:
-        return f"{source} may tell the label, and the films are too few to say"
-    return f"{source} {'gives the label away' if strongest.auc.value >= LEAKING_AUC else 'hints at the label'}"
+        return f"{source} hardly predicts the label"
+    if not strongest.is_predictive:
+        return f"{source} may predict the label, and the films are too few to say"
+    return f"{source} {'predicts' if strongest.auc.value >= LEAKING_AUC else 'partly predicts'} the label"

@@ -1,4 +1,4 @@
-"""Cues: properties of files, headers and tables that tell the label without what the image shows.
+"""Cues: properties of files, headers and tables that predict the label without what the image shows.
 
     numbers    AUC of the value, in the direction that it has in the training images
     words      AUC of the category: how much more frequent it is in a class, counted on other patients' images (five folds by patient;
@@ -7,7 +7,7 @@
     together   AUC of boosted trees over all properties of file and header, fitted to other patients' images in the same way
 
 With more than two classes each is separated from all others, and a cue is of the class that it separates best. Many properties are tested: the
-lower bound of a cue is that of its interval at a level of 1 - 0.01 / tests (Bonferroni). A cue is telling where that bound is above 0.5
+lower bound of a cue is that of its interval at a level of 1 - 0.01 / tests (Bonferroni). A cue is predictive where that bound is above 0.5
 and the AUC at least 0.65, or the bound above 0.55; or where the plain 95 % interval is above 0.65, as it is for a clear separation of few
 patients. This third rule is not corrected for many properties; how often all three together name a cue in sets without one is measured
 (experiments/clean_audits.py: a property of file, header or table in 1 of 200 sets, 0.1-2.8 %, before AUCs were taken within folds).
@@ -25,7 +25,7 @@ from pneumoscope.types import Finding, Split
 
 # AUC from which a cue is worth mentioning.
 NOTICEABLE_AUC = 0.65
-# Lower bound that counts all properties, above which a cue of a lower AUC tells the label as well.
+# Lower bound that counts all properties, above which a cue of a lower AUC predicts the label as well.
 _LOWEST_BOUND = 0.55
 CLUSTER = "acquisition cluster"
 TOGETHER = "all of file and header"
@@ -40,7 +40,7 @@ class Cue:
         name: Name of the property.
         auc: AUC in the direction of `higher_in`, with its 95 % interval over patients; NaN where the property is constant or unknown,
             or a class has fewer than ten images. Below 0.5 the property points the other way than in the training images.
-        higher_in: Class with the higher values in the training images, in these where the training images do not tell; of more than
+        higher_in: Class with the higher values in the training images, in these where the training images leave it open; of more than
             two classes `target`, or `others`; empty for words, and where the AUC is NaN.
         medians: Class to the median of its images, for numbers; NaN where a class has none.
         origin: `file`, `grey levels`, `header` or `column`.
@@ -65,8 +65,8 @@ class Cue:
         return self.auc.value == self.auc.value
 
     @property
-    def is_telling(self) -> bool:
-        """Whether the property tells the label by more than chance and by more than hardly."""
+    def is_predictive(self) -> bool:
+        """Whether the property predicts the label by more than chance and by more than hardly."""
         proven = self.lower_bound > (0.5 if self.auc.value >= NOTICEABLE_AUC else _LOWEST_BOUND)
         return proven or self.auc.low >= NOTICEABLE_AUC
 
@@ -83,6 +83,6 @@ class Cue:
             "origin": self.origin,
             "target": self.target,
             "lower_bound": self.lower_bound,
-            "telling": self.is_telling,
+            "telling": self.is_predictive,
             "values": [list(each) for each in self.values],
         }

@@ -14,6 +14,7 @@ from pneumoscope.data.alignment import load_atlas, resample_frame
 from pneumoscope.data.cue_report import CUE_DIRECTION, cue_table, draw_cues
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.data.preprocessing import chest_square
+from pneumoscope.errors import counted
 from pneumoscope.reporting.page import Section, write_page
 from pneumoscope.reporting.style import CLASS_COLOURS, bare, drawing, png_of, save_png
 from pneumoscope.types import Split
@@ -39,7 +40,7 @@ def write_overview(dataset: Dataset, folder: Path, synthetic: bool) -> Path:
         save_png(png, folder / f"{name}.png")
     page = folder / "overview.html"
     sections = [
-        Section("Does the file give the label away?", [dataset.audit.verdict]),
+        Section("Does the file predict the label?", [dataset.audit.verdict]),
         *_image_sections(dataset, figures),
         _cue_section(dataset, figures),
         _findings_section(dataset),
@@ -50,7 +51,7 @@ def write_overview(dataset: Dataset, folder: Path, synthetic: bool) -> Path:
 
 def _lead(dataset: Dataset) -> str:
     return (
-        f"{len(dataset.index.rows):,} films of {len({r.patient for r in dataset.index.rows}):,} patients; the validation "
+        f"{counted(len(dataset.index.rows), 'film')} of {counted(len({r.patient for r in dataset.index.rows}), 'patient')}; the validation "
         f"set is fold {dataset.split.fold} of {dataset.split.folds} of the training films, grouped by patient "
         f"(seed {dataset.split.seed}, split {dataset.split.hash[:12]})."
     )
@@ -90,7 +91,7 @@ def _figure(name: str, figures: dict[str, bytes]) -> dict[str, Any]:
 
 def _cue_section(dataset: Dataset, figures: dict[str, bytes]) -> Section:
     header, rows = cue_table(dataset.audit.cues)
-    return Section("What the file tells", [CUE_DIRECTION], header, rows, **_figure("file-cues", figures))
+    return Section("What the file predicts", [CUE_DIRECTION], header, rows, **_figure("file-cues", figures))
 
 
 def _findings_section(dataset: Dataset) -> Section:

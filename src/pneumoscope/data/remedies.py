@@ -38,13 +38,13 @@ _COLUMN = (
     "Where it is another form of the label, leave the column out. Else match the classes for it, or report results for each of its values: a model "
     "can read it only as far as the image shows it"
 )
-_TOGETHER = "Several properties may tell the label jointly. Do what stands with the strongest of them, audit again, and test on images from elsewhere"
+_TOGETHER = "Several properties may predict the label jointly. Do what is advised for the strongest of them, audit again, and test on images from elsewhere"
 _GEOMETRIES = ("width", "height", "aspect ratio", "image size", "pixel spacing")
 _OF_PATIENTS = ("age", "sex", "view", "body part")
 
 
 def remedy_of(cue: Cue) -> str:
-    """What to do about a cue that tells the label."""
+    """What to do about a cue that predicts the label."""
     name = cue.name.removesuffix(" given")
     if cue.name == TOGETHER:
         return _TOGETHER

@@ -16,18 +16,21 @@ from PIL import Image
 
 from pneumoscope.data.class_names import CLASS_WORDS, USUAL_WORDS, DataNames
 from pneumoscope.data.filters import ImageFilters
-from pneumoscope.data.image_files import PACKED_SUFFIXES, walk_folder
+from pneumoscope.data.image_files import PACKED_SUFFIXES
 from pneumoscope.data.layouts import absent_advice, find_public_set
-from pneumoscope.data.layouts.folders import LAYOUTS, list_folders
+from pneumoscope.data.layouts.folders import LAYOUTS, FolderFiles, list_folders
 from pneumoscope.data.layouts.medmnist import list_medmnist
 from pneumoscope.data.layouts.public import FoundSet, list_public_set
-from pneumoscope.data.layouts.table import classes_of_table, is_table, list_table
+from pneumoscope.data.layouts.table import Table, is_table, list_table
 from pneumoscope.data.reading import read_header, read_image
 from pneumoscope.data.source_images import Listing, SourceImage, Vocabulary
 from pneumoscope.errors import DataError, listed
 from pneumoscope.types import BINARY, DICOM_SUFFIXES, ClassScheme, Etiology, Finding, ImageHeader
 
-__all__ = ["DataNames", "Source", "SourceImage", "open_source", "subsample"]
+__all__ = ["Content", "DataNames", "Source", "SourceImage", "open_source", "read_content", "subsample"]
+
+# Files of a folder, or rows of a table.
+Content = FolderFiles | Table
 
 
 class Source:
@@ -51,6 +54,11 @@ class Source:
         self._archive: dict[str, NDArray[np.uint8]] = {}
 
     @property
+    def left_out(self) -> Mapping[str, int]:
+        """Number of images that are left out, by class, folder or reason."""
+        return self._listing.left_out
+
+    @property
     def names_taken(self) -> str:
         """What other names of columns and classes were taken for, in words; empty where all have the usual names."""
         columns = [
@@ -58,14 +66,14 @@ class Source:
         ]
         counts = Counter((image.class_name, _usual_name(image, self.scheme)) for image in self.images)
         classes = [f"{listed([name])} is {usual} ({count:,})" for (name, usual), count in sorted(counts.items())]
-        left_out = [f"{listed([name])} ({count:,})" for name, count in sorted(self._listing.left_out.items())]
+        left_out = [f"{listed([name])} ({count:,})" for name, count in sorted(self.left_out.items())]
         plain = any(name not in ("", usual.lower(), *CLASS_WORDS) for name, usual in counts) or left_out
         if self.own_classes:
             own = Counter(image.class_name for image in self.images)
             classes, plain = [f"{listed([name])} ({own[name]:,})" for name in self.scheme.names], True
         before = "classes " if self.own_classes else ""
         parts = {"columns ": columns, before: classes if plain else [], "left out: ": left_out}
-        named = [f"{title}{', '.join(found)}" for title, found in parts.items() if found]
+        named = [f"{title}{listed(found)}" for title, found in parts.items() if found]
         title = [f"read as {self._listing.title}"] if self._listing.title else []
         return "; ".join([*title, *named, *self._listing.remarks])
 
@@ -157,6 +165,7 @@ def open_source(
     negative: str = "",
     names: DataNames | None = None,
     own_classes: Mapping[str, str] | None = None,
+    content: Content | None = None,
 ) -> Source:
     """List the images of a folder, table or archive.
 
@@ -167,6 +176,7 @@ def open_source(
         names: Names of classes and columns, and filters; plain names are known where None.
         own_classes: Words for classes, lower case, to the names of the data set's own classes, the negative one first; images of
             others are left out. The two classes where None.
+        content: Content of a folder or table that was read already.
 
     Raises:
         DataError: Missing file or folder, an unknown layout, classes of other names, or no image that the filters keep.
@@ -175,9 +185,11 @@ def open_source(
         raise DataError(absent_advice(root, "named by --data"))
     names = names or DataNames()
     public = None if names.columns else find_public_set(root)
+    if public is None and content is None:
+        content = read_content(root, names)
     scheme, known = BINARY, USUAL_WORDS
     if positive.lower() != BINARY.positive:
-        scheme = ClassScheme((negative or _other_class(root, positive, names, public), positive))
+        scheme = ClassScheme((negative or _other_class(root, positive, names, public, content), positive))
         known = {
             scheme.negative.lower(): (Finding.NORMAL, Etiology.NONE),
             positive.lower(): (Finding.PNEUMONIA, Etiology.UNKNOWN),
@@ -189,11 +201,11 @@ def open_source(
         vocabulary = Vocabulary(
             {word: _own_meaning(name == scheme.negative) for word, name in own_classes.items()}, own=True
         )
-        listing = _list_images(root, public, vocabulary, names, scheme)
+        listing = _list_images(root, public, vocabulary, names, scheme, content)
         images = tuple(replace(image, class_name=own_classes[image.class_name]) for image in listing.images)
         listing = replace(listing, images=images)
     else:
-        listing = _list_images(root, public, Vocabulary(names.words(known)), names, scheme)
+        listing = _list_images(root, public, Vocabulary(names.words(known)), names, scheme, content)
     return Source(root, listing, scheme, bool(own_classes)).filtered(names.filters)
 
 
@@ -202,19 +214,35 @@ def _own_meaning(negative: bool) -> tuple[Finding, Etiology]:
     return (Finding.NORMAL, Etiology.NONE) if negative else (Finding.PNEUMONIA, Etiology.UNKNOWN)
 
 
+def read_content(root: Path, names: DataNames) -> Content | None:
+    """Read the files of a folder, or the rows of a table; None for another file.
+
+    Raises:
+        DataError: A table that cannot be read, or without the columns path and class.
+    """
+    if root.suffix != ".npz" and is_table(root):
+        return Table.of(root, names)
+    return FolderFiles.of(root) if root.is_dir() else None
+
+
 def _list_images(
-    root: Path, public: FoundSet | None, known: Vocabulary, names: DataNames, scheme: ClassScheme
+    root: Path,
+    public: FoundSet | None,
+    known: Vocabulary,
+    names: DataNames,
+    scheme: ClassScheme,
+    content: Content | None,
 ) -> Listing:
     if public is not None:
         return list_public_set(public, known, names)
+    if isinstance(content, Table):
+        return list_table(content, known, names)
+    if content is not None:
+        return list_folders(root, content, known, scheme, names)
     if root.suffix == ".npz":
         return list_medmnist(root, known)
-    if is_table(root):
-        return list_table(root, known, names)
-    if not root.is_dir():
-        advice = "unpack it, and name the folder" if root.suffix.lower() in PACKED_SUFFIXES else "name one of these"
-        raise DataError(f"expected {LAYOUTS}, found the file {root}: {advice} with --data")
-    return list_folders(root, known, scheme)
+    advice = "unpack it, and name the folder" if root.suffix.lower() in PACKED_SUFFIXES else "name one of these"
+    raise DataError(f"expected {LAYOUTS}, found the file {root}: {advice} with --data")
 
 
 def subsample(source: Source, limit: int) -> Source:
@@ -230,7 +258,7 @@ def subsample(source: Source, limit: int) -> Source:
     return source.only([image.path for image in kept])
 
 
-def _other_class(root: Path, positive: str, names: DataNames, public: FoundSet | None) -> str:
+def _other_class(root: Path, positive: str, names: DataNames, public: FoundSet | None, content: Content | None) -> str:
     """Name of the one class beside the positive one, of folders beside its folder or of a table.
 
     Raises:
@@ -240,10 +268,10 @@ def _other_class(root: Path, positive: str, names: DataNames, public: FoundSet |
         found = set(names.classes.values())
     elif public is not None:
         return public.layout.negative
-    elif is_table(root):
-        found = set(classes_of_table(root, names))
+    elif isinstance(content, Table):
+        found = set(content.classes)
     else:
-        paths = [file.relative_to(root).parts[:-1] for file in map(Path, walk_folder(str(root)))]
+        paths = [file.parts[:-1] for file in content.images] if content else []
         # The other class has its folders where the positive one has them.
         depths = {depth for folders in paths for depth, name in enumerate(folders) if name.lower() == positive.lower()}
         found = {folders[depth] for folders in paths for depth in depths if depth < len(folders)}

@@ -11,6 +11,7 @@ from typing import TextIO
 from pneumoscope.errors import DataError, listed
 
 TEXT_TABLE_SUFFIXES = frozenset({".csv", ".tsv"})
+_LONGEST_HEADER = 100_000
 _SEPARATORS = ",;\t|"
 # Column to the names that it goes by, without regard to case, spaces and punctuation; the first that a table has counts.
 COLUMNS: Mapping[str, Sequence[str]] = {
@@ -53,6 +54,17 @@ def has_alias(name: str, columns: Iterable[str]) -> bool:
 def columns_of(names: Sequence[str], known: Mapping[str, Sequence[str]] = COLUMNS) -> dict[str, str]:
     """Column to the name that a table has for it, for all columns that it has; `known` as in `find_column`."""
     return {column: name for column in known if (name := find_column(names, column, known)) is not None}
+
+
+def has_labels(table: Path) -> bool:
+    """Whether a file is a table with a column of classes, by its first line."""
+    try:
+        with _opened(table) as stream:
+            header = stream.readline(_LONGEST_HEADER)
+    except (OSError, UnicodeDecodeError):
+        return False
+    names = next(csv.reader([header], delimiter=separator_of(header)), [])
+    return len(names) > 1 and find_column(names, "class") is not None
 
 
 def read_rows(

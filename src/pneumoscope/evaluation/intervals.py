@@ -38,7 +38,7 @@ class Estimate:
             return "undefined"
         if self.low != self.low:
             return f"{100 * self.value:.1f} %"
-        return f"{100 * self.value:.1f} % ({100 * self.low:.1f}-{100 * self.high:.1f})"
+        return f"{100 * self.value:.1f} % ({_range_of(100 * self.low, 100 * self.high, 1)})"
 
     def as_number(self, digits: int = 3) -> str:
         """Value and interval as plain numbers, such as an AUC's."""
@@ -46,7 +46,12 @@ class Estimate:
             return "undefined"
         if self.low != self.low:
             return f"{self.value:.{digits}f}"
-        return f"{self.value:.{digits}f} ({self.low:.{digits}f}-{self.high:.{digits}f})"
+        return f"{self.value:.{digits}f} ({_range_of(self.low, self.high, digits)})"
+
+
+def _range_of(low: float, high: float, digits: int) -> str:
+    """Range such as 0.1-0.2; with "to" for its dash where a minus would stand beside that."""
+    return f"{low:.{digits}f}{' to ' if low < 0 else '-'}{high:.{digits}f}"
 
 
 def estimate_of(values: Mapping[str, float | None]) -> Estimate:

@@ -5,10 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from pneumoscope.evaluation.intervals import Estimate
-from pneumoscope.files import as_json, write_text
 from pneumoscope.multi_site.leave_one_out import ALL, LeaveOneOut, Measured, Seen
-from pneumoscope.reporting.markdown import markdown_page
-from pneumoscope.reporting.page import Section, write_page
+from pneumoscope.reporting.page import Section, write_report_files
 from pneumoscope.reporting.style import NEUTRAL, drawing, png_of
 
 _TITLE = "What a network of many hospitals is worth at the next one"
@@ -45,9 +43,7 @@ def write_report(result: LeaveOneOut, folder: Path, facts: dict[str, Any], synth
     verdict = sentences(result)
     record = {"verdict": verdict} | result.to_dict() | {"synthetic": synthetic, "provenance": facts}
     sections = _sections(result, verdict, facts, synthetic)
-    write_text(folder / "sites.json", as_json(record))
-    write_text(folder / "sites.md", markdown_page(_TITLE, sections, verdict[0]))
-    write_page(folder / "sites.html", _TITLE, verdict[0], sections, synthetic)
+    write_report_files(folder / "sites", record, _TITLE, verdict[0], sections, synthetic)
     return record
 
 
@@ -72,16 +68,19 @@ def _range(values: Sequence[float]) -> str:
 
 
 def _sentence(unseen: Measured, seen: Seen) -> str:
+    unproven = "" if seen.gain.low > 0 or seen.gain.high < 0 else ", not shown to differ from 0"
     auc = unseen.measures["auc"]
-    chance = ", no better than chance" if auc.low <= _CHANCE <= auc.high else ""
-    if auc.high < _CHANCE:
-        chance = ", worse than chance: what it learned elsewhere points the other way there"
-    worth = "more" if seen.gain.value > 0 else "less"
-    proven = "" if seen.gain.low > 0 or seen.gain.high < 0 else ", which may be chance"
     return (
-        f"{unseen.site}: AUC {auc.as_number()} for a network that never saw it{chance}. On its held-out patients, one that saw other "
-        f"patients of it has {abs(seen.gain.value):.3f} {worth}{proven}."
+        f"{unseen.site}: AUC {auc.as_number()} for a network that never saw it{_against_chance(auc)}. On its held-out patients, one that saw "
+        f"other patients of it has an AUC that differs by {_difference(seen.gain)}{unproven}."
     )
+
+
+def _against_chance(auc: Estimate) -> str:
+    """What the interval of an AUC says of chance, as the end of a sentence; empty where the AUC is better, or undefined."""
+    if auc.high < _CHANCE:
+        return ", worse than chance: it reads something other than the disease, which goes with the other class there"
+    return ", not shown to be better than chance" if auc.low <= _CHANCE <= auc.high else ""
 
 
 def _sections(result: LeaveOneOut, verdict: Sequence[str], facts: dict[str, Any], synthetic: bool) -> list[Section]:

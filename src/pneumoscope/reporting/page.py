@@ -9,7 +9,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, select_autoescape
 from markupsafe import Markup
 
-from pneumoscope.files import write_text
+from pneumoscope.files import write_json, write_text
+from pneumoscope.reporting.markdown import markdown_page
 from pneumoscope.types import NOTICE, SYNTHETIC_NOTICE
 
 
@@ -47,6 +48,31 @@ def write_page(path: Path, title: str, lead: str, sections: Sequence[Section], s
     """Write a page with the research notice, and with a warning where the images are synthetic, atomically."""
     warning = SYNTHETIC_NOTICE if synthetic else ""
     write_template(path, "page.html.jinja", title=title, lead=lead, sections=sections, warning=warning)
+
+
+def write_report_files(
+    stem: Path,
+    record: Any,
+    title: str,
+    lead: str,
+    sections: Sequence[Section],
+    synthetic: bool = False,
+    markdown: str = "",
+) -> None:
+    """Write a report as Markdown, as a page and, last, as JSON, each atomically.
+
+    Args:
+        stem: Path without an ending: `folder / "audit"` for audit.md, audit.html and audit.json.
+        record: Content of the JSON.
+        title: Heading.
+        lead: First paragraph.
+        sections: Sections of the page.
+        synthetic: Whether the images are phantoms.
+        markdown: Text of the Markdown; that of the page where empty.
+    """
+    write_text(stem.with_name(f"{stem.name}.md"), markdown or markdown_page(title, sections, lead))
+    write_page(stem.with_name(f"{stem.name}.html"), title, lead, sections, synthetic)
+    write_json(stem.with_name(f"{stem.name}.json"), record)
 
 
 def write_template(path: Path, template: str, **values: Any) -> None:

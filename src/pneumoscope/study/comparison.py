@@ -13,9 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from pneumoscope.files import write_json, write_text
 from pneumoscope.reporting.markdown import markdown_table
-from pneumoscope.reporting.page import Section, write_page
+from pneumoscope.reporting.page import Section, write_report_files
 from pneumoscope.reporting.style import CLASS_COLOURS, drawing, png_of, save_png
 from pneumoscope.study.experiments import EXPERIMENTS, experiment
 from pneumoscope.training.run_folder import RunFolder
@@ -59,9 +58,8 @@ def write_comparison(record: dict[str, Any], out: Path) -> None:
     """
     chart = png_of(draw_accuracies(record["models"], record["synthetic"]))
     save_png(chart, out / "comparison.png")
-    write_text(out / "comparison.md", _markdown(record))
-    write_page(out / "comparison.html", _TITLE, _lead(record), _sections(record, chart), record["synthetic"])
-    write_json(out / "comparison.json", record)
+    sections, synthetic = _sections(record, chart), record["synthetic"]
+    write_report_files(out / "comparison", record, _TITLE, _lead(record), sections, synthetic, _markdown(record))
 
 
 def _lead(record: dict[str, Any]) -> str:

@@ -82,7 +82,8 @@ def _training_data(manifest: Manifest) -> str:
     site = manifest.training.get("data")
     if manifest.parent:
         return f"Adapted to {site}. Parent: {manifest.citation}" if site else ""
-    return manifest.citation
+    # The citations of the shipped bundles begin with what they cite.
+    return f"Training images: {manifest.citation.removeprefix('Images: ')}" if manifest.citation else ""
 
 
 def _preprocessing(manifest: Manifest) -> str:

@@ -139,7 +139,7 @@ def _figures(measures: Mapping[str, Any], names: Mapping[str, str]) -> str:
 def _test_data(report: EvaluationReport) -> str:
     classes = ", ".join(f"{count:,} {name}" for name, count in report.record["films_per_class"].items())
     phantoms = " The images are phantoms." if report.synthetic else ""
-    return f"{report.title}: {classes}.{phantoms}"
+    return f"Evaluation: {report.title}, {classes}.{phantoms}"
 
 
 def _accuracy(record: Mapping[str, Any]) -> str:
@@ -225,7 +225,11 @@ def _clusters(record: Mapping[str, Any]) -> str:
         f"specificity {_percent(each['specificity'])}"
         for each in clusters
     ]
-    return f"By acquisition cluster: {'; '.join(parts)}." if parts else ""
+    return (
+        f"Measured within acquisition clusters, groups of images by what device and room leave on them: {'; '.join(parts)}."
+        if parts
+        else ""
+    )
 
 
 def _percent(fraction: float | None) -> str:

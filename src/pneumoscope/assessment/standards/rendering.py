@@ -10,9 +10,8 @@ from typing import Any
 from markupsafe import Markup
 
 from pneumoscope.assessment.standards.tables import FilledItem, FilledStandard
-from pneumoscope.files import write_json, write_text
 from pneumoscope.reporting.markdown import markdown_table
-from pneumoscope.reporting.page import Section, write_page
+from pneumoscope.reporting.page import Section, write_report_files
 from pneumoscope.types import NOTICE, SYNTHETIC_NOTICE
 
 _HEADER = ["item", "to be reported", "status", "reported", "source"]
@@ -27,15 +26,15 @@ def write_filled(filled: FilledStandard, folder: Path) -> list[Path]:
     Returns:
         Paths of the three files.
     """
-    paths = [folder / f"{filled.standard.key}.{ending}" for ending in ("md", "html", "json")]
-    write_text(paths[0], filled_as_markdown(filled))
     sections = [
         Section("Overview", [_html([paragraph]) for paragraph in _overview(filled)]),
         *(Section(name, header=_HEADER, rows=rows) for name, rows in _sections(filled, _html)),
     ]
-    write_page(paths[1], _heading(filled), _lead(filled), sections, filled.facts.synthetic)
-    write_json(paths[2], filled_as_dict(filled))
-    return paths
+    stem, markdown = folder / filled.standard.key, filled_as_markdown(filled)
+    write_report_files(
+        stem, filled_as_dict(filled), _heading(filled), _lead(filled), sections, filled.facts.synthetic, markdown
+    )
+    return [folder / f"{filled.standard.key}.{ending}" for ending in ("md", "html", "json")]
 
 
 def filled_as_markdown(filled: FilledStandard, level: int = 1) -> str:

@@ -53,9 +53,12 @@ def _joined(texts: list[str]) -> str:
 def _training_size(manifest: Manifest) -> Derived:
     training, metrics = manifest.training, manifest.metrics
     if "images" in training:
-        return f"{training['images']:,} images of {training.get('patients', 'an unknown number of')} patients.", True
+        return (
+            f"Training: {training['images']:,} images of {training.get('patients', 'an unknown number of')} patients.",
+            True,
+        )
     films = _at(metrics, "hard_validation", "films")
-    return (f"{films:,} images, each held out once in the cross-fitting.", True) if films else _NOTHING
+    return (f"Training: {films:,} images, each held out once in the cross-fitting.", True) if films else _NOTHING
 
 
 def _architecture(manifest: Manifest) -> Derived:
@@ -157,13 +160,16 @@ def _software(manifest: Manifest) -> Derived:
     if not isinstance(packages, Mapping) or not training.get("python"):
         return _NOTHING
     versions = ", ".join(f"{name} {version}" for name, version in packages.items() if version != "absent")
-    return f"Python {training['python']}, {versions}; {training.get('machine', 'an unknown machine')}.", True
+    return (
+        f"Trained with Python {training['python']}, {versions}; {training.get('machine', 'an unknown machine')}.",
+        True,
+    )
 
 
 def _partitions(manifest: Manifest) -> Derived:
     if manifest.parent:
         return f"{sentence(manifest.fitted_on)}; folds are grouped by patient.", True
-    found = f"Calibration and operating points: {manifest.fitted_on}."
+    found = f"Calibration and operating points are fitted on {manifest.fitted_on}."
     by = {str(_at(config, "split", "by")) for config in _configurations(manifest)} - {"None"}
     grouped = f" Validation images of a training are drawn by {', '.join(sorted(by))}." if by else ""
     return found + grouped, True

@@ -1,18 +1,25 @@
 """Folders: Kaggle's and Mendeley's layout and names, or a folder per class."""
 
+import shlex
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import Self
 
+from pneumoscope.data.class_names import DataNames
 from pneumoscope.data.image_files import PACKED_SUFFIXES, walk_folder
 from pneumoscope.data.names import parse_file_name
 from pneumoscope.data.source_images import SPLIT_FOLDERS, Listing, SourceImage, Vocabulary, name_space
-from pneumoscope.errors import DataError, listed
+from pneumoscope.data.tables import TEXT_TABLE_SUFFIXES, has_labels
+from pneumoscope.errors import DataError, counted, listed
 from pneumoscope.types import ClassScheme, Etiology, Split
 
 # Folders below those of the classes, from which on they are taken for patients.
 _FEWEST_FOLDERS = 10
+# Folders and tables that a message names.
+_MOST_MAPPED = 5
+_MOST_TABLES = 3
 # Folders of images that show no patient.
 _MASKS = frozenset({"mask", "masks", "segmentation", "segmentations", "annotation", "annotations"})
 
@@ -23,64 +30,128 @@ LAYOUTS = (
 )
 
 
-def files_of(root: Path, left_out: Counter[str] | None = None) -> list[PurePosixPath]:
-    """Paths of the images in a folder, relative to it, without second copies.
+@dataclass(frozen=True)
+class FolderFiles:
+    """Files in a folder and its subfolders, without second copies.
 
-    Args:
-        root: Folder.
-        left_out: Counter of the suffixes of files that are no images; not counted where None.
+    Attributes:
+        images: Paths of images, relative to the folder.
+        tables: Paths of tables (.csv, .tsv) with a column of classes.
+        packed: Number of archives and compressed files.
     """
-    found = walk_folder(str(root), left_out=left_out)
-    relative = (PurePosixPath(Path(file).relative_to(root).as_posix()) for file in found)
-    # macOS archives contain a shadow `__MACOSX` tree, and Kaggle's zip contains the whole set a second time.
-    return [
-        path for path in relative if "__MACOSX" not in path.parts and path.parts[:2] != ("chest_xray", "chest_xray")
-    ]
+
+    images: tuple[PurePosixPath, ...]
+    tables: tuple[Path, ...]
+    packed: int
+
+    @classmethod
+    def of(cls, root: Path) -> Self:
+        """Files of a folder, from one walk."""
+        others = Counter[str]()
+        found = list(walk_folder(str(root), tuple(TEXT_TABLE_SUFFIXES), others))
+        is_table = [file.lower().endswith(tuple(TEXT_TABLE_SUFFIXES)) for file in found]
+        relative = (PurePosixPath(Path(file).relative_to(root).as_posix()) for file in found)
+        # macOS archives contain a shadow `__MACOSX` tree, and Kaggle's zip contains the whole set a second time.
+        known = [
+            (path, of_table)
+            for path, of_table in zip(relative, is_table, strict=True)
+            if "__MACOSX" not in path.parts and path.parts[:2] != ("chest_xray", "chest_xray")
+        ]
+        return cls(
+            tuple(path for path, of_table in known if not of_table),
+            tuple(root / path for path, of_table in known if of_table and has_labels(root / path)),
+            sum(others[suffix] for suffix in PACKED_SUFFIXES),
+        )
 
 
-def list_folders(root: Path, known: Vocabulary, scheme: ClassScheme) -> Listing:
+def list_folders(root: Path, found: FolderFiles, known: Vocabulary, scheme: ClassScheme, names: DataNames) -> Listing:
     """List the images of a folder by the folders of their classes.
 
     Args:
         root: Folder.
+        found: Its files.
         known: Words for folders of classes and splits.
         scheme: Names of the classes, for messages.
+        names: Class map, whose classes must be there.
 
     Raises:
-        DataError: No image in a folder of a class.
+        DataError: No image in a folder of a class, or none of a class of the class map.
     """
-    images, others = [], Counter[str]()
-    skipped, of_masks = Counter[str](), Counter[str]()
-    files = without_masks(files_of(root, skipped), known.words, of_masks)
-    level = _class_level(files, known) if known.own else None
-    above = {_folder_above(path, level) for path in files} if level else set()
-    for relative in files:
-        if (image := _image_in_folders(relative, known, level)) is not None:
-            if len(above) >= _FEWEST_FOLDERS and not image.folder:
-                image = replace(image, folder=_folder_above(relative, level))
-            images.append(image)
-        else:
-            others[relative.parent.name] += 1
-    if len({(image.class_name, image.folder) for image in images if image.folder}) >= _FEWEST_FOLDERS:
-        # Fewer folders below those of the classes may be of devices or views. One patient may have images of both classes.
-        are_numbered = all(image.folder.isdecimal() for image in images if image.folder)
-        images = [
-            replace(image, patient=_folder_patient(image, known, are_numbered)) if image.folder else image
-            for image in images
-        ]
-    else:
-        images = [replace(image, folder="") for image in images]
-    if not images and not others and (packed := sum(skipped[suffix] for suffix in PACKED_SUFFIXES)):
-        raise DataError(f"expected images in {root}, found {packed} packed files and no image: unpack them")
-    if not images and scheme.is_own:
-        raise DataError(
-            f"expected the folders {scheme.negative} and {scheme.positive} in {root}, found {_found_folders(others)}: name another with --data"
-        )
-    if not images:
-        raise DataError(
-            f"expected {LAYOUTS}, found {_found_folders(others)} below {root}: name another folder with --data"
-        )
-    return Listing("folders", tuple(images), left_out=of_masks)
+    of_masks = Counter[str]()
+    files = without_masks(found.images, known.words, of_masks)
+    level = _class_level(files, known)
+    folder_of = {path: _folder_at(path, _first_level(files) if level is None else level) for path in files}
+    names.check_found(
+        {part.lower() for path in files for part in path.parts[:-1]} if names.classes else (), root, folder_of.values()
+    )
+    own_level = level if known.own else None
+    by_path = {path: image for path in files if (image := _image_in_folders(path, known, own_level)) is not None}
+    others = Counter(folder_of[path] for path in files if path not in by_path)
+    if not by_path:
+        raise DataError(_no_class(root, found, others, scheme))
+    images = _with_folder_patients(by_path, known, own_level)
+    own_names = bool(names.classes) or known.own or scheme.is_own
+    remarks = [] if own_names else _mapping_advice({image.class_name for image in images}, others)
+    return Listing(
+        "folders",
+        tuple(images),
+        left_out=of_masks + Counter({name or "images in no folder": number for name, number in others.items()}),
+        remarks=tuple(filter(None, (*remarks, table_advice(found)))),
+    )
+
+
+def _with_folder_patients(
+    by_path: Mapping[PurePosixPath, SourceImage], known: Vocabulary, level: int | None
+) -> list[SourceImage]:
+    """Images with the patients that folders below those of the classes, or above them, name."""
+    above = {_folder_above(path, level) for path in by_path} if level else set()
+    images = [
+        replace(image, folder=_folder_above(path, level))
+        if len(above) >= _FEWEST_FOLDERS and not image.folder
+        else image
+        for path, image in by_path.items()
+    ]
+    if len({(image.class_name, image.folder) for image in images if image.folder}) < _FEWEST_FOLDERS:
+        return [replace(image, folder="") for image in images]
+    # Fewer folders below those of the classes may be of devices or views. One patient may have images of both classes.
+    are_numbered = all(image.folder.isdecimal() for image in images if image.folder)
+    return [
+        replace(image, patient=_folder_patient(image, known, are_numbered)) if image.folder else image
+        for image in images
+    ]
+
+
+def _no_class(root: Path, found: FolderFiles, others: Mapping[str, int], scheme: ClassScheme) -> str:
+    """Message for a folder without a folder of a class."""
+    if not others and found.packed:
+        return f"expected images in {root}, found {counted(found.packed, 'packed file')} and no image: unpack them"
+    expected = f"the folders {scheme.negative} and {scheme.positive} in {root}" if scheme.is_own else LAYOUTS
+    where = "" if scheme.is_own else f" below {root}"
+    advice = table_advice(found) or "name another folder with --data"
+    if not found.tables and not scheme.is_own and any(others):
+        advice = f"say which class each is, {_class_map_of((), others)}, or {advice}"
+    return f"expected {expected}, found {_found_folders(others)}{where}: {advice}"
+
+
+def _mapping_advice(classes: Collection[str], others: Mapping[str, int]) -> list[str]:
+    """Class map that takes folders that are left out as well; nothing where none is."""
+    return [f"to use them, {_class_map_of(sorted(classes), others)}"] if any(others) else []
+
+
+def _class_map_of(classes: Iterable[str], others: Iterable[str]) -> str:
+    """Option --class-map, with CLASS for what the user has to say."""
+    named = [name for name in sorted(others) if name]
+    pairs = [f"{name}={name}" for name in classes] + [f"{name}=CLASS" for name in named[:_MOST_MAPPED]]
+    pairs += ["..."] if len(named) > _MOST_MAPPED else []
+    return f"--class-map {shlex.quote(','.join(pairs))} with CLASS out of normal, pneumonia, bacterial, viral"
+
+
+def table_advice(found: FolderFiles) -> str:
+    """How to use a table of labels that lies beside the images; empty where there is none."""
+    if not found.tables:
+        return ""
+    shown = listed((table.name for table in found.tables), most=_MOST_TABLES)
+    return f"labels lie in {shown}, to use those of a table: --data {shlex.quote(str(found.tables[0]))}"
 
 
 def without_masks(
@@ -120,6 +191,24 @@ def _class_level(files: Sequence[PurePosixPath], known: Vocabulary) -> int | Non
     return min(found, key=lambda level: (-found[level], level), default=None)
 
 
+def first_level(folders: Sequence[Sequence[str]]) -> int:
+    """First level of folders, without those of splits, in which images differ; the last one that all have where none does."""
+    level = 0
+    while folders and len({path[level] for path in folders}) == 1 and all(len(path) > level + 1 for path in folders):
+        level += 1
+    return level
+
+
+def _first_level(files: Iterable[PurePosixPath]) -> int:
+    return first_level([inside for path in files if (inside := beside_splits(path.parts[:-1]))])
+
+
+def _folder_at(path: PurePosixPath, level: int) -> str:
+    """Folder of an image at a level, its last one where it has fewer; empty where it has none."""
+    folders = beside_splits(path.parts[:-1]) or path.parts[-2:-1]
+    return folders[min(level, len(folders) - 1)] if folders else ""
+
+
 def _folder_above(path: PurePosixPath, level: int | None) -> str:
     """Folder above that of the class; empty where there is none."""
     folders = beside_splits(path.parts[:-1])
@@ -137,7 +226,7 @@ def _found_folders(count: Mapping[str, int]) -> str:
     """Folders that name no class, in words."""
     named = {name: number for name, number in count.items() if name}
     if not named:
-        return f"{sum(count.values())} images in no folder" if count else "no image"
+        return f"{counted(sum(count.values()), 'image')} in no folder" if count else "no image"
     return f"images in {listed(sorted(named))}"
 
 

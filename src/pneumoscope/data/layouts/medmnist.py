@@ -1,6 +1,7 @@
 """MedMNIST: one archive of arrays."""
 
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ from pneumoscope.errors import DataError
 
 
 def list_medmnist(archive: Path, known: Vocabulary) -> Listing:
-    """List the images of a MedMNIST archive; of PneumoniaMNIST label 0 is normal, 1 pneumonia. Patients and etiologies are unknown.
+    """List the images of a MedMNIST archive; of PneumoniaMNIST label 0 is normal, 1 pneumonia.
+
+    Etiologies are unknown, and patients too unless the archive has `train_patients` and so on, as `save_medmnist` writes them.
 
     Args:
         archive: File in NumPy's format.
@@ -22,7 +25,9 @@ def list_medmnist(archive: Path, known: Vocabulary) -> Listing:
     """
     words = known.words if known.own else {"0": CLASS_WORDS["normal"], "1": CLASS_WORDS["pneumonia"]}
     images = []
-    for part, labels in medmnist_labels(archive).items():
+    labels_of = medmnist_labels(archive)
+    patients = _patients(archive, {part: len(labels) for part, labels in labels_of.items()})
+    for part, labels in labels_of.items():
         if not known.own and not set(labels) <= words.keys():
             raise DataError(
                 f"expected images and the labels 0 and 1 of pneumoniamnist in {archive}, found others: "
@@ -32,9 +37,35 @@ def list_medmnist(archive: Path, known: Vocabulary) -> Listing:
             if label in words:
                 finding, etiology = words[label]
                 path, patient = f"{archive.name}#{part}/{position}", f"{part}-{position}"
+                if part in patients:
+                    patient = patients[part][position]
                 name = label if known.own else ""
                 images.append(SourceImage(path, finding, etiology, patient, known.splits[part], class_name=name))
     return Listing("medmnist", tuple(images))
+
+
+def _patients(archive: Path, counts: Mapping[str, int]) -> dict[str, list[str]]:
+    """Patients of the images of each part that names them; an image without a name is a patient of its own.
+
+    Raises:
+        DataError: Another number of patients than of images, or patients that are no text or number.
+    """
+    found: dict[str, list[str]] = {}
+    for part, count in counts.items():
+        try:
+            with np.load(archive, allow_pickle=False) as arrays:
+                names = arrays[f"{part}_patients"]
+        except KeyError:
+            continue
+        except ValueError as error:  # an array of objects
+            raise DataError(f"expected text in {part}_patients of {archive}, found {error}: write strings") from error
+        if names.shape != (count,):
+            raise DataError(
+                f"expected {count:,} patients in {part}_patients of {archive}, one for each image, found an array of shape {names.shape}: "
+                "correct it, or leave it out"
+            )
+        found[part] = [str(name) or f"{part}-{position}" for position, name in enumerate(names)]
+    return found
 
 
 def medmnist_labels(archive: Path) -> dict[str, list[str]]:

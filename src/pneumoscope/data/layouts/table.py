@@ -1,8 +1,11 @@
 """Tables: a CSV file with a row per image, whatever its columns and classes are called."""
 
+import shlex
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from pneumoscope.data.class_names import CLASS_WORDS, ClassWords, DataNames, main_names
 from pneumoscope.data.source_images import GROUP_COLUMNS, Listing, SourceImage, Vocabulary, patient_of_path
@@ -10,43 +13,92 @@ from pneumoscope.data.tables import COLUMNS, TEXT_TABLE_SUFFIXES, has_alias, rea
 from pneumoscope.errors import DataError, listed
 from pneumoscope.types import Etiology, Finding
 
+# Classes that a message maps.
+_MOST_MAPPED = 5
+
 
 def is_table(path: Path) -> bool:
     """Whether a path is that of a table of text."""
     return path.suffix.lower() in TEXT_TABLE_SUFFIXES and path.is_file()
 
 
-def list_table(table: Path, known: Vocabulary, names: DataNames) -> Listing:
+@dataclass(frozen=True)
+class Table:
+    """Table of images, as it was read.
+
+    Attributes:
+        path: File.
+        rows: Cells of each row by column; columns that are not known are named as the table names them.
+        columns: Column to the name that the table has for it.
+    """
+
+    path: Path
+    rows: Sequence[Mapping[str, str]]
+    columns: Mapping[str, str]
+
+    @classmethod
+    def of(cls, path: Path, known: DataNames) -> Self:
+        """Table that has the columns path and class, whatever it calls them.
+
+        Raises:
+            DataError: A table that cannot be read, without these columns, or without rows.
+        """
+        rows, columns, names = read_rows(path, known.columns)
+        if missing := {"path", "class"} - columns.keys():
+            raise DataError(
+                f"expected the columns path and class in {path}, found {listed(names) or 'no header'}: "
+                f"name them by {' and '.join(f'--{column}-column' for column in sorted(missing))}"
+            )
+        if not rows:
+            raise DataError(f"expected a row per film in {path}, found none: fill the table")
+        return cls(path, rows, columns)
+
+    @property
+    def classes(self) -> list[str]:
+        """Classes as the table names them, in the order of their first rows."""
+        return list(dict.fromkeys(word for row in self.rows if (word := (row["class"] or "").strip())))
+
+
+def list_table(table: Table, known: Vocabulary, names: DataNames) -> Listing:
     """List the images of a table.
 
     Args:
-        table: File in CSV.
+        table: Table.
         known: Words for classes and splits.
-        names: Names of the table's columns, and its class map.
+        names: Class map.
 
     Raises:
-        DataError: No such column, or a class that is not known.
+        DataError: A class that is not known, or none of a class of the class map.
     """
-    rows, columns = table_rows(table, names)
+    rows, path = table.rows, table.path
     mapped = [(i, row) for i, row in enumerate(rows, start=2) if not names.classes or class_word(row) in known.words]
     left_out = Counter(class_word(row) for row in rows) - Counter(class_word(row) for _, row in mapped)
-    names.check_found({class_word(row) for row in rows}, table)
-    images = [_image_of_row(table, number, row, known) for number, row in mapped]
+    names.check_found({class_word(row) for row in rows}, path)
+    if not names.classes:
+        _check_words(path, rows, known.words)
+    images = [_image_of_row(path, number, row, known) for number, row in mapped]
     if not images:
         raise DataError(
-            f"expected images of {listed(sorted(known.words))} in {table}, found {listed(sorted(left_out))}: check the class map"
+            f"expected images of {listed(sorted(known.words))} in {path}, found {listed(sorted(left_out))}: check the class map"
         )
-    return Listing("table", tuple(images), columns, left_out)
+    return Listing("table", tuple(images), table.columns, left_out)
 
 
-def classes_of_table(table: Path, names: DataNames) -> list[str]:
-    """Classes of a table, as it names them, in the order of their first rows.
-
-    Raises:
-        DataError: No column of classes or paths.
-    """
-    words = [word for row in table_rows(table, names)[0] if (word := (row["class"] or "").strip())]
-    return list(dict.fromkeys(words))
+def _check_words(table: Path, rows: Sequence[Mapping[str, str]], words: ClassWords) -> None:
+    """Check that every row of a table has a known class."""
+    lines: dict[str, int] = {}
+    for line, row in enumerate(rows, start=2):
+        lines.setdefault(class_word(row), line)
+    unknown = [word for word in lines if word not in words]
+    if "" in unknown:
+        raise DataError(f"expected a class in line {lines['']} of {table}, found none: add it, or delete the line")
+    if unknown:
+        named = [f"{word}={word}" for word in lines if word in words] + [f"{word}=CLASS" for word in unknown]
+        more = ["..."] if len(named) > _MOST_MAPPED else []
+        raise DataError(
+            f"expected classes out of {', '.join(main_names(words))} in {table}, found {listed(unknown)}, first in line {lines[unknown[0]]}: "
+            f"correct them, or say which they are by --class-map {shlex.quote(','.join(named[:_MOST_MAPPED] + more))}, which leaves out others"
+        )
 
 
 def class_word(row: Mapping[str, str]) -> str:
@@ -54,20 +106,7 @@ def class_word(row: Mapping[str, str]) -> str:
     return (row["class"] or "").strip().lower()
 
 
-def table_rows(table: Path, known: DataNames) -> tuple[list[dict[str, str]], dict[str, str]]:
-    """Rows of a table that has the columns path and class, whatever it calls them; and the names that it has for its columns."""
-    rows, columns, names = read_rows(table, known.columns)
-    if missing := {"path", "class"} - columns.keys():
-        raise DataError(
-            f"expected the columns path and class in {table}, found {listed(names) or 'no header'}: "
-            f"name them by {' and '.join(f'--{column}-column' for column in sorted(missing))}"
-        )
-    if not rows:
-        raise DataError(f"expected a row per film in {table}, found none: fill the table")
-    return rows, columns
-
-
-def _image_of_row(table: Path, line: int, row: dict[str, str], known: Vocabulary) -> SourceImage:
+def _image_of_row(table: Path, line: int, row: Mapping[str, str], known: Vocabulary) -> SourceImage:
     cell = {column: (row.get(column) or "").strip() for column in ("path", "class", "etiology", "patient")}
     finding, etiology = _class_of_row(table, line, cell, known.words)
     split_word = (row.get("split") or "train").strip().lower()
@@ -98,11 +137,6 @@ def _image_of_row(table: Path, line: int, row: dict[str, str], known: Vocabulary
 
 def _class_of_row(table: Path, line: int, cell: dict[str, str], words: ClassWords) -> tuple[Finding, Etiology]:
     word = cell["class"].lower()
-    if word not in words:
-        raise DataError(
-            f"expected a class out of {', '.join(main_names(words))} in line {line} of {table}, found {word!r}: correct it, or say which "
-            f"it is by --class-map {word}=CLASS,..."
-        )
     finding, etiology = words[word]
     named_etiology = cell["etiology"].lower()
     if not named_etiology or finding is Finding.NORMAL or "bacterial" not in words:
