@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pneumoscope.data.phantom import PhantomPlan, write_phantoms
@@ -50,6 +51,24 @@ def test_a_function_is_tested_and_a_second_run_shows_it_two_images(pneumoscope, 
     code, out, _ = stress(pneumoscope, *words, "--json")
     assert (code, site_models.calls) == (0, [2])
     assert json.loads(out)["trials"] == report["trials"]
+
+
+def test_an_edited_function_and_another_limit_start_anew_beside(pneumoscope, site, tmp_path):
+    words = ("site_models:brightness", "--trust", "--data", site, "--json")
+    _forget("site_models")
+    assert stress(pneumoscope, *words)[0] == 0
+    (tmp_path / "site_models.py").write_text(MODEL.replace("/ 255", "/ 1020"))
+    _forget("site_models")
+    code, out, err = stress(pneumoscope, *words)
+    assert code == 0, err
+    edited = json.loads(out)
+    code, out, err = stress(pneumoscope, *words, "--limit", "30")
+    assert code == 0, err
+    assert json.loads(out)["radiographs"] != edited["radiographs"]
+    stored = sorted((tmp_path / "stress" / "site_models-brightness" / "predictions").iterdir())
+    assert len(stored) == 3
+    highest = {np.load(folder / "unaltered.npy").max() for folder in stored}
+    assert min(highest) < 0.26 < max(highest)
 
 
 def test_a_model_that_fails_gets_one_line_and_goes_on(pneumoscope, site):
