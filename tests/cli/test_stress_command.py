@@ -1,6 +1,7 @@
 """`pneumoscope stress`, as a user calls it."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -180,6 +181,29 @@ def test_the_threshold_is_chosen_on_a_validation(pneumoscope, site, tmp_path):
     code, _, err = stress(pneumoscope, *words, "--validation", other, "--threshold", "0.5")
     assert code == 1
     assert "leave out --threshold or --validation" in err
+
+
+def test_classes_of_other_names_are_said_by_a_class_map(pneumoscope, site, tmp_path):
+    _forget("site_models")
+    for number, file in enumerate(sorted(site.rglob("*.jpeg"))):
+        folder = tmp_path / "ours" / ("well" if "NORMAL" in file.parts else "ill")
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, folder / f"{number}.jpeg")
+    words = ("site_models:brightness", "--trust", "--data", "ours")
+    code, _, err = stress(pneumoscope, *words)
+    assert code == 1
+    assert "found the classes ill, well: say which is which by --class-map" in err.splitlines()[-1]
+    code, _, err = stress(pneumoscope, *words, "--class-map", "well=normal,sick=pneumonia")
+    assert code == 1
+    assert "by --class-map 'well=normal,sick=pneumonia' in ours, found the classes ill, well" in err.splitlines()[-1]
+    code, out, err = stress(pneumoscope, *words, "--class-map", "well=normal,ill=pneumonia", "--json")
+    assert code == 0, err
+    assert json.loads(out)["radiographs"] == {"negative": 20, "positive": 40}
+    (tmp_path / "ours" / "well").rename(tmp_path / "ours" / "healthy")
+    (tmp_path / "ours" / "ill").rename(tmp_path / "ours" / "sick")
+    code, out, err = stress(pneumoscope, *words, "--json")
+    assert code == 0, err
+    assert "healthy is normal (20)" in err
 
 
 def _forget(module):

@@ -1,5 +1,5 @@
 from pneumoscope.evaluation.intervals import Estimate
-from pneumoscope.stress.wording import change, count_of, in_a_row, number, percent
+from pneumoscope.stress.wording import change, count_of, in_a_row, number, percent, whole_percent
 
 NAN = float("nan")
 
@@ -9,6 +9,7 @@ def test_intervals_are_read_also_where_they_are_negative():
     assert number(Estimate(0.9817, 0.97, 0.991), 2) == "0.98 (0.97 to 0.99)"
     assert percent(Estimate(0.5, -0.0001, 1.0)) == "50.0 % (0.0 to 100.0)"
     assert number(Estimate(NAN, NAN, NAN)) == percent(Estimate(NAN, NAN, NAN)) == "undefined"
+    assert whole_percent(Estimate(0.9649, 0.901, 1.0)) == "96 (90 to 100)"
     assert (number(Estimate(0.5, NAN, NAN)), percent(Estimate(0.5, NAN, NAN))) == ("0.500", "50.0 %")
 
 

@@ -23,11 +23,11 @@ from pneumoscope.stress.measuring import Reliance, StressMeasures
 from pneumoscope.stress.radiographs import Radiographs
 from pneumoscope.stress.running import Predictions
 from pneumoscope.stress.verdict import NAMES, NOTICEABLE, Verdict, is_excluded, is_read
-from pneumoscope.stress.wording import change, count_of, number, percent
+from pneumoscope.stress.wording import change, count_of, number, percent, whole_percent
 
 # Radiographs on which the model decides otherwise that a page shows.
 SHOWN = 12
-_HEADER = ["radiographs", "AUC (95 % interval)", "change", "accuracy", "sensitivity", "specificity", "other decision"]
+_HEADER = ["radiographs", "AUC", "change", "accuracy, %", "sensitivity, %", "specificity, %", "changed, %"]
 _RELIANCE = ["property", "from the same class", "from the other class", "difference", "read"]
 _CORRUPTIONS = "Corruptions"
 _MEANING = (
@@ -36,7 +36,7 @@ _MEANING = (
     "specificity, at the threshold that is best for the unaltered radiographs: 50 % is chance; below it the model follows the property against "
     "the radiograph.",
     f"A property counts as read where the difference is at least {NOTICEABLE:g} and its interval is above 0, and as not read where the interval ends "
-    f"below {NOTICEABLE:g}. Intervals of the differences hold for all {len(NAMES)} at once in 95 % (Bonferroni), so that a model which reads none "
+    f"below {NOTICEABLE:g}. Intervals of the differences hold for all {len(NAMES)} properties at once in 95 % (Bonferroni), so that a model which reads none "
     "is said to read one in at most 5 of 100 tests.",
 )
 CITATION = (
@@ -116,7 +116,7 @@ def write_report(test: StressTest, folder: Path, facts: dict[str, Any], syntheti
     title = f"Stress test of {test.model}"
     sections = _sections(test, facts, synthetic)
     write_text(folder / "stress.json", as_json(record))
-    write_text(folder / "stress.md", markdown_page(title, _in_text(sections, test.measures)))
+    write_text(folder / "stress.md", markdown_page(title, _in_text(sections, test.measures), test.verdict.sentences[0]))
     write_page(folder / "stress.html", title, test.verdict.sentences[0], sections, synthetic)
     return record
 
@@ -125,7 +125,7 @@ def _sections(test: StressTest, facts: dict[str, Any], synthetic: bool) -> list[
     measures = test.measures
     altered = [trial for trial in test.trials if not _is_corruption(trial, measures)]
     sections = [
-        Section("Verdict", text=test.verdict.sentences),
+        Section("Validation and corruptions", text=test.verdict.sentences[1:]),
         Section(
             "What the model reads",
             text=_MEANING,
@@ -137,8 +137,8 @@ def _sections(test: StressTest, facts: dict[str, Any], synthetic: bool) -> list[
         Section(
             "Radiographs unaltered and altered",
             text=[
-                "At the model's threshold; 95 % intervals over patients. The change is that of the AUC; the last column, how many get another "
-                "decision than unaltered."
+                "At the model's threshold; 95 % intervals over patients. The change is that of the AUC; the last column says how many radiographs get "
+                "another decision than unaltered."
             ],
             header=_HEADER,
             rows=_rows(altered, measures),
@@ -217,10 +217,8 @@ def _rows(trials: Sequence[Trial], measures: StressMeasures) -> list[list[str]]:
             trial.name,
             number(found.auc),
             change(found.auc_change.value),
-            percent(found.accuracy),
-            percent(found.sensitivity),
-            percent(found.specificity),
-            f"{100 * found.changed:.1f} %",
+            *(whole_percent(each) for each in (found.accuracy, found.sensitivity, found.specificity)),
+            f"{100 * found.changed:.0f}",
         ]
         for trial, found in ((trial, measures.trials[trial.name]) for trial in trials)
     ]

@@ -21,6 +21,11 @@ def percent(found: Estimate) -> str:
     return f"{value} %" if found.low != found.low else f"{value} % ({low} to {high})"
 
 
+def whole_percent(found: Estimate) -> str:
+    """Value and interval in whole percent without the sign, such as `96 (90 to 99)`, for a column of a table."""
+    return number(Estimate(*(100 * each for each in (found.value, found.low, found.high))), 0)
+
+
 def change(value: float, digits: int = 3) -> str:
     """Change with its sign, such as `+0.012`; zero has none."""
     text = f"{value:+.{digits}f}"
