@@ -1,8 +1,10 @@
 """`pneumoscope stress`, as a user calls it."""
 
 import json
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pneumoscope.data.phantom import PhantomPlan, write_phantoms
@@ -50,6 +52,24 @@ def test_a_function_is_tested_and_a_second_run_shows_it_two_images(pneumoscope, 
     code, out, _ = stress(pneumoscope, *words, "--json")
     assert (code, site_models.calls) == (0, [2])
     assert json.loads(out)["trials"] == report["trials"]
+
+
+def test_an_edited_function_and_another_limit_start_anew_beside(pneumoscope, site, tmp_path):
+    words = ("site_models:brightness", "--trust", "--data", site, "--json")
+    _forget("site_models")
+    assert stress(pneumoscope, *words)[0] == 0
+    (tmp_path / "site_models.py").write_text(MODEL.replace("/ 255", "/ 1020"))
+    _forget("site_models")
+    code, out, err = stress(pneumoscope, *words)
+    assert code == 0, err
+    edited = json.loads(out)
+    code, out, err = stress(pneumoscope, *words, "--limit", "30")
+    assert code == 0, err
+    assert json.loads(out)["radiographs"] != edited["radiographs"]
+    stored = sorted((tmp_path / "stress" / "site_models-brightness" / "predictions").iterdir())
+    assert len(stored) == 3
+    highest = {np.load(folder / "unaltered.npy").max() for folder in stored}
+    assert min(highest) < 0.26 < max(highest)
 
 
 def test_a_model_that_fails_gets_one_line_and_goes_on(pneumoscope, site):
@@ -161,6 +181,29 @@ def test_the_threshold_is_chosen_on_a_validation(pneumoscope, site, tmp_path):
     code, _, err = stress(pneumoscope, *words, "--validation", other, "--threshold", "0.5")
     assert code == 1
     assert "leave out --threshold or --validation" in err
+
+
+def test_classes_of_other_names_are_said_by_a_class_map(pneumoscope, site, tmp_path):
+    _forget("site_models")
+    for number, file in enumerate(sorted(site.rglob("*.jpeg"))):
+        folder = tmp_path / "ours" / ("well" if "NORMAL" in file.parts else "ill")
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, folder / f"{number}.jpeg")
+    words = ("site_models:brightness", "--trust", "--data", "ours")
+    code, _, err = stress(pneumoscope, *words)
+    assert code == 1
+    assert "found the classes ill, well: say which is which by --class-map" in err.splitlines()[-1]
+    code, _, err = stress(pneumoscope, *words, "--class-map", "well=normal,sick=pneumonia")
+    assert code == 1
+    assert "by --class-map 'well=normal,sick=pneumonia' in ours, found the classes ill, well" in err.splitlines()[-1]
+    code, out, err = stress(pneumoscope, *words, "--class-map", "well=normal,ill=pneumonia", "--json")
+    assert code == 0, err
+    assert json.loads(out)["radiographs"] == {"negative": 20, "positive": 40}
+    (tmp_path / "ours" / "well").rename(tmp_path / "ours" / "healthy")
+    (tmp_path / "ours" / "ill").rename(tmp_path / "ours" / "sick")
+    code, out, err = stress(pneumoscope, *words, "--json")
+    assert code == 0, err
+    assert "healthy is normal (20)" in err
 
 
 def _forget(module):

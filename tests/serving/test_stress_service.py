@@ -31,7 +31,7 @@ def test_a_service_gives_the_probabilities_of_its_bundle_and_says_what_it_reject
         # The guard rejects an image of one grey level; the bundle alone would have given a probability.
         assert model.predict(images)[3] == 0.5
         assert bundle.predict(images)[3] != 0.5
-        assert model.remark().startswith("1 of 7 images of this run were rejected")
+        assert model.remark().startswith("the service rejected 1 of 7 images of this run")
 
 
 @pytest.mark.integration
@@ -41,7 +41,7 @@ def test_the_command_tests_a_service(service, pneumoscope, phantoms, tmp_path):
     assert code == 0, err
     assert f"test 1 at {service.base_url}" in out
     assert (tmp_path / "stress" / f"127.0.0.1-{service.base_url.port}" / "stress.html").is_file()
-    assert ("rejected by the service" in err) == ("rejected by the service" in out)
+    assert ("the service rejected" in err) == ("the service rejected" in out)
 
 
 def test_an_address_without_a_service_gets_one_line():

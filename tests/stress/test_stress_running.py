@@ -1,8 +1,12 @@
+import json
+import re
+
 import numpy as np
 import pytest
 from simple_models import bright_lungs
 
-from pneumoscope.errors import DataError, InputError, RunError
+from pneumoscope.errors import InputError, RunError
+from pneumoscope.stress import Radiographs
 from pneumoscope.stress.battery import battery
 from pneumoscope.stress.running import run_battery
 
@@ -70,28 +74,61 @@ def test_what_was_interrupted_goes_on(radiographs, tmp_path):
     assert all(np.array_equal(predictions[name], whole[name]) for name in whole)
 
 
+def stored(folder):
+    """The one folder of predictions."""
+    [own] = folder.iterdir()
+    return own
+
+
 def test_damaged_answers_are_made_again(radiographs, tmp_path):
     run_battery(bright_lungs, radiographs, TRIALS, tmp_path, "a")
-    (tmp_path / "unaltered.npy").write_bytes(b"\x93NUMPY")
-    np.save(tmp_path / "storage-of-its-class.npy", np.zeros(3))
-    predictions = run_battery(bright_lungs, radiographs, TRIALS, tmp_path, "a")
+    own = stored(tmp_path)
+    (own / "storage-of-its-class.npy").write_bytes(b"\x93NUMPY")
+    np.save(own / "storage-of-the-other-class.npy", np.zeros(3))
+    (own / "state.json").write_text("{")
+    shown = []
+    predictions = run_battery(
+        lambda images: shown.append(len(images)) or bright_lungs(images), radiographs, TRIALS, tmp_path, "a"
+    )
     assert {len(each) for each in predictions.values()} == {24}
-    assert not list(tmp_path.glob("*.partial*"))
+    assert sum(shown) == 2 + 24 + 24
+    assert json.loads((own / "state.json").read_text())["model"] == "a"
+    assert not list(own.glob("*.partial*"))
 
 
-def test_answers_of_another_model_are_not_mixed(radiographs, tmp_path):
-    run_battery(bright_lungs, radiographs, TRIALS, tmp_path, "a")
-    with pytest.raises(DataError, match="found another model: name another folder"):
-        run_battery(bright_lungs, radiographs, TRIALS, tmp_path, "b")
-    (tmp_path / "state.json").write_text("{")
-    with pytest.raises(DataError, match=r"state\.json damaged"):
-        run_battery(bright_lungs, radiographs, TRIALS, tmp_path, "a")
+def test_another_model_and_other_radiographs_start_anew_beside(radiographs, tmp_path):
+    first = run_battery(bright_lungs, radiographs, TRIALS, tmp_path, "a")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.npy")}
+    second = run_battery(lambda images: bright_lungs(images) ** 2, radiographs, TRIALS, tmp_path, "b")
+    assert all(np.array_equal(second[name], each**2) for name, each in first.items())
+    fewer = Radiographs(
+        radiographs.images[:22], radiographs.positive[:22], radiographs.patients[:22], radiographs.names[:22]
+    )
+    assert len(run_battery(bright_lungs, fewer, TRIALS, tmp_path, "a")["unaltered"]) == 22
+    assert len(list(tmp_path.iterdir())) == 3
+    assert all(re.fullmatch("[0-9a-f]{12}", folder.name) for folder in tmp_path.iterdir())
+    assert all(path.read_bytes() == content for path, content in before.items())
+    shown = []
+    run_battery(lambda images: shown.append(len(images)) or bright_lungs(images), radiographs, TRIALS, tmp_path, "a")
+    assert shown == [2]
 
 
-def test_a_model_with_other_weights_under_the_same_name_is_noticed(radiographs, tmp_path):
-    run_battery(bright_lungs, radiographs, TRIALS, tmp_path, "a")
-    with pytest.raises(DataError, match="found those of another"):
-        run_battery(lambda images: bright_lungs(images) ** 2, radiographs, TRIALS, tmp_path, "a")
+def test_a_model_with_other_weights_under_the_same_name_starts_anew(radiographs, tmp_path):
+    """Nothing of the old weights is left, even where the new run is interrupted."""
+    first = run_battery(bright_lungs, radiographs, TRIALS, tmp_path, "a")
+    shown = []
+
+    def retrained(images):
+        shown.append(len(images))
+        if sum(shown) > 40:
+            raise MemoryError
+        return bright_lungs(images) ** 2
+
+    with pytest.raises(RunError, match="MemoryError"):
+        run_battery(retrained, radiographs, TRIALS, tmp_path, "a")
+    assert [path.name for path in stored(tmp_path).glob("*.npy")] == ["unaltered.npy"]
+    second = run_battery(lambda images: bright_lungs(images) ** 2, radiographs, TRIALS, tmp_path, "a")
+    assert all(np.array_equal(second[name], each**2) for name, each in first.items())
 
 
 @pytest.mark.parametrize("before", [False, True])

@@ -18,17 +18,15 @@ from pneumoscope.cli.options import (
     SkipOption,
     WorkersOption,
     print_json,
-    show_names_taken,
     takes_data_names,
     worker_count,
 )
+from pneumoscope.cli.stress_run import RadiographReader, StressRun, TestedModel
 from pneumoscope.types import Split
 
 if TYPE_CHECKING:
-    from pneumoscope.cli.progress import Display
-    from pneumoscope.data.locate import Location
     from pneumoscope.data.sources import DataNames
-    from pneumoscope.stress import Radiographs, StressTest
+    from pneumoscope.stress import StressTest
     from pneumoscope.stress.stressed_model import StressedModel
 
 
@@ -112,11 +110,8 @@ def stress(
 ) -> None:
     """Find out what a model reads, the lung or the file, and write stress.json, .md and .html; compare several models."""
     from pneumoscope.cli.progress import display
-    from pneumoscope.data.locate import locate
     from pneumoscope.errors import ConfigError
     from pneumoscope.provenance import provenance
-    from pneumoscope.stress import compare, stress_test, write_comparison, write_report
-    from pneumoscope.stress.comparison import order_in_words
     from pneumoscope.stress.models import open_model
 
     if threshold is not None and validation is not None:
@@ -125,60 +120,39 @@ def stress(
         )
     folders = _folders(models, out)
     opening = partial(open_model, settings=settings, trust=trust, workers=worker_count(workers, None))
-    facts, tests, recipes = provenance(), [], []
     with display() as shown:
         _check_all_open(models, opening)
-        location = replace(locate(data, shown.report), names=names, limit=limit)
-        reading = partial(_radiographs, side=side, skip_unreadable=skip_unreadable, shown=shown)
-        radiographs, tested_split = reading(location, split, Split.TEST)
-        chosen_on = None
-        if validation is not None:
-            # Test images choose nothing.
-            chosen_on, _ = reading(replace(locate(validation, shown.report), names=names), None, Split.TRAIN)
-            if shared := len(set(chosen_on.file_sha256) & set(radiographs.file_sha256)):
-                raise ConfigError(
-                    f"expected other radiographs to choose the threshold on, found {shared} of those that are tested: name others by --validation"
-                )
-        for name, folder in zip(models, folders, strict=True):
-            with opening(name) as model:
-                model.check_unseen(radiographs.file_sha256)
-                chosen = model.threshold if threshold is None else threshold
-                if chosen_on is not None:
-                    chosen = _best_threshold(model, chosen_on)
-                test = stress_test(
-                    model.predict,
-                    radiographs,
-                    model=model.name,
-                    identity=model.identity,
-                    threshold=chosen,
-                    threshold_from="" if chosen_on is None else f"{len(chosen_on):,} radiographs of {validation}",
-                    corrupted=corrupted,
-                    folder=folder / "predictions",
-                    hours=hours,
-                    progress=shown.report(
-                        "images shown to the model" if len(models) == 1 else f"images shown to {name}"
-                    ),
-                )
-                recipes.append(model.recipe or str(folder))
-                remark = model.remark()
-            if remark:
-                shown.print_line(remark)
-            record = write_report(test, folder, facts | ({"rejected": remark} if remark else {}), location.synthetic)
-            tests.append(test)
-            if tested_split is Split.TEST and not location.synthetic:
-                _record_look(test, why, ledger, facts["commit"])
-    if len(models) > 1:
-        compared = compare(_named_apart(tests, models), recipes)
-        folder = out or _FOLDER
-        record = write_comparison(compared, folder, facts, location.synthetic)
-        lines, page = [order_in_words(compared)], folder / "comparison.html"
-    else:
-        lines, page = list(tests[0].verdict.sentences), folders[0] / "stress.html"
+        reader = RadiographReader(names, side, skip_unreadable, shown)
+        tested = reader.tested(data, split, limit)
+        chosen_on = None if validation is None else reader.validation(validation, tested)
+        run = StressRun(tested, chosen_on, threshold, corrupted, hours, shown, provenance(), why, ledger)
+        found = [
+            run.test(opening, name, folder, alone=len(models) == 1)
+            for name, folder in zip(models, folders, strict=True)
+        ]
+        record, lines, page = _compared(found, models, out or _FOLDER, run) if len(found) > 1 else _alone(found[0])
     if as_json:
         print_json(record)
     else:
         typer.echo("\n".join(lines))
         typer.echo(f"\n{page}")
+
+
+def _alone(found: TestedModel) -> tuple[dict[str, Any], list[str], Path]:
+    """Record, lines for the user and page of one model."""
+    return found.record, list(found.test.verdict.sentences), found.folder / "stress.html"
+
+
+def _compared(
+    found: Sequence[TestedModel], models: Sequence[str], folder: Path, run: StressRun
+) -> tuple[dict[str, Any], list[str], Path]:
+    """Record, line for the user and page of several models, after the comparison is written."""
+    from pneumoscope.stress import compare, write_comparison
+    from pneumoscope.stress.comparison import order_in_words
+
+    compared = compare(_named_apart([each.test for each in found], models), [each.recipe for each in found])
+    record = write_comparison(compared, folder, run.facts, run.tested.synthetic)
+    return record, [order_in_words(compared)], folder / "comparison.html"
 
 
 _FOLDER = Path("stress")
@@ -207,44 +181,9 @@ def _check_all_open(models: Sequence[str], opening: Callable[[str], AbstractCont
                 pass
 
 
-def _radiographs(
-    location: "Location", split: Split | None, usual: Split, side: int, skip_unreadable: bool, shown: "Display"
-) -> tuple["Radiographs", Split | None]:
-    """Radiographs of a data set, and the split that they are of: the given one, else the usual one where there is one, else none."""
-    from pneumoscope.stress import read_radiographs
-
-    source = location.open()
-    show_names_taken(source)
-    chosen = split or (usual if any(image.split is usual for image in source.images) else None)
-    return read_radiographs(source, chosen, side, shown.report("radiographs read"), skip_unreadable), chosen
-
-
-def _best_threshold(model: "StressedModel", radiographs: "Radiographs") -> float:
-    from pneumoscope.evaluation.thresholds import best_operating_point
-    from pneumoscope.stress.running import predict_checked
-
-    return best_operating_point(predict_checked(model.predict, radiographs.images), radiographs.positive).threshold
-
-
 def _named_apart(tests: Sequence["StressTest"], models: Sequence[str]) -> list["StressTest"]:
     """Tests under their models' names; under what the user calls them where several have one name."""
     counts = Counter(test.model for test in tests)
     return [
         replace(test, model=name) if counts[test.model] > 1 else test for test, name in zip(tests, models, strict=True)
     ]
-
-
-def _record_look(test: "StressTest", why: str, ledger: Path | None, commit: Any) -> None:
-    """Write a line into the ledger of looks at test images, where one is kept."""
-    from pneumoscope.assessment.ledger import append_to_ledger, ledger_in_use
-
-    if book := ledger_in_use(ledger):
-        plain = test.measures.plain
-        append_to_ledger(
-            book,
-            commit=commit,
-            model=test.model,
-            radiographs=len(test.radiographs),
-            why=why,
-            result={"accuracy": round(plain.accuracy.value, 4), "auc": round(plain.auc.value, 4)},
-        )

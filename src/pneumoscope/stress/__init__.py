@@ -51,14 +51,13 @@ def stress_test(
         threshold: Probability from which on the model calls a radiograph positive.
         threshold_from: Radiographs on which it was chosen, in words; empty where it was not chosen on any.
         corrupted: Number of radiographs for each corruption and strength; 0 for none.
-        folder: Folder of the predictions, from which an interrupted test goes on; None for none.
+        folder: Folder below which predictions are stored, from which an interrupted test goes on; None for none.
         hours: Time that the model may take for all images that are still to be shown.
         progress: Callback with the number of images done and their total.
 
     Raises:
         InputError: The model gives no probabilities, or has the classes exchanged.
         RunError: The model raises an error, or is too slow.
-        DataError: The folder has predictions of another model or other radiographs.
     """
     trials = battery(corrupted)
     predictions = run_battery(predict, radiographs, trials, folder, identity or model, hours, progress)

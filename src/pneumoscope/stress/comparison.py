@@ -1,12 +1,13 @@
 """Comparison of models that were shown the same radiographs: stress scores, paired; corruption errors beside those of the first.
 
-The mean corruption error is in the manner of ImageNet-C (Hendrycks and Dietterich 2019, arXiv 1903.12261): errors summed over the
-strengths of a corruption, divided by those of a reference network, mean over the corruptions; here of 23 corruptions of
-radiographs, on as many images of either class as there are. The first model is the reference.
+The mean corruption error is that of MedMNIST-C (Di Salvo et al. 2024, arXiv 2406.17536), which is ImageNet-C's (Hendrycks and
+Dietterich 2019, arXiv 1903.12261) with the balanced error: errors summed over the strengths of a corruption, divided by those of
+a reference network, mean over the corruptions. The reference is the first model, not AlexNet, and the corruptions are 23, so that it
+compares the models of one test and not with published figures.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from pneumoscope.errors import InputError
 from pneumoscope.evaluation.intervals import Estimate, interval_of
+from pneumoscope.evaluation.metrics import Floats
 from pneumoscope.files import as_json, write_text
 from pneumoscope.reporting.markdown import markdown_page
 from pneumoscope.reporting.page import Section, write_page
@@ -22,9 +24,10 @@ from pneumoscope.stress.figures import draw_models
 from pneumoscope.stress.measuring import draws_of, stress_scores
 from pneumoscope.stress.report import StressTest
 from pneumoscope.stress.verdict import CHANCE, NAMES, NOTHING
+from pneumoscope.stress.wording import number, percent
 
 _HEADER = ["model", "stress score", "less the first", "AUC unaltered", "reads", "mean corruption error"]
-_THRESHOLDS = ["model", "threshold", "right", "best threshold", "right there", "points lost"]
+_THRESHOLDS = ["model", "threshold", "accuracy", "best threshold", "accuracy there", "points lost"]
 
 
 @dataclass(frozen=True)
@@ -37,12 +40,14 @@ class ComparedModel:
         difference: Its stress score less that of the first model, the patients of either drawn alike.
         corruption_error: Mean corruption error, 1 for the first model; NaN where no corruptions were run, or the first makes no error
             at any.
+        scores: (draws,) its stress score on all patients, then on those of each bootstrap draw, the same draws for all models.
     """
 
     test: StressTest
     recipe: str
     difference: Estimate
     corruption_error: float
+    scores: Floats = field(repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for `comparison.json`."""
@@ -72,7 +77,7 @@ class SeedSpread:
         seeds: Number of trainings.
         stress_score: Least, mean and largest stress score.
         auc: Least, mean and largest AUC on the unaltered radiographs.
-        accuracy: Least, mean and largest fraction of right decisions.
+        accuracy: Least, mean and largest accuracy.
     """
 
     recipe: str
@@ -95,18 +100,16 @@ def compare(tests: Sequence[StressTest], recipes: Sequence[str]) -> list[Compare
     first = tests[0]
     if any(test.radiographs.sha256 != first.radiographs.sha256 for test in tests):
         raise InputError("expected tests on the same radiographs, found others: test all models in one command")
-    compared = []
-    for test, recipe in zip(tests, recipes, strict=True):
-        error = mean_corruption_error(test.measures.corruption_error, first.measures.corruption_error)
-        compared.append(ComparedModel(test, recipe, _score_difference(test, first), error))
-    return compared
+    draws = draws_of(first.radiographs)
+    scores = [stress_scores(first.radiographs, test.predictions, draws) for test in tests]
+    errors = [mean_corruption_error(t.measures.corruption_error, first.measures.corruption_error) for t in tests]
+    differences = [_difference(each, scores[0]) for each in scores]
+    return [ComparedModel(*each) for each in zip(tests, recipes, differences, errors, scores, strict=True)]
 
 
-def _score_difference(test: StressTest, other: StressTest) -> Estimate:
-    """Stress score less that of another model on the same radiographs, the patients of either drawn alike."""
-    draws = draws_of(test.radiographs)
-    one, another = (stress_scores(each.radiographs, each.predictions, draws) for each in (test, other))
-    difference = one - another
+def _difference(score: Floats, other: Floats) -> Estimate:
+    """Difference of two stress scores, (draws,) each, the patients of either drawn alike."""
+    difference = score - other
     return interval_of(float(difference[0]), difference[1:])
 
 
@@ -165,20 +168,20 @@ def write_comparison(
 
 def order_in_words(compared: Sequence[ComparedModel]) -> str:
     """Which model has the best stress score, whether the next one is distinguishable, and which unaltered radiographs would choose."""
-    by_score = sorted((each.test for each in compared), key=lambda test: -test.measures.within.value)
+    ranked = sorted(compared, key=lambda each: -each.test.measures.within.value)
     by_auc = max((each.test for each in compared), key=lambda test: test.measures.plain.auc.value)
-    plain = by_auc.measures.plain.auc.as_number()
+    plain = number(by_auc.measures.plain.auc)
     if np.isnan(compared[0].test.measures.within.value):
         return f"Acquisition clusters with both classes have too few images for a stress score; {by_auc.model} has the best AUC on unaltered radiographs, {plain}."
-    best, second = by_score[:2]
-    score = f"{best.model} has the best stress score, {best.measures.within.as_number()}"
-    if _score_difference(best, second).low <= 0:
+    best, second = (each.test for each in ranked[:2])
+    score = f"{best.model} has the best stress score, {number(best.measures.within)}"
+    if _difference(ranked[0].scores, ranked[1].scores).low <= 0:
         score += f", but the difference from {second.model} may be chance"
     if best is by_auc:
         return f"{score}; it has the best AUC on unaltered radiographs too, {plain}."
     return (
         f"{score}; by the AUC on unaltered radiographs {by_auc.model} would have been chosen, {plain}, "
-        f"whose stress score is {by_auc.measures.within.as_number()}."
+        f"whose stress score is {number(by_auc.measures.within)}."
     )
 
 
@@ -190,26 +193,27 @@ def _sections(compared: Sequence[ComparedModel], spreads: Sequence[SeedSpread], 
             text=[
                 f"The stress score is the AUC {'within acquisition clusters' if compared[0].test.measures.clustered else 'over all radiographs'}, "
                 "with negatives that have the geometry and storage of positives. "
-                f"Differences are from {compared[0].test.model}, to whose errors the corruption errors are relative as well (100 %)."
+                f"Differences are from {compared[0].test.model}, the patients of both drawn alike. The mean corruption error is the balanced error under "
+                "corruptions as a fraction of that model's (100 %), mean over the corruptions."
             ],
             header=_HEADER,
             rows=[_row(each) for each in best_first],
             picture=png_of(
                 draw_models([(each.test.model, each.test.measures) for each in best_first], NAMES, synthetic)
             ),
-            caption="AUC on unaltered radiographs and stress score, with 95 % intervals over patients; beside them what each property of a "
-            "radiograph of the other class costs in right decisions.",
+            caption="AUC on unaltered radiographs and stress score, with 95 % intervals over patients; below them the balanced accuracy that "
+            "each property of a radiograph of the other class costs.",
         ),
         Section(
             "Thresholds",
-            text=["Right decisions at each model's threshold, and at the one that would be best on these radiographs."],
+            text=["Accuracy at each model's threshold, and at the one that would be best on these radiographs."],
             header=_THRESHOLDS,
             rows=[_threshold_row(each) for each in best_first],
         ),
     ]
     if spreads:
         rows = [[s.recipe, str(s.seeds), *map(_spread, (s.stress_score, s.auc, s.accuracy))] for s in spreads]
-        header = ["configuration", "seeds", "stress score", "AUC unaltered", "right"]
+        header = ["configuration", "seeds", "stress score", "AUC unaltered", "accuracy"]
         text = [
             "Least, mean and largest of trainings that differ in their seed alone: a smaller difference between two models may be chance."
         ]
@@ -224,9 +228,9 @@ def _row(each: ComparedModel) -> list[str]:
     difference = each.difference
     return [
         each.test.model,
-        measures.within.as_number(),
-        "" if difference.low == difference.high == 0 else difference.as_number(),
-        measures.plain.auc.as_number(),
+        number(measures.within),
+        "" if difference.low == difference.high == 0 else number(difference),
+        number(measures.plain.auc),
         ", ".join([read, *verdict.also]),
         error,
     ]
@@ -237,7 +241,7 @@ def _threshold_row(each: ComparedModel) -> list[str]:
     return [
         each.test.model,
         f"{each.test.threshold:.3f}",
-        str(accuracy),
+        percent(accuracy),
         f"{measures.best_threshold:.3f}",
         f"{100 * measures.best_accuracy:.1f} %",
         f"{100 * (measures.best_accuracy - accuracy.value):.1f}",

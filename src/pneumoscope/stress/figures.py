@@ -17,8 +17,12 @@ from pneumoscope.stress.radiographs import Radiographs
 from pneumoscope.stress.running import Predictions
 
 _SAME, _OTHER = CLASS_COLOURS["normal"], CLASS_COLOURS["bacterial"]
-# Rows and columns of the changed radiographs, each of which is two pictures.
-_COLUMNS = 3
+# Columns of the changed radiographs, each of which is two pictures.
+_COLUMNS = 2
+# Width of a figure, inches: what is wider has letters too small to be read on a telephone.
+_WIDTH = 6.2
+# Room for a legend between the title and the axes, points; letters of a model's name in the title.
+_LEGEND_ROOM, _TITLE = 28, 48
 
 
 @dataclass(frozen=True)
@@ -86,28 +90,31 @@ def draw_reliance(measures: StressMeasures, title: str, words: dict[str, str], s
         synthetic: Whether the radiographs are phantoms.
     """
     names = sorted(measures.reliance, key=lambda name: measures.reliance[name].difference.value)
-    with drawing(8.0, 1.6 + 0.55 * len(names), synthetic) as figure:
+    with drawing(_WIDTH, 1.7 + 0.55 * len(names), synthetic) as figure:
         axes = figure.subplots()
-        axes.axvline(50, color="#dddddd", linewidth=1)
+        axes.axvline(50, color="#999999", linewidth=1, linestyle=(0, (3, 3)), zorder=0)
         for row, name in enumerate(names):
             found = measures.reliance[name]
             ends = [100 * found.other.value, 100 * found.same.value]
-            axes.plot(ends, [row, row], color="#cccccc", linewidth=5, zorder=1)
-            _estimate(axes, found.same, row, _SAME, "of a radiograph of its class" if row == 0 else "")
-            _estimate(axes, found.other, row, _OTHER, "of a radiograph of the other class" if row == 0 else "")
-        axes.set_yticks(range(len(names)), [words[name] for name in names])
-        axes.text(50, len(names) - 0.45, "chance", ha="center", va="bottom", color=NEUTRAL, fontsize=9)
-        axes.set(xlim=(-2, 102), ylim=(-0.6, len(names) - 0.1), title=title)
-        axes.set_xlabel("right decisions, both classes counted alike (%)")
-        axes.legend(loc="lower left", fontsize=9)
+            # The two lie a little apart, so that neither hides the other where they agree.
+            axes.plot(ends, [row - 0.12, row + 0.12], color="#cccccc", linewidth=2, zorder=1)
+            _estimate(axes, found.same, row + 0.12, _SAME, "from the same class" if row == 0 else "")
+            _estimate(axes, found.other, row - 0.12, _OTHER, "from the other class" if row == 0 else "")
+        axes.set_yticks(range(len(names)), [textwrap.fill(_bare(words[name]), 20) for name in names])
+        axes.text(50, -0.55, " chance", ha="left", va="bottom", color=NEUTRAL, fontsize=9)
+        axes.set(xlim=(-2, 102), ylim=(-0.6, len(names) - 0.4), xlabel="balanced accuracy (%)")
+        axes.set_title(textwrap.shorten(title, _TITLE, placeholder="..."), pad=_LEGEND_ROOM)
+        _legend_above(axes)
     return figure
 
 
 def draw_corruptions(measures: StressMeasures, title: str, synthetic: bool) -> Figure:
-    """Draw the accuracy at each corruption and strength as a table of shades."""
+    """Draw the balanced accuracy at each corruption and strength as a table of shades."""
     names = sorted(measures.corruption_error, key=lambda name: measures.corruption_error[name])
-    values = [[100 * measures.trials[at_strength(name, s)].accuracy.value for s in STRENGTHS] for name in names]
-    with drawing(6.4, 1.4 + 0.27 * len(names), synthetic) as figure:
+    values = [
+        [100 * measures.trials[at_strength(name, s)].balanced_accuracy.value for s in STRENGTHS] for name in names
+    ]
+    with drawing(_WIDTH, 1.4 + 0.27 * len(names), synthetic) as figure:
         axes = figure.subplots()
         axes.imshow(values, cmap="cividis", vmin=40, vmax=100, aspect="auto")
         for row, line in enumerate(values):
@@ -123,7 +130,7 @@ def draw_corruptions(measures: StressMeasures, title: str, synthetic: bool) -> F
                 )
         axes.set_xticks(range(len(STRENGTHS)), [f"{s}" for s in STRENGTHS])
         axes.set_yticks(range(len(names)), names)
-        axes.set(xlabel="strength", title=title)
+        axes.set(xlabel="strength", title=textwrap.shorten(title, _TITLE, placeholder="..."))
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)
     return figure
@@ -132,7 +139,7 @@ def draw_corruptions(measures: StressMeasures, title: str, synthetic: bool) -> F
 def draw_changed_decisions(radiographs: Radiographs, changed: Sequence[ChangedDecision], synthetic: bool) -> Figure:
     """Draw radiographs unaltered and altered side by side, with the model's probabilities."""
     rows = -(-len(changed) // _COLUMNS)
-    with drawing(4.2 * _COLUMNS, 2.75 * rows, synthetic) as figure:
+    with drawing(4.0 * _COLUMNS, 2.7 * rows, synthetic) as figure:
         grid = figure.subplots(rows, 2 * _COLUMNS, squeeze=False)
         for axes in grid.ravel():
             bare(axes)
@@ -166,25 +173,43 @@ def draw_models(models: Sequence[tuple[str, StressMeasures]], words: dict[str, s
         synthetic: Whether the radiographs are phantoms.
     """
     rows, names = range(len(models)), list(words)
-    with drawing(11.0, 2.2 + 0.42 * len(models), synthetic) as figure:
-        scores, costs = figure.subplots(1, 2, width_ratios=(1, 0.9), sharey=True)
+    labels = [textwrap.shorten(name, 32, placeholder="...") for name, _ in models]
+    height = 0.45 * len(models)
+    with drawing(1.3 * _WIDTH, 3.4 + 2 * height, synthetic) as figure:
+        scores, costs = figure.subplots(2, 1, height_ratios=(height + 1.0, height + 0.6))
         for row, (_, measures) in enumerate(models):
             plain, within = measures.plain.auc, measures.within
-            scores.plot([plain.value, within.value], [row, row], color="#cccccc", linewidth=5, zorder=1)
-            for found, colour, label in ((plain, _SAME, "unaltered"), (within, _OTHER, "stress score")):
-                scores.plot([found.low, found.high], [row, row], color=colour, linewidth=2, zorder=2)
-                scores.plot([found.value], [row], "o", color=colour, markersize=7, zorder=3, label="" if row else label)
-        scores.set_yticks(rows, [textwrap.shorten(name, 32, placeholder="...") for name, _ in models])
+            for found, colour, label, at in (
+                (plain, _SAME, "unaltered", row - 0.12),
+                (within, _OTHER, "stress score", row + 0.12),
+            ):
+                scores.plot([found.low, found.high], [at, at], color=colour, linewidth=2, zorder=2)
+                scores.plot([found.value], [at], "o", color=colour, markersize=7, zorder=3, label="" if row else label)
+        scores.set_yticks(rows, labels)
         scores.set(xlabel="AUC (95 % interval over patients)", ylim=(len(models) - 0.4, -0.6))
-        scores.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize=9)
+        _legend_above(scores)
         values = [[100 * measures.reliance[name].difference.value for name in names] for _, measures in models]
         costs.imshow(values, cmap="Oranges", vmin=0, vmax=100, aspect="auto")
         for row, line in enumerate(values):
             for column, value in enumerate(line):
                 colour = "white" if value > 60 else "#222222"
-                costs.text(column, row, f"{value:.0f}", ha="center", va="center", color=colour, fontsize=9)
-        costs.set_xticks(range(len(names)), [textwrap.fill(words[name], 14) for name in names], fontsize=8)
-        costs.set_title("points that the other class's ... costs", fontsize=10, fontweight="normal")
+                text = f"{value:.0f}".replace("-", "\u2212").replace("\u22120", "0")
+                costs.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
+        costs.set_yticks(rows, labels)
+        costs.set_xticks(range(len(names)), [textwrap.fill(_bare(words[name]), 12) for name in names], fontsize=8)
+        costs.set_title("balanced accuracy lost, same class to other class, points", fontsize=10, fontweight="normal")
         costs.spines[:].set_visible(False)
         costs.tick_params(length=0)
     return figure
+
+
+def _legend_above(axes: Axes) -> None:
+    """Legend above the axes, where it hides no curve."""
+    axes.legend(
+        loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=9, borderaxespad=0.4, handletextpad=0.4, borderpad=0
+    )
+
+
+def _bare(words: str) -> str:
+    """Property in words without its article, for the labels of an axis."""
+    return words.removeprefix("the ")

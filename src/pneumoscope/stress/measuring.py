@@ -1,6 +1,7 @@
 """Measures of a stress test: each trial's figures, and what the model relies on, with intervals over patients.
 
-All intervals come from one bootstrap over patients, so that a change is paired with the unaltered radiographs.
+All intervals come from one bootstrap over patients, so that a change is paired with the unaltered radiographs. Accuracy is the
+fraction of right decisions; balanced accuracy the mean of sensitivity and specificity, of which 0.5 is chance whatever the prevalence.
 """
 
 from dataclasses import dataclass
@@ -9,7 +10,13 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumoscope.evaluation.intervals import Estimate, fraction_estimate, interval_of, patient_weights
+from pneumoscope.evaluation.intervals import (
+    Estimate,
+    fraction_estimate,
+    interval_of,
+    patient_weights,
+    simultaneous_estimate,
+)
 from pneumoscope.evaluation.metrics import (
     FEWEST_OF_GROUP,
     Floats,
@@ -36,20 +43,22 @@ class TrialMeasures:
 
     Attributes:
         auc: AUC.
-        accuracy: Fraction of right decisions at the model's threshold.
+        accuracy: Accuracy at the model's threshold.
+        balanced_accuracy: Balanced accuracy at the model's threshold.
         sensitivity: Fraction of positives that are called so.
         specificity: Fraction of negatives that are called so.
         auc_change: AUC minus that of the same radiographs unaltered.
-        accuracy_change: Accuracy minus that of the same radiographs unaltered.
+        balanced_accuracy_change: Balanced accuracy minus that of the same radiographs unaltered.
         changed: Fraction of the radiographs that get another decision than unaltered.
     """
 
     auc: Estimate
     accuracy: Estimate
+    balanced_accuracy: Estimate
     sensitivity: Estimate
     specificity: Estimate
     auc_change: Estimate
-    accuracy_change: Estimate
+    balanced_accuracy_change: Estimate
     changed: float
 
 
@@ -63,7 +72,8 @@ class Reliance:
     Attributes:
         same: Balanced accuracy where each radiograph has the property of another radiograph of its class.
         other: Balanced accuracy where each radiograph has the property of a radiograph of the other class.
-        difference: The first minus the second: 0 where the model does not read the property, 1 where it reads nothing else.
+        difference: The first minus the second: 0 where the model does not read the property, 1 where it reads nothing else. Its
+            interval holds for all properties at once in 95 %.
     """
 
     same: Estimate
@@ -81,7 +91,7 @@ class StressMeasures:
         within: AUC within acquisition clusters, the negatives stored like positives; over all radiographs where clusters are unknown.
         within_images: Number of negatives and of positives behind it.
         clustered: Whether clusters are known.
-        corruption_error: Error at each corruption, mean over the strengths; empty where none were run.
+        corruption_error: Balanced error at each corruption, 1 less the balanced accuracy, mean over the strengths; empty where none were run.
         calibration_error: Expected calibration error of the unaltered radiographs.
         best_threshold: Threshold at which the accuracy on the unaltered radiographs would be largest.
         best_accuracy: Accuracy at that threshold, which these radiographs themselves chose.
@@ -133,10 +143,9 @@ def measure(
     within = stress_scores(radiographs, predictions, draws)
     error = expected_calibration_error(plain, radiographs.positive, draws)
     best = best_operating_point(plain, radiographs.positive).threshold
-    balanced = best_operating_point(plain, radiographs.positive, "balanced_accuracy").threshold
     return StressMeasures(
         measured,
-        {name: _reliance(radiographs, predictions, name, balanced, draws) for name in TRANSPLANTS},
+        reliances(radiographs, predictions, draws),
         interval_of(float(within[0]), within[1:]),
         images_within(radiographs),
         radiographs.clusters is not None,
@@ -177,18 +186,49 @@ def images_within(radiographs: Radiographs) -> tuple[int, int]:
     return int(negatives), int(positives)
 
 
+def reliances(radiographs: Radiographs, predictions: Predictions, draws: Floats) -> dict[str, Reliance]:
+    """Reliance on each property that is exchanged, by its name.
+
+    Args:
+        radiographs: Radiographs of the battery.
+        predictions: Probabilities of the unaltered radiographs and of each exchange.
+        draws: Weights from `draws_of`.
+    """
+    positive, patients = radiographs.positive, radiographs.patients
+    threshold = best_operating_point(predictions[UNALTERED], positive, "balanced_accuracy").threshold
+    found = {}
+    for name in TRANSPLANTS:
+        same, other = (
+            _balanced(predictions[trial] >= threshold, positive, draws)
+            for trial in (same_class(name), other_class(name))
+        )
+        value, *resampled = same - other
+        difference = simultaneous_estimate(value, np.array(resampled), positive, patients, len(TRANSPLANTS))
+        found[name] = Reliance(
+            interval_of(float(same[0]), same[1:]),
+            interval_of(float(other[0]), other[1:]),
+            Estimate(float(value), max(-1.0, difference.low), min(1.0, difference.high)),
+        )
+    return found
+
+
+def _balanced(called: NDArray[np.bool_], positive: NDArray[np.bool_], draws: Floats) -> Floats:
+    """(draws,) balanced accuracy of decisions."""
+    return balanced_accuracy(confusion_matrices(positive.astype(np.int64), called.astype(np.int64), 2, draws))
+
+
 def _trial(
     prediction: Floats, plain: Floats, plain_auc: Floats, positive: NDArray[np.bool_], draws: Floats, threshold: float
 ) -> TrialMeasures:
     called, plainly = prediction >= threshold, plain >= threshold
-    right, plainly_right = called == positive, plainly == positive
     everyone, weight = np.ones(len(positive), dtype=bool), draws[1:]
     auc = weighted_roc_auc(prediction, positive, draws)
-    with np.errstate(invalid="ignore"):
-        gain = draws @ (right.astype(float) - plainly_right) / draws.sum(axis=1)
+    balanced = _balanced(called, positive, draws)
+    gain = balanced - _balanced(plainly, positive, draws)
     return TrialMeasures(
         interval_of(float(auc[0]), auc[1:]),
-        fraction_estimate(right, everyone, weight),
+        fraction_estimate(called == positive, everyone, weight),
+        interval_of(float(balanced[0]), balanced[1:]),
         fraction_estimate(called, positive, weight),
         fraction_estimate(~called, ~positive, weight),
         interval_of(float(auc[0] - plain_auc[0]), auc[1:] - plain_auc[1:]),
@@ -197,20 +237,9 @@ def _trial(
     )
 
 
-def _reliance(
-    radiographs: Radiographs, predictions: Predictions, name: str, threshold: float, draws: Floats
-) -> Reliance:
-    label = radiographs.positive.astype(np.int64)
-    same, other = (
-        balanced_accuracy(confusion_matrices(label, (predictions[trial] >= threshold).astype(np.int64), 2, draws))
-        for trial in (same_class(name), other_class(name))
-    )
-    return Reliance(*(interval_of(float(each[0]), each[1:]) for each in (same, other, same - other)))
-
-
 def _corruption_errors(measured: dict[str, TrialMeasures]) -> dict[str, float]:
     return {
-        name: float(np.mean([1 - measured[at_strength(name, strength)].accuracy.value for strength in STRENGTHS]))
+        name: float(np.mean([1 - measured[at_strength(name, s)].balanced_accuracy.value for s in STRENGTHS]))
         for name in CORRUPTIONS
         if at_strength(name, STRENGTHS[0]) in measured
     }

@@ -161,8 +161,8 @@ class _Service:
         if not self.rejected:
             return ""
         return (
-            f"{self.rejected:,} of {self.shown:,} images of this run were rejected by the service, which gives no probability for "
-            f"them; they count as {_UNDECIDED}"
+            f"the service rejected {self.rejected:,} of {self.shown:,} images of this run, for which it gives no probability: "
+            f"{_UNDECIDED} is counted instead"
         )
 
 

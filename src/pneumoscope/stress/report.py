@@ -1,30 +1,43 @@
 """Report of a stress test: stress.json, stress.md and a self-contained stress.html."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pneumoscope.files import as_json, write_text
-from pneumoscope.reporting.markdown import markdown_table
+from pneumoscope.reporting.markdown import markdown_page
 from pneumoscope.reporting.page import Section, write_page
 from pneumoscope.reporting.style import png_of
 from pneumoscope.stress.alterations import ALTERATIONS
 from pneumoscope.stress.battery import Trial, at_strength, other_class
 from pneumoscope.stress.corruptions import STRENGTHS
-from pneumoscope.stress.figures import changed_decisions, draw_changed_decisions, draw_corruptions, draw_reliance
-from pneumoscope.stress.measuring import StressMeasures
+from pneumoscope.stress.figures import (
+    ChangedDecision,
+    changed_decisions,
+    draw_changed_decisions,
+    draw_corruptions,
+    draw_reliance,
+)
+from pneumoscope.stress.measuring import Reliance, StressMeasures
 from pneumoscope.stress.radiographs import Radiographs
 from pneumoscope.stress.running import Predictions
-from pneumoscope.stress.verdict import NAMES, Verdict
+from pneumoscope.stress.verdict import NAMES, NOTICEABLE, Verdict, is_excluded, is_read
+from pneumoscope.stress.wording import change, count_of, number, percent, whole_percent
 
 # Radiographs on which the model decides otherwise that a page shows.
 SHOWN = 12
-_HEADER = ["radiographs", "AUC (95 % interval)", "change", "right", "sensitivity", "specificity", "other decision"]
+_HEADER = ["radiographs", "AUC", "change", "accuracy, %", "sensitivity, %", "specificity, %", "changed, %"]
+_RELIANCE = ["property", "from the same class", "from the other class", "difference", "read"]
+_CORRUPTIONS = "Corruptions"
 _MEANING = (
     "Each radiograph is given one property of another radiograph. Where that is of its own class, only the exchange itself can cost anything; "
-    "where it is of the other class, the model loses what it had read in that property. Decisions are those at the threshold that is best for "
-    "the unaltered images, both classes counted alike: 50 % is chance; below it the model follows the property against the radiograph."
+    "where it is of the other class, the model loses what it had read in that property. Balanced accuracy, the mean of sensitivity and "
+    "specificity, at the threshold that is best for the unaltered radiographs: 50 % is chance; below it the model follows the property against "
+    "the radiograph.",
+    f"A property counts as read where the difference is at least {NOTICEABLE:g} and its interval is above 0, and as not read where the interval ends "
+    f"below {NOTICEABLE:g}. Intervals of the differences hold for all {len(NAMES)} properties at once in 95 % (Bonferroni), so that a model which reads none "
+    "is said to read one in at most 5 of 100 tests.",
 )
 CITATION = (
     "The pneumoscope maintainers. pneumoscope {version}: stress test of radiograph classifiers. State the model, the radiographs, the "
@@ -103,66 +116,95 @@ def write_report(test: StressTest, folder: Path, facts: dict[str, Any], syntheti
     title = f"Stress test of {test.model}"
     sections = _sections(test, facts, synthetic)
     write_text(folder / "stress.json", as_json(record))
-    write_text(folder / "stress.md", _markdown(title, test, sections))
+    write_text(folder / "stress.md", markdown_page(title, _in_text(sections, test.measures), test.verdict.sentences[0]))
     write_page(folder / "stress.html", title, test.verdict.sentences[0], sections, synthetic)
     return record
 
 
 def _sections(test: StressTest, facts: dict[str, Any], synthetic: bool) -> list[Section]:
-    measures, radiographs = test.measures, test.radiographs
+    measures = test.measures
+    altered = [trial for trial in test.trials if not _is_corruption(trial, measures)]
     sections = [
-        Section("Verdict", text=test.verdict.sentences),
+        Section("Validation and corruptions", text=test.verdict.sentences[1:]),
         Section(
             "What the model reads",
-            text=[_MEANING],
+            text=_MEANING,
+            header=_RELIANCE,
+            rows=_reliance_rows(measures),
             picture=png_of(draw_reliance(measures, test.model, NAMES, synthetic)),
-            caption="Right decisions with each property of another radiograph, with 95 % intervals over patients.",
+            caption="Balanced accuracy with each property of another radiograph, with 95 % intervals over patients.",
+        ),
+        Section(
+            "Radiographs unaltered and altered",
+            text=[
+                "At the model's threshold; 95 % intervals over patients. The change is that of the AUC; the last column says how many radiographs get "
+                "another decision than unaltered."
+            ],
+            header=_HEADER,
+            rows=_rows(altered, measures),
         ),
     ]
-    first = [trial for trial in test.trials if not _is_corruption(trial, measures)]
-    sections.append(Section("Radiographs unaltered and altered", header=_HEADER, rows=_rows(first, measures)))
     if measures.corruption_error:
-        mean = sum(measures.corruption_error.values()) / len(measures.corruption_error)
-        sections.append(
-            Section(
-                "Corruptions",
-                text=[
-                    f"Mean error over {len(measures.corruption_error)} corruptions and five strengths: {100 * mean:.1f} %."
-                ],
-                picture=png_of(draw_corruptions(measures, test.model, synthetic)),
-                caption="Right decisions in percent at each strength; the corruption that costs least on top.",
-            )
-        )
-    by_name = {trial.name: trial for trial in test.trials}
-    shown = [by_name[name] for name in (*map(other_class, measures.ranked), *ALTERATIONS)]
-    changed = changed_decisions(radiographs, shown, test.predictions, test.threshold, SHOWN)
-    if changed:
+        sections.append(_corruptions(test, synthetic))
+    if changed := _changed(test):
         sections.append(
             Section(
                 "Radiographs on which it decides otherwise",
-                picture=png_of(draw_changed_decisions(radiographs, changed, synthetic)),
-                caption="Right on the left, wrong on the right, where the radiograph differs by what is written above it; the number is the "
-                "probability that the model gives.",
+                picture=png_of(draw_changed_decisions(test.radiographs, changed, synthetic)),
+                caption="Pairs: unaltered and right on the left, altered and wrong on the right. Above each pair the file and its class, what was "
+                "altered, and the probability that the model gives before and after.",
             )
         )
-    negative, positive = int((~radiographs.positive).sum()), int(radiographs.positive.sum())
-    sections.append(
-        Section(
-            "Radiographs, and how to cite",
-            text=[
-                f"{positive:,} positive and {negative:,} negative radiographs of {len(set(radiographs.patients)):,} patients; threshold "
-                f"{test.threshold:.3f}{_origin(test)}; best threshold on these radiographs {measures.best_threshold:.3f} ({100 * measures.best_accuracy:.1f} % "
-                f"right); expected calibration error {measures.calibration_error.as_number()}.",
-                CITATION.format(version=facts.get("packages", {}).get("pneumoscope", "")),
-                ", ".join(f"{key} {value}" for key, value in facts.items() if isinstance(value, str)),
-            ],
-        )
+    return [*sections, _facts(test, facts)]
+
+
+def _corruptions(test: StressTest, synthetic: bool) -> Section:
+    measures = test.measures
+    mean = sum(measures.corruption_error.values()) / len(measures.corruption_error)
+    shown = next(trial for trial in test.trials if _is_corruption(trial, measures))
+    images = count_of(len(shown.positions(test.radiographs)), "radiograph")
+    return Section(
+        _CORRUPTIONS,
+        text=[
+            f"Mean balanced error, 1 less the balanced accuracy at the model's threshold, over {len(measures.corruption_error)} corruptions and "
+            f"five strengths: {100 * mean:.1f} %, on {images} each."
+        ],
+        picture=png_of(draw_corruptions(measures, test.model, synthetic)),
+        caption="Balanced accuracy in percent at each strength; the corruption that costs least on top.",
     )
-    return sections
 
 
-def _origin(test: StressTest) -> str:
-    return f", the best on {test.threshold_from}" if test.threshold_from else ""
+def _changed(test: StressTest) -> list[ChangedDecision]:
+    by_name = {trial.name: trial for trial in test.trials}
+    shown = [by_name[name] for name in (*map(other_class, test.measures.ranked), *ALTERATIONS)]
+    return changed_decisions(test.radiographs, shown, test.predictions, test.threshold, SHOWN)
+
+
+def _facts(test: StressTest, facts: dict[str, Any]) -> Section:
+    measures, radiographs = test.measures, test.radiographs
+    positive = int(radiographs.positive.sum())
+    origin = f", the best on {test.threshold_from}" if test.threshold_from else ""
+    return Section(
+        "Radiographs, and how to cite",
+        text=[
+            f"{positive:,} positive and {len(radiographs) - positive:,} negative radiographs of "
+            f"{count_of(len(set(radiographs.patients)), 'patient')}; threshold {test.threshold:.3f}{origin}; best threshold on these radiographs "
+            f"{measures.best_threshold:.3f} (accuracy {100 * measures.best_accuracy:.1f} %); expected calibration error "
+            f"{number(measures.calibration_error)}.",
+            CITATION.format(version=facts.get("packages", {}).get("pneumoscope", "")),
+            ", ".join(f"{key} {value}" for key, value in facts.items() if isinstance(value, str)),
+        ],
+    )
+
+
+def _in_text(sections: Sequence[Section], measures: StressMeasures) -> list[Section]:
+    """Sections for a page without figures: what these show alone becomes a table, or is left out."""
+    header = ["balanced accuracy, %", *(f"strength {s}" for s in STRENGTHS)]
+    tabled = [
+        replace(each, header=header, rows=_corruption_rows(measures)) if each.title == _CORRUPTIONS else each
+        for each in sections
+    ]
+    return [each for each in tabled if each.text or each.header]
 
 
 def _is_corruption(trial: Trial, measures: StressMeasures) -> bool:
@@ -173,46 +215,32 @@ def _rows(trials: Sequence[Trial], measures: StressMeasures) -> list[list[str]]:
     return [
         [
             trial.name,
-            found.auc.as_number(),
-            f"{found.auc_change.value:+.3f}",
-            str(found.accuracy),
-            str(found.sensitivity),
-            str(found.specificity),
-            f"{100 * found.changed:.1f} %",
+            number(found.auc),
+            change(found.auc_change.value),
+            *(whole_percent(each) for each in (found.accuracy, found.sensitivity, found.specificity)),
+            f"{100 * found.changed:.0f}",
         ]
         for trial, found in ((trial, measures.trials[trial.name]) for trial in trials)
     ]
 
 
-def _markdown(title: str, test: StressTest, sections: Sequence[Section]) -> str:
-    parts = [f"# {title}"]
-    for section in sections:
-        body = [*section.text]
-        if section.header:
-            body.append(markdown_table(section.header, section.rows))
-        if section.title == "What the model reads":
-            body.append(_reliance_table(test.measures))
-        if section.title == "Corruptions":
-            body.append(_corruption_table(test.measures))
-        if body:
-            parts.append("\n\n".join([f"## {section.title}", *body]))
-    return "\n\n".join(parts) + "\n"
-
-
-def _reliance_table(measures: StressMeasures) -> str:
+def _reliance_rows(measures: StressMeasures) -> list[list[str]]:
     ranked = [(name, measures.reliance[name]) for name in measures.ranked]
-    return markdown_table(
-        ["property", "right, of its class", "right, of the other class", "difference"],
-        [[NAMES[name], str(each.same), str(each.other), each.difference.as_number()] for name, each in ranked],
-    )
+    return [
+        [NAMES[name], percent(each.same), percent(each.other), number(each.difference, 2), _read(each)]
+        for name, each in ranked
+    ]
 
 
-def _corruption_table(measures: StressMeasures) -> str:
+def _read(reliance: Reliance) -> str:
+    if is_read(reliance):
+        return "yes"
+    return "no" if is_excluded(reliance) else "not shown"
+
+
+def _corruption_rows(measures: StressMeasures) -> list[list[str]]:
     ranked = sorted(measures.corruption_error, key=lambda name: measures.corruption_error[name])
-    return markdown_table(
-        ["right, %", *(f"strength {s}" for s in STRENGTHS)],
-        [
-            [name, *(f"{100 * measures.trials[at_strength(name, s)].accuracy.value:.0f}" for s in STRENGTHS)]
-            for name in ranked
-        ],
-    )
+    return [
+        [name, *(f"{100 * measures.trials[at_strength(name, s)].balanced_accuracy.value:.0f}" for s in STRENGTHS)]
+        for name in ranked
+    ]

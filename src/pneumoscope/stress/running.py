@@ -1,5 +1,10 @@
-"""A model through a battery: each trial's predictions are stored as soon as they are there, so that what is interrupted goes on."""
+"""A model through a battery: each trial's predictions are stored as soon as they are there, so that what is interrupted goes on.
 
+They lie in a folder named after the model, the radiographs and the version, FOLDER/<12 hexadecimal digits>/TRIAL.npy: where one of
+these changes, all trials are run anew beside what there was.
+"""
+
+import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import pneumoscope
-from pneumoscope.errors import DataError, InputError, RunError
+from pneumoscope.errors import InputError, RunError
 from pneumoscope.evaluation.intervals import auc_estimate
 from pneumoscope.files import atomic_write, write_json
 from pneumoscope.progress import Progress, ignored
@@ -52,7 +57,7 @@ def run_battery(
         predict: Model.
         radiographs: Labelled radiographs.
         trials: Trials; the first is the unaltered radiographs.
-        folder: Folder in which the predictions to each trial are stored, and from which those of an interrupted run are read; None for none.
+        folder: Folder below which the predictions to each trial are stored, and from which those of an interrupted run are read; None for none.
         model: Identity of the model, such as its hash: predictions of another are not mixed with its own.
         hours: Time that the model may take for all images that are still to be shown.
         progress: Callback with the number of images done and their total.
@@ -63,14 +68,16 @@ def run_battery(
     Raises:
         InputError: The model gives no probabilities, or has the classes exchanged.
         RunError: The model raises an error, or would take longer than `hours`.
-        DataError: The folder has predictions of another model or of other radiographs.
     """
     if folder is not None:
-        _check_state(folder, {"model": model, "radiographs": radiographs.sha256, "version": pneumoscope.__version__})
+        folder = _folder_of(
+            folder, {"model": model, "radiographs": radiographs.sha256, "version": pneumoscope.__version__}
+        )
     chosen = {trial.name: trial.positions(radiographs) for trial in trials}
     stored = {trial.name: _stored(_path(folder, trial), len(chosen[trial.name])) for trial in trials}
-    if (before := stored[trials[0].name]) is not None:
-        _check_same_model(predict, radiographs, before, folder)
+    if folder is not None and not _is_same_model(predict, radiographs, stored[trials[0].name]):
+        _delete_all(folder)
+        stored = dict.fromkeys(stored)
     total = sum(map(len, chosen.values()))
     left = sum(len(chosen[name]) for name, found in stored.items() if found is None)
     predictions: Predictions = {}
@@ -191,32 +198,29 @@ def _store(path: Path, predictions: Floats) -> None:
         np.save(stream, predictions)
 
 
-def _check_state(folder: Path, state: dict[str, str]) -> None:
-    """Check that a folder has predictions of this model on these radiographs, or none; note whose it has from now on."""
-    try:
-        found = json.loads((folder / _STATE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        write_json(folder / _STATE, state)
-        return
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"expected predictions of a model in {folder}, found {_STATE} damaged: name another folder"
-        ) from error
-    if found != state:
-        differing = ", ".join(key for key in state if found.get(key) != state[key])
-        raise DataError(
-            f"expected predictions of this model on these radiographs in {folder}, found another {differing}: name another folder (--out)"
-        )
+def _folder_of(folder: Path, state: dict[str, str]) -> Path:
+    """Folder of the predictions of one model for one set of radiographs, which says in a file whose they are."""
+    own = folder / hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()[:12]
+    write_json(own / _STATE, state)
+    return own
 
 
-def _check_same_model(predict: Predict, radiographs: Radiographs, before: Floats, folder: Path | None) -> None:
-    """Check that a model gives what it gave before for two images: its weights may lie in a file that its identity does not know."""
+def _is_same_model(predict: Predict, radiographs: Radiographs, before: Floats | None) -> bool:
+    """Whether a model gives what it gave before for two images: its weights may lie in a file that its identity does not know.
+
+    Where it gave nothing for the unaltered radiographs, nothing else is known to be its own.
+    """
+    if before is None:
+        return False
     telling = [int(before.argmin()), int(before.argmax())]
     found = predict_checked(predict, radiographs.images[telling])
-    if np.abs(found - before[telling]).max() > _SAME:
-        raise DataError(
-            f"expected predictions of this model in {folder}, found those of another: name another folder (--out), or delete that one"
-        )
+    return bool(np.abs(found - before[telling]).max() <= _SAME)
+
+
+def _delete_all(folder: Path) -> None:
+    """Delete predictions that are not this model's, all before the first new one: an interruption must not leave both."""
+    for path in folder.glob("*.npy"):
+        path.unlink(missing_ok=True)
 
 
 def _check_direction(probability: Floats, radiographs: Radiographs) -> None:

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 
 from pneumoscope.stress.battery import at_strength
 from pneumoscope.stress.measuring import Reliance, StressMeasures
+from pneumoscope.stress.wording import in_a_row, number, percent
 
 # What a model that reads a property is said to read.
 READS = {
-    "storage": "the file: its compression, sharpness and noise",
-    "geometry": "the geometry: where the chest lies and how it is stretched",
-    "corners": "the corners: markers and edges",
+    "storage": "the file (its compression, sharpness and noise)",
+    "geometry": "the geometry (where the chest lies and how it is stretched)",
+    "corners": "the corners (markers and edges)",
     "surroundings": "what surrounds the chest",
     "exposure": "the exposure",
     "lungs": "the lungs",
@@ -25,7 +26,7 @@ NAMES = {
 }
 # Balanced accuracy that a property must cost, beyond chance, for the model to be said to read it.
 NOTICEABLE = 0.05
-# Loss of accuracy, at the middle strength, that a corruption may cost a model that withstands it.
+# Loss of balanced accuracy, at the middle strength, that a corruption may cost a model that withstands it.
 _WITHSTOOD, _MIDDLE = 0.02, 3
 LUNGS, NOTHING, CHANCE = "lungs", "nothing named", "chance"
 
@@ -48,36 +49,65 @@ class Verdict:
 
 def verdict_on(measures: StressMeasures) -> Verdict:
     """Verdict on the figures of a stress test."""
-    read = [name for name in measures.ranked if _is_read(measures.reliance[name])]
+    read = [name for name in measures.ranked if is_read(measures.reliance[name])]
     tells = measures.plain.auc.low > 0.5
     reads = (read[0] if read else NOTHING) if tells else CHANCE
     also = tuple(read[1:]) if tells else ()
     return Verdict(reads, also, (_reading(measures, reads, also), _validation(measures), _robustness(measures)))
 
 
-def _is_read(reliance: Reliance) -> bool:
+def is_read(reliance: Reliance) -> bool:
+    """Whether a model is said to read a property: its exchange costs a noticeable part, by more than chance."""
     return reliance.difference.low > 0 and reliance.difference.value >= NOTICEABLE
 
 
+def is_excluded(reliance: Reliance) -> bool:
+    """Whether a model is said not to read a property: its exchange costs no noticeable part, whatever chance does."""
+    return reliance.difference.high < NOTICEABLE
+
+
 def _reading(measures: StressMeasures, reads: str, also: tuple[str, ...]) -> str:
-    plain = measures.plain.auc.as_number(2)
+    plain = number(measures.plain.auc, 2)
     if reads == CHANCE:
-        return f"On unaltered radiographs its AUC is {plain}: this model does not tell the classes."
+        return f"On unaltered radiographs its AUC is {plain}: this model is not shown to tell the classes apart."
     if reads == NOTHING:
-        return f"Its AUC on unaltered radiographs is {plain}, and none of {', '.join(NAMES.values())} of a radiograph of the other class costs it anything: what it reads was not exchanged here."
-    sentence = f"{_fall(measures, reads)}: this model reads {READS[reads]}"
-    if reads != LUNGS:
-        lungs = measures.reliance[LUNGS]
-        sentence += f", and {'less' if LUNGS in also else 'not'} the lungs ({_two(lungs)})"
+        return f"Its AUC on unaltered radiographs is {plain}, and {_nothing(measures)}."
+    lungs = "" if reads == LUNGS else _lungs(measures.reliance[LUNGS], LUNGS in also)
     others = [f"{NAMES[name]} ({_two(measures.reliance[name])})" for name in also if name != LUNGS]
-    return sentence + (f"; it also heeds {' and '.join(others)}." if others else ".")
+    too = f"; it also heeds {in_a_row(others)}" if others else ""
+    return f"{_fall(measures, reads)}: this model reads {READS[reads]}{lungs}{too}."
+
+
+def _nothing(measures: StressMeasures) -> str:
+    """What is known of a model that is not shown to read anything."""
+    possible = [NAMES[name] for name in measures.ranked if not is_excluded(measures.reliance[name])]
+    points = f"{100 * NOTICEABLE:.0f} points of balanced accuracy"
+    if not possible:
+        return (
+            f"none of {in_a_row(NAMES.values())} of a radiograph of the other class costs it {points}: what it reads was not "
+            "exchanged here"
+        )
+    which = "any of these" if len(possible) == len(NAMES) else in_a_row(possible, "or")
+    return (
+        f"it is not shown to read {in_a_row(NAMES.values(), 'or')}; more patients are needed to say whether the exchange of {which} costs "
+        f"it {points}"
+    )
+
+
+def _lungs(reliance: Reliance, read: bool) -> str:
+    """Whether a model that reads something else most reads the lungs."""
+    if read:
+        return f" and, to a lesser degree, the lungs ({_two(reliance)})"
+    if is_excluded(reliance):
+        return f", and not the lungs ({_two(reliance)})"
+    return f"; whether it also reads the lungs is not shown ({_two(reliance)})"
 
 
 def _fall(measures: StressMeasures, name: str) -> str:
     found = measures.reliance[name]
     return (
-        f"With {NAMES[name]} of a radiograph of the other class {found.other} are right, with those of its own class {found.same} "
-        "(both classes counted alike)"
+        f"With {NAMES[name]} of another radiograph of the same class its balanced accuracy is {percent(found.same)}, with those of a "
+        f"radiograph of the other class {percent(found.other)}"
     )
 
 
@@ -101,12 +131,12 @@ def _validation(measures: StressMeasures) -> str:
             else "over all, since they are too few for acquisition clusters, "
         )
         apart = (
-            f"and {within.as_number(3)} {where}with negatives that have the geometry and storage of positives, which is the figure to "
+            f"and {number(within)} {where}with negatives that have the geometry and storage of positives, which is the figure to "
             "expect where these do not give the class away"
         )
     return (
-        f"Its AUC is {plain.auc.as_number(3)} on unaltered radiographs {apart}; at its threshold {100 * plain.accuracy.value:.1f} % are "
-        f"right, {100 * distance:.1f} points fewer than at the best one."
+        f"Its AUC is {number(plain.auc)} on unaltered radiographs {apart}; its accuracy at its threshold is "
+        f"{100 * plain.accuracy.value:.1f} %, {100 * distance:.1f} points below that at the best one."
     )
 
 
@@ -114,11 +144,13 @@ def _robustness(measures: StressMeasures) -> str:
     if not measures.corruption_error:
         return "No corruptions were tried."
     losses = {
-        name: -measures.trials[at_strength(name, _MIDDLE)].accuracy_change.value for name in measures.corruption_error
+        name: -measures.trials[at_strength(name, _MIDDLE)].balanced_accuracy_change.value
+        for name in measures.corruption_error
     }
     withstood = [name for name, loss in losses.items() if loss <= _WITHSTOOD]
     worst = max(losses, key=lambda name: losses[name])
+    most = f"{worst} costs most, {100 * losses[worst]:.1f} points" if losses[worst] > 0 else "none costs any"
     return (
         f"Of {len(losses)} corruptions at middle strength it withstands {len(withstood)} (at most {100 * _WITHSTOOD:.0f} points of "
-        f"accuracy lost); {worst} costs most, {100 * losses[worst]:.1f} points."
+        f"balanced accuracy lost); {most}."
     )
