@@ -3,7 +3,7 @@
 from collections import defaultdict
 
 from pneumoscope.study.experiments import EXPERIMENTS
-from quoting.formatting import mean, table
+from quoting.formatting import interval, mean, table
 from quoting.results import Blocks, read, source
 
 _PLANTED = {
@@ -97,9 +97,40 @@ def steps() -> str:
     return table(["training", "networks", "AUC, held-out films", "AUC within clusters", "AUC, test films"], rows)
 
 
-def _signed(estimate: dict[str, float]) -> str:
-    value, low, high = (f"{estimate[part]:+.2f}" for part in ("value", "low", "high"))
+def next_hospital() -> str:
+    """AUC of networks of one hospital and of both, at a hospital that they never saw and at their own."""
+    record = read("robustness/many_hospitals.json")
+    rows = []
+    for unseen, seen in zip(record["next_site"], record["seen"], strict=True):
+        site = unseen["site"]
+        own, both = (
+            next(each for each in record["own_sites"] if each["site"] == site and (each["network"] == "all") == of_both)
+            for of_both in (False, True)
+        )
+        rows.append(
+            [
+                f"{site}: {unseen['images']:,} images of {unseen['patients']:,} patients",
+                interval(unseen["measures"]["auc"]),
+                f"{own['images']:,} of {own['patients']:,}",
+                *(interval(each["measures"]["auc"]) for each in (own, both)),
+                _signed(seen["gain"], 3),
+            ]
+        )
+    header = [
+        "hospital",
+        "AUC there of a network of the other hospital, all images",
+        "held-out images and patients",
+        "AUC on them: network of this hospital",
+        "network of both",
+        "gain by having seen it",
+    ]
+    note = f"95 % intervals over patients; gain: network of both less that of the other hospital, on the held-out images, DeLong's paired test. {source(record | record['provenance'])}"
+    return table(header, rows, note)
+
+
+def _signed(estimate: dict[str, float], digits: int = 2) -> str:
+    value, low, high = (f"{estimate[part]:+.{digits}f}" for part in ("value", "low", "high"))
     return f"{value} ({low} to {high})"
 
 
-BLOCKS: Blocks = {"planted-shortcuts": planted, "ranking": ranking, "shortcut-steps": steps}
+BLOCKS: Blocks = {"planted-shortcuts": planted, "ranking": ranking, "shortcut-steps": steps, "next-hospital": next_hospital}
