@@ -133,4 +133,9 @@ def _signed(estimate: dict[str, float], digits: int = 2) -> str:
     return f"{value} ({low} to {high})"
 
 
-BLOCKS: Blocks = {"planted-shortcuts": planted, "ranking": ranking, "shortcut-steps": steps, "next-hospital": next_hospital}
+BLOCKS: Blocks = {
+    "planted-shortcuts": planted,
+    "ranking": ranking,
+    "shortcut-steps": steps,
+    "next-hospital": next_hospital,
+}

@@ -1,5 +1,5 @@
 from pneumoscope.evaluation.intervals import Estimate
-from pneumoscope.stress.wording import change, count_of, in_a_row, number, percent, whole_percent
+from pneumoscope.stress.wording import change, in_a_row, number, percent, whole_percent
 
 NAN = float("nan")
 
@@ -17,7 +17,6 @@ def test_changes_have_a_sign_but_for_none():
     assert [change(value) for value in (0.0124, -0.0124, 0.0, -0.0001)] == ["+0.012", "\u22120.012", "0.000", "0.000"]
 
 
-def test_one_is_no_plural():
-    assert [count_of(count, "patient") for count in (0, 1, 1200)] == ["0 patients", "1 patient", "1,200 patients"]
+def test_lists_in_words():
     assert [in_a_row(words) for words in (["a"], ["a", "b"], ["a", "b", "c"])] == ["a", "a and b", "a, b and c"]
     assert in_a_row(["a", "b"], "or") == "a or b"

@@ -16,9 +16,7 @@ import numpy as np
 from pneumoscope.errors import InputError
 from pneumoscope.evaluation.intervals import Estimate, interval_of
 from pneumoscope.evaluation.metrics import Floats
-from pneumoscope.files import as_json, write_text
-from pneumoscope.reporting.markdown import markdown_page
-from pneumoscope.reporting.page import Section, write_page
+from pneumoscope.reporting.page import Section, write_report_files
 from pneumoscope.reporting.style import png_of
 from pneumoscope.stress.figures import draw_models
 from pneumoscope.stress.measuring import draws_of, stress_scores
@@ -160,9 +158,7 @@ def write_comparison(
     sections = _sections(compared, spreads, synthetic)
     title = f"Stress test of {len(compared)} models"
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "comparison.json", as_json(record))
-    write_text(folder / "comparison.md", markdown_page(title, sections))
-    write_page(folder / "comparison.html", title, order_in_words(compared), sections, synthetic)
+    write_report_files(folder / "comparison", record, title, order_in_words(compared), sections, synthetic)
     return record
 
 

@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pneumoscope.files import as_json, write_text
+from pneumoscope.errors import counted
 from pneumoscope.reporting.markdown import markdown_page
-from pneumoscope.reporting.page import Section, write_page
+from pneumoscope.reporting.page import Section, write_report_files
 from pneumoscope.reporting.style import png_of
 from pneumoscope.stress.alterations import ALTERATIONS
 from pneumoscope.stress.battery import Trial, at_strength, other_class
@@ -23,7 +23,7 @@ from pneumoscope.stress.measuring import Reliance, StressMeasures
 from pneumoscope.stress.radiographs import Radiographs
 from pneumoscope.stress.running import Predictions
 from pneumoscope.stress.verdict import NAMES, NOTICEABLE, Verdict, is_excluded, is_read
-from pneumoscope.stress.wording import change, count_of, number, percent, whole_percent
+from pneumoscope.stress.wording import change, number, percent, whole_percent
 
 # Radiographs on which the model decides otherwise that a page shows.
 SHOWN = 12
@@ -113,11 +113,10 @@ def write_report(test: StressTest, folder: Path, facts: dict[str, Any], syntheti
     """
     record = test.to_dict() | {"synthetic": synthetic, "provenance": facts}
     folder.mkdir(parents=True, exist_ok=True)
-    title = f"Stress test of {test.model}"
+    title, lead = f"Stress test of {test.model}", test.verdict.sentences[0]
     sections = _sections(test, facts, synthetic)
-    write_text(folder / "stress.json", as_json(record))
-    write_text(folder / "stress.md", markdown_page(title, _in_text(sections, test.measures), test.verdict.sentences[0]))
-    write_page(folder / "stress.html", title, test.verdict.sentences[0], sections, synthetic)
+    text = markdown_page(title, _in_text(sections, test.measures), lead)
+    write_report_files(folder / "stress", record, title, lead, sections, synthetic, text)
     return record
 
 
@@ -162,7 +161,7 @@ def _corruptions(test: StressTest, synthetic: bool) -> Section:
     measures = test.measures
     mean = sum(measures.corruption_error.values()) / len(measures.corruption_error)
     shown = next(trial for trial in test.trials if _is_corruption(trial, measures))
-    images = count_of(len(shown.positions(test.radiographs)), "radiograph")
+    images = counted(len(shown.positions(test.radiographs)), "radiograph")
     return Section(
         _CORRUPTIONS,
         text=[
@@ -188,7 +187,7 @@ def _facts(test: StressTest, facts: dict[str, Any]) -> Section:
         "Radiographs, and how to cite",
         text=[
             f"{positive:,} positive and {len(radiographs) - positive:,} negative radiographs of "
-            f"{count_of(len(set(radiographs.patients)), 'patient')}; threshold {test.threshold:.3f}{origin}; best threshold on these radiographs "
+            f"{counted(len(set(radiographs.patients)), 'patient')}; threshold {test.threshold:.3f}{origin}; best threshold on these radiographs "
             f"{measures.best_threshold:.3f} (accuracy {100 * measures.best_accuracy:.1f} %); expected calibration error "
             f"{number(measures.calibration_error)}.",
             CITATION.format(version=facts.get("packages", {}).get("pneumoscope", "")),

@@ -32,11 +32,6 @@ def change(value: float, digits: int = 3) -> str:
     return text[1:] if not float(text) else _minus(text)
 
 
-def count_of(count: int, noun: str) -> str:
-    """Number and noun, such as `1 radiograph` and `1,200 radiographs`."""
-    return f"{count:,} {noun}{'s' * (count != 1)}"
-
-
 def in_a_row(words: Iterable[str], last: str = "and") -> str:
     """Words with commas, and `and` before the last."""
     *first, end = words
