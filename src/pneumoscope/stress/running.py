@@ -1,7 +1,7 @@
 """A model through a battery: each trial's predictions are stored as soon as they are there, so that what is interrupted goes on.
 
 They lie in a folder named after the model, the radiographs and the version, FOLDER/<12 hexadecimal digits>/TRIAL.npy: where one of
-these changes, all trials are run anew beside what there was.
+these changes, all trials are run again beside what there was.
 """
 
 import hashlib
