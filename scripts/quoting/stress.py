@@ -97,6 +97,17 @@ def steps() -> str:
     return table(["training", "networks", "AUC, held-out films", "AUC within clusters", "AUC, test films"], rows)
 
 
+def duration() -> str:
+    """Time of a whole stress test of shipped bundles."""
+    record = read("speed/stress.json")
+    rows = [
+        [f"`{name}`", f"{found['radiographs']:,}", f"{found['images_shown']:,}", f"{found['seconds'] / 60:.1f}"]
+        for name, found in record["bundles"].items()
+    ]
+    note = f"{record['cores']} cores. {source(record)}"
+    return table(["bundle", "radiographs", "images shown to it", "minutes"], rows, note)
+
+
 def next_hospital() -> str:
     """AUC of networks of one hospital and of both, at a hospital that they never saw and at their own."""
     record = read("robustness/many_hospitals.json")
