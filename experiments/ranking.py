@@ -322,14 +322,18 @@ def opened(folder):
         yield model.predict
 
 
+def finished(folders):
+    return [folder for folder in sorted(folders) if RunFolder(folder).is_finished]
+
+
 def networks_at(study, runs, shipped, keras):
     """Name, recipe and run folder or file of every network."""
     yield RANDOM, RANDOM, None
     for recipe in STUDY:
-        for folder in sorted((study / "runs" / recipe).glob("seed-*")):
+        for folder in finished((study / "runs" / recipe).glob("seed-*")):
             yield f"{recipe}, seed {folder.name.removeprefix('seed-')}", recipe, folder
     for recipe in recipes():
-        for folder in sorted(runs.glob(f"{recipe}-[0-9]")):
+        for folder in finished(runs.glob(f"{recipe}-[0-9]")):
             yield f"{recipe}, seed {folder.name.rpartition('-')[2]}", recipe, folder
     for bundle in SHIPPED if shipped else ():
         yield f"bundle {bundle}", f"bundle {bundle}", bundle
