@@ -254,7 +254,9 @@ def main():
     parser.add_argument("--only", type=lambda text: text.split(","), default=[])
     parser.add_argument("--train-only", action="store_true")
     parser.add_argument(
-        "--again", action="store_true", help="stress-test those of the record too; their test figures stay"
+        "--again",
+        action="store_true",
+        help="measure those of the record too, from stored predictions where there are any; their test figures stay",
     )
     parser.add_argument("--draw", action="store_true", help="the figure alone, from what is written already")
     parser.add_argument("--ledger", type=Path, default=Path("results/test-ledger.jsonl"))

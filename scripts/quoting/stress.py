@@ -21,14 +21,14 @@ _STEPS = {
     "chest-odd": "and minority normals five times an epoch",
     "lungs-128": "the lung fields alone, film and mirror image, smaller trunk, 14 epochs",
 }
-# Recipes that are ranked, beside the study's, by what sets them apart.
+# Recipes that are ranked, beside the study's; from `letters` to `chest-odd` each adds to the one before it.
 _RANKED = {
-    "plain": "small network, small movements and tones alone",
-    "letters": "small network, and letters burnt in",
-    "file": "small network, and stretch, resolution and compression at random",
-    "chest": "small network, and every chest in the same frame",
-    "chest-odd": "small network, and minority normals five times an epoch",
-    "lungs": "small network, the lung fields alone (as `nano`)",
+    "plain": "small network: small movements and tones",
+    "letters": "small network: movements, tones, letters on both classes",
+    "file": "small network: movements, tones, letters, random stretch, resolution and compression",
+    "chest": "small network: the same, and every chest in one frame",
+    "chest-odd": "small network: the same in one frame, and minority normals five times an epoch",
+    "lungs": "small network: the lung fields alone, as `nano`",
     "naive": "EfficientNet-lite0 of ImageNet, fine-tuned without augmentation",
     "bundle nano": "bundle `nano`",
     "bundle default": "bundle `default`",

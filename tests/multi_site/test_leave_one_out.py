@@ -209,7 +209,7 @@ def test_networks_are_measured_at_the_hospital_that_they_never_saw(pneumoscope, 
         (
             0.2,
             0.49,
-            ", worse than chance: it reads something other than the disease, which goes with the other class there. On",
+            ", worse than chance: what it reads, or the label, goes with the other class there. On",
         ),
     ],
 )

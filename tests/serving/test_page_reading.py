@@ -542,6 +542,11 @@ def test_the_panel_says_how_often_the_detector_was_right_and_on_which_films_not(
     expect(filtered).to_have_count(1)  # all are read
     use_reader(page, "Dr Unaware")
     expect(filtered).to_have_count(0)
+    # Nor by the browser's own print command: neither counts of decisions nor an order by them.
+    page.evaluate("() => window.dispatchEvent(new Event('beforeprint'))")
+    expect(paper).to_contain_text("You read blinded")
+    shown = [text.split(".")[0] for text in paper.locator("tbody tr td:nth-child(2)").all_text_contents()]
+    assert shown == sorted(shown)
 
 
 def test_the_list_is_searched_and_ordered(page, folder):

@@ -79,7 +79,7 @@ def _sentence(unseen: Measured, seen: Seen) -> str:
 def _against_chance(auc: Estimate) -> str:
     """What the interval of an AUC says of chance, as the end of a sentence; empty where the AUC is better, or undefined."""
     if auc.high < _CHANCE:
-        return ", worse than chance: it reads something other than the disease, which goes with the other class there"
+        return ", worse than chance: what it reads, or the label, goes with the other class there"
     return ", not shown to be better than chance" if auc.low <= _CHANCE <= auc.high else ""
 
 

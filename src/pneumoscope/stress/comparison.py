@@ -220,7 +220,7 @@ def _sections(compared: Sequence[ComparedModel], spreads: Sequence[SeedSpread], 
 def _row(each: ComparedModel) -> list[str]:
     measures, verdict = each.test.measures, each.test.verdict
     error = "" if np.isnan(each.corruption_error) else f"{100 * each.corruption_error:.0f} %"
-    read = {CHANCE: "nothing", NOTHING: "not found"}.get(verdict.reads, verdict.reads)
+    read = {CHANCE: "not shown to tell the classes apart", NOTHING: "not found"}.get(verdict.reads, verdict.reads)
     difference = each.difference
     return [
         each.test.model,

@@ -72,7 +72,7 @@ class Reliance:
     Attributes:
         same: Balanced accuracy where each radiograph has the property of another radiograph of its class.
         other: Balanced accuracy where each radiograph has the property of a radiograph of the other class.
-        difference: The first minus the second: 0 where the model does not read the property, 1 where it reads nothing else. Its
+        difference: The first minus the second: 0 where the model does not read the property, up to 1 where it reads nothing else. Its
             interval holds for all properties at once in 95 %.
     """
 

@@ -32,6 +32,8 @@ Predictions = dict[str, Floats]
 _BATCH = 64
 # Images of the very first batch: a slow model is known by them.
 _FIRST = 2
+# Images by which a model is known again, but for the least certain one.
+_COMPARED = 12
 _STATE = "state.json"
 # AUC below which the classes of a model are exchanged, if it is below a half by more than chance.
 _EXCHANGED = 0.3
@@ -206,13 +208,16 @@ def _folder_of(folder: Path, state: dict[str, str]) -> Path:
 
 
 def _is_same_model(predict: Predict, radiographs: Radiographs, before: Floats | None) -> bool:
-    """Whether a model gives what it gave before for two images: its weights may lie in a file that its identity does not know.
+    """Whether a model gives what it gave before for some images: its weights may lie in a file that its identity does not know.
+
+    Compared are images at even steps from the lowest to the highest probability, and the least certain one: at the ends saturated models are alike.
 
     Where it gave nothing for the unaltered radiographs, nothing else is known to be its own.
     """
     if before is None:
         return False
-    telling = [int(before.argmin()), int(before.argmax())]
+    steps = np.linspace(0, len(before) - 1, _COMPARED).round().astype(np.int64)
+    telling = np.unique([*np.argsort(before, kind="stable")[steps], np.abs(before - 0.5).argmin()])
     found = predict_checked(predict, radiographs.images[telling])
     return bool(np.abs(found - before[telling]).max() <= _SAME)
 

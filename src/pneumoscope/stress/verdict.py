@@ -62,8 +62,8 @@ def is_read(reliance: Reliance) -> bool:
 
 
 def is_excluded(reliance: Reliance) -> bool:
-    """Whether a model is said not to read a property: its exchange costs no noticeable part, whatever chance does."""
-    return reliance.difference.high < NOTICEABLE
+    """Whether a model is said not to read a property: its exchange costs no noticeable part, nor brings one, whatever chance does."""
+    return reliance.difference.low > -NOTICEABLE and reliance.difference.high < NOTICEABLE
 
 
 def _reading(measures: StressMeasures, reads: str, also: tuple[str, ...]) -> str:

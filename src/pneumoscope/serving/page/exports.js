@@ -1,6 +1,6 @@
 // Predictions and readings as tables, and predictions on paper.
 import { h, save } from "./dom.js";
-import { allFilms, bundleInUse, bySuspicion, DECISIONS, labelledFilms, settingsInUse } from "./films.js";
+import { allFilms, bundleInUse, byName, bySuspicion, DECISIONS, hidesDecisions, labelledFilms, settingsInUse } from "./films.js";
 import { classNames, LABELS, labelWord } from "./labels.js";
 import { isBlinded, isHidden, readingsOf, referenceOf } from "./readings.js";
 import { thumbnail } from "./viewer.js";
@@ -84,7 +84,8 @@ async function fetchPictures(films) {
   }));
 }
 
-const onPaper = () => allFilms().filter((film) => film.prediction || film.problem).sort(bySuspicion);
+// In a blinded reading the order would tell the decisions.
+const onPaper = () => allFilms().filter((film) => film.prediction || film.problem).sort(hidesDecisions() ? byName : bySuspicion);
 
 // The report that is printed, whoever asks for it: the button, or the browser's own print command with the pictures at hand.
 function drawReport() {
@@ -98,7 +99,7 @@ function drawReport() {
   node.replaceChildren(
     h("h1", {}, `pneumoscope: ${t("reportTitle")}`),
     h("p", { class: "warn" }, t("notice")),
-    h("p", {}, `${t("reportCount", { count: count(films.length), parts })} ${new Date().toLocaleString(currentLanguage())}`),
+    h("p", {}, `${hidesDecisions() ? t("decisionsHidden") : t("reportCount", { count: count(films.length), parts })} ${new Date().toLocaleString(currentLanguage())}`),
     h("p", {}, h("small", {}, t("at", { name: t(point), sensitivity: percent(found.sensitivity), specificity: percent(found.specificity), films: bundle.fitted_on }))),
     h("table", {},
       h("thead", {}, h("tr", {}, columns.map((name) => h("th", {}, t(name))))),

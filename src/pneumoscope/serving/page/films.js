@@ -119,7 +119,7 @@ export function useOrder(name) {
 export const stateOf = (film) => film.prediction?.decision ?? (film.problem ? "failed" : "waiting");
 const chanceOf = (film) => film.prediction?.pneumonia_probability ?? -1;
 export const bySuspicion = (a, b) => STATES.indexOf(stateOf(a)) - STATES.indexOf(stateOf(b)) || chanceOf(b) - chanceOf(a) || a.id - b.id;
-const byName = (a, b) => a.path.localeCompare(b.path, undefined, { numeric: true }) || a.id - b.id;
+export const byName = (a, b) => a.path.localeCompare(b.path, undefined, { numeric: true }) || a.id - b.id;
 
 export const ORDERS = {
   suspicion: bySuspicion,
@@ -144,7 +144,7 @@ const READ = { unread: (film) => Boolean(film.sha256) && !isRead(film), read: is
 export const filterNames = () => {
   const counts = countStates();
   const some = (name) => counts[name] || filter === name;
-  if (isBlinded()) return ["all", "unread", "read", ...(!counts.unread && some("disagrees") ? ["disagrees"] : [])]; // it tells of decisions
+  if (isBlinded()) return ["all", "unread", "read", ...(!hidesDecisions(counts) && some("disagrees") ? ["disagrees"] : [])]; // it tells of decisions
   return ["all", ...DECISIONS, ...(some("failed") ? ["failed"] : []), ...(counts.read ? ["unread"] : []), ...["differ", "disagrees"].filter(some)];
 };
 
