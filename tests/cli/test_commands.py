@@ -96,16 +96,61 @@ def test_a_second_audit_replaces_one_of_the_same_data_and_leaves_one_of_other_da
     assert "replaces the audit of films" in pneumoscope(*other, "--overwrite")[2]
 
 
-@pytest.mark.parametrize("content", ["[]", "{}", "not JSON"])
-def test_a_file_that_is_no_audit_is_replaced_on_demand_alone(content, tmp_path):
+@pytest.mark.parametrize("content", ["[]", "{}", "not JSON", '{"report": "mine"}', '{"data": "", "data_id": ""}'])
+@pytest.mark.parametrize("data", ["films", "."])
+def test_a_file_that_is_no_audit_is_replaced_on_demand_alone(content, data, tmp_path):
     (tmp_path / "audit.json").write_text(content)
     with pytest.raises(
-        DataError, match="found that of one without a name: name another folder by --out, or add --over"
+        DataError, match=r"found audit\.json of unknown data: name another folder by --out, or add --over"
     ):
-        check_earlier_audit(tmp_path, "films")
-    assert check_earlier_audit(tmp_path, "films", overwrite=True).startswith(
-        "replaces the audit of another data set in"
+        check_earlier_audit(tmp_path, Path(data))
+    assert check_earlier_audit(tmp_path, Path(data), overwrite=True).startswith(
+        "replaces audit.json of unknown data in"
     )
+
+
+@pytest.mark.parametrize("name", ["audit.html", "audit.md"])
+def test_a_page_without_an_audit_is_replaced_on_demand_alone(name, tmp_path):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(DataError, match=f"found {name} of unknown data: name another folder"):
+        check_earlier_audit(tmp_path, Path("films"))
+    assert "replaces" in check_earlier_audit(tmp_path, Path("films"), overwrite=True)
+    assert check_earlier_audit(tmp_path / "none", Path("films")) == ""
+
+
+def test_an_audit_of_data_of_the_same_name_elsewhere_is_replaced_on_demand_alone(
+    pneumoscope, phantoms, tmp_path, monkeypatch
+):
+    out = tmp_path / "report"
+    for site in ("a", "b"):
+        shutil.copytree(phantoms / "train", tmp_path / site / "images")
+    assert "replaces" not in pneumoscope("data", "audit", "--data", tmp_path / "a/images", "--out", out)[2]
+    monkeypatch.chdir(tmp_path / "a/images")
+    assert "replaces the audit of images of" in pneumoscope("data", "audit", "--data", ".", "--out", out)[2]
+    first = (out / "audit.json").read_text()
+    assert json.loads(first)["data"] == "images"
+    assert re.fullmatch("[0-9a-f]{16}", json.loads(first)["data_id"])
+    assert str(tmp_path) not in json.dumps({**json.loads(first), "command": ""})
+    monkeypatch.chdir(tmp_path / "b/images")
+    code, _, err = pneumoscope("data", "audit", "--data", ".", "--out", out)
+    assert code == 1
+    assert f"in {out}, found that of images at another path: name another folder by --out" in err
+    assert (out / "audit.json").read_text() == first
+    (out / "audit.json").write_text('{"data": "images", "date": "2026-01-02"}')
+    with pytest.raises(DataError, match="found that of images by an earlier version"):
+        check_earlier_audit(out, Path())
+
+
+@pytest.mark.parametrize("below", ["", "report"])
+@pytest.mark.parametrize("overwrite", [(), ("--overwrite",)])
+def test_a_file_in_place_of_the_folder_is_an_error_before_any_image_is_read(
+    below, overwrite, pneumoscope, phantoms, tmp_path
+):
+    (tmp_path / "file").write_text("mine")
+    code, _, err = pneumoscope("data", "audit", "--data", phantoms, "--out", tmp_path / "file" / below, *overwrite)
+    assert code == 1
+    assert f"expected a folder for the report at {tmp_path / 'file' / below}, found Not a directory" in err
+    assert "films indexed" not in err
 
 
 def test_an_index_says_which_folders_it_leaves_out(pneumoscope, phantoms, tmp_path):

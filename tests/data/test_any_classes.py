@@ -141,6 +141,26 @@ def test_tables_of_labels_beside_the_images_are_named(tmp_path, rng):
     assert open_any_classes(tmp_path).names_taken.endswith(advice)
 
 
+def test_a_table_beside_one_folder_of_images_is_named(tmp_path, rng):
+    draw(tmp_path / "img" / "a.png", rng)
+    (tmp_path / "labels.csv").write_text("path,class\nimg/a.png,cyst\n")
+    advice = f"--data {tmp_path / 'labels.csv'}, or name a folder with a folder for each class"
+    with pytest.raises(DataError, match=f"found img: labels lie in labels.csv, .*{re.escape(advice)}"):
+        open_any_classes(tmp_path)
+
+
+def test_rows_without_a_class_are_left_out_as_such(tmp_path, rng):
+    for name in "abc":
+        draw(tmp_path / f"{name}.png", rng)
+    table = tmp_path / "t.csv"
+    table.write_text("path,class\na.png,cyst\nb.png,mass\nc.png,\n")
+    source = open_any_classes(table, DataNames({"cyst": "a", "mass": "b"}))
+    assert source.left_out == {"no class": 1}
+    assert source.names_taken.endswith("left out: no class (1)")
+    with pytest.raises(DataError, match=r"found cyst, mass and none named zyste"):
+        open_any_classes(table, DataNames({"zyste": "a", "cyst": "b"}))
+
+
 def test_files_of_a_folder_and_rows_of_a_table_are_read_once(tmp_path, rng, monkeypatch):
     for name in ("cyst", "mass"):
         draw(tmp_path / name / "a.png", rng)

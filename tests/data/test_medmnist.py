@@ -78,10 +78,32 @@ def test_patients_that_do_not_fit_the_images_are_refused_and_unnamed_ones_are_ap
     for names, message in (
         (np.array(["a"]), r"expected 12 patients in test_patients of .*, found an array of shape \(1,\)"),
         (np.array(["a"] * 12, dtype=object), "expected text in test_patients of .*, found Object arrays"),
+        (
+            np.array([1.0, *[np.nan] * 11]),
+            "expected text or whole numbers in test_patients of .*, found float64: write",
+        ),
+        (np.array([b"\xff"] * 12), "expected UTF-8 text in test_patients of .*, found 'utf-8' codec"),
     ):
         np.savez(path, **(arrays | {"test_patients": names}))
         with pytest.raises(DataError, match=message):
             open_source(path)
+
+
+def test_patients_may_be_bytes_or_numbers_and_no_name_is_that_of_an_unnamed_one(dataset, tmp_path):
+    path = save_medmnist(dataset, tmp_path / "pneumoniamnist_64.npz")
+    arrays = {name: array for name, array in np.load(path).items() if name != "val_patients"}
+
+    def patients(split, **changed):
+        np.savez(path, **(arrays | changed))
+        positions = {image.path.split("#")[1]: image.patient for image in open_source(path).images}
+        return [positions[f"{split}/{i}"] for i in range(len(arrays[f"{split}_images"]))]
+
+    assert patients("test", test_patients=np.array([b"a", b"", "é".encode()] * 4))[:3] == ["a", "test-1", "é"]
+    assert patients("test", test_patients=np.arange(12, dtype=np.int16)) == [str(number) for number in range(12)]
+    named = np.array([f"val-{position}" for position in range(12)])
+    unnamed = patients("val", test_patients=named)
+    assert not set(unnamed) & set(named)
+    assert len(set(unnamed)) == len(arrays["val_images"]) > 1
 
 
 def test_other_sizes_and_endings_are_refused(dataset, phantoms, cache, tmp_path):

@@ -247,6 +247,26 @@ def test_folders_of_other_classes_are_left_out_by_name_with_the_class_map_that_t
     assert mapped.names_taken.endswith("left out: images in no folder (1)")
 
 
+def test_a_suggested_class_map_names_no_splits_and_nothing_that_it_cannot_name(tmp_path):
+    for name in ("normal/a", "test/b", "Infiltrate, mild/c", "covid mild /d"):
+        write_image(tmp_path / f"{name}.png")
+    source = open_source(tmp_path)
+    assert source.left_out == {"test": 1, "Infiltrate, mild": 1, "covid mild ": 1}
+    assert "--class-map" not in source.names_taken
+    write_image(tmp_path / "a=b" / "e.png")
+    assert "--class-map normal=normal,a=b=CLASS with" in open_source(tmp_path).names_taken
+    assert len(open_source(tmp_path, names=DataNames.of("normal=normal,a=b=viral")).images) == 2
+    (tmp_path / "t.csv").write_text('path,class\na.png,normal\nb.png,"Infiltrate, mild"\n')
+    with pytest.raises(DataError, match=r"found infiltrate, mild, first in line 3: correct them$"):
+        open_source(tmp_path / "t.csv")
+
+
+def test_folders_of_splits_alone_are_no_classes_to_map(tmp_path):
+    write_image(tmp_path / "test" / "a.png")
+    with pytest.raises(DataError, match=r"found images in test below .*: name another folder with --data"):
+        open_source(tmp_path)
+
+
 def test_a_folder_without_a_known_class_says_how_to_map_its_classes(tmp_path):
     for name in ("gesund/p1/a", "krank/p2/b"):
         write_image(tmp_path / f"{name}.png")
@@ -265,6 +285,7 @@ def test_tables_of_labels_beside_the_images_of_a_folder_are_named(tmp_path):
     write_image(tmp_path / "site" / "normal/a.png")
     write_image(tmp_path / "site" / "pneumonia/b.png")
     (tmp_path / "site" / "ages.csv").write_text("case,age\n1,3\n")
+    (tmp_path / "site" / "trials.csv").write_text("target,dose\n1,3\n")
     (tmp_path / "site" / "notes.csv").write_text("a line of text\n")
     (tmp_path / "site" / "broken.csv").write_bytes(b"\xff\xfe,class\n")
     assert open_source(tmp_path / "site").names_taken == ""

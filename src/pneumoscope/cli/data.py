@@ -114,7 +114,8 @@ def audit(
     names: "DataNames",
     out: OutOption = _DEFAULT_OUT,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the audit of another data set in --out.")
+        bool,
+        typer.Option("--overwrite", help="Replace the audit of another data set in --out."),
     ] = False,
     skip_unreadable: SkipOption = False,
     as_json: JsonOption = False,
@@ -133,7 +134,7 @@ def audit(
 
     with display() as shown:
         location = replace(locate(data, shown.report), names=names)
-        notice = check_earlier_audit(out, location.root.name, overwrite)
+        notice = check_earlier_audit(out, location.root, overwrite)
         source = location.open_any_classes()
         show_names_taken(source)
         found = build_index(source, shown.report("films indexed"), acquisition=True)

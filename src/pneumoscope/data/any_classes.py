@@ -49,8 +49,8 @@ def open_any_classes(root: Path, names: DataNames | None = None) -> Source:
     wanted = {name.lower(): to for name, to in found.items()}
     is_archive = root.suffix == ".npz"
     by_words = not is_archive and _are_usual({to.lower() for to in wanted.values()})
+    tables = table_advice(content) if isinstance(content, FolderFiles) else ""
     if not wanted:
-        tables = table_advice(content) if isinstance(content, FolderFiles) else ""
         raise DataError(
             f"expected {_KINDS}, found no image in a folder below {root}: {tables or 'name another with --data'}"
         )
@@ -58,8 +58,8 @@ def open_any_classes(root: Path, names: DataNames | None = None) -> Source:
         return open_source(root, names=names, content=content)
     if len(set(wanted.values())) < 2:
         raise DataError(
-            f"expected images of two classes or more in {root}, found {listed(sorted(wanted.values())) or 'no class'}: name a "
-            "folder with a folder for each class, or a table with the columns path and class"
+            f"expected images of two classes or more in {root}, found {listed(sorted(wanted.values())) or 'no class'}: "
+            f"{f'{tables}, or ' if tables else ''}name a folder with a folder for each class, or a table with the columns path and class"
         )
     if len(set(wanted.values())) > _MOST_CLASSES:
         raise DataError(

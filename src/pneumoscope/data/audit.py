@@ -257,7 +257,7 @@ def _missing_classes(index: Index, splits: Sequence[Split]) -> Iterable[AuditFin
 
 def _left_out(index: Index) -> Iterable[AuditFinding]:
     if columns := left_out_columns(index.properties):
-        message = f"{counted(len(columns), 'column')} of the table left out, as what may identify a person: {', '.join(columns)}"
+        message = f"{counted(len(columns), 'column')} of the table left out because they may identify a person: {', '.join(columns)}"
         yield AuditFinding("left_out_column", "note", message)
 
 

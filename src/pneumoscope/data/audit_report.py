@@ -1,6 +1,7 @@
 """Report of an audit: audit.json, audit.md and a self-contained audit.html."""
 
 import json
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -40,34 +41,67 @@ _BLIND = (
 )
 
 
-def check_earlier_audit(folder: Path, data: str, overwrite: bool = False) -> str:
-    """Check that a folder has no audit of another data set.
+def check_earlier_audit(folder: Path, data: Path, overwrite: bool = False) -> str:
+    """Check that a folder has no audit of another data set, and no other files of the names of a report.
 
     Args:
         folder: Folder of the report.
-        data: Name of the data set, `Source.root.name`.
-        overwrite: Whether an audit of another data set may be replaced.
+        data: Data set, `Source.root`.
+        overwrite: Whether what is there may be replaced.
 
     Returns:
-        Notice that an earlier audit will be replaced; empty where there is none.
+        Notice of what will be replaced; empty where there is nothing.
 
     Raises:
-        DataError: An audit of another data set, and `overwrite` is False.
+        DataError: No folder, or one that cannot be read; an audit of another data set or files of its names, and `overwrite` is False.
     """
-    file = folder / "audit.json"
+    try:
+        earlier = _earlier_audit(folder / "audit.json")
+        # A page without its audit.json is somebody else's, or that of an audit that was interrupted.
+        pages = [name for name in ("audit.html", "audit.md") if (folder / name).exists()]
+    except OSError as error:
+        raise DataError(
+            f"expected a folder for the report at {folder}, found {error.strerror or error} ({folder / 'audit.json'}): "
+            "name another by --out"
+        ) from error
+    if earlier is None and not pages:
+        return ""
+    name, found_id, date = earlier or ("", "", "")
+    what = f"that of {name}" if name else f"{'audit.json' if earlier else pages[0]} of unknown data"
+    if found_id != _data_id(data) and not overwrite:
+        where = (" at another path" if found_id else " by an earlier version") if name == _name_of(data) else ""
+        raise DataError(
+            f"expected no audit of another data set in {folder}, found {what}{where}: name another folder by --out, or add --overwrite"
+        )
+    subject = f"the audit of {name}" if name else what
+    return f"replaces {subject}{f' of {date}' if date else ''} in {folder}"
+
+
+def _earlier_audit(file: Path) -> tuple[str, str, str] | None:
+    """Name of the data set of an audit.json, its identifier and the date, each empty where it has none; None without the file.
+
+    Raises:
+        OSError: A file that cannot be read.
+    """
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
-        earlier, date = str(record.get("data", "")), str(record.get("date", ""))[:10]
     except FileNotFoundError:
-        return ""
-    except (OSError, ValueError, AttributeError):  # whatever it is, it is replaced only on demand
-        earlier, date = "", ""
-    if earlier != data and not overwrite:
-        raise DataError(
-            f"expected no audit of another data set in {folder}, found that of {earlier or 'one without a name'}: name another folder by --out, "
-            "or add --overwrite"
-        )
-    return f"replaces the audit of {' of '.join(filter(None, (earlier or 'another data set', date)))} in {folder}"
+        return None
+    except ValueError:
+        record = None
+    if not isinstance(record, dict):  # whatever it is, it is replaced only on demand
+        return "", "", ""
+    return str(record.get("data", "")), str(record.get("data_id", "")), str(record.get("date", ""))[:10]
+
+
+def _name_of(data: Path) -> str:
+    """Name of a data set, which "." has too."""
+    return data.name or data.resolve().name
+
+
+def _data_id(data: Path) -> str:
+    """Identifier of a data set by where it lies, of 16 hexadecimal digits: reports hold no paths of a machine."""
+    return sha256(str(data.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def write_audit(
@@ -87,13 +121,14 @@ def write_audit(
         What audit.json holds.
     """
     record = result.to_dict() | {
-        "data": source.root.name,
+        "data": _name_of(source.root),
+        "data_id": _data_id(source.root),
         "classes": class_names(index),
         "index_hash": index.hash,
         **facts,
     }
     folder.mkdir(parents=True, exist_ok=True)
-    title, sections = f"Audit of {source.root.name}", _sections(result, index, source, facts, synthetic)
+    title, sections = f"Audit of {_name_of(source.root)}", _sections(result, index, source, facts, synthetic)
     write_report_files(folder / "audit", record, title, _lead(index), sections, synthetic)
     return record
 

@@ -94,6 +94,11 @@ class DataNames:
             )
 
 
+def can_be_mapped(name: str) -> bool:
+    """Whether a class map can name a class: `DataNames.of` separates at commas, and leaves out spaces at either end."""
+    return "," not in name and name == name.strip()
+
+
 def main_names(words: ClassWords) -> list[str]:
     """Class names for a message, without the further ones of the usual classes."""
     return [word for word in words if word not in _PLAIN_WORDS]

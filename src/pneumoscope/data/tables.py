@@ -57,14 +57,14 @@ def columns_of(names: Sequence[str], known: Mapping[str, Sequence[str]] = COLUMN
 
 
 def has_labels(table: Path) -> bool:
-    """Whether a file is a table with a column of classes, by its first line."""
+    """Whether a file is a table with columns of paths and of classes, by its first line."""
     try:
         with _opened(table) as stream:
             header = stream.readline(_LONGEST_HEADER)
     except (OSError, UnicodeDecodeError):
         return False
     names = next(csv.reader([header], delimiter=separator_of(header)), [])
-    return len(names) > 1 and find_column(names, "class") is not None
+    return len(names) > 1 and {"path", "class"} <= columns_of(names).keys()
 
 
 def read_rows(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Self
 
-from pneumoscope.data.class_names import DataNames
+from pneumoscope.data.class_names import DataNames, can_be_mapped
 from pneumoscope.data.image_files import PACKED_SUFFIXES, walk_folder
 from pneumoscope.data.names import parse_file_name
 from pneumoscope.data.source_images import SPLIT_FOLDERS, Listing, SourceImage, Vocabulary, name_space
@@ -128,19 +128,25 @@ def _no_class(root: Path, found: FolderFiles, others: Mapping[str, int], scheme:
     expected = f"the folders {scheme.negative} and {scheme.positive} in {root}" if scheme.is_own else LAYOUTS
     where = "" if scheme.is_own else f" below {root}"
     advice = table_advice(found) or "name another folder with --data"
-    if not found.tables and not scheme.is_own and any(others):
-        advice = f"say which class each is, {_class_map_of((), others)}, or {advice}"
+    if not found.tables and not scheme.is_own and (class_map := _class_map_of((), others)):
+        advice = f"say which class each is, {class_map}, or {advice}"
     return f"expected {expected}, found {_found_folders(others)}{where}: {advice}"
 
 
 def _mapping_advice(classes: Collection[str], others: Mapping[str, int]) -> list[str]:
     """Class map that takes folders that are left out as well; nothing where none is."""
-    return [f"to use them, {_class_map_of(sorted(classes), others)}"] if any(others) else []
+    class_map = _class_map_of(sorted(classes), others)
+    return [f"to use them, {class_map}"] if class_map else []
 
 
 def _class_map_of(classes: Iterable[str], others: Iterable[str]) -> str:
-    """Option --class-map, with CLASS for what the user has to say."""
-    named = [name for name in sorted(others) if name]
+    """Option --class-map, with CLASS for what the user has to say; empty where it can name none of the others.
+
+    A class map cannot name folders with commas or with spaces at an end; folders of splits are no classes.
+    """
+    named = [name for name in sorted(others) if name and can_be_mapped(name) and name.lower() not in SPLIT_FOLDERS]
+    if not named:
+        return ""
     pairs = [f"{name}={name}" for name in classes] + [f"{name}=CLASS" for name in named[:_MOST_MAPPED]]
     pairs += ["..."] if len(named) > _MOST_MAPPED else []
     return f"--class-map {shlex.quote(','.join(pairs))} with CLASS out of normal, pneumonia, bacterial, viral"

@@ -3,12 +3,16 @@
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pneumoscope.data.class_names import CLASS_WORDS
 from pneumoscope.data.source_images import Listing, SourceImage, Vocabulary
 from pneumoscope.errors import DataError
+
+_PARTS = ("train", "val", "test")
 
 
 def list_medmnist(archive: Path, known: Vocabulary) -> Listing:
@@ -27,6 +31,7 @@ def list_medmnist(archive: Path, known: Vocabulary) -> Listing:
     images = []
     labels_of = medmnist_labels(archive)
     patients = _patients(archive, {part: len(labels) for part, labels in labels_of.items()})
+    unnamed = _prefix_of_unnamed(patients)
     for part, labels in labels_of.items():
         if not known.own and not set(labels) <= words.keys():
             raise DataError(
@@ -36,19 +41,19 @@ def list_medmnist(archive: Path, known: Vocabulary) -> Listing:
         for position, label in enumerate(labels):
             if label in words:
                 finding, etiology = words[label]
-                path, patient = f"{archive.name}#{part}/{position}", f"{part}-{position}"
-                if part in patients:
-                    patient = patients[part][position]
+                path = f"{archive.name}#{part}/{position}"
+                named = patients[part][position] if part in patients else ""
+                patient = named or f"{unnamed}{part}-{position}"
                 name = label if known.own else ""
                 images.append(SourceImage(path, finding, etiology, patient, known.splits[part], class_name=name))
     return Listing("medmnist", tuple(images))
 
 
 def _patients(archive: Path, counts: Mapping[str, int]) -> dict[str, list[str]]:
-    """Patients of the images of each part that names them; an image without a name is a patient of its own.
+    """Patients of the images of each part that names them; empty for an image without a name, which is a patient of its own.
 
     Raises:
-        DataError: Another number of patients than of images, or patients that are no text or number.
+        DataError: Another number of patients than of images, or patients that are no text or whole number.
     """
     found: dict[str, list[str]] = {}
     for part, count in counts.items():
@@ -64,8 +69,32 @@ def _patients(archive: Path, counts: Mapping[str, int]) -> dict[str, list[str]]:
                 f"expected {count:,} patients in {part}_patients of {archive}, one for each image, found an array of shape {names.shape}: "
                 "correct it, or leave it out"
             )
-        found[part] = [str(name) or f"{part}-{position}" for position, name in enumerate(names)]
+        found[part] = _text(names, f"{part}_patients of {archive}")
     return found
+
+
+def _text(names: NDArray[Any], where: str) -> list[str]:
+    """Names (n,) of text, UTF-8 bytes or whole numbers as text.
+
+    Raises:
+        DataError: Others, such as floats, in which all that are missing would be one patient, "nan".
+    """
+    if names.dtype.kind not in "USiu":
+        raise DataError(
+            f"expected text or whole numbers in {where}, found {names.dtype}: write strings, empty where unknown"
+        )
+    try:
+        return [name.decode() if isinstance(name, bytes) else str(name) for name in names.tolist()]
+    except UnicodeDecodeError as error:
+        raise DataError(f"expected UTF-8 text in {where}, found {error}: write strings") from error
+
+
+def _prefix_of_unnamed(patients: Mapping[str, list[str]]) -> str:
+    """Prefix for the parts and positions of images without a patient, such as `val-0`, that no named patient begins with."""
+    prefix = ""
+    while any(name.startswith(f"{prefix}{part}-") for names in patients.values() for name in names for part in _PARTS):
+        prefix += "#"
+    return prefix
 
 
 def medmnist_labels(archive: Path) -> dict[str, list[str]]:
@@ -76,7 +105,7 @@ def medmnist_labels(archive: Path) -> dict[str, list[str]]:
     """
     try:
         with np.load(archive, allow_pickle=False) as arrays:
-            labels = {part: arrays[f"{part}_labels"] for part in ("train", "val", "test")}
+            labels = {part: arrays[f"{part}_labels"] for part in _PARTS}
             shapes = {part: arrays[f"{part}_images"].shape for part in labels}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(

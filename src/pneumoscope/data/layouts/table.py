@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from pneumoscope.data.class_names import CLASS_WORDS, ClassWords, DataNames, main_names
+from pneumoscope.data.class_names import CLASS_WORDS, ClassWords, DataNames, can_be_mapped, main_names
 from pneumoscope.data.source_images import GROUP_COLUMNS, Listing, SourceImage, Vocabulary, patient_of_path
 from pneumoscope.data.tables import COLUMNS, TEXT_TABLE_SUFFIXES, has_alias, read_rows
 from pneumoscope.errors import DataError, listed
@@ -72,8 +72,8 @@ def list_table(table: Table, known: Vocabulary, names: DataNames) -> Listing:
     """
     rows, path = table.rows, table.path
     mapped = [(i, row) for i, row in enumerate(rows, start=2) if not names.classes or class_word(row) in known.words]
-    left_out = Counter(class_word(row) for row in rows) - Counter(class_word(row) for _, row in mapped)
-    names.check_found({class_word(row) for row in rows}, path)
+    left_out = Counter(_shown_class(row) for row in rows) - Counter(_shown_class(row) for _, row in mapped)
+    names.check_found({word for row in rows if (word := class_word(row))}, path)
     if not names.classes:
         _check_words(path, rows, known.words)
     images = [_image_of_row(path, number, row, known) for number, row in mapped]
@@ -93,17 +93,25 @@ def _check_words(table: Path, rows: Sequence[Mapping[str, str]], words: ClassWor
     if "" in unknown:
         raise DataError(f"expected a class in line {lines['']} of {table}, found none: add it, or delete the line")
     if unknown:
-        named = [f"{word}={word}" for word in lines if word in words] + [f"{word}=CLASS" for word in unknown]
+        mapped = [f"{word}=CLASS" for word in unknown if can_be_mapped(word)]
+        named = [f"{word}={word}" for word in lines if word in words] + mapped
         more = ["..."] if len(named) > _MOST_MAPPED else []
+        class_map = shlex.quote(",".join(named[:_MOST_MAPPED] + more))
+        advice = f", or say which they are by --class-map {class_map}, which leaves out others" if mapped else ""
         raise DataError(
             f"expected classes out of {', '.join(main_names(words))} in {table}, found {listed(unknown)}, first in line {lines[unknown[0]]}: "
-            f"correct them, or say which they are by --class-map {shlex.quote(','.join(named[:_MOST_MAPPED] + more))}, which leaves out others"
+            f"correct them{advice}"
         )
 
 
 def class_word(row: Mapping[str, str]) -> str:
     """Class of a row of a table, lower case."""
     return (row["class"] or "").strip().lower()
+
+
+def _shown_class(row: Mapping[str, str]) -> str:
+    """Class of a row for a message."""
+    return class_word(row) or "no class"
 
 
 def _image_of_row(table: Path, line: int, row: Mapping[str, str], known: Vocabulary) -> SourceImage:
