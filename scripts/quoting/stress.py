@@ -149,4 +149,5 @@ BLOCKS: Blocks = {
     "ranking": ranking,
     "shortcut-steps": steps,
     "next-hospital": next_hospital,
+    "stress-duration": duration,
 }
