@@ -85,7 +85,7 @@ def test_a_site_gets_a_bundle_of_its_own_with_a_report(pneumoscope, table, rows,
     texts = {s["fact"]: s["text"] for each in tables for item in each["items"] for s in item["statements"]}
     known_as = f"{parent.manifest.name} {parent.manifest.version}"
     assert texts["updating"].startswith(f"Adapted from {known_as} (SHA-256 {parent.sha256}) by: ")
-    assert texts["training_size"] == f"{record['films']} images of {record['patients']} patients."
+    assert texts["training_size"] == f"Training: {record['films']} images of {record['patients']} patients."
     assert "site.csv" in texts["training_data"]
     assert texts["initialisation"] == f"The weights of the parent, {known_as}."
     assert f"AUC {record['auc']:.3f} (" in texts["internal_testing"]
