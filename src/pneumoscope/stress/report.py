@@ -35,8 +35,8 @@ _MEANING = (
     "where it is of the other class, the model loses what it had read in that property. Balanced accuracy, the mean of sensitivity and "
     "specificity, at the threshold that is best for the unaltered radiographs: 50 % is chance; below it the model follows the property against "
     "the radiograph.",
-    f"A property counts as read where the difference is at least {NOTICEABLE:g} and its interval is above 0, and as not read where the interval ends "
-    f"below {NOTICEABLE:g}. Intervals of the differences hold for all {len(NAMES)} properties at once in 95 % (Bonferroni), so that a model which reads none "
+    f"A property counts as read where the difference is at least {NOTICEABLE:g} and its interval is above 0, and as not read where the interval lies "
+    f"between -{NOTICEABLE:g} and {NOTICEABLE:g}. Intervals of the differences hold for all {len(NAMES)} properties at once in 95 % (Bonferroni), so that a model which reads none "
     "is said to read one in at most 5 of 100 tests.",
 )
 CITATION = (
