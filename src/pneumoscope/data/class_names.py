@@ -1,5 +1,6 @@
 """Names of classes and columns: those that are plain, and those that a data set has of its own."""
 
+import shlex
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,8 @@ from pneumoscope.data.filters import ImageFilters
 from pneumoscope.errors import ConfigError, DataError, did_you_mean, listed
 from pneumoscope.types import Etiology, Finding
 
+# Classes that are not known which a suggested class map names.
+_MOST_MAPPED = 5
 CLASS_WORDS = {
     "normal": (Finding.NORMAL, Etiology.NONE),
     "pneumonia": (Finding.PNEUMONIA, Etiology.UNKNOWN),
@@ -94,9 +97,16 @@ class DataNames:
             )
 
 
-def can_be_mapped(name: str) -> bool:
-    """Whether a class map can name a class: `DataNames.of` separates at commas, and leaves out spaces at either end."""
-    return "," not in name and name == name.strip()
+def suggested_class_map(known: Iterable[str], unknown: Iterable[str]) -> str:
+    """Option --class-map for a message, with CLASS for what the user has to say of classes that are not known; empty where it can name none of these.
+
+    A class map cannot name all: `DataNames.of` separates at commas, and leaves out spaces at either end.
+    """
+    named = [name for name in unknown if name and "," not in name and name == name.strip()]
+    if not named:
+        return ""
+    pairs = [f"{name}={name}" for name in known] + [f"{name}=CLASS" for name in named[:_MOST_MAPPED]]
+    return f"--class-map {shlex.quote(','.join([*pairs, *(['...'] if len(named) > _MOST_MAPPED else [])]))}"
 
 
 def main_names(words: ClassWords) -> list[str]:

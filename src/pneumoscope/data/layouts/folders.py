@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Self
 
-from pneumoscope.data.class_names import DataNames, can_be_mapped
+from pneumoscope.data.class_names import DataNames, suggested_class_map
 from pneumoscope.data.image_files import PACKED_SUFFIXES, walk_folder
 from pneumoscope.data.names import parse_file_name
 from pneumoscope.data.source_images import SPLIT_FOLDERS, Listing, SourceImage, Vocabulary, name_space
@@ -17,8 +17,7 @@ from pneumoscope.types import ClassScheme, Etiology, Split
 
 # Folders below those of the classes, from which on they are taken for patients.
 _FEWEST_FOLDERS = 10
-# Folders and tables that a message names.
-_MOST_MAPPED = 5
+# Tables that a message names.
 _MOST_TABLES = 3
 # Folders of images that show no patient.
 _MASKS = frozenset({"mask", "masks", "segmentation", "segmentations", "annotation", "annotations"})
@@ -140,16 +139,9 @@ def _mapping_advice(classes: Collection[str], others: Mapping[str, int]) -> list
 
 
 def _class_map_of(classes: Iterable[str], others: Iterable[str]) -> str:
-    """Option --class-map, with CLASS for what the user has to say; empty where it can name none of the others.
-
-    A class map cannot name folders with commas or with spaces at an end; folders of splits are no classes.
-    """
-    named = [name for name in sorted(others) if name and can_be_mapped(name) and name.lower() not in SPLIT_FOLDERS]
-    if not named:
-        return ""
-    pairs = [f"{name}={name}" for name in classes] + [f"{name}=CLASS" for name in named[:_MOST_MAPPED]]
-    pairs += ["..."] if len(named) > _MOST_MAPPED else []
-    return f"--class-map {shlex.quote(','.join(pairs))} with CLASS out of normal, pneumonia, bacterial, viral"
+    """Option --class-map that names the others, but for folders of splits, which are no classes; empty where it can name none."""
+    found = suggested_class_map(classes, (name for name in sorted(others) if name.lower() not in SPLIT_FOLDERS))
+    return f"{found} with CLASS out of normal, pneumonia, bacterial, viral" if found else ""
 
 
 def table_advice(found: FolderFiles) -> str:

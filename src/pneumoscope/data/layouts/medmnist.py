@@ -56,14 +56,17 @@ def _patients(archive: Path, counts: Mapping[str, int]) -> dict[str, list[str]]:
         DataError: Another number of patients than of images, or patients that are no text or whole number.
     """
     found: dict[str, list[str]] = {}
-    for part, count in counts.items():
-        try:
-            with np.load(archive, allow_pickle=False) as arrays:
-                names = arrays[f"{part}_patients"]
-        except KeyError:
-            continue
-        except ValueError as error:  # an array of objects
-            raise DataError(f"expected text in {part}_patients of {archive}, found {error}: write strings") from error
+    stored: dict[str, NDArray[Any]] = {}
+    with np.load(archive, allow_pickle=False) as arrays:
+        for part in counts:
+            name = f"{part}_patients"
+            try:
+                if name in arrays:
+                    stored[part] = arrays[name]
+            except ValueError as error:  # an array of objects
+                raise DataError(f"expected text in {name} of {archive}, found {error}: write strings") from error
+    for part, names in stored.items():
+        count = counts[part]
         if names.shape != (count,):
             raise DataError(
                 f"expected {count:,} patients in {part}_patients of {archive}, one for each image, found an array of shape {names.shape}: "

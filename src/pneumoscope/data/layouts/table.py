@@ -1,20 +1,16 @@
 """Tables: a CSV file with a row per image, whatever its columns and classes are called."""
 
-import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from pneumoscope.data.class_names import CLASS_WORDS, ClassWords, DataNames, can_be_mapped, main_names
+from pneumoscope.data.class_names import CLASS_WORDS, ClassWords, DataNames, main_names, suggested_class_map
 from pneumoscope.data.source_images import GROUP_COLUMNS, Listing, SourceImage, Vocabulary, patient_of_path
 from pneumoscope.data.tables import COLUMNS, TEXT_TABLE_SUFFIXES, has_alias, read_rows
 from pneumoscope.errors import DataError, listed
 from pneumoscope.types import Etiology, Finding
-
-# Classes that a message maps.
-_MOST_MAPPED = 5
 
 
 def is_table(path: Path) -> bool:
@@ -93,11 +89,8 @@ def _check_words(table: Path, rows: Sequence[Mapping[str, str]], words: ClassWor
     if "" in unknown:
         raise DataError(f"expected a class in line {lines['']} of {table}, found none: add it, or delete the line")
     if unknown:
-        mapped = [f"{word}=CLASS" for word in unknown if can_be_mapped(word)]
-        named = [f"{word}={word}" for word in lines if word in words] + mapped
-        more = ["..."] if len(named) > _MOST_MAPPED else []
-        class_map = shlex.quote(",".join(named[:_MOST_MAPPED] + more))
-        advice = f", or say which they are by --class-map {class_map}, which leaves out others" if mapped else ""
+        class_map = suggested_class_map((word for word in lines if word in words), unknown)
+        advice = f", or say which they are by {class_map}, which leaves out others" if class_map else ""
         raise DataError(
             f"expected classes out of {', '.join(main_names(words))} in {table}, found {listed(unknown)}, first in line {lines[unknown[0]]}: "
             f"correct them{advice}"
