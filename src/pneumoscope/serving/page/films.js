@@ -35,11 +35,12 @@ const sameFile = (a, b) => a.file && b.file && a.file.size === b.file.size && a.
 
 // Adds films, but for files that are in the list already; `stored` is a prediction that is known of before.
 export function addFilms(found) {
-  const hashes = new Set(films.map(({ sha256 }) => sha256).filter(Boolean)), paths = new Map(films.map((film) => [film.path, film]));
+  const hashes = new Set(films.map(({ sha256 }) => sha256).filter(Boolean)), paths = new Map(films.flatMap(({ path, file, same }) => [{ path, file }, ...same].map((each) => [each.path, each])));
   const isKnown = (each) => hashes.has(each.stored?.sha256) || (paths.has(each.path) && (each.pacs || sameFile(paths.get(each.path), each)));
   const added = found.filter((each) => !isKnown(each)).map(({ id, file, name, path, copies = [], stored = null, pacs = null, sent = null }) => ({
     id: id ?? (next = Math.max(next + 1, 1000 * Date.now())), // unlike those of a page beside this one
     file, name: reveal(name), path, copies, version: 0,
+    same: [], // { path, file } of what turned out to be this image
     pacs, // image of the PACS that it is; null for other films
     sent, // what became of answers that were sent
     stored, // prediction as the service gave it
@@ -75,7 +76,8 @@ export function settle(film, stored, problem = null) {
   const first = stored?.sha256 && films.find((each) => each !== film && each.sha256 === stored.sha256);
   if (first) {
     films = films.filter((each) => each !== film);
-    if (film.name !== first.name) first.copies.push(film.name);
+    if (film.name !== first.name && !first.copies.includes(film.name)) first.copies.push(film.name);
+    first.same.push(film, ...film.same);
     first.pacs ??= film.pacs;
     changed(first, false);
     return first;
