@@ -95,18 +95,22 @@ def _check_trusted(model: str, trust: bool) -> None:
 @contextmanager
 def _bundle(bundle: Bundle, workers: int) -> Iterator[StressedModel]:
     from pneumoscope.inference.pool import WorkerPool
-    from pneumoscope.inference.tasks import ScoreImages
+    from pneumoscope.inference.tasks import ProbabilitiesOfImages
 
     manifest = bundle.manifest
 
     with WorkerPool(bundle, workers) as pool:
 
         def predict(images: Pixels) -> NDArray[np.float64]:
-            tasks = (ScoreImages(list(images[start : start + _TASK])) for start in range(0, len(images), _TASK))
-            scores = [score for batch in pool.run(tasks) for score in batch]
-            if failed := [score.detail for score in scores if score.class_probability is None]:
-                raise RunError(f"expected a probability for every image, found none for {len(failed)} ({failed[0]})")
-            return np.array([1 - float(score.class_probability[0]) for score in scores])  # type: ignore[index]
+            starts = range(0, len(images), _TASK)
+            tasks = (ProbabilitiesOfImages(list(images[start : start + _TASK])) for start in starts)
+            found = [each for batch in pool.run(tasks) for each in batch]
+            known = [each for each in found if each is not None]
+            if len(known) < len(found):
+                raise RunError(
+                    f"expected a probability for every image, found none for {len(found) - len(known)} of {len(found)}: run again"
+                )
+            return 1 - np.array(known)[:, 0]
 
         point = manifest.operating_point("balanced")
         name = f"{manifest.name} {manifest.version}"
