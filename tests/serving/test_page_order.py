@@ -43,9 +43,9 @@ def page(context, service):
         yield made
 
 
-def positives(service, films):
-    """Films with evidence for pneumonia."""
-    found = [film for film in films if decision(service, film)["decision"] == "pneumonia"]
+def film_of(service, films, wanted):
+    """A film of which the service gives a decision."""
+    found = next(film for film in films if decision(service, film)["decision"] == wanted)
     service.delete("/v1/history").raise_for_status()
     return found
 
@@ -91,7 +91,7 @@ def test_the_history_lists_the_last_search(page, service, films, backwards):
     rows = page.locator("#page-watch table").last.locator("tbody tr")
     expect(rows).to_have_count(3)
     held = Held(page, re.compile(r"/v1/history\?"))
-    for text in ("nothing of this name", films[1].name):
+    for text in (films[0].name, films[1].name):
         page.fill("#history-text", text)
         page.press("#history-text", "Enter")
     answer_all(page, held.wait(2), backwards)
@@ -144,7 +144,7 @@ def test_the_banner_is_of_the_drift_that_was_requested_last(page, films, backwar
 
 def test_evidence_that_comes_after_a_blinded_reading_began_is_not_shown(page, service, films):
     held = Held(page, re.compile("/v1/evidence"))
-    choose_files(page, positives(service, films)[:1])
+    choose_files(page, [film_of(service, films, "normal")])
     shown(page)
     page.locator("#evidence").fill("60")
     expect(page.locator(".stage .legend")).to_contain_text("is computed")
@@ -165,7 +165,7 @@ def test_evidence_that_comes_after_a_blinded_reading_began_is_not_shown(page, se
 
 def test_evidence_of_the_bundle_before_is_not_shown(page, service, films):
     held = Held(page, re.compile("/v1/evidence"))
-    choose_files(page, positives(service, films)[:1])
+    choose_files(page, [film_of(service, films, "pneumonia")])
     shown(page)
     page.locator("#evidence").fill("60")
     held.wait(1)
@@ -205,7 +205,7 @@ def png(picture):
 
 def zones(share):
     names = ["right_upper", "right_middle", "right_lower", "left_upper", "left_middle", "left_lower", "outside"]
-    return json.dumps({name: share for name in names})
+    return json.dumps(dict.fromkeys(names, share))
 
 
 def test_a_prediction_of_another_bundle_waits_until_the_page_knows_that(page, service, films):
@@ -233,7 +233,14 @@ def test_a_prediction_of_another_bundle_waits_until_the_page_knows_that(page, se
 
 def test_a_look_of_before_a_switch_does_not_undo_it(page, service):
     bundle = service.get("/v1/bundle").json()
-    record = {"id": "1", "name": "ours", "classes": ["normal", "pneumonia"], "state": "made", "began": 0, "result": None}
+    record = {
+        "id": "1",
+        "name": "ours",
+        "classes": ["normal", "pneumonia"],
+        "state": "made",
+        "began": 0,
+        "result": None,
+    }
     adaptations = service.get("/v1/adaptations").json()
     adaptations["adaptations"] = [record | {"negatives": 20, "positives": 20, "problem": None}]
     page.route("**/v1/adaptations", lambda route: route.fulfill(json=adaptations))
