@@ -950,9 +950,10 @@ def test_it_fits_a_phone(browser, workbench, six):
     expect(page.locator(".stage").first).to_be_in_viewport(ratio=0.95)
     expect(page.locator("#verdict .decision")).to_be_in_viewport()
     expect(page.locator("#verdict .chance")).to_be_in_viewport()
-    for part in ("worklist", "performance", "watch", "about"):
+    last = DRAWN_LAST["en"] | {"performance": "depends on how common pneumonia is"}
+    for part, words in last.items():
         page.goto(f"{workbench.base_url}/#{part}")
-        expect(page.locator(f"#page-{part}")).to_contain_text(DRAWN_LAST["en"][part])
+        expect(page.locator(f"#page-{part}")).to_contain_text(words)
         drawn(page)
         wide = page.evaluate("() => document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert wide <= 0, part
