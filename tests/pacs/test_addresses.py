@@ -77,7 +77,7 @@ def test_a_slow_name_server_holds_nobody_up(names):
     assert time.monotonic() - begun < 5
     assert addresses.fits("192.0.2.1")
     names.waits.set()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not addresses.fits("192.0.2.2"):
         assert time.monotonic() < deadline
         time.sleep(0.01)

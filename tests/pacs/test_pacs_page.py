@@ -9,11 +9,10 @@ from playwright.sync_api import expect
 
 from dicom_objects import written
 from films import ROOT, film
-from node_process import until
 from pacs_server import PacsServer
 from pneumoscope.data.phantom import phantom_image
 from pneumoscope.pacs.answers import read_report
-from serving.conftest import browser, running  # noqa: F401
+from serving.conftest import Held, browser, kept, running  # noqa: F401
 from serving.test_page import is_own, press
 from serving.test_page_reading import opened, run_axe
 
@@ -80,14 +79,6 @@ def search(page, **wanted):
     expect(page.locator("#pacs-status")).to_have_text(re.compile(r"stud"))
 
 
-# Number of films that the browser has stored.
-STORED_FILMS = """new Promise((done) => {
-  indexedDB.open("pneumoscope", 1).onsuccess = ({ target }) => {
-    target.result.transaction(["films"]).objectStore("films").count().onsuccess = (counted) => done(counted.target.result);
-  };
-})"""
-
-
 def open_study(page):
     """By keyboard alone: the patient's last study."""
     search(page, patient_id="P1")
@@ -124,7 +115,7 @@ def test_a_study_opens_with_the_patient_s_earlier_film_beside_it(browser, start)
         expect(captions(page)).to_have_text(["ACC3 2024-05-06 DX AP", "ACC2 2023-01-01 DX AP"])
         assert not any("Muster" in url for url in predicted)
         # Before that the page warns of a reload, which a person would heed.
-        assert until(lambda: page.evaluate(STORED_FILMS) == 4)
+        kept(page)
         page.reload()
         expect(page.locator(".films [data-film]")).to_have_count(4)
         expect(page.locator("#pacs-film")).to_contain_text("Muster, Anna")
@@ -170,6 +161,24 @@ def test_answers_are_sent_after_a_confirmation_and_once(browser, start, pacs):  
         expect(page.locator("#pacs-film")).to_contain_text("Sent to the PACS on")
         # The answers are no films of the study.
         open_study(page)
+
+
+def test_a_film_that_is_removed_while_its_answer_is_sent_does_not_come_back(browser, start):  # noqa: F811
+    with start() as service, page_of(browser, service) as page:
+        open_study(page)
+        held = Held(page, re.compile("/answers"))
+        page.click("#send")
+        page.locator("#send-dialog").get_by_role("button", name="Send").click()
+        held.wait(1)
+        page.click("#remove-film")
+        expect(page.locator(".films [data-film]")).to_have_count(3)
+        with page.expect_response(re.compile("/answers")) as answered:
+            held.routes[0].continue_()
+        answered.value.finished()
+        kept(page)
+        page.reload()
+        expect(page.locator("html[data-ready]")).to_have_count(1)
+        expect(page.locator(".films [data-film]")).to_have_count(3)
 
 
 def test_what_is_not_to_be_sent_cannot_be(browser, start):  # noqa: F811

@@ -67,3 +67,41 @@ def browser():
         opened = started.chromium.launch(executable_path=program, args=ARGUMENTS)
         yield opened
         opened.close()
+
+
+def drawn(page):
+    """Waits until the page has drawn what was done on it so far, which it does with the next frame."""
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+def kept(page):
+    """Waits until browser and service have what the page keeps there: before, a reload would lose it, and warns."""
+    wait_on(page, lambda: page.evaluate(KEPT), "the page has not stored what is on it")
+
+
+KEPT = """async () => {
+    const [session, keeping] = await Promise.all([import("/page/session.js"), import("/page/keeping.js")]);
+    return !session.isUnsaved() && !keeping.isUnsent();
+}"""
+
+
+def wait_on(page, condition, otherwise):
+    """Waits until a condition holds, while the page and its routes go on."""
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, otherwise
+        page.wait_for_timeout(20)
+
+
+class Held:
+    """Requests of a page that the test answers, in the order that it chooses."""
+
+    def __init__(self, page, address):
+        self._page = page
+        self.routes = []
+        page.route(address, lambda route: self.routes.append(route))
+
+    def wait(self, count):
+        """The requests, once there are so many."""
+        wait_on(self._page, lambda: len(self.routes) >= count, f"expected {count} requests of the page")
+        return self.routes

@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 from pneumoscope.files import as_json
 from pneumoscope.pacs.comparison import compare, read_reports
 from pneumoscope.pacs.queue import Arrival, Queue
-from serving.conftest import running
+from serving.conftest import Held, running
 from serving.test_page import SECONDS
 from serving.test_page_reading import open_panel, opened, run_axe
 from serving.test_page_screens import WIDTHS, WORD, english_alone, spoken
@@ -261,14 +261,13 @@ def test_blinded_readers_see_no_comparison(watching, silent, films, browser):
         part = compare_on(page, "reports.csv", silent[1])
         expect(part.locator(".tile")).to_have_count(4)
         page.click("nav a[href='#worklist']")
-        waiting = []
-        page.route(re.compile("/v1/predict"), lambda route: waiting.append(route))
+        held = Held(page, re.compile("/v1/predict"))
         page.set_input_files("#files", [str(films[0])])
         expect(page.locator(".films [data-film]")).to_have_count(1)
         open_panel(page)
         page.check("#blinded")
         comparison_is_hidden(page)  # while the film has no prediction yet
-        waiting[0].continue_()
+        held.wait(1)[0].continue_()
         page.click("nav a[href='#worklist']")
         expect(page.locator("#progress")).to_be_hidden()
         comparison_is_hidden(page)

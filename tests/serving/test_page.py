@@ -27,7 +27,7 @@ from pneumoscope.inference.drift import fit_reference
 from pneumoscope.inference.prediction import row_columns
 from pneumoscope.types import ImageStatistics
 from radiographs import write_dicom
-from serving.conftest import running
+from serving.conftest import Held, drawn, running
 
 pytestmark = pytest.mark.integration
 
@@ -114,8 +114,7 @@ def grey_levels(page, stage=0):
 
 def shown(page, stage=0):
     expect(page.locator(".stage canvas").nth(stage)).to_be_visible(timeout=SECONDS)
-    # Two frames: what was asked for is then drawn.
-    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    drawn(page)
     return grey_levels(page, stage)
 
 
@@ -334,6 +333,7 @@ def test_the_page_speaks_french(page, six):
     expect(page.locator("html")).to_have_attribute("lang", "fr")
     expect(page.locator(".notice").first).to_have_text("Réservé à la recherche. Ceci n’est pas un dispositif médical.")
     expect(page.locator("#csv")).to_have_text("Exporter CSV")
+    drawn(page)
     assert set(page.locator(".films .decision").all_inner_texts()) <= {"pneumonie", "normal", "à relire"}
     page.reload()
     expect(page.locator("#csv")).to_have_text("Exporter CSV")
@@ -454,18 +454,13 @@ def test_a_16_bit_film_that_uses_few_levels_is_not_shown_black(page, six, tmp_pa
 
 
 def test_evidence_says_that_it_is_computed_what_its_colours_mean_and_that_it_failed(page, six):
-    held = []
-    page.route("**/v1/evidence*", lambda route: held.append(route))
+    held = Held(page, "**/v1/evidence*")
     choose_files(page, six[:1])
     shown(page)
     page.locator("#evidence").fill("60")
     legend = page.locator(".stage .legend")
     expect(legend).to_contain_text("is computed")
-    for _ in range(100):
-        if held:
-            break
-        page.wait_for_timeout(20)
-    for route in held:
+    for route in held.wait(1):
         route.fulfill(
             status=500, content_type="application/problem+json", body='{"title": "broken", "detail": "out of order"}'
         )
@@ -481,11 +476,12 @@ def test_evidence_says_that_it_is_computed_what_its_colours_mean_and_that_it_fai
 def test_everything_is_reached_by_keyboard(page, six):
     choose_files(page, six)
     first = page.locator(".films .file").first.inner_text()
+    current = page.locator(".films [aria-current=true] .file")
+    expect(current).to_have_text(first)
     page.keyboard.press("j")
-    second = page.locator(".films [aria-current=true] .file").inner_text()
-    assert second != first
+    expect(current).not_to_have_text(first)
     page.keyboard.press("k")
-    expect(page.locator(".films [aria-current=true] .file")).to_have_text(first)
+    expect(current).to_have_text(first)
     page.keyboard.press("f")
     expect(page.locator("[data-filter=pneumonia]")).to_have_attribute("aria-pressed", "true")
     page.keyboard.press("?")
@@ -895,7 +891,7 @@ def test_axe_finds_nothing_serious(page, workbench, six, photograph, theme, part
 
 
 def swipe_down(page, by):
-    """Where the page lies after one finger has gone down on the film by so many pixels."""
+    """Goes down on the film by so many pixels with one finger."""
     box = page.locator(".stage").first.bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     touch = page.context.new_cdp_session(page)
@@ -904,8 +900,11 @@ def swipe_down(page, by):
         touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y + step}]})
         page.wait_for_timeout(16)
     touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
-    page.wait_for_timeout(100)
-    return page.evaluate("() => scrollY")
+
+
+def moved_up(page, before, by=0):
+    """Waits until the page lies higher than before by more than so many pixels."""
+    page.wait_for_function("(at) => scrollY < at", arg=before - by)
 
 
 def test_a_finger_on_the_film_moves_the_page_until_a_tool_is_chosen(browser, workbench, six):
@@ -920,17 +919,22 @@ def test_a_finger_on_the_film_moves_the_page_until_a_tool_is_chosen(browser, wor
     levels = page.locator(".stage .levels")
     expect(levels).to_contain_text("W 255 L 128")
     before = page.evaluate("() => scrollY")
-    assert swipe_down(page, 150) < before - 100
+    swipe_down(page, 150)
+    moved_up(page, before, 100)
     expect(levels).to_contain_text("W 255 L 128")
     window = page.locator("#tool-window")
     expect(window).to_have_attribute("aria-pressed", "false")
     window.tap()
     expect(window).to_have_attribute("aria-pressed", "true")
     before = page.evaluate("() => scrollY")
-    assert swipe_down(page, 100) == before
+    swipe_down(page, 100)
     expect(levels).not_to_contain_text("W 255 L 128")
+    drawn(page)
+    assert page.evaluate("() => scrollY") == before
     window.tap()
-    assert swipe_down(page, 100) < before
+    expect(window).to_have_attribute("aria-pressed", "false")
+    swipe_down(page, 100)
+    moved_up(page, before)
     context.close()
 
 
@@ -946,10 +950,11 @@ def test_it_fits_a_phone(browser, workbench, six):
     expect(page.locator(".stage").first).to_be_in_viewport(ratio=0.95)
     expect(page.locator("#verdict .decision")).to_be_in_viewport()
     expect(page.locator("#verdict .chance")).to_be_in_viewport()
-    for part in ("worklist", "performance", "watch", "about"):
+    last = DRAWN_LAST["en"] | {"performance": "depends on how common pneumonia is"}
+    for part, words in last.items():
         page.goto(f"{workbench.base_url}/#{part}")
-        expect(page.locator(f"#page-{part}")).to_be_visible()
-        page.wait_for_timeout(200)
+        expect(page.locator(f"#page-{part}")).to_contain_text(words)
+        drawn(page)
         wide = page.evaluate("() => document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert wide <= 0, part
     with Image.open(io.BytesIO(page.screenshot())) as picture:

@@ -17,8 +17,8 @@ from pneumoscope.inference.detector import load_detector
 from pneumoscope.serving.problems import Problem
 from pneumoscope.types import Reason
 from radiographs import write_dicom
-from serving.conftest import running
-from serving.test_page import SECONDS, choose_files, photograph, six  # noqa: F401
+from serving.conftest import drawn, running
+from serving.test_page import SECONDS, all_analysed, choose_files, photograph, six  # noqa: F401
 
 pytestmark = pytest.mark.integration
 
@@ -181,7 +181,7 @@ def test_watch_says_what_has_drifted_and_what_to_do_and_the_worklist_says_so(pag
     banner = page.locator("#banner")
     expect(banner).to_be_hidden()
     page.set_input_files("#files", [str(file) for file in changed_films])
-    expect(page.locator("#progress")).to_be_hidden(timeout=SECONDS)
+    all_analysed(page, len(changed_films))
     expect(banner).to_contain_text("brightness", timeout=SECONDS)
     drift = workbench.get("/v1/drift").json()
     assert drift["statistics"]["brightness"]["drift"] == "drifted"
@@ -325,6 +325,7 @@ def test_no_screen_in_french_has_an_english_word(browser, workbench, changed_fil
 
     for button in page.locator(".films [data-film]").all():
         button.click()
+        drawn(page)
         check(button.inner_text())
     page.click("#help")
     check("keys")
@@ -334,7 +335,7 @@ def test_no_screen_in_french_has_an_english_word(browser, workbench, changed_fil
         check(screen)
         for name in view.locator(".presets button").all():
             name.click()
-            page.wait_for_timeout(100)
+            expect(name).to_have_attribute("aria-pressed", "true")
             check(f"{screen} {name.inner_text()}")
     context.close()
     assert page.wrong == []

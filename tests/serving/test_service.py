@@ -205,7 +205,7 @@ def test_bodies_hold_no_more_memory_than_there_is_room_for(phantom_bundle, films
 
 
 def test_headers_without_end_or_too_slow_close_the_connection(service, monkeypatch):
-    monkeypatch.setattr("pneumoscope.serving.connection.HEADER_SECONDS", 0.2)
+    monkeypatch.setattr("pneumoscope.serving.connection.HEADER_SECONDS", 1.0)
     place = urlsplit(str(service.base_url))
     with socket.create_connection((place.hostname, place.port), timeout=10) as slow:
         slow.sendall(b"GET /v1/health HTTP/1.1\r\nHost: localhost\r\n")

@@ -18,10 +18,12 @@ let sending = null; // { done, all, cancelled } while films are sent
 let panel = null;
 export const isSending = () => sending !== null;
 let later = 0;
+let looks = 0; // at the adaptations of the service; of two that are on their way, the last counts
 let name = "site";
 
 export async function drawAdapt(node, inUse, takeBundle) {
   clearTimeout(later);
+  const look = (looks += 1);
   panel = { inUse, takeBundle, problem: null, shown: "", switching: false };
   Object.assign(panel, { labels: h("div", { class: "card" }), work: h("div"), results: h("div"), alert: h("p", { class: "refused", role: "alert" }) });
   put(node, h("h1", {}, t("adaptTitle")), h("p", {}, t("adaptLead")), h("p", { class: "soft" }, t("adaptNeeds", { fewest: count(FEWEST) })), panel.alert);
@@ -29,10 +31,12 @@ export async function drawAdapt(node, inUse, takeBundle) {
   try {
     found = await getJson("/v1/adaptations");
   } catch (error) {
+    if (look !== looks) return;
     if (error.code !== "adaptations_off") throw error;
     node.append(h("p", { class: "warn", role: "note" }, t("adaptOff")));
     return;
   }
+  if (look !== looks) return;
   node.append(h("div", { class: "columns" }, h("div", { class: "stack" }, panel.work, panel.labels), panel.results));
   drawForm();
   show(found);
@@ -54,13 +58,14 @@ document.addEventListener("class-names", () => panel && panel.found && show(pane
 async function refresh() {
   clearTimeout(later);
   if (!panel?.labels.isConnected) return;
-  const drawn = panel;
+  const look = (looks += 1);
   try {
     const found = await getJson("/v1/adaptations");
-    if (drawn === panel) show(found);
+    if (look === looks) show(found);
   } catch (error) {
+    if (look !== looks) return;
     say(error);
-    if (drawn === panel) later = setTimeout(refresh, 3 * EVERY);
+    later = setTimeout(refresh, 3 * EVERY);
   }
 }
 

@@ -8,6 +8,7 @@ import { t } from "./words.js";
 const EVERY = 5 * 60_000;
 let drift = null;
 let note = null; // { word, bundle }
+let requests = 0;
 
 export function startBanner() {
   document.addEventListener("films-analysed", ask);
@@ -16,7 +17,9 @@ export function startBanner() {
 }
 
 async function ask() {
-  drift = await getJson("/v1/drift").catch(() => null); // whether the service answers is said elsewhere
+  const number = (requests += 1), found = await getJson("/v1/drift").catch(() => null); // whether the service answers is said elsewhere
+  if (number !== requests) return; // of fewer films than what comes, or has come
+  drift = found;
   drawBanner();
 }
 

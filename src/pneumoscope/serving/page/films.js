@@ -71,13 +71,22 @@ export function forgetAll() {
   changed();
 }
 
-// Sets what the service said of a film. The same image under another name is one film: gives the one that stays.
+// What a film has of the file that it came as.
+const IDENTITY = ["id", "file", "name", "path", "stored"];
+
+// Sets what the service said of a film. The same image under another name is one film: gives the one that stays, which is that of
+// the file that was added first, whichever was answered first.
 export function settle(film, stored, problem = null) {
   const first = stored?.sha256 && films.find((each) => each !== film && each.sha256 === stored.sha256);
   if (first) {
     films = films.filter((each) => each !== film);
-    if (film.name !== first.name && !first.copies.includes(film.name)) first.copies.push(film.name);
-    first.same.push(film, ...film.same);
+    film.stored = stored;
+    first.stored ??= stored;
+    // What is on the stage stays there: it gets the identity of the other one.
+    if (film.id < first.id) for (const key of IDENTITY) [first[key], film[key]] = [film[key], first[key]];
+    Object.assign(first, { problem: null, prediction: decided(first.stored, bundle, settings.point, settings.prevalence) });
+    first.copies = [...new Set([...first.copies, film.name])].filter((name) => name !== first.name).sort();
+    first.same.push({ path: film.path, file: film.file }, ...film.same);
     first.pacs ??= film.pacs;
     changed(first, false);
     return first;

@@ -1,5 +1,5 @@
 // Where readings are kept: in the browser, and on the service where it has a history.
-import { allReadings, take, watchReadings } from "./readings.js";
+import { allReadings, isLatest, take, watchReadings } from "./readings.js";
 import { getJson, putJson } from "./service.js";
 import { removeReading, saveReading } from "./session.js";
 
@@ -51,7 +51,7 @@ async function send() {
       for (const [key, reading] of part) {
         if (unsent.get(key) !== reading) continue; // changed since
         unsent.delete(key);
-        saveReading({ ...reading, sent: true });
+        if (isLatest(reading)) saveReading({ ...reading, sent: true }); // or another tab has stored its own over it
       }
       onFailure(0);
     } catch {

@@ -22,6 +22,7 @@ const PAGES = ["worklist", "performance", "watch", "adapt", "about"];
 const LOOK = 10_000;
 const $ = (id) => document.getElementById(id);
 let bundle = null;
+let openings = 0;
 
 function drawAbout(node) {
   const list = (name) => h("ul", {}, t(name).map((line) => h("li", {}, line)));
@@ -43,13 +44,18 @@ function drawAbout(node) {
 
 const DRAW = {
   worklist: () => {},
-  performance: async (node) => drawPerformance(node, bundle, await getJson("/v1/performance")),
+  performance: async (node, isLast) => {
+    const measured = await getJson("/v1/performance");
+    if (isLast()) drawPerformance(node, bundle, measured);
+  },
   watch: drawWatch,
   adapt: (node) => drawAdapt(node, () => bundle, takeBundle),
   about: drawAbout,
 };
 
+// Each draws until another opening begins: the answer for one of before may come last.
 async function open(focus) {
+  const opening = (openings += 1), isLast = () => opening === openings;
   const wanted = location.hash.slice(1);
   const name = PAGES.includes(wanted) ? wanted : "worklist";
   for (const page of PAGES) $(`page-${page}`).hidden = page !== name;
@@ -61,9 +67,9 @@ async function open(focus) {
   drawBanner();
   if (focus) $("content").focus({ preventScroll: true });
   try {
-    await DRAW[name]($(`page-${name}`));
+    await DRAW[name]($(`page-${name}`), isLast);
   } catch (error) {
-    $(`page-${name}`).replaceChildren(h("p", { role: "alert" }, error.message));
+    if (isLast()) $(`page-${name}`).replaceChildren(h("p", { role: "alert" }, error.message));
   }
 }
 
@@ -98,7 +104,10 @@ window.addEventListener("hashchange", async () => {
 });
 document.addEventListener("visibilitychange", () => document.hidden || bundle === null || noticeBundle().catch(() => {}));
 setInterval(() => document.hidden || bundle === null || noticeBundle().catch(() => {}), LOOK);
-watchBundle((sha256) => sha256 !== bundle.sha256 && noticeBundle().catch(() => {}));
+// Before a prediction of a bundle that is not known here is used. A look that was on its way already may have been too early for it.
+watchBundle(async (sha256) => {
+  for (let look = 0; look < 2 && sha256 !== bundle.sha256; look += 1) await noticeBundle().catch(() => {});
+});
 
 // Where something would be lost: what is not written yet, what the browser does not keep, films on their way to an adaptation.
 window.addEventListener("beforeunload", (event) => {
@@ -108,7 +117,9 @@ window.addEventListener("beforeunload", (event) => {
 // Somebody may have switched the service to another bundle: what the page says and shows follows it.
 let noticing = null;
 function noticeBundle() {
-  noticing ??= getJson("/v1/bundle").then(takeBundle).finally(() => (noticing = null));
+  const before = bundle;
+  // Where this page has switched it meanwhile, what comes may be of before the switch.
+  noticing ??= getJson("/v1/bundle").then((found) => bundle === before && takeBundle(found)).finally(() => (noticing = null));
   return noticing;
 }
 

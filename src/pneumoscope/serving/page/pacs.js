@@ -162,6 +162,6 @@ async function send(film, key, point, { sha256, bundle }) {
     film.sent = { key, problem: [error.message, error.code === "pacs_failed" ? error.detail : ""].filter(Boolean).join(" ") };
   }
   film.sending = false;
-  await saveNow(film);
+  if (allFilms().includes(film)) await saveNow(film); // it may have been removed meanwhile
   changed(film);
 }

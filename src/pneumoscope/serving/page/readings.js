@@ -104,6 +104,9 @@ export function take(reading) {
   return true;
 }
 
+// Whether none has replaced it, here or elsewhere.
+export const isLatest = ({ sha256, reader, time }) => readings.get(sha256)?.get(reader)?.time === time;
+
 export const allReadings = () => [...readings.values()].flatMap((found) => [...found.values()]);
 export const anyReading = () => standing().length > 0;
 

@@ -124,8 +124,8 @@ function normalised(prediction) {
 const send = (path, file) =>
   call(path, { method: "POST", body: file, headers: { "Content-Type": "application/octet-stream" } });
 
-// Called with the hash of the bundle that made a prediction: it may be another one than the page knows.
-let onBundle = () => {};
+// Called with the hash of the bundle that made a prediction: it may be another one than the page knows. The prediction waits for it.
+let onBundle = async () => {};
 export const watchBundle = (act) => (onBundle = act);
 
 // Films wait until a request takes them, each with what its caller waits for.
@@ -183,10 +183,9 @@ async function predictTogether(films) {
     : await both(`/v1/predict?${new URLSearchParams({ file: films[0].name })}`, { method: "POST", body: files[0], headers: { "Content-Type": "application/octet-stream" } });
   // Whose film it is and of which day is of use on the page alone, and is no part of the record.
   const [patients, dates] = ["Film-Patient", "Film-Date"].map((name) => (response.headers.get(name) ?? "").split(","));
-  return [found].flat().map((prediction, place) => {
-    onBundle(prediction.bundle.sha256);
-    return { ...normalised(prediction), patient: patients[place]?.trim() || null, taken: dates[place]?.trim() || null };
-  });
+  const predictions = [found].flat();
+  for (const sha256 of new Set(predictions.map(({ bundle }) => bundle.sha256))) await onBundle(sha256);
+  return predictions.map((prediction, place) => ({ ...normalised(prediction), patient: patients[place]?.trim() || null, taken: dates[place]?.trim() || null }));
 }
 
 async function both(path, options) {

@@ -85,9 +85,14 @@ function flush() {
   });
 }
 
-export const removeFilm = ({ id }) => {
+export const removeFilm = (film) => {
+  tabs.postMessage({ removed: film.id });
+  return dropFilm(film);
+};
+
+// Of a film that was removed in another tab: what this one was about to write, or has written since.
+export const dropFilm = ({ id }) => {
   changes.delete(id);
-  tabs.postMessage({ removed: id });
   return transact("readwrite", ["files", "films"], (files, records) => [files.delete(id), records.delete(id)]);
 };
 

@@ -8,6 +8,7 @@ const PERIODS = { day: 30, hour: 48 };
 const KINDS = ["pneumonia", "normal", "refer", "rejected", "other"];
 const WIDTH = 900, LEFT = 48, RIGHT = 24;
 let step = "day";
+let drawings = 0;
 
 // Decision on record to its kind: a site's own classes stand as normal and pneumonia, those of another bundle as other ones.
 function kindOf(decision) {
@@ -22,7 +23,8 @@ function counted({ start, decisions }) {
 }
 
 export async function drawTimeline(node) {
-  const { periods } = await getJson(`/v1/history/timeline?step=${step}&periods=${PERIODS[step]}`);
+  const drawing = (drawings += 1), { periods } = await getJson(`/v1/history/timeline?step=${step}&periods=${PERIODS[step]}`);
+  if (drawing !== drawings) return; // periods of a step that was chosen before
   const found = periods.map(counted);
   const films = found.reduce((all, period) => all + period.films, 0);
   const buttons = Object.keys(PERIODS).map((name) => h("button", {
@@ -30,7 +32,7 @@ export async function drawTimeline(node) {
     onclick: async () => {
       step = name;
       await drawTimeline(node);
-      node.querySelector(`[data-step=${name}]`).focus();
+      if (step === name) node.querySelector(`[data-step=${name}]`).focus();
     } }, t(name === "day" ? "byDay" : "byHour")));
   put(node, h("h2", {}, t("timelineTitle")), h("div", { class: "presets" }, buttons),
     films ? drawn(found, films) : h("p", { class: "soft" }, t(`none.${step}`, { periods: count(PERIODS[step]) })));

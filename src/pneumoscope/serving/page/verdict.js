@@ -58,7 +58,9 @@ export function kindsOf(prediction) {
 // Lung zones with at least 20 % of the evidence, as `inference/zones.py` names them; requested when a film is first shown.
 function zonesOf(film, redraw) {
   if (film.zones === undefined) {
-    evidenceOf(film).then(({ zones }) => {
+    const request = evidenceOf(film);
+    request.then(({ zones }) => {
+      if (film.evidence !== request) return; // of the bundle before
       film.zones = zones;
       redraw();
     }, () => {});

@@ -55,12 +55,13 @@ export async function thumbnail(item, side) {
   return small.toDataURL("image/jpeg", 0.85);
 }
 
-// The evidence of an item, requested when it is first wanted; once more after a failure.
-export const evidenceOf = (item) =>
-  (item.evidence ??= fileOf(item).then(evidence).catch((error) => {
-    item.evidence = null;
-    throw error;
-  }));
+// The evidence of an item, requested when it is first wanted; once more after a failure. Where the bundle changes meanwhile,
+// the item has none again, or another one.
+export function evidenceOf(item) {
+  const request = (item.evidence ??= fileOf(item).then(evidence));
+  request.catch(() => item.evidence === request && (item.evidence = null));
+  return request;
+}
 
 // From this zoom on single pixels are wanted. Below it blocks with hard edges would look like structure, so it is smooth; at one pixel
 // on one there is nothing between pixels to be made up.
@@ -140,7 +141,6 @@ export class Stage {
     this.film = null;
     this.drag = this.spot = null;
     this.forgetLayer();
-    this.caption.textContent = item ? item.name : "";
     this.missing = null;
     this.say(item ? t("loading") : t("choose"));
     this.label();
@@ -182,6 +182,7 @@ export class Stage {
 
   // What is said of the film: its name, its orientation, its header.
   label() {
+    this.caption.textContent = this.item?.name ?? "";
     const decision = this.item?.prediction && !isHidden(this.item) ? t(this.item.prediction.decision) : "";
     const orientation = this.flipped ? (this.turn ? "mirroredTurned" : "mirrored") : ["", "rotated", "upsideDown", "rotated"][this.turn];
     this.turned.textContent = this.film && orientation ? t(orientation, { degrees: 90 * this.turn }) : "";
@@ -502,7 +503,7 @@ export class Stage {
     if (this.layer.src) URL.revokeObjectURL(this.layer.src);
     this.layer.removeAttribute("src");
     this.layer.hidden = true;
-    this.layerOf = null;
+    this.layerOf = this.request = null;
   }
 
   // The map is requested when it is first wanted.
@@ -510,26 +511,31 @@ export class Stage {
     this.evidence = strength;
     this.layer.style.opacity = strength;
     const item = this.item;
-    if (!strength || !item || !this.film || isHidden(item) || item.prediction?.pneumonia_probability == null) {
-      this.layer.hidden = this.legend.hidden = true;
-      return;
+    this.drawEvidence();
+    if (!this.wantsEvidence || this.layerOf === item) return;
+    const request = (this.request = evidenceOf(item));
+    this.layerOf = item;
+    this.explain(h("span", {}, t("evidenceLoading")));
+    const { picture, problem } = await request.catch((error) => ({ problem: error }));
+    if (this.request !== request) return; // another film, or another bundle, since
+    if (picture) {
+      this.layer.src = URL.createObjectURL(picture);
+      this.explain(h("span", { class: "against" }, t("evidenceAgainst")), h("span", { class: "scale", "aria-hidden": "true" }), h("span", { class: "for" }, t("evidenceFor")));
+    } else {
+      this.layerOf = null;
+      this.explain(h("span", { role: "alert" }, t("evidenceFailed", { why: problem.message })));
     }
-    if (this.layerOf !== item) {
-      this.layerOf = item;
-      this.explain(h("span", {}, t("evidenceLoading")));
-      try {
-        const { picture } = await evidenceOf(item);
-        if (this.item !== item) return;
-        this.layer.src = URL.createObjectURL(picture);
-        this.explain(h("span", { class: "against" }, t("evidenceAgainst")), h("span", { class: "scale", "aria-hidden": "true" }), h("span", { class: "for" }, t("evidenceFor")));
-      } catch (error) {
-        if (this.item !== item) return;
-        this.layerOf = null;
-        this.explain(h("span", { role: "alert" }, t("evidenceFailed", { why: error.message })));
-        return;
-      }
-    }
-    this.layer.hidden = this.legend.hidden = !this.evidence;
-    this.loupe.draw();
+    this.drawEvidence();
+  }
+
+  // Whether a person may see the evidence, and wants to: while it is computed, either may change.
+  get wantsEvidence() {
+    return Boolean(this.evidence && this.item && this.film) && !isHidden(this.item) && this.item.prediction?.pneumonia_probability != null;
+  }
+
+  drawEvidence() {
+    this.legend.hidden = !this.wantsEvidence;
+    this.layer.hidden = this.legend.hidden || !this.layer.src;
+    this.draw();
   }
 }

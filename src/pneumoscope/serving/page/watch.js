@@ -10,8 +10,10 @@ import { count, dateTime, decimal, decisionWord, percent, t } from "./words.js";
 
 const number = (text) => ({ text, class: "number" });
 
-export async function drawWatch(node) {
+export async function drawWatch(node, isLast) {
+  if (hidesDecisions()) put(node); // what was drawn before has decisions
   const drift = await getJson("/v1/drift");
+  if (!isLast()) return;
   put(node, h("h1", {}, t("watchTitle")), drift.rejected_reference == null ? h("p", {}, t("watchNone")) : verdicts(drift));
   const [pacs, timeline, kept] = [h("div"), h("div"), h("div")];
   node.append(pacs, timeline, kept);
@@ -56,15 +58,17 @@ async function drawHistory(node) {
   const input = h("input", { type: "search", id: "history-text" });
   const select = h("select", { "aria-label": t("filter") }, ["", "pneumonia", "refer", "normal", "rejected"].map((name) => h("option", { value: name }, name ? t(name) : t("all"))));
   const more = h("button", { type: "button", hidden: true }, t("more"));
-  let oldest = null;
+  let oldest = null, searches = 0;
   const rows = [];
 
   async function search(before = null) {
+    const turn = (searches += 1);
     const query = new URLSearchParams({ text: input.value, limit: 50 });
     if (select.value) query.set("decision", select.value);
     if (before != null) query.set("before", before);
-    else rows.length = 0;
     const entries = await history(query);
+    if (turn !== searches) return; // another was begun since
+    if (before == null) rows.length = 0;
     oldest = entries.at(-1)?.id;
     more.hidden = entries.length < 50;
     rows.push(...entries);

@@ -10,7 +10,7 @@ import { drawPacsFilm, filmOf, filmOfImage, openPacs, startPacs } from "./pacs.j
 import { forgetReadings, isBlinded, isRead, readerInUse, readingsOf, take } from "./readings.js";
 import { fillRow } from "./rows.js";
 import { forgetWaiting, offers, predict } from "./service.js";
-import { forgetSession, forgetUnwritten, removeFilm, saveFilms, watchTabs } from "./session.js";
+import { dropFilm, forgetSession, forgetUnwritten, removeFilm, saveFilms, watchTabs } from "./session.js";
 import { drawVerdict } from "./verdict.js";
 import { compare, openBeside, refreshOthers, startTools, TOOL_KEYS, toolWordsChanged } from "./tools.js";
 import { forgetFilms, prefetch } from "./viewer.js";
@@ -206,6 +206,7 @@ async function analyse(film) {
   if (settled !== film) {
     removeFilm(film);
     if (chosen === film) show(settled);
+    if (chosen === settled && picked) stored.set("chosen", settled.id);
     if (stages[1]?.item === film) stages[1].show(settled);
   }
   if (!chosen && found) choose(settled);
@@ -254,6 +255,7 @@ function heardOf(reading) {
   if (reading?.removed) {
     const film = allFilms().find(({ id }) => id === reading.removed);
     if (film) takeAway(film);
+    dropFilm({ id: reading.removed });
   } else if (!reading) {
     empty();
     forgetUnwritten();
