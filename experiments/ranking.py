@@ -32,6 +32,7 @@ from pneumoscope.configs import shipped_config
 from pneumoscope.data.dataset import load_dataset
 from pneumoscope.data.labelled import LabelledImages
 from pneumoscope.data.locate import locate
+from pneumoscope.evaluation.intervals import estimate_of
 from pneumoscope.evaluation.metrics import roc_auc
 from pneumoscope.files import write_json
 from pneumoscope.provenance import provenance
@@ -225,7 +226,7 @@ def draw(networks, found):
             estimate = found[name]
             axes.set(
                 xlabel=words,
-                title=f"rank correlation {estimate['value']:.2f} ({estimate['low']:.2f} to {estimate['high']:.2f})",
+                title=f"rank correlation {estimate_of(estimate).as_number(2)}",
             )
             axes.grid(alpha=0.25)
         both[0].set_ylabel("AUC on the official test images")

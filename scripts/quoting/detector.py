@@ -59,7 +59,7 @@ def agreement() -> str:
         [
             title,
             *(
-                _to_interval(record["correlations"][measure][over])
+                interval(record["correlations"][measure][over], 2)
                 for over in ("networks", "recipes", "within_recipes")
             ),
         ]
@@ -189,10 +189,6 @@ def _each(entry: dict[str, Any], measures: dict[str, str]) -> list[str]:
         ", ".join(f"{fold[each]:.3f}" if each.endswith("auc") else percent(fold[each]) for fold in entry["folds"])
         for each in measures
     ]
-
-
-def _to_interval(found: dict[str, float]) -> str:
-    return f"{found['value']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
 
 
 BLOCKS: Blocks = {
