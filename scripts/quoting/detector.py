@@ -58,10 +58,7 @@ def agreement() -> str:
     rows = [
         [
             title,
-            *(
-                interval(record["correlations"][measure][over], 2)
-                for over in ("networks", "recipes", "within_recipes")
-            ),
+            *(interval(record["correlations"][measure][over], 2) for over in ("networks", "recipes", "within_recipes")),
         ]
         for measure, title in _VALIDATION_AUC.items()
     ]

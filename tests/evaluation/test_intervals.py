@@ -154,7 +154,11 @@ def test_what_rounds_to_zero_has_no_sign():
 
 def test_percent_with_and_without_its_sign_and_differences_in_points():
     found = Estimate(0.9649, 0.901, 1.0)
-    assert (str(found), found.as_percent(), found.as_percent(0)) == ("96.5 % (90.1-100.0)", "96.5 (90.1-100.0)", "96 (90-100)")
+    assert (str(found), found.as_percent(), found.as_percent(0)) == (
+        "96.5 % (90.1-100.0)",
+        "96.5 (90.1-100.0)",
+        "96 (90-100)",
+    )
     assert Estimate(0.006, -0.002, 0.016).as_difference(1, 100) == "+0.6 (-0.2 to +1.6)"
     undefined = Estimate(*3 * [float("nan")])
     assert {str(undefined), undefined.as_percent(), undefined.as_number(), undefined.as_difference()} == {"undefined"}
