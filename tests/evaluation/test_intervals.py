@@ -8,10 +8,10 @@ from pneumoscope.evaluation.intervals import (
     auc_estimate,
     delong_difference,
     estimate_metrics,
-    number_text,
-    range_text,
     interval_of,
+    number_text,
     patient_weights,
+    range_text,
 )
 from pneumoscope.evaluation.metrics import weighted_roc_auc
 
