@@ -32,6 +32,7 @@ from pneumoscope.configs import shipped_config
 from pneumoscope.data.dataset import load_dataset
 from pneumoscope.data.labelled import LabelledImages
 from pneumoscope.data.locate import locate
+from pneumoscope.evaluation.intervals import estimate_of
 from pneumoscope.evaluation.metrics import roc_auc
 from pneumoscope.files import write_json
 from pneumoscope.provenance import provenance
@@ -43,6 +44,7 @@ from pneumoscope.stress.models import open_model
 from pneumoscope.stress.running import run_battery
 from pneumoscope.stress.stressed_model import USUAL_THRESHOLD
 from pneumoscope.stress.verdict import verdict_on
+from pneumoscope.study.experiments import EXPERIMENTS
 from pneumoscope.training.allocator import keep_freed_memory
 from pneumoscope.training.callbacks import Callbacks, SilentObserver
 from pneumoscope.training.networks import InitialWeights, build_network
@@ -192,48 +194,62 @@ def colour(recipe):
     return CLASS_COLOURS["bacterial" if recipe.removesuffix(KERAS) in STUDY else "normal"]
 
 
+def in_words(recipe):
+    """Recipe as the figure names it: the study's networks by their titles."""
+    name, comma, library = recipe.partition(", ")
+    titles = {each.name: f"study: {each.title}" for each in EXPERIMENTS}
+    return f"{titles.get(name, name)}{comma}{library}"
+
+
+def spread(values, gap):
+    """Values in their order, moved apart until none is nearer to the next than `gap`, their mean kept."""
+    order = np.argsort(values)
+    at = np.array(values, dtype=float)[order]
+    for _ in range(500):
+        lacking = np.maximum(gap - np.diff(at), 0) / 2
+        at[:-1] -= lacking
+        at[1:] += lacking
+    moved = np.empty_like(at)
+    moved[order] = at
+    return moved
+
+
 def draw(networks, found):
-    """Every network a dot, the first of each recipe with its name; the usual validation on the left, the stress score on the right."""
-    recipes = sorted(
-        {n["recipe"] for n in networks}, key=lambda r: -max(n["test"] for n in networks if n["recipe"] == r)
-    )
-    letters = dict(zip(recipes, ascii_uppercase, strict=False))
+    """Every trained network a dot, with the letter of its recipe beside the axes; the usual validation on the left, the stress score on the right."""
+    networks = sorted(networks, key=lambda n: -n["test"])
+    letters = dict(zip(dict.fromkeys(n["recipe"] for n in networks), ascii_uppercase, strict=False))
     panels = (
         ("usual", "usual validation: AUC on images of other patients"),
         ("stress", "stress score: AUC within clusters, stored alike"),
     )
-    with drawing(12, 5.2, False) as figure:
-        *both, key = figure.subplots(1, 3, width_ratios=(1, 1, 0.42))
+    tests = [n["test"] for n in networks]
+    low, high = min(tests), max(tests)
+    beside = spread(tests, 0.062 * (high - low))
+    with drawing(12.5, 5.6, False) as figure:
+        *both, key = figure.subplots(1, 3, width_ratios=(1, 1, 0.5))
         for axes, (name, words) in zip(both, panels, strict=True):
-            for network in networks:
+            values = [n[name] for n in networks]
+            right = max(values) + 0.09 * (max(values) - min(values))
+            for network, at in zip(networks, beside, strict=True):
                 kind = colour(network["recipe"])
+                axes.plot([network[name], right], [network["test"], at], color=kind, linewidth=0.6, alpha=0.5)
+                axes.plot(network[name], network["test"], "o", color=kind, markersize=6)
                 axes.text(
-                    network[name],
-                    network["test"],
-                    letters[network["recipe"]],
-                    color=kind,
-                    weight="bold",
-                    ha="center",
-                    va="center",
+                    right, at, f" {letters[network['recipe']]}", color=kind, weight="bold", va="center", fontsize=9
                 )
-            values, tests = ([n[which] for n in networks] for which in (name, "test"))
-            for low, high, limit in (
-                (min(values), max(values), axes.set_xlim),
-                (min(tests), max(tests), axes.set_ylim),
-            ):
-                limit(low - 0.06 * (high - low), high + 0.06 * (high - low))
-            estimate = found[name]
             axes.set(
                 xlabel=words,
-                title=f"rank correlation {estimate['value']:.2f} ({estimate['low']:.2f} to {estimate['high']:.2f})",
+                xlim=(min(values) - 0.06 * (max(values) - min(values)), right + 0.06 * (max(values) - min(values))),
+                ylim=(min(low, beside.min()) - 0.04 * (high - low), max(high, beside.max()) + 0.04 * (high - low)),
+                title=f"rank correlation with the test {estimate_of(found[name]).as_number(2)}",
             )
             axes.grid(alpha=0.25)
         both[0].set_ylabel("AUC on the official test images")
         key.axis("off")
         for row, (recipe, letter) in enumerate(letters.items()):
             kind = colour(recipe)
-            key.text(0, 0.97 - 0.06 * row, letter, weight="bold", color=kind, va="top")
-            key.text(0.14, 0.97 - 0.06 * row, recipe, color=NEUTRAL, va="top", fontsize=10)
+            key.text(0, 0.98 - 0.058 * row, letter, weight="bold", color=kind, va="top")
+            key.text(0.12, 0.98 - 0.058 * row, in_words(recipe), color=NEUTRAL, va="top", fontsize=10)
     return figure
 
 

@@ -1,7 +1,7 @@
 """Blocks of docs/results/ about prediction: evidence, input guard, adaptation, exported networks, speed and robustness."""
 
 from quoting.formatting import interval, order_of_magnitude, percent, percent_interval, table
-from quoting.package import SHIPPED
+from quoting.package import SHIPPED, range_text
 from quoting.results import Blocks, read, source
 
 # Images of `experiments/adaptation.py` that show no chest.
@@ -23,7 +23,7 @@ def evidence() -> str:
                 rows.append([f"`{name}`", f"{deletion['films']} {group}", words, *cells])
         random = record["sanity"]
         notes.append(
-            f"`{name}`: rank correlation {random['mean']:.2f} (range {random['low']:.2f} to {random['high']:.2f}) with the maps of "
+            f"`{name}`: rank correlation {random['mean']:.2f} (range {range_text(random['low'], random['high'], 2)}) with the maps of "
             f"{random['networks']} networks of the same form with random weights. {source(record)}"
         )
     header = ["detector", "films", "replaced by", "fall where marked, points", "where the mean map marks"]
@@ -115,7 +115,7 @@ def adaptation() -> str:
     ]
     header += ["other parts, CT, MR with a decision, at most %"]
     note = (
-        f"Labels shuffled {len(made)} times: {sum(made)} bundles made. {min(seconds):.0f} to {max(seconds):.0f} s each, "
+        f"Labels shuffled {len(made)} times: {sum(made)} bundles made. {range_text(min(seconds), max(seconds), 0)} s each, "
         f"{peak['this']:.0f} MB and {peak['largest_worker']:.0f} MB a worker. {source(record)}"
     )
     return table(header, rows, note)

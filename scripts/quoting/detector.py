@@ -58,10 +58,7 @@ def agreement() -> str:
     rows = [
         [
             title,
-            *(
-                _to_interval(record["correlations"][measure][over])
-                for over in ("networks", "recipes", "within_recipes")
-            ),
+            *(interval(record["correlations"][measure][over], 2) for over in ("networks", "recipes", "within_recipes")),
         ]
         for measure, title in _VALIDATION_AUC.items()
     ]
@@ -189,10 +186,6 @@ def _each(entry: dict[str, Any], measures: dict[str, str]) -> list[str]:
         ", ".join(f"{fold[each]:.3f}" if each.endswith("auc") else percent(fold[each]) for fold in entry["folds"])
         for each in measures
     ]
-
-
-def _to_interval(found: dict[str, float]) -> str:
-    return f"{found['value']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
 
 
 BLOCKS: Blocks = {

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from quoting.package import markdown_table
+from quoting.package import estimate_of, markdown_table, range_text
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], note: str = "") -> str:
@@ -18,19 +18,22 @@ def percent(share: float, digits: int = 1) -> str:
 
 def percent_interval(estimate: Mapping[str, float]) -> str:
     """Estimated share with its interval, in percent."""
-    value, low, high = (percent(estimate[part]) for part in ("value", "low", "high"))
-    return f"{value} ({low}-{high})"
+    return estimate_of(estimate).as_percent()
 
 
-def interval(estimate: Mapping[str, float]) -> str:
-    """Estimate with its interval, three decimals: AUC, calibration error, Brier score."""
-    value, low, high = (f"{estimate[part]:.3f}" for part in ("value", "low", "high"))
-    return f"{value} ({low}-{high})"
+def interval(estimate: Mapping[str, float], digits: int = 3) -> str:
+    """Estimate with its interval: AUC, calibration error, Brier score."""
+    return estimate_of(estimate).as_number(digits)
+
+
+def difference(estimate: Mapping[str, float], digits: int = 3) -> str:
+    """Difference with its interval, all with their signs."""
+    return estimate_of(estimate).as_difference(digits)
 
 
 def percent_range(shares: Sequence[float]) -> str:
     """Smallest and largest of some shares, in percent."""
-    return f"{percent(min(shares))}-{percent(max(shares))}"
+    return range_text(100 * min(shares), 100 * max(shares), 1)
 
 
 def percent_mean(shares: Sequence[float]) -> str:
@@ -40,13 +43,12 @@ def percent_mean(shares: Sequence[float]) -> str:
 
 def mean(values: Sequence[float]) -> str:
     """Mean with range, three decimals."""
-    return f"{sum(values) / len(values):.3f} ({min(values):.3f}-{max(values):.3f})"
+    return f"{sum(values) / len(values):.3f} ({range_text(min(values), max(values))})"
 
 
 def median_range(spread: Mapping[str, float], digits: int = 1) -> str:
     """Median of repeated measurements with their range."""
-    median, low, high = (f"{spread[part]:.{digits}f}" for part in ("median", "min", "max"))
-    return f"{median} ({low}-{high})"
+    return f"{spread['median']:.{digits}f} ({range_text(spread['min'], spread['max'], digits)})"
 
 
 def significant(value: float | None) -> str:

@@ -83,8 +83,7 @@ def differences() -> str:
         cells = []
         for metric, estimate in found.items():
             digits, scale = (4, 1) if metric.startswith("auc") else (1, 100)
-            low, high = (f"{scale * end:+.{digits}f}" for end in (estimate.low, estimate.high))
-            cells.append(f"{scale * estimate.value:+.{digits}f} ({low} to {high})")
+            cells.append(estimate.as_difference(digits, scale))
         rows.append([f"`{one}` less `{other}`", *cells])
     header = ["", "accuracy, points", "AUC", "three classes, points", "viral against bacterial, AUC"]
     return table(header, rows, "95 % intervals, both detectors in one bootstrap over children.")

@@ -19,7 +19,14 @@ from pneumoscope.data.cue_report import cue_table
 from pneumoscope.data.cues import Cue
 from pneumoscope.decision import pneumonia_probability
 from pneumoscope.evaluation.calibration import ece_under_perfect_calibration
-from pneumoscope.evaluation.intervals import Estimate, interval_of, patient_weights, wilson_interval
+from pneumoscope.evaluation.intervals import (
+    Estimate,
+    estimate_of,
+    interval_of,
+    patient_weights,
+    range_text,
+    wilson_interval,
+)
 from pneumoscope.evaluation.metrics import compute_metrics
 from pneumoscope.evaluation.predictions import load_predictions
 from pneumoscope.evaluation.thresholds import best_operating_point
@@ -43,6 +50,7 @@ __all__ = [
     "comparison_row",
     "cue_table",
     "ece_under_perfect_calibration",
+    "estimate_of",
     "fill_standard",
     "filled_as_markdown",
     "interval_of",
@@ -52,6 +60,7 @@ __all__ = [
     "markdown_table",
     "metric_differences",
     "pneumonia_probability",
+    "range_text",
     "read_evaluation",
     "read_stated",
     "reproductions",

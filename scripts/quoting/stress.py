@@ -3,7 +3,7 @@
 from collections import defaultdict
 
 from pneumoscope.study.experiments import EXPERIMENTS
-from quoting.formatting import interval, mean, table
+from quoting.formatting import difference, interval, mean, table
 from quoting.results import Blocks, read, source
 
 _PLANTED = {
@@ -68,7 +68,7 @@ def ranking() -> str:
         ]
         for n in sorted(record["networks"], key=lambda n: -n["test"])
     ]
-    found = {name: _signed(each) for name, each in record["correlations"].items()}
+    found = {name: interval(each, 2) for name, each in record["correlations"].items()}
     note = (
         f"Rank correlation with the test: usual validation {found['usual']}, stress score {found['stress']}, difference {found['difference']}; "
         f"95 % intervals by a bootstrap over recipes, the random network left out. {record['validation_images']} held-out and "
@@ -80,7 +80,7 @@ def ranking() -> str:
 def ranking_in_short() -> str:
     """How either validation ranks networks, in one sentence."""
     record = read("robustness/ranking.json")
-    usual, stress = (_signed(record["correlations"][name]) for name in ("usual", "stress"))
+    usual, stress = (interval(record["correlations"][name], 2) for name in ("usual", "stress"))
     count = sum(network["recipe"] != "random" for network in record["networks"])
     return (
         f"Over {count} networks, from the study's and an ImageNet network fine-tuned naively to the shipped ones, the rank correlation with the AUC on the official test is {usual} for the\n"
@@ -135,7 +135,7 @@ def next_hospital() -> str:
                 interval(unseen["measures"]["auc"]),
                 f"{own['images']:,} of {own['patients']:,}",
                 *(interval(each["measures"]["auc"]) for each in (own, both)),
-                _signed(seen["gain"], 3),
+                difference(seen["gain"]),
             ]
         )
     header = [
@@ -148,11 +148,6 @@ def next_hospital() -> str:
     ]
     note = f"95 % intervals over patients; gain: network of both less that of the other hospital, on the held-out images, DeLong's paired test. {source(record | record['provenance'])}"
     return table(header, rows, note)
-
-
-def _signed(estimate: dict[str, float], digits: int = 2) -> str:
-    value, low, high = (f"{estimate[part]:+.{digits}f}" for part in ("value", "low", "high"))
-    return f"{value} ({low} to {high})"
 
 
 BLOCKS: Blocks = {

@@ -72,6 +72,14 @@ def test_an_edited_function_and_another_limit_start_anew_beside(pneumoscope, sit
     assert min(highest) < 0.26 < max(highest)
 
 
+def test_a_limit_counts_the_split_that_is_tested(pneumoscope, site):
+    words = ("site_models:brightness", "--trust", "--data", site.parent, "--split", "train", "--limit", "60", "--json")
+    _forget("site_models")
+    code, out, err = stress(pneumoscope, *words)
+    assert code == 0, err
+    assert json.loads(out)["radiographs"] == {"negative": 20, "positive": 40}
+
+
 def test_a_model_that_fails_gets_one_line_and_goes_on(pneumoscope, site):
     _forget("site_models")
     code, _, err = stress(pneumoscope, "site_models:fails", "--trust", "--data", site)

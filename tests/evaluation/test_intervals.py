@@ -9,7 +9,9 @@ from pneumoscope.evaluation.intervals import (
     delong_difference,
     estimate_metrics,
     interval_of,
+    number_text,
     patient_weights,
+    range_text,
 )
 from pneumoscope.evaluation.metrics import weighted_roc_auc
 
@@ -140,3 +142,23 @@ def test_a_range_below_zero_has_no_dash_beside_its_minus():
     assert str(Estimate(-0.2, -0.399, -0.011)) == "-20.0 % (-39.9 to -1.1)"
     assert Estimate(-0.2, -0.399, 0.011).as_number() == "-0.200 (-0.399 to 0.011)"
     assert Estimate(0.2, 0.0, 0.4).as_number(1) == "0.2 (0.0-0.4)"
+    assert range_text(0.25, 0.5, 2) == "0.25-0.50"
+    assert range_text(0.25, 0.5, 2, signed=True) == "+0.25 to +0.50"
+
+
+def test_what_rounds_to_zero_has_no_sign():
+    assert Estimate(0.5, -0.0001, 1.0).as_number(2) == "0.50 (0.00-1.00)"
+    assert Estimate(-0.0001, -0.02, 0.0001).as_difference(2) == "0.00 (-0.02 to 0.00)"
+    assert [number_text(value, 3, signed=True) for value in (0.0124, -0.0124, -0.0001)] == ["+0.012", "-0.012", "0.000"]
+
+
+def test_percent_with_and_without_its_sign_and_differences_in_points():
+    found = Estimate(0.9649, 0.901, 1.0)
+    assert (str(found), found.as_percent(), found.as_percent(0)) == (
+        "96.5 % (90.1-100.0)",
+        "96.5 (90.1-100.0)",
+        "96 (90-100)",
+    )
+    assert Estimate(0.006, -0.002, 0.016).as_difference(1, 100) == "+0.6 (-0.2 to +1.6)"
+    undefined = Estimate(*3 * [float("nan")])
+    assert {str(undefined), undefined.as_percent(), undefined.as_number(), undefined.as_difference()} == {"undefined"}

@@ -80,18 +80,18 @@ def sentences(patients, **exchanged):
 
 def test_the_lungs_are_said_to_be_read_less_not_at_all_or_not_to_be_known():
     assert (
-        "markers and edges) and, to a lesser degree, the lungs (100 to 50 %)."
+        "markers and edges) and, to a lesser degree, the lungs (from 100 to 50 %)."
         in sentences(80, corners=1, lungs=0.5).sentences[0]
     )
-    assert "markers and edges), and not the lungs (100 to 100 %)." in sentences(80, corners=1).sentences[0]
+    assert "markers and edges), and not the lungs (from 100 to 100 %)." in sentences(80, corners=1).sentences[0]
     assert (
-        "; whether it also reads the lungs is not shown (100 to 96 %)."
+        "; whether it also reads the lungs is not shown (from 100 to 96 %)."
         in sentences(80, corners=1, lungs=0.03).sentences[0]
     )
     verdict = sentences(80, lungs=1, corners=0.5, exposure=0.4)
     assert (verdict.reads, verdict.also) == ("lungs", ("corners", "exposure"))
     assert verdict.sentences[0].endswith(
-        "this model reads the lungs; it also heeds the corners (100 to 50 %) and the grey levels (100 to 60 %)."
+        "this model reads the lungs; it also heeds the corners (from 100 to 50 %) and the grey levels (from 100 to 60 %)."
     )
 
 

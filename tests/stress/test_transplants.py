@@ -104,3 +104,15 @@ def test_an_image_with_nothing_to_tell_its_storage_stays_as_it_is(pair):
 def test_sides_that_are_no_multiple_of_a_block(name):
     own, donor = (of(phantom(word, number, 101)) for number, word in enumerate(("normal", "virus")))
     assert TRANSPLANTS[name](own, donor).shape == (101, 101)
+
+
+@pytest.mark.parametrize("width", [3, 12])
+def test_black_borders_of_the_donor_draw_no_streaks(width):
+    own, donor = (phantom(word, number, 224) for word, number in (("normal", 4), ("bacteria", 12)))
+    framed = np.zeros_like(donor)
+    framed[width:-width, width:-width] = donor[width:-width, width:-width]
+    frame = load_atlas().locate_chest(donor)
+    plain, bordered = (storage(of(own), of(each, frame)) for each in (donor, framed))
+    # An edge at which whole rows of blocks differ would make steps of more than ten grey levels all over the image.
+    assert 0 < np.abs(plain.astype(int) - own).mean() < 2
+    assert 0 < np.abs(bordered.astype(int) - own).mean() < 2

@@ -25,7 +25,10 @@ def test_a_model_that_reads_a_corner_is_found_out(cornered):
     first = test.verdict.sentences[0]
     assert "with those of a radiograph of the other class 0.0 %" in first
     # Forty patients are too few to exclude that it reads the lungs as well.
-    assert "reads the corners (markers and edges); whether it also reads the lungs is not shown (100 to 100 %)" in first
+    assert (
+        "reads the corners (markers and edges); whether it also reads the lungs is not shown (from 100 to 100 %)"
+        in first
+    )
 
 
 def test_a_model_that_reads_the_lungs_is_said_to(radiographs):

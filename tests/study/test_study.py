@@ -273,34 +273,34 @@ def test_row_of_the_closing_table_has_the_range_of_the_seeds_and_no_interval_of_
             (0.7, 0.8),
             0.75,
             0.01,
-            "Reproduced. The slides' 75.0 % lies inside the range of our 2 trainings (70.0 to 80.0 %).",
+            "Reproduced. The slides' 75.0 % lies inside the range of our 2 trainings (70.0-80.0 %).",
         ),
         (
             (0.7, 0.8),
             0.82,
             0.03,
-            "Partly reproduced. The slides' 82.0 % is above all of our 2 trainings (70.0 to 80.0 %), by 2.0 points at the least and "
-            "by 7.0 on average, but inside the 95 % interval of seed 1 (77.0 to 83.0 %).",
+            "Partly reproduced. The slides' 82.0 % is above all of our 2 trainings (70.0-80.0 %), by 2.0 points at the least and "
+            "by 7.0 on average, but inside the 95 % interval of seed 1 (77.0-83.0 %).",
         ),
         (
             (0.7, 0.72),
             0.69,
             0.04,
-            "Reproduced within the interval. The slides' 69.0 % is below all of our 2 trainings (70.0 to 72.0 %), by 1.0 points at "
+            "Reproduced within the interval. The slides' 69.0 % is below all of our 2 trainings (70.0-72.0 %), by 1.0 points at "
             "the least and by 2.0 on average, but inside the 95 % interval of each.",
         ),
         (
             (0.7, 0.8),
             0.9,
             0.03,
-            "Not reproduced. The slides' 90.0 % is above all of our 2 trainings (70.0 to 80.0 %), by 10.0 points at the least and by "
+            "Not reproduced. The slides' 90.0 % is above all of our 2 trainings (70.0-80.0 %), by 10.0 points at the least and by "
             "15.0 on average, and outside the 95 % interval of each.",
         ),
         (
             (0.7, 0.8),
             0.5,
             0.03,
-            "Not reproduced. The slides' 50.0 % is below all of our 2 trainings (70.0 to 80.0 %), by 20.0 points at the least and by "
+            "Not reproduced. The slides' 50.0 % is below all of our 2 trainings (70.0-80.0 %), by 20.0 points at the least and by "
             "25.0 on average, and outside the 95 % interval of each.",
         ),
         (
@@ -308,14 +308,14 @@ def test_row_of_the_closing_table_has_the_range_of_the_seeds_and_no_interval_of_
             0.72,
             0.03,
             "Reproduced within the interval. The slides' 72.0 % is above our only training (70.0 %), by 2.0 points, but inside its "
-            "95 % interval (67.0 to 73.0 %).",
+            "95 % interval (67.0-73.0 %).",
         ),
         (
             (0.7,),
             0.6,
             0.03,
             "Not reproduced. The slides' 60.0 % is below our only training (70.0 %), by 10.0 points, and outside its 95 % interval "
-            "(67.0 to 73.0 %).",
+            "(67.0-73.0 %).",
         ),
         ((444 / 624,), 0.71154, 0.03, "Reproduced. The slides' 71.2 % equals that of our only training."),
         ((0.7,), None, 0.03, "No figure on the slides."),

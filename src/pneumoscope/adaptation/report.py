@@ -68,7 +68,7 @@ def _performance(parent: Bundle, adaptation: Adaptation) -> Section:
         [f"AUC of {parent.manifest.name} on the same images", _estimate("auc", adaptation.parent_auc)],
         [
             "difference, DeLong's paired test, clustered by patient",
-            f"{gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f}), P {_p(adaptation.gain_p)}",
+            f"{gain.as_difference()}, P {_p(adaptation.gain_p)}",
         ],
     ]
     positive = adaptation.images.positive
@@ -238,7 +238,7 @@ def summary_lines(adaptation: Adaptation) -> list[str]:
     gain = adaptation.gain
     lines = [
         f"AUC of the parent on the same images {adaptation.parent_auc.as_number()}, "
-        f"difference {gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f}), P {_p(adaptation.gain_p)}",
+        f"difference {gain.as_difference()}, P {_p(adaptation.gain_p)}",
         *(f"{name} {Estimate(**measures[name])}" for name in ("sensitivity", "specificity", "answered")),
         adaptation.curve.answer,
     ]

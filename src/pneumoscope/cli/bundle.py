@@ -15,7 +15,7 @@ _NAMED = typer.Argument(help="Bundle: default, nano, best, or a path.")
 def show(bundle: Annotated[str, _NAMED] = "default", as_json: JsonOption = False) -> None:
     """Show the manifest of a bundle: classes, data, operating points, intended use and licence."""
     from pneumoscope.bundle import find_bundle
-    from pneumoscope.evaluation.intervals import Estimate
+    from pneumoscope.evaluation.intervals import Estimate, range_text
 
     used = find_bundle(bundle)
     manifest = used.manifest
@@ -38,8 +38,8 @@ def show(bundle: Annotated[str, _NAMED] = "default", as_json: JsonOption = False
         )
     for name, point in manifest.operating_points.items():
         typer.echo(
-            f"{name:<14}{manifest.scheme.positive} from {100 * point.threshold:.1f} %, refer {100 * point.refer_from:.1f}-"
-            f"{100 * point.refer_to:.1f} %; sensitivity {100 * point.sensitivity:.1f} %, specificity "
+            f"{name:<14}{manifest.scheme.positive} from {100 * point.threshold:.1f} %, refer "
+            f"{range_text(100 * point.refer_from, 100 * point.refer_to, 1)} %; sensitivity {100 * point.sensitivity:.1f} %, specificity "
             f"{100 * point.specificity:.1f} %"
         )
     typer.echo(f"licence       {manifest.licence}")

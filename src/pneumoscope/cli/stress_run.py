@@ -57,12 +57,15 @@ class RadiographReader:
 
     def _read(self, path: Path | None, split: Split | None, usual: Split, limit: int | None) -> ReadRadiographs:
         from pneumoscope.data.locate import locate
+        from pneumoscope.data.sources import subsample
         from pneumoscope.stress import read_radiographs
 
-        location = replace(locate(path, self.shown.report), names=self.names, limit=limit)
+        location = replace(locate(path, self.shown.report), names=self.names)
         source = _open(location)
         show_names_taken(source)
         chosen = split or (usual if any(image.split is usual for image in source.images) else None)
+        if limit is not None:
+            source = subsample(source.only([i.path for i in source.images if chosen in (None, i.split)]), limit)
         progress = self.shown.report("radiographs read")
         radiographs = read_radiographs(source, chosen, self.side, progress, self.skip_unreadable)
         return ReadRadiographs(radiographs, chosen, location.synthetic, path)

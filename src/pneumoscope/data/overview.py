@@ -15,6 +15,7 @@ from pneumoscope.data.cue_report import CUE_DIRECTION, cue_table, draw_cues
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.data.preprocessing import chest_square
 from pneumoscope.errors import counted
+from pneumoscope.evaluation.intervals import range_text
 from pneumoscope.reporting.page import Section, write_page
 from pneumoscope.reporting.style import CLASS_COLOURS, bare, drawing, png_of, save_png
 from pneumoscope.types import Split
@@ -166,7 +167,7 @@ def _describe_shapes(dataset: Dataset) -> str:
     aspect = width / height
     return (
         f"Width {width.min()}-{width.max()}, height {height.min()}-{height.max()}, aspect ratio "
-        f"{aspect.min():.2f}-{aspect.max():.2f} (median {np.median(aspect):.2f})."
+        f"{range_text(aspect.min(), aspect.max(), 2)} (median {np.median(aspect):.2f})."
     )
 
 

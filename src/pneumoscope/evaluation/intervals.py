@@ -34,24 +34,39 @@ class Estimate:
     high: float
 
     def __str__(self) -> str:
-        if self.value != self.value:
-            return "undefined"
-        if self.low != self.low:
-            return f"{100 * self.value:.1f} %"
-        return f"{100 * self.value:.1f} % ({_range_of(100 * self.low, 100 * self.high, 1)})"
+        return self._text(1, " %", 100)
+
+    def as_percent(self, digits: int = 1) -> str:
+        """Value and interval in percent without the sign, such as `96.0 (90.1-99.0)`, for a column of a table."""
+        return self._text(digits, "", 100)
 
     def as_number(self, digits: int = 3) -> str:
-        """Value and interval as plain numbers, such as an AUC's."""
+        """Value and interval as plain numbers, such as an AUC's: `0.982 (0.970-0.991)`."""
+        return self._text(digits)
+
+    def as_difference(self, digits: int = 3, scale: float = 1) -> str:
+        """Value and interval with their signs, multiplied by `scale` (100 for points): `+0.012 (-0.001 to +0.025)`."""
+        return self._text(digits, "", scale, signed=True)
+
+    def _text(self, digits: int, unit: str = "", scale: float = 1, signed: bool = False) -> str:
         if self.value != self.value:
             return "undefined"
+        value = f"{number_text(scale * self.value, digits, signed)}{unit}"
         if self.low != self.low:
-            return f"{self.value:.{digits}f}"
-        return f"{self.value:.{digits}f} ({_range_of(self.low, self.high, digits)})"
+            return value
+        return f"{value} ({range_text(scale * self.low, scale * self.high, digits, signed)})"
 
 
-def _range_of(low: float, high: float, digits: int) -> str:
-    """Range such as 0.1-0.2; with "to" for its dash where a minus would stand beside that."""
-    return f"{low:.{digits}f}{' to ' if low < 0 else '-'}{high:.{digits}f}"
+def range_text(low: float, high: float, digits: int = 3, signed: bool = False) -> str:
+    """Range in words, the one form of intervals and ranges everywhere: `0.1-0.2`, or `-0.1 to 0.2` where a dash would stand beside a sign."""
+    ends = [number_text(end, digits, signed) for end in (low, high)]
+    return (" to " if signed or ends[0].startswith("-") else "-").join(ends)
+
+
+def number_text(value: float, digits: int = 3, signed: bool = False) -> str:
+    """Number with so many decimals, with its sign where `signed`; what rounds to zero has none."""
+    text = f"{value:{'+' if signed else ''}.{digits}f}"
+    return text if float(text) else text.lstrip("+-")
 
 
 def estimate_of(values: Mapping[str, float | None]) -> Estimate:

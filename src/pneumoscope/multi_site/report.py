@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pneumoscope.evaluation.intervals import Estimate
+from pneumoscope.evaluation.intervals import Estimate, number_text, range_text
 from pneumoscope.multi_site.leave_one_out import ALL, LeaveOneOut, Measured, Seen
 from pneumoscope.reporting.page import Section, write_report_files
 from pneumoscope.reporting.style import NEUTRAL, drawing, png_of
@@ -64,7 +64,7 @@ def _hospitals(count: int) -> str:
 
 def _range(values: Sequence[float]) -> str:
     low, high = min(values), max(values)
-    return f"{low:.3f}" if f"{low:.3f}" == f"{high:.3f}" else f"{low:.3f} to {high:.3f}"
+    return number_text(low) if number_text(low) == number_text(high) else range_text(low, high)
 
 
 def _sentence(unseen: Measured, seen: Seen) -> str:
@@ -72,7 +72,7 @@ def _sentence(unseen: Measured, seen: Seen) -> str:
     auc = unseen.measures["auc"]
     return (
         f"{unseen.site}: AUC {auc.as_number()} for a network that never saw it{_against_chance(auc)}. On its held-out patients, one that saw "
-        f"other patients of it has an AUC that differs by {_difference(seen.gain)}{unproven}."
+        f"other patients of it has an AUC that differs by {seen.gain.as_difference()}{unproven}."
     )
 
 
@@ -116,7 +116,7 @@ def _sections(result: LeaveOneOut, verdict: Sequence[str], facts: dict[str, Any]
                     f"{each.images:,}",
                     each.unseen.as_number(),
                     each.seen.as_number(),
-                    _difference(each.gain),
+                    each.gain.as_difference(),
                     "< 0.001" if each.p < 0.001 else f"{each.p:.3f}",
                 ]
                 for each in result.seen
@@ -134,10 +134,6 @@ def _sections(result: LeaveOneOut, verdict: Sequence[str], facts: dict[str, Any]
     ]
 
 
-def _difference(gain: Estimate) -> str:
-    return f"{gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})"
-
-
 def _rows(measured: Sequence[Measured]) -> list[list[str]]:
     return [
         [
@@ -145,7 +141,7 @@ def _rows(measured: Sequence[Measured]) -> list[list[str]]:
             each.network,
             f"{each.images:,} / {each.positives:,} / {each.patients:,}",
             each.measures["auc"].as_number(),
-            *(str(each.measures[name]).replace(" %", "") for name in ("accuracy", "sensitivity", "specificity")),
+            *(each.measures[name].as_percent() for name in ("accuracy", "sensitivity", "specificity")),
         ]
         for each in measured
     ]

@@ -1,17 +1,25 @@
 """Self-contained HTML page: text, tables and figures in one file, without external resources."""
 
 import base64
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, select_autoescape
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from pneumoscope.files import write_json, write_text
 from pneumoscope.reporting.markdown import markdown_page
 from pneumoscope.types import NOTICE, SYNTHETIC_NOTICE
+
+# What a line never breaks within: an interval or range, a number and its percent sign, a size such as 512 x 512.
+_NUMBER = r"[+-]?\d[\d.,]*"
+_UNBROKEN = re.compile(
+    rf"(?<![\w.-])(?:\(?{_NUMBER}(?:-| to ){_NUMBER}(?: %)?\)?|{_NUMBER} %|{_NUMBER} x {_NUMBER})(?![\w-])"
+)
+_CODE = re.compile(r"`([^`\n]+)`")
 
 
 @dataclass(frozen=True)
@@ -80,4 +88,11 @@ def write_template(path: Path, template: str, **values: Any) -> None:
     environment = Environment(
         loader=PackageLoader("pneumoscope.reporting", "templates"), autoescape=select_autoescape(["jinja"])
     )
+    environment.filters["set_text"] = _set_text
     write_text(path, environment.get_template(template).render(notice=NOTICE, **values))
+
+
+def _set_text(text: str) -> Markup:
+    """Text as HTML: numbers stay on one line with their intervals and units, and code between backticks is set as code."""
+    unbroken = _UNBROKEN.sub(r'<span class="figure">\g<0></span>', str(escape(text)))
+    return Markup(_CODE.sub(r"<code>\1</code>", unbroken))  # noqa: S704 - escaped above

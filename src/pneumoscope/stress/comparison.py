@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from pneumoscope.errors import InputError
-from pneumoscope.evaluation.intervals import Estimate, interval_of
+from pneumoscope.evaluation.intervals import Estimate, interval_of, number_text, range_text
 from pneumoscope.evaluation.metrics import Floats
 from pneumoscope.reporting.page import Section, write_report_files
 from pneumoscope.reporting.style import png_of
@@ -22,7 +22,6 @@ from pneumoscope.stress.figures import draw_models
 from pneumoscope.stress.measuring import draws_of, stress_scores
 from pneumoscope.stress.report import StressTest
 from pneumoscope.stress.verdict import CHANCE, NAMES, NOTHING
-from pneumoscope.stress.wording import number, percent
 
 _HEADER = ["model", "stress score", "less the first", "AUC unaltered", "reads", "mean corruption error"]
 _THRESHOLDS = ["model", "threshold", "accuracy", "best threshold", "accuracy there", "points lost"]
@@ -166,18 +165,18 @@ def order_in_words(compared: Sequence[ComparedModel]) -> str:
     """Which model has the best stress score, whether the next one is distinguishable, and which unaltered radiographs would choose."""
     ranked = sorted(compared, key=lambda each: -each.test.measures.within.value)
     by_auc = max((each.test for each in compared), key=lambda test: test.measures.plain.auc.value)
-    plain = number(by_auc.measures.plain.auc)
+    plain = by_auc.measures.plain.auc.as_number()
     if np.isnan(compared[0].test.measures.within.value):
         return f"Acquisition clusters with both classes have too few images for a stress score; {by_auc.model} has the best AUC on unaltered radiographs, {plain}."
     best, second = (each.test for each in ranked[:2])
-    score = f"{best.model} has the best stress score, {number(best.measures.within)}"
+    score = f"{best.model} has the best stress score, {best.measures.within.as_number()}"
     if _difference(ranked[0].scores, ranked[1].scores).low <= 0:
         score += f", but the difference from {second.model} may be chance"
     if best is by_auc:
         return f"{score}; it has the best AUC on unaltered radiographs too, {plain}."
     return (
         f"{score}; by the AUC on unaltered radiographs {by_auc.model} would have been chosen, {plain}, "
-        f"whose stress score is {number(by_auc.measures.within)}."
+        f"whose stress score is {by_auc.measures.within.as_number()}."
     )
 
 
@@ -224,9 +223,9 @@ def _row(each: ComparedModel) -> list[str]:
     difference = each.difference
     return [
         each.test.model,
-        number(measures.within),
-        "" if difference.low == difference.high == 0 else number(difference),
-        number(measures.plain.auc),
+        measures.within.as_number(),
+        "" if difference.low == difference.high == 0 else difference.as_difference(),
+        measures.plain.auc.as_number(),
         ", ".join([read, *verdict.also]),
         error,
     ]
@@ -237,7 +236,7 @@ def _threshold_row(each: ComparedModel) -> list[str]:
     return [
         each.test.model,
         f"{each.test.threshold:.3f}",
-        percent(accuracy),
+        str(accuracy),
         f"{measures.best_threshold:.3f}",
         f"{100 * measures.best_accuracy:.1f} %",
         f"{100 * (measures.best_accuracy - accuracy.value):.1f}",
@@ -246,4 +245,4 @@ def _threshold_row(each: ComparedModel) -> list[str]:
 
 def _spread(found: tuple[float, float, float]) -> str:
     least, mean, largest = found
-    return f"{mean:.3f} ({least:.3f} to {largest:.3f})"
+    return f"{number_text(mean)} ({range_text(least, largest)})"

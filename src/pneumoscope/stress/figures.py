@@ -8,13 +8,14 @@ from pathlib import PurePosixPath
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pneumoscope.evaluation.intervals import Estimate
+from pneumoscope.evaluation.intervals import Estimate, number_text
 from pneumoscope.reporting.style import CLASS_COLOURS, NEUTRAL, bare, drawing
 from pneumoscope.stress.battery import Trial, at_strength
 from pneumoscope.stress.corruptions import STRENGTHS
 from pneumoscope.stress.measuring import StressMeasures
 from pneumoscope.stress.radiographs import Radiographs
 from pneumoscope.stress.running import Predictions
+from pneumoscope.stress.wording import shortened
 
 _SAME, _OTHER = CLASS_COLOURS["normal"], CLASS_COLOURS["bacterial"]
 # Columns of the changed radiographs, each of which is two pictures.
@@ -103,7 +104,7 @@ def draw_reliance(measures: StressMeasures, title: str, words: dict[str, str], s
         axes.set_yticks(range(len(names)), [textwrap.fill(_bare(words[name]), 20) for name in names])
         axes.text(50, -0.55, " chance", ha="left", va="bottom", color=NEUTRAL, fontsize=9)
         axes.set(xlim=(-2, 102), ylim=(-0.6, len(names) - 0.4), xlabel="balanced accuracy (%)")
-        axes.set_title(textwrap.shorten(title, _TITLE, placeholder="..."), pad=_LEGEND_ROOM)
+        axes.set_title(shortened(title, _TITLE), pad=_LEGEND_ROOM)
         _legend_above(axes)
     return figure
 
@@ -130,7 +131,7 @@ def draw_corruptions(measures: StressMeasures, title: str, synthetic: bool) -> F
                 )
         axes.set_xticks(range(len(STRENGTHS)), [f"{s}" for s in STRENGTHS])
         axes.set_yticks(range(len(names)), names)
-        axes.set(xlabel="strength", title=textwrap.shorten(title, _TITLE, placeholder="..."))
+        axes.set(xlabel="strength", title=shortened(title, _TITLE))
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)
     return figure
@@ -150,7 +151,7 @@ def draw_changed_decisions(radiographs: Radiographs, changed: Sequence[ChangedDe
             name = PurePosixPath(radiographs.names[each.position]).name
             pictures = (radiographs.images[each.position], each.trial.image(radiographs, each.position))
             words = (
-                f"{textwrap.shorten(name, 24, placeholder='...')}\n{label}, {each.before:.2f}",
+                f"{shortened(name, 22)}\n{label}, {each.before:.2f}",
                 f"{textwrap.fill(each.trial.name, 24)}\n{each.after:.2f}",
             )
             for axes, picture, text in zip(pair, pictures, words, strict=True):
@@ -173,7 +174,7 @@ def draw_models(models: Sequence[tuple[str, StressMeasures]], words: dict[str, s
         synthetic: Whether the radiographs are phantoms.
     """
     rows, names = range(len(models)), list(words)
-    labels = [textwrap.shorten(name, 32, placeholder="...") for name, _ in models]
+    labels = [shortened(name, 32) for name, _ in models]
     height = 0.45 * len(models)
     with drawing(1.3 * _WIDTH, 3.4 + 2 * height, synthetic) as figure:
         scores, costs = figure.subplots(2, 1, height_ratios=(height + 1.0, height + 0.6))
@@ -193,7 +194,7 @@ def draw_models(models: Sequence[tuple[str, StressMeasures]], words: dict[str, s
         for row, line in enumerate(values):
             for column, value in enumerate(line):
                 colour = "white" if value > 60 else "#222222"
-                text = f"{value:.0f}".replace("-", "\u2212").replace("\u22120", "0")
+                text = number_text(value, 0)
                 costs.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
         costs.set_yticks(rows, labels)
         costs.set_xticks(range(len(names)), [textwrap.fill(_bare(words[name]), 12) for name in names], fontsize=8)

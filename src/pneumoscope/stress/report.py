@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pneumoscope.errors import counted
+from pneumoscope.evaluation.intervals import number_text
 from pneumoscope.reporting.markdown import markdown_page
 from pneumoscope.reporting.page import Section, write_report_files
 from pneumoscope.reporting.style import png_of
@@ -23,20 +24,33 @@ from pneumoscope.stress.measuring import Reliance, StressMeasures
 from pneumoscope.stress.radiographs import Radiographs
 from pneumoscope.stress.running import Predictions
 from pneumoscope.stress.verdict import NAMES, NOTICEABLE, Verdict, is_excluded, is_read
-from pneumoscope.stress.wording import change, number, percent, whole_percent
 
 # Radiographs on which the model decides otherwise that a page shows.
 SHOWN = 12
-_HEADER = ["radiographs", "AUC", "change", "accuracy, %", "sensitivity, %", "specificity, %", "changed, %"]
-_RELIANCE = ["property", "from the same class", "from the other class", "difference", "read"]
+_HEADER = [
+    "radiographs",
+    "AUC",
+    "change of AUC",
+    "accuracy, %",
+    "sensitivity, %",
+    "specificity, %",
+    "other decision, %",
+]
+_RELIANCE = [
+    "property",
+    "from the same class, %",
+    "from the other class, %",
+    "lost, points",
+    "read",
+]
 _CORRUPTIONS = "Corruptions"
 _MEANING = (
     "Each radiograph is given one property of another radiograph. Where that is of its own class, only the exchange itself can cost anything; "
     "where it is of the other class, the model loses what it had read in that property. Balanced accuracy, the mean of sensitivity and "
     "specificity, at the threshold that is best for the unaltered radiographs: 50 % is chance; below it the model follows the property against "
-    "the radiograph.",
-    f"A property counts as read where the difference is at least {NOTICEABLE:g} and its interval is above 0, and as not read where the interval lies "
-    f"between -{NOTICEABLE:g} and {NOTICEABLE:g}. Intervals of the differences hold for all {len(NAMES)} properties at once in 95 % (Bonferroni), so that a model which reads none "
+    "the radiograph. The table shows it with its 95 % interval over patients.",
+    f"A property counts as read where at least {100 * NOTICEABLE:g} points are lost and the interval is above 0, and as not read where the interval lies "
+    f"between -{100 * NOTICEABLE:g} and {100 * NOTICEABLE:g} points. Intervals of the points lost hold for all {len(NAMES)} properties at once in 95 % (Bonferroni), so that a model which reads none "
     "is said to read one in at most 5 of 100 tests.",
 )
 CITATION = (
@@ -136,8 +150,8 @@ def _sections(test: StressTest, facts: dict[str, Any], synthetic: bool) -> list[
         Section(
             "Radiographs unaltered and altered",
             text=[
-                "At the model's threshold; 95 % intervals over patients. The change is that of the AUC; the last column says how many radiographs get "
-                "another decision than unaltered."
+                "At the model's threshold; in brackets 95 % intervals over patients. The last column says how many radiographs get another decision than "
+                "unaltered."
             ],
             header=_HEADER,
             rows=_rows(altered, measures),
@@ -189,7 +203,7 @@ def _facts(test: StressTest, facts: dict[str, Any]) -> Section:
             f"{positive:,} positive and {len(radiographs) - positive:,} negative radiographs of "
             f"{counted(len(set(radiographs.patients)), 'patient')}; threshold {test.threshold:.3f}{origin}; best threshold on these radiographs "
             f"{measures.best_threshold:.3f} (accuracy {100 * measures.best_accuracy:.1f} %); expected calibration error "
-            f"{number(measures.calibration_error)}.",
+            f"{measures.calibration_error.as_number()}.",
             CITATION.format(version=facts.get("packages", {}).get("pneumoscope", "")),
             ", ".join(f"{key} {value}" for key, value in facts.items() if isinstance(value, str)),
         ],
@@ -214,9 +228,9 @@ def _rows(trials: Sequence[Trial], measures: StressMeasures) -> list[list[str]]:
     return [
         [
             trial.name,
-            number(found.auc),
-            change(found.auc_change.value),
-            *(whole_percent(each) for each in (found.accuracy, found.sensitivity, found.specificity)),
+            found.auc.as_number(),
+            number_text(found.auc_change.value, 3, signed=True),
+            *(each.as_percent(0) for each in (found.accuracy, found.sensitivity, found.specificity)),
             f"{100 * found.changed:.0f}",
         ]
         for trial, found in ((trial, measures.trials[trial.name]) for trial in trials)
@@ -226,7 +240,13 @@ def _rows(trials: Sequence[Trial], measures: StressMeasures) -> list[list[str]]:
 def _reliance_rows(measures: StressMeasures) -> list[list[str]]:
     ranked = [(name, measures.reliance[name]) for name in measures.ranked]
     return [
-        [NAMES[name], percent(each.same), percent(each.other), number(each.difference, 2), _read(each)]
+        [
+            NAMES[name],
+            each.same.as_percent(),
+            each.other.as_percent(),
+            each.difference.as_percent(),
+            _read(each),
+        ]
         for name, each in ranked
     ]
 

@@ -26,8 +26,12 @@ Transplant = Callable[[Radiograph, Radiograph], Pixels]
 _BLOCK = 8
 # Coefficients of lower orders, means and slopes of blocks, are of the anatomy, and stay.
 _LOWEST_ORDER = 2
+_MATCHED = np.flatnonzero(np.add.outer(np.arange(_BLOCK), np.arange(_BLOCK)) >= _LOWEST_ORDER)
 # Fraction of the coefficients at either end of a distribution that are edges of the anatomy, which storage does not make.
 _EDGES = 0.1
+# Distance from the median beyond which coefficients that are left are of a border, as a collimator makes it, which fills whole rows of
+# blocks: in interquartile ranges, each larger by the noise of smooth images, whose range is 0. Step of grey levels at which an edge is part of it.
+_FARTHEST, _NOISE, _STEP = 4.0, 8.0, 16.0
 # Largest change of contrast by which lungs are fitted in; black borders around one of the images would ask for more.
 _MOST_GAIN = 2.0
 # Grey levels of blocks in which storage leaves nothing to see, and number of blocks that tell a distribution.
@@ -113,13 +117,12 @@ def move_chest(image: Pixels, frame: ChestFrame, wanted: ChestFrame) -> Pixels:
 def _stored_as(image: Pixels, wanted: Pixels, own_lungs: Opacity, wanted_lungs: Opacity) -> Pixels:
     """Image whose cosine coefficients follow, around the lungs, the distributions of another image's."""
     own, given = _coefficients(image), _coefficients(wanted)
-    own_around, given_around = _around(image, own_lungs), _around(wanted, wanted_lungs)
+    own_around, given_around = _around(image, own_lungs, own), _around(wanted, wanted_lungs, given)
     if min(own_around.sum(), given_around.sum()) < _FEWEST_BLOCKS:
         return image.copy()
     # Equal coefficients, such as the zeros of a compressed image, become as many different ones as the other image has.
     tie = np.random.default_rng(0).random(own.shape)
-    first, second = np.mgrid[0:_BLOCK, 0:_BLOCK].reshape(2, -1)
-    for each in np.flatnonzero(first + second >= _LOWEST_ORDER):
+    for each in _MATCHED:
         reference, target = (_usual(values) for values in (own[own_around, each], given[given_around, each]))
         values = own[:, each]
         below, to = (np.searchsorted(reference, values, side) for side in ("left", "right"))
@@ -130,16 +133,34 @@ def _stored_as(image: Pixels, wanted: Pixels, own_lungs: Opacity, wanted_lungs: 
     return _from_coefficients(own, image)
 
 
-def _around(image: Pixels, own_lungs: Opacity) -> NDArray[np.bool_]:
-    """(blocks,) whether each block lies around the lungs and is neither black nor white, where storage leaves nothing to see."""
+def _around(image: Pixels, own_lungs: Opacity, coefficients: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """(blocks,) whether each block lies around the lungs, on no border, and is neither black nor white, where storage leaves nothing to see."""
     outside = _blocks(own_lungs).mean(axis=(2, 3)).ravel() < _AROUND
     level = _blocks(image).mean(axis=(2, 3)).ravel()
-    return np.asarray(outside & (level > _BLACK) & (level < _WHITE))
+    around = np.asarray(outside & (level > _BLACK) & (level < _WHITE))
+    if around.any() and _has_border(coefficients[around]):
+        around &= ~_on_edge(image)
+    return around
+
+
+def _has_border(coefficients: NDArray[np.float32]) -> bool:
+    """Whether coefficients are far from the others in more blocks than edges of the anatomy fill."""
+    usual = _usual(coefficients[:, _MATCHED])
+    lower, median, upper = np.quantile(usual, (0.25, 0.5, 0.75), axis=0)
+    farthest = np.maximum(usual[-1] - median, median - usual[0])
+    return bool((farthest > _FARTHEST * (upper - lower + _NOISE)).any())
+
+
+def _on_edge(image: Pixels) -> NDArray[np.bool_]:
+    """(blocks,) whether the mean grey level of a block makes a step from a row or column to the next one."""
+    blocks = _blocks(image).astype(np.float32)
+    steps = [np.abs(np.diff(blocks.mean(axis=axis), axis=2)).max(axis=2).ravel() for axis in (2, 3)]
+    return np.asarray(np.maximum(*steps) > _STEP)
 
 
 def _usual(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Values sorted, without the largest and the smallest, which are edges."""
-    ordered = np.sort(values)
+    """Values of each column sorted, without the largest and the smallest, which are edges."""
+    ordered = np.sort(values, axis=0)
     cut = int(_EDGES * len(ordered))
     return ordered[cut : len(ordered) - cut]
 

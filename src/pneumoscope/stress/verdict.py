@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from pneumoscope.stress.battery import at_strength
 from pneumoscope.stress.measuring import Reliance, StressMeasures
-from pneumoscope.stress.wording import in_a_row, number, percent
+from pneumoscope.stress.wording import in_a_row
 
 # What a model that reads a property is said to read.
 READS = {
@@ -67,7 +67,7 @@ def is_excluded(reliance: Reliance) -> bool:
 
 
 def _reading(measures: StressMeasures, reads: str, also: tuple[str, ...]) -> str:
-    plain = number(measures.plain.auc, 2)
+    plain = measures.plain.auc.as_number(2)
     if reads == CHANCE:
         return f"On unaltered radiographs its AUC is {plain}: this model is not shown to tell the classes apart."
     if reads == NOTHING:
@@ -106,13 +106,13 @@ def _lungs(reliance: Reliance, read: bool) -> str:
 def _fall(measures: StressMeasures, name: str) -> str:
     found = measures.reliance[name]
     return (
-        f"With {NAMES[name]} of another radiograph of the same class its balanced accuracy is {percent(found.same)}, with those of a "
-        f"radiograph of the other class {percent(found.other)}"
+        f"With {NAMES[name]} of another radiograph of the same class its balanced accuracy is {found.same}, with those of a "
+        f"radiograph of the other class {found.other}"
     )
 
 
 def _two(reliance: Reliance) -> str:
-    return f"{100 * reliance.same.value:.0f} to {100 * reliance.other.value:.0f} %"
+    return f"from {100 * reliance.same.value:.0f} to {100 * reliance.other.value:.0f} %"
 
 
 def _validation(measures: StressMeasures) -> str:
@@ -131,11 +131,11 @@ def _validation(measures: StressMeasures) -> str:
             else "over all, since they are too few for acquisition clusters, "
         )
         apart = (
-            f"and {number(within)} {where}with negatives that have the geometry and storage of positives, which is the figure to "
+            f"and {within.as_number()} {where}with negatives that have the geometry and storage of positives, which is the figure to "
             "expect where these do not give the class away"
         )
     return (
-        f"Its AUC is {number(plain.auc)} on unaltered radiographs {apart}; its accuracy at its threshold is "
+        f"Its AUC is {plain.auc.as_number()} on unaltered radiographs {apart}; its accuracy at its threshold is "
         f"{100 * plain.accuracy.value:.1f} %, {100 * distance:.1f} points below that at the best one."
     )
 

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from pneumoscope.evaluation.intervals import range_text
 from pneumoscope.reporting.markdown import markdown_table
 from pneumoscope.reporting.page import Section, write_report_files
 from pneumoscope.reporting.style import CLASS_COLOURS, drawing, png_of, save_png
@@ -174,7 +175,7 @@ def _points(one: float, other: float) -> str:
 
 
 def _range(lowest: float, highest: float) -> str:
-    return f"{_percent(lowest)} %" if lowest == highest else f"{_percent(lowest)} to {_percent(highest)} %"
+    return f"{_percent(lowest)} %" if lowest == highest else f"{range_text(100 * lowest, 100 * highest, 1)} %"
 
 
 def _model_record(name: str, folders: list[RunFolder]) -> dict[str, Any]:
@@ -258,7 +259,7 @@ def table_row(model: dict[str, Any], synthetic: bool = False) -> list[str]:
 
 def _percent_range(values: list[float]) -> str:
     lowest, highest = _percent(min(values)), _percent(max(values))
-    return lowest if lowest == highest else f"{lowest}-{highest}"
+    return lowest if lowest == highest else range_text(100 * min(values), 100 * max(values), 1)
 
 
 def _seed_rows(models: list[dict[str, Any]]) -> list[list[str]]:
