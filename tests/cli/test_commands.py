@@ -79,6 +79,42 @@ def test_data_commands_answer_and_leave_files(pneumoscope, phantoms):
     assert {f.name for f in Path("runs/data").iterdir()} >= {"index.csv", "audit.json", "split.csv", "overview.html"}
 
 
+@pytest.mark.parametrize("verb", ["index", "split"])
+def test_a_second_table_replaces_one_of_the_same_images_and_leaves_one_of_others(verb, pneumoscope, phantoms, tmp_path):
+    for name in ("films", "others"):
+        write_phantoms(tmp_path / name, PhantomPlan(20, 2, seed=len(name)))
+    command, other = (("data", verb, "--data", tmp_path / name, "--out", "report") for name in ("films", "others"))
+    table = Path(f"report/{verb}.csv")
+    assert "replaces" not in pneumoscope(*command)[2]
+    (tmp_path / "films").rename(tmp_path / "moved")
+    next((tmp_path / "moved").rglob("*.jpeg")).unlink()
+    moved = ("data", verb, "--data", tmp_path / "moved", "--out", "report")
+    assert pneumoscope(*moved)[2].endswith(f"replaces {table}\n")
+    kept = table.read_bytes()
+    code, _, err = pneumoscope(*other)  # images of the same names
+    assert code == 1
+    assert f"error: expected no {verb}.csv of another data set in report, found one of 65 images (" in err
+    assert "indexed" not in err
+    assert table.read_bytes() == kept
+    assert f"replaces {table}, one of 65 images (" in pneumoscope(*other, "--overwrite")[2]
+    assert table.read_bytes() != kept
+    assert pneumoscope(*moved, "--overwrite")[0] == 0
+    assert table.read_bytes() == kept
+
+
+@pytest.mark.parametrize("content", [b"mine", b"path,note\na,b\n", b"\xff\xfe\x00", b""])
+def test_a_file_that_is_no_index_is_replaced_on_demand_alone(content, pneumoscope, phantoms, tmp_path):
+    table = tmp_path / "report" / "index.csv"
+    table.parent.mkdir()
+    table.write_bytes(content)
+    command = ("data", "index", "--data", phantoms, "--out", table.parent)
+    code, _, err = pneumoscope(*command)
+    assert code == 1
+    assert "found one of unknown data: name another folder by --out, or add --overwrite" in err
+    assert table.read_bytes() == content
+    assert pneumoscope(*command, "--overwrite")[0] == 0
+
+
 def test_a_second_audit_replaces_one_of_the_same_data_and_leaves_one_of_other_data(pneumoscope, phantoms, tmp_path):
     shutil.copytree(phantoms / "train", tmp_path / "films")
     command = ("data", "audit", "--data", tmp_path / "films", "--out", "report")

@@ -218,3 +218,9 @@ def _forget(module):
     import sys
 
     sys.modules.pop(module, None)
+
+
+def test_a_model_that_is_not_there_is_known_before_the_radiographs_are_read(pneumoscope, site):
+    code, _, err = stress(pneumoscope, "no.onnx", "--data", site)
+    assert code == 1
+    assert err == "error: expected a model file at no.onnx, found none: check the path\n"

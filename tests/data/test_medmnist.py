@@ -9,7 +9,7 @@ import pytest
 from pneumoscope import SplitConfig, load_dataset
 from pneumoscope.config import Preprocessing
 from pneumoscope.data import load, save_medmnist
-from pneumoscope.data.sources import open_source
+from pneumoscope.data.sources import DataNames, open_source
 from pneumoscope.errors import ConfigError, DataError
 from pneumoscope.types import BINARY, Split
 
@@ -130,3 +130,23 @@ def test_the_command_writes_a_file_that_the_other_commands_take(pneumoscope, pha
     code, _, err = pneumoscope(*words, "--side", "32")
     assert code == 1
     assert err.startswith("error: expected square images of 28")
+
+
+def test_what_the_labels_of_an_archive_with_another_name_are_taken_for_is_said(dataset, tmp_path):
+    for name, said in (("pneumoniamnist_64", ""), ("breastmnist", "0 is normal, 1 is pneumonia")):
+        taken = open_source(save_medmnist(dataset, tmp_path / f"{name}.npz")).names_taken
+        assert said in taken
+        assert bool(taken) == bool(said)
+
+
+def test_a_class_map_says_what_the_labels_of_an_archive_mean(dataset, tmp_path):
+    file = save_medmnist(dataset, tmp_path / "breastmnist.npz")
+    plain = open_source(file)
+    mapped = open_source(file, names=DataNames(classes={"0": "pneumonia", "1": "normal"}))
+    assert [image.path for image in mapped.images] == [image.path for image in plain.images]
+    assert all(a.finding is not b.finding for a, b in zip(plain.images, mapped.images, strict=True))
+    assert "0 is pneumonia (24), 1 is normal (48)" in mapped.names_taken
+    one = open_source(file, names=DataNames(classes={"1": "pneumonia"}))
+    assert (len(one.images), dict(one.left_out)) == (48, {"0": 24})
+    with pytest.raises(DataError, match=r"expected the labels malignant of the class map in .*, found 0, 1: correct"):
+        open_source(file, names=DataNames(classes={"malignant": "pneumonia"}))

@@ -91,7 +91,7 @@ def test_the_lungs_are_said_to_be_read_less_not_at_all_or_not_to_be_known():
     verdict = sentences(80, lungs=1, corners=0.5, exposure=0.4)
     assert (verdict.reads, verdict.also) == ("lungs", ("corners", "exposure"))
     assert verdict.sentences[0].endswith(
-        "this model reads the lungs; it also heeds the corners (from 100 to 50 %) and the grey levels (from 100 to 60 %)."
+        "this model reads the lungs; it also reads the corners (from 100 to 50 %) and the grey levels (from 100 to 60 %)."
     )
 
 

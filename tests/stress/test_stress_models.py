@@ -158,8 +158,25 @@ def test_a_damaged_file_gets_one_line(tmp_path, file):
     assert len(str(raised.value).splitlines()) == 1
 
 
+@pytest.mark.parametrize("content", ["weights", "network"])
+def test_what_torch_save_writes_is_no_network_and_the_error_says_how_to_save_one(tmp_path, network, content):
+    torch.save(network.state_dict() if content == "weights" else network, tmp_path / "saved.pt")
+    (tmp_path / "saved.toml").write_text(SETTINGS)
+    with (
+        pytest.raises(RunError, match=r"torch\.jit\.trace") as raised,
+        open_model(str(tmp_path / "saved.pt"), trust=True),
+    ):
+        pass
+    assert len(str(raised.value).splitlines()) == 1
+
+
 def test_a_file_that_is_not_there_and_a_kind_that_is_not_known(tmp_path):
     with pytest.raises(ConfigError, match="check the path"), open_model(str(tmp_path / "no.pt"), trust=True):
+        pass
+    with (
+        pytest.raises(ConfigError, match=r"model file at .*no\.onnx, found none"),
+        open_model(str(tmp_path / "no.onnx")),
+    ):
         pass
     with pytest.raises(ConfigError, match="name one of these"), open_model("network.tflite"):
         pass

@@ -24,19 +24,25 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Download, index, audit, split and show a data set.", no_args_is_help=True)
 
 OutOption = Annotated[Path, typer.Option("--out", help="Folder of the results.")]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace the result for another data set in --out.")]
 _DEFAULT_OUT = Path("runs") / "data"
 
 
-def _indexed(data: Path | None, names: "DataNames") -> tuple["Source", "Index"]:
-    """Lists the images of a data set and builds their index, with progress."""
+def _indexed(data: Path | None, names: "DataNames", table: Path, overwrite: bool) -> tuple["Source", "Index"]:
+    """Lists the images of a data set and builds their index for a table, with progress; says what the table replaces."""
     from pneumoscope.cli.progress import display
+    from pneumoscope.data.earlier_tables import check_earlier_table
     from pneumoscope.data.index import build_index
     from pneumoscope.data.locate import locate
 
     with display() as shown:
         source = replace(locate(data, shown.report), names=names).open()
+        notice = check_earlier_table(table, source, overwrite)
         show_names_taken(source)
-        return source, build_index(source, shown.report("films indexed"))
+        index = build_index(source, shown.report("films indexed"))
+    if notice:
+        typer.echo(notice, err=True)
+    return source, index
 
 
 @app.command()
@@ -81,13 +87,14 @@ def index(
     *,
     names: "DataNames",
     out: OutOption = _DEFAULT_OUT,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Hash and measure every image, and write index.csv."""
     from pneumoscope.data.index import save_index
     from pneumoscope.errors import counted
 
-    source, found = _indexed(data, names)
+    source, found = _indexed(data, names, out / "index.csv", overwrite)
     save_index(found, out / "index.csv")
     counts = Counter(f"{row.split.value} {row.label}" for row in found.rows)
     record = {
@@ -113,10 +120,7 @@ def audit(
     *,
     names: "DataNames",
     out: OutOption = _DEFAULT_OUT,
-    overwrite: Annotated[
-        bool,
-        typer.Option("--overwrite", help="Replace the audit of another data set in --out."),
-    ] = False,
+    overwrite: OverwriteOption = False,
     skip_unreadable: SkipOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -180,12 +184,13 @@ def split(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed.")] = 0,
     folds: Annotated[int, typer.Option("--folds", min=2, help="Number of folds of the training images.")] = 10,
     fold: Annotated[int, typer.Option("--fold", min=0, help="Fold that is the validation set, from 0.")] = 0,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Draw a validation set, grouped by patient and stratified by class, and write split.csv."""
     from pneumoscope.data.split import draw_validation, save_split
 
-    _, found = _indexed(data, names)
+    _, found = _indexed(data, names, out / "split.csv", overwrite)
     assignment = draw_validation(found, seed, folds, fold)
     save_split(found, assignment, out / "split.csv")
     splits = zip(found.rows, assignment.splits, strict=True)

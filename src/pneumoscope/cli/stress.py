@@ -174,11 +174,10 @@ def _folders(models: Sequence[str], out: Path | None) -> list[Path]:
 
 
 def _check_all_open(models: Sequence[str], opening: Callable[[str], AbstractContextManager["StressedModel"]]) -> None:
-    """Open each of several models once, so that a wrong one is known before the first is tested."""
-    if len(models) > 1:
-        for name in models:
-            with opening(name):
-                pass
+    """Open each model once, so that a wrong one is known before the radiographs are read and the first is tested."""
+    for name in models:
+        with opening(name):
+            pass
 
 
 def _named_apart(tests: Sequence["StressTest"], models: Sequence[str]) -> list["StressTest"]:

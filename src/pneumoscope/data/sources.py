@@ -240,7 +240,7 @@ def _list_images(
     if content is not None:
         return list_folders(root, content, known, scheme, names)
     if root.suffix == ".npz":
-        return list_medmnist(root, known)
+        return list_medmnist(root, known, bool(names.classes))
     advice = "unpack it, and name the folder" if root.suffix.lower() in PACKED_SUFFIXES else "name one of these"
     raise DataError(f"expected {LAYOUTS}, found the file {root}: {advice} with --data")
 

@@ -7,8 +7,9 @@ import os
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -130,11 +131,11 @@ def open_model_file(path: Path, settings: Path | None) -> StressedModel:
         ConfigError: No file, no settings, or a library that is not installed.
         RunError: The model cannot be loaded.
     """
-    suffix = path.suffix.lower()
+    _check_exists(path)
+    suffix, found = path.suffix.lower(), _settings(path, settings)
     if suffix == ".onnx":
-        return _onnx(path, _settings(path, settings))
-    loaded = {".pt": _torchscript, ".pt2": _exported}.get(suffix, _keras)(_existing(path))
-    return _of_file(path, loaded, _settings(path, settings))
+        return _onnx(path, found)
+    return _of_file(path, {".pt": _torchscript, ".pt2": _exported}.get(suffix, _keras)(path), found)
 
 
 def _settings(path: Path, named: Path | None) -> ModelSettings:
@@ -156,10 +157,9 @@ def _settings(path: Path, named: Path | None) -> ModelSettings:
     return from_table(ModelSettings, table, str(source))
 
 
-def _existing(path: Path) -> Path:
+def _check_exists(path: Path) -> None:
     if not path.is_file():
         raise ConfigError(f"expected a model file at {path}, found none: check the path")
-    return path
 
 
 def _of_file(path: Path, network: Network, settings: ModelSettings) -> StressedModel:
@@ -176,10 +176,10 @@ def _onnx(path: Path, settings: ModelSettings) -> StressedModel:
     import onnxruntime
 
     try:
-        session = onnxruntime.InferenceSession(str(_existing(path)), providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     except Exception as error:  # the runtime raises classes of its own
         raise RunError(
-            f"expected an ONNX network in {path}, found that it cannot be loaded ({in_words(error)})"
+            f"expected an ONNX network in {path}, found that it cannot be loaded ({in_words(error)}): export it again"
         ) from error
     entries = {each.name: each for each in session.get_inputs()}
     name = settings.input or next(iter(entries))
@@ -217,8 +217,23 @@ def _keras(path: Path) -> Network:
 
 def _torchscript(path: Path) -> Network:
     torch = _library("torch", path)
+    if _is_pickled(path):
+        raise RunError(
+            f"expected a TorchScript network in {path}, found weights or a pickled network, as torch.save writes them: "
+            "save it by torch.jit.trace(network.eval(), images).save(...), or by torch.export as .pt2"
+        )
     network = _loaded(lambda: torch.jit.load(str(path), map_location="cpu").eval(), path)
     return _with_torch(torch, network)
+
+
+def _is_pickled(path: Path) -> bool:
+    """Whether `torch.save` wrote a file: no program lies in it, and it may run code when it is unpickled."""
+    try:
+        with ZipFile(path) as archive:
+            names = {PurePosixPath(name).name for name in archive.namelist()}
+    except (OSError, BadZipFile):
+        return False
+    return "data.pkl" in names and "constants.pkl" not in names
 
 
 def _exported(path: Path) -> Network:
@@ -249,4 +264,6 @@ def _loaded(load: Callable[[], Any], path: Path) -> Any:
     try:
         return load()
     except Exception as error:  # a library raises whatever it likes on a damaged file
-        raise RunError(f"expected a model in {path}, found that it cannot be loaded ({in_words(error)})") from error
+        raise RunError(
+            f"expected a model in {path}, found that it cannot be loaded ({in_words(error)}): save it again"
+        ) from error

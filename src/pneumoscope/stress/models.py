@@ -194,7 +194,8 @@ def _function(model: str) -> Iterator[StressedModel]:
             module = importlib.import_module(module_name)
         except Exception as error:
             raise RunError(
-                f"expected a module {module_name}, found that it cannot be imported ({in_words(error)})"
+                f"expected a module {module_name}, found that it cannot be imported ({in_words(error)}): "
+                f"run in the folder of {module_name.partition('.')[0]}.py, or mend it"
             ) from error
         function = getattr(module, function_name, None)
         if not callable(function):

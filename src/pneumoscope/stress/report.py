@@ -53,6 +53,11 @@ _MEANING = (
     f"between -{100 * NOTICEABLE:g} and {100 * NOTICEABLE:g} points. Intervals of the points lost hold for all {len(NAMES)} properties at once in 95 % (Bonferroni), so that a model which reads none "
     "is said to read one in at most 5 of 100 tests.",
 )
+_ALTERED = (
+    "Of its class and of the other class: with that property of another radiograph. Lungs only: all else one grey level. Lungs hidden: each one grey level. "
+    "Markers: letters in the corners. Blocks shuffled: cut into 7 x 7 blocks, which change places. One exposure: all with the same grey levels. One frame: every chest in "
+    "the usual place. Stored alike: negatives with the geometry and storage of positives."
+)
 CITATION = (
     "The pneumoscope maintainers. pneumoscope {version}: stress test of radiograph classifiers. State the model, the radiographs, the "
     "number of radiographs of each class, and the figures with their intervals."
@@ -151,7 +156,8 @@ def _sections(test: StressTest, facts: dict[str, Any], synthetic: bool) -> list[
             "Radiographs unaltered and altered",
             text=[
                 "At the model's threshold; in brackets 95 % intervals over patients. The last column says how many radiographs get another decision than "
-                "unaltered."
+                "unaltered.",
+                _ALTERED,
             ],
             header=_HEADER,
             rows=_rows(altered, measures),

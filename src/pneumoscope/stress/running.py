@@ -233,5 +233,6 @@ def _check_direction(probability: Floats, radiographs: Radiographs) -> None:
     auc = auc_estimate(probability, radiographs.positive, radiographs.patients)
     if auc.value < _EXCHANGED and auc.high < 0.5:
         raise InputError(
-            f"expected higher probabilities for the positive class, found lower ones (AUC {auc.value:.3f}): exchange the classes of the model"
+            f"expected higher probabilities for the positive class, found lower ones (AUC {auc.value:.3f}): exchange the classes of the model "
+            "(positive in its settings, or 1 less the probability in a function), or correct the class map of the images"
         )

@@ -12,7 +12,7 @@ READS = {
     "geometry": "the geometry (where the chest lies and how it is stretched)",
     "corners": "the corners (markers and edges)",
     "surroundings": "what surrounds the chest",
-    "exposure": "the exposure",
+    "exposure": "the exposure (the grey levels)",
     "lungs": "the lungs",
 }
 # Properties in words.
@@ -74,7 +74,7 @@ def _reading(measures: StressMeasures, reads: str, also: tuple[str, ...]) -> str
         return f"Its AUC on unaltered radiographs is {plain}, and {_nothing(measures)}."
     lungs = "" if reads == LUNGS else _lungs(measures.reliance[LUNGS], LUNGS in also)
     others = [f"{NAMES[name]} ({_two(measures.reliance[name])})" for name in also if name != LUNGS]
-    too = f"; it also heeds {in_a_row(others)}" if others else ""
+    too = f"; it also reads {in_a_row(others)}" if others else ""
     return f"{_fall(measures, reads)}: this model reads {READS[reads]}{lungs}{too}."
 
 
@@ -120,7 +120,7 @@ def _validation(measures: StressMeasures) -> str:
     distance = measures.best_accuracy - plain.accuracy.value
     if within.value != within.value:
         apart = (
-            "but acquisition clusters with both classes have too few images, so that nobody can tell what it would be "
+            ", but acquisition clusters with both classes have too few images, so that nobody can tell what it would be "
             "where the device does not give the class away"
         )
     else:
@@ -131,11 +131,11 @@ def _validation(measures: StressMeasures) -> str:
             else "over all, since they are too few for acquisition clusters, "
         )
         apart = (
-            f"and {within.as_number()} {where}with negatives that have the geometry and storage of positives, which is the figure to "
+            f" and {within.as_number()} {where}with negatives that have the geometry and storage of positives, which is the figure to "
             "expect where these do not give the class away"
         )
     return (
-        f"Its AUC is {plain.auc.as_number()} on unaltered radiographs {apart}; its accuracy at its threshold is "
+        f"Its AUC is {plain.auc.as_number()} on unaltered radiographs{apart}; its accuracy at its threshold is "
         f"{100 * plain.accuracy.value:.1f} %, {100 * distance:.1f} points below that at the best one."
     )
 

@@ -1,6 +1,7 @@
 """MedMNIST: one archive of arrays."""
 
 import zipfile
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,30 +11,34 @@ from numpy.typing import NDArray
 
 from pneumoscope.data.class_names import CLASS_WORDS
 from pneumoscope.data.source_images import Listing, SourceImage, Vocabulary
-from pneumoscope.errors import DataError
+from pneumoscope.errors import DataError, listed
 
+# Of an archive with another name, which may be of other classes.
+_ASSUMED = "labels taken as in PneumoniaMNIST: 0 is normal, 1 is pneumonia (others by --class-map)"
 _PARTS = ("train", "val", "test")
 
 
-def list_medmnist(archive: Path, known: Vocabulary) -> Listing:
-    """List the images of a MedMNIST archive; of PneumoniaMNIST label 0 is normal, 1 pneumonia.
+def list_medmnist(archive: Path, known: Vocabulary, mapped: bool = False) -> Listing:
+    """List the images of a MedMNIST archive; without a class map label 0 is normal, 1 pneumonia.
 
     Etiologies are unknown, and patients too unless the archive has `train_patients` and so on, as `save_medmnist` writes them.
 
     Args:
         archive: File in NumPy's format.
         known: Words for classes, which are numbers where the classes are of any names.
+        mapped: Whether a class map says what the labels mean; those that it does not name are left out.
 
     Raises:
-        DataError: Another archive.
+        DataError: Another archive, or none of the labels of the class map.
     """
-    words = known.words if known.own else {"0": CLASS_WORDS["normal"], "1": CLASS_WORDS["pneumonia"]}
+    by_label = known.own or mapped
+    words = known.words if by_label else {"0": CLASS_WORDS["normal"], "1": CLASS_WORDS["pneumonia"]}
     images = []
     labels_of = medmnist_labels(archive)
     patients = _patients(archive, {part: len(labels) for part, labels in labels_of.items()})
     unnamed = _prefix_of_unnamed(patients)
     for part, labels in labels_of.items():
-        if not known.own and not set(labels) <= words.keys():
+        if not by_label and not set(labels) <= words.keys():
             raise DataError(
                 f"expected images and the labels 0 and 1 of pneumoniamnist in {archive}, found others: "
                 "name pneumoniamnist*.npz with --data"
@@ -44,9 +49,16 @@ def list_medmnist(archive: Path, known: Vocabulary) -> Listing:
                 path = f"{archive.name}#{part}/{position}"
                 named = patients[part][position] if part in patients else ""
                 patient = named or f"{unnamed}{part}-{position}"
-                name = label if known.own else ""
+                name = label if by_label else ""
                 images.append(SourceImage(path, finding, etiology, patient, known.splits[part], class_name=name))
-    return Listing("medmnist", tuple(images))
+    counts = Counter(label for labels in labels_of.values() for label in labels)
+    if not images:
+        raise DataError(
+            f"expected the labels {listed(words)} of the class map in {archive}, found {listed(sorted(counts))}: correct the class map"
+        )
+    left_out = {label: count for label, count in counts.items() if label not in words}
+    assumed = not by_label and not archive.name.startswith("pneumoniamnist")
+    return Listing("medmnist", tuple(images), left_out=left_out, remarks=(_ASSUMED,) if assumed else ())
 
 
 def _patients(archive: Path, counts: Mapping[str, int]) -> dict[str, list[str]]:
