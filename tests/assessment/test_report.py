@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix
 
+from pages import words_of
 from pneumoscope.assessment.figures import most_confident_mistakes
 from pneumoscope.assessment.report import ReportContext, display_name, measure, write_report
 from pneumoscope.errors import DataError, InputError
@@ -136,7 +137,7 @@ def test_names_of_a_sites_own_classes_and_files_stay_as_they_are(rng, tmp_path):
     record = report(PredictionTable(names, paths, tuple(map(str, range(60))), label, rows), tmp_path)
     assert record["surest_mistakes"][0]["file"].startswith("normal ward/pneumonia-")
     assert record["films_per_class"] == {"pneumonia": 30, "tuberculosis": 30}
-    page, text = (tmp_path / "report.html").read_text(), (tmp_path / "report.md").read_text()
+    page, text = words_of(tmp_path / "report.html"), (tmp_path / "report.md").read_text()
     for words in ("AUC, tuberculosis vs pneumonia", "sensitivity for tuberculosis", "50.0 % with tuberculosis"):
         assert words in page
         assert words in text

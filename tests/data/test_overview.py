@@ -4,6 +4,7 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
+from pages import words_of
 from pneumoscope.data.cue_report import cue_table
 from pneumoscope.data.cues import Cue
 from pneumoscope.data.overview import write_overview
@@ -38,7 +39,7 @@ def test_what_one_sentence_says_is_text_and_no_picture(phantom_dataset, tmp_path
     cues = tuple(replace(cue, auc=Estimate(*[float("nan")] * 3), higher_in="") for cue in phantom_dataset.audit.cues)
     alike = replace(phantom_dataset, index=replace(phantom_dataset.index, rows=rows))
     vars(alike)["audit"] = replace(phantom_dataset.audit, cues=cues)
-    text = write_overview(alike, tmp_path, synthetic=True).read_text()
+    text = words_of(write_overview(alike, tmp_path, synthetic=True))
     assert {f.stem for f in tmp_path.glob("*.png")} == FIGURES - {"shapes", "resizing", "file-cues"}
     assert text.count("data:image/png;base64,") == len(FIGURES) - 3
     assert f"<p>Every file is {side} x {side} pixels" in text

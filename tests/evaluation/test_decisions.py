@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from pages import words_of
 from pneumoscope.assessment.report import ReportContext, measure, write_report
 from pneumoscope.decision import Calibration, DecisionPolicy, is_referred, pneumonia_probability
 from pneumoscope.evaluation.decisions import DecisionOutcomes, measure_decisions
@@ -133,7 +134,7 @@ def test_report_of_a_detector_shows_its_decisions(table, tmp_path):
     context = ReportContext("Detector", "test", False, [], {}, POLICY, np.zeros(8, dtype=int), outcomes_of(table))
     record = measure(table, context)
     write_report(record, table, np.zeros((8, 16, 16), dtype=np.uint8), context, tmp_path)
-    page, text = (tmp_path / "report.html").read_text(), (tmp_path / "report.md").read_text()
+    page, text = words_of(tmp_path / "report.html"), (tmp_path / "report.md").read_text()
     assert page.count("data:image/png;base64,") == 5
     auc = delong_interval(1 - table.probability[:, 0], table.label > 0)
     for words in ("accuracy of the others", f"{auc.value:.3f} ({auc.low:.3f}-{auc.high:.3f})", "Acquisition clusters"):

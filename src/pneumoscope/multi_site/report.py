@@ -53,7 +53,7 @@ def sentences(result: LeaveOneOut) -> list[str]:
     own = [each.measures["auc"].value for each in result.own_sites if each.network == ALL]
     whole = (
         f"At a hospital that it never saw, a network of {_hospitals(len(unseen) - 1)} has an AUC of {_range(unseen)}; on held-out patients of "
-        f"hospitals that it was trained on, the network of all {len(own)} has {_range(own)}."
+        f"hospitals that it was trained on, the network of all hospitals has {_range(own)}."
     )
     return [whole, *map(_sentence, result.next_site, result.seen)]
 

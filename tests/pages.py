@@ -1,0 +1,9 @@
+"""Pages as their readers see them."""
+
+import re
+from pathlib import Path
+
+
+def words_of(page: Path) -> str:
+    """HTML without the elements that keep a number on one line."""
+    return re.sub("</?span[^>]*>", "", page.read_text(encoding="utf-8"))
