@@ -5,5 +5,5 @@ from pathlib import Path
 
 
 def words_of(page: Path) -> str:
-    """HTML without the elements that keep a number on one line."""
-    return re.sub("</?span[^>]*>", "", page.read_text(encoding="utf-8"))
+    """HTML without the elements and the class that keep a number on one line."""
+    return re.sub('</?span[^>]*>| class="figure"', "", page.read_text(encoding="utf-8"))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
+from pages import words_of
 from pneumoscope.data.sources import DataNames
 from pneumoscope.errors import DataError, InputError
 from pneumoscope.evaluation.intervals import wilson_interval
@@ -239,7 +240,7 @@ def test_what_cannot_be_measured_is_undefined(case, tmp_path):
         assert "Sensitivity undefined, specificity 100.0 %" in text
     else:
         assert ("no answers" in text) == (not answers)
-    assert text in page.read_text()
+    assert text in words_of(page)
 
 
 def test_table_of_reports_is_read_whatever_its_names(tmp_path):
@@ -326,7 +327,7 @@ def test_page_says_what_disagrees_and_what_contradicts(rng, tmp_path):
     mixed = [*answers[:-1], answer(199, "normal", timedelta(days=27), bundle_sha256="c" * 64)]
     result = compare(mixed, found)
     _, page = write_comparison(result, tmp_path)
-    text = page.read_text()
+    text = words_of(page)
     assert "What was compared. Nobody saw these answers when the reports were written." in text
     for row in result["disagreements"]:
         assert f"<td>{row['accession']}</td>" in text
