@@ -65,9 +65,9 @@ SHORT = {
     "letters": "small, + letters on both classes",
     "file": "small, + storage at random",
     "chest": "small, + chests in one frame",
-    "chest-odd": "small, + rare normals more often",
+    "chest-odd": "small, + minority normals",
     "lungs": "small, lungs alone",
-    "naive": "ImageNet, fine-tuned naively",
+    "naive": "ImageNet, no augmentation",
 }
 # Draws of the bootstrap.
 DRAWS = 2000

@@ -59,7 +59,7 @@ def clean_audits() -> str:
         f"Where the classes differ by a disease, it changes grey levels, and the audit says so: that is no false alarm, and it cannot tell "
         f"that from a device. {source(record)}"
     )
-    return table([*header, "grey levels named"], rows, note)
+    return table([*header, "grey levels or cluster named"], rows, note)
 
 
 def planted_leaks() -> str:

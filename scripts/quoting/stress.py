@@ -83,7 +83,7 @@ def ranking_in_short() -> str:
     usual, stress = (interval(record["correlations"][name], 2) for name in ("usual", "stress"))
     count = sum(network["recipe"] != "random" for network in record["networks"])
     return (
-        f"Over {count} networks, from the study's and an ImageNet network fine-tuned naively to the shipped ones, the rank correlation with the AUC on the official test is {usual} for the\n"
+        f"Over {count} networks, from the study's and an ImageNet network fine-tuned without augmentation to the shipped ones, the rank correlation with the AUC on the official test is {usual} for the\n"
         f"usual validation on held-out images of other patients, and {stress} for the score of the stress test on the same images (95 % intervals)."
     )
 

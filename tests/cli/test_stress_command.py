@@ -80,6 +80,15 @@ def test_a_limit_counts_the_split_that_is_tested(pneumoscope, site):
     assert json.loads(out)["radiographs"] == {"negative": 20, "positive": 40}
 
 
+def test_a_limit_of_a_split_without_images_says_so(pneumoscope, site):
+    words = ("site_models:brightness", "--trust", "--data", site.parent, "--split", "validation", "--limit", "60")
+    _forget("site_models")
+    code, _, err = stress(pneumoscope, *words)
+    assert code != 0
+    assert "expected validation images" in err
+    assert "name another --split" in err
+
+
 def test_a_model_that_fails_gets_one_line_and_goes_on(pneumoscope, site):
     _forget("site_models")
     code, _, err = stress(pneumoscope, "site_models:fails", "--trust", "--data", site)

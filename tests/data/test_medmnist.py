@@ -148,5 +148,5 @@ def test_a_class_map_says_what_the_labels_of_an_archive_mean(dataset, tmp_path):
     assert "0 is pneumonia (24), 1 is normal (48)" in mapped.names_taken
     one = open_source(file, names=DataNames(classes={"1": "pneumonia"}))
     assert (len(one.images), dict(one.left_out)) == (48, {"0": 24})
-    with pytest.raises(DataError, match=r"expected the labels malignant of the class map in .*, found 0, 1: correct"):
+    with pytest.raises(DataError, match=r"expected the labels malignant in .*, found 0, 1: correct"):
         open_source(file, names=DataNames(classes={"malignant": "pneumonia"}))

@@ -278,6 +278,23 @@ def test_a_part_that_is_opened_twice_is_drawn_once(page):
     expect(warning).to_have_count(1)
 
 
+def test_a_watch_page_that_is_opened_twice_has_its_timeline(page, films):
+    choose_files(page, films[:2])
+    histories, timelines = Held(page, re.compile(r"/v1/history\?")), Held(page, re.compile("/v1/history/timeline"))
+    page.click("nav a[href='#watch']")
+    histories.wait(1)
+    page.select_option("#language", "fr")
+    first, second = histories.wait(2)
+    second.continue_()
+    timelines.wait(1)
+    with page.expect_response(re.compile(r"/v1/history\?")):
+        first.continue_()
+    drawn(page)
+    for route in timelines.routes:
+        route.continue_()
+    expect(page.locator("#page-watch .timeline")).to_have_count(1)
+
+
 def test_a_blinded_reader_does_not_see_what_the_watch_page_showed_before(page, films):
     choose_files(page, films[:2])
     use_reader(page, "Dr Quick")

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -119,9 +119,15 @@ def stress(
             "expected a threshold or images to choose it on, found both: leave out --threshold or --validation"
         )
     folders = _folders(models, out)
-    opening = partial(open_model, settings=settings, trust=trust, workers=worker_count(workers, None))
-    with display() as shown:
-        _check_all_open(models, opening)
+    opening: Callable[[str], AbstractContextManager[StressedModel]] = partial(
+        open_model, settings=settings, trust=trust, workers=worker_count(workers, None)
+    )
+    with display() as shown, ExitStack() as stack:
+        if len(models) > 1:
+            _check_all_open(models, opening)
+        else:  # stays open, and is not loaded again
+            model = stack.enter_context(opening(models[0]))
+            opening = partial(_opened, model)
         reader = RadiographReader(names, side, skip_unreadable, shown)
         tested = reader.tested(data, split, limit)
         chosen_on = None if validation is None else reader.validation(validation, tested)
@@ -173,8 +179,13 @@ def _folders(models: Sequence[str], out: Path | None) -> list[Path]:
     return [(out or _FOLDER) / "-".join(each[-depth:]) for each in parts]
 
 
+def _opened(model: "StressedModel", name: str) -> AbstractContextManager["StressedModel"]:
+    """Model that is open already, as by its name."""
+    return nullcontext(model)
+
+
 def _check_all_open(models: Sequence[str], opening: Callable[[str], AbstractContextManager["StressedModel"]]) -> None:
-    """Open each model once, so that a wrong one is known before the radiographs are read and the first is tested."""
+    """Open each of several models once, so that a wrong one is known before the radiographs are read and the first is tested."""
     for name in models:
         with opening(name):
             pass

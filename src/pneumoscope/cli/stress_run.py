@@ -64,8 +64,9 @@ class RadiographReader:
         source = _open(location)
         show_names_taken(source)
         chosen = split or (usual if any(image.split is usual for image in source.images) else None)
-        if limit is not None:
-            source = subsample(source.only([i.path for i in source.images if chosen in (None, i.split)]), limit)
+        of_split = [image.path for image in source.images if chosen in (None, image.split)]
+        if limit is not None and of_split:
+            source = subsample(source.only(of_split), limit)
         progress = self.shown.report("radiographs read")
         radiographs = read_radiographs(source, chosen, self.side, progress, self.skip_unreadable)
         return ReadRadiographs(radiographs, chosen, location.synthetic, path)

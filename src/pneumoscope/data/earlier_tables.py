@@ -2,6 +2,7 @@
 
 import csv
 from hashlib import sha256
+from math import ceil
 from pathlib import Path
 
 from pneumoscope.data.sources import Source
@@ -14,7 +15,7 @@ _COMPARED = 8
 def check_earlier_table(path: Path, source: Source, overwrite: bool = False) -> str:
     """Check that what lies at the path of an `index.csv` or `split.csv` is of the same data set.
 
-    It is where one of up to eight images that both name has the same content. No image but these is read.
+    Two tables are of one data set if at least one of up to eight images listed in both has the same content. No other image is read.
 
     Args:
         path: Path of the table that is to be written.
@@ -62,8 +63,10 @@ def _earlier_images(path: Path) -> dict[str, str] | None:
 
 
 def _names_the_images_of(source: Source, earlier: dict[str, str]) -> bool:
+    """Whether one of a few images of a source has the SHA-256 that an earlier table gives it."""
     common = [image.path for image in source.images if image.path in earlier]
-    return any(_sha256(source, each) == earlier[each] for each in common[:: -(-len(common) // _COMPARED) or 1])
+    step = max(1, ceil(len(common) / _COMPARED))
+    return any(_sha256(source, each) == earlier[each] for each in common[::step])
 
 
 def _sha256(source: Source, path: str) -> str:

@@ -93,10 +93,10 @@ class ScoreImages(Task["ImageScore"]):
 
 
 @dataclass(frozen=True)
-class ProbabilitiesOfImages(Task["Floats | None"]):
-    """(classes,) probabilities of grey levels alone, whatever the guard would say of them: a third of the work is not done."""
+class ProbabilitiesOfImages(Task["Floats | str"]):
+    """(classes,) float64 probabilities of images given as grey levels, without the input guard."""
 
-    def run(self, detector: "Detector", each: Each) -> list["Floats | None"]:
+    def run(self, detector: "Detector", each: Each) -> list["Floats | str"]:
         """Probabilities of all images."""
         import numpy as np
 
@@ -105,9 +105,9 @@ class ProbabilitiesOfImages(Task["Floats | None"]):
         settings = detector.bundle.manifest.preprocessing
         return list(detector.class_probabilities(np.stack([prepare(image, settings) for image in each(self.images)])))
 
-    def reject(self, detector: "Detector", cause: str) -> list["Floats | None"]:
-        """None for each image."""
-        return [None] * len(self.images)
+    def reject(self, detector: "Detector", cause: str) -> list["Floats | str"]:
+        """Cause for each image."""
+        return [cause] * len(self.images)
 
 
 def with_overlay(prediction: Prediction, folder: Path) -> Prediction:

@@ -105,10 +105,11 @@ def _bundle(bundle: Bundle, workers: int) -> Iterator[StressedModel]:
             starts = range(0, len(images), _TASK)
             tasks = (ProbabilitiesOfImages(list(images[start : start + _TASK])) for start in starts)
             found = [each for batch in pool.run(tasks) for each in batch]
-            known = [each for each in found if each is not None]
-            if len(known) < len(found):
+            known = [each for each in found if not isinstance(each, str)]
+            if causes := [each for each in found if isinstance(each, str)]:
                 raise RunError(
-                    f"expected a probability for every image, found none for {len(found) - len(known)} of {len(found)}: run again"
+                    f"expected a probability for every image, found none for {len(causes)} of {len(found)} ({causes[0]}): "
+                    "take fewer workers, or smaller images"
                 )
             return 1 - np.array(known)[:, 0]
 
@@ -195,7 +196,7 @@ def _function(model: str) -> Iterator[StressedModel]:
         except Exception as error:
             raise RunError(
                 f"expected a module {module_name}, found that it cannot be imported ({in_words(error)}): "
-                f"run in the folder of {module_name.partition('.')[0]}.py, or mend it"
+                f"run where {module_name.partition('.')[0]} can be imported, or correct the module"
             ) from error
         function = getattr(module, function_name, None)
         if not callable(function):

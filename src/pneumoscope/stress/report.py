@@ -54,8 +54,8 @@ _MEANING = (
     "is said to read one in at most 5 of 100 tests.",
 )
 _ALTERED = (
-    "Of its class and of the other class: with that property of another radiograph. Lungs only: all else one grey level. Lungs hidden: each one grey level. "
-    "Markers: letters in the corners. Blocks shuffled: cut into 7 x 7 blocks, which change places. One exposure: all with the same grey levels. One frame: every chest in "
+    "Of its class and of the other class: with that property of another radiograph. Lungs only, corners only: all else one grey level. Lungs hidden: each one grey level. "
+    "Markers hidden: corners smoothed. Markers added: a letter in a corner. Blocks shuffled: cut into 7 x 7 blocks, which change places. One exposure: all with the same grey levels. One frame: every chest in "
     "the usual place. Stored alike: negatives with the geometry and storage of positives."
 )
 CITATION = (

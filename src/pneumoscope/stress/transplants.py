@@ -29,9 +29,11 @@ _LOWEST_ORDER = 2
 _MATCHED = np.flatnonzero(np.add.outer(np.arange(_BLOCK), np.arange(_BLOCK)) >= _LOWEST_ORDER)
 # Fraction of the coefficients at either end of a distribution that are edges of the anatomy, which storage does not make.
 _EDGES = 0.1
-# Distance from the median beyond which coefficients that are left are of a border, as a collimator makes it, which fills whole rows of
-# blocks: in interquartile ranges, each larger by the noise of smooth images, whose range is 0. Step of grey levels at which an edge is part of it.
-_FARTHEST, _NOISE, _STEP = 4.0, 8.0, 16.0
+# Borders fill whole rows of blocks, so that coefficients of their edges are left when a tenth is cut off. Chosen on pictures of exchanges among
+# radiographs of the NIH and of Guangzhou, without regard to what a model makes of them.
+_FARTHEST = 4.0  # distance from the median from which such an edge is assumed, in interquartile ranges
+_NOISE = 8.0  # added to that range, which is 0 in smooth images
+_STEP = 16.0  # difference of mean grey levels between neighbouring rows or columns of a block on an edge
 # Largest change of contrast by which lungs are fitted in; black borders around one of the images would ask for more.
 _MOST_GAIN = 2.0
 # Grey levels of blocks in which storage leaves nothing to see, and number of blocks that tell a distribution.

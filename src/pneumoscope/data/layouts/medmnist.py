@@ -13,7 +13,7 @@ from pneumoscope.data.class_names import CLASS_WORDS
 from pneumoscope.data.source_images import Listing, SourceImage, Vocabulary
 from pneumoscope.errors import DataError, listed
 
-# Of an archive with another name, which may be of other classes.
+# Remark on an archive of another name, which may be of other classes.
 _ASSUMED = "labels taken as in PneumoniaMNIST: 0 is normal, 1 is pneumonia (others by --class-map)"
 _PARTS = ("train", "val", "test")
 
@@ -40,8 +40,8 @@ def list_medmnist(archive: Path, known: Vocabulary, mapped: bool = False) -> Lis
     for part, labels in labels_of.items():
         if not by_label and not set(labels) <= words.keys():
             raise DataError(
-                f"expected images and the labels 0 and 1 of pneumoniamnist in {archive}, found others: "
-                "name pneumoniamnist*.npz with --data"
+                f"expected images and the labels 0 and 1 of pneumoniamnist in {archive}, found the labels {listed(sorted(set(labels)))}: "
+                "say what they mean by --class-map '0=normal,1=pneumonia'"
             )
         for position, label in enumerate(labels):
             if label in words:
@@ -54,7 +54,7 @@ def list_medmnist(archive: Path, known: Vocabulary, mapped: bool = False) -> Lis
     counts = Counter(label for labels in labels_of.values() for label in labels)
     if not images:
         raise DataError(
-            f"expected the labels {listed(words)} of the class map in {archive}, found {listed(sorted(counts))}: correct the class map"
+            f"expected the labels {listed(words)} in {archive}, found {listed(sorted(counts)) if counts else 'no image'}: correct the class map or the archive"
         )
     left_out = {label: count for label, count in counts.items() if label not in words}
     assumed = not by_label and not archive.name.startswith("pneumoniamnist")

@@ -90,7 +90,7 @@ export const removeFilm = (film) => {
   return dropFilm(film);
 };
 
-// Of a film that was removed in another tab: what this one was about to write, or has written since.
+// Deletes a film that was removed in another tab: what this one was about to write, or has written since.
 export const dropFilm = ({ id }) => {
   changes.delete(id);
   return transact("readwrite", ["files", "films"], (files, records) => [files.delete(id), records.delete(id)]);

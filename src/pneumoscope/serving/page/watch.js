@@ -19,12 +19,13 @@ export async function drawWatch(node, isLast) {
   node.append(pacs, timeline, kept);
   const hidden = hidesDecisions();
   if (!hidden) await drawNode(pacs);
+  if (!isLast()) return;
   kept.append(h("h2", {}, t("historyTitle")));
   if (hidden) {
     kept.append(h("p", { class: "soft" }, t("decisionsHidden")));
     return;
   }
-  if (await drawHistory(kept)) await drawTimeline(timeline);
+  if ((await drawHistory(kept)) && isLast()) await drawTimeline(timeline);
 }
 
 const verdict = (level) => h("span", { class: `level ${level}` }, t(level));
