@@ -891,7 +891,8 @@ def test_axe_finds_nothing_serious(page, workbench, six, photograph, theme, part
 
 
 def swipe_down(page, by):
-    """Goes down on the film by so many pixels with one finger."""
+    """Goes down on the film by so many pixels with one finger, on a page that is at rest."""
+    at_rest(page)
     box = page.locator(".stage").first.bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     touch = page.context.new_cdp_session(page)
@@ -900,6 +901,19 @@ def swipe_down(page, by):
         touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y + step}]})
         page.wait_for_timeout(16)
     touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    at_rest(page)
+
+
+def at_rest(page):
+    """Waits until the page has not scrolled for ten frames: by then the browser also knows what a touch of the film means."""
+    page.evaluate(
+        """async () => {
+            for (let still = 0, last = NaN; still < 10; last = scrollY) {
+                await new Promise(requestAnimationFrame);
+                still = scrollY === last ? still + 1 : 0;
+            }
+        }"""
+    )
 
 
 def moved_up(page, before, by=0):
@@ -926,6 +940,7 @@ def test_a_finger_on_the_film_moves_the_page_until_a_tool_is_chosen(browser, wor
     expect(window).to_have_attribute("aria-pressed", "false")
     window.tap()
     expect(window).to_have_attribute("aria-pressed", "true")
+    at_rest(page)
     before = page.evaluate("() => scrollY")
     swipe_down(page, 100)
     expect(levels).not_to_contain_text("W 255 L 128")
