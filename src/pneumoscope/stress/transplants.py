@@ -118,14 +118,16 @@ def move_chest(image: Pixels, frame: ChestFrame, wanted: ChestFrame) -> Pixels:
 
 def _stored_as(image: Pixels, wanted: Pixels, own_lungs: Opacity, wanted_lungs: Opacity) -> Pixels:
     """Image whose cosine coefficients follow, around the lungs, the distributions of another image's."""
-    own, given = _coefficients(image), _coefficients(wanted)
-    own_around, given_around = _around(image, own_lungs, own), _around(wanted, wanted_lungs, given)
-    if min(own_around.sum(), given_around.sum()) < _FEWEST_BLOCKS:
+    own = _coefficients(image)
+    references, targets = (
+        _distributions(image, own, own_lungs),
+        _distributions(wanted, _coefficients(wanted), wanted_lungs),
+    )
+    if references is None or targets is None:
         return image.copy()
     # Equal coefficients, such as the zeros of a compressed image, become as many different ones as the other image has.
     tie = np.random.default_rng(0).random(own.shape)
-    for each in _MATCHED:
-        reference, target = (_usual(values) for values in (own[own_around, each], given[given_around, each]))
+    for each, reference, target in zip(_MATCHED, references, targets, strict=True):
         values = own[:, each]
         below, to = (np.searchsorted(reference, values, side) for side in ("left", "right"))
         rank = (below + tie[:, each] * (to - below)) / len(reference)
@@ -135,21 +137,34 @@ def _stored_as(image: Pixels, wanted: Pixels, own_lungs: Opacity, wanted_lungs: 
     return _from_coefficients(own, image)
 
 
-def _around(image: Pixels, own_lungs: Opacity, coefficients: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """(blocks,) whether each block lies around the lungs, on no border, and is neither black nor white, where storage leaves nothing to see."""
+def _distributions(image: Pixels, coefficients: NDArray[np.float32], own_lungs: Opacity) -> NDArray[np.float32] | None:
+    """(matched, blocks) coefficients, each row sorted, of blocks around the lungs, on no border, neither black nor white: there storage shows.
+
+    None where too few blocks are left.
+    """
     outside = _blocks(own_lungs).mean(axis=(2, 3)).ravel() < _AROUND
     level = _blocks(image).mean(axis=(2, 3)).ravel()
-    around = np.asarray(outside & (level > _BLACK) & (level < _WHITE))
-    if around.any() and _has_border(coefficients[around]):
-        around &= ~_on_edge(image)
-    return around
+    around = outside & (level > _BLACK) & (level < _WHITE)
+    if around.sum() < _FEWEST_BLOCKS:
+        return None
+    found = _usual(coefficients[around])
+    if not _has_border(found):
+        return found
+    around &= ~_on_edge(image)
+    return _usual(coefficients[around]) if around.sum() >= _FEWEST_BLOCKS else None
 
 
-def _has_border(coefficients: NDArray[np.float32]) -> bool:
+def _usual(coefficients: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Coefficients of each matched order sorted, without the largest and the smallest, which are edges."""
+    ordered = np.sort(coefficients.T[_MATCHED], axis=1)
+    cut = int(_EDGES * ordered.shape[1])
+    return ordered[:, cut : ordered.shape[1] - cut]
+
+
+def _has_border(usual: NDArray[np.float32]) -> bool:
     """Whether coefficients are far from the others in more blocks than edges of the anatomy fill."""
-    usual = _usual(coefficients[:, _MATCHED])
-    lower, median, upper = np.quantile(usual, (0.25, 0.5, 0.75), axis=0)
-    farthest = np.maximum(usual[-1] - median, median - usual[0])
+    lower, median, upper = np.quantile(usual, (0.25, 0.5, 0.75), axis=1)
+    farthest = np.maximum(usual[:, -1] - median, median - usual[:, 0])
     return bool((farthest > _FARTHEST * (upper - lower + _NOISE)).any())
 
 
@@ -158,13 +173,6 @@ def _on_edge(image: Pixels) -> NDArray[np.bool_]:
     blocks = _blocks(image).astype(np.float32)
     steps = [np.abs(np.diff(blocks.mean(axis=axis), axis=2)).max(axis=2).ravel() for axis in (2, 3)]
     return np.asarray(np.maximum(*steps) > _STEP)
-
-
-def _usual(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Values of each column sorted, without the largest and the smallest, which are edges."""
-    ordered = np.sort(values, axis=0)
-    cut = int(_EDGES * len(ordered))
-    return ordered[cut : len(ordered) - cut]
 
 
 def _blocks(image: NDArray[np.generic]) -> NDArray[np.generic]:
