@@ -4,7 +4,7 @@ import { LABELS, classNames, labelWord, nameFields, namesWrong } from "./labels.
 import { link } from "./link.js";
 import { reveal } from "./names.js";
 import { acquisitionWarning, decidedOf, measured, moreFilms, patientsWarning, plain, siteVerdict } from "./performance.js";
-import { fileOf, formOf, getJson, post, put as change, remove } from "./service.js";
+import { fileOf, formOf, getJson, lastOnly, post, put as change, remove } from "./service.js";
 import { bytes, count, currentLanguage, t } from "./words.js";
 import { labelCounts, labelledFilms, unlabelledCount } from "./films.js";
 import { FEWEST, stillToLabel } from "./finding.js";
@@ -18,12 +18,12 @@ let sending = null; // { done, all, cancelled } while films are sent
 let panel = null;
 export const isSending = () => sending !== null;
 let later = 0;
-let looks = 0; // at the adaptations of the service; of two that are on their way, the last counts
+const look = lastOnly(); // at the adaptations of the service
 let name = "site";
 
 export async function drawAdapt(node, inUse, takeBundle) {
   clearTimeout(later);
-  const look = (looks += 1);
+  const isLast = look();
   panel = { inUse, takeBundle, problem: null, shown: "", switching: false };
   Object.assign(panel, { labels: h("div", { class: "card" }), work: h("div"), results: h("div"), alert: h("p", { class: "refused", role: "alert" }) });
   put(node, h("h1", {}, t("adaptTitle")), h("p", {}, t("adaptLead")), h("p", { class: "soft" }, t("adaptNeeds", { fewest: count(FEWEST) })), panel.alert);
@@ -31,12 +31,12 @@ export async function drawAdapt(node, inUse, takeBundle) {
   try {
     found = await getJson("/v1/adaptations");
   } catch (error) {
-    if (look !== looks) return;
+    if (!isLast()) return;
     if (error.code !== "adaptations_off") throw error;
     node.append(h("p", { class: "warn", role: "note" }, t("adaptOff")));
     return;
   }
-  if (look !== looks) return;
+  if (!isLast()) return;
   node.append(h("div", { class: "columns" }, h("div", { class: "stack" }, panel.work, panel.labels), panel.results));
   drawForm();
   show(found);
@@ -58,12 +58,12 @@ document.addEventListener("class-names", () => panel && panel.found && show(pane
 async function refresh() {
   clearTimeout(later);
   if (!panel?.labels.isConnected) return;
-  const look = (looks += 1);
+  const isLast = look();
   try {
     const found = await getJson("/v1/adaptations");
-    if (look === looks) show(found);
+    if (isLast()) show(found);
   } catch (error) {
-    if (look !== looks) return;
+    if (!isLast()) return;
     say(error);
     later = setTimeout(refresh, 3 * EVERY);
   }

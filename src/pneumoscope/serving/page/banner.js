@@ -2,13 +2,13 @@
 // another one than a reader expects.
 import { h, put } from "./dom.js";
 import { worst } from "./drift.js";
-import { getJson } from "./service.js";
+import { getJson, lastOnly } from "./service.js";
 import { t } from "./words.js";
 
 const EVERY = 5 * 60_000;
 let drift = null;
 let note = null; // { word, bundle }
-let requests = 0;
+const request = lastOnly();
 
 export function startBanner() {
   document.addEventListener("films-analysed", ask);
@@ -17,8 +17,8 @@ export function startBanner() {
 }
 
 async function ask() {
-  const number = (requests += 1), found = await getJson("/v1/drift").catch(() => null); // whether the service answers is said elsewhere
-  if (number !== requests) return; // of fewer films than what comes, or has come
+  const isLast = request(), found = await getJson("/v1/drift").catch(() => null); // whether the service answers is said elsewhere
+  if (!isLast()) return; // of fewer films than what comes, or has come
   drift = found;
   drawBanner();
 }

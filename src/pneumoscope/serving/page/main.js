@@ -8,7 +8,7 @@ import { sayUnsent } from "./finding.js";
 import { useClassNames } from "./labels.js";
 import { drawPerformance } from "./performance.js";
 import { inWords } from "./plain.js";
-import { getJson, keptFilms, offers, watchBundle } from "./service.js";
+import { getJson, keptFilms, lastOnly, offers, watchBundle } from "./service.js";
 import { drawWatch } from "./watch.js";
 import { ofSite, t, useBundle } from "./words.js";
 import { allFilms, labelledFilms } from "./films.js";
@@ -22,7 +22,7 @@ const PAGES = ["worklist", "performance", "watch", "adapt", "about"];
 const LOOK = 10_000;
 const $ = (id) => document.getElementById(id);
 let bundle = null;
-let openings = 0;
+const opening = lastOnly();
 
 function drawAbout(node) {
   const list = (name) => h("ul", {}, t(name).map((line) => h("li", {}, line)));
@@ -55,7 +55,7 @@ const DRAW = {
 
 // Each draws until another opening begins: the answer for one of before may come last.
 async function open(focus) {
-  const opening = (openings += 1), isLast = () => opening === openings;
+  const isLast = opening();
   const wanted = location.hash.slice(1);
   const name = PAGES.includes(wanted) ? wanted : "worklist";
   for (const page of PAGES) $(`page-${page}`).hidden = page !== name;

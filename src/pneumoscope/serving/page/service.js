@@ -124,6 +124,15 @@ function normalised(prediction) {
 const send = (path, file) =>
   call(path, { method: "POST", body: file, headers: { "Content-Type": "application/octet-stream" } });
 
+// Answers come in any order. Each call of what it gives begins a request, and gives whether that is still the last one.
+export function lastOnly() {
+  let begun = 0;
+  return () => {
+    const own = (begun += 1);
+    return () => own === begun;
+  };
+}
+
 // Called with the hash of the bundle that made a prediction: it may be another one than the page knows. The prediction waits for it.
 let onBundle = async () => {};
 export const watchBundle = (act) => (onBundle = act);

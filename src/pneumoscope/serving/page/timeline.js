@@ -1,6 +1,6 @@
 // Decisions over time, from the history: how many of each kind, and the shares without a decision.
 import { h, put, s, table } from "./dom.js";
-import { getJson } from "./service.js";
+import { getJson, lastOnly } from "./service.js";
 import { count, dateTime, ownClasses, percent, t } from "./words.js";
 
 const PERIODS = { day: 30, hour: 48 };
@@ -8,7 +8,7 @@ const PERIODS = { day: 30, hour: 48 };
 const KINDS = ["pneumonia", "normal", "refer", "rejected", "other"];
 const WIDTH = 900, LEFT = 48, RIGHT = 24;
 let step = "day";
-let drawings = 0;
+const drawing = lastOnly();
 
 // Decision on record to its kind: a site's own classes stand as normal and pneumonia, those of another bundle as other ones.
 function kindOf(decision) {
@@ -23,8 +23,8 @@ function counted({ start, decisions }) {
 }
 
 export async function drawTimeline(node) {
-  const drawing = (drawings += 1), { periods } = await getJson(`/v1/history/timeline?step=${step}&periods=${PERIODS[step]}`);
-  if (drawing !== drawings) return; // periods of a step that was chosen before
+  const isLast = drawing(), { periods } = await getJson(`/v1/history/timeline?step=${step}&periods=${PERIODS[step]}`);
+  if (!isLast()) return; // periods of a step that was chosen before
   const found = periods.map(counted);
   const films = found.reduce((all, period) => all + period.films, 0);
   const buttons = Object.keys(PERIODS).map((name) => h("button", {

@@ -4,7 +4,7 @@ import { FEWEST, statWord, worst } from "./drift.js";
 import { hidesDecisions } from "./films.js";
 import { reveal } from "./names.js";
 import { drawNode } from "./node.js";
-import { history, offers, remove, getJson } from "./service.js";
+import { getJson, history, lastOnly, offers, remove } from "./service.js";
 import { drawTimeline } from "./timeline.js";
 import { count, dateTime, decimal, decisionWord, percent, t } from "./words.js";
 
@@ -59,16 +59,17 @@ async function drawHistory(node) {
   const input = h("input", { type: "search", id: "history-text" });
   const select = h("select", { "aria-label": t("filter") }, ["", "pneumonia", "refer", "normal", "rejected"].map((name) => h("option", { value: name }, name ? t(name) : t("all"))));
   const more = h("button", { type: "button", hidden: true }, t("more"));
-  let oldest = null, searches = 0;
+  const searching = lastOnly();
+  let oldest = null;
   const rows = [];
 
   async function search(before = null) {
-    const turn = (searches += 1);
+    const isLast = searching();
     const query = new URLSearchParams({ text: input.value, limit: 50 });
     if (select.value) query.set("decision", select.value);
     if (before != null) query.set("before", before);
     const entries = await history(query);
-    if (turn !== searches) return; // another was begun since
+    if (!isLast()) return; // another was begun since
     if (before == null) rows.length = 0;
     oldest = entries.at(-1)?.id;
     more.hidden = entries.length < 50;
